@@ -1,0 +1,41 @@
+# The CPU image: `docker build --tag gavel .` (BuildKit, the default since Docker 23).
+#
+# On x86-64 the engine is compiled for processors with AVX2, that is from 2013 on.
+
+FROM rust:1-bookworm AS build
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends clang cmake g++ libclang-dev \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+# Both caches outlive the build, the target directory does not reach the image: hence the copy.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked \
+    && install -D target/release/gavel /out/gavel
+
+FROM debian:bookworm-slim
+# curl is there for the health check, libgomp1 and libstdc++6 for the engine.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates curl libgomp1 libstdc++6 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin gavel \
+    && install --directory --owner=gavel --group=gavel /data
+COPY --from=build /out/gavel /usr/local/bin/gavel
+
+USER 10001
+WORKDIR /data
+# Rubrics, prompts, jobs and keys; the models are under cache.
+ENV GAVEL_DATA_DIR=/data \
+    GAVEL_CACHE_DIR=/data/cache
+VOLUME /data
+EXPOSE 8080
+
+# Alive, not ready: a model that is still loading is no reason for a restart. Readiness is /readyz.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=4 \
+    CMD ["sh", "-c", "curl --fail --silent --show-error --max-time 4 --output /dev/null http://127.0.0.1:${GAVEL_PORT:-8080}/livez"]
+
+ENTRYPOINT ["gavel"]
+CMD ["serve", "--host", "0.0.0.0"]

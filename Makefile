@@ -1,0 +1,49 @@
+# The everyday commands. `make` lists them.
+#
+# One profile, release, serves building, testing and running, so that the engine compiles once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -c
+.DEFAULT_GOAL := help
+.PHONY: help build demo serve test check fmt clean-cache docker
+
+# Puts what the build needs on PATH; each recipe line that runs cargo begins with it.
+ENV := . .ci/env
+# Where cargo puts the binary, a target directory of your own included.
+BIN := "$$(cargo metadata --no-deps --format-version 1 | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/release/gavel"
+# `make docker IMAGE=name:tag` names the image.
+IMAGE ?= gavel
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the server (release)
+	$(ENV) && cargo build --release
+
+demo: ## build, then show the server at work on the demo model
+	$(ENV) && cargo build --release && $(BIN) demo
+
+serve: ## build, then serve on the configured address
+	$(ENV) && cargo build --release && exec $(BIN) serve
+
+test: ## run every test, those on the real demo model included
+	$(ENV) && cargo build --release && $(BIN) models pull smollm2-135m
+	$(ENV) && if cargo nextest --version >/dev/null 2>&1; then \
+	  cargo test --release --doc && cargo nextest run --release; \
+	else \
+	  cargo test --release; \
+	fi
+
+check: ## formatting, lints and documentation, as CI checks them
+	$(ENV) && cargo fmt --check
+	$(ENV) && cargo clippy --release --all-targets -- -D warnings
+	$(ENV) && RUSTDOCFLAGS='-D warnings' cargo doc --release --no-deps
+
+fmt: ## format the code
+	$(ENV) && cargo fmt
+
+clean-cache: ## remove the build tools that were fetched from pip
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/gavel/build-tools"
+
+docker: ## build the CPU image
+	docker build --tag $(IMAGE) .

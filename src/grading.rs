@@ -1,0 +1,22 @@
+//! The domain: what is graded, on which scale, and what a judge said of it.
+//!
+//! Everything here is pure: no engine, no clock, no network. Types are built so that nonsense cannot be
+//! held: a [`Score`] exists only on its [`Scale`], a [`Distribution`] sums to one, and a [`Rubric`]
+//! describes every level.
+
+mod distribution;
+mod judgement;
+mod request;
+mod rubric;
+mod scale;
+mod verdict;
+
+pub use distribution::Distribution;
+pub use judgement::{Finish, Judgement, Kind, Order, Timing, Usage};
+pub use request::{
+    AbsoluteRequest, Document, Instruction, InvalidRequest, Item, Method, Mode, Options, RelativeRequest, Role,
+    Sampling, Turn, WeightedRubric,
+};
+pub use rubric::{InvalidRubric, NamedRubric, Rubric};
+pub use scale::{InvalidScale, Scale, Score};
+pub use verdict::{AbsoluteVerdict, CriteriaVerdict, Preference, RelativeVerdict, prefer_by_reward};

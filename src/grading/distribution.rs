@@ -1,0 +1,100 @@
+//! Probability distributions over the labels of a choice.
+
+/// A probability distribution over labels: not empty, no entry negative, the sum is one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Distribution(Vec<f64>);
+
+impl Distribution {
+    /// Normalises the natural logarithms of disjoint masses; also gives their sum, `label_mass` (0..1).
+    ///
+    /// Working on logarithms keeps the shape of a distribution whose masses are too small for a float.
+    /// Where no label has any mass at all, the distribution is uniform and `label_mass` is zero.
+    ///
+    /// # Panics
+    /// When there are no labels.
+    #[must_use]
+    pub fn from_log_masses(log_masses: &[f64]) -> (Self, f64) {
+        assert!(!log_masses.is_empty(), "a distribution has at least one label");
+        let highest = log_masses.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        if !highest.is_finite() {
+            return (Self(vec![1.0 / log_masses.len() as f64; log_masses.len()]), 0.0);
+        }
+        let scaled: Vec<f64> = log_masses.iter().map(|m| (m - highest).exp()).collect();
+        let sum: f64 = scaled.iter().sum();
+        let label_mass = (highest + sum.ln()).exp().min(1.0);
+        (Self(scaled.into_iter().map(|p| p / sum).collect()), label_mass)
+    }
+
+    /// The mean of several distributions over the same labels.
+    ///
+    /// # Panics
+    /// When there are none, or when they differ in length.
+    #[must_use]
+    pub fn mean<'a>(distributions: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut distributions = distributions.into_iter();
+        let mut sum = distributions.next().expect("the mean of at least one distribution").0.clone();
+        let mut count = 1.0;
+        for distribution in distributions {
+            assert_eq!(distribution.0.len(), sum.len(), "distributions over the same labels");
+            sum.iter_mut().zip(&distribution.0).for_each(|(total, p)| *total += p);
+            count += 1.0;
+        }
+        sum.iter_mut().for_each(|p| *p /= count);
+        Self(sum)
+    }
+
+    /// The probability of each label, in order.
+    #[must_use]
+    pub fn probabilities(&self) -> &[f64] {
+        &self.0
+    }
+
+    /// The most probable label; the first of equals.
+    #[must_use]
+    pub fn argmax(&self) -> usize {
+        (1..self.0.len()).fold(0, |best, i| if self.0[i] > self.0[best] { i } else { best })
+    }
+
+    /// The mean of `values` under the distribution.
+    #[must_use]
+    pub fn expectation(&self, values: impl IntoIterator<Item = f64>) -> f64 {
+        self.0.iter().zip(values).map(|(p, value)| p * value).sum()
+    }
+
+    /// Shannon entropy in nats: 0 for a certain label, ln(n) for a uniform one.
+    #[must_use]
+    pub fn entropy(&self) -> f64 {
+        self.0.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum::<f64>().max(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn masses_too_small_for_a_float_keep_their_shape() {
+        let (distribution, label_mass) = Distribution::from_log_masses(&[-2000.0, -2000.0 + 3f64.ln()]);
+        assert!((distribution.probabilities()[1] - 0.75).abs() < 1e-12);
+        assert_eq!(label_mass, 0.0);
+    }
+
+    #[test]
+    fn no_mass_at_all_is_uniform_and_says_so() {
+        let (distribution, label_mass) = Distribution::from_log_masses(&[f64::NEG_INFINITY; 4]);
+        assert_eq!((distribution.probabilities()[2], label_mass), (0.25, 0.0));
+    }
+
+    proptest! {
+        #[test]
+        fn always_sums_to_one(masses in prop::collection::vec(-60.0..0.0f64, 1..12)) {
+            let (distribution, label_mass) = Distribution::from_log_masses(&masses);
+            prop_assert!((distribution.probabilities().iter().sum::<f64>() - 1.0).abs() < 1e-9);
+            prop_assert!((0.0..=1.0).contains(&label_mass));
+            prop_assert!(distribution.entropy() <= (masses.len() as f64).ln() + 1e-9);
+            let mean = Distribution::mean([&distribution, &distribution]);
+            prop_assert_eq!(mean.argmax(), distribution.argmax());
+        }
+    }
+}

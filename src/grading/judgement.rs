@@ -1,0 +1,118 @@
+//! A judgement: what one run of a script says.
+
+use serde::{Deserialize, Serialize};
+
+use super::distribution::Distribution;
+
+/// The grading kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// One response against a rubric.
+    Absolute,
+    /// Two responses against each other.
+    Relative,
+}
+
+impl Kind {
+    /// The name in prompts, metrics and digests.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Absolute => "absolute",
+            Self::Relative => "relative",
+        }
+    }
+}
+
+/// The order in which the caller's two responses were shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+pub enum Order {
+    /// The caller's A first.
+    AB,
+    /// The caller's B first.
+    BA,
+}
+
+/// Why feedback ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The model came to its verdict, or ended its turn.
+    Stop,
+    /// The limit on feedback tokens was reached.
+    Length,
+}
+
+/// Tokens that a judgement took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Usage {
+    /// Tokens of the prompts.
+    pub prompt_tokens: u64,
+    /// Those of them that were not computed again.
+    pub cached_tokens: u64,
+    /// Tokens that were generated or chosen; forced ones are not counted.
+    pub completion_tokens: u64,
+}
+
+/// Where the time went, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Timing {
+    /// Waiting for the engine.
+    pub queue: f64,
+    /// Reading the prompt.
+    pub prefill: f64,
+    /// Writing and choosing.
+    pub decode: f64,
+    /// From the request's arrival to its verdict.
+    pub total: f64,
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.prompt_tokens += other.prompt_tokens;
+        self.cached_tokens += other.cached_tokens;
+        self.completion_tokens += other.completion_tokens;
+    }
+}
+
+impl Timing {
+    /// The longest of each stage: what a caller waited for, when judgements ran side by side.
+    #[must_use]
+    pub fn longest(self, other: Self) -> Self {
+        Self {
+            queue: self.queue.max(other.queue),
+            prefill: self.prefill.max(other.prefill),
+            decode: self.decode.max(other.decode),
+            total: self.total.max(other.total),
+        }
+    }
+}
+
+/// What one run of a judging script says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// Which sample this is, from 0.
+    pub sample: u32,
+    /// The seed that it was generated with.
+    pub seed: u64,
+    /// For relative grading, the order in which the responses were shown.
+    pub order: Option<Order>,
+    /// Over the scores, lowest first, or over the labels A and B as shown.
+    pub distribution: Distribution,
+    /// How much of the model's probability lay on the labels at all, 0..1.
+    pub label_mass: f64,
+    /// The feedback text; `None` in score mode.
+    pub feedback: Option<String>,
+    /// Why the feedback ended.
+    pub finish: Finish,
+    /// Tokens taken.
+    pub usage: Usage,
+    /// Where the time went.
+    pub timing: Timing,
+    /// What the model was given, exactly.
+    pub prompt: String,
+    /// What the model's answer then held, forced text included.
+    pub answer: String,
+    /// Whether it was taken from the cache.
+    pub cached: bool,
+}

@@ -1,0 +1,295 @@
+//! Valid requests: what the API's wire types become once they are checked.
+
+use serde::{Deserialize, Serialize};
+
+use super::rubric::NamedRubric;
+
+/// Who speaks in a turn of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Instructions that stand above the conversation.
+    System,
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+}
+
+impl Role {
+    /// The name that chat templates use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
+    }
+}
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Turn {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said.
+    pub content: String,
+}
+
+/// What the response answers: one text, or a conversation whose last turn is the user's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Instruction {
+    /// A single instruction.
+    Text(String),
+    /// A conversation; the last turn is the user's.
+    Conversation(Vec<Turn>),
+}
+
+/// A document that the response is judged against.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Document {
+    /// A name that feedback can refer to.
+    pub id: Option<String>,
+    /// Its text.
+    pub text: String,
+}
+
+/// What absolute and relative grading share.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Item {
+    /// What the response answers.
+    pub instruction: Instruction,
+    /// An answer that would get the highest score.
+    pub reference_answer: Option<String>,
+    /// Documents that the response is judged against.
+    pub context: Vec<Document>,
+    /// Whose judgement is asked for.
+    pub annotator: Option<String>,
+}
+
+/// Whether feedback is written before the verdict.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Feedback, then the verdict.
+    #[default]
+    Feedback,
+    /// The verdict alone, in one forward pass.
+    Score,
+}
+
+/// How two responses are compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// Both are shown together, in both orders unless `swap` is false.
+    #[default]
+    Pairwise,
+    /// Each is graded alone; the higher reward is preferred.
+    Absolute,
+}
+
+/// How text is generated. Choices are not sampled: they are read at temperature 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// 0 is greedy; at most 2.
+    pub temperature: f32,
+    /// Nucleus: the smallest set of tokens with this much probability, in (0, 1].
+    pub top_p: f32,
+    /// The number of most probable tokens to keep; 0 keeps all.
+    pub top_k: u32,
+    /// Tokens below this share of the most probable one's probability are dropped, in [0, 1].
+    pub min_p: f32,
+    /// The seed of the first sample; sample `i` uses `seed + i`.
+    pub seed: u64,
+    /// Whether the caller gave the seed, so that the result may be cached at any temperature.
+    pub seeded: bool,
+    /// The most tokens that feedback may have.
+    pub max_feedback_tokens: u32,
+    /// The fewest tokens that feedback must have.
+    pub min_feedback_tokens: u32,
+}
+
+/// What absolute and relative grading have in common beside the item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Whether feedback is written.
+    pub mode: Mode,
+    /// How many independent judgements are combined (self-consistency).
+    pub samples: u32,
+    /// How text is generated.
+    pub sampling: Sampling,
+    /// The prompt set; `None` takes the model's own.
+    pub prompt: Option<String>,
+    /// Whether the verdict cache may be used.
+    pub cache: bool,
+    /// Whether each judgement runs alone, without prefix reuse: the same bytes every time.
+    pub deterministic: bool,
+}
+
+/// A rubric and how much it counts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WeightedRubric {
+    /// The rubric.
+    pub rubric: NamedRubric,
+    /// Its weight, above 0.
+    pub weight: f64,
+}
+
+/// A checked request for absolute grading.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AbsoluteRequest {
+    /// What is answered, and what is known of it.
+    pub item: Item,
+    /// The response to grade.
+    pub response: String,
+    /// One rubric, or several with weights.
+    pub rubrics: Vec<WeightedRubric>,
+    /// Whether the verdict is a multi-criteria one; a list of one rubric is.
+    pub multi: bool,
+    /// The rest.
+    pub options: Options,
+}
+
+/// A checked request for relative grading.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RelativeRequest {
+    /// What is answered, and what is known of it.
+    pub item: Item,
+    /// The caller's response A.
+    pub response_a: String,
+    /// The caller's response B.
+    pub response_b: String,
+    /// One rubric, or, with [`Method::Absolute`], several with weights.
+    pub rubrics: Vec<WeightedRubric>,
+    /// Whether the rubrics came as a list.
+    pub multi: bool,
+    /// Whether both orders are judged.
+    pub swap: bool,
+    /// How near to one half `probability_a` is a tie, in [0, 0.5].
+    pub tie_margin: f64,
+    /// How the two are compared.
+    pub method: Method,
+    /// The rest.
+    pub options: Options,
+}
+
+/// A request that is well formed but makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct InvalidRequest {
+    /// JSON pointer to the field at fault.
+    pub pointer: String,
+    /// What is wrong and what to do.
+    pub reason: String,
+}
+
+impl InvalidRequest {
+    /// An error at `pointer`.
+    pub fn at(pointer: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), reason: reason.into() }
+    }
+}
+
+impl Options {
+    /// Checks ranges and combinations.
+    ///
+    /// # Errors
+    /// At the first field that is out of its range or does not go with another.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        let sampling = &self.sampling;
+        let within = |pointer: &str, value: f32, low: f32, high: f32| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(InvalidRequest::at(pointer, format!("is {value}; it must be between {low} and {high}")))
+            }
+        };
+        within("/sampling/temperature", sampling.temperature, 0.0, 2.0)?;
+        within("/sampling/top_p", sampling.top_p, f32::MIN_POSITIVE, 1.0)
+            .map_err(|e| InvalidRequest::at(e.pointer, "must be above 0 and at most 1"))?;
+        within("/sampling/min_p", sampling.min_p, 0.0, 1.0)?;
+        if sampling.max_feedback_tokens == 0 {
+            return Err(InvalidRequest::at(
+                "/sampling/max_feedback_tokens",
+                "must be at least 1; for a verdict without feedback use \"mode\": \"score\"",
+            ));
+        }
+        if sampling.min_feedback_tokens > sampling.max_feedback_tokens {
+            return Err(InvalidRequest::at(
+                "/sampling/min_feedback_tokens",
+                format!("is above max_feedback_tokens, which is {}", sampling.max_feedback_tokens),
+            ));
+        }
+        if !(1..=64).contains(&self.samples) {
+            return Err(InvalidRequest::at("/samples", format!("is {}; it must be between 1 and 64", self.samples)));
+        }
+        if self.samples > 1 && self.mode == Mode::Score {
+            return Err(InvalidRequest::at(
+                "/samples",
+                "more than one sample needs \"mode\": \"feedback\": a score without feedback is the same every time",
+            ));
+        }
+        if self.samples > 1 && sampling.temperature == 0.0 {
+            return Err(InvalidRequest::at(
+                "/samples",
+                "more than one sample needs a temperature above 0, else all samples are the same",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_out_of_range_name_their_field() {
+        let check = |change: fn(&mut Options), pointer: Option<&str>| {
+            let mut options = Options {
+                mode: Mode::Feedback,
+                samples: 1,
+                sampling: Sampling {
+                    temperature: 0.0,
+                    top_p: 1.0,
+                    top_k: 0,
+                    min_p: 0.0,
+                    seed: 0,
+                    seeded: false,
+                    max_feedback_tokens: 512,
+                    min_feedback_tokens: 0,
+                },
+                prompt: None,
+                cache: true,
+                deterministic: false,
+            };
+            change(&mut options);
+            assert_eq!(options.check().err().map(|e| e.pointer).as_deref(), pointer);
+        };
+        check(|_| (), None);
+        check(|o| o.sampling.temperature = 5.0, Some("/sampling/temperature"));
+        check(|o| o.sampling.temperature = f32::NAN, Some("/sampling/temperature"));
+        check(|o| o.sampling.top_p = 0.0, Some("/sampling/top_p"));
+        check(|o| o.sampling.min_p = -0.1, Some("/sampling/min_p"));
+        check(|o| o.sampling.max_feedback_tokens = 0, Some("/sampling/max_feedback_tokens"));
+        check(|o| o.sampling.min_feedback_tokens = 513, Some("/sampling/min_feedback_tokens"));
+        check(|o| o.samples = 0, Some("/samples"));
+        check(|o| o.samples = 3, Some("/samples"));
+        check(
+            |o| {
+                o.samples = 3;
+                o.sampling.temperature = 0.7;
+            },
+            None,
+        );
+        check(
+            |o| {
+                o.samples = 3;
+                o.sampling.temperature = 0.7;
+                o.mode = Mode::Score;
+            },
+            Some("/samples"),
+        );
+    }
+}

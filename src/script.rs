@@ -1,0 +1,198 @@
+//! Scripts: the one idea of the house. Every judging method is a short script that a model runs over one
+//! prompt, so that no verdict is parsed out of free text and every verdict comes with a distribution.
+//!
+//! [`Script`] says what to do, a [`Machine`] does it one set of logits at a time without knowing which engine
+//! computes them, and a [`Transcript`] says what came of it. The steps are those of guidance's `gen` and
+//! `select` and of SGLang's `fork` (Zheng et al. 2024, arXiv:2312.07104).
+
+mod machine;
+mod options;
+mod prompt;
+mod sampler;
+mod stop;
+mod vocabulary;
+
+#[cfg(test)]
+pub(crate) mod toy;
+
+pub use machine::{Action, Machine};
+pub use options::OptionTree;
+pub use prompt::{Encoded, Prompt, Segment};
+pub use sampler::Sampler;
+pub use vocabulary::{Token, Vocabulary};
+
+use crate::grading::Finish;
+
+/// One step of a script.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Forces text into the answer.
+    Say(String),
+    /// Lets the model write.
+    Generate(Generate),
+    /// Reads the probability of each option at this point, and takes the most probable.
+    ///
+    /// Options carry the space that stands before them (` 4`); there are at least two, all different and not empty.
+    Choose(Vec<String>),
+    /// Runs several scripts from this point, each blind to the others; then goes on as if there had been none.
+    /// Branches hold no branches.
+    Branch(Vec<Script>),
+}
+
+/// What a `Generate` step may write, and when it ends.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Generate {
+    /// Texts that end it; neither they nor the white space before them belong to what is written.
+    pub stop: Vec<String>,
+    /// The most tokens to write.
+    pub max_tokens: usize,
+    /// The fewest tokens to write before the model may stop.
+    pub min_tokens: usize,
+}
+
+/// How `Generate` steps sample; `Choose` never looks at it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SamplerSettings {
+    /// 0 is greedy.
+    pub temperature: f32,
+    /// In (0, 1].
+    pub top_p: f32,
+    /// 0 keeps all tokens.
+    pub top_k: usize,
+    /// In [0, 1].
+    pub min_p: f32,
+    /// The same seed gives the same text from the same logits.
+    pub seed: u64,
+}
+
+/// A list of steps.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Script(pub Vec<Step>);
+
+/// Why a script cannot be run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidScript {
+    /// A choice of fewer than two options.
+    #[error("a choice needs at least two options")]
+    TooFewOptions,
+    /// An empty option, or one that is there twice.
+    #[error("the options of a choice must be different and not empty: {0:?}")]
+    BadOption(String),
+    /// A branch inside a branch, or one without scripts.
+    #[error("a branch holds at least one script, and none with a branch in it")]
+    BadBranch,
+    /// A generation that may not write anything.
+    #[error("a generation needs max_tokens of at least 1 and no less than min_tokens")]
+    BadLimit,
+}
+
+impl Script {
+    /// Checks that every step can be run.
+    ///
+    /// # Errors
+    /// At the first step that cannot.
+    pub fn check(&self) -> Result<(), InvalidScript> {
+        self.check_at(true)
+    }
+
+    fn check_at(&self, top: bool) -> Result<(), InvalidScript> {
+        self.0.iter().try_for_each(|step| match step {
+            Step::Say(_) => Ok(()),
+            Step::Generate(g) if g.max_tokens == 0 || g.min_tokens > g.max_tokens => Err(InvalidScript::BadLimit),
+            Step::Generate(_) => Ok(()),
+            Step::Choose(options) if options.len() < 2 => Err(InvalidScript::TooFewOptions),
+            Step::Choose(options) => {
+                match options.iter().enumerate().find(|(i, o)| o.is_empty() || options[..*i].contains(o)) {
+                    Some((_, bad)) => Err(InvalidScript::BadOption(bad.clone())),
+                    None => Ok(()),
+                }
+            }
+            Step::Branch(scripts) if !top || scripts.is_empty() => Err(InvalidScript::BadBranch),
+            Step::Branch(scripts) => scripts.iter().try_for_each(|script| script.check_at(false)),
+        })
+    }
+
+    /// An upper bound on the tokens that the script adds to its prompt, branches included.
+    ///
+    /// A forced text of n bytes has at most n + 1 tokens, since every vocabulary can spell single bytes.
+    #[must_use]
+    pub fn most_tokens(&self) -> usize {
+        self.0
+            .iter()
+            .map(|step| match step {
+                Step::Say(text) => text.len() + 1,
+                Step::Generate(generate) => generate.max_tokens,
+                Step::Choose(options) => options.iter().map(|o| o.len() + 1).max().unwrap_or(0),
+                Step::Branch(scripts) => scripts.iter().map(Script::most_tokens).sum(),
+            })
+            .sum()
+    }
+
+    /// The tokens that the script may generate, without forced text.
+    #[must_use]
+    pub fn most_generated(&self) -> usize {
+        self.0
+            .iter()
+            .map(|step| match step {
+                Step::Generate(generate) => generate.max_tokens,
+                Step::Branch(scripts) => scripts.iter().map(Script::most_generated).max().unwrap_or(0),
+                Step::Say(_) | Step::Choose(_) => 0,
+            })
+            .sum()
+    }
+}
+
+/// What came of one step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// The text was forced.
+    Said,
+    /// The model wrote.
+    Generated {
+        /// What it wrote, without stop text.
+        text: String,
+        /// Why it ended.
+        finish: Finish,
+    },
+    /// An option was taken.
+    Chosen {
+        /// The most probable option.
+        index: usize,
+        /// The natural logarithm of each option's probability mass; the masses are disjoint and sum to at most 1.
+        log_masses: Vec<f64>,
+    },
+    /// Branches were run.
+    Branched(Vec<Transcript>),
+}
+
+/// What came of a script: an outcome a step.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Transcript {
+    /// One outcome for each step, in order.
+    pub outcomes: Vec<Outcome>,
+    /// The whole answer, forced text included.
+    pub answer: String,
+    /// Tokens generated or chosen, branches included.
+    pub completion_tokens: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_that_cannot_run_are_refused() {
+        let choose = |options: &[&str]| Step::Choose(options.iter().map(|o| (*o).to_owned()).collect());
+        let check = |steps: Vec<Step>, expected: Result<(), InvalidScript>| {
+            assert_eq!(Script(steps.clone()).check(), expected, "{steps:?}");
+        };
+        check(vec![choose(&[" A", " B"])], Ok(()));
+        check(vec![choose(&[" A"])], Err(InvalidScript::TooFewOptions));
+        check(vec![choose(&[" A", " A"])], Err(InvalidScript::BadOption(" A".into())));
+        check(vec![choose(&[" A", ""])], Err(InvalidScript::BadOption(String::new())));
+        check(vec![Step::Generate(Generate::default())], Err(InvalidScript::BadLimit));
+        check(vec![Step::Branch(vec![])], Err(InvalidScript::BadBranch));
+        let inner = Script(vec![Step::Branch(vec![Script::default()])]);
+        check(vec![Step::Branch(vec![inner])], Err(InvalidScript::BadBranch));
+    }
+}

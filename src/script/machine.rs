@@ -1,0 +1,308 @@
+//! Runs a script one set of logits at a time.
+//!
+//! A machine never computes anything of the model itself. It says which tokens the context must hold
+//! ([`Machine::ids`]), gets the logits that follow the last of them, and says what comes next. Forced text is
+//! tokenised together with all the text before it since the last control token, so the ids that a script runs
+//! are those of the whole text, whatever the boundaries between its steps.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::prompt::Encoded;
+use super::{
+    Generate, OptionTree, Outcome, Sampler, SamplerSettings, Script, Step, Token, Transcript, Vocabulary, stop,
+};
+use crate::grading::Finish;
+
+/// What an engine has to do next for a machine.
+pub enum Action {
+    /// Make the context hold [`Machine::ids`], of which the first `keep` are as before, and pass the logits after
+    /// the last of them to [`Machine::on_logits`].
+    Feed {
+        /// How many leading ids have not changed since the last action.
+        keep: usize,
+    },
+    /// Run these machines, each from a copy of this one's context, and pass their transcripts, in order, to
+    /// [`Machine::on_branches`].
+    Fork(Vec<Machine>),
+    /// The script has ended.
+    Done(Transcript),
+}
+
+/// A script in progress.
+pub struct Machine {
+    vocabulary: Arc<dyn Vocabulary>,
+    steps: VecDeque<Step>,
+    sampler: Sampler,
+    ids: Vec<Token>,
+    keep: usize,
+    run_start: usize,
+    run_text: String,
+    answer_start: usize,
+    state: State,
+    delta: String,
+    transcript: Transcript,
+}
+
+enum State {
+    Ready,
+    Generating(Box<Writing>),
+    Choosing(Box<Choosing>),
+    Forking(Vec<Script>),
+}
+
+struct Writing {
+    limits: Generate,
+    text: String,
+    /// Bytes that are not yet a whole character.
+    tail: Vec<u8>,
+    tokens: usize,
+    shown: usize,
+    drop_space: bool,
+}
+
+struct Choosing {
+    options: Vec<String>,
+    tree: OptionTree,
+    root: usize,
+    probes: VecDeque<usize>,
+    log_masses: Vec<f64>,
+}
+
+impl Machine {
+    /// A machine at the end of a prompt. The script must have passed [`Script::check`].
+    #[must_use]
+    pub fn new(vocabulary: Arc<dyn Vocabulary>, prompt: Encoded, script: Script, settings: SamplerSettings) -> Self {
+        Self {
+            vocabulary,
+            steps: script.0.into(),
+            sampler: Sampler::new(settings),
+            keep: 0,
+            answer_start: prompt.run_text.len(),
+            ids: prompt.ids,
+            run_start: prompt.run_start,
+            run_text: prompt.run_text,
+            state: State::Ready,
+            delta: String::new(),
+            transcript: Transcript::default(),
+        }
+    }
+
+    /// The tokens that the context must hold.
+    #[must_use]
+    pub fn ids(&self) -> &[Token] {
+        &self.ids
+    }
+
+    /// The first action.
+    pub fn start(&mut self) -> Action {
+        self.advance()
+    }
+
+    /// Text generated since the last call that is certain to stay.
+    pub fn take_delta(&mut self) -> Option<String> {
+        (!self.delta.is_empty()).then(|| std::mem::take(&mut self.delta))
+    }
+
+    /// Takes the raw logits that follow the last of [`Machine::ids`].
+    ///
+    /// # Panics
+    /// When the last action was not [`Action::Feed`].
+    pub fn on_logits(&mut self, logits: &[f32]) -> Action {
+        match std::mem::replace(&mut self.state, State::Ready) {
+            State::Generating(writing) => self.write(writing, logits),
+            State::Choosing(choosing) => self.choose(choosing, logits),
+            State::Forking(scripts) => Action::Fork(scripts.into_iter().map(|script| self.branch(script)).collect()),
+            State::Ready => unreachable!("logits come only after a Feed"),
+        }
+    }
+
+    /// Takes the transcripts of the machines of the last [`Action::Fork`], in their order.
+    pub fn on_branches(&mut self, transcripts: Vec<Transcript>) -> Action {
+        self.transcript.completion_tokens += transcripts.iter().map(|t| t.completion_tokens).sum::<usize>();
+        self.transcript.outcomes.push(Outcome::Branched(transcripts));
+        self.advance()
+    }
+
+    fn advance(&mut self) -> Action {
+        while let Some(step) = self.steps.pop_front() {
+            match step {
+                Step::Say(text) => {
+                    self.run_text.push_str(&text);
+                    self.transcript.outcomes.push(Outcome::Said);
+                }
+                Step::Generate(limits) => {
+                    self.retokenize();
+                    let drop_space = self.run_text.is_empty() && self.vocabulary.adds_space();
+                    let (text, tail) = (String::new(), Vec::new());
+                    self.state =
+                        State::Generating(Box::new(Writing { limits, text, tail, tokens: 0, shown: 0, drop_space }));
+                    return self.feed();
+                }
+                Step::Choose(options) => {
+                    let paths: Vec<Vec<Token>> = options
+                        .iter()
+                        .map(|option| self.vocabulary.tokenize(&format!("{}{option}", self.run_text)))
+                        .collect();
+                    let tree = OptionTree::new(&paths);
+                    self.set_run(tree.forced());
+                    let (root, probes) = (self.ids.len(), tree.probes().into());
+                    let log_masses = vec![f64::NEG_INFINITY; options.len()];
+                    self.state = State::Choosing(Box::new(Choosing { options, tree, root, probes, log_masses }));
+                    return self.feed();
+                }
+                Step::Branch(scripts) => {
+                    self.retokenize();
+                    self.state = State::Forking(scripts);
+                    return self.feed();
+                }
+            }
+        }
+        self.transcript.answer = self.run_text[self.answer_start..].to_owned();
+        Action::Done(std::mem::take(&mut self.transcript))
+    }
+
+    fn write(&mut self, mut writing: Box<Writing>, logits: &[f32]) -> Action {
+        let mut banned = Vec::new();
+        loop {
+            let token = self.sampler.pick(logits, &banned);
+            let may_stop = writing.tokens >= writing.limits.min_tokens;
+            let ends = self.vocabulary.ends_turn(token);
+            let mut piece = if ends { Vec::new() } else { self.vocabulary.piece(token) };
+            if writing.drop_space && writing.tokens == 0 && piece.first() == Some(&b' ') {
+                piece.remove(0);
+            }
+            let before = (writing.text.len(), writing.tail.clone());
+            writing.push(&piece);
+            let stopped = stop::find(&writing.text, &writing.limits.stop);
+            if (ends || stopped.is_some()) && !may_stop {
+                // The model must go on writing: take back the token and pick among the others.
+                writing.text.truncate(before.0);
+                writing.tail = before.1;
+                banned.push(token);
+                continue;
+            }
+            writing.tokens += 1;
+            self.transcript.completion_tokens += 1;
+            if let Some(at) = stopped {
+                writing.text.truncate(at);
+            }
+            if ends || stopped.is_some() {
+                return self.finish(*writing, Finish::Stop);
+            }
+            self.ids.push(token);
+            if writing.tokens == writing.limits.max_tokens {
+                return self.finish(*writing, Finish::Length);
+            }
+            let safe = stop::safe_len(&writing.text, &writing.limits.stop);
+            self.show(&mut writing, safe);
+            self.state = State::Generating(writing);
+            return self.feed();
+        }
+    }
+
+    fn show(&mut self, writing: &mut Writing, until: usize) {
+        if until > writing.shown {
+            self.delta.push_str(&writing.text[writing.shown..until]);
+            writing.shown = until;
+        }
+    }
+
+    fn finish(&mut self, mut writing: Writing, finish: Finish) -> Action {
+        let end = writing.text.trim_end().len();
+        writing.text.truncate(end);
+        self.show(&mut writing, end);
+        self.run_text.push_str(&writing.text);
+        self.transcript.outcomes.push(Outcome::Generated { text: writing.text, finish });
+        self.advance()
+    }
+
+    fn choose(&mut self, mut choosing: Box<Choosing>, logits: &[f32]) -> Action {
+        let node = choosing.probes.pop_front().expect("a choice in progress has a node to read");
+        choosing.tree.read(node, logits, &mut choosing.log_masses);
+        self.truncate(choosing.root);
+        if let Some(next) = choosing.probes.front() {
+            self.ids.extend_from_slice(choosing.tree.path(*next));
+            self.state = State::Choosing(choosing);
+            return self.feed();
+        }
+        let Choosing { options, tree, log_masses, .. } = *choosing;
+        let index = (1..options.len()).fold(0, |best, i| if log_masses[i] > log_masses[best] { i } else { best });
+        self.run_text.push_str(&options[index]);
+        self.transcript.completion_tokens += tree.path_len(index);
+        self.transcript.outcomes.push(Outcome::Chosen { index, log_masses });
+        self.advance()
+    }
+
+    fn branch(&self, script: Script) -> Self {
+        Self {
+            vocabulary: Arc::clone(&self.vocabulary),
+            steps: script.0.into(),
+            sampler: self.sampler.clone(),
+            ids: self.ids.clone(),
+            keep: 0,
+            run_start: self.run_start,
+            run_text: self.run_text.clone(),
+            answer_start: self.run_text.len(),
+            state: State::Ready,
+            delta: String::new(),
+            transcript: Transcript::default(),
+        }
+    }
+
+    fn feed(&mut self) -> Action {
+        let keep = std::mem::replace(&mut self.keep, self.ids.len());
+        Action::Feed { keep }
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.ids.truncate(len);
+        self.keep = self.keep.min(len);
+    }
+
+    /// Makes the ids those of the whole text of the run.
+    fn retokenize(&mut self) {
+        let run = if self.run_text.is_empty() { Vec::new() } else { self.vocabulary.tokenize(&self.run_text) };
+        self.set_run(&run);
+    }
+
+    fn set_run(&mut self, run: &[Token]) {
+        let held = &self.ids[self.run_start..];
+        let same = held.iter().zip(run).take_while(|(a, b)| a == b).count();
+        self.truncate(self.run_start + same);
+        self.ids.extend_from_slice(&run[same..]);
+    }
+}
+
+impl Writing {
+    /// Appends the bytes of a token; bytes that are no UTF-8 become U+FFFD.
+    fn push(&mut self, piece: &[u8]) {
+        self.tail.extend_from_slice(piece);
+        loop {
+            match std::str::from_utf8(&self.tail) {
+                Ok(whole) => {
+                    self.text.push_str(whole);
+                    self.tail.clear();
+                    return;
+                }
+                Err(error) => {
+                    let valid = error.valid_up_to();
+                    self.text.push_str(&String::from_utf8_lossy(&self.tail[..valid]));
+                    match error.error_len() {
+                        Some(bad) => {
+                            self.text.push(char::REPLACEMENT_CHARACTER);
+                            self.tail.drain(..valid + bad);
+                        }
+                        None => {
+                            self.tail.drain(..valid);
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+use proptest::prelude::*;
+
+use super::super::toy::{self, Toy};
+use super::super::{Prompt, Segment};
+use super::*;
+
+fn settings(temperature: f32) -> SamplerSettings {
+    SamplerSettings { temperature, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 3 }
+}
+
+fn prompt(text: &str) -> Encoded {
+    Prompt(vec![Segment::Control("<user>".into()), Segment::Text(text.into())]).encode(&Toy)
+}
+
+/// Runs a machine by itself, noting every context whose logits it asked for.
+fn run(machine: &mut Machine, logits: &dyn Fn(&[Token]) -> Vec<f32>) -> (Transcript, Vec<Vec<Token>>, String) {
+    let (mut seen, mut deltas) = (Vec::<Vec<Token>>::new(), String::new());
+    let mut action = machine.start();
+    loop {
+        deltas.extend(machine.take_delta());
+        action = match action {
+            Action::Feed { keep } => {
+                if let Some(last) = seen.last() {
+                    let same = last.iter().zip(machine.ids()).take_while(|(a, b)| a == b).count();
+                    assert!(keep <= same, "what is kept has not changed");
+                }
+                seen.push(machine.ids().to_vec());
+                machine.on_logits(&logits(machine.ids()))
+            }
+            Action::Fork(branches) => {
+                let run_one = |mut branch: Machine| run(&mut branch, logits).0;
+                machine.on_branches(branches.into_iter().map(run_one).collect())
+            }
+            Action::Done(transcript) => return (transcript, seen, deltas),
+        };
+    }
+}
+
+fn generate(max_tokens: usize, min_tokens: usize) -> Step {
+    Step::Generate(Generate { stop: vec!["[RESULT]".into()], max_tokens, min_tokens })
+}
+
+fn choose(options: &[&str]) -> Step {
+    Step::Choose(options.iter().map(|o| (*o).to_owned()).collect())
+}
+
+/// Logits that write `text` token by token after a context of `start` tokens, then end the turn.
+fn writes(text: &str, start: usize) -> impl Fn(&[Token]) -> Vec<f32> {
+    let mut script = Toy.tokenize(text);
+    script.push(toy::END);
+    move |context: &[Token]| {
+        let mut logits = vec![0.0; toy::SIZE];
+        if let Some(next) = script.get(context.len().saturating_sub(start)) {
+            logits[*next as usize] = 20.0;
+        }
+        logits
+    }
+}
+
+#[test]
+fn lead_and_options_are_tokenised_with_the_text_before_them() {
+    // `good. [RESULT] 1`: the toy joins `. [` into one token, which a lead tokenised alone would miss.
+    let start = prompt("say:").ids.len();
+    let script = Script(vec![generate(20, 0), Step::Say(" [RESULT]".into()), choose(&[" 1", " 10", " 2"])]);
+    let mut machine = Machine::new(Arc::new(Toy), prompt("say:"), script, settings(0.0));
+    let (transcript, seen, deltas) = run(&mut machine, &writes("good.", start));
+    let whole = |text: &str| [prompt("").ids, Toy.tokenize(&format!("say:{text}"))].concat();
+    assert!(seen.contains(&whole("good. [RESULT]")), "the root, with `. [` as one token");
+    assert_eq!(seen.last(), Some(&whole("good. [RESULT] ")), "the probe on the way to ` 2`");
+    assert_eq!(transcript.outcomes[0], Outcome::Generated { text: "good.".into(), finish: Finish::Stop });
+    assert_eq!(deltas, "good.");
+    assert!(transcript.answer.starts_with("good. [RESULT]"), "{}", transcript.answer);
+}
+
+#[test]
+fn generation_ends_where_it_should() {
+    let check = |writes_text: &str, max: usize, min: usize, text: &str, finish: Finish| {
+        let start = prompt("x").ids.len();
+        let script = Script(vec![generate(max, min), Step::Say(" [RESULT]".into())]);
+        let mut machine = Machine::new(Arc::new(Toy), prompt("x"), script, settings(0.0));
+        let (transcript, _, deltas) = run(&mut machine, &writes(writes_text, start));
+        assert_eq!(transcript.outcomes[0], Outcome::Generated { text: text.into(), finish }, "{writes_text:?}");
+        assert_eq!(transcript.answer, format!("{text} [RESULT]"));
+        assert_eq!(deltas, text, "what is shown is what is kept");
+    };
+    check(" good the", 10, 0, " good the", Finish::Stop);
+    check(" good [RESULT] 10", 10, 0, " good", Finish::Stop);
+    check(" good \n", 20, 0, " good", Finish::Stop);
+    check("[RESULT]", 10, 0, "", Finish::Stop);
+    check("", 10, 0, "", Finish::Stop);
+    check(" good good good", 2, 0, " good good", Finish::Length);
+    check("é é", 20, 0, "é é", Finish::Stop);
+}
+
+#[test]
+fn a_character_cut_by_the_limit_is_left_out() {
+    let start = prompt("x").ids.len();
+    let script = Script(vec![generate(3, 0)]);
+    let mut machine = Machine::new(Arc::new(Toy), prompt("x"), script, settings(0.0));
+    let (transcript, ..) = run(&mut machine, &writes("a€", start));
+    assert_eq!(transcript.answer, "a", "the euro sign has three bytes, of which two were written");
+}
+
+#[test]
+fn a_minimum_keeps_the_model_from_stopping_at_once() {
+    for text in ["", "[RESULT]"] {
+        let start = prompt("x").ids.len();
+        let mut machine = Machine::new(Arc::new(Toy), prompt("x"), Script(vec![generate(10, 3)]), settings(0.0));
+        let (transcript, ..) = run(&mut machine, &writes(text, start));
+        assert!(transcript.completion_tokens >= 3, "{transcript:?}");
+        assert!(!transcript.answer.contains("[RESULT]"));
+    }
+}
+
+#[test]
+fn branches_are_blind_to_each_other() {
+    let question = |options: &[&str]| Script(vec![Step::Say(" [RESULT]".into()), choose(options)]);
+    let scripts = vec![question(&[" A", " B"]), question(&[" 1", " 10"])];
+    let joint = Script(vec![Step::Say("the".into()), Step::Branch(scripts.clone()), choose(&[" good", " bad"])]);
+    let mut machine = Machine::new(Arc::new(Toy), prompt("x"), joint, settings(0.0));
+    let (transcript, ..) = run(&mut machine, &toy::logits);
+    let alone = |script: Script| {
+        let steps = [vec![Step::Say("the".into())], script.0].concat();
+        let mut machine = Machine::new(Arc::new(Toy), prompt("x"), Script(steps), settings(0.0));
+        run(&mut machine, &toy::logits).0.outcomes.pop()
+    };
+    let Outcome::Branched(branches) = &transcript.outcomes[1] else { panic!("{transcript:?}") };
+    for (branch, script) in branches.iter().zip(scripts) {
+        assert_eq!(branch.outcomes.last(), alone(script).as_ref());
+    }
+    assert_eq!(transcript.outcomes.last(), alone(Script(vec![choose(&[" good", " bad"])])).as_ref());
+}
+
+proptest! {
+    /// Whatever is said before and whatever the options are, the contexts that a choice asks for are those of
+    /// the whole text, and the masses are disjoint.
+    #[test]
+    fn choices_run_the_ids_of_the_whole_text(
+        before in "(good|the| is|\\.|\\n| \\[|[a-z ]){0,6}",
+        options in prop::collection::btree_set(" ?(A|B|1|10|101|good|bad| x)", 2..6),
+        temperature in prop::sample::select(vec![0.0f32, 1.5]),
+    ) {
+        let options: Vec<String> = options.into_iter().collect();
+        let script = Script(vec![Step::Say(before.clone()), Step::Choose(options.clone())]);
+        let mut machine = Machine::new(Arc::new(Toy), prompt("x"), script, settings(temperature));
+        let (transcript, seen, _) = run(&mut machine, &toy::logits);
+        let Outcome::Chosen { index, log_masses } = &transcript.outcomes[1] else { panic!() };
+        prop_assert!(log_masses.iter().map(|m| m.exp()).sum::<f64>() <= 1.0 + 1e-9);
+        prop_assert!(log_masses.iter().all(|m| m <= &log_masses[*index]));
+        let wholes: Vec<Vec<Token>> = options.iter()
+            .map(|o| [prompt("").ids, Toy.tokenize(&format!("x{before}{o}"))].concat()).collect();
+        for context in &seen {
+            prop_assert!(wholes.iter().any(|whole| whole.starts_with(context)), "{context:?}");
+        }
+        prop_assert_eq!(transcript.answer, format!("{before}{}", options[*index]));
+    }
+}

@@ -1,0 +1,27 @@
+//! What a script needs to know of a model's vocabulary.
+
+/// A token id.
+pub type Token = i32;
+
+/// A model's vocabulary, as far as scripts use it.
+pub trait Vocabulary: Send + Sync {
+    /// The tokens of a run of plain text that stands at the start of a sequence or after a control token.
+    /// Nothing in the text becomes a control token.
+    fn tokenize(&self, text: &str) -> Vec<Token>;
+
+    /// The control token that is written so, if there is one.
+    fn control(&self, text: &str) -> Option<Token>;
+
+    /// The bytes that a token writes; empty for control tokens.
+    fn piece(&self, token: Token) -> Vec<u8>;
+
+    /// Whether a token ends the model's turn: an end-of-generation token, or any other control token.
+    fn ends_turn(&self, token: Token) -> bool;
+
+    /// Whether a run of text that starts a turn is tokenised with a space of the vocabulary's own before it
+    /// (SPM vocabularies), so that a first token's piece begins with a space that is not in the text.
+    fn adds_space(&self) -> bool;
+
+    /// The token that every sequence begins with, where the model wants one.
+    fn begin(&self) -> Option<Token>;
+}
