@@ -1,0 +1,222 @@
+//! The engine contract: run a script on a prompt, stream its progress, stop when the caller goes away.
+//!
+//! Nothing above this room knows which engine runs. An engine is given a [`Job`]; [`Engine::prepare`] tokenises
+//! it and refuses what can never fit, before anything is queued; [`Engine::start`] runs it. Dropping the [`Run`]
+//! cancels the work.
+
+#[cfg(feature = "llama-cpp")]
+pub mod llama_cpp;
+pub mod scheduler;
+pub mod scripted;
+
+use tokio::sync::mpsc;
+
+use crate::prompts::ChatFormat;
+use crate::script::{Encoded, InvalidScript, Prompt, SamplerSettings, Script, Transcript};
+
+/// What runs scripts.
+pub trait Engine: Send + Sync {
+    /// What it is, for verdicts and metrics.
+    fn info(&self) -> &EngineInfo;
+
+    /// How the model wants to be spoken to.
+    fn chat_format(&self) -> &ChatFormat;
+
+    /// Tokenises a job and checks that it can ever run.
+    ///
+    /// # Errors
+    /// [`EngineError::ContextOverflow`] when prompt and answer do not fit, [`EngineError::InvalidScript`].
+    fn prepare(&self, job: Job) -> Result<Prepared, EngineError>;
+
+    /// Runs a prepared job.
+    fn start(&self, prepared: Prepared) -> Run;
+
+    /// How busy it is.
+    fn load(&self) -> Load;
+}
+
+/// What an engine is, as verdicts report it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// The engine's name, such as `llama-cpp`.
+    pub engine: &'static str,
+    /// The model's name.
+    pub model: String,
+    /// `sha256:<hex>` of the model.
+    pub digest: String,
+    /// The most tokens that prompt and answer may have together.
+    pub context: usize,
+    /// The most sequences that run together.
+    pub sequences: usize,
+}
+
+/// A script to run over a prompt.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// What the model is given.
+    pub prompt: Prompt,
+    /// What it does.
+    pub script: Script,
+    /// How its `Generate` steps sample.
+    pub sampling: SamplerSettings,
+    /// Whether it runs alone and without prefix reuse, so that it gives the same bytes every time.
+    pub deterministic: bool,
+}
+
+/// A job that is known to fit.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The job.
+    pub job: Job,
+    /// Its prompt as token ids.
+    pub encoded: Encoded,
+    /// The number of tokens of the prompt.
+    pub prompt_tokens: usize,
+}
+
+/// What an engine reports while it runs a job.
+#[derive(Debug)]
+pub enum Event {
+    /// Text was generated, and is certain to stay.
+    Delta(String),
+    /// The script has ended.
+    Done(Box<Completion>),
+    /// The job failed; nothing follows.
+    Failed(EngineError),
+}
+
+/// What came of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Completion {
+    /// An outcome a step.
+    pub transcript: Transcript,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Those that were not computed again.
+    pub cached_tokens: usize,
+    /// Where the time went.
+    pub stages: Stages,
+}
+
+/// Where the time of a job went.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Stages {
+    /// From its start to its first share of the model.
+    pub queue: std::time::Duration,
+    /// From there until the whole prompt was read.
+    pub prefill: std::time::Duration,
+    /// From there to the end.
+    pub decode: std::time::Duration,
+}
+
+/// A running job; dropping it cancels the work.
+#[derive(Debug)]
+pub struct Run {
+    events: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Run {
+    /// A run and the sender that its engine reports to. The sender is closed once the caller goes away.
+    #[must_use]
+    pub fn channel() -> (mpsc::UnboundedSender<Event>, Self) {
+        let (sender, events) = mpsc::unbounded_channel();
+        (sender, Self { events })
+    }
+
+    /// Waits for the end; `on_delta` sees generated text as it comes.
+    ///
+    /// # Errors
+    /// When the engine fails or stops.
+    pub async fn finish(mut self, mut on_delta: impl FnMut(String)) -> Result<Completion, EngineError> {
+        while let Some(event) = self.events.recv().await {
+            match event {
+                Event::Delta(text) => on_delta(text),
+                Event::Done(completion) => return Ok(*completion),
+                Event::Failed(error) => return Err(error),
+            }
+        }
+        Err(EngineError::Stopped)
+    }
+}
+
+/// How busy an engine is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Sequences that wait for the model.
+    pub waiting: usize,
+    /// Sequences that share it.
+    pub running: usize,
+    /// Tokens that running sequences hold or may still need.
+    pub kv_running: usize,
+    /// Tokens of cached prefixes.
+    pub kv_cached: usize,
+    /// Tokens that are free.
+    pub kv_free: usize,
+    /// How often the engine came back after a failure.
+    pub restarts: u64,
+}
+
+/// Why an engine does not run a job.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// Prompt and answer can never fit the model's context.
+    #[error(
+        "The prompt has {prompt_tokens} tokens; {model} takes {context} less {reserved} for the answer. \
+         Shorten the texts or lower max_feedback_tokens."
+    )]
+    ContextOverflow {
+        /// The model's name.
+        model: String,
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+        /// Tokens that fit in all.
+        context: usize,
+        /// Tokens kept for the answer.
+        reserved: usize,
+    },
+    /// The script cannot be run.
+    #[error(transparent)]
+    InvalidScript(#[from] InvalidScript),
+    /// The engine failed while the job was in flight.
+    #[error("the engine failed: {0}")]
+    Failed(String),
+    /// The engine has stopped.
+    #[error("the engine has stopped")]
+    Stopped,
+}
+
+/// Why an engine cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The model file cannot be loaded.
+    #[error("{path} cannot be loaded as a model: {reason}")]
+    Model {
+        /// The file.
+        path: String,
+        /// What the engine said.
+        reason: String,
+    },
+    /// This build has no such engine.
+    #[error("this build has no engine `{0}`; {1}")]
+    NotBuilt(String, &'static str),
+    /// A script of scripted answers cannot be read.
+    #[error("the scripted answers cannot be used: {0}")]
+    Script(String),
+}
+
+/// Checks that prompt and answer fit; what every engine's `prepare` shares.
+///
+/// # Errors
+/// [`EngineError::ContextOverflow`] with the token counts.
+pub(crate) fn check_fit(info: &EngineInfo, prompt_tokens: usize, script: &Script) -> Result<(), EngineError> {
+    let reserved = script.most_tokens();
+    if prompt_tokens + reserved > info.context {
+        return Err(EngineError::ContextOverflow {
+            model: info.model.clone(),
+            prompt_tokens,
+            context: info.context,
+            reserved,
+        });
+    }
+    Ok(())
+}

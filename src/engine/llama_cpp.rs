@@ -1,0 +1,162 @@
+//! The `llama-cpp` engine: one worker thread owns a llama.cpp context and batches continuously over it.
+
+mod context;
+mod vocabulary;
+mod worker;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use llama_cpp_2::LlamaCppError;
+use llama_cpp_2::llama_backend::LlamaBackend;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::model::params::LlamaModelParams;
+
+use self::vocabulary::ModelVocabulary;
+use self::worker::{Shared, Submission};
+use super::{Engine, EngineError, EngineInfo, Job, Load, LoadError, Prepared, Run, check_fit};
+use crate::models::Model;
+use crate::prompts::ChatFormat;
+use crate::script::Vocabulary;
+
+/// Sizes of the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// The most sequences that run together.
+    pub sequences: usize,
+    /// Tokens that the KV pool holds.
+    pub kv_tokens: usize,
+    /// The most prompts that stay cached for reuse.
+    pub prefixes: usize,
+    /// The most tokens in one step.
+    pub step_tokens: usize,
+    /// Threads; 0 takes one a core.
+    pub threads: usize,
+    /// Layers on the GPU, in a build that has one.
+    pub gpu_layers: u32,
+}
+
+/// Slots beyond sequences and prefixes, for branches.
+const BRANCH_SLOTS: usize = 8;
+/// llama.cpp knows at most this many sequences.
+const MOST_SLOTS: usize = 256;
+
+/// A model in llama.cpp.
+pub struct LlamaCpp {
+    info: EngineInfo,
+    chat: ChatFormat,
+    vocabulary: Arc<ModelVocabulary>,
+    submissions: Option<mpsc::Sender<Submission>>,
+    shared: Arc<Shared>,
+    worker: Option<JoinHandle<()>>,
+}
+
+impl LlamaCpp {
+    /// Loads a model, warms it up, and starts its worker. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// When the file cannot be loaded, or the model is of a kind that cannot be rolled back.
+    pub fn load(model: &Model, settings: Settings) -> Result<Self, LoadError> {
+        let weights = Arc::new(load_weights(&model.path, settings.gpu_layers)?);
+        let fail = |reason: String| LoadError::Model { path: model.path.display().to_string(), reason };
+        if weights.is_recurrent() || weights.is_hybrid() {
+            return Err(fail("recurrent and hybrid models cannot be rolled back, which scripts need".into()));
+        }
+        let vocabulary = Arc::new(ModelVocabulary::new(Arc::clone(&weights)));
+        let info = EngineInfo {
+            engine: "llama-cpp",
+            model: model.name.clone(),
+            digest: model.digest.clone(),
+            context: (weights.n_ctx_train() as usize).min(settings.kv_tokens),
+            sequences: settings.sequences,
+        };
+        let slots = settings.sequences + settings.prefixes + BRANCH_SLOTS;
+        if slots > MOST_SLOTS {
+            let most = MOST_SLOTS - BRANCH_SLOTS;
+            return Err(fail(format!("engine.sequences and engine.cached_prefixes may be {most} together at most")));
+        }
+        let shared =
+            Arc::new(Shared { load: Default::default(), queued: AtomicUsize::new(0), restarts: AtomicU64::new(0) });
+        let (submissions, inbox) = mpsc::channel();
+        let (ready, started) = mpsc::channel();
+        let worker = std::thread::Builder::new().name("gavel-llama".into()).spawn({
+            let (vocabulary, shared) = (Arc::clone(&vocabulary) as Arc<dyn Vocabulary>, Arc::clone(&shared));
+            move || worker::run(&weights, vocabulary, settings, &inbox, &shared, &ready)
+        });
+        let worker = worker.map_err(|error| fail(format!("no thread for it: {error}")))?;
+        started.recv().map_err(|_| fail("its worker ended at once".into()))?.map_err(fail)?;
+        let chat = vocabulary.chat_format();
+        Ok(Self { info, chat, vocabulary, submissions: Some(submissions), shared, worker: Some(worker) })
+    }
+}
+
+/// The vocabulary of a model file, without its weights.
+///
+/// # Errors
+/// When the file cannot be loaded.
+pub fn load_vocabulary(path: &Path) -> Result<Arc<dyn Vocabulary>, LoadError> {
+    let params = LlamaModelParams::default().with_vocab_only(true);
+    Ok(Arc::new(ModelVocabulary::new(Arc::new(load_file(path, &params)?))))
+}
+
+fn load_weights(path: &Path, gpu_layers: u32) -> Result<LlamaModel, LoadError> {
+    load_file(path, &LlamaModelParams::default().with_n_gpu_layers(gpu_layers))
+}
+
+fn load_file(path: &Path, params: &LlamaModelParams) -> Result<LlamaModel, LoadError> {
+    LlamaModel::load_from_file(&backend(), path, params)
+        .map_err(|error| LoadError::Model { path: path.display().to_string(), reason: error.to_string() })
+}
+
+/// llama.cpp is initialised once a process; a second server in the same process finds it so.
+fn backend() -> LlamaBackend {
+    llama_cpp_2::send_logs_to_tracing(llama_cpp_2::LogOptions::default());
+    match LlamaBackend::init() {
+        Ok(backend) => backend,
+        Err(LlamaCppError::BackendAlreadyInitialized | _) => LlamaBackend {},
+    }
+}
+
+impl Engine for LlamaCpp {
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    fn chat_format(&self) -> &ChatFormat {
+        &self.chat
+    }
+
+    fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
+        job.script.check()?;
+        let encoded = job.prompt.encode(&*self.vocabulary);
+        let prompt_tokens = encoded.ids.len();
+        check_fit(&self.info, prompt_tokens, &job.script)?;
+        Ok(Prepared { job, encoded, prompt_tokens })
+    }
+
+    fn start(&self, prepared: Prepared) -> Run {
+        let (events, run) = Run::channel();
+        if let Some(submissions) = &self.submissions {
+            self.shared.queued.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            // A worker that is gone leaves the run without an end, which is the error `Stopped`.
+            let _ = submissions.send(Submission { prepared, events });
+        }
+        run
+    }
+
+    fn load(&self) -> Load {
+        self.shared.load()
+    }
+}
+
+impl Drop for LlamaCpp {
+    fn drop(&mut self) {
+        self.submissions = None;
+        if let Some(worker) = self.worker.take() {
+            // A worker that panicked has said so in the log.
+            let _ = worker.join();
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! A llama.cpp context as the scheduler's backend.
+
+use std::num::NonZeroU32;
+
+use llama_cpp_2::context::LlamaContext;
+use llama_cpp_2::context::params::LlamaContextParams;
+use llama_cpp_2::llama_batch::LlamaBatch;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::token::LlamaToken;
+
+use super::{BRANCH_SLOTS, Settings, backend};
+use crate::engine::scheduler::{Backend, Limits, Row, Slot};
+
+/// The flag value of llama.cpp's own `enabled`; the binding has no name for it.
+const FLASH_ATTENTION_ENABLED: i32 = 1;
+
+/// One context and the batch that it decodes.
+pub(super) struct Context<'model> {
+    context: LlamaContext<'model>,
+    batch: LlamaBatch<'static>,
+}
+
+/// The scheduler's limits for these settings.
+pub(super) fn limits(settings: Settings) -> Limits {
+    Limits {
+        sequences: settings.sequences,
+        slots: settings.sequences + settings.prefixes + BRANCH_SLOTS,
+        pool: settings.kv_tokens,
+        prefixes: settings.prefixes,
+        step: settings.step_tokens,
+    }
+}
+
+impl<'model> Context<'model> {
+    /// # Errors
+    /// When llama.cpp cannot make a context, such as for want of memory.
+    pub(super) fn new(model: &'model LlamaModel, settings: Settings) -> Result<Self, String> {
+        let size = |n: usize| u32::try_from(n).map_err(|_| format!("{n} is too large"));
+        let threads = match settings.threads {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads => threads,
+        };
+        let threads = i32::try_from(threads).map_err(|e| e.to_string())?;
+        // Unified: with a cache a sequence, copying a part of one to another aborts the process.
+        let params = LlamaContextParams::default()
+            .with_n_ctx(NonZeroU32::new(size(settings.kv_tokens)?))
+            .with_n_batch(size(settings.step_tokens)?)
+            .with_n_ubatch(size(settings.step_tokens)?)
+            .with_n_seq_max(size(limits(settings).slots)?)
+            .with_kv_unified(true)
+            .with_swa_full(true)
+            .with_flash_attention_policy(FLASH_ATTENTION_ENABLED.into())
+            .with_n_threads(threads)
+            .with_n_threads_batch(threads)
+            .with_no_perf(true);
+        let context = model.new_context(&backend(), params).map_err(|error| error.to_string())?;
+        Ok(Self { context, batch: LlamaBatch::new(settings.step_tokens, 1) })
+    }
+}
+
+impl Backend for Context<'_> {
+    fn decode(&mut self, rows: &[Row]) -> Result<(), String> {
+        self.batch.clear();
+        for row in rows {
+            let position = i32::try_from(row.position).map_err(|e| e.to_string())?;
+            self.batch.add(LlamaToken(row.token), position, &[row.slot], row.logits).map_err(|e| e.to_string())?;
+        }
+        self.context.decode(&mut self.batch).map_err(|error| error.to_string())
+    }
+
+    fn logits(&self, index: usize) -> &[f32] {
+        self.context.get_logits_ith(i32::try_from(index).expect("a batch is small"))
+    }
+
+    fn copy(&mut self, from: Slot, to: Slot, len: usize) -> Result<(), String> {
+        let len = u32::try_from(len).map_err(|e| e.to_string())?;
+        self.context.copy_kv_cache_seq(from, to, Some(0), Some(len)).map_err(|error| error.to_string())
+    }
+
+    fn truncate(&mut self, slot: Slot, len: usize) -> Result<(), String> {
+        let (slot, len) =
+            (u32::try_from(slot).map_err(|e| e.to_string())?, u32::try_from(len).map_err(|e| e.to_string())?);
+        match self.context.clear_kv_cache_seq(Some(slot), Some(len), None) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(format!("sequence {slot} cannot be rolled back to {len} tokens")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.context.clear_kv_cache();
+    }
+}

@@ -1,0 +1,261 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::engine::{Completion, Job, Run};
+use crate::grading::Finish;
+use crate::script::toy::{self, Toy};
+use crate::script::{Generate, Outcome, Prompt, SamplerSettings, Script, Segment, Step, Transcript};
+
+/// A backend that knows what each cell holds, so that a wrong copy or position shows at once.
+#[derive(Default)]
+struct Fake {
+    slots: Vec<Vec<(Token, u64)>>,
+    logits: Vec<Vec<f32>>,
+    cells: u64,
+    most_cells: usize,
+    decoded: usize,
+    steps: Vec<Vec<Row>>,
+    fail: bool,
+}
+
+impl Fake {
+    fn new(limits: Limits) -> Self {
+        Self { slots: vec![Vec::new(); limits.slots], ..Self::default() }
+    }
+
+    fn cells(&self) -> usize {
+        let cells: std::collections::HashSet<u64> = self.slots.iter().flatten().map(|(_, cell)| *cell).collect();
+        cells.len()
+    }
+}
+
+impl Backend for Fake {
+    fn decode(&mut self, rows: &[Row]) -> Result<(), String> {
+        if self.fail {
+            return Err("out of order".into());
+        }
+        self.logits.clear();
+        for row in rows {
+            let slot = &mut self.slots[row.slot as usize];
+            assert_eq!(slot.len(), row.position, "positions follow each other");
+            self.cells += 1;
+            slot.push((row.token, self.cells));
+            let context: Vec<Token> = slot.iter().map(|(token, _)| *token).collect();
+            self.logits.push(if row.logits { toy::logits(&context) } else { Vec::new() });
+        }
+        self.decoded += rows.len();
+        self.steps.push(rows.to_vec());
+        self.most_cells = self.most_cells.max(self.cells());
+        Ok(())
+    }
+
+    fn logits(&self, index: usize) -> &[f32] {
+        assert!(!self.logits[index].is_empty(), "only logits that were asked for are read");
+        &self.logits[index]
+    }
+
+    fn copy(&mut self, from: Slot, to: Slot, len: usize) -> Result<(), String> {
+        assert!(self.slots[to as usize].is_empty(), "copies go to empty slots");
+        self.slots[to as usize] = self.slots[from as usize][..len].to_vec();
+        Ok(())
+    }
+
+    fn truncate(&mut self, slot: Slot, len: usize) -> Result<(), String> {
+        self.slots[slot as usize].truncate(len);
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.slots.iter_mut().for_each(Vec::clear);
+    }
+}
+
+const LIMITS: Limits = Limits { sequences: 4, slots: 12, pool: 1200, prefixes: 4, step: 24 };
+
+fn job(text: &str, script: Script, deterministic: bool) -> Prepared {
+    let prompt = Prompt(vec![Segment::Control("<user>".into()), Segment::Text(text.into())]);
+    let encoded = prompt.encode(&Toy);
+    let sampling = SamplerSettings { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 5 };
+    let prompt_tokens = encoded.ids.len();
+    Prepared { job: Job { prompt, script, sampling, deterministic }, encoded, prompt_tokens }
+}
+
+fn judging(max_tokens: usize) -> Script {
+    Script(vec![
+        Step::Generate(Generate { stop: vec!["[RESULT]".into()], max_tokens, min_tokens: 0 }),
+        Step::Say(" [RESULT]".into()),
+        Step::Choose([" 1", " 10", " 2"].map(str::to_owned).to_vec()),
+    ])
+}
+
+fn alone(prepared: Prepared) -> Transcript {
+    fn run(machine: &mut Machine) -> Transcript {
+        let mut action = machine.start();
+        loop {
+            action = match action {
+                Action::Feed { .. } => machine.on_logits(&toy::logits(machine.ids())),
+                Action::Fork(branches) => machine.on_branches(branches.into_iter().map(|mut m| run(&mut m)).collect()),
+                Action::Done(transcript) => return transcript,
+            };
+        }
+    }
+    run(&mut Machine::new(Arc::new(Toy), prepared.encoded, prepared.job.script, prepared.job.sampling))
+}
+
+fn scheduler(limits: Limits) -> Scheduler<Fake> {
+    Scheduler::new(Fake::new(limits), Arc::new(Toy), limits)
+}
+
+fn submit(scheduler: &mut Scheduler<Fake>, prepared: Prepared) -> Run {
+    let (events, run) = Run::channel();
+    scheduler.submit(prepared, events);
+    run
+}
+
+fn finish(run: Run) -> Result<Completion, EngineError> {
+    futures::executor::block_on(run.finish(|_| ()))
+}
+
+fn drain(scheduler: &mut Scheduler<Fake>) {
+    for _ in 0..20_000 {
+        if scheduler.idle() {
+            return;
+        }
+        scheduler.step().unwrap();
+    }
+    panic!("the scheduler makes no progress");
+}
+
+const SHARED: &str = "the response is good, the feedback is bad, the response is the feedback: ";
+
+#[test]
+fn what_requests_share_is_computed_once() {
+    let mut scheduler = scheduler(LIMITS);
+    let text = SHARED.repeat(3);
+    let runs: Vec<Run> = (0..4).map(|_| submit(&mut scheduler, job(&text, judging(4), false))).collect();
+    drain(&mut scheduler);
+    let prompt = job(&text, judging(4), false).prompt_tokens;
+    let decoded = scheduler.backend.decoded;
+    assert!(decoded < prompt + 4 * 40, "{decoded} tokens for four runs over one prompt of {prompt}");
+    let cached: Vec<usize> = runs.into_iter().map(|run| finish(run).unwrap().cached_tokens).collect();
+    assert_eq!(cached, [0, prompt - 1, prompt - 1, prompt - 1]);
+    let again = submit(&mut scheduler, job(&text, judging(4), false));
+    drain(&mut scheduler);
+    assert_eq!(finish(again).unwrap().cached_tokens, prompt - 1, "a finished prompt stays as a prefix");
+}
+
+#[test]
+fn a_caller_that_goes_away_frees_its_place() {
+    let mut scheduler = scheduler(LIMITS);
+    let long = Script(vec![Step::Generate(Generate { stop: Vec::new(), max_tokens: 50, min_tokens: 50 })]);
+    let script = Script(vec![Step::Branch(vec![long.clone(), long])]);
+    let run = submit(&mut scheduler, job(SHARED, script, false));
+    let waits = submit(&mut scheduler, job("other", judging(8), false));
+    (0..6).for_each(|_| scheduler.step().unwrap());
+    assert!(scheduler.load().running > 1);
+    drop(run);
+    drain(&mut scheduler);
+    assert_eq!(scheduler.load().running, 0);
+    finish(waits).unwrap();
+    let before = scheduler.backend.decoded;
+    scheduler.step().unwrap();
+    assert_eq!(scheduler.backend.decoded, before, "nothing is computed for nobody");
+}
+
+#[test]
+fn a_failure_fails_what_was_in_flight_and_no_more() {
+    let mut scheduler = scheduler(LIMITS);
+    let runs: Vec<Run> =
+        (0..6).map(|i| submit(&mut scheduler, job(&format!("{i}{SHARED}"), judging(8), false))).collect();
+    scheduler.step().unwrap();
+    scheduler.backend.fail = true;
+    let reason = scheduler.step().unwrap_err();
+    scheduler.recover(Fake::new(LIMITS), &reason);
+    for run in runs {
+        assert_eq!(finish(run), Err(EngineError::Failed("out of order".into())));
+    }
+    let next = submit(&mut scheduler, job(SHARED, judging(8), false));
+    drain(&mut scheduler);
+    assert_eq!(finish(next).unwrap().transcript, alone(job(SHARED, judging(8), false)));
+    assert_eq!(scheduler.load().restarts, 1);
+}
+
+#[test]
+fn deterministic_runs_alone_and_from_nothing() {
+    let mut scheduler = scheduler(LIMITS);
+    let text = SHARED.repeat(2);
+    let warm = submit(&mut scheduler, job(&text, judging(8), false));
+    drain(&mut scheduler);
+    let first = submit(&mut scheduler, job(&format!("{text}x"), judging(8), false));
+    let exact = submit(&mut scheduler, job(&text, judging(8), true));
+    let after = submit(&mut scheduler, job(&format!("{text}y"), judging(8), false));
+    scheduler.backend.steps.clear();
+    drain(&mut scheduler);
+    let (_, completion, ..) = (finish(warm), finish(exact).unwrap(), finish(first), finish(after));
+    assert_eq!(completion.cached_tokens, 0);
+    let starts = scheduler.backend.steps.iter().filter(|step| step.iter().any(|row| row.position == 0)).count();
+    assert_eq!(starts, 2, "the deterministic one, and the one after it, begin from nothing");
+}
+
+#[test]
+fn long_prompts_do_not_stall_what_is_running() {
+    let mut scheduler = scheduler(LIMITS);
+    let short = submit(&mut scheduler, job("say: ", judging(30), false));
+    scheduler.step().unwrap();
+    let long = submit(&mut scheduler, job(&SHARED.repeat(20), judging(2), false));
+    scheduler.backend.steps.clear();
+    drain(&mut scheduler);
+    let (short, long) = (finish(short).unwrap(), finish(long).unwrap());
+    assert!(long.prompt_tokens > 10 * LIMITS.step && short.transcript.completion_tokens > 3);
+    let slots = |step: &Vec<Row>| step.iter().map(|row| row.slot).collect::<std::collections::BTreeSet<_>>().len();
+    assert!(scheduler.backend.steps.iter().take(3).all(|step| slots(step) == 2 && step.len() == LIMITS.step));
+}
+
+#[test]
+fn feedback_that_reaches_its_limit_says_so() {
+    let mut scheduler = scheduler(LIMITS);
+    let run = submit(&mut scheduler, job("x", judging(1), false));
+    drain(&mut scheduler);
+    let outcome = finish(run).unwrap().transcript.outcomes.remove(0);
+    assert!(matches!(outcome, Outcome::Generated { finish: Finish::Length, .. }), "{outcome:?}");
+}
+
+fn any_script() -> impl Strategy<Value = Script> {
+    let branches =
+        prop::collection::vec((1..6usize).prop_map(judging), 1..4).prop_map(|b| Script(vec![Step::Branch(b)]));
+    let tail = branches.clone().prop_map(|b| Script([b.0, judging(3).0].concat()));
+    prop_oneof![4 => (1..20usize).prop_map(judging), 1 => branches, 1 => tail]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    /// Whatever runs together, in whatever room, every script gets what it gets alone.
+    #[test]
+    fn every_script_gets_what_it_gets_alone(
+        jobs in prop::collection::vec((0..4usize, "[a-c ]{0,12}", any_script(), prop::bool::weighted(0.1), 0..6usize, prop::bool::weighted(0.15)), 1..14),
+        sequences in 1..5usize,
+        prefixes in 0..4usize,
+        step in 1..40usize,
+    ) {
+        let limits = Limits { sequences, prefixes, slots: sequences + prefixes + 2, pool: 700, step: step.max(sequences) };
+        let mut scheduler = scheduler(limits);
+        let mut runs = Vec::new();
+        for (shared, own, script, deterministic, pause, leaves) in jobs {
+            let prepared = job(&format!("{}{own}", SHARED.repeat(shared)), script, deterministic);
+            let run = submit(&mut scheduler, prepared.clone());
+            for _ in 0..pause {
+                scheduler.step().unwrap();
+            }
+            if !leaves {
+                runs.push((run, prepared));
+            }
+        }
+        drain(&mut scheduler);
+        for (run, prepared) in runs {
+            prop_assert_eq!(finish(run).unwrap().transcript, alone(prepared));
+        }
+        prop_assert!(scheduler.backend.most_cells <= limits.pool, "{} cells", scheduler.backend.most_cells);
+        prop_assert_eq!(scheduler.free.len() + scheduler.prefixes.len(), limits.slots);
+        prop_assert!(scheduler.prefixes.len() <= prefixes);
+    }
+}

@@ -1,0 +1,242 @@
+//! The scripted engine: answers from a table, a file or a closure instead of a model.
+//!
+//! It is for tests and for a user's dry run. Without a script it answers every `Choose` with a fixed, uneven
+//! distribution and every `Generate` with a fixed sentence.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{
+    Completion, Engine, EngineError, EngineInfo, Event, Job, Load, LoadError, Prepared, Run, Stages, check_fit,
+};
+use crate::grading::Finish;
+use crate::prompts::ChatFormat;
+use crate::script::{Encoded, Outcome, Script, Step, Transcript};
+
+/// What the scripted model does with a job.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Answer {
+    /// Answers a prompt that holds this text; the first answer that fits is taken.
+    pub when: String,
+    /// What every `Generate` writes.
+    pub say: Option<String>,
+    /// The probability mass of each option of a `Choose`; options without one have none. At most 1 in all.
+    pub masses: Option<Vec<f64>>,
+    /// How long it takes.
+    pub delay_ms: u64,
+    /// Fails with this reason instead.
+    pub fail: Option<String>,
+    /// Ends without a word instead, as an engine that dies does.
+    pub disconnect: bool,
+    /// Writes its first word and then waits until the caller goes away.
+    pub hold: bool,
+}
+
+type Answers = dyn Fn(&Job) -> Answer + Send + Sync;
+
+/// An engine without a model.
+pub struct Scripted {
+    info: EngineInfo,
+    chat: ChatFormat,
+    answers: Box<Answers>,
+    running: Arc<AtomicUsize>,
+}
+
+const SENTENCE: &str = "The response addresses the instruction, but it leaves out what the rubric asks for most.";
+/// The share of the probability that the default answers leave to other words.
+const ELSEWHERE: f64 = 0.1;
+
+impl Scripted {
+    /// An engine that asks a closure.
+    pub fn new(answers: impl Fn(&Job) -> Answer + Send + Sync + 'static) -> Self {
+        Self {
+            info: EngineInfo {
+                engine: "scripted",
+                model: "scripted".into(),
+                digest: format!("sha256:{:064}", 0),
+                context: 8192,
+                sequences: 1024,
+            },
+            chat: ChatFormat {
+                template: Some(
+                    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
+                     {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+                        .into(),
+                ),
+                bos: "<|im_start|>".into(),
+                eos: "<|im_end|>".into(),
+                control: vec!["<|im_start|>".into(), "<|im_end|>".into()],
+                user_defined: Vec::new(),
+            },
+            answers: Box::new(answers),
+            running: Arc::default(),
+        }
+    }
+
+    /// An engine that always gives the default answer after a delay.
+    #[must_use]
+    pub fn fixed(delay: Duration) -> Self {
+        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        Self::new(move |_| Answer { delay_ms, ..Answer::default() })
+    }
+
+    /// An engine that answers from a TOML file of `[[answer]]` tables; where none fits, with the default.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not such a table.
+    pub fn from_file(path: &Path, delay: Duration) -> Result<Self, LoadError> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct File {
+            answer: Vec<Answer>,
+        }
+        let fail = |reason: String| LoadError::Script(format!("{}: {reason}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
+        let file: File = toml::from_str(&text).map_err(|e| fail(e.to_string()))?;
+        let wrong = |m: &Vec<f64>| m.iter().any(|p| !(0.0..=1.0).contains(p)) || m.iter().sum::<f64>() > 1.0 + 1e-9;
+        if file.answer.iter().filter_map(|a| a.masses.as_ref()).any(wrong) {
+            return Err(fail("masses are probabilities, at most 1 in all".into()));
+        }
+        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        Ok(Self::new(move |job| {
+            let prompt = job.prompt.text();
+            let fitting = file.answer.iter().find(|a| prompt.contains(&a.when)).cloned();
+            let answer = fitting.unwrap_or_default();
+            Answer { delay_ms: answer.delay_ms.max(delay_ms), ..answer }
+        }))
+    }
+}
+
+impl Engine for Scripted {
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    fn chat_format(&self) -> &ChatFormat {
+        &self.chat
+    }
+
+    /// Counts words instead of tokens.
+    fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
+        job.script.check()?;
+        let prompt_tokens = words(&job.prompt.text());
+        check_fit(&self.info, prompt_tokens, &job.script)?;
+        let encoded = Encoded { ids: Vec::new(), run_start: 0, run_text: String::new() };
+        Ok(Prepared { job, encoded, prompt_tokens })
+    }
+
+    fn start(&self, prepared: Prepared) -> Run {
+        let (events, run) = Run::channel();
+        let answer = (self.answers)(&prepared.job);
+        if answer.delay_ms == 0 && !answer.hold {
+            reply(&answer, &prepared, &events, Instant::now());
+            return run;
+        }
+        let guard = Running::new(&self.running);
+        tokio::spawn(async move {
+            let (_guard, started) = (guard, Instant::now());
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(answer.delay_ms)) => {}
+                () = events.closed() => return,
+            }
+            if answer.hold {
+                let _ = events.send(Event::Delta("The".into()));
+                events.closed().await;
+            } else {
+                reply(&answer, &prepared, &events, started);
+            }
+        });
+        run
+    }
+
+    fn load(&self) -> Load {
+        Load { running: self.running.load(Ordering::Relaxed), ..Load::default() }
+    }
+}
+
+/// Counts a job as running for as long as it lives.
+struct Running(Arc<AtomicUsize>);
+
+impl Running {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn reply(answer: &Answer, prepared: &Prepared, events: &UnboundedSender<Event>, started: Instant) {
+    if answer.disconnect {
+        return;
+    }
+    let event = match &answer.fail {
+        Some(reason) => Event::Failed(EngineError::Failed(reason.clone())),
+        None => {
+            let transcript = play(&prepared.job.script, answer, &mut |text| {
+                let _ = events.send(Event::Delta(text.to_owned()));
+            });
+            let stages = Stages { decode: started.elapsed(), ..Stages::default() };
+            let prompt_tokens = prepared.prompt_tokens;
+            Event::Done(Box::new(Completion { transcript, prompt_tokens, cached_tokens: 0, stages }))
+        }
+    };
+    let _ = events.send(event);
+}
+
+fn play(script: &Script, answer: &Answer, on_text: &mut dyn FnMut(&str)) -> Transcript {
+    let mut transcript = Transcript::default();
+    for step in &script.0 {
+        let outcome = match step {
+            Step::Say(text) => {
+                transcript.answer.push_str(text);
+                Outcome::Said
+            }
+            Step::Generate(generate) => {
+                let said = answer.say.as_deref().unwrap_or(SENTENCE);
+                let stop = generate.stop.iter().filter_map(|stop| said.find(stop.as_str())).min();
+                let said = said[..stop.unwrap_or(said.len())].trim_end();
+                let kept: Vec<&str> = said.split_inclusive(' ').take(generate.max_tokens).collect();
+                let text = kept.concat().trim_end().to_owned();
+                let finish = if text.len() < said.len() { Finish::Length } else { Finish::Stop };
+                text.split_inclusive(' ').for_each(&mut *on_text);
+                transcript.completion_tokens += kept.len();
+                transcript.answer.push_str(&text);
+                Outcome::Generated { text, finish }
+            }
+            Step::Choose(options) => {
+                let total = (options.len() * (options.len() + 1) / 2) as f64;
+                let mass = |i: usize| match &answer.masses {
+                    Some(masses) => masses.get(i).copied().unwrap_or(0.0),
+                    None => (1.0 - ELSEWHERE) * (i + 1) as f64 / total,
+                };
+                let log_masses: Vec<f64> = (0..options.len()).map(|i| mass(i).ln()).collect();
+                let index = (1..options.len()).fold(0, |best, i| if mass(i) > mass(best) { i } else { best });
+                transcript.completion_tokens += 1;
+                transcript.answer.push_str(&options[index]);
+                Outcome::Chosen { index, log_masses }
+            }
+            Step::Branch(scripts) => {
+                let branches: Vec<Transcript> = scripts.iter().map(|s| play(s, answer, &mut |_| ())).collect();
+                transcript.completion_tokens += branches.iter().map(|b| b.completion_tokens).sum::<usize>();
+                Outcome::Branched(branches)
+            }
+        };
+        transcript.outcomes.push(outcome);
+    }
+    transcript
+}
+
+fn words(text: &str) -> usize {
+    text.split_whitespace().count()
+}
