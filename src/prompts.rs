@@ -1,11 +1,246 @@
-//! stub
-/// How the model's chat template is rendered.
+//! Prompt sets: what judge models are asked, and the literals in which they answer.
+//!
+//! A set is a directory with a `set.toml` and a template for each grading kind. The [`PromptLibrary`] loads the
+//! built-in sets and the user's own and checks all of them at start-up; a [`PromptSet`] gives the [`Script`] of a
+//! judgement and renders its [`Prompt`].
+//!
+//! The text under judgement is hostile. No template ever sees it: fields are put in as sentinels, the chat template
+//! is rendered around them, the result is split at its control tokens, and only then is each sentinel replaced. So
+//! no field can write a control token, nor template syntax. What remains are markers, strings that only the prompt
+//! itself may write; where a field would write one, one space breaks it, and the change is recorded.
+
+mod chat;
+mod error;
+mod fields;
+mod hostile;
+mod import;
+mod set;
+mod trial;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use include_dir::{Dir, include_dir};
+use sha2::{Digest, Sha256};
+
+pub use chat::ChatFormat;
+pub use error::PromptError;
+pub use fields::Subject;
+pub use hostile::Neutralized;
+pub use import::import_prometheus_eval;
+
+use crate::grading::{Instruction, Kind, Mode, Scale};
+use crate::script::{Generate, Prompt, Script, Step};
+use fields::Fields;
+use hostile::Needles;
+use set::{Places, SetFile, Templates};
+
+static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/prompts");
+
+/// All prompt sets, by name.
+#[derive(Debug)]
+pub struct PromptLibrary {
+    sets: BTreeMap<String, PromptSet>,
+}
+
+/// What judges of one family are asked, and how they answer.
+#[derive(Debug)]
+pub struct PromptSet {
+    name: String,
+    built_in: bool,
+    file: SetFile,
+    templates: Templates,
+    /// Which sets of the library have a place for which optional field.
+    places: Arc<Places>,
+}
+
+/// A prompt, and what had to be changed in the request's texts to make it.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs)]
-pub struct ChatFormat {
-    pub template: Option<String>,
-    pub bos: String,
-    pub eos: String,
-    pub control: Vec<String>,
-    pub user_defined: Vec<String>,
+pub struct Rendered {
+    /// What the model is given.
+    pub prompt: Prompt,
+    /// The markers that were broken, in the order of the fields.
+    pub neutralized: Vec<Neutralized>,
+}
+
+impl PromptLibrary {
+    /// Loads the built-in sets, then those in the folders of `local_dir`, which replace built-in ones of the same
+    /// name as a whole. A `local_dir` that does not exist holds none.
+    ///
+    /// # Errors
+    /// When a set cannot be read or used: everything is checked here, by rendering every template.
+    pub fn load(local_dir: Option<&Path>) -> Result<Self, PromptError> {
+        let mut sets = BTreeMap::new();
+        for (name, source) in set::built_in(&BUILT_IN)? {
+            sets.insert(name.clone(), PromptSet::new(name, true, &source)?);
+        }
+        for (name, source) in local_dir.map(set::local).transpose()?.unwrap_or_default() {
+            sets.insert(name.clone(), PromptSet::new(name, false, &source)?);
+        }
+        let places = Arc::new(Places::of(sets.values().map(|set| (set.name.as_str(), &set.templates))));
+        for set in sets.values_mut() {
+            set.places = Arc::clone(&places);
+        }
+        Ok(Self { sets })
+    }
+
+    /// The names of all sets, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.sets.keys().map(String::as_str)
+    }
+
+    /// The set of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&PromptSet> {
+        self.sets.get(name)
+    }
+}
+
+impl PromptSet {
+    fn new(name: String, built_in: bool, source: &set::Source) -> Result<Self, PromptError> {
+        let (file, templates) = source.parse()?;
+        let set = Self { name, built_in, file, templates, places: Arc::default() };
+        set.try_out()?;
+        Ok(set)
+    }
+
+    /// The name of its folder.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// One line that says what it is for.
+    #[must_use]
+    pub fn summary(&self) -> &str {
+        &self.file.summary
+    }
+
+    /// Whether it came with the program.
+    #[must_use]
+    pub fn built_in(&self) -> bool {
+        self.built_in
+    }
+
+    /// `sha256:<hex>` of everything that decides what a prompt of that kind looks like and how it is answered.
+    #[must_use]
+    pub fn digest(&self, kind: Kind) -> String {
+        let mut hash = Sha256::new();
+        for (name, text) in std::iter::once(("set.toml", self.file.text.as_str())).chain(self.templates.sources(kind)) {
+            for part in [name, text] {
+                hash.update((part.len() as u64).to_le_bytes());
+                hash.update(part);
+            }
+        }
+        format!("sha256:{:x}", hash.finalize())
+    }
+
+    /// The script of one judgement: over the scores of `scale` for absolute grading, else over the two labels.
+    ///
+    /// In feedback mode the last `Generate` step is the feedback; a set that reasons has one before it, with the
+    /// same limit. In score mode there is neither.
+    #[must_use]
+    pub fn script(&self, kind: Kind, mode: Mode, scale: Option<Scale>, max_tokens: usize, min_tokens: usize) -> Script {
+        let verdict = &self.file.verdict;
+        let options = match (kind, scale) {
+            (Kind::Absolute, Some(scale)) => {
+                scale.scores().map(|score| verdict.score.replace("{score}", &score.value().to_string())).collect()
+            }
+            _ => verdict.labels.to_vec(),
+        };
+        let mut steps = Vec::new();
+        if mode == Mode::Score {
+            steps.push(Step::Say(verdict.lead.trim_start().to_owned()));
+        } else {
+            if let Some(reasoning) = &self.file.reasoning {
+                let stop = vec![reasoning.end.clone()];
+                steps.push(Step::Generate(Generate { stop, max_tokens, min_tokens: 0 }));
+                steps.push(Step::Say(reasoning.end.clone()));
+            }
+            steps.push(Step::Generate(Generate { stop: verdict.stop.clone(), max_tokens, min_tokens }));
+            steps.push(Step::Say(verdict.lead.clone()));
+        }
+        steps.push(Step::Choose(options));
+        Script(steps)
+    }
+
+    /// Renders the prompt for a model with that chat format.
+    ///
+    /// # Errors
+    /// When the set has no place for something that the request has, or when the model's chat template cannot be
+    /// rendered.
+    pub fn render(&self, subject: &Subject<'_>, mode: Mode, chat: &ChatFormat) -> Result<Rendered, PromptError> {
+        let (fields, system, user) = self.lay_out(subject, mode)?;
+        let laid_out = chat.lay_out(system.as_deref(), &user)?;
+        let pieces = fields::pieces(&laid_out.text, fields.len())
+            .filter(|pieces| fields.missing(pieces).is_none())
+            .ok_or_else(|| PromptError::Chat("it cuts or drops parts of what the user says".to_owned()))?;
+        let mut markers = laid_out.roles;
+        markers.extend(self.file.marker_texts().map(str::to_owned));
+        if matches!(subject.item().instruction, Instruction::Conversation(_)) {
+            markers.extend(self.templates.roles.iter().cloned());
+        }
+        Ok(hostile::assemble(&pieces, &fields, &Needles::exact(&chat.control), &Needles::markers(&markers)))
+    }
+
+    /// The system text, if there is one, and the user text that a chat template would get, every field as it is.
+    ///
+    /// # Errors
+    /// When the set has no place for something that the request has.
+    pub fn turns(&self, subject: &Subject<'_>, mode: Mode) -> Result<(Option<String>, String), PromptError> {
+        let (fields, system, user) = self.lay_out(subject, mode)?;
+        let fill = |text: &str| fields.fill(&fields::pieces(text, fields.len()).unwrap_or_default());
+        Ok((system.as_deref().map(fill), fill(&user)))
+    }
+
+    /// System and user text with sentinels for the fields; nothing of the request is missing in them.
+    fn lay_out<'a>(
+        &self,
+        subject: &Subject<'a>,
+        mode: Mode,
+    ) -> Result<(Fields<'a>, Option<String>, String), PromptError> {
+        let kind = subject.kind();
+        let mut fields = Fields::default();
+        let instruction = match &subject.item().instruction {
+            Instruction::Text(text) => fields.put("instruction", text, true),
+            Instruction::Conversation(turns) => {
+                let turns = turns.iter().enumerate().map(|(index, turn)| {
+                    let content = fields.put(format!("messages/{index}"), &turn.content, true);
+                    (turn.role.name(), content)
+                });
+                self.templates.conversation(turns.collect())?
+            }
+        };
+        let variables = subject.variables(&mut fields, instruction, mode, &self.file.verdict.labels);
+        let system = self.templates.system(kind, &variables)?;
+        let user = self.templates.user(kind, &variables)?;
+
+        let mut pieces = Vec::new();
+        for text in system.iter().chain([&user]) {
+            pieces.extend(fields::pieces(text, fields.len()).ok_or_else(|| PromptError::Template {
+                file: self.templates.file(kind),
+                line: None,
+                reason: "it takes a field apart; templates may place fields, not change them".to_owned(),
+            })?);
+        }
+        match fields.missing(&pieces) {
+            None => Ok((fields, system, user)),
+            Some(field) => Err(self.unsupported(kind, field)),
+        }
+    }
+
+    /// The error for a field that the templates of that kind do not place.
+    fn unsupported(&self, kind: Kind, field: &str) -> PromptError {
+        let name = field.split('/').next().unwrap_or(field);
+        PromptError::Unsupported {
+            pointer: format!("/{name}"),
+            set: self.name.clone(),
+            kind: kind.name(),
+            alternatives: self.places.sets(kind, name),
+        }
+    }
 }

@@ -1,0 +1,59 @@
+//! The contract as a document, and a page to read it.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::LOCATION;
+use utoipa::OpenApi;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::{absolute, problem, relative, rubrics, system};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Gavel",
+        description = "An LLM-as-judge evaluation server: rubric scores, feedback and preferences, each with a probability distribution.",
+    ),
+    paths(
+        absolute::grade,
+        relative::grade,
+        rubrics::list,
+        rubrics::show,
+        rubrics::put,
+        rubrics::delete,
+        system::models,
+        system::info,
+        system::live,
+        system::ready,
+        system::metrics,
+    ),
+    components(schemas(problem::ProblemBody))
+)]
+struct Contract;
+
+/// The OpenAPI document, made from the types.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    Contract::openapi()
+}
+
+pub(super) async fn json() -> HttpResponse {
+    HttpResponse::Ok().json(document())
+}
+
+/// The page, with everything it needs in the binary.
+pub(super) fn page() -> SwaggerUi {
+    SwaggerUi::new("/docs/{_:.*}").config(utoipa_swagger_ui::Config::from("/openapi.json"))
+}
+
+pub(super) async fn to_page() -> HttpResponse {
+    HttpResponse::PermanentRedirect().insert_header((LOCATION, "/docs/")).finish()
+}
+
+pub(super) async fn to_docs() -> HttpResponse {
+    HttpResponse::TemporaryRedirect().insert_header((LOCATION, "/docs")).finish()
+}
+
+/// Where the `type` of every problem leads.
+pub(super) async fn errors_page() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/markdown; charset=utf-8").body(problem::reference())
+}

@@ -1,0 +1,287 @@
+//! Errors as callers read them (RFC 9457). This file alone knows which error has which status.
+
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderValue, RETRY_AFTER};
+use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use serde::{Deserialize, Serialize};
+
+use crate::admission::Refusal;
+use crate::app::ServiceError;
+use crate::engine::EngineError;
+use crate::grading::{InvalidRequest, InvalidRubric};
+use crate::judge::JudgeError;
+use crate::prompts::PromptError;
+use crate::rubrics::LibraryError;
+
+/// The kinds of errors there are; their names are stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the table below says what each means")]
+pub enum Code {
+    MalformedJson,
+    Unauthenticated,
+    Forbidden,
+    NotFound,
+    UnknownRubric,
+    UnknownModel,
+    MethodNotAllowed,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    Conflict,
+    InvalidRequest,
+    UnknownField,
+    InvalidRubric,
+    ContextOverflow,
+    UnsupportedContent,
+    LowLabelMass,
+    RateLimited,
+    Saturated,
+    ModelLoading,
+    ShuttingDown,
+    DeadlineExceeded,
+    Internal,
+    EngineFailed,
+}
+
+/// A row of the table: code, name, status, title, and what to do.
+type Row = (Code, &'static str, u16, &'static str, &'static str);
+
+/// The one table of error codes; docs/errors.md is made from it.
+#[rustfmt::skip]
+const TABLE: &[Row] = &[
+    (Code::MalformedJson, "malformed_json", 400, "The body is not JSON", "Send one JSON object in UTF-8; the detail names line and column."),
+    (Code::Unauthenticated, "unauthenticated", 401, "A key is needed", "Send `Authorization: Bearer KEY`."),
+    (Code::Forbidden, "forbidden", 403, "This caller may not do that", "Rubrics are written from the server's own machine (a loopback address), or as files."),
+    (Code::NotFound, "not_found", 404, "There is nothing here", "`/openapi.json` lists every route."),
+    (Code::UnknownRubric, "unknown_rubric", 404, "There is no such rubric", "`GET /v1/rubrics` lists them; or send one inline."),
+    (Code::UnknownModel, "unknown_model", 404, "There is no such model", "`GET /v1/models` lists them; or leave `model` out."),
+    (Code::MethodNotAllowed, "method_not_allowed", 405, "This route has no such method", "The `Allow` header names those it has."),
+    (Code::PayloadTooLarge, "payload_too_large", 413, "The body is too large", "Send fewer or shorter texts, or raise `limits.body_bytes`."),
+    (Code::UnsupportedMediaType, "unsupported_media_type", 415, "The body's type is not understood", "Send `Content-Type: application/json`, as it is or with `Content-Encoding: gzip`."),
+    (Code::Conflict, "conflict", 409, "That cannot be done in the present state", "The detail says what stands in the way."),
+    (Code::InvalidRequest, "invalid_request", 422, "The request makes no sense", "`pointer` names the field, the detail what it must be."),
+    (Code::UnknownField, "unknown_field", 422, "The request has a field that is not known", "`pointer` names it: look for a slip of the pen; nothing is ignored in silence."),
+    (Code::InvalidRubric, "invalid_rubric", 422, "The rubric does not hold together", "A criterion, and a description for each of 2 to 11 consecutive scores."),
+    (Code::ContextOverflow, "context_overflow", 422, "The prompt does not fit the model's context", "Shorten the texts, lower `max_feedback_tokens`, or use a model with a longer context. Nothing is ever cut in silence."),
+    (Code::UnsupportedContent, "unsupported_content", 422, "The model cannot read that", "Send text, or use a model or prompt set that has a place for it."),
+    (Code::LowLabelMass, "low_label_mass", 422, "The model hardly wanted to answer", "A forced guess is no training signal: leave the item out, or use a better judge."),
+    (Code::RateLimited, "rate_limited", 429, "Too many requests", "Wait as long as `Retry-After` says."),
+    (Code::Saturated, "saturated", 503, "The queue is full", "Wait as long as `Retry-After` says, or send fewer requests at once."),
+    (Code::ModelLoading, "model_loading", 503, "The model is not ready", "Wait until `/readyz` answers 200."),
+    (Code::ShuttingDown, "shutting_down", 503, "The server is shutting down", "Use another server, or try again later."),
+    (Code::DeadlineExceeded, "deadline_exceeded", 504, "The request took too long", "Raise `X-Request-Timeout-Ms` up to `limits.deadline_ms`, or send fewer requests at once."),
+    (Code::Internal, "internal", 500, "Something went wrong in the server", "The log has the reason under the request id."),
+    (Code::EngineFailed, "engine_failed", 502, "The engine failed", "It comes back by itself; try again. The log has the reason."),
+];
+
+impl Code {
+    fn row(self) -> &'static Row {
+        TABLE.iter().find(|row| row.0 == self).expect("a test looks up every code")
+    }
+
+    /// The stable name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.row().2).expect("the table holds valid statuses")
+    }
+
+    /// The code for a status that the framework itself answered with.
+    #[must_use]
+    pub fn of_status(status: StatusCode) -> Self {
+        match status.as_u16() {
+            404 => Self::NotFound,
+            405 => Self::MethodNotAllowed,
+            413 => Self::PayloadTooLarge,
+            415 => Self::UnsupportedMediaType,
+            400..=499 => Self::InvalidRequest,
+            _ => Self::Internal,
+        }
+    }
+}
+
+/// An error on its way to a caller.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    code: Code,
+    detail: String,
+    pointer: Option<String>,
+}
+
+/// The JSON of a problem.
+#[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ProblemBody {
+    /// Leads to the code's row in docs/errors.md.
+    #[serde(rename = "type")]
+    pub type_uri: String,
+    /// What the code means.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable code.
+    pub code: String,
+    /// What is wrong with this request.
+    pub detail: String,
+    /// JSON pointer to the field at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// The id of the request, as in the `X-Request-Id` header.
+    pub request_id: String,
+}
+
+impl Problem {
+    /// A problem with a code and what is wrong.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), pointer: None }
+    }
+
+    /// Names the field at fault.
+    #[must_use]
+    pub fn at(self, pointer: impl Into<String>) -> Self {
+        Self { pointer: Some(pointer.into()), ..self }
+    }
+
+    /// Its code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The JSON, for a server at `base` such as `http://localhost:8080`.
+    #[must_use]
+    pub fn body(&self, base: &str, request_id: &str) -> ProblemBody {
+        let (_, name, status, title, _) = *self.code.row();
+        ProblemBody {
+            type_uri: format!("{base}/docs/errors.md#{name}"),
+            title: title.to_owned(),
+            status,
+            code: name.to_owned(),
+            detail: self.detail.clone(),
+            pointer: self.pointer.clone(),
+            request_id: request_id.to_owned(),
+        }
+    }
+
+    /// The whole response.
+    #[must_use]
+    pub fn response(&self, base: &str, request_id: &str) -> HttpResponse {
+        let mut response = HttpResponseBuilder::new(self.code.status())
+            .content_type("application/problem+json")
+            .body(serde_json::to_string(&self.body(base, request_id)).expect("strings and numbers"));
+        let seconds = match self.code {
+            Code::Saturated | Code::RateLimited | Code::ShuttingDown => Some("1"),
+            Code::ModelLoading => Some("2"),
+            _ => None,
+        };
+        if let Some(seconds) = seconds {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+        }
+        response
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.name(), self.detail)
+    }
+}
+
+/// The middleware answers with [`Problem::response`]; this is what actix needs to carry it there.
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.response("", "")
+    }
+}
+
+impl From<InvalidRequest> for Problem {
+    fn from(error: InvalidRequest) -> Self {
+        Self::new(Code::InvalidRequest, error.reason).at(error.pointer)
+    }
+}
+
+impl From<InvalidRubric> for Problem {
+    fn from(error: InvalidRubric) -> Self {
+        Self::new(Code::InvalidRubric, error.to_string())
+    }
+}
+
+impl From<LibraryError> for Problem {
+    fn from(error: LibraryError) -> Self {
+        let code = match error {
+            LibraryError::Unknown { .. } => Code::UnknownRubric,
+            LibraryError::Name(_) => Code::InvalidRequest,
+            LibraryError::BuiltIn(_) => Code::Conflict,
+            LibraryError::Write { .. } => Code::Internal,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ServiceError::Loading | ServiceError::LoadFailed(_) => Self::new(Code::ModelLoading, detail),
+            ServiceError::Refused(Refusal::Saturated(_)) => Self::new(Code::Saturated, detail),
+            ServiceError::Refused(Refusal::ShuttingDown) => Self::new(Code::ShuttingDown, detail),
+            ServiceError::Deadline(_) => Self::new(Code::DeadlineExceeded, detail),
+            ServiceError::Judge(JudgeError::UnknownPrompt { .. }) => {
+                Self::new(Code::InvalidRequest, detail).at("/prompt")
+            }
+            ServiceError::Judge(JudgeError::Prompt(PromptError::Unsupported { pointer, .. })) => {
+                Self::new(Code::UnsupportedContent, detail).at(pointer)
+            }
+            ServiceError::Judge(JudgeError::Prompt(_)) => Self::new(Code::Internal, detail),
+            ServiceError::Judge(JudgeError::Engine(error)) => match error {
+                EngineError::ContextOverflow { .. } => Self::new(Code::ContextOverflow, detail),
+                EngineError::InvalidScript(_) => Self::new(Code::Internal, detail),
+                EngineError::Failed(_) | EngineError::Stopped => Self::new(Code::EngineFailed, detail),
+            },
+        }
+    }
+}
+
+/// docs/errors.md, made from the table.
+#[must_use]
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Errors\n\nEvery failure is answered with `application/problem+json` (RFC 9457) and a stable `code`. \
+         Made from the table in `src/api/problem.rs` with `gavel docs errors`.\n\n\
+         | code | status | what it means | what to do |\n| --- | --- | --- | --- |\n",
+    );
+    let mut rows: Vec<&Row> = TABLE.iter().collect();
+    rows.sort_by_key(|row| row.2);
+    for (_, name, status, title, hint) in rows {
+        page.push_str(&format!("| <a id=\"{name}\"></a>`{name}` | {status} | {title}. | {hint} |\n"));
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_errors_is_up_to_date() {
+        assert_eq!(include_str!("../../docs/errors.md"), reference(), "run `gavel docs errors > docs/errors.md`");
+    }
+
+    #[test]
+    fn every_code_has_one_row() {
+        for (index, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.0 as usize, index, "the table has the order of the enum: {}", row.1);
+            assert!(row.0.status().is_client_error() || row.0.status().is_server_error());
+        }
+        assert_eq!(TABLE.len(), Code::EngineFailed as usize + 1);
+    }
+}

@@ -1,0 +1,205 @@
+//! `POST /v1/grade/relative`
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::absolute::Graded;
+use super::problem::Problem;
+use super::wire::{self, Debug, ModelRef, NamedDigest, Provenance, SamplingUsed, grading_body};
+use super::{extract, stream};
+use crate::app::{App, ServiceError};
+use crate::grading::{
+    Finish, InvalidRequest, Judgement, Kind, Method, Order, Preference, RelativeRequest, Timing, Usage,
+};
+use crate::panel::{Absolute, Account, Relative};
+
+grading_body! {
+    /// Two responses to compare by a rubric.
+    RelativeBody {
+        /// The first response.
+        response_a: String,
+        /// The second response.
+        response_b: String,
+        /// Whether both orders are judged.
+        swap: Option<bool>,
+        /// How near to one half `probability_a` is a tie, 0 to 0.5.
+        tie_margin: Option<f64>,
+        /// Show both together, or grade each alone and prefer the higher reward.
+        method: Option<Method>,
+    }
+}
+
+/// What one run of the judging script said, in the caller's terms; the feedback is verbatim and speaks of the
+/// labels as shown in its order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RelativeJudgement {
+    sample: u32,
+    seed: u64,
+    order: Option<Order>,
+    preference: Preference,
+    probability_a: f64,
+    label_mass: f64,
+    feedback: Option<String>,
+    finish: Finish,
+}
+
+/// With the method `absolute`, the verdict on each response.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Grades {
+    a: Grade,
+    b: Grade,
+}
+
+/// The verdict on one response; several where several rubrics were sent.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Grade {
+    reward: f64,
+    criteria: Vec<Graded>,
+}
+
+/// Which of two responses is better.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RelativeVerdict)]
+pub(super) struct VerdictBody {
+    id: String,
+    object: &'static str,
+    preference: Preference,
+    /// The mean over orders and samples; exchanging the responses gives exactly 1 - probability_a.
+    probability_a: f64,
+    /// Whether both orders agree; null where only one was judged.
+    consistent: Option<bool>,
+    label_mass: f64,
+    feedback: Option<String>,
+    judgements: Vec<RelativeJudgement>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grades: Option<Grades>,
+    model: ModelRef,
+    rubric: NamedDigest,
+    prompt: NamedDigest,
+    usage: Usage,
+    timing_ms: Timing,
+    sampling: SamplingUsed,
+    version: &'static str,
+    cached: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    debug: Option<Debug>,
+}
+
+/// Compares two responses by a rubric, in both orders unless `swap` is false.
+///
+/// With `Accept: text/event-stream`, feedback is streamed as it is written, and the verdict is the last event.
+#[utoipa::path(
+    post, path = "/v1/grade/relative", tag = "grading", request_body = RelativeBody,
+    responses((status = 200, body = VerdictBody), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
+)]
+pub(super) async fn grade(
+    app: web::Data<App>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let body: RelativeBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
+    let (request, debug) = check(&app, body)?;
+    let kind = if request.method == Method::Absolute { Kind::Absolute } else { Kind::Relative };
+    let panel = app.panel()?;
+    let source = Provenance::new(panel.judge(), &request.rubrics, request.multi, &request.options, kind)?;
+    let admitted = app.admit_relative(request, wire::deadline(&http, &app)?).await?;
+    stream::answer(
+        &http,
+        |progress| admitted.run(progress),
+        move |(verdict, account)| verdict_body(&verdict, &account, source, debug),
+    )
+    .await
+}
+
+/// Checks a request; also says whether it asks for debug output.
+fn check(app: &App, mut body: RelativeBody) -> Result<(RelativeRequest, bool), Problem> {
+    let checked = body.common().check(app)?;
+    let tie_margin = body.tie_margin.unwrap_or(app.config.grading.tie_margin);
+    if !(0.0..=0.5).contains(&tie_margin) {
+        return Err(InvalidRequest::at("/tie_margin", "must be between 0 and 0.5").into());
+    }
+    let method = body.method.unwrap_or_default();
+    if checked.multi && method == Method::Pairwise {
+        let reason = "pairwise grading takes one rubric; a list of rubrics goes with \"method\": \"absolute\"";
+        return Err(InvalidRequest::at("/rubric", reason).into());
+    }
+    let request = RelativeRequest {
+        response_a: wire::not_empty(body.response_a, "/response_a", "response A")?,
+        response_b: wire::not_empty(body.response_b, "/response_b", "response B")?,
+        swap: body.swap.unwrap_or(app.config.grading.swap),
+        item: checked.item,
+        rubrics: checked.rubrics,
+        multi: checked.multi,
+        options: checked.options,
+        tie_margin,
+        method,
+    };
+    Ok((request, checked.debug))
+}
+
+/// Exactly what the body of a request would send to the model: a prompt for each order.
+///
+/// # Errors
+/// Those of the request.
+pub fn prompts(app: &App, body: &str) -> Result<Vec<String>, Problem> {
+    let (request, _) = check(app, extract::parse(body.as_bytes())?)?;
+    Ok(app.panel()?.plan_relative(request).map_err(ServiceError::from)?.prompts())
+}
+
+fn verdict_body(verdict: &Relative, account: &Account, source: Provenance, debug: bool) -> VerdictBody {
+    let (preference, probability_a, consistent, label_mass) = match verdict {
+        Relative::Pairwise(v) => (v.preference, v.probability_a, v.consistent, v.label_mass),
+        Relative::Graded { preference, probability_a, a, b } => {
+            let masses = a.verdicts().chain(b.verdicts()).map(|verdict| verdict.label_mass);
+            (*preference, *probability_a, None, masses.fold(1.0, f64::min))
+        }
+    };
+    let (judgements, grades, feedback, first) = match verdict {
+        Relative::Pairwise(v) => {
+            let judgements = v.judgements.iter().map(judgement_body).collect();
+            (judgements, None, v.feedback().map(str::to_owned), v.judgements.first())
+        }
+        Relative::Graded { a, b, .. } => {
+            let first = a.verdicts().next().and_then(|verdict| verdict.judgements.first());
+            (Vec::new(), Some(Grades { a: grade_body(a), b: grade_body(b) }), None, first)
+        }
+    };
+    VerdictBody {
+        id: source.id,
+        object: "verdict.relative",
+        preference,
+        probability_a,
+        consistent,
+        label_mass,
+        feedback,
+        judgements,
+        grades,
+        model: source.model,
+        rubric: source.rubric,
+        prompt: source.prompt,
+        usage: account.usage,
+        timing_ms: account.timing,
+        sampling: source.sampling,
+        version: env!("CARGO_PKG_VERSION"),
+        cached: account.cached,
+        debug: wire::debug(debug, first, account),
+    }
+}
+
+fn judgement_body(judgement: &Judgement) -> RelativeJudgement {
+    RelativeJudgement {
+        sample: judgement.sample,
+        seed: judgement.seed,
+        order: judgement.order,
+        preference: judgement.preference(),
+        probability_a: judgement.probability_a(),
+        label_mass: judgement.label_mass,
+        feedback: judgement.feedback.clone(),
+        finish: judgement.finish,
+    }
+}
+
+fn grade_body(verdict: &Absolute) -> Grade {
+    Grade { reward: verdict.reward(), criteria: verdict.verdicts().map(Graded::of).collect() }
+}

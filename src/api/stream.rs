@@ -1,0 +1,81 @@
+//! Answers a grading request: as one JSON object, or as server-sent events while feedback is written.
+
+use std::sync::Arc;
+
+use actix_web::http::header::{ACCEPT, CACHE_CONTROL};
+use actix_web::{HttpRequest, HttpResponse, web::Bytes};
+use futures::{FutureExt, StreamExt, stream};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::observe::{base, request_id};
+use super::problem::Problem;
+use crate::app::ServiceError;
+use crate::grading::Order;
+use crate::panel::{Delta, Progress};
+
+#[derive(Serialize)]
+struct FeedbackEvent {
+    sample: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order: Option<Order>,
+    #[serde(skip_serializing_if = "is_first")]
+    criterion: usize,
+    delta: String,
+}
+
+fn is_first(criterion: &usize) -> bool {
+    *criterion == 0
+}
+
+/// Runs a grading and answers in the form that the caller accepts. The work lives in the response: when the caller
+/// goes away, it is dropped, and the engine stops.
+pub(super) async fn answer<T, B, F>(
+    http: &HttpRequest,
+    run: impl FnOnce(Option<Progress>) -> F,
+    body: impl FnOnce(T) -> B + 'static,
+) -> Result<HttpResponse, Problem>
+where
+    T: 'static,
+    B: Serialize + 'static,
+    F: Future<Output = Result<T, ServiceError>> + 'static,
+{
+    let accepts = http.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+    if !accepts.is_some_and(|accepts| accepts.contains("text/event-stream")) {
+        return Ok(HttpResponse::Ok().json(body(run(None).await?)));
+    }
+    let (sender, deltas) = mpsc::unbounded_channel();
+    let progress: Progress = Arc::new(move |delta: Delta| {
+        let Delta { sample, order, criterion, text } = delta;
+        // Nobody listens any more: the work is about to be dropped.
+        let _ = sender.send(event("feedback", &FeedbackEvent { sample, order, criterion, delta: text }));
+    });
+    let (base, id) = (base(http), request_id(http));
+    let last = run(Some(progress)).map(move |result| match result {
+        Ok(verdict) => event("verdict", &body(verdict)),
+        Err(error) => event("error", &Problem::from(error).body(&base, &id)),
+    });
+    let events = stream::unfold((deltas, Some(last.boxed_local())), |(mut deltas, last)| async move {
+        let mut running = last?;
+        tokio::select! {
+            // Feedback that is there goes first, and all of it before the verdict.
+            biased;
+            Some(delta) = deltas.recv() => Some((delta, (deltas, Some(running)))),
+            verdict = &mut running => {
+                let mut rest = String::new();
+                while let Ok(delta) = deltas.try_recv() {
+                    rest.push_str(&delta);
+                }
+                Some((rest + &verdict, (deltas, None)))
+            }
+        }
+    });
+    Ok(HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header((CACHE_CONTROL, "no-cache"))
+        .streaming(events.map(|event| Ok::<_, std::convert::Infallible>(Bytes::from(event)))))
+}
+
+fn event(name: &str, data: &impl Serialize) -> String {
+    format!("event: {name}\ndata: {}\n\n", serde_json::to_string(data).expect("wire types are plain data"))
+}

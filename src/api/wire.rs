@@ -1,0 +1,465 @@
+//! What the grading routes share on the wire: the parts of requests, and the parts of verdicts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+use utoipa::ToSchema;
+
+use super::extract::{Object, parse_value};
+use super::problem::{Code, Problem};
+use crate::app::App;
+use crate::grading::{
+    Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Role, Rubric, Sampling, Turn,
+    WeightedRubric,
+};
+use crate::judge::Judge;
+use crate::panel::Account;
+use crate::prompts::Neutralized;
+
+/// How text is generated. Verdicts are read at temperature 1, whatever is said here.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub(super) struct SamplingBody {
+    /// 0 (greedy) to 2.
+    temperature: Option<f32>,
+    /// Above 0, at most 1.
+    top_p: Option<f32>,
+    /// 0 keeps all tokens.
+    top_k: Option<u32>,
+    /// 0 to 1.
+    min_p: Option<f32>,
+    /// With a seed of its own, a request is cached at any temperature.
+    seed: Option<u64>,
+    /// The most tokens of feedback.
+    max_feedback_tokens: Option<u32>,
+    /// The fewest tokens of feedback.
+    min_feedback_tokens: Option<u32>,
+}
+
+/// A turn of a conversation.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct MessageBody {
+    role: RoleBody,
+    content: ContentBody,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum RoleBody {
+    System,
+    Developer,
+    User,
+    Assistant,
+}
+
+/// A text, or a list of parts.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+enum ContentBody {
+    Text(String),
+    Parts(Vec<PartBody>),
+}
+
+/// A part of a message; only text is understood by models without eyes.
+#[derive(Debug, Deserialize, ToSchema)]
+struct PartBody {
+    #[serde(rename = "type")]
+    kind: String,
+    text: Option<String>,
+}
+
+/// A document that the response is judged against.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct ContextBody {
+    /// A name that feedback can refer to.
+    id: Option<String>,
+    text: String,
+}
+
+/// An inline rubric, and the form of `PUT /v1/rubrics/{name}`.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub(super) struct RubricBody {
+    /// What the response is judged by.
+    pub(super) criterion: String,
+    /// A description for each score; 2 to 11 consecutive integers.
+    pub(super) descriptions: BTreeMap<String, String>,
+}
+
+/// A rubric of a list, with its weight.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct WeightedBody {
+    #[schema(value_type = NameOrRubric)]
+    rubric: serde_json::Value,
+    weight: Option<f64>,
+}
+
+/// A rubric's name, or an inline rubric. Documentation of what is read by hand, for the sake of pointers.
+#[derive(ToSchema)]
+#[schema(as = NameOrRubric)]
+#[serde(untagged)]
+#[allow(dead_code)]
+enum NameOrRubric {
+    Name(String),
+    Inline(RubricBody),
+}
+
+/// A rubric's name, an inline rubric, or a list of rubrics with weights.
+#[derive(ToSchema)]
+#[schema(as = RubricChoice)]
+#[serde(untagged)]
+#[allow(dead_code)]
+pub(super) enum RubricChoice {
+    Name(String),
+    Inline(RubricBody),
+    List(Vec<WeightedBody>),
+}
+
+/// Declares a grading request: the fields of its own, then those that all share.
+macro_rules! grading_body {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, serde::Deserialize, utoipa::ToSchema)]
+        pub(super) struct $name {
+            $($(#[$field_doc])* pub(super) $field: $kind,)*
+            /// What the response answers; or `messages`, one of the two.
+            instruction: Option<String>,
+            /// A conversation whose last user turn is answered.
+            messages: Option<Vec<$crate::api::wire::MessageBody>>,
+            /// An answer that would get the highest score.
+            reference_answer: Option<String>,
+            /// Documents that the response is judged against.
+            context: Option<Vec<$crate::api::wire::ContextBody>>,
+            /// A name of `GET /v1/rubrics`, an inline rubric, or a list of rubrics with weights.
+            #[schema(value_type = $crate::api::wire::RubricChoice)]
+            rubric: serde_json::Value,
+            /// Feedback and verdict, or the verdict alone.
+            mode: Option<$crate::grading::Mode>,
+            /// Independent judgements to combine; more than one needs feedback and a temperature above 0.
+            samples: Option<u32>,
+            /// How feedback is generated.
+            #[serde(default, deserialize_with = "crate::api::extract::object_or_null")]
+            sampling: Option<$crate::api::wire::SamplingBody>,
+            /// The loaded model's name, or null.
+            model: Option<String>,
+            /// A prompt set, or null for the model's own.
+            prompt: Option<String>,
+            /// Whose judgement is asked for.
+            annotator: Option<String>,
+            /// Whether the verdict cache may be used.
+            cache: Option<bool>,
+            /// Run alone and without prefix reuse: the same bytes every time.
+            deterministic: Option<bool>,
+            /// Show exactly what the model was given and what it answered.
+            debug: Option<bool>,
+        }
+
+        impl $name {
+            /// Splits what is shared from what is its own.
+            fn common(&mut self) -> $crate::api::wire::Common {
+                $crate::api::wire::Common {
+                    instruction: self.instruction.take(),
+                    messages: self.messages.take(),
+                    reference_answer: self.reference_answer.take(),
+                    context: self.context.take(),
+                    rubric: self.rubric.take(),
+                    mode: self.mode,
+                    samples: self.samples,
+                    sampling: self.sampling.take().unwrap_or_default(),
+                    model: self.model.take(),
+                    prompt: self.prompt.take(),
+                    annotator: self.annotator.take(),
+                    cache: self.cache,
+                    deterministic: self.deterministic.unwrap_or(false),
+                    debug: self.debug.unwrap_or(false),
+                }
+            }
+        }
+    };
+}
+pub(super) use grading_body;
+
+/// The fields that grading requests share, as they came.
+pub(super) struct Common {
+    pub(super) instruction: Option<String>,
+    pub(super) messages: Option<Vec<MessageBody>>,
+    pub(super) reference_answer: Option<String>,
+    pub(super) context: Option<Vec<ContextBody>>,
+    pub(super) rubric: serde_json::Value,
+    pub(super) mode: Option<Mode>,
+    pub(super) samples: Option<u32>,
+    pub(super) sampling: SamplingBody,
+    pub(super) model: Option<String>,
+    pub(super) prompt: Option<String>,
+    pub(super) annotator: Option<String>,
+    pub(super) cache: Option<bool>,
+    pub(super) deterministic: bool,
+    pub(super) debug: bool,
+}
+
+/// The same, checked.
+pub(super) struct Checked {
+    pub(super) item: Item,
+    pub(super) rubrics: Vec<WeightedRubric>,
+    pub(super) multi: bool,
+    pub(super) options: Options,
+    pub(super) debug: bool,
+}
+
+impl Common {
+    pub(super) fn check(self, app: &App) -> Result<Checked, Problem> {
+        let defaults = &app.config.grading;
+        if let Some(model) = &self.model {
+            let panel = app.panel()?;
+            let loaded = &panel.judge().engine().model;
+            if model != loaded {
+                let detail = format!("there is no model `{model}`; `{loaded}` is loaded");
+                return Err(Problem::new(Code::UnknownModel, detail).at("/model"));
+            }
+        }
+        let (rubrics, multi) = rubrics(&self.rubric, app)?;
+        let sampling = Sampling {
+            temperature: self.sampling.temperature.unwrap_or(defaults.temperature),
+            top_p: self.sampling.top_p.unwrap_or(defaults.top_p),
+            top_k: self.sampling.top_k.unwrap_or(defaults.top_k),
+            min_p: self.sampling.min_p.unwrap_or(defaults.min_p),
+            seed: self.sampling.seed.unwrap_or(defaults.seed),
+            seeded: self.sampling.seed.is_some(),
+            max_feedback_tokens: self.sampling.max_feedback_tokens.unwrap_or(defaults.max_feedback_tokens),
+            min_feedback_tokens: self.sampling.min_feedback_tokens.unwrap_or(defaults.min_feedback_tokens),
+        };
+        let options = Options {
+            mode: self.mode.unwrap_or_default(),
+            samples: self.samples.unwrap_or(defaults.samples),
+            sampling,
+            prompt: self.prompt,
+            cache: self.cache.unwrap_or(defaults.cache),
+            deterministic: self.deterministic,
+        };
+        options.check()?;
+        let item = Item {
+            instruction: instruction(self.instruction, self.messages)?,
+            reference_answer: self.reference_answer.filter(|text| !text.trim().is_empty()),
+            context: self.context.into_iter().flatten().map(|d| Document { id: d.id, text: d.text }).collect(),
+            annotator: self.annotator.filter(|text| !text.trim().is_empty()),
+        };
+        Ok(Checked { item, rubrics, multi, options, debug: self.debug })
+    }
+}
+
+/// A text that must say something.
+pub(super) fn not_empty(text: String, pointer: &str, what: &str) -> Result<String, Problem> {
+    if text.trim().is_empty() {
+        return Err(InvalidRequest::at(pointer, format!("{what} is empty; there is nothing to judge")).into());
+    }
+    Ok(text)
+}
+
+fn instruction(text: Option<String>, messages: Option<Vec<MessageBody>>) -> Result<Instruction, Problem> {
+    let wrong = |pointer: &str, reason: &str| Problem::from(InvalidRequest::at(pointer, reason));
+    match (text, messages) {
+        (Some(_), Some(_)) => Err(wrong("/messages", "send `instruction` or `messages`, not both")),
+        (None, None) => Err(wrong("/instruction", "send `instruction`, or a conversation as `messages`")),
+        (Some(text), None) => Ok(Instruction::Text(not_empty(text, "/instruction", "the instruction")?)),
+        (None, Some(messages)) => {
+            let turns: Vec<Turn> = messages
+                .into_iter()
+                .enumerate()
+                .map(|(index, message)| turn(index, message))
+                .collect::<Result<_, _>>()?;
+            match turns.last() {
+                Some(turn) if turn.role == Role::User => Ok(Instruction::Conversation(turns)),
+                _ => Err(wrong("/messages", "the last message must be the user's: it is what the response answers")),
+            }
+        }
+    }
+}
+
+fn turn(index: usize, message: MessageBody) -> Result<Turn, Problem> {
+    let role = match message.role {
+        RoleBody::System | RoleBody::Developer => Role::System,
+        RoleBody::User => Role::User,
+        RoleBody::Assistant => Role::Assistant,
+    };
+    let content = match message.content {
+        ContentBody::Text(text) => text,
+        ContentBody::Parts(parts) => {
+            let mut texts = Vec::new();
+            for (part, body) in parts.into_iter().enumerate() {
+                match (body.kind.as_str(), body.text) {
+                    ("text" | "input_text" | "output_text", Some(text)) => texts.push(text),
+                    (kind, _) => {
+                        let detail = format!("the model reads text only, not `{kind}`");
+                        let pointer = format!("/messages/{index}/content/{part}");
+                        return Err(Problem::new(Code::UnsupportedContent, detail).at(pointer));
+                    }
+                }
+            }
+            texts.join("\n")
+        }
+    };
+    Ok(Turn { role, content })
+}
+
+fn rubrics(value: &serde_json::Value, app: &App) -> Result<(Vec<WeightedRubric>, bool), Problem> {
+    let Some(list) = value.as_array() else {
+        return Ok((vec![WeightedRubric { rubric: rubric(value, "/rubric", app)?, weight: 1.0 }], false));
+    };
+    if list.is_empty() {
+        return Err(InvalidRequest::at("/rubric", "the list of rubrics is empty").into());
+    }
+    let weighted = list.iter().enumerate().map(|(index, value)| {
+        let at = format!("/rubric/{index}");
+        let body: WeightedBody = parse_value(value, &at)?;
+        let weight = body.weight.unwrap_or(1.0);
+        if !(weight > 0.0 && weight.is_finite()) {
+            return Err(InvalidRequest::at(format!("{at}/weight"), "a weight is above 0").into());
+        }
+        Ok(WeightedRubric { rubric: rubric(&body.rubric, &format!("{at}/rubric"), app)?, weight })
+    });
+    Ok((weighted.collect::<Result<_, Problem>>()?, true))
+}
+
+fn rubric(value: &serde_json::Value, at: &str, app: &App) -> Result<NamedRubric, Problem> {
+    match value {
+        serde_json::Value::String(name) => app.rubrics.named(name).map_err(|error| Problem::from(error).at(at)),
+        serde_json::Value::Object(_) => {
+            let Object(body): Object<RubricBody> = parse_value(value, at)?;
+            let rubric = Rubric::new(&body.criterion, &body.descriptions).map_err(|e| Problem::from(e).at(at))?;
+            Ok(NamedRubric { name: "inline".into(), rubric: Arc::new(rubric) })
+        }
+        _ => {
+            Err(InvalidRequest::at(at, "a rubric is a name, an object with criterion and descriptions, or a list")
+                .into())
+        }
+    }
+}
+
+/// How long a request may take: what it asks for, up to the configured ceiling.
+pub(super) fn deadline(request: &HttpRequest, app: &App) -> Result<Duration, Problem> {
+    let ceiling = app.config.limits.deadline_ms;
+    let Some(value) = request.headers().get("x-request-timeout-ms") else { return Ok(Duration::from_millis(ceiling)) };
+    match value.to_str().ok().and_then(|text| text.parse::<u64>().ok()) {
+        Some(asked) if asked > 0 => Ok(Duration::from_millis(asked.min(ceiling))),
+        _ => Err(Problem::new(Code::InvalidRequest, "X-Request-Timeout-Ms is a number of milliseconds above 0")),
+    }
+}
+
+/// What produced a verdict.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ModelRef {
+    name: String,
+    engine: &'static str,
+    digest: String,
+}
+
+/// A rubric or a prompt, and the digest of its content.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct NamedDigest {
+    name: String,
+    digest: String,
+}
+
+/// How text was generated.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SamplingUsed {
+    temperature: f32,
+    top_p: f32,
+    #[serde(skip_serializing_if = "is_zero")]
+    top_k: u32,
+    #[serde(skip_serializing_if = "is_nought")]
+    min_p: f32,
+    seed: u64,
+    max_feedback_tokens: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    min_feedback_tokens: u32,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+fn is_nought(n: &f32) -> bool {
+    *n == 0.0
+}
+
+/// Exactly what the model was given and what it then held.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Debug {
+    prompt: String,
+    answer: String,
+    neutralized: Vec<Neutralized>,
+}
+
+/// What every verdict says of how it came about.
+pub(super) struct Provenance {
+    pub(super) id: String,
+    pub(super) model: ModelRef,
+    pub(super) rubric: NamedDigest,
+    pub(super) prompt: NamedDigest,
+    pub(super) sampling: SamplingUsed,
+}
+
+impl Provenance {
+    pub(super) fn new(
+        judge: &Judge,
+        rubrics: &[WeightedRubric],
+        multi: bool,
+        options: &Options,
+        kind: crate::grading::Kind,
+    ) -> Result<Self, Problem> {
+        let engine = judge.engine();
+        let set = judge.prompt_set(options.prompt.as_deref()).map_err(crate::app::ServiceError::from)?;
+        let rubric = match rubrics {
+            [one] if !multi => NamedDigest { name: one.rubric.name.clone(), digest: one.rubric.rubric.digest() },
+            many => NamedDigest { name: "multi".into(), digest: digest_of_all(many) },
+        };
+        let sampling = &options.sampling;
+        Ok(Self {
+            id: format!("vrd_{}", Ulid::new()),
+            model: ModelRef { name: engine.model.clone(), engine: engine.engine, digest: engine.digest.clone() },
+            rubric,
+            prompt: NamedDigest { name: format!("{}/{}", set.name(), kind.name()), digest: set.digest(kind) },
+            sampling: SamplingUsed {
+                temperature: sampling.temperature,
+                top_p: sampling.top_p,
+                top_k: sampling.top_k,
+                min_p: sampling.min_p,
+                seed: sampling.seed,
+                max_feedback_tokens: sampling.max_feedback_tokens,
+                min_feedback_tokens: sampling.min_feedback_tokens,
+            },
+        })
+    }
+}
+
+pub(super) fn rubric_ref(rubric: &NamedRubric) -> NamedDigest {
+    NamedDigest { name: rubric.name.clone(), digest: rubric.rubric.digest() }
+}
+
+fn digest_of_all(rubrics: &[WeightedRubric]) -> String {
+    use sha2::{Digest, Sha256};
+    let mut hash = Sha256::new();
+    rubrics
+        .iter()
+        .for_each(|weighted| hash.update(format!("{} {}\n", weighted.rubric.rubric.digest(), weighted.weight)));
+    format!("sha256:{:x}", hash.finalize())
+}
+
+/// The debug part of a verdict: that of its first judgement.
+pub(super) fn debug(asked: bool, first: Option<&crate::grading::Judgement>, account: &Account) -> Option<Debug> {
+    first.filter(|_| asked).map(|judgement| Debug {
+        prompt: judgement.prompt.clone(),
+        answer: judgement.answer.clone(),
+        neutralized: account.neutralized.to_vec(),
+    })
+}
+
+/// A distribution by label.
+pub(super) fn by_label(labels: impl IntoIterator<Item = String>, probabilities: &[f64]) -> IndexMap<String, f64> {
+    labels.into_iter().zip(probabilities.iter().copied()).collect()
+}

@@ -1,0 +1,210 @@
+//! The commands of the program.
+#![allow(clippy::print_stdout, reason = "commands answer on standard output")]
+
+mod client;
+mod demo;
+mod grade;
+mod host;
+mod lists;
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::app::StartError;
+use crate::config::{Config, ConfigError, EngineChoice};
+use crate::models::ModelError;
+use crate::prompts::PromptError;
+
+/// An LLM-as-judge evaluation server.
+#[derive(Debug, Parser)]
+#[command(name = "gavel", version, about, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Settings that every command understands; the configuration file and GAVEL_… variables set the same ones.
+#[derive(Debug, Args)]
+struct Settings {
+    /// Configuration file (TOML); docs/configuration.md lists its keys.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// An alias of `gavel models list`, or the path of a GGUF file.
+    #[arg(long, global = true, value_name = "NAME|PATH")]
+    model: Option<String>,
+    /// What runs the model.
+    #[arg(long, global = true)]
+    engine: Option<EngineChoice>,
+    /// Where your rubrics and prompt sets live.
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where models are kept.
+    #[arg(long, global = true, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// Never use the network.
+    #[arg(long, global = true)]
+    offline: bool,
+    /// With the engine `scripted`: the least time an answer takes.
+    #[arg(long, global = true, value_name = "MS")]
+    scripted_delay_ms: Option<u64>,
+    /// With the engine `scripted`: a file of answers.
+    #[arg(long, global = true, value_name = "FILE")]
+    scripted_answers: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the HTTP API.
+    Serve {
+        /// The address to listen on.
+        #[arg(long)]
+        host: Option<String>,
+        /// The port to listen on; 0 takes a free one.
+        #[arg(long)]
+        port: Option<u16>,
+    },
+    /// Grade one response or a whole file, on a server or by itself.
+    Grade(Box<grade::GradeArgs>),
+    /// Show a verdict of each kind on the configured model, and leave.
+    Demo,
+    /// The models that Gavel knows.
+    #[command(subcommand)]
+    Models(lists::ModelsCommand),
+    /// The rubrics that requests can name.
+    #[command(subcommand)]
+    Rubrics(lists::RubricsCommand),
+    /// The prompt sets that requests can name.
+    #[command(subcommand)]
+    Prompts(lists::PromptsCommand),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print a page of the documentation that is made from the code.
+    #[command(hide = true)]
+    Docs {
+        /// The page.
+        page: Page,
+    },
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Page {
+    Errors,
+    Configuration,
+    Openapi,
+}
+
+/// Why a command fails; the message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The server cannot start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A model cannot be had.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A prompt set is wrong.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// Anything else that has a message of its own.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl CliError {
+    fn because(what: impl std::fmt::Display, cause: impl std::fmt::Display) -> Self {
+        Self::Failed(format!("{what}: {cause}"))
+    }
+}
+
+/// Runs the command line. Errors go to standard error, with a status of 1.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&CliError::because("no runtime", error)),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "this is where errors go")]
+fn failed(error: &CliError) -> ExitCode {
+    eprintln!("gavel: {error}");
+    ExitCode::FAILURE
+}
+
+async fn run(cli: Cli) -> Result<(), CliError> {
+    let config = |listen: &[(&'static str, String)]| cli.settings.load(listen);
+    match cli.command {
+        Command::Serve { host, port } => {
+            let mut listen = Vec::new();
+            listen.extend(host.map(|host| ("host", host)));
+            listen.extend(port.map(|port| ("port", port.to_string())));
+            host::serve(config(&listen)?).await
+        }
+        Command::Grade(args) => grade::run(*args, || config(&[])).await,
+        Command::Demo => demo::run(config(&[])?).await,
+        Command::Models(command) => lists::models(command, &config(&[])?).await,
+        Command::Rubrics(command) => lists::rubrics(command, &config(&[])?),
+        Command::Prompts(command) => lists::prompts(command, config(&[])?).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "gavel", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Docs { page } => {
+            match page {
+                Page::Errors => print!("{}", crate::api::problem::reference()),
+                Page::Configuration => print!("{}", crate::config::reference()),
+                Page::Openapi => {
+                    println!(
+                        "{}",
+                        crate::api::document().to_pretty_json().map_err(|e| CliError::because("openapi", e))?
+                    );
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+impl Settings {
+    fn load(&self, more: &[(&'static str, String)]) -> Result<Config, CliError> {
+        let path = |key, path: &Option<PathBuf>| path.as_ref().map(|path| (key, path.display().to_string()));
+        let mut overrides = more.to_vec();
+        overrides.extend(self.model.clone().map(|model| ("model", model)));
+        overrides.extend(self.engine.map(|engine| {
+            let value = clap::ValueEnum::to_possible_value(&engine).expect("no engine is skipped");
+            ("engine", value.get_name().to_owned())
+        }));
+        overrides.extend(path("data_dir", &self.data_dir));
+        overrides.extend(path("cache_dir", &self.cache_dir));
+        overrides.extend(path("scripted_answers", &self.scripted_answers));
+        overrides.extend(self.offline.then(|| ("offline", "true".to_owned())));
+        overrides.extend(self.scripted_delay_ms.map(|delay| ("scripted_delay_ms", delay.to_string())));
+        Ok(Config::load(self.config.as_deref(), &overrides)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,144 @@
+//! Hosting: the server as a command of its own, or inside another one.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use actix_web::dev::ServerHandle;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::CliError;
+use crate::api;
+use crate::app::App;
+use crate::config::Config;
+use crate::models::Progress;
+use crate::telemetry;
+
+/// `gavel serve`: until a signal, or until the model turns out not to load.
+pub(super) async fn serve(config: Config) -> Result<(), CliError> {
+    telemetry::init(&config.log).map_err(CliError::Failed)?;
+    let (app, listener) = (App::build(config.clone())?, bind(&config)?);
+    if let Err(error) = app.rubrics.watch() {
+        tracing::warn!(%error, "rubric files are not watched; changes need a restart");
+    }
+    let address = listener.local_addr().map_err(|error| CliError::because("the address", error))?;
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "listening beyond this machine: anybody who can reach it can use it");
+    }
+    let mut server = api::server(Arc::clone(&app), listener).map_err(|error| CliError::because("the server", error))?;
+    let handle = server.handle();
+    println!("gavel is listening on http://{address}");
+    let loading = async {
+        let loaded = app.load(&Bar::default()).await;
+        if loaded.is_ok() {
+            tracing::info!("ready");
+        }
+        loaded
+    };
+    let mut stopped = Box::pin(signal());
+    let outcome = tokio::select! {
+        result = &mut server => return result.map_err(|error| CliError::because("the server", error)),
+        loaded = loading => match loaded {
+            Err(error) => Err(CliError::from(error)),
+            Ok(()) => tokio::select! {
+                result = &mut server => return result.map_err(|error| CliError::because("the server", error)),
+                () = &mut stopped => Ok(()),
+            },
+        },
+        () = &mut stopped => Ok(()),
+    };
+    tracing::info!("leaving once what is running has finished");
+    let (_, served) = tokio::join!(api::shut_down(&app, &handle), server);
+    served.map_err(|error| CliError::because("the server", error))?;
+    outcome
+}
+
+/// A server inside another command, on a free port of this machine.
+pub(super) struct Hosted {
+    pub(super) url: String,
+    app: Arc<App>,
+    handle: ServerHandle,
+}
+
+impl Hosted {
+    /// Starts it and waits until the model answers.
+    pub(super) async fn start(config: Config) -> Result<Self, CliError> {
+        telemetry::init(&crate::config::LogConfig { level: "warn".into(), ..config.log.clone() })
+            .map_err(CliError::Failed)?;
+        let config = Config { host: "127.0.0.1".into(), port: 0, ..config };
+        let (app, listener) = (App::build(config.clone())?, bind(&config)?);
+        let address = listener.local_addr().map_err(|error| CliError::because("the address", error))?;
+        let server = api::server(Arc::clone(&app), listener).map_err(|error| CliError::because("the server", error))?;
+        let handle = server.handle();
+        tokio::spawn(server);
+        app.load(&Bar::default()).await?;
+        Ok(Self { url: format!("http://{address}"), app, handle })
+    }
+
+    pub(super) async fn stop(self) {
+        api::shut_down(&self.app, &self.handle).await;
+    }
+}
+
+fn bind(config: &Config) -> Result<TcpListener, CliError> {
+    let address = (config.host.as_str(), config.port);
+    TcpListener::bind(address).map_err(|error| {
+        let what = format!("cannot listen on {}:{}", config.host, config.port);
+        match error.kind() {
+            std::io::ErrorKind::AddrInUse => CliError::Failed(format!(
+                "{what}: something else listens there already; choose another one with --port, or 0 for a free one"
+            )),
+            _ => CliError::because(what, error),
+        }
+    })
+}
+
+async fn signal() {
+    let interrupted = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        let terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+        if let Ok(mut terminated) = terminated {
+            tokio::select! {
+                _ = interrupted => {}
+                _ = terminated.recv() => {}
+            }
+            return;
+        }
+    }
+    // Without signals there is nothing to wait for but the end of the process.
+    let _ = interrupted.await;
+}
+
+/// A progress bar of a download, on standard error.
+pub(super) struct Bar(ProgressBar);
+
+impl Default for Bar {
+    fn default() -> Self {
+        Self(ProgressBar::hidden())
+    }
+}
+
+impl Bar {
+    /// A bar that is drawn when standard error is a terminal.
+    pub(super) fn drawn() -> Self {
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+        Self(ProgressBar::new(0).with_style(style.expect("a fixed template")))
+    }
+}
+
+impl Progress for Bar {
+    fn start(&self, what: &str, total_bytes: Option<u64>, already: u64) {
+        tracing::info!(what, total_bytes, "downloading");
+        self.0.set_message(what.to_owned());
+        self.0.set_length(total_bytes.unwrap_or(0));
+        self.0.set_position(already);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+
+    fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}

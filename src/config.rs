@@ -1,0 +1,260 @@
+//! Configuration: the only reader of the environment.
+//!
+//! Flags win over the environment, the environment over the file, the file over `config.default.toml`.
+
+use std::path::{Path, PathBuf};
+
+use config::{Environment, File, FileFormat};
+use serde::Deserialize;
+
+/// The defaults, which are also the reference of all settings.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
+/// All settings; `config.default.toml` says what each means.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
+pub struct Config {
+    pub host: String,
+    pub port: u16,
+    pub model: String,
+    pub engine: EngineChoice,
+    pub offline: bool,
+    pub data_dir: PathBuf,
+    pub cache_dir: PathBuf,
+    pub prompt: String,
+    pub scripted_delay_ms: u64,
+    pub scripted_answers: PathBuf,
+    pub llama_cpp: LlamaCppConfig,
+    pub grading: GradingConfig,
+    pub limits: LimitsConfig,
+    pub log: LogConfig,
+}
+
+/// Which engine is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the names are those of the engines")]
+pub enum EngineChoice {
+    Auto,
+    LlamaCpp,
+    Mistralrs,
+    Remote,
+    Scripted,
+}
+
+/// Sizes of the llama.cpp engine.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
+pub struct LlamaCppConfig {
+    pub sequences: usize,
+    pub kv_tokens: usize,
+    pub cached_prefixes: usize,
+    pub step_tokens: usize,
+    pub threads: usize,
+    pub gpu_layers: u32,
+}
+
+/// What a grading request does not say.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
+pub struct GradingConfig {
+    pub temperature: f32,
+    pub top_p: f32,
+    pub top_k: u32,
+    pub min_p: f32,
+    pub seed: u64,
+    pub max_feedback_tokens: u32,
+    pub min_feedback_tokens: u32,
+    pub samples: u32,
+    pub swap: bool,
+    pub tie_margin: f64,
+    pub cache: bool,
+}
+
+/// Bounds of the service.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
+pub struct LimitsConfig {
+    pub body_bytes: usize,
+    pub in_flight: usize,
+    pub queue: usize,
+    pub deadline_ms: u64,
+    pub shutdown_ms: u64,
+    pub cached_judgements: u64,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
+pub struct LogConfig {
+    pub format: LogFormat,
+    pub level: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A value is missing, unknown, or of the wrong type.
+    #[error("the configuration cannot be used: {0}. docs/configuration.md lists every key")]
+    Invalid(#[from] config::ConfigError),
+    /// The system has no home folder for this user.
+    #[error("there is no home folder to keep {0} in; set it in the configuration or with {1}")]
+    NoHome(&'static str, &'static str),
+    /// A number is out of its range.
+    #[error("{0} {1}")]
+    Range(&'static str, &'static str),
+}
+
+impl Config {
+    /// Reads defaults, the file if one is given, the environment, and then `overrides` (key, value) from flags.
+    ///
+    /// # Errors
+    /// With the key at fault.
+    pub fn load(file: Option<&Path>, overrides: &[(&str, String)]) -> Result<Self, ConfigError> {
+        let environment = Environment::with_prefix("GAVEL").prefix_separator("_").separator("__").try_parsing(true);
+        Self::layered(file, environment, overrides)
+    }
+
+    fn layered(
+        file: Option<&Path>,
+        environment: Environment,
+        overrides: &[(&str, String)],
+    ) -> Result<Self, ConfigError> {
+        let mut builder = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        if let Some(path) = file {
+            builder = builder.add_source(File::from(path).format(FileFormat::Toml));
+        }
+        builder = builder.add_source(environment);
+        for (key, value) in overrides {
+            builder = builder.set_override(*key, value.as_str())?;
+        }
+        let mut config: Self = builder.build()?.try_deserialize()?;
+        config.check()?;
+        config.fill_folders()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let at_least_one = [
+            ("llama_cpp.sequences", self.llama_cpp.sequences),
+            ("llama_cpp.kv_tokens", self.llama_cpp.kv_tokens),
+            ("limits.in_flight", self.limits.in_flight),
+            ("limits.body_bytes", self.limits.body_bytes),
+        ];
+        if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+            return Err(ConfigError::Range(key, "must be at least 1"));
+        }
+        if self.llama_cpp.step_tokens < self.llama_cpp.sequences {
+            return Err(ConfigError::Range("llama_cpp.step_tokens", "must be at least llama_cpp.sequences"));
+        }
+        Ok(())
+    }
+
+    fn fill_folders(&mut self) -> Result<(), ConfigError> {
+        let folders = directories::ProjectDirs::from("", "", "gavel");
+        let fill = |path: &mut PathBuf, own: Option<&Path>, what, variable| {
+            if path.as_os_str().is_empty() {
+                *path = own.ok_or(ConfigError::NoHome(what, variable))?.to_path_buf();
+            }
+            Ok(())
+        };
+        let folders = folders.as_ref();
+        fill(&mut self.data_dir, folders.map(|f| f.data_dir()), "data_dir", "GAVEL_DATA_DIR")?;
+        fill(&mut self.cache_dir, folders.map(|f| f.cache_dir()), "cache_dir", "GAVEL_CACHE_DIR")
+    }
+}
+
+/// docs/configuration.md, made from `config.default.toml`.
+#[must_use]
+pub fn reference() -> String {
+    let mut page =
+        String::from("# Configuration\n\nMade from `config.default.toml` with `gavel docs configuration`.\n");
+    let (mut comment, mut in_table) = (Vec::new(), false);
+    for line in DEFAULTS.lines() {
+        if let Some(text) = line.strip_prefix('#') {
+            comment.push(text.trim());
+            continue;
+        }
+        let said = comment.join(" ");
+        comment.clear();
+        if let Some(table) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            page.push_str(&format!("\n## {table}\n\n"));
+            if !said.is_empty() {
+                page.push_str(&format!("{said}\n\n"));
+            }
+            page.push_str("| key | default | |\n| --- | --- | --- |\n");
+            in_table = true;
+        } else if let Some((key, value)) = line.split_once(" = ") {
+            if !in_table {
+                page.push_str("\n| key | default | |\n| --- | --- | --- |\n");
+                in_table = true;
+            }
+            page.push_str(&format!("| `{key}` | `{value}` | {said} |\n"));
+        } else if !said.is_empty() {
+            page.push_str(&format!("\n{said}\n"));
+        }
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: Option<&str>, environment: &[(&str, &str)], flags: &[(&str, String)]) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gavel.toml");
+        file.into_iter().for_each(|text| std::fs::write(&path, text).unwrap());
+        let source = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let environment = Environment::with_prefix("GAVEL")
+            .prefix_separator("_")
+            .separator("__")
+            .try_parsing(true)
+            .source(Some(source));
+        Config::layered(file.map(|_| path.as_path()), environment, flags)
+    }
+
+    #[test]
+    fn flags_win_over_environment_over_file_over_defaults() {
+        assert_eq!(load(None, &[], &[]).unwrap().port, 8080);
+        let file = Some("port = 1\n[limits]\nqueue = 7\n");
+        assert_eq!(load(file, &[], &[]).unwrap().port, 1);
+        let config = load(file, &[("GAVEL_PORT", "2"), ("GAVEL_LIMITS__IN_FLIGHT", "9")], &[]).unwrap();
+        assert_eq!((config.port, config.limits.queue, config.limits.in_flight), (2, 7, 9));
+        assert_eq!(load(file, &[("GAVEL_PORT", "2")], &[("port", "3".into())]).unwrap().port, 3);
+        assert_eq!(load(None, &[("GAVEL_DATA_DIR", "/x")], &[]).unwrap().data_dir, Path::new("/x"));
+    }
+
+    #[test]
+    fn mistakes_name_their_key() {
+        let check = |file: &str, word: &str| {
+            let error = load(Some(file), &[], &[]).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        };
+        check("prot = 1", "prot");
+        check("port = \"many\"", "port");
+        check("engine = \"gpt\"", "gpt");
+        check("[llama_cpp]\nsequences = 0", "llama_cpp.sequences");
+        check("[llama_cpp]\nstep_tokens = 1", "llama_cpp.step_tokens");
+    }
+
+    #[test]
+    fn the_page_of_settings_is_up_to_date() {
+        let page = include_str!("../docs/configuration.md");
+        assert_eq!(page, reference(), "run `gavel docs configuration > docs/configuration.md`");
+    }
+}

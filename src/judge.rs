@@ -1,0 +1,279 @@
+//! One judgement: render the prompt, write the script, run it on the engine, read the answer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+
+use crate::cache::{Cache, Lookup};
+use crate::engine::{Completion, Engine, EngineError, EngineInfo, Job, Load, Prepared};
+use crate::grading::{Distribution, Finish, Judgement, Kind, Options, Order, Scale, Timing, Usage};
+use crate::metrics::Metrics;
+use crate::prompts::{Neutralized, PromptError, PromptLibrary, PromptSet, Subject};
+use crate::script::{Outcome, SamplerSettings};
+
+/// Judges with one engine.
+pub struct Judge {
+    engine: Arc<dyn Engine>,
+    prompts: Arc<PromptLibrary>,
+    default_set: String,
+    cache: Cache<[u8; 32], Arc<Judgement>, JudgeError>,
+    metrics: Arc<Metrics>,
+}
+
+/// A judgement that is ready to run: rendered, tokenised, and known to fit.
+#[derive(Clone)]
+pub struct Ready {
+    prepared: Prepared,
+    prompt_text: Arc<str>,
+    /// What was changed in the judged texts so that they cannot forge markers.
+    pub neutralized: Arc<[Neutralized]>,
+    sample: u32,
+    order: Option<Order>,
+    cacheable: bool,
+}
+
+impl Ready {
+    /// Which sample it is, and in which order the responses are shown.
+    #[must_use]
+    pub fn place(&self) -> (u32, Option<Order>) {
+        (self.sample, self.order)
+    }
+
+    /// What the model is given, control tokens written out.
+    #[must_use]
+    pub fn prompt(&self) -> &str {
+        &self.prompt_text
+    }
+}
+
+/// Why there is no judgement.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JudgeError {
+    /// There is no such prompt set.
+    #[error("there is no prompt set `{name}`; there are: {known}")]
+    UnknownPrompt {
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The prompt cannot be rendered.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// The engine does not run it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl Judge {
+    /// A judge on an engine. `default_set` is the prompt set of requests that name none; `cached` judgements are
+    /// kept.
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        prompts: Arc<PromptLibrary>,
+        default_set: String,
+        cached: u64,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { engine, prompts, default_set, cache: Cache::new(cached), metrics }
+    }
+
+    /// What it judges with.
+    #[must_use]
+    pub fn engine(&self) -> &EngineInfo {
+        self.engine.info()
+    }
+
+    /// How busy its engine is.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        self.engine.load()
+    }
+
+    /// The prompt set of that name, or the default one.
+    ///
+    /// # Errors
+    /// [`JudgeError::UnknownPrompt`].
+    pub fn prompt_set(&self, name: Option<&str>) -> Result<&PromptSet, JudgeError> {
+        let name = name.unwrap_or(&self.default_set);
+        self.prompts.get(name).ok_or_else(|| JudgeError::UnknownPrompt {
+            name: name.to_owned(),
+            known: self.prompts.names().collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// Renders and tokenises one prompt, and gives a judgement for each of the request's samples.
+    ///
+    /// # Errors
+    /// When the prompt set has no place for something that the request holds, or the prompt does not fit.
+    pub fn prepare(
+        &self,
+        subject: &Subject<'_>,
+        order: Option<Order>,
+        options: &Options,
+    ) -> Result<Vec<Ready>, JudgeError> {
+        let started = Instant::now();
+        let set = self.prompt_set(options.prompt.as_deref())?;
+        let rendered = set.render(subject, options.mode, self.engine.chat_format())?;
+        self.metrics.stage.render.observe(started.elapsed().as_secs_f64());
+        let (kind, scale): (Kind, Option<Scale>) = match subject {
+            Subject::Absolute { rubric, .. } => (Kind::Absolute, Some(rubric.scale())),
+            Subject::Relative { .. } => (Kind::Relative, None),
+        };
+        let sampling = &options.sampling;
+        let (most, least) = (sampling.max_feedback_tokens as usize, sampling.min_feedback_tokens as usize);
+        let job = Job {
+            script: set.script(kind, options.mode, scale, most, least),
+            prompt: rendered.prompt,
+            sampling: SamplerSettings {
+                temperature: sampling.temperature,
+                top_p: sampling.top_p,
+                top_k: sampling.top_k as usize,
+                min_p: sampling.min_p,
+                seed: sampling.seed,
+            },
+            deterministic: options.deterministic,
+        };
+        let first = Ready {
+            prompt_text: job.prompt.text().into(),
+            prepared: self.engine.prepare(job)?,
+            neutralized: rendered.neutralized.into(),
+            sample: 0,
+            order,
+            cacheable: options.cache && (sampling.temperature == 0.0 || sampling.seeded),
+        };
+        Ok((0..options.samples)
+            .map(|sample| {
+                let mut ready = first.clone();
+                ready.sample = sample;
+                ready.prepared.job.sampling.seed = sampling.seed.wrapping_add(u64::from(sample));
+                ready
+            })
+            .collect())
+    }
+
+    /// Runs a judgement, or takes it from the cache. With `on_delta`, feedback is shown as it is written.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn run(
+        &self,
+        ready: Ready,
+        on_delta: Option<&(dyn Fn(&str) + Send + Sync)>,
+    ) -> Result<(Judgement, Option<Lookup>), JudgeError> {
+        let started = Instant::now();
+        let (sample, order) = (ready.sample, ready.order);
+        let key = ready.cacheable.then(|| self.key(&ready));
+        let (judged, lookup) = match (key, on_delta) {
+            (None, _) => (self.compute(ready, on_delta).await?, None),
+            (Some(key), None) => {
+                let (engine, metrics) = (Arc::clone(&self.engine), Arc::clone(&self.metrics));
+                let work = move || async move { compute(&*engine, &metrics, ready, |_| ()).await.map(Arc::new) };
+                let (judged, lookup) = self.cache.get_or_run(key, work).await;
+                (Arc::unwrap_or_clone(judged?), Some(lookup))
+            }
+            (Some(key), Some(show)) => match self.cache.peek(&key) {
+                Some(judged) => {
+                    judged.feedback.iter().for_each(|feedback| show(feedback));
+                    (Arc::unwrap_or_clone(judged), Some(Lookup::Hit))
+                }
+                None => {
+                    let judged = self.compute(ready, on_delta).await?;
+                    self.cache.insert(key, Arc::new(judged.clone()));
+                    (judged, Some(Lookup::Miss))
+                }
+            },
+        };
+        let cached = lookup == Some(Lookup::Hit);
+        let total = milliseconds(started.elapsed());
+        let timing = if cached { Timing { total, ..Timing::default() } } else { Timing { total, ..judged.timing } };
+        Ok((Judgement { sample, order, cached, timing, ..judged }, lookup))
+    }
+
+    async fn compute(
+        &self,
+        ready: Ready,
+        on_delta: Option<&(dyn Fn(&str) + Send + Sync)>,
+    ) -> Result<Judgement, JudgeError> {
+        let mut begun = false;
+        compute(&*self.engine, &self.metrics, ready, |delta: String| {
+            // Feedback is given without the white space that it may begin with.
+            let text = if begun { delta.as_str() } else { delta.trim_start() };
+            if let (Some(show), false) = (on_delta, text.is_empty()) {
+                begun = true;
+                show(text);
+            }
+        })
+        .await
+    }
+
+    /// What a judgement depends on. The digest stands for the model, the prompt for rubric and prompt set.
+    fn key(&self, ready: &Ready) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(&self.engine.info().digest);
+        hash.update(format!("{:?}", ready.prepared.job));
+        hash.finalize().into()
+    }
+}
+
+async fn compute(
+    engine: &dyn Engine,
+    metrics: &Metrics,
+    ready: Ready,
+    on_delta: impl FnMut(String) + Send,
+) -> Result<Judgement, JudgeError> {
+    let seed = ready.prepared.job.sampling.seed;
+    let completion = engine.start(ready.prepared).finish(on_delta).await?;
+    metrics.stage.queue.observe(completion.stages.queue.as_secs_f64());
+    metrics.stage.prefill.observe(completion.stages.prefill.as_secs_f64());
+    metrics.stage.decode.observe(completion.stages.decode.as_secs_f64());
+    let judgement = read(completion, seed, &ready.prompt_text);
+    metrics.count_tokens(&judgement.usage);
+    Ok(judgement)
+}
+
+/// Reads a judgement out of what came of its script: the last choice, and the last text before it.
+fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
+    let stages = completion.stages;
+    let (mut feedback, mut finish, mut masses) = (None, Finish::Stop, Vec::new());
+    for outcome in completion.transcript.outcomes {
+        match outcome {
+            Outcome::Generated { text, finish: end } => {
+                feedback = Some(text.trim().to_owned());
+                finish = end;
+            }
+            Outcome::Chosen { log_masses, .. } => masses = log_masses,
+            Outcome::Said | Outcome::Branched(_) => {}
+        }
+    }
+    let (distribution, label_mass) = Distribution::from_log_masses(&masses);
+    Judgement {
+        sample: 0,
+        seed,
+        order: None,
+        distribution,
+        label_mass,
+        feedback,
+        finish,
+        usage: Usage {
+            prompt_tokens: completion.prompt_tokens as u64,
+            cached_tokens: completion.cached_tokens as u64,
+            completion_tokens: completion.transcript.completion_tokens as u64,
+        },
+        timing: Timing {
+            queue: milliseconds(stages.queue),
+            prefill: milliseconds(stages.prefill),
+            decode: milliseconds(stages.decode),
+            total: 0.0,
+        },
+        prompt: prompt.to_owned(),
+        answer: completion.transcript.answer,
+        cached: false,
+    }
+}
+
+fn milliseconds(duration: std::time::Duration) -> f64 {
+    // Microseconds are as fine as these figures are good for.
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

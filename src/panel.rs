@@ -1,0 +1,347 @@
+//! The panel: many judgements made into one verdict. Swap, self-consistency and several criteria are all
+//! judgements side by side, combined by the rules of [`crate::grading`].
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::future::try_join_all;
+
+use crate::cache::Lookup;
+use crate::grading::{
+    AbsoluteRequest, AbsoluteVerdict, CriteriaVerdict, Distribution, Judgement, Kind, Method, Order, Preference,
+    RelativeRequest, RelativeVerdict, Timing, Usage, WeightedRubric, prefer_by_reward,
+};
+use crate::judge::{Judge, JudgeError, Ready};
+use crate::metrics::Metrics;
+use crate::prompts::{Neutralized, Subject};
+
+/// Feedback as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delta {
+    /// The sample.
+    pub sample: u32,
+    /// The order, in relative grading.
+    pub order: Option<Order>,
+    /// The criterion, in the order of the request.
+    pub criterion: usize,
+    /// The text.
+    pub text: String,
+}
+
+/// Takes feedback as it is written.
+pub type Progress = Arc<dyn Fn(Delta) + Send + Sync>;
+
+/// What a verdict took, and what produced it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Account {
+    /// Tokens of all its judgements.
+    pub usage: Usage,
+    /// The longest of each stage, and the total.
+    pub timing: Timing,
+    /// Whether every judgement came from the cache.
+    pub cached: bool,
+    /// What was changed in the judged texts, for the first judgement.
+    pub neutralized: Arc<[Neutralized]>,
+}
+
+/// An absolute verdict against one rubric or several.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Absolute {
+    /// Against one rubric.
+    Single(AbsoluteVerdict),
+    /// Against a list of rubrics with weights.
+    Multi(CriteriaVerdict),
+}
+
+/// A relative verdict.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Relative {
+    /// Both responses were shown together.
+    Pairwise(RelativeVerdict),
+    /// Each response was graded alone.
+    Graded {
+        /// The one with the higher reward.
+        preference: Preference,
+        /// The probability that A scores higher, ties counted half.
+        probability_a: f64,
+        /// The verdict on A.
+        a: Absolute,
+        /// The verdict on B.
+        b: Absolute,
+    },
+}
+
+/// Judgements that are ready to run, and how to combine them.
+pub struct Plan<R> {
+    request: R,
+    runs: Vec<Planned>,
+}
+
+impl<R> Plan<R> {
+    /// The prompts, in order; samples of one prompt are one.
+    #[must_use]
+    pub fn prompts(&self) -> Vec<String> {
+        let first_samples = self.runs.iter().filter(|run| run.ready.place().0 == 0);
+        first_samples.map(|run| run.ready.prompt().to_owned()).collect()
+    }
+}
+
+struct Planned {
+    criterion: usize,
+    response: usize,
+    ready: Ready,
+}
+
+/// Combines the judgements of one judge.
+pub struct Panel {
+    judge: Judge,
+    metrics: Arc<Metrics>,
+}
+
+impl Panel {
+    /// A panel of one judge.
+    #[must_use]
+    pub fn new(judge: Judge, metrics: Arc<Metrics>) -> Self {
+        Self { judge, metrics }
+    }
+
+    /// Its judge.
+    #[must_use]
+    pub fn judge(&self) -> &Judge {
+        &self.judge
+    }
+
+    /// Renders and tokenises everything that an absolute grading needs.
+    ///
+    /// # Errors
+    /// When a prompt cannot be rendered or does not fit.
+    pub fn plan_absolute(&self, request: AbsoluteRequest) -> Result<Plan<AbsoluteRequest>, JudgeError> {
+        let runs = self.absolute_runs(&request, &request.response, 0)?;
+        Ok(Plan { request, runs })
+    }
+
+    /// Renders and tokenises everything that a relative grading needs.
+    ///
+    /// # Errors
+    /// When a prompt cannot be rendered or does not fit.
+    pub fn plan_relative(&self, request: RelativeRequest) -> Result<Plan<RelativeRequest>, JudgeError> {
+        let mut runs = Vec::new();
+        match request.method {
+            Method::Absolute => {
+                for (index, response) in [&request.response_a, &request.response_b].into_iter().enumerate() {
+                    let alone = AbsoluteRequest {
+                        item: request.item.clone(),
+                        response: response.clone(),
+                        rubrics: request.rubrics.clone(),
+                        multi: request.multi,
+                        options: request.options.clone(),
+                    };
+                    runs.extend(self.absolute_runs(&alone, response, index)?);
+                }
+            }
+            Method::Pairwise => {
+                let (a, b) = ((request.response_a.as_str(), "response_a"), (request.response_b.as_str(), "response_b"));
+                let orders =
+                    if request.swap { vec![(Order::AB, a, b), (Order::BA, b, a)] } else { vec![(Order::AB, a, b)] };
+                for (order, (first, first_field), (second, second_field)) in orders {
+                    let subject = Subject::Relative {
+                        item: &request.item,
+                        first,
+                        second,
+                        first_field,
+                        second_field,
+                        rubric: &request.rubrics[0].rubric.rubric,
+                    };
+                    let ready = self.judge.prepare(&subject, Some(order), &request.options)?;
+                    runs.extend(ready.into_iter().map(|ready| Planned { criterion: 0, response: 0, ready }));
+                }
+            }
+        }
+        Ok(Plan { request, runs })
+    }
+
+    fn absolute_runs(
+        &self,
+        request: &AbsoluteRequest,
+        response: &str,
+        index: usize,
+    ) -> Result<Vec<Planned>, JudgeError> {
+        let mut runs = Vec::new();
+        for (criterion, weighted) in request.rubrics.iter().enumerate() {
+            let subject = Subject::Absolute { item: &request.item, response, rubric: &weighted.rubric.rubric };
+            let ready = self.judge.prepare(&subject, None, &request.options)?;
+            runs.extend(ready.into_iter().map(|ready| Planned { criterion, response: index, ready }));
+        }
+        Ok(runs)
+    }
+
+    /// Runs an absolute grading.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn absolute(
+        &self,
+        plan: Plan<AbsoluteRequest>,
+        progress: Option<Progress>,
+    ) -> Result<(Absolute, Account), JudgeError> {
+        let rubrics = &plan.request.rubrics;
+        let (judged, account) = self.run(plan.runs, rubrics, Kind::Absolute, progress).await?;
+        Ok((self.combine(rubrics, plan.request.multi, judged), account))
+    }
+
+    /// Runs a relative grading.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn relative(
+        &self,
+        plan: Plan<RelativeRequest>,
+        progress: Option<Progress>,
+    ) -> Result<(Relative, Account), JudgeError> {
+        let request = plan.request;
+        let kind = if request.method == Method::Absolute { Kind::Absolute } else { Kind::Relative };
+        let (judged, account) = self.run(plan.runs, &request.rubrics, kind, progress).await?;
+        let rubric = if request.multi { "multi" } else { request.rubrics[0].rubric.name.as_str() };
+        let verdict = match request.method {
+            Method::Pairwise => {
+                let judgements = judged.into_iter().map(|(_, _, judgement)| judgement).collect();
+                let verdict = RelativeVerdict::combine(judgements, request.tie_margin);
+                if verdict.consistent == Some(false) {
+                    self.metrics.position_flips.with_label_values(&[rubric]).inc();
+                }
+                Relative::Pairwise(verdict)
+            }
+            Method::Absolute => {
+                let (a, b): (Vec<_>, Vec<_>) = judged.into_iter().partition(|(_, response, _)| *response == 0);
+                let [a, b] = [a, b].map(|judged| self.combine(&request.rubrics, request.multi, judged));
+                let pairs: Vec<(&Distribution, &Distribution, f64)> = a
+                    .verdicts()
+                    .zip(b.verdicts())
+                    .zip(&request.rubrics)
+                    .map(|((a, b), rubric)| (&a.distribution, &b.distribution, rubric.weight))
+                    .collect();
+                let (preference, probability_a) = prefer_by_reward(a.reward(), b.reward(), &pairs, request.tie_margin);
+                Relative::Graded { preference, probability_a, a, b }
+            }
+        };
+        let choice = match verdict.preference() {
+            Preference::A => "A",
+            Preference::B => "B",
+            Preference::Tie => "tie",
+        };
+        self.metrics.preferences.with_label_values(&[choice, rubric]).inc();
+        Ok((verdict, account))
+    }
+
+    fn combine(&self, rubrics: &[WeightedRubric], multi: bool, judged: Vec<(usize, usize, Judgement)>) -> Absolute {
+        let mut by_criterion: Vec<Vec<Judgement>> = vec![Vec::new(); rubrics.len()];
+        for (criterion, _, judgement) in judged {
+            by_criterion[criterion].push(judgement);
+        }
+        let mut verdicts = rubrics.iter().zip(by_criterion).map(|(weighted, judgements)| {
+            let verdict = AbsoluteVerdict::combine(weighted.rubric.rubric.scale(), judgements);
+            let labels = [weighted.rubric.name.as_str(), self.judge.engine().model.as_str()];
+            self.metrics.score.with_label_values(&labels).observe(verdict.reward);
+            (verdict, weighted.weight)
+        });
+        match (multi, verdicts.next()) {
+            (false, Some((verdict, _))) => Absolute::Single(verdict),
+            (_, first) => Absolute::Multi(CriteriaVerdict::combine(first.into_iter().chain(verdicts).collect())),
+        }
+    }
+
+    /// Runs judgements side by side. Gives each with its criterion and response, in the order of the plan.
+    async fn run(
+        &self,
+        runs: Vec<Planned>,
+        rubrics: &[WeightedRubric],
+        kind: Kind,
+        progress: Option<Progress>,
+    ) -> Result<(Vec<(usize, usize, Judgement)>, Account), JudgeError> {
+        let started = Instant::now();
+        let neutralized = runs.first().map(|run| Arc::clone(&run.ready.neutralized)).unwrap_or_default();
+        let progress = &progress;
+        let judged = try_join_all(runs.into_iter().map(|Planned { criterion, response, ready }| async move {
+            let (sample, order) = ready.place();
+            let show = progress
+                .as_ref()
+                .map(|progress| move |text: &str| progress(Delta { sample, order, criterion, text: text.to_owned() }));
+            let show = show.as_ref().map(|show| show as &(dyn Fn(&str) + Send + Sync));
+            let mut outcome =
+                OutcomeCount::new(&self.metrics, kind, &rubrics[criterion].rubric.name, self.judge.engine());
+            let judged = self.judge.run(ready, show).await;
+            outcome.ended = Some(if judged.is_ok() { "ok" } else { "failed" });
+            judged.map(|(judgement, lookup)| ((criterion, response, judgement), lookup))
+        }))
+        .await?;
+        let (judged, lookups): (Vec<_>, Vec<Option<Lookup>>) = judged.into_iter().unzip();
+        // A verdict counts as a miss as soon as one of its judgements had to be computed.
+        if let Some(lookup) = lookups.iter().flatten().max() {
+            self.metrics.verdict_cache.with_label_values(&[lookup.name()]).inc();
+        }
+        let mut account = Account {
+            usage: Usage::default(),
+            timing: Timing::default(),
+            cached: judged.iter().all(|(_, _, judgement)| judgement.cached),
+            neutralized,
+        };
+        for (_, _, judgement) in &judged {
+            account.usage += judgement.usage;
+            account.timing = account.timing.longest(judgement.timing);
+            self.metrics.label_mass.with_label_values(&[kind.name()]).observe(judgement.label_mass);
+        }
+        account.timing.total = account.timing.total.max((started.elapsed().as_secs_f64() * 1e6).round() / 1e3);
+        Ok((judged, account))
+    }
+}
+
+impl Absolute {
+    /// The reward: of the one verdict, or the weighted mean.
+    #[must_use]
+    pub fn reward(&self) -> f64 {
+        match self {
+            Self::Single(verdict) => verdict.reward,
+            Self::Multi(criteria) => criteria.reward,
+        }
+    }
+
+    /// The verdict of each criterion.
+    pub fn verdicts(&self) -> impl Iterator<Item = &AbsoluteVerdict> {
+        let (one, many) = match self {
+            Self::Single(verdict) => (Some(verdict), None),
+            Self::Multi(criteria) => (None, Some(criteria.criteria.iter().map(|(verdict, _)| verdict))),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+}
+
+impl Relative {
+    /// Which response is better.
+    #[must_use]
+    pub fn preference(&self) -> Preference {
+        match self {
+            Self::Pairwise(verdict) => verdict.preference,
+            Self::Graded { preference, .. } => *preference,
+        }
+    }
+}
+
+/// Counts how a judgement ended; one that is dropped before its end was cancelled.
+struct OutcomeCount<'a> {
+    metrics: &'a Metrics,
+    labels: [&'a str; 3],
+    ended: Option<&'static str>,
+}
+
+impl<'a> OutcomeCount<'a> {
+    fn new(metrics: &'a Metrics, kind: Kind, rubric: &'a str, engine: &'a crate::engine::EngineInfo) -> Self {
+        Self { metrics, labels: [kind.name(), rubric, engine.model.as_str()], ended: None }
+    }
+}
+
+impl Drop for OutcomeCount<'_> {
+    fn drop(&mut self) {
+        let [kind, rubric, model] = self.labels;
+        self.metrics.judgements.with_label_values(&[kind, rubric, model, self.ended.unwrap_or("cancelled")]).inc();
+    }
+}

@@ -1,0 +1,152 @@
+//! The model's own chat template.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, Error, ErrorKind, Value, context};
+
+use super::error::PromptError;
+use super::fields::{Piece, pieces, sentinel};
+use super::hostile::Needles;
+
+/// Longer texts are no role strings but sentences, such as a default system prompt.
+const LONGEST_ROLE: usize = 40;
+
+/// How the model's chat template is rendered, and where its control tokens are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChatFormat {
+    /// The template, in Jinja. Without one, a prompt is the system text, a blank line and the user text.
+    pub template: Option<String>,
+    /// The text of the token that begins a sequence.
+    pub bos: String,
+    /// The text of the token that ends one.
+    pub eos: String,
+    /// The texts of all control tokens.
+    pub control: Vec<String>,
+    /// The texts of user-defined tokens, which tokenizers find in plain text too.
+    pub user_defined: Vec<String>,
+}
+
+/// A conversation as a chat template writes it.
+pub(super) struct LaidOut {
+    /// Up to the place where the model's answer begins.
+    pub(super) text: String,
+    /// What the template writes as plain text to mark whose turn it is: no field may write that.
+    pub(super) roles: Vec<String>,
+}
+
+impl ChatFormat {
+    /// Renders the chat template over a system and a user turn, or over a user turn with both texts where the
+    /// template refuses or ignores the role `system`.
+    pub(super) fn lay_out(&self, system: Option<&str>, user: &str) -> Result<LaidOut, PromptError> {
+        let merged = system.map(|system| format!("{system}\n\n{user}"));
+        let merged = merged.as_deref().unwrap_or(user);
+        let Some(template) = &self.template else {
+            return Ok(LaidOut { text: merged.to_owned(), roles: Vec::new() });
+        };
+        let environment = environment(template)?;
+        let render = |system: Option<&str>, user: &str| self.render(&environment, system, user);
+
+        let (in_system, in_user) = (sentinel(0), sentinel(1));
+        if let Some(system) = system
+            && let Ok(probe) = render(Some(&in_system), &in_user)
+            && probe.contains(&in_system)
+            && probe.contains(&in_user)
+        {
+            return Ok(LaidOut { text: render(Some(system), user)?, roles: self.roles(&probe) });
+        }
+        let probe = render(None, &in_user)?;
+        if !probe.contains(&in_user) {
+            return Err(PromptError::Chat("it leaves out what the user says".to_owned()));
+        }
+        Ok(LaidOut { text: render(None, merged)?, roles: self.roles(&probe) })
+    }
+
+    fn render(&self, env: &Environment<'_>, system: Option<&str>, user: &str) -> Result<String, PromptError> {
+        let turn = |role: &str, content: &str| context! { role, content };
+        let messages: Vec<Value> =
+            system.map(|text| turn("system", text)).into_iter().chain([turn("user", user)]).collect();
+        // Templates are written for transformers, which passes `tools` and `documents` even when there are none.
+        let variables = context! {
+            messages,
+            add_generation_prompt => true,
+            bos_token => self.bos.as_str(),
+            eos_token => self.eos.as_str(),
+            tools => (),
+            documents => (),
+        };
+        env.get_template(TEMPLATE).and_then(|template| template.render(variables)).map_err(refused)
+    }
+
+    fn roles(&self, probe: &str) -> Vec<String> {
+        let literals = pieces(probe, 2).unwrap_or_default().into_iter().filter_map(|piece| match piece {
+            Piece::Literal(text) => Some(text),
+            Piece::Field(_) => None,
+        });
+        let control = Needles::exact(&self.control);
+        let mut roles: Vec<String> = literals
+            .flat_map(|text| control.split(text))
+            .filter(|(is_control, _)| !is_control)
+            .flat_map(|(_, text)| role_strings(text))
+            .map(str::to_owned)
+            .collect();
+        roles.extend(self.user_defined.iter().filter(|token| probe.contains(token.as_str())).cloned());
+        roles
+    }
+}
+
+/// The lines of a template's literal text that can only be role strings: `[INST]`, `### Instruction:`, `USER:`.
+/// Bare words such as `user` are not: they mean nothing without the control token before them.
+pub(super) fn role_strings(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| {
+        line.chars().count() <= LONGEST_ROLE
+            && line.chars().any(char::is_alphanumeric)
+            && line.chars().any(|c| !c.is_alphanumeric() && !c.is_whitespace())
+    })
+}
+
+const TEMPLATE: &str = "chat";
+
+/// An environment that renders chat templates as transformers does.
+fn environment(template: &str) -> Result<Environment<'static>, PromptError> {
+    let mut env = Environment::new();
+    env.set_syntax(block_lines());
+    env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    env.add_function("raise_exception", |message: String| -> Result<(), Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, message))
+    });
+    // A prompt that depends on the day it was rendered could not be graded again.
+    env.add_function("strftime_now", |_format: String| "");
+    env.add_template_owned(TEMPLATE, without_generation_tags(template)).map_err(refused)?;
+    Ok(env)
+}
+
+/// Tags that stand on lines of their own leave nothing behind.
+pub(super) fn block_lines() -> SyntaxConfig {
+    SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()
+        .expect("the delimiters are Jinja's own, which are valid")
+}
+
+/// transformers' own tag `generation` marks what a loss is computed on; here it means nothing.
+fn without_generation_tags(template: &str) -> String {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{%")
+        && let Some((tag, after)) = after.split_once("%}")
+    {
+        let tag = match tag.trim_matches(['-', '+', ' ', '\n']) {
+            "generation" => tag.replace("generation", "if true"),
+            "endgeneration" => tag.replace("endgeneration", "endif"),
+            _ => tag.to_owned(),
+        };
+        out.push_str(&format!("{before}{{%{tag}%}}"));
+        rest = after;
+    }
+    out + rest
+}
+
+fn refused(error: Error) -> PromptError {
+    let line = error.line().map(|line| format!(" (line {line})")).unwrap_or_default();
+    PromptError::Chat(format!("{}{line}", error.detail().unwrap_or("it is not valid")))
+}

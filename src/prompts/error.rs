@@ -1,0 +1,51 @@
+//! What can go wrong with prompt sets.
+
+use std::path::PathBuf;
+
+/// Why a prompt set cannot be loaded or a prompt cannot be rendered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PromptError {
+    /// A file or folder cannot be read or written.
+    #[error("{}: {reason}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// A template or a `set.toml` is wrong.
+    #[error("{}{}: {reason}", file.display(), line.map(|line| format!(":{line}")).unwrap_or_default())]
+    Template {
+        /// The file.
+        file: PathBuf,
+        /// The line, where it is known.
+        line: Option<usize>,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The request has a field that the set's templates have no place for; it is never silently dropped.
+    #[error("the prompt set `{set}` has no place for `{}` in {kind} grading{}", &pointer[1..], places(alternatives))]
+    Unsupported {
+        /// The JSON pointer of the field.
+        pointer: String,
+        /// The prompt set.
+        set: String,
+        /// The grading kind.
+        kind: &'static str,
+        /// The prompt sets that have a place for it.
+        alternatives: Vec<String>,
+    },
+    /// The model's chat template cannot be rendered.
+    #[error("the model's chat template cannot be used: {0}")]
+    Chat(String),
+    /// The wording of an installed package cannot be imported.
+    #[error("prometheus-eval cannot be imported: {0}")]
+    Import(String),
+}
+
+fn places(alternatives: &[String]) -> String {
+    match alternatives {
+        [] => "; no prompt set has".to_owned(),
+        _ => format!("; these have: {}", alternatives.join(", ")),
+    }
+}

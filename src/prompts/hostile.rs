@@ -1,0 +1,227 @@
+//! Putting hostile text into a prompt: no field can write a control token, and no field can write a marker.
+
+use serde::Serialize;
+
+use super::Rendered;
+use super::fields::{Fields, Piece};
+use crate::script::{Prompt, Segment};
+
+/// A marker that stood in a text of the request and was broken by one space after its first character.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Neutralized {
+    /// The field: `response`, `messages/0`, `context/1`, …
+    pub field: String,
+    /// What stood there.
+    pub text: String,
+    /// Where it began, in characters of the original field.
+    pub start: usize,
+    /// Where it ended.
+    pub end: usize,
+}
+
+/// Splits the rendered pieces at their control tokens, then fills in the fields and breaks the markers they write.
+pub(super) fn assemble(pieces: &[Piece<'_>], fields: &Fields<'_>, control: &Needles, markers: &Needles) -> Rendered {
+    let mut segments = Vec::new();
+    let mut found = Vec::new();
+    let mut run = Run::default();
+    let mut end_run = |run: &mut Run, segments: &mut Vec<Segment>| {
+        let mut run = std::mem::take(run);
+        run.neutralize(markers, fields, &mut found);
+        if !run.text.is_empty() {
+            segments.push(Segment::Text(run.text));
+        }
+    };
+    for piece in pieces {
+        match *piece {
+            Piece::Field(index) => run.put(index, fields.text(index)),
+            Piece::Literal(text) => {
+                for (is_control, text) in control.split(text) {
+                    if is_control {
+                        end_run(&mut run, &mut segments);
+                        segments.push(Segment::Control(text.to_owned()));
+                    } else {
+                        run.text.push_str(text);
+                    }
+                }
+            }
+        }
+    }
+    end_run(&mut run, &mut segments);
+
+    // A field that the template places twice was broken twice, in the same places.
+    found.sort_by_key(|(index, place): &(usize, Neutralized)| (*index, place.start, place.end));
+    found.dedup();
+    Rendered { prompt: Prompt(segments), neutralized: found.into_iter().map(|(_, place)| place).collect() }
+}
+
+/// A run of plain text between control tokens, and where the fields are in it.
+#[derive(Default)]
+struct Run {
+    text: String,
+    spans: Vec<Span>,
+}
+
+struct Span {
+    field: usize,
+    start: usize,
+    end: usize,
+}
+
+impl Run {
+    fn put(&mut self, field: usize, text: &str) {
+        let start = self.text.len();
+        self.text.push_str(text);
+        self.spans.push(Span { field, start, end: self.text.len() });
+    }
+
+    /// Breaks every marker that a field has a part in, and records what stood there.
+    ///
+    /// The run is searched as a whole, since a marker may need what the template writes around a field: the
+    /// criterion `RESULT` becomes one in the brackets that rubrics have.
+    fn neutralize(&mut self, markers: &Needles, fields: &Fields<'_>, found: &mut Vec<(usize, Neutralized)>) {
+        let forged = self.forged(markers);
+        self.record(&forged, fields, found);
+        let mut breaks: Vec<usize> = forged.iter().map(|forged| forged.at).collect();
+        // A space can complete another marker, one that has a space there; it only takes longer to break.
+        while !breaks.is_empty() {
+            breaks.dedup();
+            self.insert_spaces(&breaks);
+            breaks = self.forged(markers).iter().map(|forged| forged.at).collect();
+        }
+    }
+
+    /// The markers that overlap a field, in order.
+    fn forged(&self, markers: &Needles) -> Vec<Forged> {
+        let mut forged = Vec::new();
+        let mut span = 0;
+        let mut from = 0;
+        while let Some((start, len)) = markers.find(&self.text, from) {
+            let end = start + len;
+            while self.spans.get(span).is_some_and(|span| span.end <= start || span.start == span.end) {
+                span += 1;
+            }
+            let Some(field) = self.spans.get(span) else { break };
+            let first = self.text[start..].chars().next().map_or(1, char::len_utf8);
+            if field.start < end {
+                forged.push(Forged { span, start, end, at: field.start.max(start + first) });
+            }
+            // The rest of a broken marker may still be one: `Instruction:` in `### Instruction:`.
+            from = start + first;
+        }
+        forged
+    }
+
+    fn record(&self, forged: &[Forged], fields: &Fields<'_>, found: &mut Vec<(usize, Neutralized)>) {
+        // Characters are counted on from the marker before, so that a field full of markers takes linear time.
+        let (mut span, mut byte, mut chars) = (usize::MAX, 0, 0);
+        for forged in forged {
+            let Span { field, start, end } = self.spans[forged.span];
+            if forged.span != span {
+                (span, byte, chars) = (forged.span, start, 0);
+            }
+            let (from, to) = (forged.start.max(start), forged.end.min(end));
+            chars += self.text[byte..from].chars().count();
+            byte = from;
+            let text = self.text[from..to].to_owned();
+            let place = Neutralized {
+                field: fields.name(field).to_owned(),
+                start: chars,
+                end: chars + text.chars().count(),
+                text,
+            };
+            found.push((field, place));
+        }
+    }
+
+    fn insert_spaces(&mut self, breaks: &[usize]) {
+        let mut text = String::with_capacity(self.text.len() + breaks.len());
+        let mut from = 0;
+        for at in breaks {
+            text.push_str(&self.text[from..*at]);
+            text.push(' ');
+            from = *at;
+        }
+        text.push_str(&self.text[from..]);
+        self.text = text;
+        for span in &mut self.spans {
+            // A space at either end of a field belongs to it.
+            span.start += breaks.partition_point(|at| *at < span.start);
+            span.end += breaks.partition_point(|at| *at <= span.end);
+        }
+    }
+}
+
+/// A marker that a field has a part in.
+struct Forged {
+    /// The first field that has, as an index into the spans.
+    span: usize,
+    start: usize,
+    end: usize,
+    /// Where a space breaks it: after its first character, or where the field begins.
+    at: usize,
+}
+
+/// Strings that are searched for together; of those that begin at one place, the longest is found.
+#[derive(Debug)]
+pub(super) struct Needles {
+    /// Longest first.
+    texts: Vec<String>,
+    /// The bytes that one of them begins with.
+    first: [bool; 256],
+    ignore_case: bool,
+}
+
+impl Needles {
+    /// Strings that are found as they are: control tokens.
+    pub(super) fn exact(texts: &[String]) -> Self {
+        Self::new(texts.iter().filter(|text| !text.is_empty()).cloned().collect(), false)
+    }
+
+    /// Strings that are found without regard to ASCII case, without white space around them. Single characters
+    /// are none, since no space can break them.
+    pub(super) fn markers(texts: &[String]) -> Self {
+        let trimmed = texts.iter().map(|text| text.trim());
+        Self::new(trimmed.filter(|text| text.chars().nth(1).is_some()).map(str::to_owned).collect(), true)
+    }
+
+    fn new(mut texts: Vec<String>, ignore_case: bool) -> Self {
+        texts.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        texts.dedup();
+        let mut first = [false; 256];
+        for byte in texts.iter().filter_map(|text| text.bytes().next()) {
+            first[usize::from(byte)] = true;
+            if ignore_case {
+                first[usize::from(byte.to_ascii_lowercase())] = true;
+                first[usize::from(byte.to_ascii_uppercase())] = true;
+            }
+        }
+        Self { texts, first, ignore_case }
+    }
+
+    /// The first needle at `from` or after it: where it begins, and its length.
+    fn find(&self, text: &str, from: usize) -> Option<(usize, usize)> {
+        let bytes = text.as_bytes();
+        (from..bytes.len()).filter(|at| self.first[usize::from(bytes[*at])]).find_map(|at| {
+            let begins = |needle: &&String| {
+                bytes.get(at..at + needle.len()).is_some_and(|there| match self.ignore_case {
+                    true => there.eq_ignore_ascii_case(needle.as_bytes()),
+                    false => there == needle.as_bytes(),
+                })
+            };
+            self.texts.iter().find(begins).map(|needle| (at, needle.len()))
+        })
+    }
+
+    /// The text in pieces: whether each is a needle, and what it is. Pieces are never empty.
+    pub(super) fn split<'t>(&self, text: &'t str) -> Vec<(bool, &'t str)> {
+        let mut pieces = Vec::new();
+        let mut from = 0;
+        while let Some((at, len)) = self.find(text, from) {
+            pieces.extend([(false, &text[from..at]), (true, &text[at..at + len])]);
+            from = at + len;
+        }
+        pieces.push((false, &text[from..]));
+        pieces.retain(|(_, piece)| !piece.is_empty());
+        pieces
+    }
+}

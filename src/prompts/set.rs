@@ -1,0 +1,295 @@
+//! The files of a prompt set: where they are, what is in them, and what is wrong with them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use include_dir::Dir;
+use minijinja::{Environment, UndefinedBehavior, Value, context};
+use serde::{Deserialize, Serialize};
+
+use super::chat::{block_lines, role_strings};
+use super::error::PromptError;
+use super::fields::{Piece, pieces, sentinel};
+use crate::grading::{Kind, Role};
+
+const SET: &str = "set.toml";
+const CONVERSATION: &str = "conversation.txt.j2";
+const DEFAULT_CONVERSATION: &str = include_str!("conversation.txt.j2");
+
+/// Variables for what a request may leave out.
+pub(super) const OPTIONAL: [&str; 3] = ["reference_answer", "context", "annotator"];
+const COMMON: [&str; 4] = ["instruction", "rubric", "mode", "labels"];
+
+/// `set.toml`: how the judge answers, and what no field may write.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetFile {
+    /// The file itself.
+    #[serde(skip)]
+    pub(super) text: String,
+    pub(super) summary: String,
+    pub(super) markers: Vec<String>,
+    pub(super) verdict: Verdict,
+    pub(super) reasoning: Option<Reasoning>,
+}
+
+/// How the verdict is written.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Verdict {
+    /// What ends the feedback.
+    pub(super) stop: Vec<String>,
+    /// What is then written.
+    pub(super) lead: String,
+    /// How a score follows, `{score}` standing for the integer.
+    pub(super) score: String,
+    /// How the better of two responses follows.
+    pub(super) labels: [String; 2],
+}
+
+/// How a judge that thinks before it answers ends its thoughts.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reasoning {
+    pub(super) end: String,
+}
+
+impl SetFile {
+    /// Everything in it that no field may write.
+    pub(super) fn marker_texts(&self) -> impl Iterator<Item = &str> {
+        let reasoning = self.reasoning.iter().map(|reasoning| &reasoning.end);
+        self.markers.iter().chain(&self.verdict.stop).chain([&self.verdict.lead]).chain(reasoning).map(String::as_str)
+    }
+
+    /// The key that is wrong, and how.
+    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let blank = |text: &String| text.trim().is_empty();
+        let Verdict { stop, lead, score, labels } = &self.verdict;
+        let faults = [
+            (blank(&self.summary), ("summary", "say in one line what the set is for")),
+            (
+                self.markers.iter().any(|m| m.trim().chars().nth(1).is_none()),
+                ("markers", "have two characters or more"),
+            ),
+            (stop.is_empty() || stop.iter().any(blank), ("stop", "name the texts that end the feedback")),
+            (blank(lead), ("lead", "name the text that the verdict begins with")),
+            (score.matches("{score}").count() != 1, ("score", "must hold `{score}` once")),
+            (labels.iter().any(blank) || labels[0] == labels[1], ("labels", "must be two different texts")),
+            (self.reasoning.as_ref().is_some_and(|r| blank(&r.end)), ("end", "name the text that ends the reasoning")),
+        ];
+        faults.into_iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, fault)| Err(fault))
+    }
+}
+
+/// The files of a set, by name.
+pub(super) struct Source {
+    /// Where they are, as errors show it.
+    pub(super) folder: PathBuf,
+    pub(super) files: BTreeMap<String, String>,
+}
+
+/// The sets that came with the program.
+pub(super) fn built_in(dir: &Dir<'_>) -> Result<Vec<(String, Source)>, PromptError> {
+    let set = |dir: &Dir<'_>| {
+        let folder = Path::new("prompts").join(dir.path());
+        let files = dir.files().filter_map(|file| Some((file.path().file_name()?.to_str()?, file.contents_utf8()?)));
+        let files = files.map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+        (dir.path().display().to_string(), Source { folder, files })
+    };
+    Ok(dir.dirs().map(set).collect())
+}
+
+/// The sets in the folders of `dir`; none when it does not exist.
+pub(super) fn local(dir: &Path) -> Result<Vec<(String, Source)>, PromptError> {
+    let mut sets = Vec::new();
+    if !dir.exists() {
+        return Ok(sets);
+    }
+    for (name, folder) in entries(dir)? {
+        if name.starts_with('.') || !folder.is_dir() {
+            continue;
+        }
+        let mut files = BTreeMap::new();
+        for (name, path) in entries(&folder)? {
+            if name == SET || name.ends_with(".j2") {
+                files.insert(name, std::fs::read_to_string(&path).map_err(|error| io(&path, &error))?);
+            }
+        }
+        sets.push((name, Source { folder, files }));
+    }
+    Ok(sets)
+}
+
+fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>, PromptError> {
+    let entry = |entry: std::io::Result<std::fs::DirEntry>| {
+        let entry = entry?;
+        Ok((entry.file_name().to_string_lossy().into_owned(), entry.path()))
+    };
+    std::fs::read_dir(dir).and_then(|entries| entries.map(entry).collect()).map_err(|error| io(dir, &error))
+}
+
+/// The error of a file or folder that cannot be read or written.
+pub(super) fn io(path: &Path, error: &std::io::Error) -> PromptError {
+    PromptError::Io { path: path.to_owned(), reason: error.to_string() }
+}
+
+impl Source {
+    /// Reads `set.toml` and compiles the templates.
+    pub(super) fn parse(&self) -> Result<(SetFile, Templates), PromptError> {
+        let fault = |line, reason| PromptError::Template { file: self.folder.join(SET), line, reason };
+        let text = self.files.get(SET).ok_or_else(|| fault(None, "the set has no such file".to_owned()))?;
+        let line_of = |offset: usize| Some(text[..offset.min(text.len())].matches('\n').count() + 1);
+        let mut file: SetFile = toml::from_str(text).map_err(|error| {
+            let line = error.span().and_then(|span| line_of(span.start));
+            fault(line, error.message().trim().to_owned())
+        })?;
+        file.check().map_err(|(key, reason)| {
+            let line = text.lines().position(|line| line.trim_start().starts_with(key)).map(|index| index + 1);
+            fault(line, format!("`{key}`: {reason}"))
+        })?;
+        file.text.clone_from(text);
+        Ok((file, Templates::new(self)?))
+    }
+}
+
+/// The compiled templates of a set.
+#[derive(Debug)]
+pub(super) struct Templates {
+    folder: PathBuf,
+    env: Environment<'static>,
+    sources: BTreeMap<&'static str, String>,
+    /// What the conversation template writes to mark whose turn it is.
+    pub(super) roles: Vec<String>,
+}
+
+impl Templates {
+    fn new(source: &Source) -> Result<Self, PromptError> {
+        let mut env = Environment::new();
+        env.set_undefined_behavior(UndefinedBehavior::Strict);
+        env.set_syntax(block_lines());
+        let mut templates = Self { folder: source.folder.clone(), env, sources: BTreeMap::new(), roles: Vec::new() };
+        let conversation = source.files.get(CONVERSATION).map_or(DEFAULT_CONVERSATION, String::as_str);
+        templates.add(CONVERSATION, conversation, &["messages"])?;
+        let absolute = [&COMMON[..], &OPTIONAL, &["response"]].concat();
+        let relative = [&COMMON[..], &OPTIONAL, &["response_a", "response_b"]].concat();
+        for (kind, variables) in [(Kind::Absolute, absolute), (Kind::Relative, relative)] {
+            let [system, user] = names(kind);
+            let text = source.files.get(user).ok_or_else(|| templates.fault(user, None, "the set has no such file"))?;
+            templates.add(user, text, &variables)?;
+            if let Some(text) = source.files.get(system) {
+                templates.add(system, text, &variables)?;
+            }
+        }
+        let stray = source.files.keys().find(|name| *name != SET && !templates.sources.contains_key(name.as_str()));
+        if let Some(stray) = stray {
+            let known = [Kind::Absolute, Kind::Relative].map(|kind| names(kind).join(", ")).join(", ");
+            let reason = format!("templates are called {known} and {CONVERSATION}");
+            return Err(templates.fault(stray, None, &reason));
+        }
+        let turns = [Role::System, Role::User, Role::Assistant].map(Role::name).into_iter().enumerate();
+        let probe = templates.conversation(turns.map(|(index, role)| (role, sentinel(index))).collect())?;
+        for piece in pieces(&probe, 3).unwrap_or_default() {
+            if let Piece::Literal(text) = piece {
+                templates.roles.extend(role_strings(text).map(str::to_owned));
+            }
+        }
+        Ok(templates)
+    }
+
+    fn add(&mut self, name: &'static str, text: &str, variables: &[&str]) -> Result<(), PromptError> {
+        self.env.add_template_owned(name, text.to_owned()).map_err(|error| self.refused(name, &error))?;
+        let template = self.env.get_template(name).map_err(|error| self.refused(name, &error))?;
+        let known = |used: &String| {
+            variables.contains(&used.as_str()) || self.env.globals().any(|(global, _)| global == used.as_str())
+        };
+        match template.undeclared_variables(false).into_iter().filter(|used| !known(used)).min() {
+            None => {
+                self.sources.insert(name, text.to_owned());
+                Ok(())
+            }
+            Some(unknown) => {
+                let line = text.lines().position(|line| line.contains('{') && line.contains(&unknown));
+                let reason = format!("there is no variable `{unknown}`; there are {}", variables.join(", "));
+                Err(self.fault(name, line.map(|index| index + 1), &reason))
+            }
+        }
+    }
+
+    /// The templates that prompts of that kind are made of: name and text.
+    pub(super) fn sources(&self, kind: Kind) -> impl Iterator<Item = (&str, &str)> {
+        let [system, user] = names(kind);
+        [system, user, CONVERSATION].into_iter().filter_map(|name| Some((name, self.sources.get(name)?.as_str())))
+    }
+
+    /// The user template of that kind, as errors show it.
+    pub(super) fn file(&self, kind: Kind) -> PathBuf {
+        self.folder.join(names(kind)[1])
+    }
+
+    pub(super) fn system(&self, kind: Kind, variables: &Value) -> Result<Option<String>, PromptError> {
+        let name = names(kind)[0];
+        self.sources.contains_key(name).then(|| self.render(name, variables)).transpose()
+    }
+
+    pub(super) fn user(&self, kind: Kind, variables: &Value) -> Result<String, PromptError> {
+        self.render(names(kind)[1], variables)
+    }
+
+    /// The text of a conversation, of roles and contents.
+    pub(super) fn conversation(&self, turns: Vec<(&str, String)>) -> Result<String, PromptError> {
+        let messages: Vec<Value> = turns.into_iter().map(|(role, content)| context! { role, content }).collect();
+        self.render(CONVERSATION, &context! { messages })
+    }
+
+    fn render(&self, name: &str, variables: &Value) -> Result<String, PromptError> {
+        let template = self.env.get_template(name);
+        template.and_then(|template| template.render(variables)).map_err(|error| self.refused(name, &error))
+    }
+
+    fn mention(&self, kind: Kind, variable: &str) -> bool {
+        let mentions = |name: &&str| {
+            self.env.get_template(name).is_ok_and(|template| template.undeclared_variables(false).contains(variable))
+        };
+        names(kind).iter().any(mentions)
+    }
+
+    fn refused(&self, name: &str, error: &minijinja::Error) -> PromptError {
+        let reason = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+        self.fault(name, error.line(), &reason)
+    }
+
+    fn fault(&self, name: &str, line: Option<usize>, reason: &str) -> PromptError {
+        PromptError::Template { file: self.folder.join(name), line, reason: reason.to_owned() }
+    }
+}
+
+/// The system and the user template of a kind.
+fn names(kind: Kind) -> [&'static str; 2] {
+    match kind {
+        Kind::Absolute => ["absolute.system.txt.j2", "absolute.txt.j2"],
+        Kind::Relative => ["relative.system.txt.j2", "relative.txt.j2"],
+    }
+}
+
+/// Which sets have a place for which optional field.
+#[derive(Debug, Default)]
+pub(super) struct Places(HashMap<(Kind, &'static str), Vec<String>>);
+
+impl Places {
+    pub(super) fn of<'a>(sets: impl Iterator<Item = (&'a str, &'a Templates)>) -> Self {
+        let mut places: HashMap<_, Vec<String>> = HashMap::new();
+        for (set, templates) in sets {
+            for kind in [Kind::Absolute, Kind::Relative] {
+                for field in OPTIONAL.into_iter().filter(|field| templates.mention(kind, field)) {
+                    places.entry((kind, field)).or_default().push(set.to_owned());
+                }
+            }
+        }
+        Self(places)
+    }
+
+    pub(super) fn sets(&self, kind: Kind, field: &str) -> Vec<String> {
+        let field = OPTIONAL.into_iter().find(|optional| *optional == field);
+        field.and_then(|field| self.0.get(&(kind, field))).cloned().unwrap_or_default()
+    }
+}

@@ -1,0 +1,61 @@
+//! A set is tried out when it is loaded, so that no request finds out what is wrong with its templates.
+
+use std::collections::BTreeMap;
+
+use super::set::OPTIONAL;
+use super::{PromptError, PromptSet, Subject};
+use crate::grading::{Document, Instruction, Item, Mode, Role, Rubric, Turn};
+
+impl PromptSet {
+    /// Renders every template, with and without all that a request may leave out.
+    ///
+    /// # Errors
+    /// At the first template that fails, or that has no place for something that every request has.
+    pub(super) fn try_out(&self) -> Result<(), PromptError> {
+        let text = || "text".to_owned();
+        let rubric = Rubric::new("criterion", &BTreeMap::from([("0", "bad"), ("1", "good")].map(owned)))
+            .expect("both scores are described");
+        let turn = Turn { role: Role::User, content: text() };
+        let bare = |instruction| Item { instruction, reference_answer: None, context: Vec::new(), annotator: None };
+        let items = [
+            bare(Instruction::Text(text())),
+            bare(Instruction::Conversation(vec![turn])),
+            Item {
+                instruction: Instruction::Text(text()),
+                reference_answer: Some(text()),
+                context: vec![Document { id: Some(text()), text: text() }, Document { id: None, text: text() }],
+                annotator: Some(text()),
+            },
+        ];
+        for item in &items {
+            let (first, second) = ("first", "second");
+            let (first_field, second_field) = ("response_a", "response_b");
+            let subjects = [
+                Subject::Absolute { item, response: first, rubric: &rubric },
+                Subject::Relative { item, first, second, first_field, second_field, rubric: &rubric },
+            ];
+            for subject in subjects {
+                for mode in [Mode::Feedback, Mode::Score] {
+                    self.try_on(&subject, mode)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn try_on(&self, subject: &Subject<'_>, mode: Mode) -> Result<(), PromptError> {
+        match self.turns(subject, mode) {
+            Err(PromptError::Unsupported { pointer, .. }) if !OPTIONAL.contains(&&pointer[1..]) => {
+                let file = self.templates.file(subject.kind());
+                let shown = pointer[1..].to_owned();
+                Err(PromptError::Template { file, line: None, reason: format!("it has no place for `{shown}`") })
+            }
+            Err(PromptError::Unsupported { .. }) | Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn owned((score, description): (&str, &str)) -> (String, String) {
+    (score.to_owned(), description.to_owned())
+}

@@ -1,0 +1,314 @@
+//! The rubric library: built-in rubrics and the user's own, reloaded when a file changes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use include_dir::{Dir, include_dir};
+use notify::{RecursiveMode, Watcher};
+use tokio::sync::watch;
+
+use crate::grading::{NamedRubric, Rubric};
+
+static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/rubrics");
+
+/// A rubric of the library.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name that requests use: the file's name without `.toml`.
+    pub name: String,
+    /// The rubric.
+    pub rubric: Arc<Rubric>,
+    /// The user's file; `None` for a built-in rubric.
+    pub file: Option<PathBuf>,
+}
+
+/// A rubric file that is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{line}: {reason}", file.display())]
+pub struct RefusedFile {
+    /// The file.
+    pub file: PathBuf,
+    /// The line where it is wrong, from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// Why the library does not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    /// There is no such rubric.
+    #[error("there is no rubric `{name}`; there are: {known}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A name that cannot be a file's.
+    #[error("`{0}` cannot be a rubric's name: letters, digits, `_` and `-`, at most 64, and not `inline`")]
+    Name(String),
+    /// Built-in rubrics are not files.
+    #[error("`{0}` is built in and cannot be removed; PUT a rubric of that name to use your own instead")]
+    BuiltIn(String),
+    /// The folder cannot be written.
+    #[error("{path} cannot be written: {cause}")]
+    Write {
+        /// The file.
+        path: String,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+}
+
+/// All rubrics by name. Files stay the source of truth: writing a rubric writes its file.
+pub struct RubricLibrary {
+    folder: PathBuf,
+    entries: RwLock<BTreeMap<String, Entry>>,
+    refused: RwLock<Vec<RefusedFile>>,
+    changed: watch::Sender<u64>,
+    watcher: Mutex<Option<notify::RecommendedWatcher>>,
+}
+
+impl RubricLibrary {
+    /// The built-in rubrics, and those in `folder`, which win over built-in ones of the same name.
+    #[must_use]
+    pub fn load(folder: PathBuf) -> Arc<Self> {
+        let library = Self {
+            folder,
+            entries: RwLock::new(built_in()),
+            refused: RwLock::default(),
+            changed: watch::Sender::new(0),
+            watcher: Mutex::default(),
+        };
+        library.reload();
+        Arc::new(library)
+    }
+
+    /// Reads the folder again whenever something in it changes, for as long as the library lives.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or watched.
+    pub fn watch(self: &Arc<Self>) -> Result<(), notify::Error> {
+        std::fs::create_dir_all(&self.folder).map_err(notify::Error::io)?;
+        let library = Arc::downgrade(self);
+        let mut watcher = notify::recommended_watcher(move |event: Result<notify::Event, notify::Error>| {
+            let touched = event.is_ok_and(|event| !event.kind.is_access());
+            if let (true, Some(library)) = (touched, library.upgrade()) {
+                library.reload();
+            }
+        })?;
+        watcher.watch(&self.folder, RecursiveMode::NonRecursive)?;
+        *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher);
+        // What changed before the watch began.
+        self.reload();
+        Ok(())
+    }
+
+    /// A counter that goes up with every reload.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Reads the folder. A bad file is refused while the last good version of its rubric stays in use.
+    pub fn reload(&self) {
+        let mut fresh = built_in();
+        let mut refused = Vec::new();
+        let held = self.entries.read().unwrap_or_else(PoisonError::into_inner).clone();
+        for file in toml_files(&self.folder) {
+            let name = stem(&file);
+            match read(&file) {
+                Ok(rubric) => {
+                    fresh.insert(name.clone(), Entry { name, rubric: Arc::new(rubric), file: Some(file) });
+                }
+                Err(error) => {
+                    if let Some(last_good) = held.get(&name).filter(|entry| entry.file.is_some()) {
+                        fresh.insert(name, last_good.clone());
+                    }
+                    refused.push(error);
+                }
+            }
+        }
+        let mut before = self.refused.write().unwrap_or_else(PoisonError::into_inner);
+        for error in refused.iter().filter(|error| !before.contains(error)) {
+            tracing::warn!(%error, "a rubric file is refused; the last good version stays in use");
+        }
+        *before = refused;
+        drop(before);
+        *self.entries.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// The files that are refused at present.
+    #[must_use]
+    pub fn refused(&self) -> Vec<RefusedFile> {
+        self.refused.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Every rubric, by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<Entry> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The rubric of that name.
+    ///
+    /// # Errors
+    /// [`LibraryError::Unknown`], with the names there are.
+    pub fn get(&self, name: &str) -> Result<Entry, LibraryError> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.get(name).cloned().ok_or_else(|| LibraryError::Unknown {
+            name: name.to_owned(),
+            known: entries.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// The rubric of that name, for a request.
+    ///
+    /// # Errors
+    /// [`LibraryError::Unknown`].
+    pub fn named(&self, name: &str) -> Result<NamedRubric, LibraryError> {
+        self.get(name).map(|entry| NamedRubric { name: entry.name, rubric: entry.rubric })
+    }
+
+    /// Writes a rubric's file; says whether the name is new.
+    ///
+    /// # Errors
+    /// When the name cannot be a file's, or the file cannot be written.
+    pub fn put(&self, name: &str, rubric: &Rubric) -> Result<bool, LibraryError> {
+        let path = self.path(name)?;
+        let new = self.get(name).is_err();
+        let fail = |cause| LibraryError::Write { path: path.display().to_string(), cause };
+        std::fs::create_dir_all(&self.folder).map_err(fail)?;
+        // Written beside and renamed, so that nobody reads half a file.
+        let partial = path.with_extension("partial");
+        std::fs::write(&partial, rubric.to_toml()).and_then(|()| std::fs::rename(&partial, &path)).map_err(fail)?;
+        self.reload();
+        Ok(new)
+    }
+
+    /// Removes a rubric's file; a built-in one of the same name comes back.
+    ///
+    /// # Errors
+    /// When there is no such rubric, when it is built in, or when the file cannot be removed.
+    pub fn remove(&self, name: &str) -> Result<(), LibraryError> {
+        let entry = self.get(name)?;
+        let path = entry.file.ok_or_else(|| LibraryError::BuiltIn(name.to_owned()))?;
+        std::fs::remove_file(&path).map_err(|cause| LibraryError::Write { path: path.display().to_string(), cause })?;
+        self.reload();
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf, LibraryError> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if name.is_empty() || name.len() > 64 || name == "inline" || !name.chars().all(plain) {
+            return Err(LibraryError::Name(name.to_owned()));
+        }
+        Ok(self.folder.join(format!("{name}.toml")))
+    }
+}
+
+/// Reads one rubric file.
+///
+/// # Errors
+/// With file, line and reason.
+pub fn read(file: &Path) -> Result<Rubric, RefusedFile> {
+    let refuse = |line, reason| RefusedFile { file: file.to_owned(), line, reason };
+    let text = std::fs::read_to_string(file).map_err(|error| refuse(1, error.to_string()))?;
+    Rubric::from_toml(&text).map_err(|(line, reason)| refuse(line, reason))
+}
+
+fn built_in() -> BTreeMap<String, Entry> {
+    let files = BUILT_IN.files().filter(|file| file.path().extension().is_some_and(|e| e == "toml"));
+    files
+        .map(|file| {
+            let text = file.contents_utf8().expect("built-in rubrics are UTF-8");
+            let rubric = Rubric::from_toml(text).expect("a test loads every built-in rubric");
+            let name = stem(file.path());
+            (name.clone(), Entry { name, rubric: Arc::new(rubric), file: None })
+        })
+        .collect()
+}
+
+fn toml_files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
+    files.sort();
+    files
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "criterion = \"Is it good?\"\n[descriptions]\n1 = \"no\"\n2 = \"yes\"\n";
+
+    #[test]
+    fn the_built_in_rubrics_load() {
+        let library = RubricLibrary::load(PathBuf::from("/nowhere"));
+        let names: Vec<String> = library.list().into_iter().map(|entry| entry.name).collect();
+        for name in ["helpfulness", "harmlessness", "honesty", "factual_validity", "reasoning", "correctness"] {
+            assert!(names.contains(&name.to_owned()), "{names:?}");
+        }
+        assert!(names.len() >= 12);
+        assert_eq!(library.get("correctness").unwrap().rubric.scale().highest(), 1);
+    }
+
+    #[test]
+    fn a_bad_file_is_refused_while_the_last_good_one_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mine.toml");
+        std::fs::write(&file, GOOD).unwrap();
+        let library = RubricLibrary::load(folder.path().to_owned());
+        let good = library.get("mine").unwrap();
+        std::fs::write(&file, GOOD.replace("2 =", "4 =")).unwrap();
+        library.reload();
+        assert_eq!(library.get("mine").unwrap(), good);
+        assert_eq!(
+            library.refused(),
+            [RefusedFile {
+                file: file.clone(),
+                line: 2,
+                reason: "levels are consecutive integers; level 2 is missing".into()
+            }]
+        );
+        std::fs::remove_file(&file).unwrap();
+        library.reload();
+        assert!(library.get("mine").is_err() && library.refused().is_empty());
+    }
+
+    #[test]
+    fn files_are_the_source_of_truth() {
+        let folder = tempfile::tempdir().unwrap();
+        let library = RubricLibrary::load(folder.path().join("rubrics"));
+        let rubric = Rubric::from_toml(GOOD).unwrap();
+        assert!(library.put("mine", &rubric).unwrap());
+        assert!(!library.put("helpfulness", &rubric).unwrap(), "replaces the built-in one");
+        let again = RubricLibrary::load(folder.path().join("rubrics"));
+        assert_eq!(*again.get("helpfulness").unwrap().rubric, rubric);
+        library.remove("helpfulness").unwrap();
+        assert_ne!(*library.get("helpfulness").unwrap().rubric, rubric, "the built-in one is back");
+        assert!(matches!(library.remove("helpfulness"), Err(LibraryError::BuiltIn(_))));
+        assert!(matches!(library.remove("nothing"), Err(LibraryError::Unknown { .. })));
+        for name in ["", "../x", "a/b", "inline", &"x".repeat(65)] {
+            assert!(matches!(library.put(name, &rubric), Err(LibraryError::Name(_))), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_changes_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let library = RubricLibrary::load(folder.path().to_owned());
+        library.watch().unwrap();
+        let mut changes = library.changes();
+        std::fs::write(folder.path().join("mine.toml"), GOOD).unwrap();
+        changes.wait_for(|_| library.get("mine").is_ok()).await.unwrap();
+    }
+}
