@@ -199,8 +199,13 @@ mod tests {
     fn every_mistake_has_its_code_and_pointer() {
         let check = |body: &[u8], code: &str, pointer: Option<&str>| {
             let problem = parse::<Outer>(body).unwrap_err();
-            let found = (problem.code().name(), problem.pointer.as_deref());
-            assert_eq!(found, (code, pointer), "{}: {problem}", String::from_utf8_lossy(body));
+            let found = problem.body("", "").pointer;
+            assert_eq!(
+                (problem.code().name(), found.as_deref()),
+                (code, pointer),
+                "{}: {problem}",
+                String::from_utf8_lossy(body)
+            );
         };
         check(b"{", "malformed_json", None);
         check(b"", "malformed_json", None);

@@ -4,12 +4,12 @@ mod context;
 mod vocabulary;
 mod worker;
 
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
-use llama_cpp_2::LlamaCppError;
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
@@ -110,13 +110,11 @@ fn load_file(path: &Path, params: &LlamaModelParams) -> Result<LlamaModel, LoadE
         .map_err(|error| LoadError::Model { path: path.display().to_string(), reason: error.to_string() })
 }
 
-/// llama.cpp is initialised once a process; a second server in the same process finds it so.
-fn backend() -> LlamaBackend {
+/// llama.cpp is initialised once a process and never freed; a second server in the same process finds it so.
+fn backend() -> ManuallyDrop<LlamaBackend> {
     llama_cpp_2::send_logs_to_tracing(llama_cpp_2::LogOptions::default());
-    match LlamaBackend::init() {
-        Ok(backend) => backend,
-        Err(LlamaCppError::BackendAlreadyInitialized | _) => LlamaBackend {},
-    }
+    // The only error is that it is initialised already, of which an empty token is proof enough.
+    ManuallyDrop::new(LlamaBackend::init().unwrap_or(LlamaBackend {}))
 }
 
 impl Engine for LlamaCpp {

@@ -208,7 +208,9 @@ impl Templates {
                 Ok(())
             }
             Some(unknown) => {
-                let line = text.lines().position(|line| line.contains('{') && line.contains(&unknown));
+                let word =
+                    |line: &str| line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == unknown);
+                let line = text.lines().position(|line| line.contains('{') && word(line));
                 let reason = format!("there is no variable `{unknown}`; there are {}", variables.join(", "));
                 Err(self.fault(name, line.map(|index| index + 1), &reason))
             }

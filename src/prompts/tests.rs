@@ -190,11 +190,11 @@ fn a_field_writes_no_control_token_and_no_marker() {
 }
 
 fn controls(prompt: &Prompt) -> Vec<&str> {
-    let control = |segment| match segment {
-        &Segment::Control(ref text) => Some(text.as_str()),
+    let controls = prompt.0.iter().map(|segment| match segment {
+        Segment::Control(text) => Some(text.as_str()),
         Segment::Text(_) => None,
-    };
-    prompt.0.iter().filter_map(control).collect()
+    });
+    controls.flatten().collect()
 }
 
 #[test]
@@ -246,7 +246,8 @@ fn a_broken_marker_may_leave_or_complete_another() {
     check(&["### Instruction:", "Instruction:"], "### Instruction:", "# ## I nstruction:");
     check(&["abc", "a bc"], "abc", "a  bc");
     check(&["aa"], "aaaa", "a a a a");
-    check(&["<x>", "e>"], "x e", " x e ");
+    check(&["<x>", "e>"], "x", " x");
+    check(&["<x>", "e>"], "x e", "x e ");
     check(&["<>"], "", "");
     check(&["x", "  ", ""], "x  x", "x  x");
     check(&["été"], "Été été", "Été é té");
@@ -270,7 +271,7 @@ fn chat_templates_of_many_kinds_are_laid_out() {
         Ok("S\n\nU"),
     );
     check("{%- if tools is not none %}T{% endif %}{{ messages[0].content ~ messages[1].content }}", Ok("SU"));
-    check("{{ strftime_now('%d') }}{% generation %}{{ messages[0].content }}{% endgeneration %}|U", Err("leaves out"));
+    check("{{ strftime_now('%d') }}{% generation %}{{ messages[0].content }}{% endgeneration %}|U", Ok("S\n\nU|U"));
     check("a{%- generation -%} {{ messages[0].content ~ messages[1].content }} {%- endgeneration %}", Ok("aSU"));
     check("  {% if true %}\n{{ messages[0].content ~ messages[1].content }}\n  {% endif %}\nend\n", Ok("SU\nend"));
     check("fixed", Err("leaves out"));

@@ -1,0 +1,107 @@
+//! Who gets in: in flight, queue, saturation, and the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gavel::engine::Engine;
+use gavel::engine::scripted::Scripted;
+use serde_json::{Value, json};
+
+use crate::engines::Gated;
+use crate::server::{Server, absolute, problem, sent};
+
+const ABSOLUTE: &str = "/v1/grade/absolute";
+
+fn gated() -> (Arc<Gated>, Arc<dyn Engine>) {
+    let engine = Gated::new(Scripted::fixed(Duration::ZERO));
+    (Arc::clone(&engine), engine)
+}
+
+fn response(number: u32) -> Value {
+    json!({"response": format!("Answer {number}.")})
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once() {
+    let (gate, engine) = gated();
+    let server = Server::configured(&[("limits.in_flight", "1"), ("limits.queue", "1")], Some(engine));
+    let ((first, second), ()) =
+        tokio::join!(async { tokio::join!(server.absolute(response(1)), server.absolute(response(2))) }, async {
+            server
+                .until("one that runs and one that waits", |m| {
+                    m.value("gavel_sequences_running", &[]) == 1.0 && m.value("gavel_queue_depth", &[]) == 1.0
+                })
+                .await;
+            for number in 3..6 {
+                let refused = server.post_json(ABSOLUTE, &absolute(response(number))).await;
+                problem(&server, refused, 503, "saturated").await;
+            }
+            // What needs no engine is answered still.
+            assert_eq!(server.get("/readyz").await.status(), 200);
+            assert_eq!(server.get("/v1/rubrics").await.status(), 200);
+            gate.open();
+        });
+    assert_eq!((&first["object"], &second["object"]), (&json!("verdict.absolute"), &json!("verdict.absolute")));
+    assert_eq!(gate.started(), 2);
+    let metrics = server.metrics().await;
+    assert_eq!(metrics.value("gavel_requests_rejected_total", &[("reason", "saturated")]), 3.0);
+    assert_eq!(metrics.value("gavel_queue_depth", &[]), 0.0);
+    assert_eq!(server.absolute(response(9)).await["cached"], false, "there is room again");
+}
+
+#[tokio::test]
+async fn one_that_waits_is_let_in_when_its_turn_comes() {
+    let (gate, engine) = gated();
+    let server = Server::configured(&[("limits.in_flight", "1"), ("limits.queue", "8")], Some(engine));
+    let all = futures::future::join_all((0..8).map(|number| server.absolute(response(number))));
+    let (verdicts, ()) = tokio::join!(all, async {
+        server.until("seven that wait", |m| m.value("gavel_queue_depth", &[]) == 7.0).await;
+        assert_eq!(gate.started(), 1);
+        gate.open();
+    });
+    assert_eq!((verdicts.len(), gate.started()), (8, 8));
+}
+
+#[tokio::test]
+async fn a_deadline_passes_in_the_queue_as_well() {
+    let (gate, engine) = gated();
+    let server = Server::configured(&[("limits.in_flight", "1"), ("limits.queue", "1")], Some(engine));
+    let (first, ()) = tokio::join!(server.absolute(response(1)), async {
+        server.until("one that runs", |m| m.value("gavel_sequences_running", &[]) == 1.0).await;
+        let request = server.post(ABSOLUTE).header("X-Request-Timeout-Ms", "5").json(&absolute(response(2)));
+        problem(&server, sent(request).await, 504, "deadline_exceeded").await;
+        assert_eq!(server.metrics().await.value("gavel_queue_depth", &[]), 0.0, "it left the queue");
+        gate.open();
+    });
+    assert_eq!(first["object"], "verdict.absolute");
+    assert_eq!(gate.started(), 1, "what timed out never ran");
+}
+
+#[tokio::test]
+async fn a_server_that_leaves_finishes_what_it_has() {
+    let (gate, engine) = gated();
+    let server = Server::with(engine);
+    let (running, ()) = tokio::join!(server.absolute(response(1)), async {
+        server.until("one that runs", |m| m.value("gavel_sequences_running", &[]) == 1.0).await;
+        server.app.admission.close();
+        for body in [absolute(response(1)), absolute(response(2))] {
+            problem(&server, server.post_json(ABSOLUTE, &body).await, 503, "shutting_down").await;
+        }
+        problem(&server, server.get("/readyz").await, 503, "shutting_down").await;
+        assert_eq!(server.get("/livez").await.status(), 200, "the process is up");
+        gate.open();
+    });
+    assert_eq!(running["object"], "verdict.absolute");
+}
+
+#[tokio::test]
+async fn a_shutdown_answers_what_runs_and_takes_nobody_new() {
+    let (gate, engine) = gated();
+    let server = Server::with(engine);
+    let (running, ()) = tokio::join!(server.absolute(response(1)), async {
+        server.until("one that runs", |m| m.value("gavel_sequences_running", &[]) == 1.0).await;
+        tokio::join!(server.shut_down(), async { gate.open() });
+    });
+    assert_eq!(running["object"], "verdict.absolute");
+    assert!(std::net::TcpStream::connect(server.address).is_err(), "nobody listens any more");
+}

@@ -1,0 +1,138 @@
+//! The verdict cache: what is kept, what is shared, and what is neither.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use gavel::engine::Engine;
+use gavel::engine::scripted::Scripted;
+use serde_json::{Value, json};
+
+use crate::engines::{Gated, counting, fraction_of, says};
+use crate::server::{Server, redacted};
+
+#[tokio::test]
+async fn equal_requests_in_flight_are_computed_once() {
+    const CALLERS: usize = 8;
+    let engine = Gated::new(Scripted::new(|job| says("Fine.", &[fraction_of(&job.prompt.text())])));
+    let server = Server::with(Arc::clone(&engine) as Arc<dyn Engine>);
+    let callers = futures::future::join_all((0..CALLERS).map(|_| server.absolute(json!({}))));
+    let (verdicts, ()) = tokio::join!(callers, async {
+        let rendered = ("gavel_stage_duration_seconds_count", [("stage", "render")]);
+        server.until("all requests", |m| m.value(rendered.0, &rendered.1) == CALLERS as f64).await;
+        engine.open();
+    });
+    assert_eq!(engine.started(), 1);
+    let numbers = |verdict: &Value| {
+        let mut verdict = redacted(verdict.clone());
+        verdict["cached"] = Value::Null;
+        verdict
+    };
+    assert!(verdicts.iter().all(|verdict| numbers(verdict) == numbers(&verdicts[0])), "{verdicts:?}");
+    let metrics = server.metrics().await;
+    let result = |result| metrics.value("gavel_verdict_cache_total", &[("result", result)]);
+    assert_eq!(result("miss"), 1.0);
+    assert_eq!(result("hit") + result("coalesced"), (CALLERS - 1) as f64);
+    assert!(result("coalesced") >= 1.0);
+    assert_eq!(metrics.value("gavel_tokens_total", &[("type", "completion")]), 2.0, "tokens of one computation");
+}
+
+#[tokio::test]
+async fn one_caller_that_goes_away_takes_nobodys_verdict() {
+    let engine = Gated::new(Scripted::new(|_| says("Fine.", &[0.5])));
+    let server = Server::with(Arc::clone(&engine) as Arc<dyn Engine>);
+    let rendered = |count: f64| {
+        server.until("all requests", move |m| {
+            m.value("gavel_stage_duration_seconds_count", &[("stage", "render")]) == count
+        })
+    };
+    let mut first = Box::pin(server.absolute(json!({})));
+    tokio::select! {
+        _ = &mut first => panic!("the gate is closed"),
+        () = rendered(1.0) => {}
+    }
+    let (second, ()) = tokio::join!(server.absolute(json!({})), async {
+        rendered(2.0).await;
+        drop(first);
+        let cancelled = [("outcome", "cancelled")];
+        server.until("the cancelled one", |m| m.value("gavel_judgements_total", &cancelled) == 1.0).await;
+        engine.open();
+    });
+    assert_eq!(second["feedback"], "Fine.");
+    assert_eq!(engine.started(), 1, "the work went on for the second caller");
+}
+
+#[tokio::test]
+async fn what_is_asked_again_is_kept_or_not() {
+    /// Whether the second of two equal requests is computed.
+    async fn check(change: Value, kept: bool) {
+        let (engine, calls) = counting(|call, _| says(&format!("Call {call}."), &[0.1, 0.2]));
+        let server = Server::with(engine);
+        let (first, second) = (server.absolute(change.clone()).await, server.absolute(change.clone()).await);
+        assert_eq!((&first["cached"], &second["cached"]), (&json!(false), &json!(kept)), "{change}");
+        let each = first["judgements"].as_array().unwrap().len();
+        assert_eq!(calls.load(Ordering::SeqCst), if kept { each } else { 2 * each }, "{change}");
+        assert_eq!(first["feedback"] == second["feedback"], kept, "{change}");
+        let metrics = server.metrics().await;
+        assert_eq!(metrics.value("gavel_verdict_cache_total", &[("result", "hit")]), f64::from(kept), "{change}");
+        assert_ne!(first["id"], second["id"], "every verdict has an id of its own");
+    }
+    check(json!({}), true).await;
+    check(json!({"cache": true}), true).await;
+    check(json!({"cache": false}), false).await;
+    check(json!({"sampling": {"temperature": 0.7}}), false).await;
+    check(json!({"sampling": {"temperature": 0.7, "seed": 1}}), true).await;
+    check(json!({"sampling": {"temperature": 0.7, "seed": 1}, "cache": false}), false).await;
+    check(json!({"samples": 3, "sampling": {"temperature": 0.7}}), false).await;
+    check(json!({"samples": 3, "sampling": {"temperature": 0.7, "seed": 1}}), true).await;
+}
+
+#[tokio::test]
+async fn another_request_is_another_verdict() {
+    let (engine, calls) = counting(|call, _| says(&format!("Call {call}."), &[0.1, 0.2]));
+    let server = Server::with(engine);
+    let changes = [
+        json!({}),
+        json!({"response": "Because the sea is green."}),
+        json!({"instruction": "Why?"}),
+        json!({"rubric": "honesty"}),
+        json!({"reference_answer": "Light scatters."}),
+        json!({"sampling": {"max_feedback_tokens": 100}}),
+        json!({"sampling": {"temperature": 0.5, "seed": 1}}),
+        json!({"sampling": {"temperature": 0.5, "seed": 2}}),
+        json!({"mode": "score"}),
+        json!({"prompt": "prometheus"}),
+    ];
+    for (index, change) in changes.iter().enumerate() {
+        assert_eq!(server.absolute(change.clone()).await["cached"], false, "{change}");
+        assert_eq!(calls.load(Ordering::SeqCst), index + 1, "{change}");
+    }
+    for change in changes {
+        assert_eq!(server.absolute(change.clone()).await["cached"], true, "{change}");
+    }
+}
+
+#[tokio::test]
+async fn a_rubric_that_changes_is_judged_anew() {
+    let (engine, calls) = counting(|_, _| says("Fine.", &[0.1, 0.2]));
+    let server = Server::with(engine);
+    for (criterion, before) in [("Is it good?", 0), ("Is it right?", 1)] {
+        let rubric = json!({"criterion": criterion, "descriptions": {"1": "no", "2": "yes"}});
+        let put = server.client.put(format!("{}/v1/rubrics/mine", server.url)).json(&rubric);
+        assert!(crate::server::sent(put).await.status().is_success());
+        assert_eq!(calls.load(Ordering::SeqCst), before);
+        assert_eq!(server.absolute(json!({"rubric": "mine"})).await["cached"], false);
+        assert_eq!(server.absolute(json!({"rubric": "mine"})).await["cached"], true);
+    }
+}
+
+#[tokio::test]
+async fn a_relative_verdict_is_cached_when_all_of_it_is() {
+    let (engine, calls) = counting(|_, _| says("Hm.", &[0.4, 0.2]));
+    let server = Server::with(engine);
+    assert_eq!(server.relative(json!({"swap": false})).await["cached"], false);
+    assert_eq!(server.relative(json!({})).await["cached"], false, "the other order is new");
+    assert_eq!(server.relative(json!({})).await["cached"], true);
+    let exchanged = json!({"response_a": "A BAD answer.", "response_b": "A GOOD answer."});
+    assert_eq!(server.relative(exchanged).await["cached"], true, "the same two prompts");
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}

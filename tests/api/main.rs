@@ -1,0 +1,15 @@
+//! The HTTP contract, over a real socket of this machine: every test starts a server of its own.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod absolute;
+mod admission;
+mod bad_input;
+mod cache;
+mod cancellation;
+mod engines;
+mod problems;
+mod relative;
+mod rubrics;
+mod server;
+mod streaming;
+mod system;

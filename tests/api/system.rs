@@ -1,0 +1,241 @@
+//! What the server says of itself: probes, information, models, documents, metrics.
+
+use std::collections::BTreeSet;
+
+use gavel::engine::scripted::Answer;
+use serde_json::json;
+
+use crate::engines::{asking, example, holding, prefers_good, says};
+use crate::server::{Metrics, Server, absolute, is_digest, ok, problem, rubric, sent};
+
+#[tokio::test]
+async fn readiness_follows_the_model() {
+    let server = Server::configured(&[], None);
+    assert_eq!(server.get_json("/livez").await["status"], "live");
+    problem(&server, server.get("/readyz").await, 503, "model_loading").await;
+    assert_eq!(server.get_json("/v1/models").await, json!({"object": "list", "data": []}));
+    assert_eq!(server.get_json("/v1/info").await["model"], json!(null));
+    server.app.host(example(), None).unwrap();
+    assert_eq!(server.get_json("/readyz").await["status"], "ready");
+}
+
+#[tokio::test]
+async fn a_model_that_cannot_be_loaded_is_said() {
+    let settings = [("engine", "scripted"), ("scripted_answers", "/nowhere/answers.toml")];
+    let server = Server::configured(&settings, None);
+    struct Quiet;
+    impl gavel::models::Progress for Quiet {
+        fn start(&self, _: &str, _: Option<u64>, _: u64) {}
+        fn advance(&self, _: u64) {}
+        fn finish(&self) {}
+    }
+    assert!(server.app.load(&Quiet).await.is_err());
+    let found = problem(&server, server.get("/readyz").await, 503, "model_loading").await;
+    assert!(found["detail"].as_str().unwrap().contains("answers.toml"), "{found}");
+}
+
+#[tokio::test]
+async fn what_runs_and_within_which_limits() {
+    let server = Server::configured(&[("limits.queue", "7")], Some(example()));
+    let info = server.get_json("/v1/info").await;
+    assert_eq!((&info["name"], &info["version"]), (&json!("gavel"), &json!(env!("CARGO_PKG_VERSION"))));
+    assert_eq!(info["engine"], "scripted");
+    assert_eq!((&info["model"]["name"], &info["model"]["context"]), (&json!("scripted"), &json!(8192)));
+    assert!(is_digest(info["model"]["digest"].as_str().unwrap()));
+    assert_eq!((&info["limits"]["body_bytes"], &info["limits"]["queue"]), (&json!(16 << 20), &json!(7)));
+    assert_eq!(info["limits"]["deadline_ms"], 600_000);
+    assert!(info["features"].is_array());
+    for set in ["plain", "prometheus"] {
+        assert!(info["prompts"].as_array().unwrap().contains(&json!(set)), "{info}");
+    }
+    let models = server.get_json("/v1/models").await;
+    assert_eq!((&models["object"], models["data"].as_array().unwrap().len()), (&json!("list"), 1));
+    let model = &models["data"][0];
+    assert_eq!(
+        (&model["id"], &model["object"], &model["owned_by"]),
+        (&json!("scripted"), &json!("model"), &json!("gavel"))
+    );
+    assert!(model["created"].is_u64());
+}
+
+#[tokio::test]
+async fn the_front_door_leads_to_the_docs() {
+    let server = Server::configured(&[], None);
+    let mut path = "/".to_owned();
+    let mut hops = Vec::new();
+    let page = loop {
+        let response = server.get(&path).await;
+        let Some(location) = response.headers().get("location") else { break response };
+        assert!(response.status().is_redirection());
+        path = location.to_str().unwrap().to_owned();
+        hops.push(path.clone());
+        assert!(hops.len() < 5, "{hops:?}");
+    };
+    assert_eq!(hops.first().map(String::as_str), Some("/docs"));
+    assert_eq!(page.status(), 200);
+    assert!(page.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
+    let html = page.text().await.unwrap();
+    assert!(html.contains("swagger"), "{html}");
+    // Everything that the page loads is here: no other host is named.
+    let scripts: Vec<&str> = html.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(!scripts.is_empty());
+    for script in scripts {
+        assert!(!script.contains("//"), "{script} is somewhere else");
+        assert_eq!(server.get(&format!("/docs/{}", script.trim_start_matches("./"))).await.status(), 200, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn the_document_is_the_contract() {
+    let server = Server::configured(&[], None);
+    let document = serde_json::to_value(gavel::api::document()).unwrap();
+    assert_eq!(server.get_json("/openapi.json").await, document);
+    insta::assert_json_snapshot!("openapi", document, {".info.version" => "[version]"});
+}
+
+/// Every reference of the document leads somewhere, and every route that it names is one.
+#[tokio::test]
+async fn the_document_holds_together() {
+    let server = Server::with(example());
+    let document = server.get_json("/openapi.json").await;
+    let text = document.to_string();
+    let references: BTreeSet<&str> =
+        text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(references.len() > 5);
+    for reference in references {
+        assert!(document.pointer(reference).is_some(), "{reference}");
+    }
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let method = reqwest::Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let url = format!("{}{}", server.url, path.replace("{name}", "helpfulness"));
+            let status = sent(server.client.request(method.clone(), url)).await.status();
+            assert!(![404, 405, 500].contains(&status.as_u16()), "{method} {path}: {status}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_metric_of_the_contract_is_there() {
+    let server = Server::with(asking(|job| {
+        let prompt = job.prompt.text();
+        let even = says("Hm.", &[0.5, 0.3]);
+        if prompt.contains("FAIL") {
+            return Answer { fail: Some("out of memory".into()), ..Answer::default() };
+        }
+        if prompt.contains("GOOD") && !prompt.contains("flip") { prefers_good(job) } else { even }
+    }));
+    server.absolute(json!({})).await;
+    server.absolute(json!({})).await;
+    server.absolute(json!({"rubric": rubric(1, 2)})).await;
+    server.relative(json!({})).await;
+    assert_eq!(server.relative(json!({"instruction": "flip"})).await["consistent"], false);
+    let failed = server.post_json("/v1/grade/absolute", &absolute(json!({"response": "FAIL"}))).await;
+    assert_eq!(failed.status(), 502);
+    let metrics = server.metrics().await;
+
+    let check = |name: &str, labels: &[(&str, &str)], expected: f64| {
+        assert_eq!(metrics.find(name, labels), Some(expected), "{name} {labels:?} in\n{}", metrics.without_buckets());
+    };
+    let route = ("route", "/v1/grade/absolute");
+    check("gavel_http_requests_total", &[route, ("method", "POST"), ("status", "200")], 3.0);
+    check("gavel_http_requests_total", &[route, ("method", "POST"), ("status", "502")], 1.0);
+    check("gavel_http_request_duration_seconds_count", &[route], 4.0);
+    let judged =
+        |kind, rubric, outcome| [("kind", kind), ("rubric", rubric), ("model", "scripted"), ("outcome", outcome)];
+    check("gavel_judgements_total", &judged("absolute", "helpfulness", "ok"), 2.0);
+    check("gavel_judgements_total", &judged("absolute", "inline", "ok"), 1.0);
+    check("gavel_judgements_total", &judged("absolute", "helpfulness", "failed"), 1.0);
+    check("gavel_judgements_total", &judged("relative", "helpfulness", "ok"), 4.0);
+    check("gavel_score_count", &[("rubric", "helpfulness"), ("model", "scripted")], 2.0);
+    check("gavel_score_count", &[("rubric", "inline"), ("model", "scripted")], 1.0);
+    check("gavel_score_bucket", &[("rubric", "inline"), ("le", "1")], 1.0);
+    check("gavel_preferences_total", &[("choice", "A"), ("rubric", "helpfulness")], 1.0);
+    check("gavel_preferences_total", &[("choice", "tie"), ("rubric", "helpfulness")], 1.0);
+    check("gavel_position_flips_total", &[("rubric", "helpfulness")], 1.0);
+    check("gavel_label_mass_count", &[("kind", "absolute")], 3.0);
+    check("gavel_label_mass_count", &[("kind", "relative")], 4.0);
+    check("gavel_stage_duration_seconds_count", &[("stage", "render")], 8.0);
+    for stage in ["queue", "prefill", "decode"] {
+        check("gavel_stage_duration_seconds_count", &[("stage", stage)], 6.0);
+    }
+    assert!(metrics.value("gavel_tokens_total", &[("type", "prompt")]) > 100.0);
+    check("gavel_tokens_total", &[("type", "cached")], 0.0);
+    assert!(metrics.value("gavel_tokens_total", &[("type", "completion")]) >= 6.0);
+    check("gavel_queue_depth", &[], 0.0);
+    check("gavel_sequences_running", &[], 0.0);
+    assert!(metrics.find("gavel_kv_cache_tokens", &[("state", "free")]).is_some());
+    check("gavel_verdict_cache_total", &[("result", "hit")], 1.0);
+    check("gavel_verdict_cache_total", &[("result", "miss")], 4.0);
+    check("gavel_requests_rejected_total", &[("reason", "engine_failed")], 1.0);
+    check("gavel_engine_restarts_total", &[], 0.0);
+    check("gavel_model_info", &[("name", "scripted"), ("engine", "scripted")], 1.0);
+    check("gavel_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+}
+
+/// Generators of clients name their functions after them.
+#[test]
+fn the_documents_operations_have_names_of_their_own() {
+    let document = serde_json::to_value(gavel::api::document()).unwrap();
+    let routes = document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+    let mut names: Vec<&str> = routes.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+    let all = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all, "{names:?}");
+}
+
+fn series(metrics: &Metrics, name: &str) -> usize {
+    metrics.0.lines().filter(|line| line.starts_with(name)).count()
+}
+
+#[tokio::test]
+async fn nobody_can_grow_the_labels() {
+    let server = Server::with(example());
+    server.metrics().await;
+    server.get("/nothing").await;
+    server.get("/v1/rubrics/helpfulness").await;
+    server.get("/v1/rubrics/nothing").await;
+    server.post_json("/v1/grade/absolute", &absolute(json!({"rubric": "nothing"}))).await;
+    let verdict = server.absolute(json!({"rubric": rubric(0, 1)})).await;
+    assert_eq!(verdict["rubric"]["name"], "inline");
+    let brew = |path: String| {
+        let method = reqwest::Method::from_bytes(b"BREW").unwrap();
+        sent(server.client.request(method, format!("{}{path}", server.url)))
+    };
+    brew("/nothing".into()).await;
+    let before = server.metrics().await;
+    for number in 1..=20 {
+        server.get(&format!("/nothing/{number}?x={number}")).await;
+        server.get(&format!("/v1/rubrics/nothing-{number}")).await;
+        let method = reqwest::Method::from_bytes(format!("BREW{number}").as_bytes()).unwrap();
+        sent(server.client.request(method, format!("{}/nothing", server.url))).await;
+        let name = json!({"rubric": format!("nothing-{number}")});
+        server.post_json("/v1/grade/absolute", &absolute(name)).await;
+        server.absolute(json!({"rubric": rubric(number, number + 1)})).await;
+    }
+    let after = server.metrics().await;
+    assert_eq!(
+        series(&after, "gavel_"),
+        series(&before, "gavel_"),
+        "{}\n{}",
+        before.without_buckets(),
+        after.without_buckets()
+    );
+    let unmatched = [("route", "unmatched"), ("status", "404")];
+    assert_eq!(after.value("gavel_http_requests_total", &unmatched), 42.0);
+    assert_eq!(after.value("gavel_judgements_total", &[("rubric", "inline")]), 21.0);
+}
+
+#[tokio::test]
+async fn two_servers_in_one_process_share_nothing() {
+    let (one, other) = (Server::with(example()), Server::with(holding()));
+    one.absolute(json!({})).await;
+    let put = one.client.put(format!("{}/v1/rubrics/mine", one.url)).json(&rubric(1, 2));
+    assert_eq!(sent(put).await.status(), 201);
+    assert_eq!(one.metrics().await.value("gavel_judgements_total", &[]), 1.0);
+    assert_eq!(other.metrics().await.find("gavel_judgements_total", &[]), None);
+    problem(&other, other.get("/v1/rubrics/mine").await, 404, "unknown_rubric").await;
+    one.app.admission.close();
+    ok(other.get("/readyz").await).await;
+}

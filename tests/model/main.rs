@@ -1,0 +1,34 @@
+//! Tests on the real demo model. `gavel models pull smollm2-135m` gets it; `make test` does both.
+#![cfg(feature = "llama-cpp")]
+
+mod attacks;
+mod engine;
+mod service;
+mod tokens;
+mod vocabulary_file;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gavel::config::Config;
+use gavel::engine::Engine;
+use gavel::engine::llama_cpp::{LlamaCpp, Settings};
+use gavel::models::{Model, ModelStore};
+
+const DEMO: &str = "smollm2-135m";
+
+/// The demo model's file, which must have been pulled before.
+fn demo() -> Model {
+    let config = Config::load(None, &[]).unwrap();
+    let path: PathBuf =
+        ModelStore::new(config.cache_dir, true).unwrap().path(DEMO).unwrap_or_else(|error| panic!("{error}"));
+    Model { name: DEMO.into(), path, digest: "sha256:not checked here".into(), prompt_set: Some("plain".into()) }
+}
+
+fn settings() -> Settings {
+    Settings { sequences: 16, kv_tokens: 16_384, prefixes: 8, step_tokens: 256, threads: 0, gpu_layers: 0 }
+}
+
+fn engine(settings: Settings) -> Arc<dyn Engine> {
+    Arc::new(LlamaCpp::load(&demo(), settings).unwrap())
+}

@@ -1,0 +1,103 @@
+//! The whole service on real weights.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use gavel::app::App;
+use gavel::config::Config;
+use serde_json::{Value, json};
+
+use super::{engine, settings};
+
+struct Server {
+    url: String,
+    client: reqwest::Client,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().display().to_string();
+        let app = App::build(Config::load(None, &[("data_dir", data)]).unwrap()).unwrap();
+        app.host(engine(settings()), Some("plain".into())).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(gavel::api::server(Arc::clone(&app), listener).unwrap());
+        Self { url, client: reqwest::Client::builder().no_proxy().build().unwrap(), _folder: folder }
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Value {
+        let response = self.client.post(format!("{}{path}", self.url)).json(body).send().await.unwrap();
+        let status = response.status();
+        let value: Value = response.json().await.unwrap();
+        assert!(status.is_success(), "{value}");
+        value
+    }
+}
+
+fn absolute(response: &str, mode: &str) -> Value {
+    json!({
+        "instruction": "Why is the sky blue?",
+        "response": response,
+        "rubric": "helpfulness",
+        "mode": mode,
+        "sampling": {"max_feedback_tokens": 40, "min_feedback_tokens": 5},
+    })
+}
+
+fn sum(distribution: &Value) -> f64 {
+    distribution.as_object().unwrap().values().map(|p| p.as_f64().unwrap()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verdict_has_a_distribution_and_real_feedback() {
+    let server = Server::start().await;
+    let verdict =
+        server.post("/v1/grade/absolute", &absolute("Because air scatters blue light most.", "feedback")).await;
+    assert!((sum(&verdict["distribution"]) - 1.0).abs() < 1e-9);
+    assert!(verdict["feedback"].as_str().unwrap().split_whitespace().count() >= 3, "{verdict}");
+    assert!(!verdict["feedback"].as_str().unwrap().contains("[RESULT]"));
+    assert!(verdict["label_mass"].as_f64().unwrap() <= 1.0);
+    assert_eq!(verdict["model"]["engine"], "llama-cpp");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_two_callers_each_get_their_own_verdict() {
+    let server = Server::start().await;
+    let texts: Vec<String> = (0..32).map(|i| format!("Answer number {i}: {}", "blue light ".repeat(i % 7))).collect();
+    let mut alone = Vec::new();
+    for text in &texts {
+        let mut body = absolute(text, "score");
+        (body["cache"], body["deterministic"]) = (json!(false), json!(true));
+        alone.push(server.post("/v1/grade/absolute", &body).await["expected_score"].as_f64().unwrap());
+    }
+    let together = texts.iter().map(|text| async {
+        let mut body = absolute(text, "score");
+        body["cache"] = json!(false);
+        server.post("/v1/grade/absolute", &body).await["expected_score"].as_f64().unwrap()
+    });
+    let together = futures::future::join_all(together).await;
+    for (together, alone) in together.iter().zip(&alone) {
+        assert!((together - alone).abs() < 0.04, "{together} {alone}");
+    }
+    let distinct: std::collections::BTreeSet<String> = alone.iter().map(|score| format!("{score:.6}")).collect();
+    assert!(distinct.len() > 16, "the verdicts differ, so a mix-up would show");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exchanging_the_responses_gives_the_exact_complement() {
+    let server = Server::start().await;
+    for mode in ["score", "feedback"] {
+        let mut body = absolute("", mode);
+        body.as_object_mut().unwrap().remove("response");
+        let (a, b) = (json!("Because air scatters blue light."), json!("The sea is blue, and the sky is a mirror."));
+        (body["response_a"], body["response_b"]) = (a.clone(), b.clone());
+        let straight = server.post("/v1/grade/relative", &body).await;
+        (body["response_a"], body["response_b"]) = (b, a);
+        let exchanged = server.post("/v1/grade/relative", &body).await;
+        let p = |verdict: &Value| verdict["probability_a"].as_f64().unwrap();
+        assert_eq!(p(&exchanged), 1.0 - p(&straight), "{mode}");
+        assert_eq!(exchanged["consistent"], straight["consistent"]);
+    }
+}
