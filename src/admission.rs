@@ -17,7 +17,7 @@ pub struct Admission {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// As many wait as may.
-    #[error("{0} requests are waiting already; try again later")]
+    #[error("the server is busy, and all {0} places in its queue are taken; try again later")]
     Saturated(usize),
     /// The server is about to leave.
     #[error("the server is shutting down; try another one, or again later")]
@@ -83,7 +83,8 @@ struct Place<'a>(&'a AtomicUsize);
 impl<'a> Place<'a> {
     fn take(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
         let taken = waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < most).then_some(n + 1));
-        taken.is_ok().then_some(Self(waiting))
+        // Built only where a place was taken: dropping it gives one back.
+        taken.is_ok().then(|| Self(waiting))
     }
 }
 

@@ -26,24 +26,24 @@ use crate::app::App;
 /// Every route.
 fn routes(config: &mut web::ServiceConfig) {
     config
-        .route("/v1/grade/absolute", web::post().to(absolute::grade))
-        .route("/v1/grade/relative", web::post().to(relative::grade))
-        .route("/v1/rubrics", web::get().to(rubrics::list))
+        .service(web::resource("/v1/grade/absolute").route(web::post().to(absolute::grade)))
+        .service(web::resource("/v1/grade/relative").route(web::post().to(relative::grade)))
+        .service(web::resource("/v1/rubrics").route(web::get().to(rubrics::list)))
         .service(
             web::resource("/v1/rubrics/{name}")
                 .route(web::get().to(rubrics::show))
                 .route(web::put().to(rubrics::put))
                 .route(web::delete().to(rubrics::delete)),
         )
-        .route("/v1/models", web::get().to(system::models))
-        .route("/v1/info", web::get().to(system::info))
-        .route("/metrics", web::get().to(system::metrics))
-        .route("/livez", web::get().to(system::live))
-        .route("/readyz", web::get().to(system::ready))
-        .route("/openapi.json", web::get().to(openapi::json))
-        .route("/", web::get().to(openapi::to_docs))
-        .route("/docs", web::get().to(openapi::to_page))
-        .route("/docs/errors.md", web::get().to(openapi::errors_page))
+        .service(web::resource("/v1/models").route(web::get().to(system::models)))
+        .service(web::resource("/v1/info").route(web::get().to(system::info)))
+        .service(web::resource("/metrics").route(web::get().to(system::metrics)))
+        .service(web::resource("/livez").route(web::get().to(system::live)))
+        .service(web::resource("/readyz").route(web::get().to(system::ready)))
+        .service(web::resource("/openapi.json").route(web::get().to(openapi::json)))
+        .service(web::resource("/").route(web::get().to(openapi::to_docs)))
+        .service(web::resource("/docs").route(web::get().to(openapi::to_page)))
+        .service(web::resource("/docs/errors.md").route(web::get().to(openapi::errors_page)))
         .service(openapi::page())
         .default_service(web::to(system::nothing_here));
 }
@@ -66,6 +66,8 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
         .workers(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
         .shutdown_timeout(Duration::from_millis(limits.shutdown_ms).as_secs())
         .disable_signals()
+        // A caller that closes its side has gone away: its request is dropped, and the engine stops.
+        .h1_allow_half_closed(false)
         .listen(listener)?
         .run())
 }

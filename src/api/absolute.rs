@@ -88,8 +88,8 @@ pub(super) struct VerdictBody {
 ///
 /// With `Accept: text/event-stream`, feedback is streamed as it is written, and the verdict is the last event.
 #[utoipa::path(
-    post, path = "/v1/grade/absolute", tag = "grading", request_body = AbsoluteBody,
-    responses((status = 200, body = VerdictBody), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
+    post, path = "/v1/grade/absolute", operation_id = "grade_absolute", tag = "grading", request_body = AbsoluteBody,
+    responses((status = 200, content((VerdictBody = "application/json"), (String = "text/event-stream"))), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
 )]
 pub(super) async fn grade(
     app: web::Data<App>,
@@ -101,7 +101,9 @@ pub(super) async fn grade(
     let (rubrics, multi) = (request.rubrics.clone(), request.multi);
     let panel = app.panel()?;
     let source = Provenance::new(panel.judge(), &rubrics, multi, &request.options, Kind::Absolute)?;
-    let admitted = app.admit_absolute(request, wire::deadline(&http, &app)?).await?;
+    let longest = wire::longest(&request.item, &[("/response", &request.response)]);
+    let admitted = app.admit_absolute(request, wire::deadline(&http, &app)?).await;
+    let admitted = admitted.map_err(|error| Problem::from(error).blame_overflow_on(longest))?;
     stream::answer(
         &http,
         |progress| admitted.run(progress),

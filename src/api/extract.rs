@@ -2,7 +2,7 @@
 
 use actix_web::dev::Decompress;
 use actix_web::error::PayloadError;
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::{HttpRequest, web};
 use futures::{Stream, StreamExt};
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
@@ -21,6 +21,12 @@ pub(super) async fn json<T: DeserializeOwned>(
     payload: web::Payload,
     limit: usize,
 ) -> Result<T, Problem> {
+    let encoding = request.headers().get(CONTENT_ENCODING).map_or("identity", |value| value.to_str().unwrap_or("?"));
+    if !["identity", "gzip", "deflate"].contains(&encoding.trim().to_ascii_lowercase().as_str()) {
+        drain(payload).await;
+        let detail = format!("the body's encoding `{encoding}` is not understood; gzip is");
+        return Err(Problem::new(Code::UnsupportedMediaType, detail));
+    }
     let body = read(request, payload, limit).await?;
     let is_json = request.headers().get(CONTENT_TYPE).is_none_or(|kind| {
         let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -145,6 +151,7 @@ fn escaped(key: &str) -> String {
 }
 
 /// A struct that is read from an object only: serde would take an array for it as well.
+#[derive(Debug)]
 pub(super) struct Object<T>(pub(super) T);
 
 impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for Object<T> {

@@ -71,6 +71,7 @@ fn as_problem(response: ServiceResponse<BoxBody>, id: &str) -> ServiceResponse<B
     if let Some(allow) = response.headers().get(ALLOW) {
         answer.headers_mut().insert(ALLOW, allow.clone());
     }
+    answer.extensions_mut().insert(problem);
     let request = response.request().clone();
     ServiceResponse::new(request, answer)
 }
@@ -86,14 +87,15 @@ fn count(response: &ServiceResponse<BoxBody>, started: Instant, id: &str) {
         let label = known.into_iter().find(|m| *m == method.as_str()).unwrap_or("other");
         app.metrics.http_requests.with_label_values(&[route.as_str(), label, status.as_str()]).inc();
         app.metrics.http_duration.with_label_values(&[route.as_str()]).observe(elapsed.as_secs_f64());
-        if let Some(problem) = response.response().error().and_then(|error| error.as_error::<Problem>()) {
+        if let Some(problem) = response.response().extensions().get::<Problem>() {
             app.metrics.rejected.with_label_values(&[problem.code().name()]).inc();
         }
     }
-    let milliseconds = elapsed.as_secs_f64() * 1e3;
-    if status.is_server_error() {
-        tracing::warn!(request_id = id, %method, route, status = status.as_u16(), milliseconds, "answered");
-    } else {
-        tracing::debug!(request_id = id, %method, route, status = status.as_u16(), milliseconds, "answered");
+    let (milliseconds, status) = (elapsed.as_secs_f64() * 1e3, status.as_u16());
+    match response.response().extensions().get::<Problem>() {
+        Some(problem) if status >= 500 => {
+            tracing::warn!(request_id = id, %method, route, status, milliseconds, %problem, "answered");
+        }
+        _ => tracing::debug!(request_id = id, %method, route, status, milliseconds, "answered"),
     }
 }

@@ -147,6 +147,12 @@ impl Problem {
         Self { pointer: Some(pointer.into()), ..self }
     }
 
+    /// Names the field at fault, if the problem is that the prompt does not fit.
+    #[must_use]
+    pub fn blame_overflow_on(self, pointer: &str) -> Self {
+        if self.code == Code::ContextOverflow { self.at(pointer) } else { self }
+    }
+
     /// Its code.
     #[must_use]
     pub fn code(&self) -> Code {
@@ -223,6 +229,10 @@ impl From<LibraryError> for Problem {
             LibraryError::BuiltIn(_) => Code::Conflict,
             LibraryError::Write { .. } => Code::Internal,
         };
+        if code == Code::Internal {
+            tracing::error!(%error, "a rubric file");
+            return Self::new(code, "the rubric's file could not be changed");
+        }
         Self::new(code, error.to_string())
     }
 }
@@ -241,7 +251,10 @@ impl From<ServiceError> for Problem {
             ServiceError::Judge(JudgeError::Prompt(PromptError::Unsupported { pointer, .. })) => {
                 Self::new(Code::UnsupportedContent, detail).at(pointer)
             }
-            ServiceError::Judge(JudgeError::Prompt(_)) => Self::new(Code::Internal, detail),
+            ServiceError::Judge(JudgeError::Prompt(error)) => {
+                tracing::error!(%error, "a prompt");
+                Self::new(Code::Internal, "the prompt could not be rendered")
+            }
             ServiceError::Judge(JudgeError::Engine(error)) => match error {
                 EngineError::ContextOverflow { .. } => Self::new(Code::ContextOverflow, detail),
                 EngineError::InvalidScript(_) => Self::new(Code::Internal, detail),

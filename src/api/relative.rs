@@ -23,7 +23,7 @@ grading_body! {
         response_b: String,
         /// Whether both orders are judged.
         swap: Option<bool>,
-        /// How near to one half `probability_a` is a tie, 0 to 0.5.
+        /// How near to one half `probability_a` is a tie, 0 to 0.5; with the method `absolute`, how near the rewards.
         tie_margin: Option<f64>,
         /// Show both together, or grade each alone and prefer the higher reward.
         method: Option<Method>,
@@ -90,8 +90,8 @@ pub(super) struct VerdictBody {
 ///
 /// With `Accept: text/event-stream`, feedback is streamed as it is written, and the verdict is the last event.
 #[utoipa::path(
-    post, path = "/v1/grade/relative", tag = "grading", request_body = RelativeBody,
-    responses((status = 200, body = VerdictBody), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
+    post, path = "/v1/grade/relative", operation_id = "grade_relative", tag = "grading", request_body = RelativeBody,
+    responses((status = 200, content((VerdictBody = "application/json"), (String = "text/event-stream"))), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
 )]
 pub(super) async fn grade(
     app: web::Data<App>,
@@ -103,7 +103,10 @@ pub(super) async fn grade(
     let kind = if request.method == Method::Absolute { Kind::Absolute } else { Kind::Relative };
     let panel = app.panel()?;
     let source = Provenance::new(panel.judge(), &request.rubrics, request.multi, &request.options, kind)?;
-    let admitted = app.admit_relative(request, wire::deadline(&http, &app)?).await?;
+    let longest =
+        wire::longest(&request.item, &[("/response_a", &request.response_a), ("/response_b", &request.response_b)]);
+    let admitted = app.admit_relative(request, wire::deadline(&http, &app)?).await;
+    let admitted = admitted.map_err(|error| Problem::from(error).blame_overflow_on(longest))?;
     stream::answer(
         &http,
         |progress| admitted.run(progress),

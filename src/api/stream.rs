@@ -50,30 +50,37 @@ where
         // Nobody listens any more: the work is about to be dropped.
         let _ = sender.send(event("feedback", &FeedbackEvent { sample, order, criterion, delta: text }));
     });
-    let (base, id) = (base(http), request_id(http));
     let last = run(Some(progress)).map(move |result| match result {
-        Ok(verdict) => event("verdict", &body(verdict)),
-        Err(error) => event("error", &Problem::from(error).body(&base, &id)),
+        Ok(verdict) => Ok(event("verdict", &body(verdict))),
+        Err(error) => Err(Problem::from(error)),
     });
-    let events = stream::unfold((deltas, Some(last.boxed_local())), |(mut deltas, last)| async move {
+    let mut events = stream::unfold((deltas, Some(last.boxed_local())), |(mut deltas, last)| async move {
         let mut running = last?;
         tokio::select! {
             // Feedback that is there goes first, and all of it before the verdict.
             biased;
-            Some(delta) = deltas.recv() => Some((delta, (deltas, Some(running)))),
+            Some(delta) = deltas.recv() => Some((vec![Ok(delta)], (deltas, Some(running)))),
             verdict = &mut running => {
-                let mut rest = String::new();
+                let mut rest: Vec<Result<String, Problem>> = Vec::new();
                 while let Ok(delta) = deltas.try_recv() {
-                    rest.push_str(&delta);
+                    rest.push(Ok(delta));
                 }
-                Some((rest + &verdict, (deltas, None)))
+                rest.push(verdict);
+                Some((rest, (deltas, None)))
             }
         }
-    });
+    })
+    .flat_map(stream::iter)
+    .boxed_local();
+    // What fails before anything was written fails as it would without streaming.
+    let first = events.next().await.transpose()?;
+    let (base, id) = (base(http), request_id(http));
+    let rest = events.map(move |next| next.unwrap_or_else(|problem| event("error", &problem.body(&base, &id))));
+    let all = stream::iter(first).chain(rest);
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((CACHE_CONTROL, "no-cache"))
-        .streaming(events.map(|event| Ok::<_, std::convert::Infallible>(Bytes::from(event)))))
+        .streaming(all.map(|event| Ok::<_, std::convert::Infallible>(Bytes::from(event)))))
 }
 
 fn event(name: &str, data: &impl Serialize) -> String {

@@ -45,7 +45,9 @@ pub(super) struct SamplingBody {
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct MessageBody {
     role: RoleBody,
-    content: ContentBody,
+    /// A text, or a list of parts.
+    #[schema(value_type = ContentBody)]
+    content: serde_json::Value,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -58,8 +60,10 @@ enum RoleBody {
 }
 
 /// A text, or a list of parts.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(ToSchema)]
+#[schema(as = MessageContent)]
 #[serde(untagged)]
+#[allow(dead_code, reason = "only documents what `content` reads by hand, for the sake of pointers")]
 enum ContentBody {
     Text(String),
     Parts(Vec<PartBody>),
@@ -68,9 +72,11 @@ enum ContentBody {
 /// A part of a message; only text is understood by models without eyes.
 #[derive(Debug, Deserialize, ToSchema)]
 struct PartBody {
+    /// `text`
     #[serde(rename = "type")]
+    #[allow(dead_code, reason = "it is looked at before the part is read")]
     kind: String,
-    text: Option<String>,
+    text: String,
 }
 
 /// A document that the response is judged against.
@@ -98,11 +104,11 @@ pub(super) struct WeightedBody {
     weight: Option<f64>,
 }
 
-/// A rubric's name, or an inline rubric. Documentation of what is read by hand, for the sake of pointers.
+/// A rubric's name, or an inline rubric.
 #[derive(ToSchema)]
 #[schema(as = NameOrRubric)]
 #[serde(untagged)]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "only documents what `rubric` reads by hand, for the sake of pointers")]
 enum NameOrRubric {
     Name(String),
     Inline(RubricBody),
@@ -112,7 +118,7 @@ enum NameOrRubric {
 #[derive(ToSchema)]
 #[schema(as = RubricChoice)]
 #[serde(untagged)]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "only documents what `rubric` reads by hand, for the sake of pointers")]
 pub(super) enum RubricChoice {
     Name(String),
     Inline(RubricBody),
@@ -129,11 +135,13 @@ macro_rules! grading_body {
             /// What the response answers; or `messages`, one of the two.
             instruction: Option<String>,
             /// A conversation whose last user turn is answered.
-            messages: Option<Vec<$crate::api::wire::MessageBody>>,
+            #[schema(value_type = Option<Vec<$crate::api::wire::MessageBody>>)]
+            messages: Option<Vec<$crate::api::extract::Object<$crate::api::wire::MessageBody>>>,
             /// An answer that would get the highest score.
             reference_answer: Option<String>,
             /// Documents that the response is judged against.
-            context: Option<Vec<$crate::api::wire::ContextBody>>,
+            #[schema(value_type = Option<Vec<$crate::api::wire::ContextBody>>)]
+            context: Option<Vec<$crate::api::extract::Object<$crate::api::wire::ContextBody>>>,
             /// A name of `GET /v1/rubrics`, an inline rubric, or a list of rubrics with weights.
             #[schema(value_type = $crate::api::wire::RubricChoice)]
             rubric: serde_json::Value,
@@ -186,9 +194,9 @@ pub(super) use grading_body;
 /// The fields that grading requests share, as they came.
 pub(super) struct Common {
     pub(super) instruction: Option<String>,
-    pub(super) messages: Option<Vec<MessageBody>>,
+    pub(super) messages: Option<Vec<Object<MessageBody>>>,
     pub(super) reference_answer: Option<String>,
-    pub(super) context: Option<Vec<ContextBody>>,
+    pub(super) context: Option<Vec<Object<ContextBody>>>,
     pub(super) rubric: serde_json::Value,
     pub(super) mode: Option<Mode>,
     pub(super) samples: Option<u32>,
@@ -244,7 +252,7 @@ impl Common {
         let item = Item {
             instruction: instruction(self.instruction, self.messages)?,
             reference_answer: self.reference_answer.filter(|text| !text.trim().is_empty()),
-            context: self.context.into_iter().flatten().map(|d| Document { id: d.id, text: d.text }).collect(),
+            context: self.context.into_iter().flatten().map(|Object(d)| Document { id: d.id, text: d.text }).collect(),
             annotator: self.annotator.filter(|text| !text.trim().is_empty()),
         };
         Ok(Checked { item, rubrics, multi, options, debug: self.debug })
@@ -259,7 +267,7 @@ pub(super) fn not_empty(text: String, pointer: &str, what: &str) -> Result<Strin
     Ok(text)
 }
 
-fn instruction(text: Option<String>, messages: Option<Vec<MessageBody>>) -> Result<Instruction, Problem> {
+fn instruction(text: Option<String>, messages: Option<Vec<Object<MessageBody>>>) -> Result<Instruction, Problem> {
     let wrong = |pointer: &str, reason: &str| Problem::from(InvalidRequest::at(pointer, reason));
     match (text, messages) {
         (Some(_), Some(_)) => Err(wrong("/messages", "send `instruction` or `messages`, not both")),
@@ -279,30 +287,33 @@ fn instruction(text: Option<String>, messages: Option<Vec<MessageBody>>) -> Resu
     }
 }
 
-fn turn(index: usize, message: MessageBody) -> Result<Turn, Problem> {
+fn turn(index: usize, Object(message): Object<MessageBody>) -> Result<Turn, Problem> {
     let role = match message.role {
         RoleBody::System | RoleBody::Developer => Role::System,
         RoleBody::User => Role::User,
         RoleBody::Assistant => Role::Assistant,
     };
-    let content = match message.content {
-        ContentBody::Text(text) => text,
-        ContentBody::Parts(parts) => {
-            let mut texts = Vec::new();
-            for (part, body) in parts.into_iter().enumerate() {
-                match (body.kind.as_str(), body.text) {
-                    ("text" | "input_text" | "output_text", Some(text)) => texts.push(text),
-                    (kind, _) => {
-                        let detail = format!("the model reads text only, not `{kind}`");
-                        let pointer = format!("/messages/{index}/content/{part}");
-                        return Err(Problem::new(Code::UnsupportedContent, detail).at(pointer));
-                    }
-                }
-            }
-            texts.join("\n")
-        }
-    };
+    let content = content(&message.content, &format!("/messages/{index}/content"))?;
     Ok(Turn { role, content })
+}
+
+fn content(value: &serde_json::Value, at: &str) -> Result<String, Problem> {
+    let parts = match value {
+        serde_json::Value::String(text) => return Ok(text.clone()),
+        serde_json::Value::Array(parts) => parts,
+        _ => return Err(InvalidRequest::at(at, "content is a text or a list of parts").into()),
+    };
+    let texts = parts.iter().enumerate().map(|(index, part)| {
+        let at = format!("{at}/{index}");
+        match part["type"].as_str() {
+            Some("text" | "input_text" | "output_text") => parse_value::<PartBody>(part, &at).map(|part| part.text),
+            Some(kind) => {
+                Err(Problem::new(Code::UnsupportedContent, format!("the model reads text only, not `{kind}`")).at(at))
+            }
+            None => Err(InvalidRequest::at(format!("{at}/type"), "a part has a type, such as `text`").into()),
+        }
+    });
+    Ok(texts.collect::<Result<Vec<_>, Problem>>()?.join("\n"))
 }
 
 fn rubrics(value: &serde_json::Value, app: &App) -> Result<(Vec<WeightedRubric>, bool), Problem> {
@@ -337,6 +348,19 @@ fn rubric(value: &serde_json::Value, at: &str, app: &App) -> Result<NamedRubric,
                 .into())
         }
     }
+}
+
+/// The pointer of the longest of a request's texts, which an overflow is blamed on.
+pub(super) fn longest(item: &Item, responses: &[(&'static str, &str)]) -> &'static str {
+    let (pointer, instruction) = match &item.instruction {
+        Instruction::Text(text) => ("/instruction", text.len()),
+        Instruction::Conversation(turns) => ("/messages", turns.iter().map(|turn| turn.content.len()).sum()),
+    };
+    let context = item.context.iter().map(|document| document.text.len()).sum();
+    let reference = item.reference_answer.as_ref().map_or(0, String::len);
+    let others = [(pointer, instruction), ("/context", context), ("/reference_answer", reference)];
+    let all = others.into_iter().chain(responses.iter().map(|(pointer, text)| (*pointer, text.len())));
+    all.max_by_key(|(_, len)| *len).map_or("", |(pointer, _)| pointer)
 }
 
 /// How long a request may take: what it asks for, up to the configured ceiling.
