@@ -120,7 +120,7 @@ where
 
 /// Takes work out of the map when it ends or is dropped.
 struct Leave<K: Eq + Hash, V, E> {
-    in_flight: Arc<DashMap<K, (u64, WeakShared<BoxFuture<'static, Result<V, E>>>)>>,
+    in_flight: Arc<InFlight<K, V, E>>,
     key: K,
     id: u64,
 }

@@ -4,12 +4,14 @@
 //! there, whole, and has the digest that every verdict will name.
 
 mod catalogue;
+mod convert;
 mod digest;
 mod download;
 mod error;
 mod gguf;
 mod http;
 mod pip;
+mod place;
 mod pypi;
 mod store;
 #[cfg(test)]
@@ -34,14 +36,14 @@ pub struct Model {
     pub prompt_set: Option<String>,
 }
 
-/// Hears how a pull goes on. `()` hears nothing.
+/// Hears how a pull goes on: the download, then the conversion if there is one. `()` hears nothing.
 pub trait Progress: Send + Sync {
-    /// A transfer begins with `already` bytes in place. It may come again for the same file,
+    /// A transfer or a conversion begins with `already` bytes in place. It may come again for the same file,
     /// when a server makes the transfer begin anew.
     fn start(&self, what: &str, total_bytes: Option<u64>, already: u64);
     /// So many more bytes are in place.
     fn advance(&self, bytes: u64);
-    /// The transfer ended, well or not.
+    /// It ended, well or not.
     fn finish(&self);
 }
 

@@ -49,7 +49,7 @@ impl<'model> Context<'model> {
             .with_n_seq_max(size(limits(settings).slots)?)
             .with_kv_unified(true)
             .with_swa_full(true)
-            .with_flash_attention_policy(FLASH_ATTENTION_ENABLED.into())
+            .with_flash_attention_policy(FLASH_ATTENTION_ENABLED)
             .with_n_threads(threads)
             .with_n_threads_batch(threads)
             .with_no_perf(true);

@@ -1,0 +1,191 @@
+//! The program as a user runs it, on the scripted engine.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+/// The program, with folders of its own and none of the caller's settings.
+fn gavel(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gavel"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GAVEL_")) {
+        command.env_remove(name);
+    }
+    command.env("GAVEL_DATA_DIR", folder.join("data")).env("GAVEL_CACHE_DIR", folder.join("cache"));
+    command
+}
+
+fn run(command: &mut Command) -> (bool, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    (status.success(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// A server that is stopped when it goes out of scope.
+struct Server {
+    process: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(folder: &Path) -> Self {
+        let mut command = gavel(folder);
+        command.args(["serve", "--port", "0", "--engine", "scripted"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("gavel is listening on ").unwrap_or_else(|| panic!("{line}")).to_owned();
+        Self { process, url }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+fn write_items(path: &Path, count: usize) {
+    let mut file = std::fs::File::create(path).unwrap();
+    for index in 0..count {
+        let item = json!({
+            "id": format!("item-{index}"), "set": "made up", "instruction": format!("Question {index}?"),
+            "response": "An answer.", "reference": "A better answer.", "label": 3,
+            "rubric": {"criteria": "Is it right?", "scores": {"1": "No.", "2": "Partly.", "3": "Yes."}},
+        });
+        writeln!(file, "{item}").unwrap();
+    }
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_file_is_graded_and_an_interrupted_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("items.jsonl"), folder.path().join("verdicts.jsonl"));
+    write_items(&data, 20);
+    let server = Server::start(folder.path());
+    let grade = || {
+        let mut command = gavel(folder.path());
+        command.args(["grade", "--server", &server.url, "--data"]).arg(&data).arg("--out").arg(&out);
+        run(&mut command)
+    };
+    let (ok, said, complaint) = grade();
+    assert!(ok && said.contains("20 of 20 graded, 0 failed"), "{said} {complaint}");
+    let whole = lines(&out);
+    let ids: Vec<&str> = whole.iter().map(|line| line["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, (0..20).map(|i| format!("item-{i}")).collect::<Vec<_>>());
+    // Cut in the middle of a line, as an interruption leaves it, with a failure before it.
+    let text = std::fs::read_to_string(&out).unwrap();
+    let kept: Vec<&str> = text.lines().take(7).collect();
+    let failed = json!({"id": "item-7", "error": {"code": "engine_failed"}});
+    std::fs::write(&out, format!("{}\n{failed}\n{}", kept.join("\n"), &text.lines().nth(8).unwrap()[..40])).unwrap();
+    let (ok, said, complaint) = grade();
+    assert!(ok && said.contains("20 of 20 graded"), "{said} {complaint}");
+    let again = lines(&out);
+    assert_eq!(again.len(), 20);
+    let verdict_ids = |lines: &[Value]| lines[..7].iter().map(|l| l["verdict"]["id"].clone()).collect::<Vec<_>>();
+    assert_eq!(verdict_ids(&again), verdict_ids(&whole), "what was done is not graded twice");
+}
+
+#[test]
+fn without_a_server_it_hosts_the_model_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = ["grade", "--engine", "scripted", "--instruction", "Why?", "--response", "So.", "--rubric", "reasoning"];
+    let (ok, said, complaint) = run(gavel(folder.path()).args(one));
+    assert!(ok && said.contains("reasoning: score 5") && said.contains("0.333"), "{said} {complaint}");
+    let (ok, said, _) = run(gavel(folder.path()).args(one).args(["--response-b", "Thus.", "--json"]));
+    let verdict: Value = serde_json::from_str(&said).unwrap();
+    assert!(ok && verdict["object"] == "verdict.relative");
+}
+
+#[test]
+fn the_demo_shows_verdicts_and_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ok, said, complaint) = run(gavel(folder.path()).args(["demo", "--engine", "scripted"]));
+    assert!(ok, "{complaint}");
+    assert!(said.contains("child_readability: score 5") && said.contains("shown as BA"), "{said}");
+}
+
+#[test]
+fn mistakes_in_a_file_are_found_before_anything_is_graded() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("items.jsonl");
+    let check = |text: &str, more: &[&str], expected: &str| {
+        std::fs::write(&data, text).unwrap();
+        let mut command = gavel(folder.path());
+        command.args(["grade", "--server", "http://127.0.0.1:9", "--data"]).arg(&data).arg("--out");
+        command.arg(folder.path().join("out.jsonl")).args(more);
+        let (ok, _, complaint) = run(&mut command);
+        assert!(!ok && complaint.contains(expected), "{text}: {complaint}");
+    };
+    check("{\"id\": 1", &[], "items.jsonl:1:");
+    check("[1]", &[], "items.jsonl:1:");
+    check("{\"instruction\": \"a\", \"response\": \"b\"}", &[], "--rubric");
+    check("{\"response\": \"b\", \"rubric\": \"x\"}", &["--kind", "relative"], "response_a");
+    check(
+        "{\"id\": 1, \"rubric\": \"x\"}\n\n{\"id\": 1, \"rubric\": \"x\"}",
+        &[],
+        "items.jsonl:3: has the id `1` of line 1",
+    );
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_said_plainly() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let check = |arguments: &[&str], expected: &[&str]| {
+        let (ok, _, complaint) = run(gavel(folder.path()).args(arguments));
+        assert!(!ok, "{arguments:?}");
+        for word in expected {
+            assert!(complaint.contains(word), "{arguments:?}: {complaint}");
+        }
+    };
+    check(&["serve", "--engine", "scripted", "--port", &port], &["something else listens there", "--port"]);
+    check(&["serve", "--port", "0", "--engine", "scripted", "--scripted-answers", "nowhere.toml"], &["nowhere.toml"]);
+    check(&["models", "pull", "gpt-9"], &["gpt-9", "smollm2-135m"]);
+    check(&["models", "path", "smollm2-135m"], &["gavel models pull smollm2-135m"]);
+    check(&["rubrics", "show", "nothing"], &["helpfulness"]);
+    check(&["--config", "nowhere.toml", "rubrics", "list"], &["nowhere.toml"]);
+    // A folder that cannot be made, since a file is in its place: root may write anywhere else.
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let below = folder.path().join("file").join("cache");
+    check(&["models", "pull", "smollm2-135m", "--cache-dir", below.to_str().unwrap()], &["cannot", "GAVEL_CACHE_DIR"]);
+}
+
+#[test]
+fn rubric_files_are_checked_with_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (good, bad) = (folder.path().join("good.toml"), folder.path().join("bad.toml"));
+    std::fs::write(&good, "criterion = \"?\"\n[descriptions]\n0 = \"no\"\n1 = \"yes\"\n").unwrap();
+    std::fs::write(&bad, "criterion = \"?\"\n[descriptions]\n0 = \"no\"\n2 = \"yes\"\n").unwrap();
+    let (ok, said, _) = run(gavel(folder.path()).args(["rubrics", "check"]).arg(&good).arg(&bad));
+    assert!(!ok && said.contains("bad.toml:2: levels are consecutive integers; level 1 is missing"), "{said}");
+    assert!(!said.contains("good.toml"));
+}
+
+#[test]
+fn prompts_are_shown_as_they_would_be_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = folder.path().join("request.json");
+    let body = json!({"instruction": "Why?", "response_a": "So.", "response_b": "Thus.", "rubric": "reasoning"});
+    std::fs::write(&request, body.to_string()).unwrap();
+    let (ok, said, complaint) =
+        run(gavel(folder.path()).args(["prompts", "render", "--engine", "scripted"]).arg(&request));
+    assert!(ok, "{complaint}");
+    assert!(said.contains("prompt 1 of 2") && said.contains("<|im_start|>user"), "{said}");
+    let (first, second) = said.split_once("prompt 2 of 2").unwrap();
+    assert!(first.find("So.") < first.find("Thus.") && second.find("Thus.") < second.find("So."));
+}
+
+#[test]
+fn completions_know_the_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ok, said, _) = run(gavel(folder.path()).args(["completions", "bash"]));
+    assert!(ok && said.contains("rubrics") && said.contains("--server"));
+}
