@@ -9,6 +9,7 @@ mod relative;
 mod rubrics;
 mod stream;
 mod system;
+mod verdict;
 mod wire;
 
 use std::net::TcpListener;

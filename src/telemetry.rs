@@ -11,10 +11,10 @@ use crate::config::{LogConfig, LogFormat};
 /// When the level is not a filter, or when logs already go somewhere.
 pub fn init(config: &LogConfig) -> Result<(), String> {
     let filter = EnvFilter::try_new(&config.level).map_err(|error| format!("log.level: {error}"))?;
-    // llama.cpp says much that matters to its developers only.
-    let filter = ["llama-cpp-2=error", "llama_cpp_2=error"]
+    // These say much that matters to their own developers only.
+    let filter = ["llama-cpp-2=error", "llama_cpp_2=error", "actix_server=warn"]
         .into_iter()
-        .filter(|_| !config.level.contains("llama"))
+        .filter(|quiet| !config.level.contains(quiet.split('=').next().unwrap_or_default()))
         .fold(filter, |filter, quiet| filter.add_directive(quiet.parse().expect("a fixed directive")));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let done = match config.format {

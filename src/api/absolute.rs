@@ -6,7 +6,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use super::wire::{self, Debug, ModelRef, NamedDigest, Provenance, SamplingUsed, grading_body};
+use super::verdict::{self, Debug, ModelRef, NamedDigest, Provenance, SamplingUsed};
+use super::wire::{self, grading_body};
 use super::{extract, stream};
 use crate::app::{App, ServiceError};
 use crate::grading::{AbsoluteRequest, AbsoluteVerdict, Finish, Judgement, Kind, Scale, Timing, Usage, WeightedRubric};
@@ -147,7 +148,7 @@ pub(super) fn verdict_body(
         Absolute::Single(verdict) => (Graded::of(verdict), None),
         Absolute::Multi(all) => {
             let criteria = all.criteria.iter().zip(rubrics).map(|((verdict, weight), rubric)| CriterionVerdict {
-                rubric: wire::rubric_ref(&rubric.rubric),
+                rubric: verdict::rubric_ref(&rubric.rubric),
                 weight: *weight,
                 graded: Graded::of(verdict),
             });
@@ -169,7 +170,7 @@ pub(super) fn verdict_body(
         sampling: source.sampling,
         version: env!("CARGO_PKG_VERSION"),
         cached: account.cached,
-        debug: wire::debug(debug, first, account),
+        debug: verdict::debug(debug, first, account),
     }
 }
 
@@ -202,5 +203,5 @@ fn judgement_body(scale: Scale, judgement: &Judgement) -> AbsoluteJudgement {
 }
 
 fn distribution(scale: Scale, probabilities: &[f64]) -> IndexMap<String, f64> {
-    wire::by_label(scale.scores().map(|score| score.value().to_string()), probabilities)
+    verdict::by_label(scale.scores().map(|score| score.value().to_string()), probabilities)
 }

@@ -6,7 +6,8 @@ use utoipa::ToSchema;
 
 use super::absolute::Graded;
 use super::problem::Problem;
-use super::wire::{self, Debug, ModelRef, NamedDigest, Provenance, SamplingUsed, grading_body};
+use super::verdict::{self, Debug, ModelRef, NamedDigest, Provenance, SamplingUsed};
+use super::wire::{self, grading_body};
 use super::{extract, stream};
 use crate::app::{App, ServiceError};
 use crate::grading::{
@@ -186,7 +187,7 @@ fn verdict_body(verdict: &Relative, account: &Account, source: Provenance, debug
         sampling: source.sampling,
         version: env!("CARGO_PKG_VERSION"),
         cached: account.cached,
-        debug: wire::debug(debug, first, account),
+        debug: verdict::debug(debug, first, account),
     }
 }
 

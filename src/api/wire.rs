@@ -1,13 +1,11 @@
-//! What the grading routes share on the wire: the parts of requests, and the parts of verdicts.
+//! What the requests of the grading routes share on the wire, and how it is checked.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
-use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-use ulid::Ulid;
 use utoipa::ToSchema;
 
 use super::extract::{Object, parse_value};
@@ -17,9 +15,6 @@ use crate::grading::{
     Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Role, Rubric, Sampling, Turn,
     WeightedRubric,
 };
-use crate::judge::Judge;
-use crate::panel::Account;
-use crate::prompts::Neutralized;
 
 /// How text is generated. Verdicts are read at temperature 1, whatever is said here.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -371,119 +366,4 @@ pub(super) fn deadline(request: &HttpRequest, app: &App) -> Result<Duration, Pro
         Some(asked) if asked > 0 => Ok(Duration::from_millis(asked.min(ceiling))),
         _ => Err(Problem::new(Code::InvalidRequest, "X-Request-Timeout-Ms is a number of milliseconds above 0")),
     }
-}
-
-/// What produced a verdict.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ModelRef {
-    name: String,
-    engine: &'static str,
-    digest: String,
-}
-
-/// A rubric or a prompt, and the digest of its content.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct NamedDigest {
-    name: String,
-    digest: String,
-}
-
-/// How text was generated.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct SamplingUsed {
-    temperature: f32,
-    top_p: f32,
-    #[serde(skip_serializing_if = "is_zero")]
-    top_k: u32,
-    #[serde(skip_serializing_if = "is_nought")]
-    min_p: f32,
-    seed: u64,
-    max_feedback_tokens: u32,
-    #[serde(skip_serializing_if = "is_zero")]
-    min_feedback_tokens: u32,
-}
-
-fn is_zero(n: &u32) -> bool {
-    *n == 0
-}
-
-fn is_nought(n: &f32) -> bool {
-    *n == 0.0
-}
-
-/// Exactly what the model was given and what it then held.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Debug {
-    prompt: String,
-    answer: String,
-    neutralized: Vec<Neutralized>,
-}
-
-/// What every verdict says of how it came about.
-pub(super) struct Provenance {
-    pub(super) id: String,
-    pub(super) model: ModelRef,
-    pub(super) rubric: NamedDigest,
-    pub(super) prompt: NamedDigest,
-    pub(super) sampling: SamplingUsed,
-}
-
-impl Provenance {
-    pub(super) fn new(
-        judge: &Judge,
-        rubrics: &[WeightedRubric],
-        multi: bool,
-        options: &Options,
-        kind: crate::grading::Kind,
-    ) -> Result<Self, Problem> {
-        let engine = judge.engine();
-        let set = judge.prompt_set(options.prompt.as_deref()).map_err(crate::app::ServiceError::from)?;
-        let rubric = match rubrics {
-            [one] if !multi => NamedDigest { name: one.rubric.name.clone(), digest: one.rubric.rubric.digest() },
-            many => NamedDigest { name: "multi".into(), digest: digest_of_all(many) },
-        };
-        let sampling = &options.sampling;
-        Ok(Self {
-            id: format!("vrd_{}", Ulid::new()),
-            model: ModelRef { name: engine.model.clone(), engine: engine.engine, digest: engine.digest.clone() },
-            rubric,
-            prompt: NamedDigest { name: format!("{}/{}", set.name(), kind.name()), digest: set.digest(kind) },
-            sampling: SamplingUsed {
-                temperature: sampling.temperature,
-                top_p: sampling.top_p,
-                top_k: sampling.top_k,
-                min_p: sampling.min_p,
-                seed: sampling.seed,
-                max_feedback_tokens: sampling.max_feedback_tokens,
-                min_feedback_tokens: sampling.min_feedback_tokens,
-            },
-        })
-    }
-}
-
-pub(super) fn rubric_ref(rubric: &NamedRubric) -> NamedDigest {
-    NamedDigest { name: rubric.name.clone(), digest: rubric.rubric.digest() }
-}
-
-fn digest_of_all(rubrics: &[WeightedRubric]) -> String {
-    use sha2::{Digest, Sha256};
-    let mut hash = Sha256::new();
-    rubrics
-        .iter()
-        .for_each(|weighted| hash.update(format!("{} {}\n", weighted.rubric.rubric.digest(), weighted.weight)));
-    format!("sha256:{:x}", hash.finalize())
-}
-
-/// The debug part of a verdict: that of its first judgement.
-pub(super) fn debug(asked: bool, first: Option<&crate::grading::Judgement>, account: &Account) -> Option<Debug> {
-    first.filter(|_| asked).map(|judgement| Debug {
-        prompt: judgement.prompt.clone(),
-        answer: judgement.answer.clone(),
-        neutralized: account.neutralized.to_vec(),
-    })
-}
-
-/// A distribution by label.
-pub(super) fn by_label(labels: impl IntoIterator<Item = String>, probabilities: &[f64]) -> IndexMap<String, f64> {
-    labels.into_iter().zip(probabilities.iter().copied()).collect()
 }
