@@ -128,7 +128,8 @@ impl Bar {
 
 impl Progress for Bar {
     fn start(&self, what: &str, total_bytes: Option<u64>, already: u64) {
-        tracing::info!(what, total_bytes, "downloading");
+        tracing::info!(what, total_bytes, "fetching the model");
+        self.0.reset();
         self.0.set_message(what.to_owned());
         self.0.set_length(total_bytes.unwrap_or(0));
         self.0.set_position(already);

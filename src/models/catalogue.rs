@@ -21,9 +21,30 @@ pub(super) struct Entry {
     pub(super) licence: String,
     pub(super) prompt_set: String,
     pub(super) context: u32,
-    /// Hexadecimal digest of the GGUF file.
+    /// Hexadecimal digest of the source's GGUF file.
     pub(super) sha256: String,
     pub(super) source: Source,
+    /// What is made of the source's file before anyone loads it; `None`: nothing.
+    pub(super) convert: Option<Convert>,
+}
+
+/// A file that is made of the source's file, on this disk.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Convert {
+    pub(super) to: Precision,
+    /// The file's name, beside the source's file.
+    pub(super) file: String,
+    /// Hexadecimal digest of the result.
+    pub(super) sha256: String,
+}
+
+/// What weights are widened to.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Precision {
+    /// Half precision.
+    F16,
 }
 
 /// Where a model's file comes from.
@@ -59,13 +80,20 @@ impl Catalogue {
                 return Err(wrong(format!("`{name}` stands there twice")));
             }
             // The name becomes a folder in the cache.
-            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-            if !name.chars().all(plain) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+            if !is_plain(name) {
                 return Err(wrong(format!("`{name}` is no name for a folder")));
             }
+            let result = entry.convert.as_ref();
+            if let Some(Convert { file, .. }) = result
+                && (!is_plain(file) || file == entry.source_file_name())
+            {
+                return Err(wrong(format!("`{file}` is no name for what `{name}` is converted to")));
+            }
             let hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
-            if entry.sha256.len() != 64 || !entry.sha256.chars().all(hex) {
-                return Err(wrong(format!("the sha256 of `{name}` is not 64 lower-case hexadecimal digits")));
+            for sha256 in [Some(&entry.sha256), result.map(|c| &c.sha256)].into_iter().flatten() {
+                if sha256.len() != 64 || !sha256.chars().all(hex) {
+                    return Err(wrong(format!("a sha256 of `{name}` is not 64 lower-case hexadecimal digits")));
+                }
             }
         }
         Ok(catalogue)
@@ -82,16 +110,27 @@ impl Catalogue {
 }
 
 impl Entry {
-    /// `sha256:<hex>`, as verdicts name it.
-    pub(super) fn digest(&self) -> String {
-        format!("sha256:{}", self.sha256)
+    /// The hexadecimal digest of the file that is loaded.
+    pub(super) fn model_sha256(&self) -> &str {
+        self.convert.as_ref().map_or(&self.sha256, |c| &c.sha256)
     }
 
-    /// The name of the model's file, without folders.
+    /// The name of the file that is loaded.
     pub(super) fn file_name(&self) -> &str {
+        self.convert.as_ref().map_or_else(|| self.source_file_name(), |c| &c.file)
+    }
+
+    /// The name of the source's file, without folders.
+    pub(super) fn source_file_name(&self) -> &str {
         let Source::Pypi(PypiFile { file, .. }) = &self.source;
         file.rsplit('/').next().unwrap_or(file)
     }
+}
+
+/// Whether a name can be that of a file or folder anywhere, and of none elsewhere.
+fn is_plain(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    name.chars().all(plain) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
 }
 
 fn wrong(why: String) -> ModelError {
@@ -108,7 +147,10 @@ mod tests {
         let catalogue = Catalogue::built_in().unwrap();
         let demo = catalogue.get("smollm2-135m").unwrap();
         assert_eq!(demo.prompt_set, "plain");
-        assert_eq!(demo.file_name(), "SmolLM2-135M-Instruct.Q4_1.gguf");
+        assert_eq!(demo.source_file_name(), "SmolLM2-135M-Instruct.Q4_1.gguf");
+        assert_eq!(demo.file_name(), "SmolLM2-135M-Instruct.F16.gguf");
+        assert!(demo.sha256.starts_with("b179c952"));
+        assert!(demo.model_sha256().starts_with("fea43f3f"));
     }
 
     #[test]
@@ -123,6 +165,11 @@ mod tests {
         refused(good.replace("\"pypi\"", "\"ftp\""), "ftp");
         refused(good.replace("\"smollm2-135m\"", "\"../x\""), "folder");
         refused(good.replace("b179c9", "B179C9"), "hexadecimal");
+        refused(good.replace("fea43f3f", "XX"), "hexadecimal");
+        refused(good.replace("to = \"f16\"", "to = \"q4_1\""), "f16");
+        refused(good.replace("to = \"f16\"", "to = \"f16\"\nlevel = 1"), "level");
+        refused(good.replace("SmolLM2-135M-Instruct.F16.gguf", "../x.gguf"), "converted");
+        refused(good.replace("SmolLM2-135M-Instruct.F16.gguf", "SmolLM2-135M-Instruct.Q4_1.gguf"), "converted");
         let entry = &good[good.find("[[model]]").unwrap()..];
         refused(format!("{good}\n{entry}"), "twice");
     }

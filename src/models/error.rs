@@ -168,6 +168,18 @@ pub enum ModelError {
         /// What is wrong with it.
         why: String,
     },
+    /// The conversion that the catalogue asks for cannot be done, or gives another file.
+    #[error(
+        "cannot convert {}: {why}; this is a fault of models.toml, which was compiled into this program, not of the \
+         file: mend its `convert` and build again",
+        path.display()
+    )]
+    Unconvertible {
+        /// The file to convert.
+        path: PathBuf,
+        /// What stands in the way.
+        why: String,
+    },
     /// A setting of pip cannot be used.
     #[error(
         "pip's setting `{setting}` cannot be used: {why}; mend it with `python3 -m pip config edit` or its PIP_ variable"

@@ -1,4 +1,4 @@
-//! Is this a whole GGUF file? Reads the header, never the weights.
+//! GGUF headers: is the file whole, and what lies where? Never reads the weights.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -9,20 +9,74 @@ use super::error::ModelError;
 /// Fails unless `path` is a GGUF file of a known version that is long enough for every tensor
 /// that its header lists. Blocks the thread, shortly.
 pub(super) fn check(path: &Path) -> Result<(), ModelError> {
+    read(path).map(drop)
+}
+
+/// Reads the header, and makes sure of what [`check`] does. Blocks the thread, shortly.
+pub(super) fn read(path: &Path) -> Result<Layout, ModelError> {
     let file = File::open(path).map_err(ModelError::unreadable(path))?;
     let len = file.metadata().map_err(ModelError::unreadable(path))?.len();
     let mut header = Header { reader: BufReader::new(file), at: 0, len };
     let path = path.to_path_buf();
-    let needed = match header.needed() {
-        Ok(needed) | Err(Fault::EndsBefore(needed)) => needed,
-        Err(Fault::Wrong(why)) => return Err(ModelError::NotGguf { path, why }),
-        Err(Fault::Io(cause)) => return Err(ModelError::Unreadable { path, cause }),
-    };
-    if needed > len {
-        return Err(ModelError::CutShort { path, needed, actual: len });
+    match header.layout() {
+        Ok(layout) if layout.end <= len => Ok(layout),
+        Ok(Layout { end: needed, .. }) | Err(Fault::EndsBefore(needed)) => {
+            Err(ModelError::CutShort { path, needed, actual: len })
+        }
+        Err(Fault::Wrong(why)) => Err(ModelError::NotGguf { path, why }),
+        Err(Fault::Io(cause)) => Err(ModelError::Unreadable { path, cause }),
     }
-    Ok(())
 }
+
+/// What lies where in a GGUF file.
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// Where the value of `general.file_type` stands, if the file has one.
+    pub(super) file_type: Option<u64>,
+    /// The tensors' data begins at multiples of this.
+    pub(super) alignment: u64,
+    /// Where the metadata ends and the list of tensors begins.
+    pub(super) list: u64,
+    /// The tensors, in the list's order.
+    pub(super) tensors: Vec<Tensor>,
+    /// Where the data begins.
+    pub(super) data: u64,
+    /// Where the last byte of data ends.
+    end: u64,
+}
+
+/// One tensor of the list.
+#[derive(Debug)]
+pub(super) struct Tensor {
+    /// Its name, hopefully UTF-8.
+    pub(super) name: Vec<u8>,
+    /// Its dimensions, the fastest first.
+    pub(super) dimensions: Vec<u64>,
+    /// How many values it has.
+    pub(super) elements: u64,
+    /// Its ggml type.
+    pub(super) kind: u32,
+    /// Where it begins, counted from the start of the data.
+    pub(super) offset: u64,
+}
+
+/// How a ggml type lays out values.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Block {
+    /// What ggml calls the type.
+    pub(super) name: &'static str,
+    /// The values of a block.
+    pub(super) elements: u64,
+    /// The bytes of a block.
+    pub(super) bytes: u64,
+}
+
+/// ggml types by number.
+pub(super) const F32: u32 = 0;
+pub(super) const F16: u32 = 1;
+pub(super) const Q4_0: u32 = 2;
+pub(super) const Q4_1: u32 = 3;
+pub(super) const Q8_0: u32 = 8;
 
 /// Tensor data begins at a multiple of this where the header names no other.
 const DEFAULT_ALIGNMENT: u64 = 32;
@@ -30,8 +84,8 @@ const DEFAULT_ALIGNMENT: u64 = 32;
 const MAX_DIMENSIONS: u32 = 4;
 
 /// Kinds of metadata values that this reader must tell apart.
-const U32: u32 = 4;
-const STRING: u32 = 8;
+pub(super) const U32: u32 = 4;
+pub(super) const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 
 enum Fault {
@@ -48,8 +102,7 @@ struct Header {
 }
 
 impl Header {
-    /// The length that the file must have.
-    fn needed(&mut self) -> Result<u64, Fault> {
+    fn layout(&mut self) -> Result<Layout, Fault> {
         if &self.bytes::<4>()? != b"GGUF" {
             return Err(wrong("it does not begin with the letters GGUF"));
         }
@@ -57,48 +110,47 @@ impl Header {
         if !(2..=3).contains(&version) {
             return Err(wrong(format!("its version is {version}, not 2 or 3")));
         }
-        let tensors = self.u64()?;
+        let count = self.u64()?;
         let pairs = self.u64()?;
         let mut alignment = DEFAULT_ALIGNMENT;
+        let mut file_type = None;
         for _ in 0..pairs {
             let key = self.string()?;
             let kind = self.u32()?;
             if key == b"general.alignment" && kind == U32 {
                 alignment = u64::from(self.u32()?);
             } else {
+                if key == b"general.file_type" && kind == U32 {
+                    file_type = Some(self.at);
+                }
                 self.skip_value(kind)?;
             }
         }
+        let list = self.at;
         if !alignment.is_power_of_two() {
             return Err(wrong(format!("its alignment is {alignment}")));
         }
-        let mut end = 0;
-        for _ in 0..tensors {
-            end = end.max(self.tensor_end()?);
+        let (mut furthest, mut tensors) = (0, Vec::new());
+        for _ in 0..count {
+            let tensor = self.tensor()?;
+            furthest = furthest.max(tensor.end()?);
+            tensors.push(tensor);
         }
         let data = self.at.next_multiple_of(alignment);
-        data.checked_add(end).ok_or_else(absurd)
+        let end = data.checked_add(furthest).ok_or_else(absurd)?;
+        Ok(Layout { file_type, alignment, list, tensors, data, end })
     }
 
-    /// Reads one tensor's entry: where it ends, counted from the start of the data.
-    fn tensor_end(&mut self) -> Result<u64, Fault> {
-        let name_len = self.u64()?;
-        self.skip(name_len)?;
+    /// Reads one tensor's entry in the list.
+    fn tensor(&mut self) -> Result<Tensor, Fault> {
+        let name = self.string()?;
         let dimensions = self.u32()?;
         if dimensions > MAX_DIMENSIONS {
             return Err(wrong(format!("a tensor has {dimensions} dimensions")));
         }
-        let mut elements: u64 = 1;
-        for _ in 0..dimensions {
-            elements = elements.checked_mul(self.u64()?).ok_or_else(absurd)?;
-        }
-        let kind = self.u32()?;
-        let offset = self.u64()?;
-        // Of a type that is not in the table only the offset can be checked.
-        let (per_block, block_bytes) = block(kind).unwrap_or((1, 0));
-        let blocks = elements.div_ceil(per_block);
-        let size = blocks.checked_mul(block_bytes).ok_or_else(absurd)?;
-        offset.checked_add(size).ok_or_else(absurd)
+        let dimensions = (0..dimensions).map(|_| self.u64()).collect::<Result<Vec<_>, _>>()?;
+        let elements = dimensions.iter().try_fold(1u64, |product, n| product.checked_mul(*n)).ok_or_else(absurd)?;
+        Ok(Tensor { name, dimensions, elements, kind: self.u32()?, offset: self.u64()? })
     }
 
     fn skip_value(&mut self, kind: u32) -> Result<(), Fault> {
@@ -176,36 +228,56 @@ fn fixed_size(kind: u32) -> Result<u64, Fault> {
     }
 }
 
-/// Elements and bytes of a block of a ggml tensor type, `None` for a type that is not known here.
-fn block(kind: u32) -> Option<(u64, u64)> {
-    Some(match kind {
-        0 | 26 => (1, 4),      // F32, I32
-        1 | 25 | 30 => (1, 2), // F16, I16, BF16
-        24 => (1, 1),          // I8
-        27 | 28 => (1, 8),     // I64, F64
-        2 | 20 => (32, 18),    // Q4_0, IQ4_NL
-        3 => (32, 20),         // Q4_1
-        6 => (32, 22),         // Q5_0
-        7 => (32, 24),         // Q5_1
-        8 => (32, 34),         // Q8_0
-        9 => (32, 36),         // Q8_1
-        39 => (32, 17),        // MXFP4
-        10 => (256, 84),       // Q2_K
-        11 | 21 => (256, 110), // Q3_K, IQ3_S
-        12 => (256, 144),      // Q4_K
-        13 => (256, 176),      // Q5_K
-        14 => (256, 210),      // Q6_K
-        15 => (256, 292),      // Q8_K
-        16 | 35 => (256, 66),  // IQ2_XXS, TQ2_0
-        17 => (256, 74),       // IQ2_XS
-        18 => (256, 98),       // IQ3_XXS
-        19 => (256, 50),       // IQ1_S
-        22 => (256, 82),       // IQ2_S
-        23 => (256, 136),      // IQ4_XS
-        29 => (256, 56),       // IQ1_M
-        34 => (256, 54),       // TQ1_0
+impl Tensor {
+    /// Where it ends, counted from the start of the data.
+    fn end(&self) -> Result<u64, Fault> {
+        // Of a type that is not in the table only the offset can be checked.
+        let size = match block(self.kind) {
+            Some(block) => self.elements.div_ceil(block.elements).checked_mul(block.bytes),
+            None => Some(0),
+        };
+        size.and_then(|size| self.offset.checked_add(size)).ok_or_else(absurd)
+    }
+}
+
+/// The layout of a ggml type, `None` for a type that is not known here.
+pub(super) fn block(kind: u32) -> Option<Block> {
+    let (name, elements, bytes) = match kind {
+        F32 => ("F32", 1, 4),
+        F16 => ("F16", 1, 2),
+        Q4_0 => ("Q4_0", 32, 18),
+        Q4_1 => ("Q4_1", 32, 20),
+        6 => ("Q5_0", 32, 22),
+        7 => ("Q5_1", 32, 24),
+        Q8_0 => ("Q8_0", 32, 34),
+        9 => ("Q8_1", 32, 36),
+        10 => ("Q2_K", 256, 84),
+        11 => ("Q3_K", 256, 110),
+        12 => ("Q4_K", 256, 144),
+        13 => ("Q5_K", 256, 176),
+        14 => ("Q6_K", 256, 210),
+        15 => ("Q8_K", 256, 292),
+        16 => ("IQ2_XXS", 256, 66),
+        17 => ("IQ2_XS", 256, 74),
+        18 => ("IQ3_XXS", 256, 98),
+        19 => ("IQ1_S", 256, 50),
+        20 => ("IQ4_NL", 32, 18),
+        21 => ("IQ3_S", 256, 110),
+        22 => ("IQ2_S", 256, 82),
+        23 => ("IQ4_XS", 256, 136),
+        24 => ("I8", 1, 1),
+        25 => ("I16", 1, 2),
+        26 => ("I32", 1, 4),
+        27 => ("I64", 1, 8),
+        28 => ("F64", 1, 8),
+        29 => ("IQ1_M", 256, 56),
+        30 => ("BF16", 1, 2),
+        34 => ("TQ1_0", 256, 54),
+        35 => ("TQ2_0", 256, 66),
+        39 => ("MXFP4", 32, 17),
         _ => return None,
-    })
+    };
+    Some(Block { name, elements, bytes })
 }
 
 fn wrong(why: impl Into<String>) -> Fault {
@@ -221,12 +293,12 @@ fn absurd() -> Fault {
 pub(super) mod tests {
     use super::*;
 
-    fn text(out: &mut Vec<u8>, s: &str) {
+    pub(in crate::models) fn text(out: &mut Vec<u8>, s: &str) {
         out.extend((s.len() as u64).to_le_bytes());
         out.extend(s.as_bytes());
     }
 
-    fn tensor(out: &mut Vec<u8>, name: &str, dimensions: &[u64], kind: u32, offset: u64) {
+    pub(in crate::models) fn tensor(out: &mut Vec<u8>, name: &str, dimensions: &[u64], kind: u32, offset: u64) {
         text(out, name);
         out.extend((dimensions.len() as u32).to_le_bytes());
         dimensions.iter().for_each(|d| out.extend(d.to_le_bytes()));

