@@ -70,7 +70,7 @@ impl Hosted {
         let server = api::server(Arc::clone(&app), listener).map_err(|error| CliError::because("the server", error))?;
         let handle = server.handle();
         tokio::spawn(server);
-        app.load(&Bar::default()).await?;
+        app.load(&Bar::drawn()).await?;
         Ok(Self { url: format!("http://{address}"), app, handle })
     }
 
