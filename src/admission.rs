@@ -47,9 +47,7 @@ impl Admission {
     /// # Errors
     /// At once, when the queue is full or the server is shutting down.
     pub async fn enter(&self) -> Result<Permit, Refusal> {
-        if self.closing.load(Ordering::Acquire) {
-            return Err(Refusal::ShuttingDown);
-        }
+        self.check()?;
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(Permit { _permit: permit });
         }
@@ -57,6 +55,18 @@ impl Admission {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         drop(place);
         Ok(Permit { _permit: permit.expect("the semaphore is never closed") })
+    }
+
+    /// Says at once whether a request would be turned away.
+    ///
+    /// # Errors
+    /// When the queue is full or the server is shutting down.
+    pub fn check(&self) -> Result<(), Refusal> {
+        if self.closing() {
+            return Err(Refusal::ShuttingDown);
+        }
+        let full = self.permits.available_permits() == 0 && self.waiting() >= self.queue;
+        if full { Err(Refusal::Saturated(self.queue)) } else { Ok(()) }
     }
 
     /// How many requests wait.

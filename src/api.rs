@@ -14,7 +14,6 @@ mod wire;
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App as Actix, HttpServer, middleware::from_fn, web};
@@ -65,7 +64,7 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     });
     Ok(server
         .workers(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
-        .shutdown_timeout(Duration::from_millis(limits.shutdown_ms).as_secs())
+        .shutdown_timeout(limits.shutdown_ms.div_ceil(1000))
         .disable_signals()
         // A caller that closes its side has gone away: its request is dropped, and the engine stops.
         .h1_allow_half_closed(false)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::admission::{Admission, Permit, Refusal};
 use crate::config::{Config, EngineChoice};
 use crate::engine::scripted::Scripted;
-use crate::engine::{Engine, LoadError};
+use crate::engine::{Engine, EngineError, LoadError};
 use crate::grading::{AbsoluteRequest, RelativeRequest};
 use crate::judge::{Judge, JudgeError};
 use crate::metrics::Metrics;
@@ -16,6 +16,9 @@ use crate::models::{ModelError, ModelStore, Progress as PullProgress};
 use crate::panel::{Absolute, Account, Panel, Plan, Progress, Relative};
 use crate::prompts::{PromptError, PromptLibrary};
 use crate::rubrics::RubricLibrary;
+
+/// Bytes of judged text above which planning leaves the serving thread: some milliseconds of tokenising.
+const LONG_TEXT: usize = 64 << 10;
 
 /// The prompt set of models that name none.
 const GENERAL_PROMPT_SET: &str = "plain";
@@ -182,6 +185,7 @@ impl App {
             sequences: sizes.sequences,
             kv_tokens: sizes.kv_tokens,
             prefixes: sizes.cached_prefixes,
+            prefix_tokens: sizes.cached_tokens,
             step_tokens: sizes.step_tokens,
             threads: sizes.threads,
             gpu_layers: sizes.gpu_layers,
@@ -214,8 +218,17 @@ impl App {
         match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
             State::Loading => Err(ServiceError::Loading),
             State::Failed(reason) => Err(ServiceError::LoadFailed(reason.clone())),
+            State::Ready(panel) if !panel.judge().alive() => {
+                Err(ServiceError::LoadFailed("its engine has died".into()))
+            }
             State::Ready(panel) => Ok(Arc::clone(panel)),
         }
+    }
+
+    /// Whether the engine has died for good, which only a new process mends.
+    #[must_use]
+    pub fn engine_has_died(&self) -> bool {
+        matches!(&*self.state.read().unwrap_or_else(PoisonError::into_inner), State::Ready(panel) if !panel.judge().alive())
     }
 
     /// The metrics in the Prometheus text format, as they are now.
@@ -237,9 +250,7 @@ impl App {
         request: AbsoluteRequest,
         deadline: Duration,
     ) -> Result<Admitted<AbsoluteRequest>, ServiceError> {
-        let panel = self.panel()?;
-        let plan = panel.plan_absolute(request)?;
-        self.admit(panel, plan, deadline).await
+        self.admit(request.text_len(), move |panel| panel.plan_absolute(request), deadline).await
     }
 
     /// Plans a relative grading and waits until it may run.
@@ -251,18 +262,27 @@ impl App {
         request: RelativeRequest,
         deadline: Duration,
     ) -> Result<Admitted<RelativeRequest>, ServiceError> {
-        let panel = self.panel()?;
-        let plan = panel.plan_relative(request)?;
-        self.admit(panel, plan, deadline).await
+        self.admit(request.text_len(), move |panel| panel.plan_relative(request), deadline).await
     }
 
-    async fn admit<R>(
+    /// Plans first, so that what can never run is refused before it waits; but not for a request that would be
+    /// turned away in any case, and not on the thread that serves others when there is much to tokenise.
+    async fn admit<R: Send + 'static>(
         &self,
-        panel: Arc<Panel>,
-        plan: Plan<R>,
+        text_len: usize,
+        plan: impl FnOnce(&Panel) -> Result<Plan<R>, JudgeError> + Send + 'static,
         deadline: Duration,
     ) -> Result<Admitted<R>, ServiceError> {
         let started = Instant::now();
+        let panel = self.panel()?;
+        self.admission.check()?;
+        let plan = if text_len < LONG_TEXT {
+            plan(&panel)?
+        } else {
+            let panel = Arc::clone(&panel);
+            let planned = tokio::task::spawn_blocking(move || plan(&panel)).await;
+            planned.map_err(|panic| JudgeError::Engine(EngineError::Failed(panic.to_string())))??
+        };
         let permit = within(deadline, started, self.admission.enter()).await??;
         Ok(Admitted { panel, plan, _permit: permit, deadline, started })
     }

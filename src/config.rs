@@ -2,10 +2,14 @@
 //!
 //! Flags win over the environment, the environment over the file, the file over `config.default.toml`.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use config::{Environment, File, FileFormat};
 use serde::Deserialize;
+
+/// What the variables of the environment begin with.
+const PREFIX: &str = "GAVEL_";
 
 /// The defaults, which are also the reference of all settings.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
@@ -29,6 +33,9 @@ pub struct Config {
     pub grading: GradingConfig,
     pub limits: LimitsConfig,
     pub log: LogConfig,
+    /// Variables of the environment that look like settings and are none; `gavel serve` warns of them.
+    #[serde(skip)]
+    pub ignored_variables: Vec<String>,
 }
 
 /// Which engine is asked for.
@@ -51,6 +58,7 @@ pub struct LlamaCppConfig {
     pub sequences: usize,
     pub kv_tokens: usize,
     pub cached_prefixes: usize,
+    pub cached_tokens: usize,
     pub step_tokens: usize,
     pub threads: usize,
     pub gpu_layers: u32,
@@ -125,15 +133,25 @@ impl Config {
     /// # Errors
     /// With the key at fault.
     pub fn load(file: Option<&Path>, overrides: &[(&str, String)]) -> Result<Self, ConfigError> {
-        let environment = Environment::with_prefix("GAVEL").prefix_separator("_").separator("__").try_parsing(true);
-        Self::layered(file, environment, overrides)
+        let variables = std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        Self::layered(file, variables, overrides)
     }
 
     fn layered(
         file: Option<&Path>,
-        environment: Environment,
+        mut variables: HashMap<String, String>,
         overrides: &[(&str, String)],
     ) -> Result<Self, ConfigError> {
+        let named = variables.remove("GAVEL_CONFIG").map(PathBuf::from);
+        let file = file.or(named.as_deref());
+        // Others may set variables of this prefix, as Kubernetes does for a service of that name.
+        let foreign = |name: &str, value: &str| !is_key(name) || value.contains("://") && name == "GAVEL_PORT";
+        let mut ignored: Vec<String> =
+            variables.iter().filter(|(name, value)| foreign(name, value)).map(|(name, _)| name.clone()).collect();
+        ignored.sort();
+        variables.retain(|name, _| !ignored.contains(name));
+        let environment = Environment::with_prefix("GAVEL").prefix_separator("_").separator("__").try_parsing(true);
+        let environment = environment.source(Some(variables));
         let mut builder = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
         if let Some(path) = file {
             builder = builder.add_source(File::from(path).format(FileFormat::Toml));
@@ -143,6 +161,7 @@ impl Config {
             builder = builder.set_override(*key, value.as_str())?;
         }
         let mut config: Self = builder.build()?.try_deserialize()?;
+        config.ignored_variables = ignored;
         config.check()?;
         config.fill_folders()?;
         Ok(config)
@@ -176,6 +195,16 @@ impl Config {
         fill(&mut self.data_dir, folders.map(|f| f.data_dir()), "data_dir", "GAVEL_DATA_DIR")?;
         fill(&mut self.cache_dir, folders.map(|f| f.cache_dir()), "cache_dir", "GAVEL_CACHE_DIR")
     }
+}
+
+/// Whether an environment variable names a key of `config.default.toml`.
+fn is_key(variable: &str) -> bool {
+    let path = variable.trim_start_matches(PREFIX).to_lowercase();
+    let mut at = toml::from_str::<toml::Value>(DEFAULTS).ok();
+    for part in path.split("__") {
+        at = at.and_then(|value| value.get(part).cloned());
+    }
+    at.is_some_and(|value| !value.is_table())
 }
 
 /// docs/configuration.md, made from `config.default.toml`.
@@ -219,13 +248,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gavel.toml");
         file.into_iter().for_each(|text| std::fs::write(&path, text).unwrap());
-        let source = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let environment = Environment::with_prefix("GAVEL")
-            .prefix_separator("_")
-            .separator("__")
-            .try_parsing(true)
-            .source(Some(source));
-        Config::layered(file.map(|_| path.as_path()), environment, flags)
+        let variables = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Config::layered(file.map(|_| path.as_path()), variables, flags)
     }
 
     #[test]
@@ -237,6 +261,18 @@ mod tests {
         assert_eq!((config.port, config.limits.queue, config.limits.in_flight), (2, 7, 9));
         assert_eq!(load(file, &[("GAVEL_PORT", "2")], &[("port", "3".into())]).unwrap().port, 3);
         assert_eq!(load(None, &[("GAVEL_DATA_DIR", "/x")], &[]).unwrap().data_dir, Path::new("/x"));
+    }
+
+    #[test]
+    fn variables_of_others_are_ignored_and_named() {
+        let foreign = [("GAVEL_SERVICE_HOST", "10.0.0.1"), ("GAVEL_PORT", "tcp://10.0.0.1:8080"), ("GAVEL_LOG", "x")];
+        let config = load(None, &foreign, &[]).unwrap();
+        assert_eq!(config.ignored_variables, ["GAVEL_LOG", "GAVEL_PORT", "GAVEL_SERVICE_HOST"]);
+        assert_eq!(config.port, 8080);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("named.toml");
+        std::fs::write(&path, "port = 4").unwrap();
+        assert_eq!(load(None, &[("GAVEL_CONFIG", path.to_str().unwrap())], &[]).unwrap().port, 4);
     }
 
     #[test]

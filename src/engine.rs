@@ -33,6 +33,11 @@ pub trait Engine: Send + Sync {
 
     /// How busy it is.
     fn load(&self) -> Load;
+
+    /// Whether it still runs; one that has died for good needs a new process.
+    fn alive(&self) -> bool {
+        true
+    }
 }
 
 /// What an engine is, as verdicts report it.

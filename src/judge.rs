@@ -85,6 +85,12 @@ impl Judge {
         self.engine.info()
     }
 
+    /// Whether its engine still runs.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        self.engine.alive()
+    }
+
     /// How busy its engine is.
     #[must_use]
     pub fn load(&self) -> Load {

@@ -24,6 +24,8 @@ pub struct Delta {
     pub order: Option<Order>,
     /// The criterion, in the order of the request.
     pub criterion: usize,
+    /// The response that is graded, where the two of a pair are graded alone.
+    pub response: Option<char>,
     /// The text.
     pub text: String,
 }
@@ -88,9 +90,12 @@ impl<R> Plan<R> {
 
 struct Planned {
     criterion: usize,
-    response: usize,
+    response: Option<char>,
     ready: Ready,
 }
+
+/// A judgement with its criterion and response.
+type Judged = (usize, Option<char>, Judgement);
 
 /// Combines the judgements of one judge.
 pub struct Panel {
@@ -116,7 +121,7 @@ impl Panel {
     /// # Errors
     /// When a prompt cannot be rendered or does not fit.
     pub fn plan_absolute(&self, request: AbsoluteRequest) -> Result<Plan<AbsoluteRequest>, JudgeError> {
-        let runs = self.absolute_runs(&request, &request.response, 0)?;
+        let runs = self.absolute_runs(&request, &request.response, None)?;
         Ok(Plan { request, runs })
     }
 
@@ -128,7 +133,7 @@ impl Panel {
         let mut runs = Vec::new();
         match request.method {
             Method::Absolute => {
-                for (index, response) in [&request.response_a, &request.response_b].into_iter().enumerate() {
+                for (name, response) in [('A', &request.response_a), ('B', &request.response_b)] {
                     let alone = AbsoluteRequest {
                         item: request.item.clone(),
                         response: response.clone(),
@@ -136,7 +141,7 @@ impl Panel {
                         multi: request.multi,
                         options: request.options.clone(),
                     };
-                    runs.extend(self.absolute_runs(&alone, response, index)?);
+                    runs.extend(self.absolute_runs(&alone, response, Some(name))?);
                 }
             }
             Method::Pairwise => {
@@ -153,7 +158,7 @@ impl Panel {
                         rubric: &request.rubrics[0].rubric.rubric,
                     };
                     let ready = self.judge.prepare(&subject, Some(order), &request.options)?;
-                    runs.extend(ready.into_iter().map(|ready| Planned { criterion: 0, response: 0, ready }));
+                    runs.extend(ready.into_iter().map(|ready| Planned { criterion: 0, response: None, ready }));
                 }
             }
         }
@@ -164,13 +169,13 @@ impl Panel {
         &self,
         request: &AbsoluteRequest,
         response: &str,
-        index: usize,
+        name: Option<char>,
     ) -> Result<Vec<Planned>, JudgeError> {
         let mut runs = Vec::new();
         for (criterion, weighted) in request.rubrics.iter().enumerate() {
             let subject = Subject::Absolute { item: &request.item, response, rubric: &weighted.rubric.rubric };
             let ready = self.judge.prepare(&subject, None, &request.options)?;
-            runs.extend(ready.into_iter().map(|ready| Planned { criterion, response: index, ready }));
+            runs.extend(ready.into_iter().map(|ready| Planned { criterion, response: name, ready }));
         }
         Ok(runs)
     }
@@ -212,7 +217,7 @@ impl Panel {
                 Relative::Pairwise(verdict)
             }
             Method::Absolute => {
-                let (a, b): (Vec<_>, Vec<_>) = judged.into_iter().partition(|(_, response, _)| *response == 0);
+                let (a, b): (Vec<_>, Vec<_>) = judged.into_iter().partition(|(_, response, _)| *response == Some('A'));
                 let [a, b] = [a, b].map(|judged| self.combine(&request.rubrics, request.multi, judged));
                 let pairs: Vec<(&Distribution, &Distribution, f64)> = a
                     .verdicts()
@@ -233,7 +238,7 @@ impl Panel {
         Ok((verdict, account))
     }
 
-    fn combine(&self, rubrics: &[WeightedRubric], multi: bool, judged: Vec<(usize, usize, Judgement)>) -> Absolute {
+    fn combine(&self, rubrics: &[WeightedRubric], multi: bool, judged: Vec<Judged>) -> Absolute {
         let mut by_criterion: Vec<Vec<Judgement>> = vec![Vec::new(); rubrics.len()];
         for (criterion, _, judgement) in judged {
             by_criterion[criterion].push(judgement);
@@ -257,15 +262,15 @@ impl Panel {
         rubrics: &[WeightedRubric],
         kind: Kind,
         progress: Option<Progress>,
-    ) -> Result<(Vec<(usize, usize, Judgement)>, Account), JudgeError> {
+    ) -> Result<(Vec<Judged>, Account), JudgeError> {
         let started = Instant::now();
         let neutralized = runs.first().map(|run| Arc::clone(&run.ready.neutralized)).unwrap_or_default();
         let progress = &progress;
         let judged = try_join_all(runs.into_iter().map(|Planned { criterion, response, ready }| async move {
             let (sample, order) = ready.place();
-            let show = progress
-                .as_ref()
-                .map(|progress| move |text: &str| progress(Delta { sample, order, criterion, text: text.to_owned() }));
+            let show = progress.as_ref().map(|progress| {
+                move |text: &str| progress(Delta { sample, order, criterion, response, text: text.to_owned() })
+            });
             let show = show.as_ref().map(|show| show as &(dyn Fn(&str) + Send + Sync));
             let mut outcome =
                 OutcomeCount::new(&self.metrics, kind, &rubrics[criterion].rubric.name, self.judge.engine());

@@ -21,6 +21,8 @@ struct FeedbackEvent {
     order: Option<Order>,
     #[serde(skip_serializing_if = "is_first")]
     criterion: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<char>,
     delta: String,
 }
 
@@ -46,9 +48,9 @@ where
     }
     let (sender, deltas) = mpsc::unbounded_channel();
     let progress: Progress = Arc::new(move |delta: Delta| {
-        let Delta { sample, order, criterion, text } = delta;
+        let Delta { sample, order, criterion, response, text } = delta;
         // Nobody listens any more: the work is about to be dropped.
-        let _ = sender.send(event("feedback", &FeedbackEvent { sample, order, criterion, delta: text }));
+        let _ = sender.send(event("feedback", &FeedbackEvent { sample, order, criterion, response, delta: text }));
     });
     let last = run(Some(progress)).map(move |result| match result {
         Ok(verdict) => Ok(event("verdict", &body(verdict))),

@@ -16,6 +16,9 @@ use crate::grading::{
     WeightedRubric,
 };
 
+/// The most rubrics of one request: each is a judgement of its own.
+const MOST_RUBRICS: usize = 32;
+
 /// How text is generated. Verdicts are read at temperature 1, whatever is said here.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
@@ -317,6 +320,10 @@ fn rubrics(value: &serde_json::Value, app: &App) -> Result<(Vec<WeightedRubric>,
     };
     if list.is_empty() {
         return Err(InvalidRequest::at("/rubric", "the list of rubrics is empty").into());
+    }
+    if list.len() > MOST_RUBRICS {
+        let reason = format!("a request takes at most {MOST_RUBRICS} rubrics, this one has {}", list.len());
+        return Err(InvalidRequest::at("/rubric", reason).into());
     }
     let weighted = list.iter().enumerate().map(|(index, value)| {
         let at = format!("/rubric/{index}");

@@ -7,8 +7,11 @@ use serde_json::Value;
 
 use super::CliError;
 
-/// How often a refused or broken request is sent again.
-const TRIES: u32 = 8;
+/// How often a refused or broken request is sent in all.
+const TRIES: u32 = 6;
+/// Statuses after which trying again may help.
+const MENDABLE: [StatusCode; 3] =
+    [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
 
 /// Sends grading requests to one server.
 #[derive(Clone)]
@@ -21,7 +24,7 @@ pub(super) struct Client {
 pub(super) enum Reply {
     /// A verdict.
     Verdict(Value),
-    /// A problem that trying again does not mend.
+    /// A problem that trying again did not mend.
     Problem(Value),
 }
 
@@ -32,38 +35,36 @@ impl Client {
         Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
     }
 
-    /// Posts a body. A server that is busy, loading or away for a moment is asked again.
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Reply, CliError> {
+    /// Posts a body. A server that is busy, loading, mending its engine or away for a moment is asked again.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Reply {
         let url = format!("{}{path}", self.base);
         let mut tries = 0;
         loop {
             tries += 1;
-            let (why, wait) = match self.http.post(&url).json(body).send().await {
-                Ok(response) if response.status().is_success() => {
-                    let verdict = response.json().await.map_err(|error| CliError::because(&url, error))?;
-                    return Ok(Reply::Verdict(verdict));
-                }
+            let (problem, wait) = match self.http.post(&url).json(body).send().await {
                 Ok(response) => {
                     let (status, wait) = (response.status(), retry_after(&response));
                     let text = response.text().await.unwrap_or_default();
-                    let busy = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&status);
-                    let problem = serde_json::from_str(&text).unwrap_or_else(
-                        |_| serde_json::json!({"status": status.as_u16(), "code": "not_gavel", "detail": text}),
-                    );
-                    if !busy || tries == TRIES {
-                        return Ok(Reply::Problem(problem));
+                    match serde_json::from_str(&text) {
+                        Ok(verdict) if status.is_success() => return Reply::Verdict(verdict),
+                        Ok(problem) if !MENDABLE.contains(&status) => return Reply::Problem(problem),
+                        Ok(problem) => (problem, wait),
+                        Err(_) => (unreadable(&format!("{url} answered {status}: {text}")), wait),
                     }
-                    (status.to_string(), wait)
                 }
-                Err(error) if tries == TRIES || !error.is_connect() => {
-                    return Err(CliError::because(format!("{url} does not answer"), error));
-                }
-                Err(error) => (error.to_string(), None),
+                Err(error) => (unreadable(&format!("{url} does not answer: {error}")), None),
             };
-            tracing::debug!(why, tries, "trying again");
-            tokio::time::sleep(wait.unwrap_or(Duration::from_millis(250 << tries.min(5)))).await;
+            if tries == TRIES {
+                return Reply::Problem(problem);
+            }
+            tracing::debug!(%problem, tries, "trying again");
+            tokio::time::sleep(wait.unwrap_or(Duration::from_millis(125 << tries))).await;
         }
     }
+}
+
+fn unreadable(detail: &str) -> Value {
+    serde_json::json!({"code": "no_answer", "detail": detail})
 }
 
 fn retry_after(response: &reqwest::Response) -> Option<Duration> {

@@ -49,7 +49,7 @@ async fn grade(client: &Client) -> Result<(), CliError> {
 }
 
 async fn post(client: &Client, path: &str, body: &Value) -> Result<(), CliError> {
-    match client.post(path, body).await? {
+    match client.post(path, body).await {
         Reply::Verdict(verdict) => print!("{}", show::verdict(&verdict)),
         Reply::Problem(problem) => return Err(CliError::Failed(show::problem(&problem))),
     }

@@ -109,7 +109,7 @@ async fn one(client: &Client, args: GradeArgs) -> Result<(), CliError> {
             KindArg::Absolute.path()
         }
     };
-    match client.post(path, &body).await? {
+    match client.post(path, &body).await {
         Reply::Verdict(verdict) if args.json => println!("{verdict:#}"),
         Reply::Verdict(verdict) => print!("{}", show::verdict(&verdict)),
         Reply::Problem(problem) => return Err(CliError::Failed(show::problem(&problem))),
@@ -150,6 +150,9 @@ struct Work {
 
 impl Work {
     fn read(data: &Path, out: &Path, args: &GradeArgs) -> Result<Self, CliError> {
+        if out.canonicalize().is_ok_and(|out| data.canonicalize().is_ok_and(|data| data == out)) {
+            return Err(CliError::Failed(format!("{} is both --data and --out; name another file", out.display())));
+        }
         let items = read_items(data, args)?;
         let done = keep_verdicts(out)?;
         let total = items.len();
@@ -167,10 +170,10 @@ impl Work {
         bar.reset_eta();
         let mut replies = stream::iter(self.items)
             .map(|item| async move { (client.post(item.kind.path(), &item.body).await, item.id) })
-            .buffered(concurrency);
+            .buffer_unordered(concurrency);
         let mut failed = 0;
         while let Some((reply, id)) = replies.next().await {
-            let line = match reply? {
+            let line = match reply {
                 Reply::Verdict(verdict) => json!({"id": id, "verdict": verdict}),
                 Reply::Problem(problem) => {
                     failed += 1;
@@ -223,8 +226,8 @@ fn as_item(mut item: Map<String, Value>, number: usize, args: &GradeArgs) -> Res
         (_, true) => KindArg::Relative,
         (_, false) => KindArg::Absolute,
     };
-    let labelled = ["label", "reference", "set"].iter().any(|key| item.contains_key(*key));
-    let mut body = if labelled { from_labelled(&item) } else { item };
+    let mut body = item;
+    from_labelled(&mut body);
     if let Some(rubric) = &args.rubric {
         body.insert("rubric".into(), json!(rubric));
     } else if body.get("rubric").is_none_or(Value::is_null) {
@@ -236,18 +239,18 @@ fn as_item(mut item: Map<String, Value>, number: usize, args: &GradeArgs) -> Res
     Ok(Item { id, kind, body: Value::Object(body) })
 }
 
-fn from_labelled(item: &Map<String, Value>) -> Map<String, Value> {
-    let mut body = Map::new();
-    for key in ["instruction", "messages", "response", "response_a", "response_b", "context"] {
-        body.extend(item.get(key).map(|value| (key.to_owned(), value.clone())));
+/// Makes a request body of a labelled item: what is the label's goes, and two fields have other names. Everything
+/// else stays, so that the server can refuse what it does not know.
+fn from_labelled(item: &mut Map<String, Value>) {
+    for key in ["label", "label_source", "labels", "scale", "set", "meta", "votes"] {
+        item.remove(key);
     }
-    body.extend(item.get("reference").map(|value| ("reference_answer".to_owned(), value.clone())));
-    let rubric = item.get("rubric").filter(|rubric| rubric.is_object());
-    body.extend(rubric.map(|rubric| {
-        let inline = json!({"criterion": rubric["criteria"], "descriptions": rubric["scores"]});
-        ("rubric".to_owned(), inline)
-    }));
-    body
+    if let Some(reference) = item.remove("reference") {
+        item.insert("reference_answer".into(), reference);
+    }
+    if let Some(rubric) = item.get_mut("rubric").filter(|rubric| rubric["criteria"].is_string()) {
+        *rubric = json!({"criterion": rubric["criteria"], "descriptions": rubric["scores"]});
+    }
 }
 
 /// Keeps the verdicts of an earlier run, gives their ids, and drops what failed or was cut off.
@@ -259,8 +262,15 @@ fn keep_verdicts(out: &Path) -> Result<HashSet<String>, CliError> {
         Err(error) => return Err(fail(error)),
     };
     let (mut done, mut kept) = (HashSet::new(), Vec::new());
-    for line in text.split(|byte| *byte == b'\n') {
-        let Ok(value) = serde_json::from_slice::<Value>(line) else { continue };
+    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+    for (index, line) in lines.iter().enumerate() {
+        let value: Value = serde_json::from_slice(line).unwrap_or_default();
+        let ours = value["id"].is_string() && (value["verdict"].is_object() || value["error"].is_object());
+        // The last line may be cut off; any other that is not ours means that the file is not.
+        if !ours && !line.is_empty() && index + 1 < lines.len() {
+            let what = format!("{}:{}: is not a verdict; name another file", out.display(), index + 1);
+            return Err(CliError::Failed(what));
+        }
         if let (Some(id), true) = (value["id"].as_str(), value["verdict"].is_object())
             && done.insert(id.to_owned())
         {
@@ -268,7 +278,10 @@ fn keep_verdicts(out: &Path) -> Result<HashSet<String>, CliError> {
             kept.push(b'\n');
         }
     }
-    let partial = out.with_extension("partial");
-    std::fs::write(&partial, kept).and_then(|()| std::fs::rename(&partial, out)).map_err(fail)?;
+    if kept != text {
+        let mut partial = out.as_os_str().to_owned();
+        partial.push(".partial");
+        std::fs::write(&partial, kept).and_then(|()| std::fs::rename(&partial, out)).map_err(fail)?;
+    }
     Ok(done)
 }

@@ -16,6 +16,9 @@ use crate::telemetry;
 /// `gavel serve`: until a signal, or until the model turns out not to load.
 pub(super) async fn serve(config: Config) -> Result<(), CliError> {
     telemetry::init(&config.log).map_err(CliError::Failed)?;
+    for variable in &config.ignored_variables {
+        tracing::warn!(variable, "is no setting and is ignored; docs/configuration.md lists them");
+    }
     let (app, listener) = (App::build(config.clone())?, bind(&config)?);
     if let Err(error) = app.rubrics.watch() {
         tracing::warn!(%error, "rubric files are not watched; changes need a restart");
@@ -42,6 +45,7 @@ pub(super) async fn serve(config: Config) -> Result<(), CliError> {
             Ok(()) => tokio::select! {
                 result = &mut server => return result.map_err(|error| CliError::because("the server", error)),
                 () = &mut stopped => Ok(()),
+                () = engine_death(&app) => Err(CliError::Failed("the engine has died and does not come back".into())),
             },
         },
         () = &mut stopped => Ok(()),
@@ -90,6 +94,13 @@ fn bind(config: &Config) -> Result<TcpListener, CliError> {
             _ => CliError::because(what, error),
         }
     })
+}
+
+/// Returns once the engine has died for good, so that a supervisor can start anew.
+async fn engine_death(app: &App) {
+    while !app.engine_has_died() {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
 }
 
 async fn signal() {

@@ -6,7 +6,7 @@ mod worker;
 
 use std::mem::ManuallyDrop;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -30,6 +30,8 @@ pub struct Settings {
     pub kv_tokens: usize,
     /// The most prompts that stay cached for reuse.
     pub prefixes: usize,
+    /// The most tokens that they hold.
+    pub prefix_tokens: usize,
     /// The most tokens in one step.
     pub step_tokens: usize,
     /// Threads; 0 takes one a core.
@@ -77,8 +79,7 @@ impl LlamaCpp {
             let most = MOST_SLOTS - BRANCH_SLOTS;
             return Err(fail(format!("engine.sequences and engine.cached_prefixes may be {most} together at most")));
         }
-        let shared =
-            Arc::new(Shared { load: Default::default(), queued: AtomicUsize::new(0), restarts: AtomicU64::new(0) });
+        let shared = Arc::new(Shared { load: Default::default(), queued: AtomicUsize::new(0) });
         let (submissions, inbox) = mpsc::channel();
         let (ready, started) = mpsc::channel();
         let worker = std::thread::Builder::new().name("gavel-llama".into()).spawn({
@@ -146,6 +147,10 @@ impl Engine for LlamaCpp {
 
     fn load(&self) -> Load {
         self.shared.load()
+    }
+
+    fn alive(&self) -> bool {
+        self.worker.as_ref().is_some_and(|worker| !worker.is_finished())
     }
 }
 

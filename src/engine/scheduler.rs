@@ -79,6 +79,8 @@ pub struct Limits {
     pub pool: usize,
     /// The most cached prefixes.
     pub prefixes: usize,
+    /// The most tokens that cached prefixes hold: every step looks at all cells in use, so idle ones cost time.
+    pub prefix_tokens: usize,
     /// The most tokens in one step.
     pub step: usize,
 }
@@ -98,7 +100,6 @@ pub struct Scheduler<B> {
     prefixes: Prefixes,
     free: Vec<Slot>,
     next_id: u64,
-    restarts: u64,
 }
 
 impl<B: Backend> Scheduler<B> {
@@ -113,7 +114,6 @@ impl<B: Backend> Scheduler<B> {
             prefixes: Prefixes::default(),
             free: slots(limits),
             next_id: 0,
-            restarts: 0,
         }
     }
 
@@ -148,14 +148,14 @@ impl<B: Backend> Scheduler<B> {
             kv_running,
             kv_cached,
             kv_free: self.limits.pool.saturating_sub(kv_running + kv_cached),
-            restarts: self.restarts,
+            restarts: 0,
         }
     }
 
     /// Runs one step: lets sequences leave and join, decodes one batch, and acts on its logits.
     ///
     /// # Errors
-    /// When the backend fails; call [`Scheduler::recover`] then.
+    /// When the backend fails; call [`Scheduler::fail_all`] then.
     pub fn step(&mut self) -> Result<(), String> {
         self.drop_departed()?;
         self.admit()?;
@@ -174,15 +174,11 @@ impl<B: Backend> Scheduler<B> {
         Ok(())
     }
 
-    /// Fails everything in flight, and starts over with a fresh backend.
-    pub fn recover(&mut self, backend: B, reason: &str) {
+    /// Fails everything in flight; the scheduler is of no more use then.
+    pub fn fail_all(&mut self, reason: &str) {
         for sequence in self.waiting.drain(..).chain(self.running.drain(..)) {
             sequence.fail(EngineError::Failed(reason.to_owned()));
         }
-        self.backend = backend;
-        self.prefixes = Prefixes::default();
-        self.free = slots(self.limits);
-        self.restarts += 1;
     }
 
     fn new_id(&mut self) -> u64 {
@@ -285,7 +281,8 @@ impl<B: Backend> Scheduler<B> {
     /// Evicts prefixes until what runs and what is cached fit the pool.
     fn make_room(&mut self) -> Result<(), String> {
         let reserved: usize = self.running.iter().map(|s| s.reserved).sum();
-        while self.prefixes.len() > self.limits.prefixes || reserved + self.prefixes.tokens() > self.limits.pool {
+        let most = self.limits.prefix_tokens.min(self.limits.pool.saturating_sub(reserved));
+        while self.prefixes.len() > self.limits.prefixes || self.prefixes.tokens() > most {
             let Some(slot) = self.prefixes.evict(None) else { break };
             self.backend.truncate(slot, 0)?;
             self.free.push(slot);
@@ -322,7 +319,14 @@ impl<B: Backend> Scheduler<B> {
         let sequence = &mut self.running[at];
         sequence.stream();
         match action {
-            Action::Feed { keep } => self.rewind(at, keep),
+            Action::Feed { keep } => {
+                if self.outgrown(at)? {
+                    let reason = "its text came to more tokens than there is room for".to_owned();
+                    self.retire(at)?.fail(EngineError::Failed(reason));
+                    return Ok(());
+                }
+                self.rewind(at, keep)
+            }
             Action::Fork(branches) => {
                 let (parent, alone) = (sequence.id, sequence.alone);
                 sequence.branches = vec![None; branches.len()];
@@ -353,6 +357,19 @@ impl<B: Backend> Scheduler<B> {
                 }
             }
         }
+    }
+
+    /// Whether a sequence has come to need more than the pool has. Text that no tokenizer would write, such as
+    /// broken UTF-8, can come to more tokens than were generated: its reservation grows while there is room.
+    fn outgrown(&mut self, at: usize) -> Result<bool, String> {
+        let sequence = &mut self.running[at];
+        let needed = sequence.machine.ids().len();
+        if sequence.is_branch() || needed <= sequence.reserved {
+            return Ok(false);
+        }
+        sequence.reserved = needed;
+        self.make_room()?;
+        Ok(self.running.iter().map(|s| s.reserved).sum::<usize>() > self.limits.pool)
     }
 
     fn finish_branch(

@@ -191,6 +191,35 @@ impl InvalidRequest {
     }
 }
 
+impl Item {
+    /// Bytes of its texts.
+    #[must_use]
+    pub fn text_len(&self) -> usize {
+        let instruction = match &self.instruction {
+            Instruction::Text(text) => text.len(),
+            Instruction::Conversation(turns) => turns.iter().map(|turn| turn.content.len()).sum(),
+        };
+        let context: usize = self.context.iter().map(|document| document.text.len()).sum();
+        instruction + context + self.reference_answer.as_ref().map_or(0, String::len)
+    }
+}
+
+impl AbsoluteRequest {
+    /// Bytes of text to render, over all rubrics.
+    #[must_use]
+    pub fn text_len(&self) -> usize {
+        (self.item.text_len() + self.response.len()) * self.rubrics.len()
+    }
+}
+
+impl RelativeRequest {
+    /// Bytes of text to render, over both orders.
+    #[must_use]
+    pub fn text_len(&self) -> usize {
+        (self.item.text_len() + self.response_a.len() + self.response_b.len()) * 2 * self.rubrics.len()
+    }
+}
+
 impl Options {
     /// Checks ranges and combinations.
     ///

@@ -27,6 +27,7 @@ pub(super) fn limits(settings: Settings) -> Limits {
         slots: settings.sequences + settings.prefixes + BRANCH_SLOTS,
         pool: settings.kv_tokens,
         prefixes: settings.prefixes,
+        prefix_tokens: settings.prefix_tokens,
         step: settings.step_tokens,
     }
 }

@@ -1,8 +1,9 @@
 //! The thread that owns the context.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
 use llama_cpp_2::model::LlamaModel;
 use tokio::sync::mpsc::UnboundedSender;
@@ -12,6 +13,9 @@ use super::context::{Context, limits};
 use crate::engine::scheduler::{Backend, Row, Scheduler};
 use crate::engine::{Event, Load, Prepared};
 use crate::script::Vocabulary;
+
+/// How often a failed engine is started over before it is given up.
+const RESTART_TRIES: u32 = 6;
 
 /// A job on its way to the worker.
 pub(super) struct Submission {
@@ -24,14 +28,13 @@ pub(super) struct Shared {
     pub(super) load: Mutex<Load>,
     /// Jobs sent but not yet received.
     pub(super) queued: AtomicUsize,
-    pub(super) restarts: AtomicU64,
 }
 
 impl Shared {
     pub(super) fn load(&self) -> Load {
         let load = *self.load.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = load.waiting + self.queued.load(Ordering::Relaxed);
-        Load { waiting, restarts: self.restarts.load(Ordering::Relaxed), ..load }
+        Load { waiting, ..load }
     }
 }
 
@@ -47,43 +50,89 @@ pub(super) fn run(
     shared: &Shared,
     ready: &mpsc::Sender<Result<(), String>>,
 ) {
-    let context = Context::new(model, settings).and_then(|mut context| {
-        let token = vocabulary.begin().unwrap_or(0);
-        context.decode(&[Row { token, position: 0, slot: 0, logits: true }])?;
-        context.clear();
-        Ok(context)
-    });
-    let context = match context {
-        Ok(context) => context,
+    let mut scheduler = match start(model, &vocabulary, settings) {
+        Ok(scheduler) => scheduler,
         Err(reason) => {
             let _ = ready.send(Err(reason));
             return;
         }
     };
-    let mut scheduler = Scheduler::new(context, vocabulary, limits(settings));
     let _ = ready.send(Ok(()));
+    let mut restarts = 0;
     loop {
-        if scheduler.idle() {
-            match inbox.recv() {
-                Ok(submission) => submit(&mut scheduler, submission, shared),
-                Err(_) => return,
+        let turn = catch_unwind(AssertUnwindSafe(|| turn(&mut scheduler, inbox, shared)));
+        let reason = match turn.unwrap_or_else(|panic| Err(panic_text(&*panic))) {
+            Ok(Turn::Go) => {
+                let load = Load { restarts, ..scheduler.load() };
+                *shared.load.lock().unwrap_or_else(PoisonError::into_inner) = load;
+                continue;
             }
-        }
-        inbox.try_iter().for_each(|submission| submit(&mut scheduler, submission, shared));
-        let step = catch_unwind(AssertUnwindSafe(|| scheduler.step()));
-        if let Err(reason) = step.unwrap_or_else(|panic| Err(panic_text(&*panic))) {
-            tracing::error!(reason, "the engine failed; what was in flight fails, and it starts over");
-            match Context::new(model, settings) {
-                Ok(context) => scheduler.recover(context, &reason),
-                Err(again) => {
-                    tracing::error!(reason = again, "the engine cannot start over");
-                    return;
-                }
-            }
-            shared.restarts.fetch_add(1, Ordering::Relaxed);
-        }
-        *shared.load.lock().unwrap_or_else(PoisonError::into_inner) = scheduler.load();
+            Ok(Turn::Leave) => return,
+            Err(reason) => reason,
+        };
+        tracing::error!(reason, "the engine failed; what was in flight fails, and it starts over");
+        scheduler.fail_all(&reason);
+        // Gone before the next one is made: there may not be room for two.
+        drop(scheduler);
+        restarts += 1;
+        let Some(fresh) = start_over(model, &vocabulary, settings) else {
+            tracing::error!("the engine cannot start over");
+            return;
+        };
+        scheduler = fresh;
     }
+}
+
+enum Turn {
+    Go,
+    Leave,
+}
+
+/// Takes what was submitted, waiting for it when there is nothing else to do, and runs one step.
+fn turn(
+    scheduler: &mut Scheduler<Context<'_>>,
+    inbox: &mpsc::Receiver<Submission>,
+    shared: &Shared,
+) -> Result<Turn, String> {
+    if scheduler.idle() {
+        match inbox.recv() {
+            Ok(submission) => submit(scheduler, submission, shared),
+            Err(_) => return Ok(Turn::Leave),
+        }
+    }
+    inbox.try_iter().for_each(|submission| submit(scheduler, submission, shared));
+    scheduler.step().map(|()| Turn::Go)
+}
+
+/// A scheduler over a fresh context that has decoded its first token.
+fn start<'model>(
+    model: &'model LlamaModel,
+    vocabulary: &Arc<dyn Vocabulary>,
+    settings: Settings,
+) -> Result<Scheduler<Context<'model>>, String> {
+    let mut context = Context::new(model, settings)?;
+    let token = vocabulary.begin().unwrap_or(0);
+    context.decode(&[Row { token, position: 0, slot: 0, logits: true }])?;
+    context.clear();
+    Ok(Scheduler::new(context, Arc::clone(vocabulary), limits(settings)))
+}
+
+fn start_over<'model>(
+    model: &'model LlamaModel,
+    vocabulary: &Arc<dyn Vocabulary>,
+    settings: Settings,
+) -> Option<Scheduler<Context<'model>>> {
+    (0..RESTART_TRIES).find_map(|tries| {
+        std::thread::sleep(Duration::from_millis(100) * 2_u32.pow(tries) * tries.min(1));
+        let started = catch_unwind(AssertUnwindSafe(|| start(model, vocabulary, settings)));
+        match started.unwrap_or_else(|panic| Err(panic_text(&*panic))) {
+            Ok(scheduler) => Some(scheduler),
+            Err(reason) => {
+                tracing::error!(reason, tries, "the engine did not start over");
+                None
+            }
+        }
+    })
 }
 
 fn submit(scheduler: &mut Scheduler<Context<'_>>, submission: Submission, shared: &Shared) {
