@@ -1,9 +1,10 @@
 //! Continuous batching over a model that decodes batches of tokens for many sequences.
 //!
-//! Sequences join and leave between steps. In every step, sequences that need few tokens (decoding, forced
-//! text) go first, and what is left of the step's budget goes to prompts in chunks, so that long prompts do not
-//! stall the rest. A prompt starts from the longest prefix that any earlier or running prompt has computed; one
-//! whose prefix is just being computed waits for it, so that what requests share is computed once.
+//! Sequences join and leave between steps. A step decodes what needs few tokens (generation, forced text), and
+//! then one chunk of the prompts, so that long prompts do not stall the rest. A prompt starts from the longest
+//! prefix that any earlier or running prompt has computed; one whose prefix is just being computed waits for it,
+//! so that what requests share is computed once; and of those that wait, the one goes next that has most of its
+//! prompt computed already, so that a group is finished while its prefix is there.
 //!
 //! Room in the KV pool is reserved for the longest a sequence can get before it is admitted: a sequence that
 //! has begun is never cut and never evicted.
@@ -89,6 +90,19 @@ pub struct Limits {
 const WORTH_KEEPING: usize = 32;
 /// A sequence that needs at most this many tokens goes before those that read prompts.
 const SHORT: usize = 16;
+/// How many waiting sequences are looked through for the one to admit next.
+const WINDOW: usize = 64;
+/// How often the one that has waited longest may be overtaken.
+const PATIENCE: usize = 32;
+
+/// What a sequence needs before its next logits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// A few tokens: it generates, or is forced.
+    Few,
+    /// A prompt, or what is left of it.
+    Prompt,
+}
 
 /// Decides what a [`Backend`] computes next.
 pub struct Scheduler<B> {
@@ -152,14 +166,21 @@ impl<B: Backend> Scheduler<B> {
         }
     }
 
-    /// Runs one step: lets sequences leave and join, decodes one batch, and acts on its logits.
+    /// Runs one step: lets sequences leave and join, decodes, and acts on the logits.
     ///
     /// # Errors
     /// When the backend fails; call [`Scheduler::fail_all`] then.
     pub fn step(&mut self) -> Result<(), String> {
         self.drop_departed()?;
         self.admit()?;
-        let (rows, wanted) = self.plan();
+        // Apart: in one batch, attention over a tile of rows would look at the cells of every sequence in it.
+        self.decode(Need::Few)?;
+        self.decode(Need::Prompt)
+    }
+
+    /// Decodes one batch and acts on its logits.
+    fn decode(&mut self, need: Need) -> Result<(), String> {
+        let (rows, wanted) = self.plan(need);
         if rows.is_empty() {
             return Ok(());
         }
@@ -208,44 +229,71 @@ impl<B: Backend> Scheduler<B> {
         Ok(())
     }
 
-    /// Admits waiting sequences in order, as far as sequences, slots and the pool allow.
+    /// Admits waiting sequences, as far as sequences, slots and the pool allow.
     fn admit(&mut self) -> Result<(), String> {
-        let mut at = 0;
-        while at < self.waiting.len() {
+        while let Some((at, donor, len)) = self.next() {
             let candidate = &self.waiting[at];
-            let alone = candidate.alone || self.running.iter().any(|s| s.alone);
-            let branch = candidate.is_branch();
+            let (branch, alone) = (candidate.is_branch(), candidate.alone);
             if !branch {
                 let top = self.running.iter().filter(|s| !s.is_branch()).count();
                 let reserved: usize = self.running.iter().map(|s| s.reserved).sum();
-                let full = top >= self.limits.sequences || reserved + candidate.reserved > self.limits.pool;
-                // Nobody overtakes one that waits for room or for solitude, or it might wait for ever.
-                if full || (alone && !self.running.is_empty()) {
+                if top >= self.limits.sequences || reserved + candidate.reserved > self.limits.pool {
                     return Ok(());
                 }
             }
-            let (donor, len) = self.best_donor(candidate);
-            let promised = self.promised(candidate);
-            if promised > len {
-                at += 1;
-                continue;
-            }
-            if candidate.alone && !branch {
+            let fresh = alone && !branch;
+            if fresh {
                 self.prefixes.drain().for_each(|slot| self.free.push(slot));
                 self.backend.clear();
             }
-            let reuse = if candidate.alone && !branch { 0 } else { len };
+            let reuse = if fresh { 0 } else { len };
             let Some(slot) = self.take_slot(donor)? else { return Ok(()) };
             let mut sequence = self.waiting.remove(at).expect("`at` is within the queue");
             if let (Some(donor), true) = (donor, reuse > 0) {
                 self.backend.copy(donor, slot, reuse)?;
-                self.prefixes.touch(donor);
+            }
+            if !branch {
+                self.prefixes.admitted(donor.filter(|_| reuse >= WORTH_KEEPING));
+                if let Some(first) = self.waiting.front_mut().filter(|_| at > 0) {
+                    first.overtaken += 1;
+                }
             }
             sequence.begin(slot, reuse);
             self.running.push(sequence);
             self.make_room()?;
         }
         Ok(())
+    }
+
+    /// The waiting sequence to admit next, and the slot and length of what it can begin with: a branch, else the
+    /// one with the most to begin with. One whose beginning is just being computed waits for it; and nobody
+    /// overtakes one that has to run alone, or that was overtaken often enough.
+    fn next(&self) -> Option<(usize, Option<Slot>, usize)> {
+        let mut best: Option<(usize, Option<Slot>, usize)> = None;
+        for (at, candidate) in self.waiting.iter().take(WINDOW).enumerate() {
+            let branch = candidate.is_branch();
+            if !branch && candidate.alone {
+                let now = best.is_none() && self.running.is_empty();
+                return best.or(now.then_some((at, None, 0)));
+            }
+            let (donor, len) = self.best_donor(candidate);
+            if self.promised(candidate) > len {
+                continue;
+            }
+            if branch {
+                return Some((at, donor, len));
+            }
+            if self.running.iter().any(|s| s.alone) {
+                return None;
+            }
+            if best.is_none_or(|(.., most)| len > most) {
+                best = Some((at, donor, len));
+            }
+            if candidate.overtaken >= PATIENCE {
+                break;
+            }
+        }
+        best
     }
 
     /// The slot that holds most of what a sequence begins with, and how much. The last token is always computed
@@ -282,34 +330,31 @@ impl<B: Backend> Scheduler<B> {
     fn make_room(&mut self) -> Result<(), String> {
         let reserved: usize = self.running.iter().map(|s| s.reserved).sum();
         let most = self.limits.prefix_tokens.min(self.limits.pool.saturating_sub(reserved));
-        while self.prefixes.len() > self.limits.prefixes || self.prefixes.tokens() > most {
-            let Some(slot) = self.prefixes.evict(None) else { break };
+        while let Some(slot) = self.prefixes.shrink(self.limits.prefixes, most) {
             self.backend.truncate(slot, 0)?;
             self.free.push(slot);
         }
         Ok(())
     }
 
-    /// The rows of the next step, and which of them whose logits are for.
-    fn plan(&mut self) -> (Vec<Row>, Vec<(u64, usize)>) {
+    /// The rows of the next batch, and which of them whose logits are for.
+    fn plan(&mut self, need: Need) -> (Vec<Row>, Vec<(u64, usize)>) {
         let (mut rows, mut wanted) = (Vec::new(), Vec::new());
-        for short in [true, false] {
-            for sequence in &mut self.running {
-                let need = sequence.needs();
-                if need == 0 || (need <= SHORT) != short {
-                    continue;
+        for sequence in &mut self.running {
+            let tokens = sequence.needs();
+            if tokens == 0 || (tokens <= SHORT) != (need == Need::Few) {
+                continue;
+            }
+            let take = tokens.min(self.limits.step - rows.len());
+            for _ in 0..take {
+                let position = sequence.computed.len();
+                let token = sequence.machine.ids()[position];
+                let last = position + 1 == sequence.machine.ids().len();
+                if last {
+                    wanted.push((sequence.id, rows.len()));
                 }
-                let take = need.min(self.limits.step - rows.len());
-                for _ in 0..take {
-                    let position = sequence.computed.len();
-                    let token = sequence.machine.ids()[position];
-                    let last = position + 1 == sequence.machine.ids().len();
-                    if last {
-                        wanted.push((sequence.id, rows.len()));
-                    }
-                    rows.push(Row { token, position, slot: sequence.slot, logits: last });
-                    sequence.computed.push(token);
-                }
+                rows.push(Row { token, position, slot: sequence.slot, logits: last });
+                sequence.computed.push(token);
             }
         }
         (rows, wanted)
@@ -403,12 +448,16 @@ impl<B: Backend> Scheduler<B> {
     /// Takes a sequence out of the batch; what it computed of its prompt stays as a prefix.
     fn retire(&mut self, at: usize) -> Result<Sequence, String> {
         let mut sequence = self.running.remove(at);
-        let prompt = sequence.prompt_tokens.min(sequence.computed.len());
-        sequence.computed.truncate(prompt);
-        let keep = prompt >= WORTH_KEEPING && !sequence.is_branch() && !sequence.alone && self.limits.prefixes > 0;
+        sequence.computed.truncate(sequence.prompt_tokens);
+        let common = self.in_common(&sequence.computed);
+        if common > 0 {
+            sequence.computed.truncate(common);
+        }
+        let len = sequence.computed.len();
+        let keep = len >= WORTH_KEEPING && !sequence.is_branch() && !sequence.alone && self.limits.prefixes > 0;
         if keep {
-            self.backend.truncate(sequence.slot, prompt)?;
-            for slot in self.prefixes.insert(sequence.slot, std::mem::take(&mut sequence.computed)) {
+            self.backend.truncate(sequence.slot, len)?;
+            for slot in self.prefixes.insert(sequence.slot, std::mem::take(&mut sequence.computed), common > 0) {
                 self.backend.truncate(slot, 0)?;
                 self.free.push(slot);
             }
@@ -418,6 +467,15 @@ impl<B: Backend> Scheduler<B> {
         }
         self.make_room()?;
         Ok(sequence)
+    }
+
+    /// How much of a prompt others begin with, if that is most of it; else 0. Its own end is of no use to them,
+    /// and would only cost them time.
+    fn in_common(&self, prompt: &[Token]) -> usize {
+        let others = self.running.iter().chain(&self.waiting).filter(|s| !s.is_branch()).map(|s| s.machine.ids());
+        let others = others.chain(self.prefixes.iter().map(|(_, tokens)| tokens));
+        let common = others.map(|ids| shared(ids, prompt)).max().unwrap_or(0);
+        if 2 * common >= prompt.len() { common } else { 0 }
     }
 }
 

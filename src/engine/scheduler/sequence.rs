@@ -27,6 +27,8 @@ pub(super) struct Sequence {
     /// The most tokens it can come to hold; none for a branch, whose parent has reserved for it.
     pub(super) reserved: usize,
     pub(super) alone: bool,
+    /// How often one that came later was admitted while this one was first in the queue.
+    pub(super) overtaken: usize,
     pub(super) outlet: Outlet,
     pub(super) branches: Vec<Option<Transcript>>,
     pub(super) prompt_read: Option<Instant>,
@@ -52,6 +54,7 @@ impl Sequence {
             prompt_tokens,
             reserved,
             alone,
+            overtaken: 0,
             outlet,
             branches: Vec::new(),
             prompt_read: None,

@@ -204,8 +204,8 @@ fn long_prompts_do_not_stall_what_is_running() {
     drain(&mut scheduler);
     let (short, long) = (finish(short).unwrap(), finish(long).unwrap());
     assert!(long.prompt_tokens > 10 * LIMITS.step && short.transcript.completion_tokens > 3);
-    let slots = |step: &Vec<Row>| step.iter().map(|row| row.slot).collect::<std::collections::BTreeSet<_>>().len();
-    assert!(scheduler.backend.steps.iter().take(3).all(|step| slots(step) == 2 && step.len() == LIMITS.step));
+    let chunks: Vec<bool> = scheduler.backend.steps.iter().take(6).map(|step| step.len() == LIMITS.step).collect();
+    assert_eq!(chunks, [false, true, false, true, false, true], "a token after every chunk");
 }
 
 #[test]
@@ -215,6 +215,44 @@ fn feedback_that_reaches_its_limit_says_so() {
     drain(&mut scheduler);
     let outcome = finish(run).unwrap().transcript.outcomes.remove(0);
     assert!(matches!(outcome, Outcome::Generated { finish: Finish::Length, .. }), "{outcome:?}");
+}
+
+/// Two groups that arrive interleaved, with room for one sequence and one group's beginning.
+#[test]
+fn a_group_is_finished_while_its_beginning_is_there() {
+    let limits = Limits { sequences: 1, prefixes: 1, prefix_tokens: 300, ..LIMITS };
+    let mut scheduler = scheduler(limits);
+    let texts: Vec<String> = (0..6).map(|i| format!("{}{}{i}", ["x", "y"][i % 2], SHARED.repeat(3))).collect();
+    let runs: Vec<Run> = texts.iter().map(|text| submit(&mut scheduler, job(text, judging(2), false))).collect();
+    drain(&mut scheduler);
+    let cached: Vec<bool> = runs.into_iter().map(|run| finish(run).unwrap().cached_tokens > 100).collect();
+    assert_eq!(cached, [false, false, true, true, true, true]);
+}
+
+#[test]
+fn nobody_is_overtaken_for_ever() {
+    let limits = Limits { sequences: 1, prefixes: 1, ..LIMITS };
+    let mut scheduler = scheduler(limits);
+    let group = |i: usize| job(&format!("{}{i}", SHARED.repeat(2)), judging(1), false);
+    let first = submit(&mut scheduler, group(0));
+    let _other = submit(&mut scheduler, job("something else", judging(1), false));
+    let _group: Vec<Run> = (1..PATIENCE + 10).map(|i| submit(&mut scheduler, group(i))).collect();
+    drain(&mut scheduler);
+    finish(first).unwrap();
+    let starts = |step: &Vec<Row>| step.first().is_some_and(|row| row.position == 0);
+    let fresh: Vec<usize> = (0..scheduler.backend.steps.len()).filter(|at| starts(&scheduler.backend.steps[*at])).collect();
+    assert_eq!(fresh.len(), 3, "the group's first, the other, and the group again: {fresh:?}");
+}
+
+#[test]
+fn the_end_of_a_prompt_is_not_kept_when_others_share_the_rest() {
+    let mut scheduler = scheduler(LIMITS);
+    let runs: Vec<Run> =
+        (0..3).map(|i| submit(&mut scheduler, job(&format!("{}{i}: own", SHARED.repeat(2)), judging(2), false))).collect();
+    drain(&mut scheduler);
+    let prompt = runs.into_iter().map(|run| finish(run).unwrap().prompt_tokens).max().unwrap();
+    assert_eq!(scheduler.prefixes.len(), 1);
+    assert!(scheduler.prefixes.tokens() < prompt);
 }
 
 fn any_script() -> impl Strategy<Value = Script> {
