@@ -257,9 +257,11 @@ async fn compute(
     span.record("queue_seconds", queue.as_secs_f64());
     span.record("prefill_seconds", prefill.as_secs_f64());
     span.record("decode_seconds", decode.as_secs_f64());
-    span.record("prompt_tokens", completion.prompt_tokens);
-    span.record("cached_tokens", completion.cached_tokens);
-    span.record("completion_tokens", completion.transcript.completion_tokens);
+    // Traces know signed numbers only.
+    let count = |tokens: usize| i64::try_from(tokens).unwrap_or(i64::MAX);
+    span.record("prompt_tokens", count(completion.prompt_tokens));
+    span.record("cached_tokens", count(completion.cached_tokens));
+    span.record("completion_tokens", count(completion.transcript.completion_tokens));
     completion.stages.queue += ready.waited;
     metrics.stage.queue.observe(completion.stages.queue.as_secs_f64());
     metrics.stage.prefill.observe(completion.stages.prefill.as_secs_f64());

@@ -89,7 +89,7 @@ impl Drop for Exchange {
                 app.metrics.rejected.with_label_values(&[code]).inc();
             }
         }
-        self.trace.record("http.response.status_code", status);
+        self.trace.record("http.response.status_code", i64::from(status));
         if status >= 500 {
             self.trace.record("otel.status_code", "ERROR");
         }
