@@ -1,6 +1,7 @@
 //! The HTTP contract: every route on one page, a resource a file, and [`problem`] alone knows error -> status.
 
 mod absolute;
+mod exchange;
 mod extract;
 mod observe;
 mod openapi;
@@ -54,6 +55,7 @@ fn routes(config: &mut web::ServiceConfig) {
 /// When the socket cannot be used.
 pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     let limits = app.config.limits.clone();
+    app.metrics.expect_refusals(problem::Code::names());
     let data = web::Data::from(app);
     let server = HttpServer::new(move || {
         Actix::new()

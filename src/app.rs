@@ -235,10 +235,9 @@ impl App {
     #[must_use]
     pub fn render_metrics(&self) -> String {
         let queued = self.admission.waiting();
-        if let Ok(panel) = self.panel() {
-            self.metrics.observe_engine(panel.judge().engine(), &panel.judge().load(), queued);
-        }
-        self.metrics.render()
+        let panel = self.panel().ok();
+        let engines = panel.iter().map(|panel| (panel.judge().engine(), panel.judge().load()));
+        self.metrics.render(engines, queued)
     }
 
     /// Plans an absolute grading and waits until it may run.
@@ -276,14 +275,16 @@ impl App {
         let started = Instant::now();
         let panel = self.panel()?;
         self.admission.check()?;
-        let plan = if text_len < LONG_TEXT {
+        let mut plan = if text_len < LONG_TEXT {
             plan(&panel)?
         } else {
-            let panel = Arc::clone(&panel);
-            let planned = tokio::task::spawn_blocking(move || plan(&panel)).await;
+            let (panel, span) = (Arc::clone(&panel), tracing::Span::current());
+            let planned = tokio::task::spawn_blocking(move || span.in_scope(|| plan(&panel))).await;
             planned.map_err(|panic| JudgeError::Engine(EngineError::Failed(panic.to_string())))??
         };
+        let asked = Instant::now();
         let permit = within(deadline, started, self.admission.enter()).await??;
+        plan.has_waited(asked.elapsed());
         Ok(Admitted { panel, plan, _permit: permit, deadline, started })
     }
 }

@@ -98,6 +98,7 @@ enum Command {
 enum Page {
     Errors,
     Configuration,
+    Metrics,
     Openapi,
 }
 
@@ -169,6 +170,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
             match page {
                 Page::Errors => print!("{}", crate::api::problem::reference()),
                 Page::Configuration => print!("{}", crate::config::reference()),
+                Page::Metrics => print!("{}", crate::metrics::reference()),
                 Page::Openapi => {
                     println!(
                         "{}",

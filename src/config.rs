@@ -33,6 +33,7 @@ pub struct Config {
     pub grading: GradingConfig,
     pub limits: LimitsConfig,
     pub log: LogConfig,
+    pub traces: TracesConfig,
     /// Variables of the environment that look like settings and are none; `gavel serve` warns of them.
     #[serde(skip)]
     pub ignored_variables: Vec<String>,
@@ -102,6 +103,16 @@ pub struct LimitsConfig {
 pub struct LogConfig {
     pub format: LogFormat,
     pub level: String,
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
+pub struct TracesConfig {
+    pub endpoint: String,
+    pub sample_ratio: f64,
+    pub service_name: String,
 }
 
 /// How log lines look.
@@ -179,6 +190,13 @@ impl Config {
         }
         if self.llama_cpp.step_tokens < self.llama_cpp.sequences {
             return Err(ConfigError::Range("llama_cpp.step_tokens", "must be at least llama_cpp.sequences"));
+        }
+        if !(0.0..=1.0).contains(&self.traces.sample_ratio) {
+            return Err(ConfigError::Range("traces.sample_ratio", "must be between 0 and 1"));
+        }
+        let endpoint = &self.traces.endpoint;
+        if !endpoint.is_empty() && !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
+            return Err(ConfigError::Range("traces.endpoint", "must begin with http:// or https://, or be empty"));
         }
         Ok(())
     }
@@ -286,6 +304,8 @@ mod tests {
         check("engine = \"gpt\"", "gpt");
         check("[llama_cpp]\nsequences = 0", "llama_cpp.sequences");
         check("[llama_cpp]\nstep_tokens = 1", "llama_cpp.step_tokens");
+        check("[traces]\nsample_ratio = 1.5", "traces.sample_ratio");
+        check("[traces]\nendpoint = \"localhost:4318\"", "traces.endpoint");
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! One judgement: render the prompt, write the script, run it on the engine, read the answer.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use crate::cache::{Cache, Lookup};
-use crate::engine::{Completion, Engine, EngineError, EngineInfo, Job, Load, Prepared};
+use crate::engine::{Completion, Engine, EngineError, EngineInfo, Job, Load, Prepared, Stages};
 use crate::grading::{Distribution, Finish, Judgement, Kind, Options, Order, Scale, Timing, Usage};
 use crate::metrics::Metrics;
 use crate::prompts::{Neutralized, PromptError, PromptLibrary, PromptSet, Subject};
 use crate::script::{Outcome, SamplerSettings};
+use crate::telemetry::TRACES;
 
 /// Judges with one engine.
 pub struct Judge {
@@ -31,9 +34,15 @@ pub struct Ready {
     sample: u32,
     order: Option<Order>,
     cacheable: bool,
+    waited: Duration,
 }
 
 impl Ready {
+    /// Says how long it has waited to be let in; that is a part of its time in the queue.
+    pub fn has_waited(&mut self, waited: Duration) {
+        self.waited = waited;
+    }
+
     /// Which sample it is, and in which order the responses are shown.
     #[must_use]
     pub fn place(&self) -> (u32, Option<Order>) {
@@ -121,8 +130,10 @@ impl Judge {
     ) -> Result<Vec<Ready>, JudgeError> {
         let started = Instant::now();
         let set = self.prompt_set(options.prompt.as_deref())?;
+        let span = tracing::info_span!(target: TRACES, "render", prompt_set = set.name()).entered();
         let rendered = set.render(subject, options.mode, self.engine.chat_format())?;
         self.metrics.stage.render.observe(started.elapsed().as_secs_f64());
+        drop(span);
         let (kind, scale): (Kind, Option<Scale>) = match subject {
             Subject::Absolute { rubric, .. } => (Kind::Absolute, Some(rubric.scale())),
             Subject::Relative { .. } => (Kind::Relative, None),
@@ -148,6 +159,7 @@ impl Judge {
             sample: 0,
             order,
             cacheable: options.cache && (sampling.temperature == 0.0 || sampling.seeded),
+            waited: Duration::ZERO,
         };
         Ok((0..options.samples)
             .map(|sample| {
@@ -169,7 +181,7 @@ impl Judge {
         on_delta: Option<&(dyn Fn(&str) + Send + Sync)>,
     ) -> Result<(Judgement, Option<Lookup>), JudgeError> {
         let started = Instant::now();
-        let (sample, order) = (ready.sample, ready.order);
+        let (sample, order, waited) = (ready.sample, ready.order, ready.waited);
         let key = ready.cacheable.then(|| self.key(&ready));
         let (judged, lookup) = match (key, on_delta) {
             (None, _) => (self.compute(ready, on_delta).await?, None),
@@ -192,7 +204,7 @@ impl Judge {
             },
         };
         let cached = lookup == Some(Lookup::Hit);
-        let total = milliseconds(started.elapsed());
+        let total = milliseconds(waited + started.elapsed());
         let timing = if cached { Timing { total, ..Timing::default() } } else { Timing { total, ..judged.timing } };
         Ok((Judgement { sample, order, cached, timing, ..judged }, lookup))
     }
@@ -230,7 +242,27 @@ async fn compute(
     on_delta: impl FnMut(String) + Send,
 ) -> Result<Judgement, JudgeError> {
     let seed = ready.prepared.job.sampling.seed;
-    let completion = engine.start(ready.prepared).finish(on_delta).await?;
+    let span = tracing::info_span!(
+        target: TRACES,
+        "engine",
+        queue_seconds = Empty,
+        prefill_seconds = Empty,
+        decode_seconds = Empty,
+        prompt_tokens = Empty,
+        cached_tokens = Empty,
+        completion_tokens = Empty,
+    );
+    let mut completion = engine.start(ready.prepared).finish(on_delta).instrument(span.clone()).await?;
+    let Stages { queue, prefill, decode } = completion.stages;
+    span.record("queue_seconds", queue.as_secs_f64());
+    span.record("prefill_seconds", prefill.as_secs_f64());
+    span.record("decode_seconds", decode.as_secs_f64());
+    // Traces know signed numbers only.
+    let count = |tokens: usize| i64::try_from(tokens).unwrap_or(i64::MAX);
+    span.record("prompt_tokens", count(completion.prompt_tokens));
+    span.record("cached_tokens", count(completion.cached_tokens));
+    span.record("completion_tokens", count(completion.transcript.completion_tokens));
+    completion.stages.queue += ready.waited;
     metrics.stage.queue.observe(completion.stages.queue.as_secs_f64());
     metrics.stage.prefill.observe(completion.stages.prefill.as_secs_f64());
     metrics.stage.decode.observe(completion.stages.decode.as_secs_f64());
@@ -279,7 +311,7 @@ fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
     }
 }
 
-fn milliseconds(duration: std::time::Duration) -> f64 {
+fn milliseconds(duration: Duration) -> f64 {
     // Microseconds are as fine as these figures are good for.
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

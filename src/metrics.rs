@@ -1,13 +1,17 @@
 //! Metrics: a typed struct and its own registry, nothing global.
 
-use prometheus::core::Collector;
+use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
+
+use prometheus::core::{Collector, Desc};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
+use crate::cache::Lookup;
 use crate::engine::{EngineInfo, Load};
-use crate::grading::Usage;
+use crate::grading::{Kind, Usage};
 
 /// Every metric that Gavel exports. Labels are bounded: rubric labels are names of the library or `inline`.
 #[allow(missing_docs, reason = "each metric carries its help text, below")]
@@ -29,6 +33,9 @@ pub struct Metrics {
     pub rejected: IntCounterVec,
     engine_restarts: IntCounter,
     model_info: IntGaugeVec,
+    /// Held while gauges are set and read, so that no scrape sees them half set.
+    scrape: Mutex<()>,
+    described: Vec<(&'static str, Desc)>,
 }
 
 /// Time by stage, each stage measured once.
@@ -42,6 +49,9 @@ pub struct StageHistograms {
 
 const SECONDS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+/// The values of the labels whose values are known beforehand.
+const TOKENS: [&str; 3] = ["prompt", "cached", "completion"];
+const KV_STATES: [&str; 3] = ["running", "cached", "free"];
 const SHARES: &[f64] = &[0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
 
 impl Default for Metrics {
@@ -57,90 +67,245 @@ impl Metrics {
     /// Never: names and labels are fixed, and a test renders them.
     #[must_use]
     pub fn new() -> Self {
-        let registry = Registry::new();
+        let (registry, described) = (Registry::new(), RefCell::new(Vec::new()));
+        let add = Add { registry: &registry, described: &described };
         let counter = |name: &str, help: &str, labels: &[&str]| {
-            registered(&registry, IntCounterVec::new(Opts::new(name, help), labels))
+            add.one("counter", IntCounterVec::new(Opts::new(name, help), labels))
         };
         let histogram = |name: &str, help: &str, labels: &[&str], buckets: &[f64]| {
-            registered(&registry, HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            add.one("histogram", HistogramVec::new(options, labels))
         };
-        let gauge = |name: &str, help: &str| registered(&registry, IntGauge::new(name, help));
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            registered(&registry, IntGaugeVec::new(Opts::new(name, help), labels))
-        };
-        let stage = histogram("gavel_stage_duration_seconds", "Time of a judgement by stage.", &["stage"], SECONDS);
-        let stage = |name| stage.with_label_values(&[name]);
-        gauges("gavel_build_info", "The version that runs.", &["version"])
+        let gauge = |name: &str, help: &str| add.one("gauge", IntGauge::new(name, help));
+        let gauges =
+            |name: &str, help: &str, labels: &[&str]| add.one("gauge", IntGaugeVec::new(Opts::new(name, help), labels));
+
+        let http_requests = counter(
+            "gavel_http_requests_total",
+            "Requests answered. Status 499: the caller went away before the answer.",
+            &["route", "method", "status"],
+        );
+        let http_duration = histogram(
+            "gavel_http_request_duration_seconds",
+            "Time from a request to the end of its answer, streams included.",
+            &["route"],
+            SECONDS,
+        );
+        let judgements = counter(
+            "gavel_judgements_total",
+            "Judgements by kind (absolute, relative) and by how they ended (ok, failed, cancelled); cached ones count.",
+            &["kind", "rubric", "model", "outcome"],
+        );
+        let score = histogram("gavel_score", "Rewards given: expected scores on 0..1.", &["rubric", "model"], SHARES);
+        let preferences = counter(
+            "gavel_preferences_total",
+            "Preferences given: A, B or tie, in the caller's terms.",
+            &["choice", "rubric"],
+        );
+        let position_flips =
+            counter("gavel_position_flips_total", "Relative verdicts whose two orders disagree.", &["rubric"]);
+        let label_mass = histogram(
+            "gavel_label_mass",
+            "Probability that lay on the labels at all, by kind (absolute, relative); low: the judge is guessing.",
+            &["kind"],
+            SHARES,
+        );
+        let stage = histogram(
+            "gavel_stage_duration_seconds",
+            "Time by stage: queue (until the first share of the model), render, prefill, decode. Only what was \
+             computed counts: no cached judgement, and one that several callers waited for counts once.",
+            &["stage"],
+            SECONDS,
+        );
+        let tokens = counter(
+            "gavel_tokens_total",
+            "Tokens of computed judgements: prompt (cached ones included), cached (taken from a shared prefix), \
+             completion (generated or chosen).",
+            &["type"],
+        );
+        let queue_depth = gauge("gavel_queue_depth", "Requests and sequences that wait.");
+        let sequences_running = gauge("gavel_sequences_running", "Sequences that share the model.");
+        let kv_tokens =
+            gauges("gavel_kv_cache_tokens", "Tokens of the KV pool by state (running, cached, free).", &["state"]);
+        let verdict_cache = counter(
+            "gavel_verdict_cache_total",
+            "Verdicts by where they came from: hit, coalesced (somebody else just computed it), miss.",
+            &["result"],
+        );
+        let rejected =
+            counter("gavel_requests_rejected_total", "Requests answered with an error, by its code.", &["reason"]);
+        let engine_restarts =
+            add.one("counter", IntCounter::new("gavel_engine_restarts_total", "Engine restarts after a failure."));
+        let model_info =
+            gauges("gavel_model_info", "1 for every model that is loaded and runs.", &["name", "engine", "digest"]);
+        gauges("gavel_build_info", "1 for the version that runs.", &["version"])
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
+
+        // A series that is not there has no rate: what is known beforehand starts at zero.
+        TOKENS.iter().for_each(|kind| drop(tokens.with_label_values(&[kind])));
+        KV_STATES.iter().for_each(|state| drop(kv_tokens.with_label_values(&[state])));
+        [Lookup::Hit, Lookup::Coalesced, Lookup::Miss]
+            .into_iter()
+            .for_each(|result| drop(verdict_cache.with_label_values(&[result.name()])));
+        [Kind::Absolute, Kind::Relative]
+            .into_iter()
+            .for_each(|kind| drop(label_mass.with_label_values(&[kind.name()])));
+        let stage = |name| stage.with_label_values(&[name]);
         Self {
-            http_requests: counter("gavel_http_requests_total", "Requests answered.", &["route", "method", "status"]),
-            http_duration: histogram("gavel_http_request_duration_seconds", "Time to answer.", &["route"], SECONDS),
-            judgements: counter(
-                "gavel_judgements_total",
-                "Judgements by how they ended.",
-                &["kind", "rubric", "model", "outcome"],
-            ),
-            score: histogram("gavel_score", "Expected scores, mapped to 0..1.", &["rubric", "model"], SHARES),
-            preferences: counter("gavel_preferences_total", "Preferences given.", &["choice", "rubric"]),
-            position_flips: counter(
-                "gavel_position_flips_total",
-                "Relative verdicts whose two orders disagree.",
-                &["rubric"],
-            ),
-            label_mass: histogram("gavel_label_mass", "Probability that lay on the labels.", &["kind"], SHARES),
             stage: StageHistograms {
                 queue: stage("queue"),
                 render: stage("render"),
                 prefill: stage("prefill"),
                 decode: stage("decode"),
             },
-            tokens: counter("gavel_tokens_total", "Tokens by type.", &["type"]),
-            queue_depth: gauge("gavel_queue_depth", "Requests and sequences that wait."),
-            sequences_running: gauge("gavel_sequences_running", "Sequences that share the model."),
-            kv_tokens: gauges("gavel_kv_cache_tokens", "Tokens of the KV pool by state.", &["state"]),
-            verdict_cache: counter("gavel_verdict_cache_total", "Verdict cache look-ups by result.", &["result"]),
-            rejected: counter("gavel_requests_rejected_total", "Requests refused, by reason.", &["reason"]),
-            engine_restarts: registered(
-                &registry,
-                IntCounter::new("gavel_engine_restarts_total", "Times the engine came back after a failure."),
-            ),
-            model_info: gauges("gavel_model_info", "The model that is loaded.", &["name", "engine", "digest"]),
+            http_requests,
+            http_duration,
+            judgements,
+            score,
+            preferences,
+            position_flips,
+            label_mass,
+            tokens,
+            queue_depth,
+            sequences_running,
+            kv_tokens,
+            verdict_cache,
+            rejected,
+            engine_restarts,
+            model_info,
+            scrape: Mutex::new(()),
+            described: described.into_inner(),
             registry,
         }
     }
 
+    /// Starts the count of each reason for a refusal at zero.
+    pub fn expect_refusals<'a>(&self, reasons: impl IntoIterator<Item = &'a str>) {
+        reasons.into_iter().for_each(|reason| drop(self.rejected.with_label_values(&[reason])));
+    }
+
     /// Counts the tokens of a judgement that was computed, not cached.
     pub fn count_tokens(&self, usage: &Usage) {
-        let add = |kind: &str, n: u64| self.tokens.with_label_values(&[kind]).inc_by(n);
-        add("prompt", usage.prompt_tokens);
-        add("cached", usage.cached_tokens);
-        add("completion", usage.completion_tokens);
-    }
-
-    /// Takes the engine's present load; `queued` requests wait outside of it.
-    pub fn observe_engine(&self, info: &EngineInfo, load: &Load, queued: usize) {
-        let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.queue_depth.set(gauge(load.waiting + queued));
-        self.sequences_running.set(gauge(load.running));
-        for (state, tokens) in [("running", load.kv_running), ("cached", load.kv_cached), ("free", load.kv_free)] {
-            self.kv_tokens.with_label_values(&[state]).set(gauge(tokens));
+        let counts = [usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens];
+        for (kind, count) in TOKENS.into_iter().zip(counts) {
+            self.tokens.with_label_values(&[kind]).inc_by(count);
         }
-        self.engine_restarts.inc_by(load.restarts.saturating_sub(self.engine_restarts.get()));
-        self.model_info.with_label_values(&[info.model.as_str(), info.engine, info.digest.as_str()]).set(1);
     }
 
-    /// Everything in the Prometheus text format.
+    /// Everything in the Prometheus text format, with the present load of every engine that runs; `queued` requests
+    /// wait outside of them.
     #[must_use]
-    pub fn render(&self) -> String {
+    pub fn render<'a>(&self, engines: impl IntoIterator<Item = (&'a EngineInfo, Load)>, queued: usize) -> String {
+        let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        self.observe(engines, queued);
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("writing to memory does not fail");
         String::from_utf8(text).expect("the text format is UTF-8")
     }
+
+    fn observe<'a>(&self, engines: impl IntoIterator<Item = (&'a EngineInfo, Load)>, queued: usize) {
+        let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let mut all = Load::default();
+        // A model that is gone must not stay on the list.
+        self.model_info.reset();
+        for (info, load) in engines {
+            self.model_info.with_label_values(&[info.model.as_str(), info.engine, info.digest.as_str()]).set(1);
+            all.waiting += load.waiting;
+            all.running += load.running;
+            all.kv_running += load.kv_running;
+            all.kv_cached += load.kv_cached;
+            all.kv_free += load.kv_free;
+            all.restarts += load.restarts;
+        }
+        self.queue_depth.set(gauge(all.waiting + queued));
+        self.sequences_running.set(gauge(all.running));
+        for (state, tokens) in KV_STATES.into_iter().zip([all.kv_running, all.kv_cached, all.kv_free]) {
+            self.kv_tokens.with_label_values(&[state]).set(gauge(tokens));
+        }
+        self.engine_restarts.inc_by(all.restarts.saturating_sub(self.engine_restarts.get()));
+    }
 }
 
-fn registered<C: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<C>) -> C {
-    let metric = metric.expect("names and labels are valid");
-    registry.register(Box::new(metric.clone())).expect("every name is registered once");
-    metric
+/// docs/metrics.md, made from the metrics themselves.
+#[must_use]
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Metrics\n\n`GET /metrics` answers in the Prometheus text format. Made from `src/metrics.rs` with \
+         `gavel docs metrics`. Rubric labels are names of the library; inline rubrics count as `inline`, so nobody \
+         can grow the label set.\n\n| metric | type | labels | what it says |\n| --- | --- | --- | --- |\n",
+    );
+    for (kind, desc) in Metrics::new().described {
+        let labels: Vec<String> = desc.variable_labels.iter().map(|label| format!("`{label}`")).collect();
+        page.push_str(&format!("| `{}` | {kind} | {} | {} |\n", desc.fq_name, labels.join(", "), desc.help));
+    }
+    page
+}
+
+/// Registers metrics and remembers what they are.
+struct Add<'a> {
+    registry: &'a Registry,
+    described: &'a RefCell<Vec<(&'static str, Desc)>>,
+}
+
+impl Add<'_> {
+    fn one<C: Collector + Clone + 'static>(&self, kind: &'static str, metric: prometheus::Result<C>) -> C {
+        let metric = metric.expect("names and labels are valid");
+        self.described.borrow_mut().extend(metric.desc().into_iter().map(|desc| (kind, desc.clone())));
+        self.registry.register(Box::new(metric.clone())).expect("every name is registered once");
+        metric
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(model: &str) -> EngineInfo {
+        EngineInfo { engine: "scripted", model: model.into(), digest: "sha256:0".into(), context: 1, sequences: 1 }
+    }
+
+    #[test]
+    fn engines_are_added_up_and_those_that_are_gone_are_not_listed() {
+        let (metrics, one, other) = (Metrics::new(), info("one"), info("other"));
+        let load = Load { waiting: 1, running: 2, kv_running: 3, kv_cached: 4, kv_free: 5, restarts: 1 };
+        let both = metrics.render([(&one, load), (&other, load)], 10);
+        for line in [
+            "gavel_queue_depth 12",
+            "gavel_sequences_running 4",
+            "gavel_kv_cache_tokens{state=\"running\"} 6",
+            "gavel_kv_cache_tokens{state=\"cached\"} 8",
+            "gavel_kv_cache_tokens{state=\"free\"} 10",
+            "gavel_engine_restarts_total 2",
+            "gavel_model_info{digest=\"sha256:0\",engine=\"scripted\",name=\"one\"} 1",
+            "gavel_model_info{digest=\"sha256:0\",engine=\"scripted\",name=\"other\"} 1",
+        ] {
+            assert!(both.lines().any(|found| found == line), "{line} in\n{both}");
+        }
+        let alone = metrics.render([(&other, load)], 0);
+        assert!(!alone.contains("name=\"one\""), "{alone}");
+        assert!(alone.contains("gavel_engine_restarts_total 2"), "a counter never falls: {alone}");
+    }
+
+    #[test]
+    fn what_is_known_beforehand_starts_at_zero() {
+        let metrics = Metrics::new();
+        metrics.expect_refusals(["saturated"]);
+        let text = metrics.render([], 0);
+        for series in [
+            "gavel_tokens_total{type=\"completion\"} 0",
+            "gavel_verdict_cache_total{result=\"coalesced\"} 0",
+            "gavel_requests_rejected_total{reason=\"saturated\"} 0",
+            "gavel_stage_duration_seconds_count{stage=\"prefill\"} 0",
+            "gavel_label_mass_count{kind=\"relative\"} 0",
+            "gavel_engine_restarts_total 0",
+        ] {
+            assert!(text.lines().any(|found| found == series), "{series} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_page_of_metrics_is_up_to_date() {
+        assert_eq!(include_str!("../docs/metrics.md"), reference(), "run `gavel docs metrics > docs/metrics.md`");
+    }
 }

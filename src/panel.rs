@@ -2,9 +2,11 @@
 //! judgements side by side, combined by the rules of [`crate::grading`].
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use crate::cache::Lookup;
 use crate::grading::{
@@ -14,6 +16,7 @@ use crate::grading::{
 use crate::judge::{Judge, JudgeError, Ready};
 use crate::metrics::Metrics;
 use crate::prompts::{Neutralized, Subject};
+use crate::telemetry::TRACES;
 
 /// Feedback as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +83,11 @@ pub struct Plan<R> {
 }
 
 impl<R> Plan<R> {
+    /// Says how long it has waited to be let in.
+    pub fn has_waited(&mut self, waited: Duration) {
+        self.runs.iter_mut().for_each(|run| run.ready.has_waited(waited));
+    }
+
     /// The prompts, in order; samples of one prompt are one.
     #[must_use]
     pub fn prompts(&self) -> Vec<String> {
@@ -211,9 +219,8 @@ impl Panel {
             Method::Pairwise => {
                 let judgements = judged.into_iter().map(|(_, _, judgement)| judgement).collect();
                 let verdict = RelativeVerdict::combine(judgements, request.tie_margin);
-                if verdict.consistent == Some(false) {
-                    self.metrics.position_flips.with_label_values(&[rubric]).inc();
-                }
+                let flipped = u64::from(verdict.consistent == Some(false));
+                self.metrics.position_flips.with_label_values(&[rubric]).inc_by(flipped);
                 Relative::Pairwise(verdict)
             }
             Method::Absolute => {
@@ -274,7 +281,19 @@ impl Panel {
             let show = show.as_ref().map(|show| show as &(dyn Fn(&str) + Send + Sync));
             let mut outcome =
                 OutcomeCount::new(&self.metrics, kind, &rubrics[criterion].rubric.name, self.judge.engine());
-            let judged = self.judge.run(ready, show).await;
+            let span = tracing::info_span!(
+                target: TRACES,
+                "judgement",
+                kind = kind.name(),
+                rubric = rubrics[criterion].rubric.name,
+                sample,
+                order = order.map(Order::name),
+                cache = Empty,
+            );
+            let judged = self.judge.run(ready, show).instrument(span.clone()).await;
+            if let Ok((_, Some(lookup))) = &judged {
+                span.record("cache", lookup.name());
+            }
             outcome.ended = Some(if judged.is_ok() { "ok" } else { "failed" });
             judged.map(|(judgement, lookup)| ((criterion, response, judgement), lookup))
         }))

@@ -1,25 +1,148 @@
-//! Logs.
+//! Logs, and traces over OTLP. Lines are of the span `request`; spans of the target [`TRACES`] are exported and
+//! never logged, so that neither costs anything where the other is asked for.
 
-use tracing_subscriber::EnvFilter;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry::trace::TracerProvider;
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use tracing::{Level, Metadata, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::filter::{FilterFn, LevelFilter};
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt};
 
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{LogConfig, LogFormat, TracesConfig};
 
-/// Sends logs to standard error in the configured form.
+/// The target of spans that are for traces.
+pub const TRACES: &str = "gavel::traces";
+
+/// The standard's path of a receiver.
+const OTLP_PATH: &str = "/v1/traces";
+/// How long the last spans may take to be sent.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// What telemetry leaves running.
+#[must_use = "spans that were not sent yet are lost without `shut_down`"]
+pub struct Telemetry {
+    provider: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Sends the spans that were not sent yet.
+    pub async fn shut_down(self) {
+        let Some(provider) = self.provider else { return };
+        // It waits for a thread of its own.
+        let sent = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(PATIENCE)).await;
+        if let Ok(Err(error)) = sent {
+            tracing::warn!(%error, "the last traces were not sent");
+        }
+    }
+}
+
+/// Sends logs to standard error in the configured form, and spans to the receiver if one is configured.
 ///
 /// # Errors
-/// When the level is not a filter, or when logs already go somewhere.
-pub fn init(config: &LogConfig) -> Result<(), String> {
+/// When the level is not a filter, when the receiver's address is none, or when logs already go somewhere.
+pub fn init(log: &LogConfig, traces: &TracesConfig) -> Result<Telemetry, String> {
+    let mut layers = vec![lines(log)?];
+    let provider = if traces.endpoint.is_empty() { None } else { Some(provider(traces)?) };
+    layers.extend(provider.as_ref().map(spans));
+    tracing_subscriber::registry().with(layers).try_init().map_err(|error| error.to_string())?;
+    Ok(Telemetry { provider })
+}
+
+/// Makes a span go on with the trace of a caller that sent W3C `traceparent` and `tracestate`.
+pub fn continue_trace(span: &Span, parent: Option<&str>, state: Option<&str>) {
+    if parent.is_none() || span.is_disabled() {
+        return;
+    }
+    let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers { parent, state });
+    // It fails only where no traces are exported.
+    let _ = span.set_parent(parent);
+}
+
+struct Headers<'a> {
+    parent: Option<&'a str>,
+    state: Option<&'a str>,
+}
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        match key {
+            "traceparent" => self.parent,
+            "tracestate" => self.state,
+            _ => None,
+        }
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec!["traceparent", "tracestate"]
+    }
+}
+
+fn lines(config: &LogConfig) -> Result<Boxed, String> {
     let filter = EnvFilter::try_new(&config.level).map_err(|error| format!("log.level: {error}"))?;
     // These say much that matters to their own developers only.
     let filter = ["llama-cpp-2=error", "llama_cpp_2=error", "actix_server=warn"]
         .into_iter()
         .filter(|quiet| !config.level.contains(quiet.split('=').next().unwrap_or_default()))
-        .fold(filter, |filter, quiet| filter.add_directive(quiet.parse().expect("a fixed directive")));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    let done = match config.format {
-        LogFormat::Text => lines.finish().try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
+        .fold(filter, |filter, quiet| filter.add_directive(quiet.parse().expect("a fixed directive")))
+        .add_directive(format!("{TRACES}=off").parse().expect("a fixed directive"));
+    Ok(match config.format {
+        LogFormat::Text => {
+            let mut lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+            if !std::io::stderr().is_terminal() {
+                lines.set_ansi(false);
+            }
+            lines.with_filter(filter).boxed()
+        }
+        LogFormat::Json => {
+            let lines = json_subscriber::fmt::layer()
+                .with_writer(std::io::stderr)
+                .with_target(false)
+                .with_current_span(false)
+                .flatten_event(true)
+                .flatten_span_list_on_top_level(true);
+            lines.with_filter(filter).boxed()
+        }
+    })
+}
+
+fn provider(config: &TracesConfig) -> Result<SdkTracerProvider, String> {
+    let base = config.endpoint.trim_end_matches('/');
+    let endpoint = if base.ends_with(OTLP_PATH) { base.to_owned() } else { format!("{base}{OTLP_PATH}") };
+    let exporter = SpanExporter::builder().with_http().with_endpoint(endpoint).build();
+    let exporter = exporter.map_err(|error| format!("traces.endpoint: {error}"))?;
+    // Who sends a sampled trace gets it whole; the ratio is for traces that begin here.
+    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample_ratio)));
+    let resource = Resource::builder()
+        .with_service_name(config.service_name.clone())
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_sampler(sampler).with_resource(resource).build())
+}
+
+fn spans(provider: &SdkTracerProvider) -> Boxed {
+    // Warnings are events of their span.
+    let wanted = |metadata: &Metadata<'_>| {
+        metadata.target() == TRACES
+            || metadata.is_event() && *metadata.level() <= Level::WARN && metadata.target().starts_with("gavel")
     };
-    done.map_err(|error| error.to_string())
+    tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("gavel"))
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
+        .with_context_activation(false)
+        .with_filter(FilterFn::new(wanted).with_max_level_hint(LevelFilter::INFO))
+        .boxed()
 }

@@ -80,6 +80,11 @@ impl Code {
         TABLE.iter().find(|row| row.0 == self).expect("a test looks up every code")
     }
 
+    /// The names of all codes.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        TABLE.iter().map(|row| row.1)
+    }
+
     /// The stable name.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use actix_web::http::header::{ACCEPT, CACHE_CONTROL};
-use actix_web::{HttpRequest, HttpResponse, web::Bytes};
+use actix_web::web::{Bytes, Data};
+use actix_web::{HttpRequest, HttpResponse};
 use futures::{FutureExt, StreamExt, stream};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::observe::{base, request_id};
 use super::problem::Problem;
-use crate::app::ServiceError;
+use crate::app::{App, ServiceError};
 use crate::grading::Order;
 use crate::panel::{Delta, Progress};
 
@@ -77,7 +78,16 @@ where
     // What fails before anything was written fails as it would without streaming.
     let first = events.next().await.transpose()?;
     let (base, id) = (base(http), request_id(http));
-    let rest = events.map(move |next| next.unwrap_or_else(|problem| event("error", &problem.body(&base, &id))));
+    let app = http.app_data::<Data<App>>().cloned();
+    let rest = events.map(move |next| {
+        next.unwrap_or_else(|problem| {
+            // The status has gone out: this is the only place that still knows of the error.
+            let code = problem.code().name();
+            app.iter().for_each(|app| app.metrics.rejected.with_label_values(&[code]).inc());
+            tracing::warn!(code, %problem, "the stream ends with an error");
+            event("error", &problem.body(&base, &id))
+        })
+    });
     let all = stream::iter(first).chain(rest);
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")

@@ -11,11 +11,17 @@ use crate::api;
 use crate::app::App;
 use crate::config::Config;
 use crate::models::Progress;
-use crate::telemetry;
+use crate::telemetry::{self, Telemetry};
 
 /// `gavel serve`: until a signal, or until the model turns out not to load.
 pub(super) async fn serve(config: Config) -> Result<(), CliError> {
-    telemetry::init(&config.log).map_err(CliError::Failed)?;
+    let telemetry = telemetry::init(&config.log, &config.traces).map_err(CliError::Failed)?;
+    let outcome = serve_until_stopped(config).await;
+    telemetry.shut_down().await;
+    outcome
+}
+
+async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
     for variable in &config.ignored_variables {
         tracing::warn!(variable, "is no setting and is ignored; docs/configuration.md lists them");
     }
@@ -61,13 +67,14 @@ pub(super) struct Hosted {
     pub(super) url: String,
     app: Arc<App>,
     handle: ServerHandle,
+    telemetry: Telemetry,
 }
 
 impl Hosted {
     /// Starts it and waits until the model answers.
     pub(super) async fn start(config: Config) -> Result<Self, CliError> {
-        telemetry::init(&crate::config::LogConfig { level: "warn".into(), ..config.log.clone() })
-            .map_err(CliError::Failed)?;
+        let log = crate::config::LogConfig { level: "warn".into(), ..config.log.clone() };
+        let telemetry = telemetry::init(&log, &config.traces).map_err(CliError::Failed)?;
         let config = Config { host: "127.0.0.1".into(), port: 0, ..config };
         let (app, listener) = (App::build(config.clone())?, bind(&config)?);
         let address = listener.local_addr().map_err(|error| CliError::because("the address", error))?;
@@ -75,11 +82,12 @@ impl Hosted {
         let handle = server.handle();
         tokio::spawn(server);
         app.load(&Bar::drawn()).await?;
-        Ok(Self { url: format!("http://{address}"), app, handle })
+        Ok(Self { url: format!("http://{address}"), app, handle, telemetry })
     }
 
     pub(super) async fn stop(self) {
         api::shut_down(&self.app, &self.handle).await;
+        self.telemetry.shut_down().await;
     }
 }
 

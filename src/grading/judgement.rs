@@ -33,6 +33,17 @@ pub enum Order {
     BA,
 }
 
+impl Order {
+    /// The name in answers and traces.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AB => "AB",
+            Self::BA => "BA",
+        }
+    }
+}
+
 /// Why feedback ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -1,0 +1,131 @@
+//! One request and its answer, as metrics, logs and traces see it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::ServiceRequest;
+use actix_web::http::StatusCode;
+use actix_web::web::{Bytes, Data};
+use tracing::Span;
+use tracing::field::Empty;
+
+use super::problem::Problem;
+use crate::app::App;
+use crate::telemetry::{self, TRACES};
+
+/// What is counted where the caller went away before its answer: what nginx says.
+const GONE: u16 = 499;
+/// Asked every few seconds by machines: not worth a line each.
+const PROBES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+/// Methods are the caller's to invent; labels are not.
+const METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
+
+/// A request that is being answered. It is counted, logged and traced when it is dropped: answered, or given up by
+/// its caller.
+pub(super) struct Exchange {
+    app: Option<Data<App>>,
+    started: Instant,
+    route: String,
+    method: &'static str,
+    line: Span,
+    trace: Span,
+    answer: Option<(StatusCode, Option<Problem>)>,
+}
+
+impl Exchange {
+    pub(super) fn begin(request: &ServiceRequest, id: &str) -> Self {
+        let route = request.match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+        let method = METHODS.into_iter().find(|m| *m == request.method().as_str()).unwrap_or("other");
+        let line = tracing::info_span!("request", request_id = id, method, route);
+        let trace = tracing::info_span!(
+            target: TRACES,
+            "request",
+            otel.name = format_args!("{method} {route}"),
+            otel.kind = "server",
+            otel.status_code = Empty,
+            http.request.method = method,
+            http.route = route,
+            http.response.status_code = Empty,
+            error.type = Empty,
+            request_id = id,
+        );
+        let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+        telemetry::continue_trace(&trace, header("traceparent"), header("tracestate"));
+        let app = request.app_data::<Data<App>>().cloned();
+        Self { app, started: Instant::now(), route, method, line, trace, answer: None }
+    }
+
+    /// The span of log lines, and that of traces.
+    pub(super) fn spans(&self) -> (Span, Span) {
+        (self.line.clone(), self.trace.clone())
+    }
+
+    /// Says what the answer is, or how it begins.
+    pub(super) fn answered(&mut self, status: StatusCode, problem: Option<Problem>) {
+        self.answer = Some((status, problem));
+    }
+
+    /// Goes on until a body has been sent, or given up.
+    pub(super) fn over(self, body: BoxBody) -> BoxBody {
+        BoxBody::new(Watched { body, exchange: self })
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let (status, problem) = match self.answer.take() {
+            Some((status, problem)) => (status.as_u16(), problem),
+            None => (GONE, None),
+        };
+        let code = problem.as_ref().map(|problem| problem.code().name());
+        let elapsed = self.started.elapsed();
+        if let Some(app) = &self.app {
+            let labels = [self.route.as_str(), self.method, &status.to_string()];
+            app.metrics.http_requests.with_label_values(&labels).inc();
+            app.metrics.http_duration.with_label_values(&labels[..1]).observe(elapsed.as_secs_f64());
+            if let Some(code) = code {
+                app.metrics.rejected.with_label_values(&[code]).inc();
+            }
+        }
+        self.trace.record("http.response.status_code", i64::from(status));
+        if status >= 500 {
+            self.trace.record("otel.status_code", "ERROR");
+        }
+        if let Some(code) = code {
+            self.trace.record("error.type", code);
+        }
+        let milliseconds = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
+        let _line = self.line.enter();
+        match problem {
+            _ if PROBES.contains(&self.route.as_str()) => tracing::debug!(status, milliseconds, code, "answered"),
+            Some(problem) if status >= 500 => {
+                let _trace = self.trace.enter();
+                tracing::warn!(status, milliseconds, code, %problem, "answered");
+            }
+            None if status == GONE => tracing::info!(status, milliseconds, "the caller went away"),
+            _ => tracing::info!(status, milliseconds, code, "answered"),
+        }
+    }
+}
+
+/// A body that is a part of its exchange until its end.
+struct Watched {
+    body: BoxBody,
+    exchange: Exchange,
+}
+
+impl MessageBody for Watched {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let Self { body, exchange } = self.get_mut();
+        let (_line, _trace) = (exchange.line.enter(), exchange.trace.enter());
+        Pin::new(body).poll_next(context)
+    }
+}
