@@ -130,6 +130,12 @@ impl Metrics {
         self.model_info.with_label_values(&[info.model.as_str(), info.engine, info.digest.as_str()]).set(1);
     }
 
+    /// Leaves out a model that is unloaded.
+    pub fn forget_model(&self, info: &EngineInfo) {
+        // It may never have been observed.
+        let _ = self.model_info.remove_label_values(&[info.model.as_str(), info.engine, info.digest.as_str()]);
+    }
+
     /// Everything in the Prometheus text format.
     #[must_use]
     pub fn render(&self) -> String {

@@ -7,9 +7,9 @@ use clap::Subcommand;
 use super::CliError;
 use super::host::Bar;
 use crate::api::{prompts_of_absolute, prompts_of_relative};
-use crate::app::App;
+use crate::app::{App, model_store};
 use crate::config::Config;
-use crate::models::{Model, ModelStore};
+use crate::models::Model;
 use crate::prompts::{PromptLibrary, import_prometheus_eval};
 use crate::rubrics::{RubricLibrary, read};
 
@@ -75,11 +75,11 @@ pub(super) enum ImportCommand {
 }
 
 pub(super) async fn models(command: ModelsCommand, config: &Config) -> Result<(), CliError> {
-    let store = ModelStore::new(config.cache_dir.clone(), config.offline)?;
+    let store = model_store(config)?;
     let report = |model: Model| println!("{}  {}  {}", model.name, model.digest, model.path.display());
     match command {
         ModelsCommand::List => {
-            for model in store.list() {
+            for model in store.list(config.llama_cpp.kv_tokens) {
                 let here = model.size.map_or_else(|| "not here".to_owned(), |size| format!("{} MB", size / 1_000_000));
                 println!("{:<16} {:<10} {:<12} {}", model.name, here, model.licence, model.summary);
             }
@@ -143,7 +143,8 @@ pub(super) async fn prompts(command: PromptsCommand, config: Config) -> Result<(
             let app = App::build(config)?;
             app.load(&Bar::default()).await?;
             let relative = serde_json::from_str::<serde_json::Value>(&body).is_ok_and(|v| !v["response_a"].is_null());
-            let rendered = if relative { prompts_of_relative(&app, &body) } else { prompts_of_absolute(&app, &body) };
+            let rendered =
+                if relative { prompts_of_relative(&app, &body).await } else { prompts_of_absolute(&app, &body).await };
             let rendered = rendered.map_err(|problem| CliError::Failed(problem.to_string()))?;
             for (index, prompt) in rendered.iter().enumerate() {
                 if rendered.len() > 1 {
