@@ -318,14 +318,17 @@ impl Config {
             if path.as_os_str().is_empty() {
                 *path = own.ok_or(ConfigError::NoHome(what, variable))?.to_path_buf();
             }
-            Ok(())
+            Ok::<(), ConfigError>(())
         };
         let folders = folders.as_ref();
         fill(&mut self.data_dir, folders.map(|f| f.data_dir()), "data_dir", "GAVEL_DATA_DIR")?;
         fill(&mut self.cache_dir, folders.map(|f| f.cache_dir()), "cache_dir", "GAVEL_CACHE_DIR")?;
-        let home = directories::BaseDirs::new();
-        let hub = home.as_ref().map(|dirs| dirs.home_dir().join(".cache/huggingface/hub"));
-        fill(&mut self.hub.cache_dir, hub.as_deref(), "hub.cache_dir", "HF_HUB_CACHE")
+        if self.hub.cache_dir.as_os_str().is_empty() {
+            // A service may have no home, and then nothing to share either.
+            let home = directories::BaseDirs::new().map(|dirs| dirs.home_dir().join(".cache/huggingface"));
+            self.hub.cache_dir = home.unwrap_or_else(|| self.cache_dir.join("huggingface")).join("hub");
+        }
+        Ok(())
     }
 }
 

@@ -109,7 +109,8 @@ impl Hosting {
     pub fn new(config: &Config, starter: Starter) -> Self {
         let place = |spec| Place { spec, state: watch::Sender::new(State::default()), used: AtomicU64::new(0) };
         let budget = match config.memory_budget_mb {
-            0 => Budget { bytes: memory_available(), strict: false },
+            // Nothing free is what a machine says that does not tell.
+            0 => Budget { bytes: Some(memory_available()).filter(|free| *free > 0).unwrap_or(u64::MAX), strict: false },
             mb => Budget { bytes: mb.saturating_mul(1_000_000), strict: true },
         };
         Self {
