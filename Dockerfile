@@ -29,7 +29,8 @@ USER 10001
 WORKDIR /data
 # Rubrics, prompts, jobs and keys; the models are under cache.
 ENV GAVEL_DATA_DIR=/data \
-    GAVEL_CACHE_DIR=/data/cache
+    GAVEL_CACHE_DIR=/data/cache \
+    HF_HOME=/data/huggingface
 VOLUME /data
 EXPOSE 8080
 

@@ -34,8 +34,8 @@ struct Settings {
     /// Configuration file (TOML); docs/configuration.md lists its keys.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// An alias of `gavel models list`, or the path of a GGUF file.
-    #[arg(long, global = true, value_name = "NAME|PATH")]
+    /// An alias of `gavel models list`, the path of a GGUF file, or hf:owner/name/file.gguf on the hub.
+    #[arg(long, global = true, value_name = "NAME|PATH|HF")]
     model: Option<String>,
     /// What runs the model.
     #[arg(long, global = true)]

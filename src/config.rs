@@ -3,6 +3,7 @@
 //! Flags win over the environment, the environment over the file, the file over `config.default.toml`.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use config::{Environment, File, FileFormat};
@@ -27,8 +28,11 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub cache_dir: PathBuf,
     pub prompt: String,
+    pub memory_budget_mb: u64,
+    pub models: Vec<ModelConfig>,
     pub scripted_delay_ms: u64,
     pub scripted_answers: PathBuf,
+    pub hub: HubConfig,
     pub llama_cpp: LlamaCppConfig,
     pub grading: GradingConfig,
     pub limits: LimitsConfig,
@@ -49,6 +53,93 @@ pub enum EngineChoice {
     Mistralrs,
     Remote,
     Scripted,
+}
+
+/// One of several models; what it leaves out is as for a single one.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
+pub struct ModelConfig {
+    pub name: Option<String>,
+    pub model: Option<String>,
+    pub engine: Option<EngineChoice>,
+    pub prompt: Option<String>,
+    #[serde(default)]
+    pub load: LoadWhen,
+    pub memory_mb: Option<u64>,
+    #[serde(default)]
+    pub llama_cpp: LlamaCppOverrides,
+    pub scripted_delay_ms: Option<u64>,
+    pub scripted_answers: Option<PathBuf>,
+}
+
+/// When a model is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum LoadWhen {
+    #[default]
+    Start,
+    FirstUse,
+}
+
+/// Sizes that one model has for itself.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
+pub struct LlamaCppOverrides {
+    pub sequences: Option<usize>,
+    pub kv_tokens: Option<usize>,
+    pub cached_prefixes: Option<usize>,
+    pub cached_tokens: Option<usize>,
+    pub step_tokens: Option<usize>,
+    pub threads: Option<usize>,
+    pub gpu_layers: Option<u32>,
+}
+
+impl LlamaCppOverrides {
+    /// These sizes, and `common` ones for the rest.
+    #[must_use]
+    pub fn over(&self, common: &LlamaCppConfig) -> LlamaCppConfig {
+        LlamaCppConfig {
+            sequences: self.sequences.unwrap_or(common.sequences),
+            kv_tokens: self.kv_tokens.unwrap_or(common.kv_tokens),
+            cached_prefixes: self.cached_prefixes.unwrap_or(common.cached_prefixes),
+            cached_tokens: self.cached_tokens.unwrap_or(common.cached_tokens),
+            step_tokens: self.step_tokens.unwrap_or(common.step_tokens),
+            threads: self.threads.unwrap_or(common.threads),
+            gpu_layers: self.gpu_layers.unwrap_or(common.gpu_layers),
+        }
+    }
+}
+
+/// The Hugging Face hub.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
+pub struct HubConfig {
+    pub endpoint: String,
+    pub token: Secret,
+    pub cache_dir: PathBuf,
+}
+
+/// A text that no log shows.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "none" } else { "(hidden)" })
+    }
 }
 
 /// Sizes of the llama.cpp engine.
@@ -136,6 +227,9 @@ pub enum ConfigError {
     /// A number is out of its range.
     #[error("{0} {1}")]
     Range(&'static str, &'static str),
+    /// The list of models does not hold together.
+    #[error("[[models]] {0}")]
+    Models(String),
 }
 
 impl Config {
@@ -144,8 +238,7 @@ impl Config {
     /// # Errors
     /// With the key at fault.
     pub fn load(file: Option<&Path>, overrides: &[(&str, String)]) -> Result<Self, ConfigError> {
-        let variables = std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)).collect();
-        Self::layered(file, variables, overrides)
+        Self::layered(file, variables(std::env::vars().collect()), overrides)
     }
 
     fn layered(
@@ -161,8 +254,11 @@ impl Config {
             variables.iter().filter(|(name, value)| foreign(name, value)).map(|(name, _)| name.clone()).collect();
         ignored.sort();
         variables.retain(|name, _| !ignored.contains(name));
+        let environment_model = variables.get("GAVEL_MODEL").cloned();
         let environment = Environment::with_prefix("GAVEL").prefix_separator("_").separator("__").try_parsing(true);
         let environment = environment.source(Some(variables));
+        let named_model = overrides.iter().find(|(key, _)| *key == "model").map(|(_, value)| value.clone());
+        let named_model = named_model.or(environment_model);
         let mut builder = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
         if let Some(path) = file {
             builder = builder.add_source(File::from(path).format(FileFormat::Toml));
@@ -173,12 +269,45 @@ impl Config {
         }
         let mut config: Self = builder.build()?.try_deserialize()?;
         config.ignored_variables = ignored;
+        config.put_first(named_model);
         config.check()?;
         config.fill_folders()?;
         Ok(config)
     }
 
+    /// A model that a flag or the environment names comes first, or stands in for those of the file.
+    fn put_first(&mut self, named: Option<String>) {
+        let Some(named) = named.filter(|_| !self.models.is_empty()) else { return };
+        match self.models.iter().position(|model| model.name() == named) {
+            Some(index) => {
+                let chosen = self.models.remove(index);
+                self.models.insert(0, chosen);
+            }
+            None => self.models.clear(),
+        }
+    }
+
+    fn check_models(&self) -> Result<(), ConfigError> {
+        let mut names: Vec<String> = self.models.iter().map(ModelConfig::name).collect();
+        names.sort();
+        if names.iter().any(|name| name.is_empty()) {
+            return Err(ConfigError::Models("has an entry with neither `name` nor `model`".into()));
+        }
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(ConfigError::Models(format!("has two entries called `{}`; give one another `name`", pair[0])));
+        }
+        for model in &self.models {
+            let sizes = model.llama_cpp.over(&self.llama_cpp);
+            if sizes.sequences == 0 || sizes.kv_tokens == 0 || sizes.step_tokens < sizes.sequences {
+                let why = "llama_cpp: sequences and kv_tokens must be at least 1, step_tokens at least sequences";
+                return Err(ConfigError::Models(format!("{}: {why}", model.name())));
+            }
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
+        self.check_models()?;
         let at_least_one = [
             ("llama_cpp.sequences", self.llama_cpp.sequences),
             ("llama_cpp.kv_tokens", self.llama_cpp.kv_tokens),
@@ -207,12 +336,44 @@ impl Config {
             if path.as_os_str().is_empty() {
                 *path = own.ok_or(ConfigError::NoHome(what, variable))?.to_path_buf();
             }
-            Ok(())
+            Ok::<(), ConfigError>(())
         };
         let folders = folders.as_ref();
         fill(&mut self.data_dir, folders.map(|f| f.data_dir()), "data_dir", "GAVEL_DATA_DIR")?;
-        fill(&mut self.cache_dir, folders.map(|f| f.cache_dir()), "cache_dir", "GAVEL_CACHE_DIR")
+        fill(&mut self.cache_dir, folders.map(|f| f.cache_dir()), "cache_dir", "GAVEL_CACHE_DIR")?;
+        if self.hub.cache_dir.as_os_str().is_empty() {
+            // A service may have no home, and then nothing to share either.
+            let home = directories::BaseDirs::new().map(|dirs| dirs.home_dir().join(".cache/huggingface"));
+            self.hub.cache_dir = home.unwrap_or_else(|| self.cache_dir.join("huggingface")).join("hub");
+        }
+        Ok(())
     }
+}
+
+impl ModelConfig {
+    /// What requests call it; empty if nothing says so.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let of_model = || self.model.as_deref().map(crate::models::name_of);
+        self.name.clone().or_else(of_model).unwrap_or_default()
+    }
+}
+
+/// Gavel's own variables, and those of Hugging Face's tools under the names that they have here; ours win.
+fn variables(all: HashMap<String, String>) -> HashMap<String, String> {
+    let set = |name: &str| all.get(name).filter(|value| !value.is_empty());
+    let below = |name: &str, path: &str| set(name).map(|folder| Path::new(folder).join(path).display().to_string());
+    let cache = set("HF_HUB_CACHE").or(set("HUGGINGFACE_HUB_CACHE")).cloned();
+    let cache = cache.or_else(|| below("HF_HOME", "hub")).or_else(|| below("XDG_CACHE_HOME", "huggingface/hub"));
+    let hub = [
+        ("GAVEL_HUB__ENDPOINT", set("HF_ENDPOINT").cloned()),
+        ("GAVEL_HUB__TOKEN", set("HF_TOKEN").cloned()),
+        ("GAVEL_HUB__CACHE_DIR", cache),
+    ];
+    let mut ours: HashMap<String, String> =
+        hub.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    ours.extend(all.into_iter().filter(|(name, _)| name.starts_with(PREFIX)));
+    ours
 }
 
 /// Whether an environment variable names a key of `config.default.toml`.
@@ -222,7 +383,8 @@ fn is_key(variable: &str) -> bool {
     for part in path.split("__") {
         at = at.and_then(|value| value.get(part).cloned());
     }
-    at.is_some_and(|value| !value.is_table())
+    // A list has no form in a variable.
+    at.is_some_and(|value| !value.is_table() && !value.is_array())
 }
 
 /// docs/configuration.md, made from `config.default.toml`.
@@ -294,6 +456,37 @@ mod tests {
     }
 
     #[test]
+    fn the_hub_is_where_hugging_faces_own_tools_find_it() {
+        let from = |all: &[(&str, &str)]| {
+            let all = all.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            Config::layered(None, variables(all), &[]).unwrap().hub
+        };
+        let hub = from(&[("HF_ENDPOINT", "http://mirror.test"), ("HF_TOKEN", "hf_secret"), ("HF_HOME", "/hf")]);
+        assert_eq!((hub.endpoint.as_str(), hub.token.reveal()), ("http://mirror.test", "hf_secret"));
+        assert_eq!(hub.cache_dir, Path::new("/hf/hub"));
+        assert!(!format!("{hub:?}").contains("hf_secret"));
+        let hub = from(&[("HF_HUB_CACHE", "/b"), ("HF_HOME", "/hf"), ("GAVEL_HUB__ENDPOINT", "http://ours.test")]);
+        assert_eq!((hub.endpoint.as_str(), hub.cache_dir.as_path()), ("http://ours.test", Path::new("/b")));
+        assert_eq!(from(&[("XDG_CACHE_HOME", "/c")]).cache_dir, Path::new("/c/huggingface/hub"));
+        assert_eq!(from(&[]).endpoint, "https://huggingface.co");
+    }
+
+    #[test]
+    fn several_models_and_which_comes_first() {
+        let file = "[[models]]\nmodel = \"smollm2-135m\"\n[[models]]\nname = \"big\"\nmodel = \"hf:o/n/b.gguf\"\n\
+                    load = \"first_use\"\n[models.llama_cpp]\nkv_tokens = 9\n";
+        let names = |config: Config| config.models.iter().map(ModelConfig::name).collect::<Vec<_>>();
+        let config = load(Some(file), &[], &[]).unwrap();
+        let sizes = config.models[1].llama_cpp.over(&config.llama_cpp);
+        assert_eq!((sizes.kv_tokens, sizes.sequences), (9, config.llama_cpp.sequences));
+        assert_eq!(config.models[1].load, LoadWhen::FirstUse);
+        assert_eq!(names(config), ["smollm2-135m", "big"]);
+        assert_eq!(names(load(Some(file), &[], &[("model", "big".into())]).unwrap()), ["big", "smollm2-135m"]);
+        let config = load(Some(file), &[("GAVEL_MODEL", "./x.gguf")], &[]).unwrap();
+        assert_eq!((config.model.clone(), names(config)), ("./x.gguf".into(), vec![]));
+    }
+
+    #[test]
     fn mistakes_name_their_key() {
         let check = |file: &str, word: &str| {
             let error = load(Some(file), &[], &[]).unwrap_err().to_string();
@@ -306,6 +499,11 @@ mod tests {
         check("[llama_cpp]\nstep_tokens = 1", "llama_cpp.step_tokens");
         check("[traces]\nsample_ratio = 1.5", "traces.sample_ratio");
         check("[traces]\nendpoint = \"localhost:4318\"", "traces.endpoint");
+        check("[[models]]\nmodel = \"a\"\n[[models]]\nname = \"a\"", "two entries called `a`");
+        check("[[models]]\nload = \"start\"", "neither");
+        check("[[models]]\nname = \"a\"\nload = \"soon\"", "soon");
+        check("[[models]]\nname = \"a\"\nsize = 1", "size");
+        check("[[models]]\nname = \"a\"\n[models.llama_cpp]\nkv_tokens = 0", "a: llama_cpp");
     }
 
     #[test]

@@ -161,6 +161,21 @@ pub struct Load {
     pub restarts: u64,
 }
 
+impl Load {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            waiting: self.waiting + other.waiting,
+            running: self.running + other.running,
+            kv_running: self.kv_running + other.kv_running,
+            kv_cached: self.kv_cached + other.kv_cached,
+            kv_free: self.kv_free + other.kv_free,
+            restarts: self.restarts + other.restarts,
+        }
+    }
+}
+
 /// Why an engine does not run a job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {

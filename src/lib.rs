@@ -12,6 +12,7 @@
 //! | [`api`] | every route; wire types; errors and their statuses |
 //! | [`app`] | the composition root |
 //! | [`admission`] | who gets in, and who waits |
+//! | [`hosting`] | the models of a server: loaded, found by name, unloaded |
 //! | [`panel`] | many judgements -> one verdict |
 //! | [`judge`] | render -> script -> engine -> one judgement |
 //! | [`cache`], [`prompts`], [`rubrics`], [`models`] | what a judge needs |
@@ -29,6 +30,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod grading;
+pub mod hosting;
 pub mod judge;
 pub mod metrics;
 pub mod models;

@@ -193,32 +193,27 @@ impl Metrics {
         }
     }
 
-    /// Everything in the Prometheus text format, with the present load of every engine that runs; `queued` requests
-    /// wait outside of them.
+    /// Everything in the Prometheus text format, with the present load of every engine that runs. `outside` is what
+    /// waits elsewhere, and what happened to engines that are gone.
     #[must_use]
-    pub fn render<'a>(&self, engines: impl IntoIterator<Item = (&'a EngineInfo, Load)>, queued: usize) -> String {
+    pub fn render<'a>(&self, engines: impl IntoIterator<Item = (&'a EngineInfo, Load)>, outside: Load) -> String {
         let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
-        self.observe(engines, queued);
+        self.observe(engines, outside);
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("writing to memory does not fail");
         String::from_utf8(text).expect("the text format is UTF-8")
     }
 
-    fn observe<'a>(&self, engines: impl IntoIterator<Item = (&'a EngineInfo, Load)>, queued: usize) {
+    fn observe<'a>(&self, engines: impl IntoIterator<Item = (&'a EngineInfo, Load)>, outside: Load) {
         let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        let mut all = Load::default();
+        let mut all = outside;
         // A model that is gone must not stay on the list.
         self.model_info.reset();
         for (info, load) in engines {
             self.model_info.with_label_values(&[info.model.as_str(), info.engine, info.digest.as_str()]).set(1);
-            all.waiting += load.waiting;
-            all.running += load.running;
-            all.kv_running += load.kv_running;
-            all.kv_cached += load.kv_cached;
-            all.kv_free += load.kv_free;
-            all.restarts += load.restarts;
+            all = all.plus(load);
         }
-        self.queue_depth.set(gauge(all.waiting + queued));
+        self.queue_depth.set(gauge(all.waiting));
         self.sequences_running.set(gauge(all.running));
         for (state, tokens) in KV_STATES.into_iter().zip([all.kv_running, all.kv_cached, all.kv_free]) {
             self.kv_tokens.with_label_values(&[state]).set(gauge(tokens));

@@ -1,7 +1,7 @@
 //! Models by name: where they come from, where they lie, and whether a file is what it claims.
 //!
-//! [`ModelStore`] turns an alias of `models.toml` or a path into a [`Model`]: a file that is
-//! there, whole, and has the digest that every verdict will name.
+//! [`ModelStore`] turns an alias of `models.toml`, a reference to the Hugging Face hub or a path into a [`Model`]: a
+//! file that is there, whole, and has the digest that every verdict will name.
 
 mod catalogue;
 mod convert;
@@ -10,9 +10,17 @@ mod download;
 mod error;
 mod gguf;
 mod http;
+mod hub;
+#[cfg(test)]
+mod hub_tests;
+mod lock;
+mod memory;
+mod package;
+mod pin;
 mod pip;
 mod place;
 mod pypi;
+mod reference;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -21,18 +29,20 @@ mod wheel;
 use std::path::PathBuf;
 
 pub use error::ModelError;
-pub use store::{ModelStatus, ModelStore};
+pub use hub::HubSettings;
+pub use memory::{available as memory_available, needed as memory_needed};
+pub use store::{ModelStatus, ModelStore, name_of};
 
 /// A model file that was checked and can be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
     /// The alias, or the file's name without its ending.
     pub name: String,
-    /// Where the GGUF file is.
+    /// Where the GGUF file is; with shards, the first one.
     pub path: PathBuf,
-    /// `sha256:<hex>` of the file.
+    /// `sha256:<hex>` of the file; with shards, of their digests, one a line.
     pub digest: String,
-    /// The prompt set that the model was trained for; `None` for a file given by its path.
+    /// The prompt set that the model was trained for; `None` for what is not in the catalogue.
     pub prompt_set: Option<String>,
 }
 

@@ -1,6 +1,6 @@
 //! Prompt sets: what judge models are asked, and the literals in which they answer.
 //!
-//! A set is a directory with a `set.toml` and a template for each grading kind. The [`PromptLibrary`] loads the
+//! A set is a directory with a `set.toml` and a template for each grading kind that its models know. The [`PromptLibrary`] loads the
 //! built-in sets and the user's own and checks all of them at start-up; a [`PromptSet`] gives the [`Script`] of a
 //! judgement and renders its [`Prompt`].
 //!
@@ -161,8 +161,11 @@ impl PromptSet {
                 steps.push(Step::Generate(Generate { stop, max_tokens, min_tokens: 0 }));
                 steps.push(Step::Say(reasoning.end.clone()));
             }
+            if !verdict.open.is_empty() {
+                steps.push(Step::Say(verdict.open.clone()));
+            }
             steps.push(Step::Generate(Generate { stop: verdict.stop.clone(), max_tokens, min_tokens }));
-            steps.push(Step::Say(verdict.lead.clone()));
+            steps.push(Step::Say(format!("{}{}", verdict.close, verdict.lead)));
         }
         steps.push(Step::Choose(options));
         Script(steps)
@@ -204,6 +207,10 @@ impl PromptSet {
         mode: Mode,
     ) -> Result<(Fields<'a>, Option<String>, String), PromptError> {
         let kind = subject.kind();
+        if !self.templates.has(kind) {
+            let (set, alternatives) = (self.name.clone(), self.places.of_kind(kind));
+            return Err(PromptError::NoKind { set, kind: kind.name(), alternatives });
+        }
         let mut fields = Fields::default();
         let instruction = match &subject.item().instruction {
             Instruction::Text(text) => fields.put("instruction", text, true),

@@ -1,5 +1,7 @@
 //! `POST /v1/grade/absolute`
 
+use std::time::Duration;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -7,9 +9,9 @@ use utoipa::ToSchema;
 
 use super::problem::Problem;
 use super::verdict::{self, Debug, ModelRef, NamedDigest, Provenance, SamplingUsed};
-use super::wire::{self, grading_body};
+use super::wire::{self, Asked, grading_body};
 use super::{extract, stream};
-use crate::app::{App, ServiceError};
+use crate::app::{App, Deadline, ServiceError};
 use crate::grading::{AbsoluteRequest, AbsoluteVerdict, Finish, Judgement, Kind, Scale, Timing, Usage, WeightedRubric};
 use crate::panel::{Absolute, Account};
 
@@ -98,12 +100,13 @@ pub(super) async fn grade(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let body: AbsoluteBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
-    let (request, debug) = check(&app, body)?;
+    let Asked { request, model, debug } = check(&app, body)?;
+    let deadline = wire::deadline(&http, &app)?;
     let (rubrics, multi) = (request.rubrics.clone(), request.multi);
-    let panel = app.panel()?;
+    let panel = app.panel(model.as_deref(), deadline).await?;
     let source = Provenance::new(panel.judge(), &rubrics, multi, &request.options, Kind::Absolute)?;
     let longest = wire::longest(&request.item, &[("/response", &request.response)]);
-    let admitted = app.admit_absolute(request, wire::deadline(&http, &app)?).await;
+    let admitted = app.admit_absolute(panel, request, deadline).await;
     let admitted = admitted.map_err(|error| Problem::from(error).blame_overflow_on(longest))?;
     stream::answer(
         &http,
@@ -113,8 +116,7 @@ pub(super) async fn grade(
     .await
 }
 
-/// Checks a request; also says whether it asks for debug output.
-fn check(app: &App, mut body: AbsoluteBody) -> Result<(AbsoluteRequest, bool), Problem> {
+fn check(app: &App, mut body: AbsoluteBody) -> Result<Asked<AbsoluteRequest>, Problem> {
     let checked = body.common().check(app)?;
     let request = AbsoluteRequest {
         response: wire::not_empty(body.response, "/response", "the response")?,
@@ -123,16 +125,18 @@ fn check(app: &App, mut body: AbsoluteBody) -> Result<(AbsoluteRequest, bool), P
         multi: checked.multi,
         options: checked.options,
     };
-    Ok((request, checked.debug))
+    Ok(Asked { request, model: checked.model, debug: checked.debug })
 }
 
 /// Exactly what the body of a request would send to the model: a prompt for each rubric.
 ///
 /// # Errors
 /// Those of the request.
-pub fn prompts(app: &App, body: &str) -> Result<Vec<String>, Problem> {
-    let (request, _) = check(app, extract::parse(body.as_bytes())?)?;
-    Ok(app.panel()?.plan_absolute(request).map_err(ServiceError::from)?.prompts())
+pub async fn prompts(app: &App, body: &str) -> Result<Vec<String>, Problem> {
+    let Asked { request, model, .. } = check(app, extract::parse(body.as_bytes())?)?;
+    let deadline = Deadline::after(Duration::from_millis(app.config.limits.deadline_ms));
+    let panel = app.panel(model.as_deref(), deadline).await?;
+    Ok(panel.plan_absolute(request).map_err(ServiceError::from)?.prompts())
 }
 
 /// A verdict's JSON.

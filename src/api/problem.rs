@@ -11,6 +11,7 @@ use crate::admission::Refusal;
 use crate::app::ServiceError;
 use crate::engine::EngineError;
 use crate::grading::{InvalidRequest, InvalidRubric};
+use crate::hosting::{Failure, HostingError};
 use crate::judge::JudgeError;
 use crate::prompts::PromptError;
 use crate::rubrics::LibraryError;
@@ -67,8 +68,8 @@ const TABLE: &[Row] = &[
     (Code::UnsupportedContent, "unsupported_content", 422, "The model cannot read that", "Send text, or use a model or prompt set that has a place for it."),
     (Code::LowLabelMass, "low_label_mass", 422, "The model hardly wanted to answer", "A forced guess is no training signal: leave the item out, or use a better judge."),
     (Code::RateLimited, "rate_limited", 429, "Too many requests", "Wait as long as `Retry-After` says."),
-    (Code::Saturated, "saturated", 503, "The queue is full", "Wait as long as `Retry-After` says, or send fewer requests at once."),
-    (Code::ModelLoading, "model_loading", 503, "The model is not ready", "Wait until `/readyz` answers 200."),
+    (Code::Saturated, "saturated", 503, "There is no room", "Wait as long as `Retry-After` says, or send fewer requests at once; the detail says whether the queue is full or memory for another model is missing."),
+    (Code::ModelLoading, "model_loading", 503, "The model is not ready", "Wait as long as `Retry-After` says, or until `/readyz` answers 200."),
     (Code::ShuttingDown, "shutting_down", 503, "The server is shutting down", "Use another server, or try again later."),
     (Code::DeadlineExceeded, "deadline_exceeded", 504, "The request took too long", "Raise `X-Request-Timeout-Ms` up to `limits.deadline_ms`, or send fewer requests at once."),
     (Code::Internal, "internal", 500, "Something went wrong in the server", "The log has the reason under the request id."),
@@ -246,7 +247,11 @@ impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         let detail = error.to_string();
         match error {
-            ServiceError::Loading | ServiceError::LoadFailed(_) => Self::new(Code::ModelLoading, detail),
+            ServiceError::Hosting(error) => match error {
+                HostingError::Unknown { .. } => Self::new(Code::UnknownModel, detail).at("/model"),
+                HostingError::Failed(Failure::NoRoom(_)) => Self::new(Code::Saturated, detail),
+                HostingError::Loading | HostingError::Failed(Failure::Load(_)) => Self::new(Code::ModelLoading, detail),
+            },
             ServiceError::Refused(Refusal::Saturated(_)) => Self::new(Code::Saturated, detail),
             ServiceError::Refused(Refusal::ShuttingDown) => Self::new(Code::ShuttingDown, detail),
             ServiceError::Deadline(_) => Self::new(Code::DeadlineExceeded, detail),
@@ -255,6 +260,9 @@ impl From<ServiceError> for Problem {
             }
             ServiceError::Judge(JudgeError::Prompt(PromptError::Unsupported { pointer, .. })) => {
                 Self::new(Code::UnsupportedContent, detail).at(pointer)
+            }
+            ServiceError::Judge(JudgeError::Prompt(PromptError::NoKind { .. })) => {
+                Self::new(Code::UnsupportedContent, detail).at("/prompt")
             }
             ServiceError::Judge(JudgeError::Prompt(error)) => {
                 tracing::error!(%error, "a prompt");

@@ -1,5 +1,7 @@
 //! `POST /v1/grade/relative`
 
+use std::time::Duration;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -7,9 +9,9 @@ use utoipa::ToSchema;
 use super::absolute::Graded;
 use super::problem::Problem;
 use super::verdict::{self, Debug, ModelRef, NamedDigest, Provenance, SamplingUsed};
-use super::wire::{self, grading_body};
+use super::wire::{self, Asked, grading_body};
 use super::{extract, stream};
-use crate::app::{App, ServiceError};
+use crate::app::{App, Deadline, ServiceError};
 use crate::grading::{
     Finish, InvalidRequest, Judgement, Kind, Method, Order, Preference, RelativeRequest, Timing, Usage,
 };
@@ -100,13 +102,14 @@ pub(super) async fn grade(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let body: RelativeBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
-    let (request, debug) = check(&app, body)?;
+    let Asked { request, model, debug } = check(&app, body)?;
+    let deadline = wire::deadline(&http, &app)?;
     let kind = if request.method == Method::Absolute { Kind::Absolute } else { Kind::Relative };
-    let panel = app.panel()?;
+    let panel = app.panel(model.as_deref(), deadline).await?;
     let source = Provenance::new(panel.judge(), &request.rubrics, request.multi, &request.options, kind)?;
     let longest =
         wire::longest(&request.item, &[("/response_a", &request.response_a), ("/response_b", &request.response_b)]);
-    let admitted = app.admit_relative(request, wire::deadline(&http, &app)?).await;
+    let admitted = app.admit_relative(panel, request, deadline).await;
     let admitted = admitted.map_err(|error| Problem::from(error).blame_overflow_on(longest))?;
     stream::answer(
         &http,
@@ -116,8 +119,7 @@ pub(super) async fn grade(
     .await
 }
 
-/// Checks a request; also says whether it asks for debug output.
-fn check(app: &App, mut body: RelativeBody) -> Result<(RelativeRequest, bool), Problem> {
+fn check(app: &App, mut body: RelativeBody) -> Result<Asked<RelativeRequest>, Problem> {
     let checked = body.common().check(app)?;
     let tie_margin = body.tie_margin.unwrap_or(app.config.grading.tie_margin);
     if !(0.0..=0.5).contains(&tie_margin) {
@@ -139,16 +141,18 @@ fn check(app: &App, mut body: RelativeBody) -> Result<(RelativeRequest, bool), P
         tie_margin,
         method,
     };
-    Ok((request, checked.debug))
+    Ok(Asked { request, model: checked.model, debug: checked.debug })
 }
 
 /// Exactly what the body of a request would send to the model: a prompt for each order.
 ///
 /// # Errors
 /// Those of the request.
-pub fn prompts(app: &App, body: &str) -> Result<Vec<String>, Problem> {
-    let (request, _) = check(app, extract::parse(body.as_bytes())?)?;
-    Ok(app.panel()?.plan_relative(request).map_err(ServiceError::from)?.prompts())
+pub async fn prompts(app: &App, body: &str) -> Result<Vec<String>, Problem> {
+    let Asked { request, model, .. } = check(app, extract::parse(body.as_bytes())?)?;
+    let deadline = Deadline::after(Duration::from_millis(app.config.limits.deadline_ms));
+    let panel = app.panel(model.as_deref(), deadline).await?;
+    Ok(panel.plan_relative(request).map_err(ServiceError::from)?.prompts())
 }
 
 fn verdict_body(verdict: &Relative, account: &Account, source: Provenance, debug: bool) -> VerdictBody {

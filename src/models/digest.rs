@@ -11,6 +11,19 @@ use super::error::ModelError;
 /// How much is read at once.
 const BLOCK: usize = 1 << 20;
 
+/// Whether a text is a hexadecimal SHA-256 as this program writes it.
+pub(super) fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
+}
+
+/// The digest of a model of several files: of one that file's, of shards that of their digests, one a line.
+pub(super) fn of_all(digests: &[String]) -> String {
+    match digests {
+        [one] => one.clone(),
+        shards => format!("{:x}", Sha256::digest(shards.iter().map(|d| format!("{d}\n")).collect::<String>())),
+    }
+}
+
 /// The hexadecimal SHA-256 of a file. Blocks the thread for as long as reading takes.
 pub(super) fn of_file(path: &Path) -> Result<String, ModelError> {
     let mut file = File::open(path).map_err(ModelError::unreadable(path))?;

@@ -10,7 +10,7 @@ use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
 use super::Progress;
 use super::error::ModelError;
-use super::http::{Failure, Fetcher, Patience, failed, header, refused, status};
+use super::http::{Failure, Fetcher, Patience, failed, header, status};
 
 impl Fetcher {
     /// Downloads `url` to the end of `partial`, going on where it ends. The caller checks what
@@ -62,7 +62,7 @@ impl Fetcher {
             }
             StatusCode::PARTIAL_CONTENT => {}
             StatusCode::OK => target.restart().await?,
-            _ => return Err(refused(&url, &response)),
+            _ => return Err(self.refused(&url, &response)),
         }
         target.announce(response.content_length());
         loop {

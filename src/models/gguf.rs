@@ -1,5 +1,6 @@
 //! GGUF headers: is the file whole, and what lies where? Never reads the weights.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -39,6 +40,8 @@ pub(super) struct Layout {
     pub(super) list: u64,
     /// The tensors, in the list's order.
     pub(super) tensors: Vec<Tensor>,
+    /// Bytes that each token takes in the KV pool, in half precision, if the header says enough.
+    pub(super) kv_per_token: Option<u64>,
     /// Where the data begins.
     pub(super) data: u64,
     /// Where the last byte of data ends.
@@ -114,15 +117,20 @@ impl Header {
         let pairs = self.u64()?;
         let mut alignment = DEFAULT_ALIGNMENT;
         let mut file_type = None;
+        let mut numbers = HashMap::new();
         for _ in 0..pairs {
             let key = self.string()?;
             let kind = self.u32()?;
-            if key == b"general.alignment" && kind == U32 {
-                alignment = u64::from(self.u32()?);
-            } else {
-                if key == b"general.file_type" && kind == U32 {
+            if kind == U32 {
+                if key == b"general.file_type" {
                     file_type = Some(self.at);
                 }
+                let number = u64::from(self.u32()?);
+                if key == b"general.alignment" {
+                    alignment = number;
+                }
+                numbers.insert(key, number);
+            } else {
                 self.skip_value(kind)?;
             }
         }
@@ -138,7 +146,7 @@ impl Header {
         }
         let data = self.at.next_multiple_of(alignment);
         let end = data.checked_add(furthest).ok_or_else(absurd)?;
-        Ok(Layout { file_type, alignment, list, tensors, data, end })
+        Ok(Layout { file_type, alignment, list, tensors, kv_per_token: kv_per_token(&numbers), data, end })
     }
 
     /// Reads one tensor's entry in the list.
@@ -215,6 +223,22 @@ impl Header {
         self.at = end;
         Ok(())
     }
+}
+
+/// Keys and values of every layer and KV head, two bytes each. Of a model whose layers differ it is the most: the
+/// header then has a list of KV heads in place of their number.
+fn kv_per_token(numbers: &HashMap<Vec<u8>, u64>) -> Option<u64> {
+    // The keys begin with the architecture's name, of which a file has one.
+    let number = |name: &str| {
+        let named = |key: &[u8]| key.splitn(2, |c| *c == b'.').nth(1) == Some(name.as_bytes());
+        numbers.iter().find(|(key, _)| named(key)).map(|(_, number)| *number)
+    };
+    let heads = number("attention.head_count");
+    let by_width = || number("embedding_length")?.checked_div(heads?);
+    let key = number("attention.key_length").or_else(by_width)?;
+    let value = number("attention.value_length").or_else(by_width).unwrap_or(key);
+    let kv_heads = number("attention.head_count_kv").or(heads)?;
+    number("block_count")?.checked_mul(kv_heads)?.checked_mul(key.checked_add(value)?)?.checked_mul(2)
 }
 
 /// Bytes of a metadata value whose size is fixed.
@@ -338,6 +362,21 @@ pub(super) mod tests {
         let header = out.len();
         out.resize(header.next_multiple_of(64) + 140, 0);
         (out, header)
+    }
+
+    /// A GGUF file without tensors, whose header has these numbers of the architecture `judge`.
+    pub(in crate::models) fn with_architecture(numbers: &[(&str, u32)]) -> Vec<u8> {
+        let mut out = b"GGUF".to_vec();
+        out.extend(3u32.to_le_bytes());
+        out.extend(0u64.to_le_bytes());
+        out.extend((numbers.len() as u64).to_le_bytes());
+        for (name, number) in numbers {
+            text(&mut out, &format!("judge.{name}"));
+            out.extend(U32.to_le_bytes());
+            out.extend(number.to_le_bytes());
+        }
+        out.resize(out.len().next_multiple_of(32), 0);
+        out
     }
 
     fn verdict(bytes: &[u8]) -> Result<(), ModelError> {

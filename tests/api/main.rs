@@ -7,6 +7,7 @@ mod bad_input;
 mod cache;
 mod cancellation;
 mod engines;
+mod hosting;
 mod problems;
 mod relative;
 mod rubrics;

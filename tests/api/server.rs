@@ -33,11 +33,21 @@ impl Server {
 
     /// A server with settings of its own; without an engine, its model is still loading.
     pub(crate) fn configured(settings: &[(&str, &str)], engine: Option<Arc<dyn Engine>>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::new(tempfile::tempdir().unwrap(), settings, engine)
+    }
+
+    /// A server configured by `gavel.toml` in a folder; nothing is loaded.
+    pub(crate) fn of_file(folder: tempfile::TempDir) -> Self {
+        Self::new(folder, &[], None)
+    }
+
+    fn new(folder: tempfile::TempDir, settings: &[(&str, &str)], engine: Option<Arc<dyn Engine>>) -> Self {
         let inside = |name: &str| folder.path().join(name).display().to_string();
         let mut overrides = vec![("data_dir", inside("data")), ("cache_dir", inside("cache"))];
         overrides.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
-        let app = App::build(Config::load(None, &overrides).unwrap()).unwrap();
+        let file = folder.path().join("gavel.toml");
+        let file = file.is_file().then_some(file.as_path());
+        let app = App::build(Config::load(file, &overrides).unwrap()).unwrap();
         if let Some(engine) = engine {
             app.host(engine, None).unwrap();
         }
@@ -49,6 +59,10 @@ impl Server {
         let redirects = reqwest::redirect::Policy::none();
         let client = Client::builder().no_proxy().redirect(redirects).build().unwrap();
         Self { url: format!("http://{address}"), address, app, client, handle, folder }
+    }
+
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {

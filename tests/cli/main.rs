@@ -194,3 +194,45 @@ fn completions_know_the_commands() {
     let (ok, said, _) = run(gavel(folder.path()).args(["completions", "bash"]));
     assert!(ok && said.contains("rubrics") && said.contains("--server"));
 }
+
+#[test]
+fn the_list_of_models_says_what_each_needs_and_whether_it_fits() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = |more: &[&str], pool: &str| {
+        let mut command = gavel(folder.path());
+        command.env("GAVEL_LLAMA_CPP__KV_TOKENS", pool).env("HF_HUB_CACHE", folder.path().join("hub"));
+        run(command.args(["models", "list"]).args(more))
+    };
+    let (ok, said, complaint) = list(&["--json"], "1000");
+    assert!(ok, "{complaint}");
+    let models: Vec<Value> = serde_json::from_str(&said).unwrap();
+    let named = |name: &str| models.iter().find(|model| model["name"] == name).unwrap().clone();
+    let flow = named("flow-judge");
+    assert_eq!((&flow["prompt_set"], &flow["size"]), (&json!("flow-judge"), &json!(null)));
+    assert_eq!(flow["memory"], 2_390_000_000_u64 + 1000 * 393_216);
+    let known = ["smollm2-135m", "prometheus-2-7b", "prometheus-2-8x7b", "m-prometheus-3b", "m-prometheus-7b"];
+    known
+        .iter()
+        .chain(&["m-prometheus-14b", "selene-1-mini", "qwen2.5-7b-instruct"])
+        .for_each(|name| drop(named(name)));
+    // No machine has room for a pool of so many tokens.
+    let (_, said, _) = list(&["--json"], "1000000000000");
+    let models: Vec<Value> = serde_json::from_str(&said).unwrap();
+    assert!(models.iter().all(|model| model["fits"] == json!(false)), "{said}");
+    let (_, said, _) = list(&[], "1000");
+    assert!(said.contains("FITS") && said.contains("smollm2-135m"), "{said}");
+}
+
+#[test]
+fn a_model_of_the_hub_that_cannot_be_had_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let pull = |name: &str| {
+        let mut command = gavel(folder.path());
+        command.env("HF_HUB_CACHE", folder.path().join("hub")).args(["--offline", "models", "pull", name]);
+        run(&mut command)
+    };
+    let (ok, _, complaint) = pull("hf:o/judge/judge.gguf");
+    assert!(!ok && complaint.contains("offline") && complaint.contains("gavel models pull"), "{complaint}");
+    let (ok, _, complaint) = pull("hf:nonsense");
+    assert!(!ok && complaint.contains("hf:owner/name/file.gguf"), "{complaint}");
+}

@@ -11,18 +11,18 @@ mod vocabulary_file;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use gavel::app::model_store;
 use gavel::config::Config;
 use gavel::engine::Engine;
 use gavel::engine::llama_cpp::{LlamaCpp, Settings};
-use gavel::models::{Model, ModelStore};
+use gavel::models::Model;
 
 const DEMO: &str = "smollm2-135m";
 
 /// The demo model's file, which must have been pulled before.
 fn demo() -> Model {
-    let config = Config::load(None, &[]).unwrap();
-    let path: PathBuf =
-        ModelStore::new(config.cache_dir, true).unwrap().path(DEMO).unwrap_or_else(|error| panic!("{error}"));
+    let config = Config::load(None, &[("offline", "true".into())]).unwrap();
+    let path: PathBuf = model_store(&config).unwrap().path(DEMO).unwrap_or_else(|error| panic!("{error}"));
     Model { name: DEMO.into(), path, digest: "sha256:not checked here".into(), prompt_set: Some("plain".into()) }
 }
 

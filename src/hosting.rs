@@ -1,0 +1,379 @@
+//! The models of a server: loaded at the start or at first use, found by name, within a budget of memory.
+//!
+//! Every model has a place from the beginning; what is there changes. One model is loaded at a time, so that the
+//! memory that one needs is not promised to another. A model of first use that no request holds may be unloaded to
+//! make room, the one that was used longest ago first.
+
+mod start;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+
+pub use start::{Spec, StartError, Starter};
+
+use crate::config::{Config, LoadWhen};
+use crate::engine::{Engine, EngineInfo, Load};
+use crate::metrics::Metrics;
+use crate::models::{Progress, memory_available};
+use crate::panel::Panel;
+
+/// The models of a server. The first is the one of requests that name none.
+pub struct Hosting {
+    places: Vec<Place>,
+    starter: Starter,
+    budget: Budget,
+    /// Held while one is loaded.
+    loading: Mutex<()>,
+    /// Counts uses; the smaller a place's count, the longer ago it was used.
+    uses: AtomicU64,
+    /// How often engines came back that are unloaded now.
+    past_restarts: AtomicU64,
+}
+
+/// A model, loaded or not.
+struct Place {
+    spec: Spec,
+    state: watch::Sender<State>,
+    used: AtomicU64,
+}
+
+/// How far a model is.
+#[derive(Clone, Default)]
+enum State {
+    #[default]
+    Unloaded,
+    Loading,
+    Ready {
+        panel: Arc<Panel>,
+        /// Bytes that it counts for.
+        memory: u64,
+    },
+    Failed(Failure),
+}
+
+/// Why a model is not there, as requests are told.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HostingError {
+    /// No model has that name.
+    #[error("there is no model `{name}`; there are: {known}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// It is still being loaded.
+    #[error("the model is still loading")]
+    Loading,
+    /// It cannot be had.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+/// Why a model is not loaded.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Failure {
+    /// It cannot be loaded.
+    #[error("the model could not be loaded: {0}")]
+    Load(String),
+    /// Others that are in use take the room that it needs.
+    #[error("{0}")]
+    NoRoom(String),
+}
+
+/// What loaded models may take together.
+struct Budget {
+    bytes: u64,
+    /// Set by hand: then it holds for models that are loaded at the start, too.
+    strict: bool,
+}
+
+/// A model as it is at one moment.
+pub struct Hosted {
+    /// What requests call it.
+    pub name: String,
+    /// When it is loaded.
+    pub load: LoadWhen,
+    /// `loaded`, `loading`, `unloaded` or `failed`.
+    pub state: &'static str,
+    /// The panel, if it is loaded.
+    pub panel: Option<Arc<Panel>>,
+}
+
+impl Hosting {
+    /// The models of a configuration, none of them loaded.
+    #[must_use]
+    pub fn new(config: &Config, starter: Starter) -> Self {
+        let place = |spec| Place { spec, state: watch::Sender::new(State::default()), used: AtomicU64::new(0) };
+        let budget = match config.memory_budget_mb {
+            // Nothing free is what a machine says that does not tell.
+            0 => Budget { bytes: Some(memory_available()).filter(|free| *free > 0).unwrap_or(u64::MAX), strict: false },
+            mb => Budget { bytes: mb.saturating_mul(1_000_000), strict: true },
+        };
+        Self {
+            places: Spec::all(config).into_iter().map(place).collect(),
+            starter,
+            budget,
+            loading: Mutex::new(()),
+            uses: AtomicU64::new(1),
+            past_restarts: AtomicU64::new(0),
+        }
+    }
+
+    /// Loads every model that is to be there from the start, one after the other.
+    ///
+    /// # Errors
+    /// At the first that cannot be had; requests are told so, too.
+    pub async fn load(&self, progress: &dyn Progress) -> Result<(), StartError> {
+        for place in self.places.iter().filter(|place| place.spec.load == LoadWhen::Start) {
+            place.state.send_replace(State::Loading);
+            self.fill(place, progress).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts an engine that is already running into the first place.
+    ///
+    /// # Errors
+    /// When its prompt set is not there.
+    pub fn host(&self, engine: Arc<dyn Engine>, prompt_set: Option<String>) -> Result<(), StartError> {
+        let place = &self.places[0];
+        let panel = Arc::new(self.starter.panel(engine, &place.spec, prompt_set)?);
+        place.state.send_replace(State::Ready { panel, memory: 0 });
+        Ok(())
+    }
+
+    /// Whether a request may name that model.
+    ///
+    /// # Errors
+    /// [`HostingError::Unknown`].
+    pub fn check_name(&self, name: Option<&str>) -> Result<(), HostingError> {
+        self.find(name).map(drop)
+    }
+
+    /// The panel of the model of that name, or of the first one. One of first use is loaded if it is not there: the
+    /// request that asks first begins it, and all that ask wait for it, `patience` at most. What was begun goes on
+    /// when nobody waits any more.
+    ///
+    /// # Errors
+    /// When there is no such model, it is still loading, or it cannot be had.
+    pub async fn panel(self: &Arc<Self>, name: Option<&str>, patience: Duration) -> Result<Arc<Panel>, HostingError> {
+        let index = self.find(name)?;
+        let place = &self.places[index];
+        let mut states = place.state.subscribe();
+        if place.spec.load == LoadWhen::FirstUse {
+            self.begin(index);
+            let settled = states.wait_for(|state| !matches!(state, State::Loading));
+            // The sender is ours: only time can run out.
+            let _ = tokio::time::timeout(patience, settled).await;
+        }
+        place.used.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+        place.ready()
+    }
+
+    /// Starts loading a model of first use, unless it is there or being loaded.
+    fn begin(self: &Arc<Self>, index: usize) {
+        let mut left = None;
+        let begun = self.places[index].state.send_if_modified(|state| {
+            let idle = match state {
+                State::Unloaded | State::Failed(_) => true,
+                State::Loading => false,
+                State::Ready { panel, .. } => !panel.judge().alive(),
+            };
+            if idle {
+                left = Some(std::mem::replace(state, State::Loading));
+            }
+            idle
+        });
+        if begun {
+            let hosting = Arc::clone(self);
+            tokio::spawn(async move {
+                hosting.forget(left).await;
+                let place = &hosting.places[index];
+                tracing::info!(model = place.spec.name, "loading at first use");
+                if let Err(error) = hosting.fill(place, &()).await {
+                    tracing::error!(model = place.spec.name, %error, "it could not be loaded");
+                }
+            });
+        }
+    }
+
+    /// Loads a model whose state is `Loading` already, and says how that ended.
+    async fn fill(&self, place: &Place, progress: &dyn Progress) -> Result<(), StartError> {
+        let filled = async {
+            let source = self.starter.fetch(&place.spec, progress).await?;
+            let memory = self.starter.memory(&place.spec, &source)?;
+            let _one_at_a_time = self.loading.lock().await;
+            self.make_room(&place.spec, memory).await?;
+            let panel = Arc::new(self.starter.start(&place.spec, source).await?);
+            place.state.send_replace(State::Ready { panel, memory });
+            Ok(())
+        };
+        filled.await.inspect_err(|error: &StartError| {
+            let why = error.to_string();
+            let failure =
+                if matches!(error, StartError::NoRoom { .. }) { Failure::NoRoom(why) } else { Failure::Load(why) };
+            place.state.send_replace(State::Failed(failure));
+        })
+    }
+
+    /// Unloads what must go so that `memory` bytes are free.
+    async fn make_room(&self, spec: &Spec, memory: u64) -> Result<(), StartError> {
+        loop {
+            let taken = self.taken();
+            if taken.saturating_add(memory) <= self.budget.bytes {
+                return Ok(());
+            }
+            let mut longest_unused: Vec<&Place> = self.places.iter().filter(|place| place.evictable()).collect();
+            longest_unused.sort_by_key(|place| place.used.load(Ordering::Relaxed));
+            let mut gone = None;
+            for place in longest_unused {
+                gone = place.leave();
+                if gone.is_some() {
+                    tracing::info!(model = place.spec.name, "unloaded, to make room for another");
+                    break;
+                }
+            }
+            if gone.is_some() {
+                self.forget(gone).await;
+            } else if spec.load == LoadWhen::Start && !self.budget.strict {
+                let (needed, free) = (megabytes(memory), megabytes(self.budget.bytes.saturating_sub(taken)));
+                tracing::warn!(model = spec.name, needed, free, "it may need more memory (MB) than there is");
+                return Ok(());
+            } else {
+                let held = self.places.iter().filter(|p| p.memory() > 0).map(|p| p.spec.name.as_str());
+                let held = held.collect::<Vec<_>>().join(", ");
+                return Err(StartError::NoRoom {
+                    name: spec.name.clone(),
+                    needed: megabytes(memory),
+                    budget: megabytes(self.budget.bytes),
+                    taken: megabytes(taken),
+                    held: if held.is_empty() { "none".to_owned() } else { held },
+                });
+            }
+        }
+    }
+
+    fn taken(&self) -> u64 {
+        self.places.iter().map(Place::memory).sum()
+    }
+
+    /// Drops a model, which may take a while, where others are not held up.
+    async fn forget(&self, gone: Option<State>) {
+        let Some(State::Ready { panel, .. }) = gone else { return };
+        self.past_restarts.fetch_add(panel.judge().load().restarts, Ordering::Relaxed);
+        // It only drops; an engine whose end panics has said so in the log.
+        let _ = tokio::task::spawn_blocking(move || drop(panel)).await;
+    }
+
+    fn find(&self, name: Option<&str>) -> Result<usize, HostingError> {
+        let Some(name) = name else { return Ok(0) };
+        if let Some(index) = self.places.iter().position(|place| place.name() == name) {
+            return Ok(index);
+        }
+        // What a single model is called is certain once it is loaded.
+        if let ([only], false) = (&self.places[..], matches!(*self.places[0].state.borrow(), State::Ready { .. })) {
+            only.ready()?;
+        }
+        let known = self.places.iter().map(Place::name).collect::<Vec<_>>().join(", ");
+        Err(HostingError::Unknown { name: name.to_owned(), known })
+    }
+
+    /// Whether every model that is to be there from the start is there.
+    ///
+    /// # Errors
+    /// Why the first one that is not there is not.
+    pub fn ready(&self) -> Result<(), HostingError> {
+        let expected = |place: &&Place| place.spec.load == LoadWhen::Start;
+        self.places.iter().filter(expected).try_for_each(|place| place.ready().map(drop))
+    }
+
+    /// Whether an engine has died for good that nothing but a new process brings back.
+    #[must_use]
+    pub fn engine_has_died(&self) -> bool {
+        let dead =
+            |place: &Place| matches!(&*place.state.borrow(), State::Ready { panel, .. } if !panel.judge().alive());
+        self.places.iter().any(|place| place.spec.load == LoadWhen::Start && dead(place))
+    }
+
+    /// Every model as it is now, the default one first.
+    #[must_use]
+    pub fn all(&self) -> Vec<Hosted> {
+        self.places.iter().map(Place::show).collect()
+    }
+
+    /// The engines that run, and how busy they are.
+    #[must_use]
+    pub fn engines(&self) -> Vec<(EngineInfo, Load)> {
+        let panels = self.all().into_iter().filter_map(|hosted| hosted.panel);
+        panels.map(|panel| (panel.judge().engine().clone(), panel.judge().load())).collect()
+    }
+
+    /// What happened to engines that are gone.
+    #[must_use]
+    pub fn past(&self) -> Load {
+        Load { restarts: self.past_restarts.load(Ordering::Relaxed), ..Load::default() }
+    }
+}
+
+impl Place {
+    fn name(&self) -> String {
+        match &*self.state.borrow() {
+            State::Ready { panel, .. } => panel.judge().engine().model.clone(),
+            _ => self.spec.name.clone(),
+        }
+    }
+
+    fn ready(&self) -> Result<Arc<Panel>, HostingError> {
+        match &*self.state.borrow() {
+            State::Unloaded | State::Loading => Err(HostingError::Loading),
+            State::Failed(failure) => Err(failure.clone().into()),
+            State::Ready { panel, .. } if !panel.judge().alive() => {
+                Err(Failure::Load("its engine has died".into()).into())
+            }
+            State::Ready { panel, .. } => Ok(Arc::clone(panel)),
+        }
+    }
+
+    fn memory(&self) -> u64 {
+        match &*self.state.borrow() {
+            State::Ready { memory, .. } => *memory,
+            _ => 0,
+        }
+    }
+
+    fn evictable(&self) -> bool {
+        self.spec.load == LoadWhen::FirstUse && matches!(&*self.state.borrow(), State::Ready { .. })
+    }
+
+    /// Empties it, unless a request holds what is there.
+    fn leave(&self) -> Option<State> {
+        let mut gone = None;
+        self.state.send_if_modified(|state| {
+            let idle = matches!(state, State::Ready { panel, .. } if Arc::strong_count(panel) == 1);
+            if idle {
+                gone = Some(std::mem::take(state));
+            }
+            idle
+        });
+        gone
+    }
+
+    fn show(&self) -> Hosted {
+        let (state, panel) = match &*self.state.borrow() {
+            State::Unloaded => ("unloaded", None),
+            State::Loading => ("loading", None),
+            State::Failed(_) => ("failed", None),
+            State::Ready { panel, .. } if !panel.judge().alive() => ("failed", None),
+            State::Ready { panel, .. } => ("loaded", Some(Arc::clone(panel))),
+        };
+        Hosted { name: self.name(), load: self.spec.load, state, panel }
+    }
+}
+
+fn megabytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1_000_000)
+}

@@ -1,0 +1,213 @@
+//! The Hugging Face hub: what a repository holds, and its files in the hub's own cache, shared with other tools.
+//!
+//! hf-hub knows the layout of that cache. Asking and fetching are done here: a transfer that breaks goes on where it
+//! stopped, a file gets its place only after its SHA-256 was compared, and the token goes to the hub alone, never to
+//! the servers that it sends its callers to. docs/architecture.md says more.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hf_hub::{Cache, Repo, RepoType};
+use reqwest::Url;
+use reqwest::header::HeaderValue;
+use serde::Deserialize;
+
+use super::error::ModelError;
+use super::http::{Access, Fetcher};
+use super::pin::{Pin, PinnedFile};
+use super::reference::Reference;
+use super::store::{blocking, create_dir};
+use super::{Progress, digest, lock};
+
+/// Where the hub is, who asks, and where its files are kept.
+#[derive(Clone)]
+pub struct HubSettings {
+    /// Its address, such as `https://huggingface.co`.
+    pub endpoint: String,
+    /// The token of a user; empty: the one that Hugging Face's own tools keep beside the cache, or none.
+    pub token: String,
+    /// The folder of its cache, such as `~/.cache/huggingface/hub`.
+    pub cache_dir: PathBuf,
+}
+
+/// The hub, for one store.
+#[derive(Clone)]
+pub(super) struct Hub {
+    settings: HubSettings,
+    retry_pause: Duration,
+}
+
+/// What the hub says of a repository at a revision.
+#[derive(Deserialize)]
+struct Listing {
+    /// The commit.
+    sha: String,
+    siblings: Vec<Sibling>,
+}
+
+#[derive(Deserialize)]
+struct Sibling {
+    rfilename: String,
+    lfs: Option<Lfs>,
+}
+
+#[derive(Deserialize)]
+struct Lfs {
+    sha256: String,
+    size: u64,
+}
+
+impl Hub {
+    pub(super) fn new(settings: HubSettings, retry_pause: Duration) -> Self {
+        Self { settings, retry_pause }
+    }
+
+    pub(super) fn cache_dir(&self) -> &Path {
+        &self.settings.cache_dir
+    }
+
+    fn cache(&self) -> Cache {
+        Cache::new(self.settings.cache_dir.clone())
+    }
+
+    /// Asks the hub which files make the model, at which commit, and with which digests.
+    pub(super) async fn look_up(&self, reference: &Reference) -> Result<Pin, ModelError> {
+        let http = self.fetcher(&reference.repo)?;
+        let revision = reference.revision.replace('/', "%2F");
+        let url = self.url(&format!("api/models/{}/revision/{revision}?blobs=true", reference.repo))?;
+        let page = http.page(&url, "application/json").await?;
+        let unread = |why: String| ModelError::HubAnswer { url: url.to_string(), why };
+        let text = page.map(|page| page.text).unwrap_or_default();
+        let listing: Listing = serde_json::from_str(&text).map_err(|e| unread(e.to_string()))?;
+        if !super::reference::is_commit(&listing.sha) {
+            return Err(unread("its `sha` is no commit".into()));
+        }
+        let names: Vec<String> = listing.siblings.iter().map(|s| s.rfilename.clone()).collect();
+        let files = reference.choose(&names)?.into_iter().map(|path| {
+            let lfs = listing.siblings.iter().find(|s| s.rfilename == path).and_then(|s| s.lfs.as_ref());
+            let lfs = lfs.filter(|lfs| digest::is_sha256(&lfs.sha256));
+            let lfs = lfs.ok_or_else(|| unread(format!("it names no SHA-256 of {path}")))?;
+            Ok(PinnedFile { path, sha256: lfs.sha256.clone(), size: lfs.size })
+        });
+        Ok(Pin::new(reference, listing.sha, files.collect::<Result<_, ModelError>>()?))
+    }
+
+    /// What another tool has left in the cache, as far as its names tell: blobs are called by their digests.
+    pub(super) fn look_around(&self, reference: &Reference) -> Option<Pin> {
+        let repo = Repo::with_revision(reference.repo.clone(), RepoType::Model, reference.revision.clone());
+        let folder = self.settings.cache_dir.join(repo.folder_name());
+        let commit = match reference.is_commit() {
+            true => reference.revision.clone(),
+            false => fs::read_to_string(folder.join("refs").join(&reference.revision)).ok()?.trim().to_owned(),
+        };
+        let snapshot = self.cache().repo(repo).pointer_path(&commit);
+        let files = reference.choose(&files_below(&snapshot)).ok()?.into_iter().map(|path| {
+            let blob = fs::canonicalize(snapshot.join(&path)).ok()?;
+            let sha256 = blob.file_name()?.to_str().filter(|name| digest::is_sha256(name))?.to_owned();
+            Some(PinnedFile { path, sha256, size: fs::metadata(&blob).ok()?.len() })
+        });
+        Some(Pin::new(reference, commit, files.collect::<Option<_>>()?))
+    }
+
+    /// Where a file of a pinned repository is, or would be.
+    pub(super) fn path(&self, pin: &Pin, file: &PinnedFile) -> PathBuf {
+        self.cache().repo(repo_of(pin)).pointer_path(&pin.commit).join(&file.path)
+    }
+
+    /// Fetches a file, compares its digest, and puts it where every tool of the hub finds it.
+    pub(super) async fn fetch(&self, pin: &Pin, file: &PinnedFile, progress: &dyn Progress) -> Result<(), ModelError> {
+        let repo = repo_of(pin);
+        let folder = repo.folder_name();
+        let blobs = self.settings.cache_dir.join(&folder).join("blobs");
+        let locks = self.settings.cache_dir.join(".locks").join(&folder);
+        create_dir(&blobs)?;
+        create_dir(&locks)?;
+        // Named as Python's huggingface_hub names them: it waits for us, and goes on with what we began.
+        let _lock = lock::hold(&locks.join(format!("{}.lock", file.sha256)), &file.path).await?;
+        let blob = blobs.join(&file.sha256);
+        if !blob.is_file() {
+            let partial = blobs.join(format!("{}.incomplete", file.sha256));
+            let url = self.url(&format!("{}/resolve/{}/{}", pin.repo, pin.commit, file.path))?;
+            tracing::info!(%url, "downloading a model");
+            self.fetcher(&pin.repo)?.download(&url, &partial, progress).await?;
+            let hashed = partial.clone();
+            let actual = blocking(move || digest::of_file(&hashed)).await?;
+            if actual != file.sha256 {
+                fs::remove_file(&partial).map_err(ModelError::cache(&partial))?;
+                let (url, expected) = (url.to_string(), file.sha256.clone());
+                return Err(ModelError::HubDigest { url, expected, actual });
+            }
+            fs::rename(&partial, &blob).map_err(ModelError::cache(&blob))?;
+        }
+        link(&blob, &self.path(pin, file), &file.path)?;
+        if !super::reference::is_commit(&pin.revision) {
+            let refs = self.settings.cache_dir.join(&folder).join("refs");
+            self.cache().repo(repo).create_ref(&pin.commit).map_err(ModelError::cache(&refs))?;
+        }
+        Ok(())
+    }
+
+    fn url(&self, path: &str) -> Result<Url, ModelError> {
+        let endpoint = self.settings.endpoint.trim_end_matches('/');
+        let url = Url::parse(&format!("{endpoint}/{path}")).ok().filter(Url::has_host);
+        url.ok_or_else(|| ModelError::HubEndpoint { endpoint: endpoint.to_owned() })
+    }
+
+    fn fetcher(&self, repo: &str) -> Result<Fetcher, ModelError> {
+        let token = match self.settings.token.trim() {
+            "" => self.cache().token().unwrap_or_default(),
+            token => token.to_owned(),
+        };
+        let mut header = None;
+        if !token.is_empty() {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| ModelError::HubToken)?;
+            value.set_sensitive(true);
+            header = Some(value);
+        }
+        let endpoint = self.url("")?;
+        Fetcher::for_hub(Access { endpoint, token: header, repo: repo.to_owned() }, self.retry_pause)
+    }
+}
+
+fn repo_of(pin: &Pin) -> Repo {
+    Repo::with_revision(pin.repo.clone(), RepoType::Model, pin.revision.clone())
+}
+
+/// The files of a snapshot, as paths from there.
+fn files_below(snapshot: &Path) -> Vec<String> {
+    let (mut files, mut folders) = (Vec::new(), vec![snapshot.to_path_buf()]);
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Some(name) = path.strip_prefix(snapshot).ok().and_then(Path::to_str) {
+                files.push(name.replace(std::path::MAIN_SEPARATOR, "/"));
+            }
+        }
+    }
+    files
+}
+
+/// Makes `pointer` lead to `blob`; `file` is its path in the snapshot.
+fn link(blob: &Path, pointer: &Path, file: &str) -> Result<(), ModelError> {
+    if pointer.exists() {
+        return Ok(());
+    }
+    create_dir(pointer.parent().unwrap_or(Path::new(".")))?;
+    // A link to a blob that is gone.
+    let _ = fs::remove_file(pointer);
+    #[cfg(unix)]
+    let linked = {
+        let up = "../".repeat(file.split('/').count() + 1);
+        let name = blob.file_name().unwrap_or_default().to_string_lossy();
+        std::os::unix::fs::symlink(format!("{up}blobs/{name}"), pointer)
+    };
+    // Symbolic links need a privilege there.
+    #[cfg(not(unix))]
+    let linked = {
+        let _ = file;
+        fs::hard_link(blob, pointer)
+    };
+    linked.map_err(ModelError::cache(pointer))
+}

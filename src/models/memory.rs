@@ -1,0 +1,77 @@
+//! What a model takes in memory, its weights and the KV pool beside them; and what the machine has.
+
+use std::path::{Path, PathBuf};
+
+use super::error::ModelError;
+use super::gguf;
+use super::reference::stem;
+
+/// Bytes that a GGUF file (with shards, the first one) needs with a KV pool of that many tokens in half precision.
+/// An estimate: what the engine needs beside them, some hundred megabytes at most, is left out, and so is the pool
+/// of a model whose header does not say how large it is.
+///
+/// # Errors
+/// When the file's header cannot be read. Blocks the thread, shortly.
+pub fn needed(path: &Path, kv_tokens: u64) -> Result<u64, ModelError> {
+    let per_token = gguf::read(path)?.kv_per_token.unwrap_or(0);
+    Ok(weights(path) + per_token.saturating_mul(kv_tokens))
+}
+
+/// Bytes of memory that are free for use now; in a container, of what it may take.
+#[must_use]
+pub fn available() -> u64 {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let container = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
+    system.available_memory().min(container)
+}
+
+/// The bytes of a model's files.
+pub(super) fn weights(path: &Path) -> u64 {
+    shards(path).iter().filter_map(|shard| std::fs::metadata(shard).ok()).map(|m| m.len()).sum()
+}
+
+/// All files of a model whose first one is `path`.
+pub(super) fn shards(path: &Path) -> Vec<PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match stem(&name) {
+        (stem, Some((_, count))) => {
+            (1..=count).map(|index| path.with_file_name(format!("{stem}-{index:05}-of-{count:05}.gguf"))).collect()
+        }
+        (_, None) => vec![path.to_path_buf()],
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::models::gguf::tests::with_architecture;
+
+    #[test]
+    fn weights_and_pool_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.gguf");
+        // 2 layers, 3 KV heads of 8 values each: key and value of two bytes.
+        let bytes =
+            with_architecture(&[("block_count", 2), ("attention.head_count_kv", 3), ("attention.key_length", 8)]);
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(needed(&path, 100).unwrap(), bytes.len() as u64 + 100 * 2 * 3 * (8 + 8) * 2);
+        let heads = [("block_count", 2), ("attention.head_count", 4), ("embedding_length", 64)];
+        let bytes = with_architecture(&heads);
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(needed(&path, 1).unwrap(), bytes.len() as u64 + 2 * 4 * (16 + 16) * 2);
+        let bytes = with_architecture(&[("block_count", 2)]);
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(needed(&path, 1).unwrap(), bytes.len() as u64);
+    }
+
+    #[test]
+    fn shards_are_counted_together() {
+        let folder = tempfile::tempdir().unwrap();
+        for shard in 1..=2 {
+            std::fs::write(folder.path().join(format!("m-0000{shard}-of-00002.gguf")), vec![0; 10 * shard]).unwrap();
+        }
+        assert_eq!(weights(&folder.path().join("m-00001-of-00002.gguf")), 30);
+    }
+}

@@ -1,0 +1,61 @@
+//! What a name stood for when it was first pulled: a branch moves on, the model that a name means does not.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::ModelError;
+use super::reference::Reference;
+use super::{digest, place};
+
+/// A model on the hub at one commit, with the digests of its files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pin {
+    pub(super) repo: String,
+    /// The branch or tag that was asked for.
+    pub(super) revision: String,
+    pub(super) commit: String,
+    /// What was asked for; another question needs another answer.
+    asked: String,
+    /// The first shard first.
+    #[serde(rename = "file")]
+    pub(super) files: Vec<PinnedFile>,
+}
+
+/// A file of the model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PinnedFile {
+    /// In the repository.
+    pub(super) path: String,
+    pub(super) sha256: String,
+    pub(super) size: u64,
+}
+
+impl Pin {
+    pub(super) fn new(reference: &Reference, commit: String, files: Vec<PinnedFile>) -> Self {
+        let (repo, revision) = (reference.repo.clone(), reference.revision.clone());
+        Self { repo, revision, commit, asked: format!("{:?}", reference.pick), files }
+    }
+
+    /// The pin in that file, unless it answers another question.
+    pub(super) fn read(file: &Path, reference: &Reference) -> Option<Self> {
+        let pin: Self = toml::from_str(&fs::read_to_string(file).ok()?).ok()?;
+        let same = Self::new(reference, pin.commit.clone(), pin.files.clone());
+        (pin == same && !pin.files.is_empty()).then_some(pin)
+    }
+
+    /// Writes it, whole or not at all.
+    pub(super) fn write(&self, file: &Path) -> Result<(), ModelError> {
+        let text = toml::to_string(self).map_err(std::io::Error::other).map_err(ModelError::cache(file))?;
+        place::appear(file, |unfinished| fs::write(unfinished, text).map_err(ModelError::cache(file)))
+    }
+
+    /// The digest of the whole.
+    pub(super) fn sha256(&self) -> String {
+        let digests: Vec<String> = self.files.iter().map(|file| file.sha256.clone()).collect();
+        digest::of_all(&digests)
+    }
+}

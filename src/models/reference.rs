@@ -1,0 +1,230 @@
+//! Files on the Hugging Face hub, as a person names them: `hf:owner/name/file.gguf@revision`, `owner/name:Q4_K_M`.
+
+use super::error::ModelError;
+
+/// The branch that is meant where none is named.
+const DEFAULT_REVISION: &str = "main";
+
+/// A model in a repository of the hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reference {
+    /// `owner/name`.
+    pub(super) repo: String,
+    /// A branch, a tag or a commit.
+    pub(super) revision: String,
+    /// Which of its files.
+    pub(super) pick: Pick,
+}
+
+/// Which files of a repository make the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Pick {
+    /// This one; with one shard come the others.
+    File(String),
+    /// The one of this quantisation, such as `Q4_K_M`.
+    Quantisation(String),
+    /// The only one there is.
+    Only,
+}
+
+impl Reference {
+    /// What `text` names, `None` when it is no reference to the hub: `hf:` may be left out before a quantisation.
+    pub(super) fn parse(text: &str) -> Option<Result<Self, ModelError>> {
+        let (rest, marked) = text.strip_prefix("hf:").map_or((text, false), |rest| (rest, true));
+        let is_gguf = rest.to_ascii_lowercase().ends_with(".gguf");
+        if !marked && (is_gguf || !rest.split_once('/').is_some_and(|(_, name)| name.contains(':'))) {
+            return None;
+        }
+        let (place, revision) = rest.rsplit_once('@').unwrap_or((rest, DEFAULT_REVISION));
+        let (place, quantisation) = place.split_once(':').map_or((place, None), |(p, q)| (p, Some(q)));
+        let mut parts = place.splitn(3, '/');
+        let (owner, name, file) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
+        let pick = match (file, quantisation) {
+            (Some(file), None) => Pick::File(file.to_owned()),
+            (None, Some(quantisation)) => Pick::Quantisation(quantisation.to_owned()),
+            (None, None) => Pick::Only,
+            (Some(_), Some(_)) => return Some(Err(unusable(text))),
+        };
+        let reference = name.and_then(|name| Self::new(format!("{owner}/{name}"), revision.to_owned(), pick));
+        Some(reference.ok_or_else(|| unusable(text)))
+    }
+
+    /// A reference of sound parts: they become paths and addresses.
+    pub(super) fn new(repo: String, revision: String, pick: Pick) -> Option<Self> {
+        let plain = |part: &str| {
+            let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            !part.is_empty() && !part.starts_with('.') && part.chars().all(known)
+        };
+        let all_plain = |path: &str| path.split('/').all(plain);
+        let picked = match &pick {
+            Pick::File(file) => all_plain(file) && file.to_ascii_lowercase().ends_with(".gguf"),
+            Pick::Quantisation(quantisation) => plain(quantisation),
+            Pick::Only => true,
+        };
+        let sound = repo.split('/').count() == 2 && all_plain(&repo) && all_plain(&revision) && picked;
+        sound.then_some(Self { repo, revision, pick })
+    }
+
+    /// What the model is called: the file's name without its ending, or the repository's with the quantisation.
+    pub(super) fn name(&self) -> String {
+        let repo = self.repo.rsplit('/').next().unwrap_or(&self.repo);
+        match &self.pick {
+            Pick::File(file) => stem(file.rsplit('/').next().unwrap_or(file)).0.to_owned(),
+            Pick::Quantisation(quantisation) => format!("{repo}:{quantisation}"),
+            Pick::Only => repo.to_owned(),
+        }
+    }
+
+    /// Whether it names a commit, which never changes.
+    pub(super) fn is_commit(&self) -> bool {
+        is_commit(&self.revision)
+    }
+
+    /// The files of the model among those of its repository, the first shard first.
+    pub(super) fn choose(&self, files: &[String]) -> Result<Vec<String>, ModelError> {
+        let missing = |why: String| {
+            let (repo, revision) = (self.repo.clone(), self.revision.clone());
+            let mut files: Vec<_> = files.iter().filter(|f| is_model(f)).cloned().collect();
+            files.sort();
+            let files = if files.is_empty() { "none".to_owned() } else { files.join(", ") };
+            Err(ModelError::HubFile { repo, revision, why, files })
+        };
+        let fits = |file: &&String| match &self.pick {
+            Pick::File(wanted) => stem(file).0 == stem(wanted).0,
+            Pick::Quantisation(quantisation) => is_model(file) && has_quantisation(file, quantisation),
+            Pick::Only => is_model(file),
+        };
+        let mut fitting: Vec<&String> = files.iter().filter(fits).collect();
+        match &self.pick {
+            // The file itself where there are shards of that name as well.
+            Pick::File(wanted) if stem(wanted).1.is_none() => fitting.retain(|f| f == &wanted),
+            Pick::File(_) => fitting.retain(|f| stem(f).1.is_some()),
+            _ if fitting.iter().any(|f| stem(f).1.is_none()) => fitting.retain(|f| stem(f).1.is_none()),
+            _ => {}
+        }
+        fitting.sort();
+        let Some(first) = fitting.first() else {
+            return missing(match &self.pick {
+                Pick::File(file) => format!("no file {file}"),
+                Pick::Quantisation(quantisation) => format!("no GGUF file of the quantisation {quantisation}"),
+                Pick::Only => "no GGUF file".to_owned(),
+            });
+        };
+        let of_shards = stem(first).1;
+        if fitting.iter().any(|f| stem(f).0 != stem(first).0) {
+            return missing("more than one that fits; name the file, or its quantisation".to_owned());
+        }
+        if let Some((_, count)) = of_shards
+            && fitting.len() != count
+        {
+            return missing(format!("{} of {count} shards of {}", fitting.len(), stem(first).0));
+        }
+        Ok(fitting.into_iter().cloned().collect())
+    }
+}
+
+pub(super) fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.chars().all(|c| c.is_ascii_hexdigit())
+}
+
+fn unusable(text: &str) -> ModelError {
+    ModelError::HubReference { text: text.to_owned() }
+}
+
+/// Whether a file can be a model, or a shard of one.
+fn is_model(file: &str) -> bool {
+    let name = file.rsplit('/').next().unwrap_or(file).to_ascii_lowercase();
+    // The part of a multimodal model that reads images lies beside it.
+    name.ends_with(".gguf") && !name.starts_with("mmproj")
+}
+
+fn has_quantisation(file: &str, quantisation: &str) -> bool {
+    let path = stem(file).0.to_ascii_uppercase();
+    let wanted = quantisation.to_ascii_uppercase();
+    let named = path.strip_suffix(&wanted).is_some_and(|before| before.ends_with(['-', '.', '_']));
+    named || path.rsplit_once('/').is_some_and(|(folder, _)| folder.rsplit('/').next() == Some(&wanted))
+}
+
+/// A file's path without its ending, and which shard of how many it is: `x-00001-of-00002.gguf`.
+pub(super) fn stem(file: &str) -> (&str, Option<(usize, usize)>) {
+    let whole = file.get(..file.len().saturating_sub(5)).filter(|_| file.to_ascii_lowercase().ends_with(".gguf"));
+    let whole = whole.unwrap_or(file);
+    let numbers = |(name, shard): (&str, &str)| {
+        let (index, count) = shard.split_once("-of-")?;
+        let number = |text: &str| (text.len() == 5).then(|| text.parse().ok()).flatten();
+        Some((name.len(), (number(index)?, number(count)?)))
+    };
+    let shard = whole.len().checked_sub(15).filter(|at| whole.is_char_boundary(*at)).map(|at| whole.split_at(at));
+    match shard.and_then(|(name, shard)| numbers((name, shard.strip_prefix('-')?))) {
+        Some((length, shard)) => (&whole[..length], Some(shard)),
+        None => (whole, None),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Reference {
+        Reference::parse(text).unwrap().unwrap()
+    }
+
+    fn chosen(text: &str, files: &[&str]) -> Result<Vec<String>, String> {
+        let files: Vec<String> = files.iter().map(|f| (*f).to_owned()).collect();
+        parsed(text).choose(&files).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn references_name_repository_revision_and_file() {
+        let reference = parsed("hf:o/n/sub/judge.Q8_0.gguf@v1.0");
+        assert_eq!((reference.repo.as_str(), reference.revision.as_str()), ("o/n", "v1.0"));
+        assert_eq!(reference.pick, Pick::File("sub/judge.Q8_0.gguf".into()));
+        assert_eq!(reference.name(), "judge.Q8_0");
+        let reference = parsed("o/n-GGUF:Q4_K_M");
+        assert_eq!((reference.revision.as_str(), reference.name().as_str()), ("main", "n-GGUF:Q4_K_M"));
+        assert_eq!(reference.pick, Pick::Quantisation("Q4_K_M".into()));
+        assert_eq!(parsed("hf:o/n:Q4_0@refs/pr/1").revision, "refs/pr/1");
+        assert_eq!((parsed("hf:o/n").pick, parsed("hf:o/n").name()), (Pick::Only, "n".into()));
+        assert_eq!(parsed("hf:o/n/x-00001-of-00002.gguf").name(), "x");
+        assert!(parsed(&format!("hf:o/n/x.gguf@{}", "a".repeat(40))).is_commit());
+    }
+
+    #[test]
+    fn paths_and_aliases_are_no_references() {
+        for other in ["smollm2-135m", "./judge.gguf", "models/judge.gguf", "/a/b:c.gguf", "C:\\x\\y.gguf", "a/b"] {
+            assert!(Reference::parse(other).is_none(), "{other}");
+        }
+        let broken =
+            ["hf:", "hf:n", "hf:o/../x.gguf", "hf:o/n/x.bin", "hf:o/n/x.gguf:Q4", "hf:o/n@", "hf:o/n:Q 4", "o/n:"];
+        for broken in broken {
+            let error = Reference::parse(broken).unwrap().unwrap_err().to_string();
+            assert!(error.contains("hf:owner/name/file.gguf"), "{broken}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_quantisation_picks_the_one_file_that_has_it() {
+        let files = ["README.md", "m-Q4_K_M.gguf", "m-IQ4_K_M.gguf", "m.Q8_0.gguf", "mmproj-Q8_0.gguf"];
+        assert_eq!(chosen("o/n:q4_k_m", &files).unwrap(), ["m-Q4_K_M.gguf"]);
+        assert_eq!(chosen("o/n:Q8_0", &files).unwrap(), ["m.Q8_0.gguf"]);
+        assert_eq!(chosen("o/n:BF16", &["BF16/m.gguf", "m.Q8_0.gguf"]).unwrap(), ["BF16/m.gguf"]);
+        let error = chosen("o/n:Q2_K", &files).unwrap_err();
+        assert!(error.contains("Q2_K") && error.contains("m.Q8_0.gguf") && !error.contains("README"), "{error}");
+        let error = chosen("hf:o/n", &files).unwrap_err();
+        assert!(error.contains("more than one"), "{error}");
+        assert_eq!(chosen("hf:o/n", &["a.txt", "m.gguf"]).unwrap(), ["m.gguf"]);
+        assert!(chosen("hf:o/n/x.gguf", &files).unwrap_err().contains("no file x.gguf"));
+    }
+
+    #[test]
+    fn shards_come_together_and_in_order() {
+        let shards = ["m-q4-00002-of-00002.gguf", "m-q4-00001-of-00002.gguf", "m-q8.gguf"];
+        let both = ["m-q4-00001-of-00002.gguf", "m-q4-00002-of-00002.gguf"];
+        assert_eq!(chosen("o/n:Q4", &shards).unwrap(), both);
+        assert_eq!(chosen("hf:o/n/m-q4-00001-of-00002.gguf", &shards).unwrap(), both);
+        assert!(chosen("o/n:Q4", &shards[1..]).unwrap_err().contains("1 of 2 shards"));
+        assert_eq!(chosen("o/n:Q4", &[both[0], both[1], "m-q4.gguf"]).unwrap(), ["m-q4.gguf"]);
+        assert_eq!(stem("x-0001-of-0002.gguf"), ("x-0001-of-0002", None));
+    }
+}
