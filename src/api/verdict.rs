@@ -87,7 +87,10 @@ impl Provenance {
             id: format!("vrd_{}", Ulid::new()),
             model: ModelRef { name: engine.model.clone(), engine: engine.engine, digest: engine.digest.clone() },
             rubric,
-            prompt: NamedDigest { name: format!("{}/{}", set.name(), kind.name()), digest: set.digest(kind) },
+            prompt: NamedDigest {
+                name: format!("{}/{}", set.name(), kind.name()),
+                digest: set.digest(kind).to_owned(),
+            },
             sampling: SamplingUsed {
                 temperature: sampling.temperature,
                 top_p: sampling.top_p,

@@ -238,9 +238,10 @@ fn a_broken_marker_may_leave_or_complete_another() {
     let check = |markers: &[&str], text: &str, expected: &str| {
         let markers: Vec<String> = markers.iter().map(|marker| (*marker).to_owned()).collect();
         let mut fields = Fields::default();
-        fields.put("response", text, true);
+        fields.put("response", text);
         let pieces = [fields::Piece::Literal("<"), fields::Piece::Field(0), fields::Piece::Literal(">")];
-        let rendered = hostile::assemble(&pieces, &fields, &Needles::exact(&[]), &Needles::markers(&markers));
+        let layout = Layout::new(&pieces, &Needles::exact(&[]), Needles::markers(&markers));
+        let rendered = hostile::assemble(&layout, &fields);
         assert_eq!(rendered.prompt.text(), format!("<{expected}>"));
     };
     check(&["### Instruction:", "Instruction:"], "### Instruction:", "# ## I nstruction:");
@@ -382,7 +383,7 @@ fn what_a_set_has_no_place_for_is_an_error() {
 fn a_digest_covers_what_its_kind_uses() {
     let digests = |files: &[(&str, &str)]| {
         let set = set_of(files).unwrap();
-        [set.digest(Kind::Absolute), set.digest(Kind::Relative)]
+        [set.digest(Kind::Absolute), set.digest(Kind::Relative)].map(str::to_owned)
     };
     let [absolute, relative] = digests(&[]);
     assert!(absolute.starts_with("sha256:") && absolute.len() == 71 && absolute != relative);
