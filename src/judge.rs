@@ -152,9 +152,10 @@ impl Judge {
             order,
             cacheable: options.cache && (sampling.temperature == 0.0 || sampling.seeded),
         };
-        Ok((0..options.samples)
-            .map(|sample| {
-                let mut ready = first.clone();
+        // All but the last are copies.
+        Ok(std::iter::repeat_n(first, options.samples as usize)
+            .zip(0..)
+            .map(|(mut ready, sample)| {
                 ready.sample = sample;
                 ready.prepared.job.sampling.seed = sampling.seed.wrapping_add(u64::from(sample));
                 ready

@@ -79,7 +79,9 @@ impl Provenance {
         let engine = judge.engine();
         let set = judge.prompt_set(options.prompt.as_deref()).map_err(ServiceError::from)?;
         let rubric = match rubrics {
-            [one] if !multi => NamedDigest { name: one.rubric.name.clone(), digest: one.rubric.rubric.digest() },
+            [one] if !multi => {
+                NamedDigest { name: one.rubric.name.clone(), digest: one.rubric.rubric.digest().to_owned() }
+            }
             many => NamedDigest { name: "multi".into(), digest: digest_of_all(many) },
         };
         let sampling = &options.sampling;
@@ -105,7 +107,7 @@ impl Provenance {
 }
 
 pub(super) fn rubric_ref(rubric: &NamedRubric) -> NamedDigest {
-    NamedDigest { name: rubric.name.clone(), digest: rubric.rubric.digest() }
+    NamedDigest { name: rubric.name.clone(), digest: rubric.rubric.digest().to_owned() }
 }
 
 fn digest_of_all(rubrics: &[WeightedRubric]) -> String {

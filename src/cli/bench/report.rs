@@ -8,6 +8,9 @@ use hdrhistogram::Histogram;
 use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
 
+/// The longest latency that is told apart, in microseconds.
+const HOUR: u64 = 3_600_000_000;
+
 /// Replies, counted as they come.
 pub(super) struct Tally {
     pub(super) took: Duration,
@@ -27,7 +30,7 @@ impl Default for Tally {
             from_cache: 0,
             tokens: Tokens::default(),
             failed: BTreeMap::new(),
-            latency: Histogram::new(3).expect("three digits are a precision that there is"),
+            latency: Histogram::new_with_bounds(1, HOUR, 3).expect("bounds and digits are those of the crate"),
         }
     }
 }
