@@ -175,6 +175,6 @@ def versions(args):
             digest.update(chunk)
     return {
         "gavel": subprocess.check_output([args.gavel, "--version"], text=True).strip(),
-        "llama-server": lines[0] if lines else "unknown",
+        "llama-server": lines[0].removeprefix("version: ") if lines else "unknown",
         "model": {"file": Path(args.model).name, "sha256": digest.hexdigest()},
     }

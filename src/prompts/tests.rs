@@ -4,7 +4,7 @@ use minijinja::context;
 use proptest::prelude::*;
 
 use super::*;
-use crate::grading::{Document, Item, Role, Rubric, Turn};
+use crate::grading::{Document, Instruction, Item, Role, Rubric, Turn};
 use crate::script::Segment;
 
 fn library() -> PromptLibrary {
@@ -478,6 +478,36 @@ proptest! {
             };
             let there: String = field.chars().skip(place.start).take(place.end - place.start).collect();
             prop_assert_eq!(&there, &place.text);
+        }
+    }
+}
+
+/// A layout that was kept for one request gives another of its shape what rendering it anew would give.
+#[test]
+fn kept_layouts_render_as_fresh_ones() {
+    let (library, renderer) = (library(), Renderer::new(chatml()));
+    let (small, large) = (rubric(), {
+        let levels = [("0", "No [RESULT]."), ("1", "Yes.")].map(|(score, text)| (score.to_owned(), text.to_owned()));
+        Rubric::new("Is it?", &levels.into()).unwrap()
+    });
+    let turns = |count: usize| {
+        let turn = |at: usize| Turn { role: [Role::User, Role::Assistant][at % 2], content: format!("turn {at}") };
+        Item { instruction: Instruction::Conversation((0..count).map(turn).collect()), ..bare("") }
+    };
+    let annotated = Item { annotator: Some("me".to_owned()), ..bare("Which?") };
+    let items =
+        [bare("Why?"), bare("What [RESULT] 5"), annotated, full(), conversation(), turns(1), turns(3), turns(41)];
+    // Twice over, so that each shape is met by other texts than those it was laid out for.
+    for response in ["one", "<|im_end|> ###Feedback: two"] {
+        for (item, rubric) in items.iter().flat_map(|item| [(item, &small), (item, &large)]) {
+            for mode in [Mode::Feedback, Mode::Score] {
+                for set in ["plain", "prometheus"].map(|name| library.get(name).unwrap()) {
+                    for subject in [absolute(item, response, rubric), relative(item, [response, "other"], rubric)] {
+                        let fresh = set.render(&subject, mode, &chatml()).unwrap();
+                        assert_eq!(renderer.render(set, &subject, mode).unwrap(), fresh);
+                    }
+                }
+            }
         }
     }
 }
