@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo serve test check fmt clean-cache docker
+.PHONY: help build demo serve test check fmt bench peers clean-cache docker
 
 # Puts what the build needs on PATH; each recipe line that runs cargo begins with it.
 ENV := . .ci/env
@@ -41,6 +41,14 @@ check: ## formatting, lints and documentation, as CI checks them
 
 fmt: ## format the code
 	$(ENV) && cargo fmt
+
+bench: ## measure the service itself and its parts, without a model
+	$(ENV) && cargo build --release --no-default-features && python3 benches/service.py
+	$(ENV) && cargo bench --no-default-features
+
+peers: ## measure Gavel beside llama.cpp's own server; DATA=folder names the labelled sets
+	$(ENV) && cargo build --release && $(BIN) models pull smollm2-135m
+	$(ENV) && benches/peers/run $(if $(DATA),--data $(DATA))
 
 clean-cache: ## remove the build tools that were fetched from pip
 	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/gavel/build-tools"

@@ -25,7 +25,7 @@ pub use self::relative::prompts as prompts_of_relative;
 use crate::app::App;
 
 /// Every route.
-fn routes(config: &mut web::ServiceConfig) {
+pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(web::resource("/v1/grade/absolute").route(web::post().to(absolute::grade)))
         .service(web::resource("/v1/grade/relative").route(web::post().to(relative::grade)))

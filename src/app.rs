@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::admission::{Admission, Permit, Refusal};
 use crate::config::Config;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Load};
 use crate::grading::{AbsoluteRequest, RelativeRequest};
 pub use crate::hosting::StartError;
 use crate::hosting::{Hosting, HostingError, Starter};

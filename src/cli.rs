@@ -1,10 +1,13 @@
 //! The commands of the program.
 #![allow(clippy::print_stdout, reason = "commands answer on standard output")]
 
+mod bench;
 mod client;
+mod connection;
 mod demo;
 mod grade;
 mod host;
+mod items;
 mod lists;
 mod show;
 
@@ -70,6 +73,8 @@ enum Command {
     },
     /// Grade one response or a whole file, on a server or by itself.
     Grade(Box<grade::GradeArgs>),
+    /// Measure how fast a server grades.
+    Bench(Box<bench::BenchArgs>),
     /// Show a verdict of each kind on the configured model, and leave.
     Demo,
     /// The models that Gavel knows.
@@ -158,6 +163,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
             host::serve(config(&listen)?).await
         }
         Command::Grade(args) => grade::run(*args, || config(&[])).await,
+        Command::Bench(args) => bench::run(*args, cli.settings.model.clone(), || config(&[])).await,
         Command::Demo => demo::run(config(&[])?).await,
         Command::Models(command) => lists::models(command, &config(&[])?).await,
         Command::Rubrics(command) => lists::rubrics(command, &config(&[])?),

@@ -16,7 +16,6 @@ pub use start::{Spec, StartError, Starter};
 
 use crate::config::{Config, LoadWhen};
 use crate::engine::{Engine, EngineInfo, Load};
-use crate::metrics::Metrics;
 use crate::models::{Progress, memory_available};
 use crate::panel::Panel;
 

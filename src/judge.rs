@@ -1,5 +1,6 @@
 //! One judgement: render the prompt, write the script, run it on the engine, read the answer.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use crate::cache::{Cache, Lookup};
 use crate::engine::{Completion, Engine, EngineError, EngineInfo, Job, Load, Prepared, Stages};
 use crate::grading::{Distribution, Finish, Judgement, Kind, Options, Order, Scale, Timing, Usage};
 use crate::metrics::Metrics;
-use crate::prompts::{Neutralized, PromptError, PromptLibrary, PromptSet, Subject};
+use crate::prompts::{Neutralized, PromptError, PromptLibrary, PromptSet, Renderer, Subject};
 use crate::script::{Outcome, SamplerSettings};
 use crate::telemetry::TRACES;
 
@@ -19,6 +20,7 @@ use crate::telemetry::TRACES;
 pub struct Judge {
     engine: Arc<dyn Engine>,
     prompts: Arc<PromptLibrary>,
+    renderer: Renderer,
     default_set: String,
     cache: Cache<[u8; 32], Arc<Judgement>, JudgeError>,
     metrics: Arc<Metrics>,
@@ -85,7 +87,8 @@ impl Judge {
         cached: u64,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { engine, prompts, default_set, cache: Cache::new(cached), metrics }
+        let renderer = Renderer::new(engine.chat_format().clone());
+        Self { engine, prompts, renderer, default_set, cache: Cache::new(cached), metrics }
     }
 
     /// What it judges with.
@@ -131,7 +134,7 @@ impl Judge {
         let started = Instant::now();
         let set = self.prompt_set(options.prompt.as_deref())?;
         let span = tracing::info_span!(target: TRACES, "render", prompt_set = set.name()).entered();
-        let rendered = set.render(subject, options.mode, self.engine.chat_format())?;
+        let rendered = self.renderer.render(set, subject, options.mode)?;
         self.metrics.stage.render.observe(started.elapsed().as_secs_f64());
         drop(span);
         let (kind, scale): (Kind, Option<Scale>) = match subject {
@@ -161,9 +164,10 @@ impl Judge {
             cacheable: options.cache && (sampling.temperature == 0.0 || sampling.seeded),
             waited: Duration::ZERO,
         };
-        Ok((0..options.samples)
-            .map(|sample| {
-                let mut ready = first.clone();
+        // All but the last are copies.
+        Ok(std::iter::repeat_n(first, options.samples as usize)
+            .zip(0..)
+            .map(|(mut ready, sample)| {
                 ready.sample = sample;
                 ready.prepared.job.sampling.seed = sampling.seed.wrapping_add(u64::from(sample));
                 ready
@@ -228,10 +232,25 @@ impl Judge {
 
     /// What a judgement depends on. The digest stands for the model, the prompt for rubric and prompt set.
     fn key(&self, ready: &Ready) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        hash.update(&self.engine.info().digest);
-        hash.update(format!("{:?}", ready.prepared.job));
-        hash.finalize().into()
+        let Job { prompt, script, sampling, deterministic } = &ready.prepared.job;
+        let SamplerSettings { temperature, top_p, top_k, min_p, seed } = sampling;
+        let mut key = Key(Sha256::new());
+        (&self.engine.info().digest, prompt, script, deterministic).hash(&mut key);
+        ([temperature, top_p, min_p].map(|n| n.to_bits()), top_k, seed).hash(&mut key);
+        key.0.finalize().into()
+    }
+}
+
+/// Takes what is hashed into a digest.
+struct Key(Sha256);
+
+impl Hasher for Key {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        unreachable!("the digest itself is taken")
     }
 }
 

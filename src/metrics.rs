@@ -264,7 +264,7 @@ mod tests {
     fn engines_are_added_up_and_those_that_are_gone_are_not_listed() {
         let (metrics, one, other) = (Metrics::new(), info("one"), info("other"));
         let load = Load { waiting: 1, running: 2, kv_running: 3, kv_cached: 4, kv_free: 5, restarts: 1 };
-        let both = metrics.render([(&one, load), (&other, load)], 10);
+        let both = metrics.render([(&one, load), (&other, load)], Load { waiting: 10, ..Load::default() });
         for line in [
             "gavel_queue_depth 12",
             "gavel_sequences_running 4",
@@ -277,7 +277,7 @@ mod tests {
         ] {
             assert!(both.lines().any(|found| found == line), "{line} in\n{both}");
         }
-        let alone = metrics.render([(&other, load)], 0);
+        let alone = metrics.render([(&other, load)], Load::default());
         assert!(!alone.contains("name=\"one\""), "{alone}");
         assert!(alone.contains("gavel_engine_restarts_total 2"), "a counter never falls: {alone}");
     }
@@ -286,7 +286,7 @@ mod tests {
     fn what_is_known_beforehand_starts_at_zero() {
         let metrics = Metrics::new();
         metrics.expect_refusals(["saturated"]);
-        let text = metrics.render([], 0);
+        let text = metrics.render([], Load::default());
         for series in [
             "gavel_tokens_total{type=\"completion\"} 0",
             "gavel_verdict_cache_total{result=\"coalesced\"} 0",

@@ -14,6 +14,7 @@ mod error;
 mod fields;
 mod hostile;
 mod import;
+mod layout;
 mod set;
 mod trial;
 
@@ -32,11 +33,13 @@ pub use error::PromptError;
 pub use fields::Subject;
 pub use hostile::Neutralized;
 pub use import::import_prometheus_eval;
+pub use layout::Renderer;
 
-use crate::grading::{Instruction, Kind, Mode, Scale};
+use crate::grading::{Kind, Mode, Scale};
 use crate::script::{Generate, Prompt, Script, Step};
-use fields::Fields;
+use fields::{Fields, Sentinels, Shape};
 use hostile::Needles;
+use layout::Layout;
 use set::{Places, SetFile, Templates};
 
 static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/prompts");
@@ -50,12 +53,14 @@ pub struct PromptLibrary {
 /// What judges of one family are asked, and how they answer.
 #[derive(Debug)]
 pub struct PromptSet {
-    name: String,
+    name: Arc<str>,
     built_in: bool,
     file: SetFile,
     templates: Templates,
     /// Which sets of the library have a place for which optional field.
     places: Arc<Places>,
+    /// Of the absolute and of the relative kind.
+    digests: [String; 2],
 }
 
 /// A prompt, and what had to be changed in the request's texts to make it.
@@ -81,7 +86,7 @@ impl PromptLibrary {
         for (name, source) in local_dir.map(set::local).transpose()?.unwrap_or_default() {
             sets.insert(name.clone(), PromptSet::new(name, false, &source)?);
         }
-        let places = Arc::new(Places::of(sets.values().map(|set| (set.name.as_str(), &set.templates))));
+        let places = Arc::new(Places::of(sets.values().map(|set| (&*set.name, &set.templates))));
         for set in sets.values_mut() {
             set.places = Arc::clone(&places);
         }
@@ -103,7 +108,8 @@ impl PromptLibrary {
 impl PromptSet {
     fn new(name: String, built_in: bool, source: &set::Source) -> Result<Self, PromptError> {
         let (file, templates) = source.parse()?;
-        let set = Self { name, built_in, file, templates, places: Arc::default() };
+        let digests = [Kind::Absolute, Kind::Relative].map(|kind| digest(&file, &templates, kind));
+        let set = Self { name: name.into(), built_in, file, templates, places: Arc::default(), digests };
         set.try_out()?;
         Ok(set)
     }
@@ -128,15 +134,11 @@ impl PromptSet {
 
     /// `sha256:<hex>` of everything that decides what a prompt of that kind looks like and how it is answered.
     #[must_use]
-    pub fn digest(&self, kind: Kind) -> String {
-        let mut hash = Sha256::new();
-        for (name, text) in std::iter::once(("set.toml", self.file.text.as_str())).chain(self.templates.sources(kind)) {
-            for part in [name, text] {
-                hash.update((part.len() as u64).to_le_bytes());
-                hash.update(part);
-            }
+    pub fn digest(&self, kind: Kind) -> &str {
+        match kind {
+            Kind::Absolute => &self.digests[0],
+            Kind::Relative => &self.digests[1],
         }
-        format!("sha256:{:x}", hash.finalize())
     }
 
     /// The script of one judgement: over the scores of `scale` for absolute grading, else over the two labels.
@@ -171,23 +173,30 @@ impl PromptSet {
         Script(steps)
     }
 
-    /// Renders the prompt for a model with that chat format.
+    /// Renders the prompt for a model with that chat format. A [`Renderer`] does the same for less, where many
+    /// prompts are for one model.
     ///
     /// # Errors
     /// When the set has no place for something that the request has, or when the model's chat template cannot be
     /// rendered.
     pub fn render(&self, subject: &Subject<'_>, mode: Mode, chat: &ChatFormat) -> Result<Rendered, PromptError> {
-        let (fields, system, user) = self.lay_out(subject, mode)?;
+        let fields = Fields::of(subject);
+        Ok(hostile::assemble(&self.layout(&subject.shape(mode), &fields, chat)?, &fields))
+    }
+
+    /// Where the texts of requests of that shape go; `fields` are those of one of them.
+    fn layout(&self, shape: &Shape, fields: &Fields<'_>, chat: &ChatFormat) -> Result<Layout, PromptError> {
+        let (system, user) = self.lay_out(shape, fields)?;
         let laid_out = chat.lay_out(system.as_deref(), &user)?;
         let pieces = fields::pieces(&laid_out.text, fields.len())
             .filter(|pieces| fields.missing(pieces).is_none())
             .ok_or_else(|| PromptError::Chat("it cuts or drops parts of what the user says".to_owned()))?;
         let mut markers = laid_out.roles;
         markers.extend(self.file.marker_texts().map(str::to_owned));
-        if matches!(subject.item().instruction, Instruction::Conversation(_)) {
+        if shape.turns.is_some() {
             markers.extend(self.templates.roles.iter().cloned());
         }
-        Ok(hostile::assemble(&pieces, &fields, &Needles::exact(&chat.control), &Needles::markers(&markers)))
+        Ok(Layout::new(&pieces, &Needles::exact(&chat.control), Needles::markers(&markers)))
     }
 
     /// The system text, if there is one, and the user text that a chat template would get, every field as it is.
@@ -195,34 +204,27 @@ impl PromptSet {
     /// # Errors
     /// When the set has no place for something that the request has.
     pub fn turns(&self, subject: &Subject<'_>, mode: Mode) -> Result<(Option<String>, String), PromptError> {
-        let (fields, system, user) = self.lay_out(subject, mode)?;
+        let fields = Fields::of(subject);
+        let (system, user) = self.lay_out(&subject.shape(mode), &fields)?;
         let fill = |text: &str| fields.fill(&fields::pieces(text, fields.len()).unwrap_or_default());
         Ok((system.as_deref().map(fill), fill(&user)))
     }
 
     /// System and user text with sentinels for the fields; nothing of the request is missing in them.
-    fn lay_out<'a>(
-        &self,
-        subject: &Subject<'a>,
-        mode: Mode,
-    ) -> Result<(Fields<'a>, Option<String>, String), PromptError> {
-        let kind = subject.kind();
+    fn lay_out(&self, shape: &Shape, fields: &Fields<'_>) -> Result<(Option<String>, String), PromptError> {
+        let kind = shape.kind;
         if !self.templates.has(kind) {
-            let (set, alternatives) = (self.name.clone(), self.places.of_kind(kind));
+            let (set, alternatives) = (self.name.to_string(), self.places.of_kind(kind));
             return Err(PromptError::NoKind { set, kind: kind.name(), alternatives });
         }
-        let mut fields = Fields::default();
-        let instruction = match &subject.item().instruction {
-            Instruction::Text(text) => fields.put("instruction", text, true),
-            Instruction::Conversation(turns) => {
-                let turns = turns.iter().enumerate().map(|(index, turn)| {
-                    let content = fields.put(format!("messages/{index}"), &turn.content, true);
-                    (turn.role.name(), content)
-                });
-                self.templates.conversation(turns.collect())?
+        let mut sentinels = Sentinels::default();
+        let instruction = match &shape.turns {
+            None => sentinels.next(),
+            Some(turns) => {
+                self.templates.conversation(turns.iter().map(|role| (role.name(), sentinels.next())).collect())?
             }
         };
-        let variables = subject.variables(&mut fields, instruction, mode, &self.file.verdict.labels);
+        let variables = shape.variables(&mut sentinels, instruction, &self.file.verdict.labels);
         let system = self.templates.system(kind, &variables)?;
         let user = self.templates.user(kind, &variables)?;
 
@@ -235,7 +237,7 @@ impl PromptSet {
             })?);
         }
         match fields.missing(&pieces) {
-            None => Ok((fields, system, user)),
+            None => Ok((system, user)),
             Some(field) => Err(self.unsupported(kind, field)),
         }
     }
@@ -245,9 +247,20 @@ impl PromptSet {
         let name = field.split('/').next().unwrap_or(field);
         PromptError::Unsupported {
             pointer: format!("/{name}"),
-            set: self.name.clone(),
+            set: self.name.to_string(),
             kind: kind.name(),
             alternatives: self.places.sets(kind, name),
         }
     }
+}
+
+fn digest(file: &SetFile, templates: &Templates, kind: Kind) -> String {
+    let mut hash = Sha256::new();
+    for (name, text) in std::iter::once(("set.toml", file.text.as_str())).chain(templates.sources(kind)) {
+        for part in [name, text] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+    }
+    format!("sha256:{:x}", hash.finalize())
 }

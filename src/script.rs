@@ -24,7 +24,7 @@ pub use vocabulary::{Token, Vocabulary};
 use crate::grading::Finish;
 
 /// One step of a script.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Hash)]
 pub enum Step {
     /// Forces text into the answer.
     Say(String),
@@ -40,7 +40,7 @@ pub enum Step {
 }
 
 /// What a `Generate` step may write, and when it ends.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Hash, Default)]
 pub struct Generate {
     /// Texts that end it; neither they nor the white space before them belong to what is written.
     pub stop: Vec<String>,
@@ -66,7 +66,7 @@ pub struct SamplerSettings {
 }
 
 /// A list of steps.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Hash, Default)]
 pub struct Script(pub Vec<Step>);
 
 /// Why a script cannot be run.

@@ -93,7 +93,7 @@ fn entry(entry: &Entry) -> RubricEntry {
     RubricEntry {
         name: entry.name.clone(),
         object: "rubric",
-        digest: entry.rubric.digest(),
+        digest: entry.rubric.digest().to_owned(),
         built_in: entry.file.is_none(),
         rubric: RubricBody { criterion: entry.rubric.criterion().to_owned(), descriptions },
     }

@@ -79,7 +79,9 @@ impl Provenance {
         let engine = judge.engine();
         let set = judge.prompt_set(options.prompt.as_deref()).map_err(ServiceError::from)?;
         let rubric = match rubrics {
-            [one] if !multi => NamedDigest { name: one.rubric.name.clone(), digest: one.rubric.rubric.digest() },
+            [one] if !multi => {
+                NamedDigest { name: one.rubric.name.clone(), digest: one.rubric.rubric.digest().to_owned() }
+            }
             many => NamedDigest { name: "multi".into(), digest: digest_of_all(many) },
         };
         let sampling = &options.sampling;
@@ -87,7 +89,10 @@ impl Provenance {
             id: format!("vrd_{}", Ulid::new()),
             model: ModelRef { name: engine.model.clone(), engine: engine.engine, digest: engine.digest.clone() },
             rubric,
-            prompt: NamedDigest { name: format!("{}/{}", set.name(), kind.name()), digest: set.digest(kind) },
+            prompt: NamedDigest {
+                name: format!("{}/{}", set.name(), kind.name()),
+                digest: set.digest(kind).to_owned(),
+            },
             sampling: SamplingUsed {
                 temperature: sampling.temperature,
                 top_p: sampling.top_p,
@@ -102,7 +107,7 @@ impl Provenance {
 }
 
 pub(super) fn rubric_ref(rubric: &NamedRubric) -> NamedDigest {
-    NamedDigest { name: rubric.name.clone(), digest: rubric.rubric.digest() }
+    NamedDigest { name: rubric.name.clone(), digest: rubric.rubric.digest().to_owned() }
 }
 
 fn digest_of_all(rubrics: &[WeightedRubric]) -> String {

@@ -1,16 +1,17 @@
 //! `gavel grade`: one request from flags, or a JSONL file in and a JSONL file out.
 
-use std::collections::{HashMap, HashSet};
-use std::io::{BufRead, BufReader, Write};
+use std::collections::HashSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use futures::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::client::{Client, Reply};
 use super::host::Hosted;
+use super::items::{self, Item, KindArg, ModeArg, Wanted};
 use super::{CliError, show};
 use crate::config::Config;
 
@@ -58,18 +59,6 @@ pub(super) struct GradeArgs {
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum KindArg {
-    Absolute,
-    Relative,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum ModeArg {
-    Feedback,
-    Score,
-}
-
 pub(super) async fn run(args: GradeArgs, config: impl FnOnce() -> Result<Config, CliError>) -> Result<(), CliError> {
     // Read before a model is loaded: a slip in the file should not cost a minute.
     let work = match (&args.data, &args.out) {
@@ -98,7 +87,7 @@ async fn one(client: &Client, args: GradeArgs) -> Result<(), CliError> {
         "rubric": args.rubric.as_deref().unwrap_or("helpfulness"),
         "reference_answer": args.reference,
     });
-    body["mode"] = mode(args.mode);
+    body["mode"] = json!(args.mode.map(ModeArg::name));
     let path = match args.response_b {
         Some(b) => {
             (body["response_a"], body["response_b"]) = (json!(args.response), json!(b));
@@ -117,30 +106,6 @@ async fn one(client: &Client, args: GradeArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-fn mode(mode: Option<ModeArg>) -> Value {
-    match mode {
-        None => Value::Null,
-        Some(ModeArg::Feedback) => json!("feedback"),
-        Some(ModeArg::Score) => json!("score"),
-    }
-}
-
-impl KindArg {
-    fn path(self) -> &'static str {
-        match self {
-            Self::Absolute => "/v1/grade/absolute",
-            Self::Relative => "/v1/grade/relative",
-        }
-    }
-}
-
-/// A line to grade.
-struct Item {
-    id: String,
-    kind: KindArg,
-    body: Value,
-}
-
 /// What is left to do of a file.
 struct Work {
     items: Vec<Item>,
@@ -153,7 +118,8 @@ impl Work {
         if out.canonicalize().is_ok_and(|out| data.canonicalize().is_ok_and(|data| data == out)) {
             return Err(CliError::Failed(format!("{} is both --data and --out; name another file", out.display())));
         }
-        let items = read_items(data, args)?;
+        let wanted = Wanted { kind: args.kind, rubric: args.rubric.as_deref(), mode: args.mode };
+        let items = items::read(data, &wanted)?;
         let done = keep_verdicts(out)?;
         let total = items.len();
         let items: Vec<Item> = items.into_iter().filter(|item| !done.contains(&item.id)).collect();
@@ -190,66 +156,6 @@ impl Work {
             return Err(CliError::Failed(format!("{failed} items failed; run the same command again to retry them")));
         }
         Ok(())
-    }
-}
-
-fn read_items(data: &Path, args: &GradeArgs) -> Result<Vec<Item>, CliError> {
-    let file = std::fs::File::open(data).map_err(|error| CliError::because(data.display(), error))?;
-    let (mut items, mut seen) = (Vec::new(), HashMap::new());
-    for (index, line) in BufReader::new(file).lines().enumerate() {
-        let number = index + 1;
-        let wrong = |what: String| CliError::Failed(format!("{}:{number}: {what}", data.display()));
-        let line = line.map_err(|error| wrong(error.to_string()))?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let item: Map<String, Value> = serde_json::from_str(&line).map_err(|error| wrong(error.to_string()))?;
-        let item = as_item(item, number, args).map_err(wrong)?;
-        if let Some(first) = seen.insert(item.id.clone(), number) {
-            return Err(wrong(format!("has the id `{}` of line {first}; ids tell which lines are done", item.id)));
-        }
-        items.push(item);
-    }
-    Ok(items)
-}
-
-/// Makes a request of a line: a request body as it is, or a labelled item.
-fn as_item(mut item: Map<String, Value>, number: usize, args: &GradeArgs) -> Result<Item, String> {
-    let id = match item.remove("id") {
-        Some(Value::String(id)) => id,
-        Some(Value::Null) | None => format!("line-{number}"),
-        Some(other) => other.to_string(),
-    };
-    let kind = match (args.kind, item.contains_key("response_a")) {
-        (Some(KindArg::Absolute), true) => return Err("is a pair, and --kind is absolute".into()),
-        (Some(KindArg::Relative), false) => return Err("has no response_a, and --kind is relative".into()),
-        (_, true) => KindArg::Relative,
-        (_, false) => KindArg::Absolute,
-    };
-    let mut body = item;
-    from_labelled(&mut body);
-    if let Some(rubric) = &args.rubric {
-        body.insert("rubric".into(), json!(rubric));
-    } else if body.get("rubric").is_none_or(Value::is_null) {
-        return Err("has no rubric; name one with --rubric".into());
-    }
-    if args.mode.is_some() {
-        body.insert("mode".into(), mode(args.mode));
-    }
-    Ok(Item { id, kind, body: Value::Object(body) })
-}
-
-/// Makes a request body of a labelled item: what is the label's goes, and two fields have other names. Everything
-/// else stays, so that the server can refuse what it does not know.
-fn from_labelled(item: &mut Map<String, Value>) {
-    for key in ["label", "label_source", "labels", "scale", "set", "meta", "votes"] {
-        item.remove(key);
-    }
-    if let Some(reference) = item.remove("reference") {
-        item.insert("reference_answer".into(), reference);
-    }
-    if let Some(rubric) = item.get_mut("rubric").filter(|rubric| rubric["criteria"].is_string()) {
-        *rubric = json!({"criterion": rubric["criteria"], "descriptions": rubric["scores"]});
     }
 }
 

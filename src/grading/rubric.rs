@@ -13,6 +13,7 @@ pub struct Rubric {
     criterion: String,
     scale: Scale,
     descriptions: Vec<String>,
+    digest: String,
 }
 
 /// A rubric and the name it goes by; inline rubrics are called `inline`.
@@ -68,7 +69,9 @@ impl Rubric {
             levels.insert(level, description.trim().to_owned());
         }
         let scale = Scale::from_levels(&levels.keys().copied().collect::<Vec<_>>())?;
-        Ok(Self { criterion: criterion.trim().to_owned(), scale, descriptions: levels.into_values().collect() })
+        let (criterion, descriptions) = (criterion.trim().to_owned(), levels.into_values().collect::<Vec<_>>());
+        let digest = digest(&criterion, &descriptions, scale);
+        Ok(Self { criterion, scale, descriptions, digest })
     }
 
     /// What the response is judged by.
@@ -90,14 +93,8 @@ impl Rubric {
 
     /// `sha256:<hex>` of the rubric's content, whatever file or request it came from.
     #[must_use]
-    pub fn digest(&self) -> String {
-        let mut hash = Sha256::new();
-        for text in std::iter::once(&self.criterion).chain(&self.descriptions) {
-            hash.update((text.len() as u64).to_le_bytes());
-            hash.update(text);
-        }
-        hash.update(self.scale.lowest().to_le_bytes());
-        format!("sha256:{:x}", hash.finalize())
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     fn text(&self) -> RubricText {
@@ -134,6 +131,16 @@ impl Rubric {
     }
 }
 
+fn digest(criterion: &str, descriptions: &[String], scale: Scale) -> String {
+    let mut hash = Sha256::new();
+    for text in std::iter::once(criterion).chain(descriptions.iter().map(String::as_str)) {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text);
+    }
+    hash.update(scale.lowest().to_le_bytes());
+    format!("sha256:{:x}", hash.finalize())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,7 +172,7 @@ mod tests {
         let rubric = Rubric::new("Is it good?", &ten.into_iter().collect()).unwrap();
         assert_eq!(rubric.descriptions().nth(1), Some((2, "level 2")));
         let back = Rubric::from_toml(&rubric.to_toml()).unwrap();
-        assert_eq!((back.digest(), back), (rubric.digest(), rubric));
+        assert_eq!((back.digest(), &back), (rubric.digest(), &rubric));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use minijinja::{Value, context};
 
-use crate::grading::{Item, Kind, Mode, Rubric};
+use crate::grading::{Instruction, Item, Kind, Mode, Role, Rubric};
 
 /// Private-use characters; between them stands the index of a field.
 const OPEN: char = '\u{10F0A0}';
@@ -51,63 +51,110 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// What the templates of its kind see. `instruction` holds sentinels already.
-    pub(super) fn variables(
-        &self,
-        fields: &mut Fields<'a>,
-        instruction: String,
-        mode: Mode,
-        labels: &[String],
-    ) -> Value {
-        let item = self.item();
-        let reference_answer = item.reference_answer.as_deref().map(|text| fields.put("reference_answer", text, true));
-        let annotator = item.annotator.as_deref().map(|text| fields.put("annotator", text, true));
-        let documents = item.context.iter().enumerate().map(|(index, document)| {
-            let id = document.id.as_deref().map(|id| fields.put(format!("context/{index}/id"), id, false));
-            let text = fields.put(format!("context/{index}"), &document.text, true);
-            context! { id, text }
+    fn rubric(&self) -> &'a Rubric {
+        match self {
+            Self::Absolute { rubric, .. } | Self::Relative { rubric, .. } => rubric,
+        }
+    }
+
+    /// What templates can see of it.
+    pub(super) fn shape(&self, mode: Mode) -> Shape {
+        let (item, scale) = (self.item(), self.rubric().scale());
+        let turns = match &item.instruction {
+            Instruction::Text(_) => None,
+            Instruction::Conversation(turns) => Some(turns.iter().map(|turn| turn.role).collect()),
+        };
+        Shape {
+            kind: self.kind(),
+            mode,
+            turns,
+            reference_answer: item.reference_answer.is_some(),
+            annotator: item.annotator.is_some(),
+            documents: item.context.iter().map(|document| document.id.is_some()).collect(),
+            lowest: scale.lowest(),
+            highest: scale.highest(),
+        }
+    }
+}
+
+/// Everything that templates can see of a request: all but its texts, for which sentinels stand. So prompts of one
+/// shape are laid out alike.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Shape {
+    pub(super) kind: Kind,
+    mode: Mode,
+    /// The roles of a conversation; `None` for an instruction that is one text.
+    pub(super) turns: Option<Vec<Role>>,
+    reference_answer: bool,
+    annotator: bool,
+    /// Whether each document has a name.
+    documents: Vec<bool>,
+    lowest: i32,
+    highest: i32,
+}
+
+impl Shape {
+    /// How many things it has that a request may have any number of.
+    pub(super) fn len(&self) -> usize {
+        self.turns.as_ref().map_or(0, Vec::len) + self.documents.len()
+    }
+
+    /// What the templates of its kind see. Sentinels are taken in the order of [`Fields::of`], after those that
+    /// stand in `instruction`.
+    pub(super) fn variables(&self, sentinels: &mut Sentinels, instruction: String, labels: &[String]) -> Value {
+        let reference_answer = self.reference_answer.then(|| sentinels.next());
+        let annotator = self.annotator.then(|| sentinels.next());
+        let documents = self.documents.iter().map(|named| {
+            let id = named.then(|| sentinels.next());
+            context! { id, text => sentinels.next() }
         });
         let documents: Vec<Value> = documents.collect();
-        let responses = match *self {
-            Self::Absolute { response, .. } => context! { response => fields.put("response", response, true) },
-            Self::Relative { first, second, first_field, second_field, .. } => context! {
-                response_a => fields.put(first_field, first, true),
-                response_b => fields.put(second_field, second, true),
-            },
+        let responses = match self.kind {
+            Kind::Absolute => context! { response => sentinels.next() },
+            Kind::Relative => context! { response_a => sentinels.next(), response_b => sentinels.next() },
         };
         context! {
             instruction, reference_answer, annotator,
             context => documents,
-            rubric => self.rubric(fields),
-            mode => match mode { Mode::Feedback => "feedback", Mode::Score => "score" },
+            rubric => self.rubric(sentinels),
+            mode => match self.mode { Mode::Feedback => "feedback", Mode::Score => "score" },
             labels => labels.iter().map(|label| label.trim().to_owned()).collect::<Vec<_>>(),
             ..responses
         }
     }
 
-    fn rubric(&self, fields: &mut Fields<'a>) -> Value {
-        let (Self::Absolute { rubric, .. } | Self::Relative { rubric, .. }) = *self;
-        let absolute = self.kind() == Kind::Absolute;
-        let criterion = fields.put("rubric/criterion", rubric.criterion(), true);
+    fn rubric(&self, sentinels: &mut Sentinels) -> Value {
+        let criterion = sentinels.next();
         let mut text = format!("[{criterion}]");
         let mut descriptions = Vec::new();
-        for (score, description) in rubric.descriptions() {
-            let description = fields.put(format!("rubric/descriptions/{score}"), description, absolute);
+        for score in self.lowest..=self.highest {
+            let description = sentinels.next();
             // The form that Prometheus models were trained with; the relative one is its first line.
-            if absolute {
+            if self.kind == Kind::Absolute {
                 text.push_str(&format!("\nScore {score}: {description}"));
             }
             descriptions.push(context! { score, text => description });
         }
-        let (lowest, highest) = (rubric.scale().lowest(), rubric.scale().highest());
+        let (lowest, highest) = (self.lowest, self.highest);
         context! { criterion, lowest, highest, descriptions, text }
+    }
+}
+
+/// Sentinels, one after the other.
+#[derive(Default)]
+pub(super) struct Sentinels(usize);
+
+impl Sentinels {
+    pub(super) fn next(&mut self) -> String {
+        self.0 += 1;
+        sentinel(self.0 - 1)
     }
 }
 
 /// A text that came with the request.
 struct Field<'a> {
-    /// Where it stood there.
-    name: String,
+    /// Where it stood there: a name, an index or score below it, and a name below that.
+    name: (&'static str, Option<i64>, &'static str),
     text: &'a str,
     /// Whether a prompt without it would judge something else than what was asked.
     required: bool,
@@ -118,33 +165,75 @@ struct Field<'a> {
 pub(super) struct Fields<'a>(Vec<Field<'a>>);
 
 impl<'a> Fields<'a> {
-    /// Takes a text up and gives the sentinel that stands for it.
-    pub(super) fn put(&mut self, name: impl Into<String>, text: &'a str, required: bool) -> String {
-        self.0.push(Field { name: name.into(), text, required });
-        sentinel(self.0.len() - 1)
+    /// The texts of a request, in the order in which their sentinels are given out.
+    pub(super) fn of(subject: &Subject<'a>) -> Self {
+        let item = subject.item();
+        let index = |index: usize| i64::try_from(index).ok();
+        let mut fields = Self::default();
+        match &item.instruction {
+            Instruction::Text(text) => fields.put("instruction", text),
+            Instruction::Conversation(turns) => {
+                turns
+                    .iter()
+                    .enumerate()
+                    .for_each(|(at, turn)| fields.put_at("messages", index(at), "", &turn.content, true));
+            }
+        }
+        item.reference_answer.iter().for_each(|text| fields.put("reference_answer", text));
+        item.annotator.iter().for_each(|text| fields.put("annotator", text));
+        for (at, document) in item.context.iter().enumerate() {
+            document.id.iter().for_each(|id| fields.put_at("context", index(at), "/id", id, false));
+            fields.put_at("context", index(at), "", &document.text, true);
+        }
+        match *subject {
+            Subject::Absolute { response, .. } => fields.put("response", response),
+            Subject::Relative { first, second, first_field, second_field, .. } => {
+                fields.put(first_field, first);
+                fields.put(second_field, second);
+            }
+        }
+        let rubric = subject.rubric();
+        fields.put("rubric/criterion", rubric.criterion());
+        let absolute = subject.kind() == Kind::Absolute;
+        for (score, description) in rubric.descriptions() {
+            fields.put_at("rubric/descriptions", Some(score.into()), "", description, absolute);
+        }
+        fields
+    }
+
+    /// Takes up a text that no prompt may leave out.
+    pub(super) fn put(&mut self, name: &'static str, text: &'a str) {
+        self.put_at(name, None, "", text, true);
+    }
+
+    fn put_at(&mut self, name: &'static str, index: Option<i64>, below: &'static str, text: &'a str, required: bool) {
+        self.0.push(Field { name: (name, index, below), text, required });
     }
 
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn name(&self, index: usize) -> &str {
-        &self.0[index].name
+    pub(super) fn name(&self, index: usize) -> String {
+        match self.0[index].name {
+            (name, None, _) => name.to_owned(),
+            (name, Some(index), below) => format!("{name}/{index}{below}"),
+        }
     }
 
     pub(super) fn text(&self, index: usize) -> &'a str {
         self.0[index].text
     }
 
-    /// The name of the first required field that is not among the pieces.
-    pub(super) fn missing(&self, pieces: &[Piece<'_>]) -> Option<&str> {
+    /// The name of the first required field that is not among the pieces, without what stands below it.
+    pub(super) fn missing(&self, pieces: &[Piece<'_>]) -> Option<&'static str> {
         let mut there = vec![false; self.0.len()];
         for piece in pieces {
             if let Piece::Field(index) = piece {
                 there[*index] = true;
             }
         }
-        self.0.iter().zip(there).find(|(field, there)| field.required && !there).map(|(field, _)| field.name.as_str())
+        self.0.iter().zip(there).find(|(field, there)| field.required && !there).map(|(field, _)| field.name.0)
     }
 
     /// The pieces as one text, every field as it is.

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::Rendered;
-use super::fields::{Fields, Piece};
+use super::fields::Fields;
+use super::layout::{Layout, Place};
 use crate::script::{Prompt, Segment};
 
 /// A marker that stood in a text of the request and was broken by one space after its first character.
@@ -19,30 +20,25 @@ pub struct Neutralized {
     pub end: usize,
 }
 
-/// Splits the rendered pieces at their control tokens, then fills in the fields and breaks the markers they write.
-pub(super) fn assemble(pieces: &[Piece<'_>], fields: &Fields<'_>, control: &Needles, markers: &Needles) -> Rendered {
+/// Fills in the fields of a layout and breaks the markers they write.
+pub(super) fn assemble(layout: &Layout, fields: &Fields<'_>) -> Rendered {
     let mut segments = Vec::new();
     let mut found = Vec::new();
     let mut run = Run::default();
     let mut end_run = |run: &mut Run, segments: &mut Vec<Segment>| {
         let mut run = std::mem::take(run);
-        run.neutralize(markers, fields, &mut found);
+        run.neutralize(&layout.markers, fields, &mut found);
         if !run.text.is_empty() {
             segments.push(Segment::Text(run.text));
         }
     };
-    for piece in pieces {
-        match *piece {
-            Piece::Field(index) => run.put(index, fields.text(index)),
-            Piece::Literal(text) => {
-                for (is_control, text) in control.split(text) {
-                    if is_control {
-                        end_run(&mut run, &mut segments);
-                        segments.push(Segment::Control(text.to_owned()));
-                    } else {
-                        run.text.push_str(text);
-                    }
-                }
+    for place in &layout.places {
+        match place {
+            Place::Field(index) => run.put(*index, fields.text(*index)),
+            Place::Text(text) => run.text.push_str(text),
+            Place::Control(text) => {
+                end_run(&mut run, &mut segments);
+                segments.push(Segment::Control(text.clone()));
             }
         }
     }
@@ -123,12 +119,8 @@ impl Run {
             chars += self.text[byte..from].chars().count();
             byte = from;
             let text = self.text[from..to].to_owned();
-            let place = Neutralized {
-                field: fields.name(field).to_owned(),
-                start: chars,
-                end: chars + text.chars().count(),
-                text,
-            };
+            let place =
+                Neutralized { field: fields.name(field), start: chars, end: chars + text.chars().count(), text };
             found.push((field, place));
         }
     }

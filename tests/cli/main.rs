@@ -236,3 +236,38 @@ fn a_model_of_the_hub_that_cannot_be_had_says_what_to_do() {
     let (ok, _, complaint) = pull("hf:nonsense");
     assert!(!ok && complaint.contains("hf:owner/name/file.gguf"), "{complaint}");
 }
+
+#[test]
+fn a_load_is_measured_on_a_server_and_without_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, figures) = (folder.path().join("items.jsonl"), folder.path().join("figures.json"));
+    write_items(&data, 12);
+    let server = Server::start(folder.path());
+    let figures_of = |args: &[&str]| {
+        let (ok, said, complaint) = run(gavel(folder.path()).arg("bench").args(args).arg("--json").arg(&figures));
+        assert!(ok, "{said} {complaint}");
+        (serde_json::from_slice::<Value>(&std::fs::read(&figures).unwrap()).unwrap(), said)
+    };
+
+    let data = data.to_str().unwrap();
+    let (report, said) = figures_of(&["--server", &server.url, "--data", data, "--mode", "score", "--warmup", "2"]);
+    assert_eq!(
+        (&report["verdicts"], &report["verdicts_from_cache"], &report["failed"]),
+        (&json!(10), &json!(0), &json!(0))
+    );
+    assert_eq!(report["tokens"]["completion"], 10.0, "a score is one token");
+    assert!(report["latency_ms"]["p99"].as_f64() >= report["latency_ms"]["p50"].as_f64());
+    assert!(said.contains("verdicts   10"), "{said}");
+    // Items come round again, and are cached by then; or not, where that is asked.
+    let again = ["--server", &server.url, "--data", data, "--mode", "score", "--requests", "24", "--rate", "2000"];
+    assert_eq!(figures_of(&again).0["verdicts_from_cache"], 24);
+    assert_eq!(figures_of(&[&again[..], &["--no-cache"]].concat()).0["verdicts_from_cache"], 0);
+
+    let (report, _) = figures_of(&["--engine", "scripted", "--kind", "relative", "--requests", "20"]);
+    assert_eq!((&report["verdicts"], &report["verdicts_from_cache"]), (&json!(20), &json!(0)));
+
+    // A load of nothing but failures is one itself, and says which.
+    let (ok, said, complaint) =
+        run(gavel(folder.path()).args(["bench", "--server", &server.url, "--rubric", "nothing", "--requests", "3"]));
+    assert!(!ok && said.contains("unknown_rubric 3") && complaint.contains("no request got a verdict"), "{said}");
+}

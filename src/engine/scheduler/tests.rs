@@ -240,15 +240,17 @@ fn nobody_is_overtaken_for_ever() {
     drain(&mut scheduler);
     finish(first).unwrap();
     let starts = |step: &Vec<Row>| step.first().is_some_and(|row| row.position == 0);
-    let fresh: Vec<usize> = (0..scheduler.backend.steps.len()).filter(|at| starts(&scheduler.backend.steps[*at])).collect();
+    let fresh: Vec<usize> =
+        (0..scheduler.backend.steps.len()).filter(|at| starts(&scheduler.backend.steps[*at])).collect();
     assert_eq!(fresh.len(), 3, "the group's first, the other, and the group again: {fresh:?}");
 }
 
 #[test]
 fn the_end_of_a_prompt_is_not_kept_when_others_share_the_rest() {
     let mut scheduler = scheduler(LIMITS);
-    let runs: Vec<Run> =
-        (0..3).map(|i| submit(&mut scheduler, job(&format!("{}{i}: own", SHARED.repeat(2)), judging(2), false))).collect();
+    let runs: Vec<Run> = (0..3)
+        .map(|i| submit(&mut scheduler, job(&format!("{}{i}: own", SHARED.repeat(2)), judging(2), false)))
+        .collect();
     drain(&mut scheduler);
     let prompt = runs.into_iter().map(|run| finish(run).unwrap().prompt_tokens).max().unwrap();
     assert_eq!(scheduler.prefixes.len(), 1);

@@ -1,0 +1,201 @@
+//! The bodies that a load sends, serialised before they are needed.
+
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+
+use super::super::items::{Item, KindArg, ModeArg};
+
+/// How many made-up responses answer one instruction, as in a group of a reward run.
+const GROUP: u64 = 8;
+/// How many made-up items are graded when nothing is said.
+const MADE_UP: u64 = 64;
+
+/// What the command line asks of every request.
+pub(super) struct Settings {
+    pub(super) model: Option<String>,
+    pub(super) prompt: Option<String>,
+    pub(super) max_feedback_tokens: Option<u32>,
+    pub(super) no_cache: bool,
+}
+
+/// Request bodies by number.
+pub(super) enum Requests {
+    /// Those of a file, over and over.
+    Items(Vec<(&'static str, Bytes)>),
+    /// Made up, all different.
+    MadeUp(Template),
+}
+
+/// A body with places for numbers.
+pub(super) struct Template {
+    path: &'static str,
+    seed: u64,
+    /// What stands before each number, and which number follows; the last has none.
+    parts: Vec<(String, Option<Number>)>,
+}
+
+#[derive(Clone, Copy)]
+enum Number {
+    Seed,
+    Group,
+    Item,
+}
+
+/// What stands for them in the body; JSON writes neither.
+const PLACES: [(char, Number); 3] =
+    [('\u{E000}', Number::Seed), ('\u{E001}', Number::Group), ('\u{E002}', Number::Item)];
+
+impl Settings {
+    fn put(&self, body: &mut Value) {
+        if let Some(model) = &self.model {
+            body["model"] = json!(model);
+        }
+        if let Some(prompt) = &self.prompt {
+            body["prompt"] = json!(prompt);
+        }
+        if let Some(tokens) = self.max_feedback_tokens {
+            match &mut body["sampling"] {
+                Value::Object(sampling) => drop(sampling.insert("max_feedback_tokens".into(), json!(tokens))),
+                other => *other = json!({"max_feedback_tokens": tokens}),
+            }
+        }
+        if self.no_cache {
+            body["cache"] = json!(false);
+        }
+    }
+}
+
+impl Requests {
+    pub(super) fn of_items(items: Vec<Item>, settings: &Settings) -> Self {
+        let body = |Item { kind, mut body, .. }: Item| {
+            settings.put(&mut body);
+            (kind.path(), Bytes::from(body.to_string()))
+        };
+        Self::Items(items.into_iter().map(body).collect())
+    }
+
+    pub(super) fn made_up(kind: KindArg, rubric: &str, mode: Option<ModeArg>, seed: u64, settings: &Settings) -> Self {
+        let mut body = json!({
+            "instruction": "A customer writes: \"My parcel \u{E001} of list \u{E000} should have been here ten days ago. \
+                The last message said that it had left the warehouse, and nobody answers the telephone. What happens \
+                now?\" Answer in a few friendly sentences, and say what the customer can do.",
+            "reference_answer": "I am sorry that your parcel is so late. Please give us two working days to ask the \
+                carrier; we write to you as soon as we know where it is. If it is lost, you choose between a new one \
+                and your money back, and either costs you nothing.",
+            "rubric": rubric,
+        });
+        let answer = "Thank you for writing. Parcel \u{E001} left our warehouse on time, so the delay is the carrier's. \
+             We opened case \u{E002} with them today and expect an answer within two days.";
+        match kind {
+            KindArg::Absolute => body["response"] = json!(answer),
+            KindArg::Relative => {
+                body["response_a"] = json!(answer);
+                body["response_b"] =
+                    json!("Parcels are sometimes late. Please wait, and mention case \u{E002} next time.");
+            }
+        }
+        if let Some(mode) = mode {
+            body["mode"] = json!(mode.name());
+        }
+        settings.put(&mut body);
+        Self::MadeUp(Template::new(kind.path(), seed, &body.to_string()))
+    }
+
+    /// The path and body of the request of that number.
+    pub(super) fn get(&self, number: u64) -> (&'static str, Bytes) {
+        match self {
+            Self::Items(items) => {
+                let index = usize::try_from(number % items.len() as u64).expect("below a length");
+                let (path, body) = &items[index];
+                (path, body.clone())
+            }
+            Self::MadeUp(template) => (template.path, template.body(number)),
+        }
+    }
+
+    /// How many are sent when nothing is said: each item once, those of the warm-up included.
+    pub(super) fn by_default(&self, warmup: u64) -> u64 {
+        match self {
+            Self::Items(items) => (items.len() as u64).saturating_sub(warmup).max(1),
+            Self::MadeUp(_) => MADE_UP,
+        }
+    }
+}
+
+impl Template {
+    fn new(path: &'static str, seed: u64, mut rest: &str) -> Self {
+        let mut parts = Vec::new();
+        let next = |text: &str| {
+            PLACES.iter().filter_map(|(mark, n)| Some((text.find(*mark)?, *mark, *n))).min_by_key(|(at, ..)| *at)
+        };
+        while let Some((at, mark, number)) = next(rest) {
+            parts.push((rest[..at].to_owned(), Some(number)));
+            rest = &rest[at + mark.len_utf8()..];
+        }
+        parts.push((rest.to_owned(), None));
+        Self { path, seed, parts }
+    }
+
+    fn body(&self, number: u64) -> Bytes {
+        let mut body = String::with_capacity(self.parts.iter().map(|(text, _)| text.len() + 20).sum());
+        for (text, place) in &self.parts {
+            body.push_str(text);
+            let number = match place {
+                None => continue,
+                Some(Number::Seed) => self.seed,
+                Some(Number::Group) => number / GROUP,
+                Some(Number::Item) => number,
+            };
+            body.push_str(&number.to_string());
+        }
+        Bytes::from(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    const BARE: Settings = Settings { model: None, prompt: None, max_feedback_tokens: None, no_cache: false };
+
+    #[test]
+    fn made_up_items_are_all_different_and_the_same_for_a_seed() {
+        let requests = |seed| Requests::made_up(KindArg::Absolute, "helpfulness", Some(ModeArg::Score), seed, &BARE);
+        let (ones, same, others) = (requests(1), requests(1), requests(2));
+        let mut seen = HashSet::new();
+        for number in 0..20 {
+            let (path, body) = ones.get(number);
+            assert_eq!((path, &body), ("/v1/grade/absolute", &same.get(number).1));
+            assert!(seen.insert(body) && seen.insert(others.get(number).1));
+        }
+        let body = |number| serde_json::from_slice::<Value>(&ones.get(number).1).unwrap();
+        assert_eq!(body(0)["instruction"], body(7)["instruction"], "eight responses share an instruction");
+        assert_ne!(body(7)["instruction"], body(8)["instruction"]);
+        assert_eq!(body(3)["mode"], "score");
+        assert!(!body(3).to_string().contains(PLACES.map(|(mark, _)| mark)));
+    }
+
+    #[test]
+    fn settings_are_put_into_every_body() {
+        let settings = Settings {
+            model: Some("m".into()),
+            prompt: Some("plain".into()),
+            max_feedback_tokens: Some(9),
+            no_cache: true,
+        };
+        let items = vec![Item {
+            id: "a".into(),
+            kind: KindArg::Relative,
+            body: json!({"response_a": "x", "sampling": {"seed": 3}}),
+        }];
+        let (path, body) = Requests::of_items(items, &settings).get(5);
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(path, "/v1/grade/relative");
+        assert_eq!(
+            body,
+            json!({"response_a": "x", "sampling": {"seed": 3, "max_feedback_tokens": 9}, "model": "m", "prompt": "plain", "cache": false})
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! Layouts: where the texts of a request go in a prompt, worked out once for all requests of one shape.
+//!
+//! No template ever sees a text, so what templates write depends on a request's [`Shape`] alone. Rendering them is
+//! most of the work of a prompt; filling in a layout is little.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+
+use super::chat::ChatFormat;
+use super::error::PromptError;
+use super::fields::{Fields, Piece, Shape};
+use super::hostile::{self, Needles};
+use super::{PromptSet, Rendered, Subject};
+use crate::grading::Mode;
+
+/// How many layouts are kept; few shapes are ever met.
+const KEPT: u64 = 256;
+/// The layouts of longer conversations, and of more documents, are not kept: each can be as long as its request.
+const LONGEST_KEPT: usize = 32;
+
+/// A prompt without the texts of the request.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) places: Vec<Place>,
+    /// What no field may write.
+    pub(super) markers: Needles,
+}
+
+/// A part of a layout.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// Plain text of the template.
+    Text(String),
+    /// A control token.
+    Control(String),
+    /// The place of a field.
+    Field(usize),
+}
+
+impl Layout {
+    /// Splits what the template wrote at its control tokens.
+    pub(super) fn new(pieces: &[Piece<'_>], control: &Needles, markers: Needles) -> Self {
+        let mut places = Vec::new();
+        for piece in pieces {
+            match *piece {
+                Piece::Field(index) => places.push(Place::Field(index)),
+                Piece::Literal(text) => places.extend(control.split(text).into_iter().map(|(is_control, text)| {
+                    if is_control { Place::Control(text.to_owned()) } else { Place::Text(text.to_owned()) }
+                })),
+            }
+        }
+        Self { places, markers }
+    }
+}
+
+/// Renders prompts for one model, and keeps the layouts of the shapes it has met.
+#[derive(Debug)]
+pub struct Renderer {
+    chat: ChatFormat,
+    kept: Cache<(Arc<str>, Shape), Arc<Layout>>,
+}
+
+impl Renderer {
+    /// A renderer for a model with that chat format. It is for the sets of one library, which never change.
+    #[must_use]
+    pub fn new(chat: ChatFormat) -> Self {
+        Self { chat, kept: Cache::new(KEPT) }
+    }
+
+    /// Renders the prompt, as [`PromptSet::render`] does.
+    ///
+    /// # Errors
+    /// Those of [`PromptSet::render`].
+    pub fn render(&self, set: &PromptSet, subject: &Subject<'_>, mode: Mode) -> Result<Rendered, PromptError> {
+        let (shape, fields) = (subject.shape(mode), Fields::of(subject));
+        if shape.len() > LONGEST_KEPT {
+            return Ok(hostile::assemble(&set.layout(&shape, &fields, &self.chat)?, &fields));
+        }
+        let key = (Arc::clone(&set.name), shape);
+        let layout = match self.kept.get(&key) {
+            Some(layout) => layout,
+            None => {
+                let layout = Arc::new(set.layout(&key.1, &fields, &self.chat)?);
+                self.kept.insert(key, Arc::clone(&layout));
+                layout
+            }
+        };
+        Ok(hostile::assemble(&layout, &fields))
+    }
+}
