@@ -33,6 +33,7 @@ test: ## run every test, those on the real demo model included
 	else \
 	  cargo test --release; \
 	fi
+	python3 -m unittest discover benches/peers
 
 check: ## formatting, lints and documentation, as CI checks them
 	$(ENV) && cargo fmt --check
