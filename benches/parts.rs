@@ -106,7 +106,7 @@ fn tokenise_bytes(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn tokenise_demo_model(bencher: Bencher<'_, '_>) {
     let config = Config::load(None, &[]).unwrap();
-    let store = gavel::models::ModelStore::new(config.cache_dir, true).unwrap();
+    let store = gavel::app::model_store(&config).unwrap();
     match store.path("smollm2-135m") {
         Ok(path) => tokenise(bencher, &*gavel::engine::llama_cpp::load_vocabulary(&path).unwrap()),
         Err(_) => eprintln!("left out: `gavel models pull smollm2-135m` brings the vocabulary"),

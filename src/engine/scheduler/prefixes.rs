@@ -12,7 +12,7 @@ use crate::script::Token;
 /// Prefixes that were never reused hold at most this part of the room, the latest one excepted.
 const PROBATION: usize = 4;
 /// A prefix that helped none of this many prompts is dropped.
-const STALE: u64 = 128;
+const STALE: u64 = 32;
 
 struct Prefix {
     slot: Slot,
