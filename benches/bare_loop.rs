@@ -2,8 +2,11 @@
 //! `benches/peers/run` sets Gavel beside it, on the same prompt.
 //!
 //!     cargo bench --bench bare_loop -- --model FILE.gguf --prompt FILE.txt
+//!     cargo bench --bench bare_loop -- --model FILE.gguf --prompt FILE.txt --beside 3000 [--streams]
 //!
-//! Prints one line of JSON: tokens a second of the prompt, of one sequence, and of several together.
+//! Prints one line of JSON: tokens a second of the prompt, of one sequence, and of several together. With
+//! `--beside`, the KV pool also holds that many tokens of a sequence that does nothing: what they cost the others
+//! is what a unified pool pays for being one. `--streams` gives each sequence a part of its own instead.
 #![allow(clippy::print_stdout, reason = "its answer")]
 
 use std::num::NonZeroU32;
@@ -41,6 +44,12 @@ struct Args {
     /// Tokens of one step of reading the prompt.
     #[arg(long, default_value_t = 256)]
     chunk: usize,
+    /// Tokens of an idle sequence in the pool.
+    #[arg(long, default_value_t = 0)]
+    beside: usize,
+    /// A KV cache a sequence, in place of one pool.
+    #[arg(long)]
+    streams: bool,
     /// Threads; 0 takes one a core.
     #[arg(long, default_value_t = 0)]
     threads: i32,
@@ -61,14 +70,20 @@ fn main() -> Result<(), Failure> {
         0 => i32::try_from(std::thread::available_parallelism()?.get())?,
         threads => threads,
     };
-    let cells = prompt.len() + args.tokens * usize::try_from(args.sequences)?;
+    let sequences = usize::try_from(args.sequences)?;
+    let longest = (prompt.len() + args.tokens).max(args.beside);
+    // In one pool the sequences share the prompt; of their own caches, all are as long as the longest.
+    let cells = match args.streams {
+        true => longest.next_multiple_of(256) * (sequences + 1),
+        false => prompt.len() + args.beside + args.tokens * sequences,
+    };
     let chunk = u32::try_from(args.chunk)?;
     let params = LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(u32::try_from(cells.next_multiple_of(256))?))
         .with_n_batch(chunk)
         .with_n_ubatch(chunk)
-        .with_n_seq_max(u32::try_from(args.sequences)?)
-        .with_kv_unified(true)
+        .with_n_seq_max(u32::try_from(args.sequences + 1)?)
+        .with_kv_unified(!args.streams)
         .with_flash_attention_policy(FLASH_ATTENTION_ENABLED)
         .with_n_threads(threads)
         .with_n_threads_batch(threads)
@@ -77,19 +92,22 @@ fn main() -> Result<(), Failure> {
     let mut batch = LlamaBatch::new(args.chunk, 1);
 
     // The first pass warms caches up and does not count.
-    read(&mut context, &mut batch, &prompt, args.chunk)?;
+    read(&mut context, &mut batch, &prompt, args.chunk, 0)?;
     context.clear_kv_cache();
-    let prefill = timed(prompt.len(), || read(&mut context, &mut batch, &prompt, args.chunk))?;
+    let idle: Vec<_> = prompt.iter().copied().cycle().take(args.beside).collect();
+    read(&mut context, &mut batch, &idle, args.chunk, args.sequences)?;
+    let prefill = timed(prompt.len(), || read(&mut context, &mut batch, &prompt, args.chunk, 0))?;
     let alone = timed(args.tokens, || decode(&mut context, &mut batch, prompt.len(), args.tokens, 1))?;
     context.clear_kv_cache_seq(Some(0), Some(u32::try_from(prompt.len())?), None)?;
     for sequence in 1..args.sequences {
         context.copy_kv_cache_seq(0, sequence, None, None)?;
     }
-    let together = args.tokens * usize::try_from(args.sequences)?;
-    let together = timed(together, || decode(&mut context, &mut batch, prompt.len(), args.tokens, args.sequences))?;
+    let together = timed(args.tokens * sequences, || decode(&mut context, &mut batch, prompt.len(), args.tokens, args.sequences))?;
     println!(
-        "{{\"prompt_tokens\": {}, \"prefill\": {prefill}, \"decode_1\": {alone}, \"decode_{}\": {together}}}",
+        "{{\"prompt_tokens\": {}, \"beside\": {}, \"prefill\": {prefill}, \"decode_1\": {alone}, \
+         \"decode_{}\": {together}}}",
         prompt.len(),
+        args.beside,
         args.sequences
     );
     Ok(())
@@ -102,18 +120,19 @@ fn timed(tokens: usize, work: impl FnOnce() -> Result<(), Failure>) -> Result<f6
     Ok(tokens as f64 / started.elapsed().as_secs_f64())
 }
 
-/// Reads the prompt into sequence 0, a chunk a step, with logits of its last token only.
+/// Reads a prompt into a sequence, a chunk a step, with logits of its last token only.
 fn read(
     context: &mut LlamaContext<'_>,
     batch: &mut LlamaBatch<'_>,
     prompt: &[LlamaToken],
     chunk: usize,
+    sequence: i32,
 ) -> Result<(), Failure> {
     let mut position = 0;
     for tokens in prompt.chunks(chunk) {
         batch.clear();
         for token in tokens {
-            batch.add(*token, i32::try_from(position)?, &[0], position + 1 == prompt.len())?;
+            batch.add(*token, i32::try_from(position)?, &[sequence], position + 1 == prompt.len())?;
             position += 1;
         }
         context.decode(batch)?;

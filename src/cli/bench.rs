@@ -15,7 +15,7 @@ use self::requests::{Requests, Settings};
 use super::CliError;
 use super::connection::Target;
 use super::host::Hosted;
-use super::items::{self, KindArg, ModeArg, Wanted};
+use super::items::{self, KindArg, Wanted};
 use crate::config::Config;
 
 /// Measure how fast a server grades.
@@ -31,15 +31,8 @@ pub(super) struct BenchArgs {
     /// Items to grade, as `gavel grade` reads them; without a file, made-up ones that are all different.
     #[arg(long, value_name = "FILE.jsonl")]
     data: Option<PathBuf>,
-    /// The grading kind; without it, each item's own, and absolute for made-up ones.
-    #[arg(long)]
-    kind: Option<KindArg>,
-    /// A rubric's name, for items that have none or instead of theirs; `helpfulness` for made-up ones.
-    #[arg(long, value_name = "NAME")]
-    rubric: Option<String>,
-    /// Feedback and verdict, or the verdict alone.
-    #[arg(long)]
-    mode: Option<ModeArg>,
+    #[command(flatten)]
+    wanted: Wanted,
     /// The prompt set; without it, the model's own.
     #[arg(long, value_name = "SET")]
     prompt: Option<String>,
@@ -111,8 +104,7 @@ impl BenchArgs {
         };
         match &self.data {
             Some(data) => {
-                let wanted = Wanted { kind: self.kind, rubric: self.rubric.as_deref(), mode: self.mode };
-                let items = items::read(data, &wanted)?;
+                let items = items::read(data, &self.wanted)?;
                 if items.is_empty() {
                     return Err(CliError::Failed(format!("{} holds no items", data.display())));
                 }
@@ -121,8 +113,8 @@ impl BenchArgs {
             None => {
                 let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
                 let seed = self.seed.unwrap_or_else(|| clock.map_or(0, |since| since.as_secs()));
-                let rubric = self.rubric.as_deref().unwrap_or("helpfulness");
-                Ok(Requests::made_up(self.kind.unwrap_or(KindArg::Absolute), rubric, self.mode, seed, &settings))
+                let Wanted { kind, mode, .. } = self.wanted;
+                Ok(Requests::made_up(kind.unwrap_or(KindArg::Absolute), self.wanted.rubric(), mode, seed, &settings))
             }
         }
     }

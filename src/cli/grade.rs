@@ -30,15 +30,8 @@ pub(super) struct GradeArgs {
     /// Where verdicts go, one JSON object a line. Lines that hold a verdict already are not graded again.
     #[arg(long, value_name = "FILE.jsonl")]
     out: Option<PathBuf>,
-    /// The grading kind; without it, each item's own.
-    #[arg(long)]
-    kind: Option<KindArg>,
-    /// A rubric's name, for items that have none or instead of theirs.
-    #[arg(long, value_name = "NAME")]
-    rubric: Option<String>,
-    /// Feedback and verdict, or the verdict alone.
-    #[arg(long)]
-    mode: Option<ModeArg>,
+    #[command(flatten)]
+    wanted: Wanted,
     /// How many requests are in flight.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
@@ -84,10 +77,10 @@ pub(super) async fn run(args: GradeArgs, config: impl FnOnce() -> Result<Config,
 async fn one(client: &Client, args: GradeArgs) -> Result<(), CliError> {
     let mut body = json!({
         "instruction": args.instruction,
-        "rubric": args.rubric.as_deref().unwrap_or("helpfulness"),
+        "rubric": args.wanted.rubric(),
         "reference_answer": args.reference,
     });
-    body["mode"] = json!(args.mode.map(ModeArg::name));
+    body["mode"] = json!(args.wanted.mode.map(ModeArg::name));
     let path = match args.response_b {
         Some(b) => {
             (body["response_a"], body["response_b"]) = (json!(args.response), json!(b));
@@ -118,8 +111,7 @@ impl Work {
         if out.canonicalize().is_ok_and(|out| data.canonicalize().is_ok_and(|data| data == out)) {
             return Err(CliError::Failed(format!("{} is both --data and --out; name another file", out.display())));
         }
-        let wanted = Wanted { kind: args.kind, rubric: args.rubric.as_deref(), mode: args.mode };
-        let items = items::read(data, &wanted)?;
+        let items = items::read(data, &args.wanted)?;
         let done = keep_verdicts(out)?;
         let total = items.len();
         let items: Vec<Item> = items.into_iter().filter(|item| !done.contains(&item.id)).collect();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::CliError;
@@ -40,10 +40,24 @@ impl ModeArg {
 }
 
 /// What the command line says of items, over what they say themselves.
-pub(super) struct Wanted<'a> {
+#[derive(Debug, Args)]
+pub(super) struct Wanted {
+    /// The grading kind; without it, each item's own, and absolute where there is no file.
+    #[arg(long)]
     pub(super) kind: Option<KindArg>,
-    pub(super) rubric: Option<&'a str>,
+    /// A rubric's name, for items that have none or instead of theirs; `helpfulness` where there is no file.
+    #[arg(long, value_name = "NAME")]
+    pub(super) rubric: Option<String>,
+    /// Feedback and verdict, or the verdict alone.
+    #[arg(long)]
     pub(super) mode: Option<ModeArg>,
+}
+
+impl Wanted {
+    /// The rubric of what comes from no file.
+    pub(super) fn rubric(&self) -> &str {
+        self.rubric.as_deref().unwrap_or("helpfulness")
+    }
 }
 
 /// A line to grade.
@@ -57,7 +71,7 @@ pub(super) struct Item {
 ///
 /// # Errors
 /// With the line that is wrong.
-pub(super) fn read(data: &Path, wanted: &Wanted<'_>) -> Result<Vec<Item>, CliError> {
+pub(super) fn read(data: &Path, wanted: &Wanted) -> Result<Vec<Item>, CliError> {
     let file = std::fs::File::open(data).map_err(|error| CliError::because(data.display(), error))?;
     let (mut items, mut seen) = (Vec::new(), HashMap::new());
     for (index, line) in BufReader::new(file).lines().enumerate() {
@@ -78,7 +92,7 @@ pub(super) fn read(data: &Path, wanted: &Wanted<'_>) -> Result<Vec<Item>, CliErr
 }
 
 /// Makes a request of a line: a request body as it is, or a labelled item.
-fn as_item(mut item: Map<String, Value>, number: usize, wanted: &Wanted<'_>) -> Result<Item, String> {
+fn as_item(mut item: Map<String, Value>, number: usize, wanted: &Wanted) -> Result<Item, String> {
     let id = match item.remove("id") {
         Some(Value::String(id)) => id,
         Some(Value::Null) | None => format!("line-{number}"),
@@ -92,7 +106,7 @@ fn as_item(mut item: Map<String, Value>, number: usize, wanted: &Wanted<'_>) -> 
     };
     let mut body = item;
     from_labelled(&mut body);
-    if let Some(rubric) = wanted.rubric {
+    if let Some(rubric) = &wanted.rubric {
         body.insert("rubric".into(), json!(rubric));
     } else if body.get("rubric").is_none_or(Value::is_null) {
         return Err("has no rubric; name one with --rubric".into());
