@@ -22,9 +22,6 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
-/// llama.cpp's own `enabled`, as the engine sets it.
-const FLASH_ATTENTION_ENABLED: i32 = 1;
-
 type Failure = Box<dyn std::error::Error>;
 
 #[derive(Parser)]
@@ -50,6 +47,9 @@ struct Args {
     /// A KV cache a sequence, in place of one pool.
     #[arg(long)]
     streams: bool,
+    /// Attention in plain matrix products, in place of flash attention.
+    #[arg(long)]
+    no_flash: bool,
     /// Threads; 0 takes one a core.
     #[arg(long, default_value_t = 0)]
     threads: i32,
@@ -84,7 +84,7 @@ fn main() -> Result<(), Failure> {
         .with_n_ubatch(chunk)
         .with_n_seq_max(u32::try_from(args.sequences + 1)?)
         .with_kv_unified(!args.streams)
-        .with_flash_attention_policy(FLASH_ATTENTION_ENABLED)
+        .with_flash_attention_policy(i32::from(!args.no_flash))
         .with_n_threads(threads)
         .with_n_threads_batch(threads)
         .with_no_perf(true);
@@ -102,7 +102,8 @@ fn main() -> Result<(), Failure> {
     for sequence in 1..args.sequences {
         context.copy_kv_cache_seq(0, sequence, None, None)?;
     }
-    let together = timed(args.tokens * sequences, || decode(&mut context, &mut batch, prompt.len(), args.tokens, args.sequences))?;
+    let together =
+        timed(args.tokens * sequences, || decode(&mut context, &mut batch, prompt.len(), args.tokens, args.sequences))?;
     println!(
         "{{\"prompt_tokens\": {}, \"beside\": {}, \"prefill\": {prefill}, \"decode_1\": {alone}, \
          \"decode_{}\": {together}}}",
