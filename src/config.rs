@@ -34,6 +34,7 @@ pub struct Config {
     pub scripted_answers: PathBuf,
     pub hub: HubConfig,
     pub llama_cpp: LlamaCppConfig,
+    pub mistralrs: MistralRsConfig,
     pub grading: GradingConfig,
     pub limits: LimitsConfig,
     pub log: LogConfig,
@@ -154,6 +155,17 @@ pub struct LlamaCppConfig {
     pub step_tokens: usize,
     pub threads: usize,
     pub gpu_layers: u32,
+}
+
+/// Sizes of the mistral.rs engine.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
+pub struct MistralRsConfig {
+    pub sequences: usize,
+    pub spread: usize,
+    pub kv_tokens: usize,
+    pub isq: String,
 }
 
 /// What a grading request does not say.
@@ -311,6 +323,8 @@ impl Config {
         let at_least_one = [
             ("llama_cpp.sequences", self.llama_cpp.sequences),
             ("llama_cpp.kv_tokens", self.llama_cpp.kv_tokens),
+            ("mistralrs.sequences", self.mistralrs.sequences),
+            ("mistralrs.kv_tokens", self.mistralrs.kv_tokens),
             ("limits.in_flight", self.limits.in_flight),
             ("limits.body_bytes", self.limits.body_bytes),
         ];
