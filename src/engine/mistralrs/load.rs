@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
+use candle_core::quantized::gguf_file::Content;
 use mistralrs::core::{
     DefaultSchedulerMethod, DeviceMapSetting, GGUFLoaderBuilder, GGUFSpecificConfig, Loader, MemoryGpuConfig,
     MistralRs, MistralRsBuilder, ModelDType, NormalLoaderBuilder, NormalSpecificConfig, PagedAttentionConfig,
@@ -47,10 +48,27 @@ pub(super) async fn runner(path: &Path, settings: &Settings) -> Result<(Arc<Mist
 }
 
 fn of_file(path: &Path) -> Result<Box<dyn Loader>, String> {
+    check_positions(path)?;
     let folder = path.parent().unwrap_or(Path::new(".")).display().to_string();
     let files = crate::models::shards(path);
     let names = files.iter().filter_map(|file| Some(file.file_name()?.to_string_lossy().into_owned())).collect();
     Ok(GGUFLoaderBuilder::new(None, None, folder, names, GGUFSpecificConfig::default(), false, None).build())
+}
+
+/// Refuses a GGUF file whose positions are scaled (Llama 3.1 and other models of long contexts): mistral.rs 0.8 leaves
+/// that out for these files, and answers subtly wrong.
+fn check_positions(path: &Path) -> Result<(), String> {
+    let mut file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let content = Content::read(&mut file).map_err(|error| error.to_string())?;
+    let factors = content.tensor_infos.keys().any(|name| name.starts_with("rope_f"));
+    let kind = content.metadata.iter().find(|(key, _)| key.ends_with(".rope.scaling.type"));
+    let scaled = kind.and_then(|(_, kind)| kind.to_string().ok()).is_some_and(|kind| kind != "none");
+    if factors || scaled {
+        return Err("it scales positions, which mistral.rs does for folders of safetensors only: take such a folder, \
+                    or --engine llama-cpp"
+            .into());
+    }
+    Ok(())
 }
 
 fn of_folder(path: &Path) -> Result<Box<dyn Loader>, String> {
