@@ -47,6 +47,9 @@ impl Spm {
     }
 
     pub(super) fn tokenize(&self, text: &str) -> Vec<Token> {
+        if text.is_empty() {
+            return Vec::new();
+        }
         let text = if self.adds_space { format!(" {text}") } else { text.to_owned() }.replace(' ', "▁");
         let count = text.chars().count();
         let mut symbols: Vec<Symbol> = (text.char_indices().enumerate())
@@ -139,6 +142,6 @@ mod tests {
         check("ab", true, &[0, 3]);
         check("a", true, &[6]);
         check("a\nb", false, &[1, 7, 2]);
-        check("", true, &[0]);
+        check("", true, &[]);
     }
 }
