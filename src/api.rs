@@ -3,10 +3,12 @@
 mod absolute;
 mod exchange;
 mod extract;
+mod judging;
 mod observe;
 mod openapi;
 pub mod problem;
 mod relative;
+mod rewards;
 mod rubrics;
 mod stream;
 mod system;
@@ -29,6 +31,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(web::resource("/v1/grade/absolute").route(web::post().to(absolute::grade)))
         .service(web::resource("/v1/grade/relative").route(web::post().to(relative::grade)))
+        .service(web::resource("/v1/rewards").route(web::post().to(rewards::rewards)))
         .service(web::resource("/v1/rubrics").route(web::get().to(rubrics::list)))
         .service(
             web::resource("/v1/rubrics/{name}")

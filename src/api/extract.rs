@@ -12,11 +12,14 @@ use super::problem::{Code, Problem};
 /// How much of a refused body is read on, so that the caller reads the answer and not a reset connection.
 const DRAINED: usize = 128 << 20;
 
+/// Bytes of a body above which it is parsed away from the thread that serves others: some milliseconds.
+const LARGE: usize = 1 << 20;
+
 /// Reads a JSON object of at most `limit` bytes. Unknown fields are an error.
 ///
 /// # Errors
 /// `unsupported_media_type`, `payload_too_large`, `malformed_json`, `invalid_request`, `unknown_field`.
-pub(super) async fn json<T: DeserializeOwned>(
+pub(super) async fn json<T: DeserializeOwned + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
     limit: usize,
@@ -35,7 +38,11 @@ pub(super) async fn json<T: DeserializeOwned>(
     if !is_json {
         return Err(Problem::new(Code::UnsupportedMediaType, "the body must be application/json"));
     }
-    parse(&body)
+    if body.len() < LARGE {
+        return parse(&body);
+    }
+    let parsed = web::block(move || parse(&body)).await;
+    parsed.map_err(|_| Problem::new(Code::Internal, "the body could not be parsed"))?
 }
 
 async fn read(request: &HttpRequest, payload: web::Payload, limit: usize) -> Result<Vec<u8>, Problem> {

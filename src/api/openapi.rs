@@ -5,7 +5,7 @@ use actix_web::http::header::LOCATION;
 use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{absolute, problem, relative, rubrics, system};
+use super::{absolute, problem, relative, rewards, rubrics, system};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -16,6 +16,7 @@ use super::{absolute, problem, relative, rubrics, system};
     paths(
         absolute::grade,
         relative::grade,
+        rewards::rewards,
         rubrics::list,
         rubrics::show,
         rubrics::put,

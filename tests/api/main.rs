@@ -10,6 +10,7 @@ mod engines;
 mod hosting;
 mod problems;
 mod relative;
+mod rewards;
 mod rubrics;
 mod server;
 mod streaming;
