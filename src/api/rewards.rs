@@ -134,7 +134,8 @@ pub(super) async fn rewards(
     let (ids, groups) = (names("id"), names("group"));
     let grouped = body.normalize.unwrap_or_default() == Normalize::Group;
     let with_verdicts = body.include.iter().flatten().any(|include| *include == Include::Verdicts);
-    let source = || Provenance::new(judging.panel.judge(), &judging.rubrics, judging.multi, &judging.options, Kind::Absolute);
+    let source =
+        || Provenance::new(judging.panel.judge(), &judging.rubrics, judging.multi, &judging.options, Kind::Absolute);
     let outcomes = judging
         .each(
             body.items,

@@ -195,9 +195,9 @@ pub(super) use grading_body;
 
 /// The fields that grading requests share, as they came.
 pub(super) struct Common {
-    about: About,
-    settings: Settings,
-    debug: bool,
+    pub(super) about: About,
+    pub(super) settings: Settings,
+    pub(super) debug: bool,
 }
 
 /// What is judged, beside the response.

@@ -19,7 +19,8 @@ pub fn normalized<G: Eq + Hash>(rewards: &[Option<f64>], groups: &[G]) -> Vec<Op
     for (index, reward) in rewards.iter().enumerate() {
         members.entry(&groups[index]).or_default().extend(reward);
     }
-    let scales: HashMap<&G, (f64, f64)> = members.into_iter().map(|(group, of)| (group, mean_and_spread(&of))).collect();
+    let scales: HashMap<&G, (f64, f64)> =
+        members.into_iter().map(|(group, of)| (group, mean_and_spread(&of))).collect();
     let normalize = |(reward, group): (&Option<f64>, &G)| {
         let (mean, spread) = scales[group];
         reward.map(|reward| if spread > EQUAL { (reward - mean) / spread } else { 0.0 })
@@ -55,7 +56,11 @@ mod tests {
         let half = 0.5_f64.sqrt();
         check(&[], "", &[]);
         check(&[Some(0.0), Some(1.0)], "aa", &[Some(-half), Some(half)]);
-        check(&[Some(0.0), Some(0.9), Some(1.0), Some(0.8)], "abab", &[Some(-half), Some(half), Some(half), Some(-half)]);
+        check(
+            &[Some(0.0), Some(0.9), Some(1.0), Some(0.8)],
+            "abab",
+            &[Some(-half), Some(half), Some(half), Some(-half)],
+        );
         check(&[Some(0.0), None, Some(1.0)], "aaa", &[Some(-half), None, Some(half)]);
         check(&[Some(1.0), Some(2.0), Some(3.0)], "aaa", &[Some(-1.0), Some(0.0), Some(1.0)]);
         // Nothing to compare with.

@@ -105,7 +105,8 @@ async fn order_is_kept_however_long_each_takes() {
         masses[number % 5] = 0.5;
         Answer { delay_ms: (60 - number as u64) / 6, ..says("Fine.", &masses) }
     }));
-    let reply = ok(server.post_json(REWARDS, &body((0..60).map(|n| item(&format!("answer {n}."))), json!({}))).await).await;
+    let reply =
+        ok(server.post_json(REWARDS, &body((0..60).map(|n| item(&format!("answer {n}."))), json!({}))).await).await;
     let expected: Vec<f64> = (0..60).map(|number| f64::from(number % 5) / 4.0).collect();
     assert_eq!(numbers(&reply), expected);
 }
@@ -117,10 +118,11 @@ async fn few_run_at_once_and_none_is_refused() {
     let server = Server::configured(&settings, Some(Arc::clone(&engine) as Arc<dyn Engine>));
     let body = body((0..20).map(|n| item(&format!("answer {n}."))), json!({}));
     let (reply, ()) = tokio::join!(async { ok(server.post_json(REWARDS, &body).await).await }, async {
-        server.until("three that run, one that waits", |m| {
-            m.value("gavel_sequences_running", &[]) == 3.0 && m.value("gavel_queue_depth", &[]) == 1.0
-        })
-        .await;
+        server
+            .until("three that run, one that waits", |m| {
+                m.value("gavel_sequences_running", &[]) == 3.0 && m.value("gavel_queue_depth", &[]) == 1.0
+            })
+            .await;
         assert_eq!(engine.started(), 3);
         problem(&server, server.post_json(REWARDS, &body).await, 503, "saturated").await;
         engine.open();
@@ -165,7 +167,10 @@ async fn rewards_within_groups() {
     let reply = ok(server.post_json(REWARDS, &body(items, json!({"normalize": "group"}))).await).await;
     let expected = [Some(-1.0), Some(0.0), Some(1.0), None, Some(0.0), Some(0.0), None, Some(0.0)];
     let found = reply["rewards"].as_array().unwrap();
-    assert!(found.iter().zip(expected).all(|(found, one)| one.map_or(found.is_null(), |one| near(found, one))), "{reply}");
+    assert!(
+        found.iter().zip(expected).all(|(found, one)| one.map_or(found.is_null(), |one| near(found, one))),
+        "{reply}"
+    );
     assert_eq!(reply["errors"][6]["pointer"], "/items/6/group");
 }
 
@@ -190,7 +195,8 @@ async fn thirty_two_groups_of_eight() {
 async fn verdicts_when_asked_for() {
     let server = Server::with(by_worth());
     let change = json!({"include": ["verdicts"], "mode": "feedback"});
-    let reply = ok(server.post_json(REWARDS, &body([item("worth 2"), item("broken"), item("unsure")], change)).await).await;
+    let reply =
+        ok(server.post_json(REWARDS, &body([item("worth 2"), item("broken"), item("unsure")], change)).await).await;
     let alone = json!({"instruction": "Explain why the sky is blue.", "response": "worth 2", "cache": false});
     let (verdict, alone) = (redacted(reply["verdicts"][0].clone()), redacted(server.absolute(alone).await));
     assert_eq!(verdict, alone, "the same verdict as by itself");
@@ -233,7 +239,8 @@ async fn equal_requests_at_once_are_computed_once() {
 async fn a_caller_that_goes_away_stops_the_rest() {
     let server = Server::configured(&[("limits.bulk_items", "4")], Some(holding()));
     let request = server.post(REWARDS).json(&body((0..100).map(|n| item(&format!("answer {n}."))), json!({})));
-    let running = |count: f64| server.until("the engine's work", move |m| m.value("gavel_sequences_running", &[]) == count);
+    let running =
+        |count: f64| server.until("the engine's work", move |m| m.value("gavel_sequences_running", &[]) == count);
     tokio::select! {
         answer = request.send() => panic!("the engine holds: {answer:?}"),
         () = running(4.0) => {}
@@ -246,11 +253,13 @@ async fn a_caller_that_goes_away_stops_the_rest() {
 
 #[tokio::test]
 async fn what_is_done_before_the_deadline_is_answered() {
-    let (engine, calls) = counting(|call, _| Answer { delay_ms: if call < 2 { 0 } else { 3_600_000 }, ..Answer::default() });
+    let (engine, calls) =
+        counting(|call, _| Answer { delay_ms: if call < 2 { 0 } else { 3_600_000 }, ..Answer::default() });
     let server = Server::configured(&[("limits.bulk_items", "1")], Some(engine));
     let request = server.post(REWARDS).header("X-Request-Timeout-Ms", "300");
     let reply = ok(sent(request.json(&body((0..5).map(|n| item(&format!("answer {n}."))), json!({})))).await).await;
-    let codes: Vec<&str> = reply["errors"].as_array().unwrap().iter().map(|e| e["code"].as_str().unwrap_or("")).collect();
+    let codes: Vec<&str> =
+        reply["errors"].as_array().unwrap().iter().map(|e| e["code"].as_str().unwrap_or("")).collect();
     assert_eq!(codes, ["", "", "deadline_exceeded", "deadline_exceeded", "deadline_exceeded"]);
     assert_eq!(calls.load(Ordering::SeqCst), 3, "nothing begins after the deadline");
 }
