@@ -8,7 +8,7 @@ use actix_web::web;
 use super::problem::{Code, Problem};
 use super::wire::{self, Judged};
 use crate::app::{App, Deadline, ServiceError};
-use crate::grading::{AbsoluteRequest, InvalidRequest, Item, Options, WeightedRubric};
+use crate::grading::{AbsoluteRequest, Instruction, InvalidRequest, Item, Options, WeightedRubric};
 use crate::panel::{Absolute, Account, Panel};
 
 /// How every item of a request is judged.
@@ -85,6 +85,13 @@ impl Judging {
     /// Judges one item.
     pub(super) async fn one(&self, subject: Subject) -> Result<(Absolute, Account), Problem> {
         let Subject { item, response } = subject;
+        if let Instruction::Text(text) = &item.instruction
+            && text.trim().is_empty()
+        {
+            return Err(
+                InvalidRequest::at("/instruction", "the instruction is empty; there is nothing to judge").into()
+            );
+        }
         let longest = wire::longest(&item, &[("/response", &response)]);
         let (rubrics, options) = (self.rubrics.clone(), self.options.clone());
         let request = AbsoluteRequest { item, response, rubrics, multi: self.multi, options };

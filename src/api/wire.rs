@@ -39,6 +39,13 @@ pub(super) struct SamplingBody {
     min_feedback_tokens: Option<u32>,
 }
 
+impl SamplingBody {
+    /// The defaults but for the most tokens of feedback.
+    pub(super) fn of_at_most(max_feedback_tokens: Option<u32>) -> Self {
+        Self { max_feedback_tokens, ..Self::default() }
+    }
+}
+
 /// A turn of a conversation.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct MessageBody {
