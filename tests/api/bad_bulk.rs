@@ -53,7 +53,12 @@ async fn an_empty_batch() {
     let check = async |path: &str, body: Value, reply: Value| {
         assert_eq!(ok(server.post_json(path, &body).await).await, reply, "{path}");
     };
-    check(REWARDS, json!({"rubric": "helpfulness", "items": []}), json!({"object": "rewards", "rewards": [], "errors": []})).await;
+    check(
+        REWARDS,
+        json!({"rubric": "helpfulness", "items": []}),
+        json!({"object": "rewards", "rewards": [], "errors": []}),
+    )
+    .await;
     let logs = json!({"judge_score": [], "label_mass": []});
     check(OPENRLHF, openrlhf(&[]), json!({"rewards": [], "scores": [], "extra_logs": logs})).await;
     let compare = json!({"conversation_history": [{"role": "user", "content": "Why?"}], "response_objs": []});
@@ -97,16 +102,20 @@ async fn a_batch_of_sixty_megabytes() {
     assert!(near(&reply["rewards"][0], 0.3275) && near(&reply["rewards"][2], 0.3275), "{reply}");
     assert_eq!(reply["errors"][1]["code"], "context_overflow");
     assert_eq!(reply["errors"][1]["pointer"], "/items/1/response");
-    let found = problem(&server, server.post_json(OPENRLHF, &openrlhf(&["So.", &long])).await, 422, "context_overflow").await;
+    let found =
+        problem(&server, server.post_json(OPENRLHF, &openrlhf(&["So.", &long])).await, 422, "context_overflow").await;
     assert!(found["detail"].as_str().unwrap().contains("1 of 2 items"), "{found}");
 }
 
 #[tokio::test]
 async fn a_trainer_that_leaves_halfway() {
-    let server = Server::configured(&[("limits.bulk_items", "2")], Some(asking(|job| {
-        let first = job.prompt.text().contains("first");
-        if first { says("Fine.", &[0.5]) } else { Answer { hold: true, ..Answer::default() } }
-    })));
+    let server = Server::configured(
+        &[("limits.bulk_items", "2")],
+        Some(asking(|job| {
+            let first = job.prompt.text().contains("first");
+            if first { says("Fine.", &[0.5]) } else { Answer { hold: true, ..Answer::default() } }
+        })),
+    );
     let body = openrlhf(&["first", "second", "third", "fourth", "fifth"]);
     let ended = |outcome: &'static str, count: f64| {
         server.until(outcome, move |m| m.value("gavel_judgements_total", &[("outcome", outcome)]) == count)
@@ -159,7 +168,8 @@ async fn a_failure_is_never_a_number() {
     for (engine, status, code) in [(failing(), 502, "engine_failed"), (unsure(), 422, "low_label_mass")] {
         let server = Server::with(engine);
         let chat = "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\nSo.";
-        let check = async |path: &str, body: Value| problem(&server, server.post_json(path, &body).await, status, code).await;
+        let check =
+            async |path: &str, body: Value| problem(&server, server.post_json(path, &body).await, status, code).await;
         check(OPENRLHF, openrlhf(&["So."])).await;
         check("/compat/slime/helpfulness", json!({"prompt": "Why?", "response": "So.", "label": null})).await;
         check("/classify?rubric=helpfulness", json!({"input": chat})).await;
@@ -172,7 +182,8 @@ async fn a_failure_is_never_a_number() {
         check("/compat/atla/v1/eval", eval).await;
         // NeMo Gym has a way of its own to leave a row out.
         let response = json!({"output": [{"type": "message", "content": [{"type": "output_text", "text": "So."}]}]});
-        let compare = json!({"conversation_history": [{"role": "user", "content": "Why?"}], "response_objs": [response]});
+        let compare =
+            json!({"conversation_history": [{"role": "user", "content": "Why?"}], "response_objs": [response]});
         check("/compat/nemo-gym/helpfulness/compare", compare).await;
         let verify = json!({"responses_create_params": {"input": "Why?"}, "response": response});
         let row = ok(server.post_json("/compat/nemo-gym/helpfulness/verify", &verify).await).await;
@@ -186,5 +197,9 @@ async fn an_empty_response_is_judged() {
     let (engine, calls) = counting(|_, _| says("It says nothing.", &[0.9]));
     let server = Server::with(engine);
     let reply = ok(server.post_json(OPENRLHF, &openrlhf(&[""])).await).await;
-    assert_eq!((&reply["rewards"], calls.load(std::sync::atomic::Ordering::SeqCst)), (&json!([0.0]), 1), "by the judge");
+    assert_eq!(
+        (&reply["rewards"], calls.load(std::sync::atomic::Ordering::SeqCst)),
+        (&json!([0.0]), 1),
+        "by the judge"
+    );
 }

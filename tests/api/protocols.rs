@@ -57,7 +57,7 @@ fn recorded_requests_get_the_recorded_replies() {
     insta::with_settings!({
         snapshot_path => "../protocols/replies", prepend_module_to_snapshot => false, omit_expression => true
     }, {
-        insta::glob!("../protocols/*.http", |file| insta::assert_snapshot!("reply", runtime.block_on(replay(file))));
+        insta::glob!("../protocols", "*.http", |file| insta::assert_snapshot!("reply", runtime.block_on(replay(file))));
     });
 }
 
@@ -81,7 +81,8 @@ async fn what_the_judge_is_shown() {
             seen,
         )
     };
-    let server = Server::with(engine);
+    // Nothing is cached, so that every request reaches the judge.
+    let server = Server::configured(&[("limits.cached_judgements", "0")], Some(engine));
     let check = async |path: &str, body: Value, shown: &[&str], hidden: &[&str]| {
         ok(server.post_json(path, &body).await).await;
         let prompt = seen.lock().unwrap().pop().unwrap();
