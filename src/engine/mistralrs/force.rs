@@ -7,9 +7,13 @@ use mistralrs::{CustomLogitsProcessor, Device, Tensor};
 use super::row::Row;
 use crate::script::Token;
 
+/// A row while its request runs. Taken out when the request is over, since a sequence's processor may outlive the
+/// channel that says so.
+pub(super) type Lent = Arc<Mutex<Option<Row>>>;
+
 /// Forces the tokens of one request of a row.
 pub(super) struct Force {
-    pub(super) row: Arc<Mutex<Row>>,
+    pub(super) row: Lent,
     /// The token that ends the request.
     pub(super) leave: u32,
 }
@@ -29,6 +33,7 @@ impl CustomLogitsProcessor for Force {
 impl Force {
     fn next(&self, logits: &Tensor, context: &[u32]) -> u32 {
         let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(row) = row.as_mut() else { return self.leave };
         let logits: Vec<f32> = match logits.flatten_all().and_then(|logits| logits.to_vec1()) {
             Ok(logits) => logits,
             Err(error) => {
