@@ -1,13 +1,16 @@
 //! The task that decides what runs: it forms waves, hands their requests to mistral.rs, and repairs that.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::join_all;
-use mistralrs::{Constraint, MistralRs, NormalRequest, Request, RequestMessage, Response, SamplingParams, StopTokens};
+use mistralrs::{
+    Constraint, CustomLogitsProcessor, MistralRs, NormalRequest, Request, RequestMessage, Response, SamplingParams,
+    StopTokens,
+};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, channel};
 
-use super::force::Force;
+use super::force::{Force, Lent};
 use super::row::{Outcome, Row};
 use crate::engine::Load;
 use crate::engine::shared::Shared;
@@ -109,21 +112,19 @@ impl Worker {
     async fn run_wave(&mut self, wave: Vec<Row>) -> bool {
         let together = wave.len() > 1;
         let cut = wave.iter().map(|row| row.ids().len()).min().unwrap_or(0);
-        let rows: Vec<Arc<Mutex<Row>>> = wave.into_iter().map(|row| Arc::new(Mutex::new(row))).collect();
+        let rows: Vec<Lent> = wave.into_iter().map(|row| Arc::new(Mutex::new(Some(row)))).collect();
         let engine = self.engine();
         match &engine {
             Some(engine) => {
                 join_all(rows.iter().map(|row| request(engine, row, cut, self.known))).await;
             }
-            None => rows.iter().for_each(|row| lock(row).fail_request("mistral.rs takes no requests".into())),
+            None => rows.iter().for_each(|row| fail(row, "mistral.rs takes no requests".into())),
         }
         let died = engine.is_none_or(|engine| engine.is_closed());
         let mut answered = false;
         let mut back = Vec::new();
         for row in rows {
-            // Sequences are gone by now, and their processors with them; one that is not is left to itself.
-            let Some(row) = Arc::into_inner(row) else { continue };
-            let mut row = row.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let Some(mut row) = row.lock().unwrap_or_else(PoisonError::into_inner).take() else { continue };
             match row.settle() {
                 Outcome::Over => answered = true,
                 Outcome::Goes => {
@@ -177,33 +178,33 @@ impl Worker {
     }
 }
 
-fn lock(row: &Mutex<Row>) -> MutexGuard<'_, Row> {
-    row.lock().unwrap_or_else(PoisonError::into_inner)
+/// Notes why a row's request cannot go on.
+fn fail(row: &Lent, reason: String) {
+    if let Some(row) = row.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        row.fail_request(reason);
+    }
 }
 
 /// Runs one request of a row whose prompt is its first `cut` tokens, and waits until mistral.rs is done with it.
-async fn request(engine: &Sender<Request>, row: &Arc<Mutex<Row>>, cut: usize, known: Known) {
+async fn request(engine: &Sender<Request>, row: &Lent, cut: usize, known: Known) {
     let leave = known.leave.cast_unsigned();
-    let prompt: Vec<u32> = {
-        let mut row = lock(row);
-        row.begin();
-        row.ids()[..cut].iter().map(|id| id.cast_unsigned()).collect()
-    };
+    let Some(prompt) = begin(row, cut) else { return };
     let room = known.context.saturating_sub(cut);
     if room == 0 {
-        lock(row).fail_request("its text came to more tokens than there is room for".into());
+        fail(row, "its text came to more tokens than there is room for".into());
         return;
     }
     // On a GPU an id that the model does not have may take the whole process along.
     if let Some(id) = prompt.iter().find(|id| **id as usize >= known.vocabulary) {
-        lock(row).fail_request(format!("the model has no token {id}"));
+        fail(row, format!("the model has no token {id}"));
         return;
     }
     // mistral.rs sends one message a token and one at the end; a full channel would hold up all that run together.
     let (sender, mut responses) = channel(room + 8);
+    let force: Arc<dyn CustomLogitsProcessor> = Arc::new(Force { row: Arc::clone(row), leave });
     let request = NormalRequest {
         is_streaming: true,
-        logits_processors: Some(vec![Arc::new(Force { row: Arc::clone(row), leave })]),
+        logits_processors: Some(vec![force]),
         constraint: Constraint::None,
         ..NormalRequest::new_simple(
             RequestMessage::CompletionTokens(prompt),
@@ -221,15 +222,23 @@ async fn request(engine: &Sender<Request>, row: &Arc<Mutex<Row>>, cut: usize, kn
         )
     };
     if engine.send(Request::Normal(Box::new(request))).await.is_err() {
-        lock(row).fail_request("mistral.rs takes no requests".into());
+        fail(row, "mistral.rs takes no requests".into());
         return;
     }
     // The channel closes when the sequence is gone, however it ended.
     while let Some(response) = responses.recv().await {
         if let Some(reason) = failure(response) {
-            lock(row).fail_request(reason);
+            fail(row, reason);
         }
     }
+}
+
+/// Begins a row's request, and gives its prompt.
+fn begin(row: &Lent, cut: usize) -> Option<Vec<u32>> {
+    let mut row = row.lock().unwrap_or_else(PoisonError::into_inner);
+    let row = row.as_mut()?;
+    row.begin();
+    Some(row.ids()[..cut].iter().map(|id| id.cast_unsigned()).collect())
 }
 
 fn failure(response: Response) -> Option<String> {
