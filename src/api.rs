@@ -3,9 +3,12 @@
 mod absolute;
 mod exchange;
 mod extract;
+mod many;
 mod observe;
 mod openapi;
+mod preferences;
 pub mod problem;
+mod rank;
 mod relative;
 mod rubrics;
 mod stream;
@@ -29,6 +32,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(web::resource("/v1/grade/absolute").route(web::post().to(absolute::grade)))
         .service(web::resource("/v1/grade/relative").route(web::post().to(relative::grade)))
+        .service(web::resource("/v1/rank").route(web::post().to(rank::rank)))
+        .service(web::resource("/v1/preferences").route(web::post().to(preferences::preferences)))
         .service(web::resource("/v1/rubrics").route(web::get().to(rubrics::list)))
         .service(
             web::resource("/v1/rubrics/{name}")

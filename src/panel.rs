@@ -1,6 +1,9 @@
 //! The panel: many judgements made into one verdict. Swap, self-consistency and several criteria are all
 //! judgements side by side, combined by the rules of [`crate::grading`].
 
+mod many;
+mod preferences;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +11,8 @@ use futures::future::try_join_all;
 use tracing::Instrument;
 use tracing::field::Empty;
 
+pub use self::many::{Many, Pair, Ranked, meetings};
+pub use self::preferences::{LeftOut, PairRules, PreferencePair, Preferences, Reason};
 use crate::cache::Lookup;
 use crate::grading::{
     AbsoluteRequest, AbsoluteVerdict, CriteriaVerdict, Distribution, Judgement, Kind, Method, Order, Preference,
@@ -37,7 +42,7 @@ pub struct Delta {
 pub type Progress = Arc<dyn Fn(Delta) + Send + Sync>;
 
 /// What a verdict took, and what produced it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Account {
     /// Tokens of all its judgements.
     pub usage: Usage,
@@ -212,7 +217,7 @@ impl Panel {
         progress: Option<Progress>,
     ) -> Result<(Relative, Account), JudgeError> {
         let request = plan.request;
-        let kind = if request.method == Method::Absolute { Kind::Absolute } else { Kind::Relative };
+        let kind = request.method.kind();
         let (judged, account) = self.run(plan.runs, &request.rubrics, kind, progress).await?;
         let rubric = if request.multi { "multi" } else { request.rubrics[0].rubric.name.as_str() };
         let verdict = match request.method {
@@ -319,6 +324,19 @@ impl Panel {
     }
 }
 
+impl Account {
+    /// What several verdicts took together.
+    #[must_use]
+    pub fn of_all(accounts: impl IntoIterator<Item = Self>) -> Self {
+        accounts.into_iter().reduce(Self::and).unwrap_or_default()
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        self.usage += other.usage;
+        Self { timing: self.timing.longest(other.timing), cached: self.cached && other.cached, ..self }
+    }
+}
+
 impl Absolute {
     /// The reward: of the one verdict, or the weighted mean.
     #[must_use]
@@ -337,6 +355,18 @@ impl Absolute {
         };
         one.into_iter().chain(many.into_iter().flatten())
     }
+
+    /// The label mass of the least sure criterion, which decides whether the whole can be trusted.
+    #[must_use]
+    pub fn label_mass(&self) -> f64 {
+        self.verdicts().map(|verdict| verdict.label_mass).fold(1.0, f64::min)
+    }
+
+    /// The first of its judgements.
+    #[must_use]
+    pub fn first_judgement(&self) -> Option<&Judgement> {
+        self.verdicts().next()?.judgements.first()
+    }
 }
 
 impl Relative {
@@ -346,6 +376,51 @@ impl Relative {
         match self {
             Self::Pairwise(verdict) => verdict.preference,
             Self::Graded { preference, .. } => *preference,
+        }
+    }
+
+    /// The probability that A is better.
+    #[must_use]
+    pub fn probability_a(&self) -> f64 {
+        match self {
+            Self::Pairwise(verdict) => verdict.probability_a,
+            Self::Graded { probability_a, .. } => *probability_a,
+        }
+    }
+
+    /// Whether both orders agree; `None` where not both were judged.
+    #[must_use]
+    pub fn consistent(&self) -> Option<bool> {
+        match self {
+            Self::Pairwise(verdict) => verdict.consistent,
+            Self::Graded { .. } => None,
+        }
+    }
+
+    /// How much of the model's probability lay on the labels at all.
+    #[must_use]
+    pub fn label_mass(&self) -> f64 {
+        match self {
+            Self::Pairwise(verdict) => verdict.label_mass,
+            Self::Graded { a, b, .. } => a.label_mass().min(b.label_mass()),
+        }
+    }
+
+    /// The feedback of an AB judgement, where the two were shown together.
+    #[must_use]
+    pub fn feedback(&self) -> Option<&str> {
+        match self {
+            Self::Pairwise(verdict) => verdict.feedback(),
+            Self::Graded { .. } => None,
+        }
+    }
+
+    /// The first of its judgements.
+    #[must_use]
+    pub fn first_judgement(&self) -> Option<&Judgement> {
+        match self {
+            Self::Pairwise(verdict) => verdict.judgements.first(),
+            Self::Graded { a, .. } => a.first_judgement(),
         }
     }
 }

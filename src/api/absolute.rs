@@ -147,7 +147,6 @@ pub(super) fn verdict_body(
     rubrics: &[WeightedRubric],
     debug: bool,
 ) -> VerdictBody {
-    let first = verdict.verdicts().next().and_then(|verdict| verdict.judgements.first());
     let (graded, criteria) = match verdict {
         Absolute::Single(verdict) => (Graded::of(verdict), None),
         Absolute::Multi(all) => {
@@ -156,8 +155,7 @@ pub(super) fn verdict_body(
                 weight: *weight,
                 graded: Graded::of(verdict),
             });
-            // The least sure criterion decides whether the whole can be trusted.
-            let label_mass = all.criteria.iter().map(|(verdict, _)| verdict.label_mass).fold(1.0, f64::min);
+            let label_mass = verdict.label_mass();
             (Graded { reward: all.reward, label_mass, ..Graded::default() }, Some(criteria.collect()))
         }
     };
@@ -174,7 +172,7 @@ pub(super) fn verdict_body(
         sampling: source.sampling,
         version: env!("CARGO_PKG_VERSION"),
         cached: account.cached,
-        debug: verdict::debug(debug, first, account),
+        debug: verdict::debug(debug, verdict.first_judgement(), account),
     }
 }
 

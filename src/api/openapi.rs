@@ -5,7 +5,7 @@ use actix_web::http::header::LOCATION;
 use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{absolute, problem, relative, rubrics, system};
+use super::{absolute, preferences, problem, rank, relative, rubrics, system};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -16,6 +16,8 @@ use super::{absolute, problem, relative, rubrics, system};
     paths(
         absolute::grade,
         relative::grade,
+        rank::rank,
+        preferences::preferences,
         rubrics::list,
         rubrics::show,
         rubrics::put,
