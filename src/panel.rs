@@ -18,7 +18,7 @@ use crate::grading::{
     AbsoluteRequest, AbsoluteVerdict, CriteriaVerdict, Distribution, Judgement, Kind, Method, Order, Preference,
     RelativeRequest, RelativeVerdict, Timing, Usage, WeightedRubric, prefer_by_reward,
 };
-use crate::judge::{Judge, JudgeError, Ready};
+use crate::judge::{Judge, JudgeError, Ready, milliseconds};
 use crate::metrics::Metrics;
 use crate::prompts::{Neutralized, Subject};
 use crate::telemetry::TRACES;
@@ -319,7 +319,7 @@ impl Panel {
             account.timing = account.timing.longest(judgement.timing);
             self.metrics.label_mass.with_label_values(&[kind.name()]).observe(judgement.label_mass);
         }
-        account.timing.total = account.timing.total.max((started.elapsed().as_secs_f64() * 1e6).round() / 1e3);
+        account.timing.total = account.timing.total.max(milliseconds(started.elapsed()));
         Ok((judged, account))
     }
 }

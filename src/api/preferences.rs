@@ -100,7 +100,7 @@ struct PreferencesAnswer {
 
 /// Makes preference pairs of responses.
 ///
-/// A response whose judgement fails fails alone. What is inconsistent, a tie, hardly apart or hardly meant by the judge
+/// A judgement that fails fails alone, unless all do. What is inconsistent, a tie, hardly apart or hardly meant by the judge
 /// becomes no pair and is listed in `left_out`.
 #[utoipa::path(
     post, path = "/v1/preferences", operation_id = "preferences", tag = "grading", request_body = PreferencesBody,
@@ -120,7 +120,8 @@ pub(super) async fn preferences(
     let panel = app.panel(model.as_deref(), deadline).await?;
     let source =
         Provenance::new(panel.judge(), &request.rubrics, request.multi, &request.options, request.method.kind())?;
-    let (made, account) = app.preferences(&panel, &request, rules, deadline).await;
+    let made = app.preferences(&panel, &request, rules, deadline).await;
+    let (made, account) = made.map_err(|error| Problem::from(error).blame_overflow_on(&many::longest(&request)))?;
     Ok(HttpResponse::Ok().json(answer(&request, made, &account, source, rules)))
 }
 

@@ -7,6 +7,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{App, Deadline, ServiceError};
 use crate::grading::ManyRequest;
+use crate::judge::milliseconds;
 use crate::panel::{Account, Many, Pair, PairRules, Panel, Preferences, Ranked, Relative, meetings};
 
 impl App {
@@ -39,34 +40,39 @@ impl App {
                 (Many::Pairs(compared), accounts)
             }
         };
-        let accounts: Vec<Account> = accounts;
         let ranked = Ranked::new(verdicts, request.responses.len(), request.tie_margin);
-        Ok((ranked, Account::of_all(accounts)))
+        Ok((ranked, deadline.account(accounts)))
     }
 
     /// Makes pairs of responses. What fails fails alone, and is reported with what else became no pair.
+    ///
+    /// # Errors
+    /// The last that there was, when nothing was judged at all.
     pub async fn preferences(
         &self,
         panel: &Arc<Panel>,
         request: &ManyRequest,
         rules: PairRules,
         deadline: Deadline,
-    ) -> (Preferences<ServiceError>, Account) {
-        let mut accounts = Vec::new();
+    ) -> Result<(Preferences<ServiceError>, Account), ServiceError> {
+        let mut kept = Kept::default();
         let tried = match meetings(&request.responses, request.method) {
             Many::Alone(places) => {
                 let run = |_, place| self.absolute_in_turn(panel, request.alone(place), deadline);
                 let graded = self.each(places, run).await.into_iter();
-                Many::Alone(graded.map(|run| keep(&mut accounts, run)).collect())
+                Many::Alone(graded.map(|run| kept.keep(run)).collect())
             }
             Many::Pairs(pairs) => {
                 let run = |_, pair| self.compare(panel, request, pair, deadline);
                 let compared = self.each(pairs, run).await.into_iter();
-                Many::Pairs(compared.map(|Pair { a, b, of }| Pair { a, b, of: keep(&mut accounts, of) }).collect())
+                Many::Pairs(compared.map(|Pair { a, b, of }| Pair { a, b, of: kept.keep(of) }).collect())
             }
         };
+        if let (true, Some(error)) = (kept.accounts.is_empty(), kept.error) {
+            return Err(error);
+        }
         let preferences = Preferences::new(tried, request.responses.len(), request.tie_margin, rules);
-        (preferences, Account::of_all(accounts))
+        Ok((preferences, deadline.account(kept.accounts)))
     }
 
     async fn compare(
@@ -80,9 +86,26 @@ impl App {
     }
 }
 
-fn keep<T>(accounts: &mut Vec<Account>, run: Result<(T, Account), ServiceError>) -> Result<T, ServiceError> {
-    run.map(|(verdict, account)| {
-        accounts.push(account);
-        verdict
-    })
+/// What the runs that ended well took, and how the last of the others ended.
+#[derive(Default)]
+struct Kept {
+    accounts: Vec<Account>,
+    error: Option<ServiceError>,
+}
+
+impl Kept {
+    fn keep<T>(&mut self, run: Result<(T, Account), ServiceError>) -> Result<T, ServiceError> {
+        let (verdict, account) = run.inspect_err(|error| self.error = Some(error.clone()))?;
+        self.accounts.push(account);
+        Ok(verdict)
+    }
+}
+
+impl Deadline {
+    /// What the parts of a request took together; the time is that since the request came.
+    fn account(self, accounts: Vec<Account>) -> Account {
+        let mut account = Account::of_all(accounts);
+        account.timing.total = milliseconds(self.started.elapsed());
+        account
+    }
 }

@@ -176,7 +176,10 @@ fn best_and_worst(judged: &[Pair<Relative>], count: usize) -> Option<Candidate> 
 impl Candidate {
     /// The response that a comparison prefers, against the other.
     fn judged(pair: &Pair<Relative>) -> Self {
-        let a_is_better = pair.of.probability_a() >= 0.5;
+        let a_is_better = match pair.of.preference() {
+            Preference::Tie => pair.of.probability_a() >= 0.5,
+            preferred => preferred == Preference::A,
+        };
         let (chosen, rejected) = if a_is_better { (pair.a, pair.b) } else { (pair.b, pair.a) };
         Self::of(pair, chosen, rejected)
     }

@@ -118,7 +118,7 @@ async fn what_fails_fails_alone() {
         Answer { fail, ..by_worth(job) }
     }));
     let mut body = responses(&[0.9, 0.2, 0.5, 0.1], json!({"pairs": "all", "mode": "score"}));
-    body["responses"][2] = json!("FAIL. Worth 0.5.");
+    body["responses"][2] = json!("FAIL. It is worth 0.5!");
     body["responses"][3] = json!("word ".repeat(9000));
     let answer = preferences(&server, &body).await;
     assert_eq!(pairs(&answer), [[0, 1]], "{answer}");
@@ -130,9 +130,23 @@ async fn what_fails_fails_alone() {
     assert_eq!(pairs(&answer), [[0, 1]], "{answer}");
     assert_eq!(left_out(&answer), reasons(&[(failed, "[2]"), (long, "[3]")]));
     // One response alone makes no pair.
-    body["responses"][1] = json!("FAIL, too.");
+    body["responses"][1] = json!("FAIL. It is worth 0.2!");
     let answer = preferences(&server, &body).await;
     assert_eq!((pairs(&answer).len(), left_out(&answer).len()), (0, 3), "{answer}");
+}
+
+/// Then nothing was learnt, and the caller may try again.
+#[tokio::test]
+async fn if_everything_fails_the_request_does() {
+    let server = Server::with(always(Answer { fail: Some("out of memory".into()), ..Answer::default() }));
+    for method in ["pairwise", "absolute"] {
+        let response = server.post_json(PREFERENCES, &responses(&[0.1, 0.9], json!({"method": method}))).await;
+        problem(&server, response, 502, "engine_failed").await;
+    }
+    let words = "word ".repeat(9000);
+    let body = responses(&[], json!({"responses": [words, format!("{words}, too")]}));
+    let found = problem(&server, server.post_json(PREFERENCES, &body).await, 422, "context_overflow").await;
+    assert_eq!(found["pointer"], "/responses/1");
 }
 
 /// The best loses against the worst where they meet: that is no pair, whatever the strengths say.
@@ -154,8 +168,7 @@ async fn a_direct_comparison_has_the_last_word() {
     }));
     let body = json!({"instruction": "Play.", "rubric": "helpfulness", "responses": ["STONE", "PAPER", "SCISSORS"]});
     let answer = preferences(&server, &body).await;
-    assert_eq!(pairs(&json!({"pairs": []})).len(), answer["pairs"].as_array().unwrap().len(), "{answer}");
-    assert_eq!(left_out(&answer), reasons(&[("small_margin", "[1,2]")]), "{answer}");
+    assert_eq!((&answer["pairs"], left_out(&answer)), (&json!([]), reasons(&[("small_margin", "[1,2]")])), "{answer}");
 }
 
 #[tokio::test]
@@ -172,8 +185,8 @@ async fn a_conversation_stays_one() {
     let mut expected = turns;
     expected[3]["content"] = json!("Say something.");
     assert_eq!(pair["prompt"], expected);
-    assert_eq!(pair["chosen"], json!([{"role": "assistant", "content": "Number 1. Worth 0.9."}]));
-    assert_eq!(pair["rejected"], json!([{"role": "assistant", "content": "Number 0. Worth 0.1."}]));
+    assert_eq!(pair["chosen"], json!([{"role": "assistant", "content": "Number 1. It is worth 0.9!"}]));
+    assert_eq!(pair["rejected"], json!([{"role": "assistant", "content": "Number 0. It is worth 0.1!"}]));
 }
 
 #[tokio::test]

@@ -12,10 +12,10 @@ use crate::server::{Server, near, ok, problem, redacted, rubric};
 
 const RANK: &str = "/v1/rank";
 
-/// A request about responses whose worth is written in them: `Worth 0.75.`
+/// A request about responses whose worth is written in them: `It is worth 0.75!`
 pub(crate) fn responses(worths: &[f64], change: Value) -> Value {
     let texts: Vec<String> =
-        worths.iter().enumerate().map(|(i, worth)| format!("Number {i}. Worth {worth}.")).collect();
+        worths.iter().enumerate().map(|(i, worth)| format!("Number {i}. It is worth {worth}!")).collect();
     let mut body = json!({"instruction": "Say something.", "responses": texts, "rubric": rubric(0, 1)});
     body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
     body
@@ -25,10 +25,10 @@ pub(crate) fn responses(worths: &[f64], change: Value) -> Value {
 /// of two, the first is better with half the probability plus half the difference.
 pub(crate) fn by_worth(job: &Job) -> Answer {
     let prompt = job.prompt.text();
-    let worth = |text: &str| text.split(". ").next().unwrap().trim_end_matches('.').parse::<f64>().ok();
-    let shown: Vec<f64> = prompt.split("Worth ").skip(1).filter_map(worth).collect();
+    let worth = |text: &str| text.split('!').next().unwrap().parse::<f64>().unwrap();
+    let shown: Vec<f64> = prompt.split("It is worth ").skip(1).map(worth).collect();
     let p = match shown[..] {
-        [alone] => 1.0 - alone,
+        [alone] => 1.0 - alone, // Of the scores 0 and 1, the first.
         [first, second] => 0.5 + (first - second) / 2.0,
         _ => panic!("{prompt}"),
     };
@@ -150,7 +150,7 @@ async fn several_rubrics_go_with_rewards() {
 async fn debug_shows_the_first_prompt() {
     let server = Server::with(asking(by_worth));
     let verdict = rank(&server, &responses(&[0.1, 0.2], json!({"debug": true}))).await;
-    assert!(verdict["debug"]["prompt"].as_str().unwrap().contains("Worth 0.1"), "{verdict}");
+    assert!(verdict["debug"]["prompt"].as_str().unwrap().contains("It is worth 0.1!"), "{verdict}");
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn requests_that_make_no_sense() {
     check(good(json!({"model": "nothing"})), 404, "unknown_model", "/model").await;
     check(good(json!({"response": "One."})), 422, "unknown_field", "/response").await;
     let long = "word ".repeat(9000);
-    check(good(json!({"responses": ["Worth 0.1.", long]})), 422, "context_overflow", "/responses/1").await;
+    check(good(json!({"responses": ["It is worth 0.1!", long]})), 422, "context_overflow", "/responses/1").await;
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn a_judgement_that_fails_fails_the_order() {
     }));
     for method in ["pairwise", "absolute"] {
         let mut body = responses(&[0.1, 0.2, 0.3], json!({"method": method}));
-        body["responses"][2] = json!("FAIL. Worth 0.3.");
+        body["responses"][2] = json!("FAIL. It is worth 0.3!");
         problem(&server, server.post_json(RANK, &body).await, 502, "engine_failed").await;
     }
 }
