@@ -48,6 +48,7 @@ pub(super) enum Pairs {
 
 /// A turn of a conversation.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = PreferenceMessage)]
 struct ChatMessage {
     role: &'static str,
     content: String,

@@ -161,6 +161,13 @@ impl Problem {
         self.at(pointer)
     }
 
+    /// Says that it is the first of several: that of item `index`, of `failed` items among `all`.
+    #[must_use]
+    pub fn of_many(self, index: usize, failed: usize, all: usize) -> Self {
+        let detail = format!("{failed} of {all} items have no reward; item {index}: {}", self.detail);
+        Self { detail, ..self }
+    }
+
     /// Names the field at fault, if the problem is that the prompt does not fit.
     #[must_use]
     pub fn blame_overflow_on(self, pointer: &str) -> Self {

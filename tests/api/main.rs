@@ -3,6 +3,7 @@
 
 mod absolute;
 mod admission;
+mod bad_bulk;
 mod bad_input;
 mod cache;
 mod cancellation;
@@ -10,8 +11,10 @@ mod engines;
 mod hosting;
 mod preferences;
 mod problems;
+mod protocols;
 mod rank;
 mod relative;
+mod rewards;
 mod rubrics;
 mod server;
 mod streaming;
