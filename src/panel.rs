@@ -362,12 +362,6 @@ impl Absolute {
         one.into_iter().chain(many.into_iter().flatten())
     }
 
-    /// The label mass of the least sure criterion, which decides whether the whole can be trusted.
-    #[must_use]
-    pub fn label_mass(&self) -> f64 {
-        self.verdicts().map(|verdict| verdict.label_mass).fold(1.0, f64::min)
-    }
-
     /// The first of its judgements.
     #[must_use]
     pub fn first_judgement(&self) -> Option<&Judgement> {
