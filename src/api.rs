@@ -4,6 +4,7 @@ mod absolute;
 mod exchange;
 mod extract;
 mod observe;
+mod openai;
 mod openapi;
 pub mod problem;
 mod relative;
@@ -36,7 +37,9 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .route(web::put().to(rubrics::put))
                 .route(web::delete().to(rubrics::delete)),
         )
-        .service(web::resource("/v1/models").route(web::get().to(system::models)))
+        .service(web::resource("/v1/chat/completions").route(web::post().to(openai::chat)))
+        .service(web::resource("/v1/models").route(web::get().to(openai::models)))
+        .service(web::resource("/v1/models/{id:.*}").route(web::get().to(openai::model)))
         .service(web::resource("/v1/info").route(web::get().to(system::info)))
         .service(web::resource("/metrics").route(web::get().to(system::metrics)))
         .service(web::resource("/livez").route(web::get().to(system::live)))

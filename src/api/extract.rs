@@ -21,6 +21,29 @@ pub(super) async fn json<T: DeserializeOwned>(
     payload: web::Payload,
     limit: usize,
 ) -> Result<T, Problem> {
+    parse(&body(request, payload, limit).await?)
+}
+
+/// The same for a protocol of others: unknown fields are ignored, as the original does.
+///
+/// # Errors
+/// Those of [`json`] but for `unknown_field`.
+pub(super) async fn lenient<T: DeserializeOwned>(
+    request: &HttpRequest,
+    payload: web::Payload,
+    limit: usize,
+) -> Result<T, Problem> {
+    parse_as(&body(request, payload, limit).await?, Unknown::Ignored)
+}
+
+/// What is done with unknown fields.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unknown {
+    Refused,
+    Ignored,
+}
+
+async fn body(request: &HttpRequest, payload: web::Payload, limit: usize) -> Result<Vec<u8>, Problem> {
     let encoding = request.headers().get(CONTENT_ENCODING).map_or("identity", |value| value.to_str().unwrap_or("?"));
     if !["identity", "gzip", "deflate"].contains(&encoding.trim().to_ascii_lowercase().as_str()) {
         drain(payload).await;
@@ -35,7 +58,7 @@ pub(super) async fn json<T: DeserializeOwned>(
     if !is_json {
         return Err(Problem::new(Code::UnsupportedMediaType, "the body must be application/json"));
     }
-    parse(&body)
+    Ok(body)
 }
 
 async fn read(request: &HttpRequest, payload: web::Payload, limit: usize) -> Result<Vec<u8>, Problem> {
@@ -76,11 +99,15 @@ async fn drain(mut chunks: impl Stream<Item = Result<web::Bytes, PayloadError>> 
 /// # Errors
 /// `malformed_json`, `invalid_request`, `unknown_field`, with a JSON pointer.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    parse_as(body, Unknown::Refused)
+}
+
+fn parse_as<T: DeserializeOwned>(body: &[u8], unknown: Unknown) -> Result<T, Problem> {
     let text = std::str::from_utf8(body).map_err(|error| {
         Problem::new(Code::MalformedJson, format!("the body is not UTF-8 from byte {}", error.valid_up_to()))
     })?;
     let mut json = serde_json::Deserializer::from_str(text);
-    let parsed = tracked(&mut json, "")?;
+    let parsed = tracked(&mut json, "", unknown)?;
     json.end().map_err(|error| Problem::new(Code::MalformedJson, error.to_string()))?;
     Ok(parsed)
 }
@@ -90,10 +117,10 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 /// # Errors
 /// `invalid_request`, `unknown_field`.
 pub(super) fn parse_value<T: DeserializeOwned>(value: &serde_json::Value, base: &str) -> Result<T, Problem> {
-    tracked(value, base)
+    tracked(value, base, Unknown::Refused)
 }
 
-fn tracked<'de, T: DeserializeOwned, D>(source: D, base: &str) -> Result<T, Problem>
+fn tracked<'de, T: DeserializeOwned, D>(source: D, base: &str, fields: Unknown) -> Result<T, Problem>
 where
     D: Deserializer<'de, Error = serde_json::Error>,
 {
@@ -106,10 +133,10 @@ where
         },
     );
     match (parsed, unknown) {
-        (Ok(_), Some(pointer)) => {
+        (Ok(_), Some(pointer)) if fields == Unknown::Refused => {
             Err(Problem::new(Code::UnknownField, format!("`{pointer}` is not known")).at(pointer))
         }
-        (Ok(Object(parsed)), None) => Ok(parsed),
+        (Ok(Object(parsed)), _) => Ok(parsed),
         (Err(error), _) if error.is_data() => {
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or_default();

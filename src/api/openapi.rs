@@ -5,7 +5,7 @@ use actix_web::http::header::LOCATION;
 use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{absolute, problem, relative, rubrics, system};
+use super::{absolute, openai, problem, relative, rubrics, system};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,7 +20,9 @@ use super::{absolute, problem, relative, rubrics, system};
         rubrics::show,
         rubrics::put,
         rubrics::delete,
-        system::models,
+        openai::chat,
+        openai::models,
+        openai::model,
         system::info,
         system::live,
         system::ready,

@@ -8,6 +8,7 @@ mod cache;
 mod cancellation;
 mod engines;
 mod hosting;
+mod judge_models;
 mod problems;
 mod relative;
 mod rubrics;
