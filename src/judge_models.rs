@@ -247,6 +247,15 @@ mod tests {
     }
 
     #[test]
+    fn the_page_lists_every_one() {
+        let page = include_str!("../docs/judge-models.md");
+        for judge in JudgeModels::new(&[], &BTreeMap::new()).unwrap().all() {
+            let row = format!("| `{}` | {} |", judge.name, judge.summary);
+            assert!(page.contains(&row), "docs/judge-models.md lacks {row}");
+        }
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let check = |steps: &str, word: &str| {
             let error = judge(steps).unwrap_err().to_string();

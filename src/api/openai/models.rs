@@ -27,10 +27,12 @@ pub(super) struct ModelEntry {
 
 fn entries(app: &App) -> impl Iterator<Item = ModelEntry> {
     let usable = |model: &Hosted| model.panel.is_some() || model.load == LoadWhen::FirstUse;
-    let hosted = app.hosting().all().into_iter().filter(usable).map(|model| model.name);
+    let hosted: Vec<String> = app.hosting().all().into_iter().filter(usable).map(|model| model.name).collect();
     let judges = app.judge_models.all().iter().map(|judge| judge.name.clone());
-    let aliases = app.judge_models.aliases().map(str::to_owned);
-    let names = hosted.chain(judges).chain(aliases);
+    let others = judges.chain(app.judge_models.aliases().map(str::to_owned));
+    // Without a model, nobody judges.
+    let others: Vec<String> = if hosted.is_empty() { Vec::new() } else { others.collect() };
+    let names = hosted.into_iter().chain(others);
     names.map(|id| ModelEntry { id, object: "model", created: 0, owned_by: "gavel" })
 }
 
