@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn ones_own_wins_over_a_built_in_of_that_name() {
         let own: JudgeModel = toml::from_str("name = \"gavel-pair\"\nsteps = [{ choose = [\"1\", \"2\"] }]").unwrap();
-        let judges = JudgeModels::new(&[own.clone()], &BTreeMap::new()).unwrap();
+        let judges = JudgeModels::new(std::slice::from_ref(&own), &BTreeMap::new()).unwrap();
         assert_eq!(judges.find("gavel-pair"), Some((&own, None)));
         assert_eq!(judges.all().iter().filter(|judge| judge.name == "gavel-pair").count(), 1);
     }
