@@ -278,12 +278,11 @@ async fn a_rubric_in_the_name_is_shown_to_the_judge() {
     let dialogue = json!([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]);
     ask(&listening, json!({"model": "gavel-relative:helpfulness", "messages": dialogue})).await;
     let rubric = server.get_json("/v1/rubrics/helpfulness").await;
-    let prompts = prompts.lock().unwrap();
+    let prompts = std::mem::take(&mut *prompts.lock().unwrap());
     let criterion = rubric["criterion"].as_str().unwrap();
     assert!(prompts.iter().all(|prompt| prompt.contains(criterion)), "{prompts:?}");
     assert!(prompts[0].contains("Score 1: ") && !prompts[1].contains("Score 1: "), "{prompts:?}");
     assert!(prompts[1].contains("<|im_start|>assistant\nHello.<|im_end|>"), "{prompts:?}");
-    drop(prompts);
     refused(
         &server,
         &chat(json!({"model": "gavel-absolute:nope"})),
