@@ -12,38 +12,39 @@ use super::problem::{Code, Problem};
 /// How much of a refused body is read on, so that the caller reads the answer and not a reset connection.
 const DRAINED: usize = 128 << 20;
 
+/// Bytes of a body above which it is parsed away from the thread that serves others: some milliseconds.
+const LARGE: usize = 1 << 20;
+
 /// Reads a JSON object of at most `limit` bytes. Unknown fields are an error.
 ///
 /// # Errors
 /// `unsupported_media_type`, `payload_too_large`, `malformed_json`, `invalid_request`, `unknown_field`.
-pub(super) async fn json<T: DeserializeOwned>(
+pub(super) async fn json<T: DeserializeOwned + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
     limit: usize,
 ) -> Result<T, Problem> {
-    parse(&body(request, payload, limit).await?)
+    body(request, payload, limit, parse).await
 }
 
-/// The same for a protocol of others: unknown fields are ignored, as the original does.
+/// The same, with unknown fields ignored: for the protocols of others.
 ///
 /// # Errors
-/// Those of [`json`] but for `unknown_field`.
-pub(super) async fn lenient<T: DeserializeOwned>(
+/// `unsupported_media_type`, `payload_too_large`, `malformed_json`, `invalid_request`.
+pub(super) async fn lenient<T: DeserializeOwned + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
     limit: usize,
 ) -> Result<T, Problem> {
-    parse_as(&body(request, payload, limit).await?, Unknown::Ignored)
+    body(request, payload, limit, |body| parsed(body, true)).await
 }
 
-/// What is done with unknown fields.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Unknown {
-    Refused,
-    Ignored,
-}
-
-async fn body(request: &HttpRequest, payload: web::Payload, limit: usize) -> Result<Vec<u8>, Problem> {
+async fn body<T: Send + 'static>(
+    request: &HttpRequest,
+    payload: web::Payload,
+    limit: usize,
+    parse: fn(&[u8]) -> Result<T, Problem>,
+) -> Result<T, Problem> {
     let encoding = request.headers().get(CONTENT_ENCODING).map_or("identity", |value| value.to_str().unwrap_or("?"));
     if !["identity", "gzip", "deflate"].contains(&encoding.trim().to_ascii_lowercase().as_str()) {
         drain(payload).await;
@@ -58,7 +59,11 @@ async fn body(request: &HttpRequest, payload: web::Payload, limit: usize) -> Res
     if !is_json {
         return Err(Problem::new(Code::UnsupportedMediaType, "the body must be application/json"));
     }
-    Ok(body)
+    if body.len() < LARGE {
+        return parse(&body);
+    }
+    let parsed = web::block(move || parse(&body)).await;
+    parsed.map_err(|_| Problem::new(Code::Internal, "the body could not be parsed"))?
 }
 
 async fn read(request: &HttpRequest, payload: web::Payload, limit: usize) -> Result<Vec<u8>, Problem> {
@@ -99,15 +104,15 @@ async fn drain(mut chunks: impl Stream<Item = Result<web::Bytes, PayloadError>> 
 /// # Errors
 /// `malformed_json`, `invalid_request`, `unknown_field`, with a JSON pointer.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    parse_as(body, Unknown::Refused)
+    parsed(body, false)
 }
 
-fn parse_as<T: DeserializeOwned>(body: &[u8], unknown: Unknown) -> Result<T, Problem> {
+fn parsed<T: DeserializeOwned>(body: &[u8], lenient: bool) -> Result<T, Problem> {
     let text = std::str::from_utf8(body).map_err(|error| {
         Problem::new(Code::MalformedJson, format!("the body is not UTF-8 from byte {}", error.valid_up_to()))
     })?;
     let mut json = serde_json::Deserializer::from_str(text);
-    let parsed = tracked(&mut json, "", unknown)?;
+    let parsed = tracked(&mut json, "", lenient)?;
     json.end().map_err(|error| Problem::new(Code::MalformedJson, error.to_string()))?;
     Ok(parsed)
 }
@@ -117,10 +122,10 @@ fn parse_as<T: DeserializeOwned>(body: &[u8], unknown: Unknown) -> Result<T, Pro
 /// # Errors
 /// `invalid_request`, `unknown_field`.
 pub(super) fn parse_value<T: DeserializeOwned>(value: &serde_json::Value, base: &str) -> Result<T, Problem> {
-    tracked(value, base, Unknown::Refused)
+    tracked(value, base, false)
 }
 
-fn tracked<'de, T: DeserializeOwned, D>(source: D, base: &str, fields: Unknown) -> Result<T, Problem>
+fn tracked<'de, T: DeserializeOwned, D>(source: D, base: &str, lenient: bool) -> Result<T, Problem>
 where
     D: Deserializer<'de, Error = serde_json::Error>,
 {
@@ -133,7 +138,7 @@ where
         },
     );
     match (parsed, unknown) {
-        (Ok(_), Some(pointer)) if fields == Unknown::Refused => {
+        (Ok(_), Some(pointer)) if !lenient => {
             Err(Problem::new(Code::UnknownField, format!("`{pointer}` is not known")).at(pointer))
         }
         (Ok(Object(parsed)), _) => Ok(parsed),

@@ -3,6 +3,7 @@
 
 mod absolute;
 mod admission;
+mod bad_bulk;
 mod bad_input;
 mod cache;
 mod cancellation;
@@ -10,7 +11,9 @@ mod engines;
 mod hosting;
 mod judge_models;
 mod problems;
+mod protocols;
 mod relative;
+mod rewards;
 mod rubrics;
 mod server;
 mod streaming;

@@ -109,7 +109,9 @@ async fn the_document_holds_together() {
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
             let method = reqwest::Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-            let url = format!("{}{}", server.url, path.replace("{name}", "helpfulness").replace("{id}", "scripted"));
+            let path =
+                path.replace("{name}", "helpfulness").replace("{rubric}", "helpfulness").replace("{id}", "scripted");
+            let url = format!("{}{path}", server.url);
             let status = sent(server.client.request(method.clone(), url)).await.status();
             assert!(![404, 405, 500].contains(&status.as_u16()), "{method} {path}: {status}");
         }
