@@ -6,7 +6,7 @@ use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::compat::{atla, classify, nemo_gym, openrlhf, promptfoo, score, slime};
-use super::{absolute, preferences, problem, rank, relative, rewards, rubrics, system};
+use super::{absolute, openai, preferences, problem, rank, relative, rewards, rubrics, system};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -36,7 +36,9 @@ use super::{absolute, preferences, problem, rank, relative, rewards, rubrics, sy
         rubrics::show,
         rubrics::put,
         rubrics::delete,
-        system::models,
+        openai::chat,
+        openai::models,
+        openai::model,
         system::info,
         system::live,
         system::ready,

@@ -9,6 +9,7 @@ mod cache;
 mod cancellation;
 mod engines;
 mod hosting;
+mod judge_models;
 mod preferences;
 mod problems;
 mod protocols;
