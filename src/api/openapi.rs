@@ -19,6 +19,7 @@ use super::{absolute, problem, relative, rewards, rubrics, system};
         relative::grade,
         rewards::rewards,
         openrlhf::rewards,
+        openrlhf::get_reward,
         slime::reward,
         nemo_gym::verify,
         nemo_gym::compare,
@@ -44,10 +45,20 @@ use super::{absolute, problem, relative, rewards, rubrics, system};
 )]
 struct Contract;
 
+/// Second names of routes, as other servers have them.
+const ALIASES: [(&str, &str); 4] =
+    [("/v1/classify", "/classify"), ("/v1/score", "/score"), ("/v1/rerank", "/rerank"), ("/v2/rerank", "/rerank")];
+
 /// The OpenAPI document, made from the types.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
-    Contract::openapi()
+    let mut document = Contract::openapi();
+    for (alias, path) in ALIASES {
+        let mut item = document.paths.paths.get(path).cloned().unwrap_or_default();
+        item.post.iter_mut().for_each(|operation| operation.operation_id = None);
+        document.paths.paths.insert(alias.to_owned(), item);
+    }
+    document
 }
 
 pub(super) async fn json() -> HttpResponse {
