@@ -55,7 +55,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = Contract::openapi();
     for (alias, path) in ALIASES {
         let mut item = document.paths.paths.get(path).cloned().unwrap_or_default();
-        item.post.iter_mut().for_each(|operation| operation.operation_id = None);
+        let name = alias.trim_matches('/').replace('/', "_");
+        item.post.iter_mut().for_each(|operation| operation.operation_id = Some(name.clone()));
         document.paths.paths.insert(alias.to_owned(), item);
     }
     document

@@ -35,13 +35,23 @@ enum TextOrMessages {
     Messages(Vec<Value>),
 }
 
+/// A number, or an object that has it under the key asked for.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "only documents what is written in two forms")]
+pub(in super::super) enum SlimeReply {
+    Bare(f64),
+    #[schema(value_type = Object)]
+    Keyed(Value),
+}
+
 /// A reward for slime: `--rm-type remote_rm --rm-url URL`.
 ///
 /// The reply is a bare number; with `?reward_key=K`, for slime's `--reward-key K`, an object that has it.
 #[utoipa::path(
     post, path = "/compat/slime/{rubric}", operation_id = "slime", tag = "trainers", request_body = SlimeBody,
     params(("rubric" = String, Path, example = "helpfulness"), ("reward_key" = Option<String>, Query)),
-    responses((status = 200, body = f64), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+    responses((status = 200, body = SlimeReply, content_type = "application/json"), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
 )]
 pub(in super::super) async fn reward(
     app: web::Data<App>,
