@@ -82,7 +82,9 @@ pub(super) async fn models(command: ModelsCommand, config: &Config) -> Result<()
     let store = model_store(config)?;
     let report = |model: Model| println!("{}  {}  {}", model.name, model.digest, model.path.display());
     match command {
-        ModelsCommand::List { json } => list_models(&store.list(config.llama_cpp.kv_tokens), memory_available(), json),
+        ModelsCommand::List { json } => {
+            list_models(&store.list(config.llama_cpp.tokens_in_memory()), memory_available(), json)
+        }
         ModelsCommand::Pull { name } => report(store.pull(&name, &Bar::drawn()).await?),
         ModelsCommand::Verify { name } => report(store.verify(&name).await?),
         ModelsCommand::Path { name } => println!("{}", store.path(&name)?.display()),
