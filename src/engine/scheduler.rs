@@ -21,7 +21,7 @@ use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 
 use self::prefixes::Prefixes;
-use self::sequence::Sequence;
+use self::sequence::{Need, Sequence};
 use super::{EngineError, Event, Load, Prepared};
 use crate::script::{Action, Machine, Token, Vocabulary};
 
@@ -89,21 +89,10 @@ pub struct Limits {
 
 /// What is shared of fewer tokens is computed anew.
 const WORTH_SHARING: usize = 32;
-/// A sequence that needs at most this many tokens goes before those that read prompts.
-const SHORT: usize = 16;
 /// How many waiting sequences are looked through for the one to admit next.
 const WINDOW: usize = 64;
 /// How often the one that has waited longest may be overtaken.
 const PATIENCE: usize = 32;
-
-/// What a sequence needs before its next logits.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Need {
-    /// A few tokens: it generates, or is forced.
-    Few,
-    /// A prompt, or what is left of it.
-    Prompt,
-}
 
 /// What a sequence begins with.
 #[derive(Clone, Copy)]
@@ -302,12 +291,13 @@ impl<B: Backend> Scheduler<B> {
         match donor {
             Donor::Prefix(at) => self.backend.restore(self.prefixes.state(at), slot, len)?,
             Donor::Running(at) => {
-                let (from, tokens) = (self.running[at].slot, self.running[at].computed.clone());
-                let saved = self.backend.save(from)?;
+                let donor = &self.running[at];
+                let saved = self.backend.save(donor.slot)?;
                 self.backend.restore(&saved, slot, len)?;
-                // Others of its group are about to ask for it.
+                // Others of its group are about to ask for the same, and for no more than that.
+                let tokens = donor.computed[..len].to_vec();
                 if self.prefixes.wants(&tokens) {
-                    self.prefixes.insert(tokens, saved);
+                    self.prefixes.insert(tokens, self.backend.save(slot)?);
                 }
             }
         }
@@ -317,12 +307,21 @@ impl<B: Backend> Scheduler<B> {
     /// The rows of the next batch, and which of them whose logits are for.
     fn plan(&mut self, need: Need) -> (Vec<Row>, Vec<(u64, usize)>) {
         let (mut rows, mut wanted) = (Vec::new(), Vec::new());
-        for sequence in &mut self.running {
-            let tokens = sequence.needs();
-            if tokens == 0 || (tokens <= SHORT) != (need == Need::Few) {
-                continue;
-            }
-            let take = tokens.min(self.limits.step - rows.len());
+        let mut order: Vec<&mut Sequence> = self.running.iter_mut().filter(|s| s.need() == need).collect();
+        if need == Need::Few {
+            // Side by side, as a backend may want them; prompts go in the order of their coming.
+            order.sort_by_key(|s| s.slot);
+        }
+        let mut part = None;
+        for sequence in order {
+            let (tokens, room) = (sequence.needs(), self.limits.step - rows.len());
+            let take = match part {
+                // Prompts share a step in equal parts or not at all: what is left over would be a small batch.
+                Some(part) if need == Need::Prompt && tokens.min(room) < part => continue,
+                Some(part) if need == Need::Prompt => part,
+                _ => tokens.min(room),
+            };
+            part = Some(take);
             for _ in 0..take {
                 let position = sequence.computed.len();
                 let token = sequence.machine.ids()[position];

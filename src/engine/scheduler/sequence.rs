@@ -8,6 +8,18 @@ use super::Slot;
 use crate::engine::{Completion, EngineError, Event, Stages};
 use crate::script::{Action, Machine, Token, Transcript};
 
+/// A sequence that needs at most this many tokens goes before those that read prompts.
+const SHORT: usize = 16;
+
+/// What a sequence needs before its next logits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// A few tokens: it generates, or is forced.
+    Few,
+    /// A prompt, or what is left of it.
+    Prompt,
+}
+
 /// A script whose branches run, one after the other, in the slot that holds what they share.
 struct Forked {
     parent: Machine,
@@ -75,6 +87,11 @@ impl Sequence {
     /// How many tokens must be decoded before its next logits.
     pub(super) fn needs(&self) -> usize {
         self.machine.ids().len() - self.computed.len()
+    }
+
+    /// What kind of work that is.
+    pub(super) fn need(&self) -> Need {
+        if self.needs() <= SHORT { Need::Few } else { Need::Prompt }
     }
 
     /// Goes on with the first of these branches.
