@@ -124,7 +124,7 @@ fn list_models(models: &[ModelStatus], free: u64, json: bool) {
     }
     match free {
         0 => println!("This machine does not say how much memory is free."),
-        free => println!("Free memory: {} MB. NEEDS is an estimate: weights and KV pool.", free / 1_000_000),
+        free => println!("Free memory: {} MB. NEEDS is an estimate: weights, keys and values.", free / 1_000_000),
     }
 }
 

@@ -169,7 +169,7 @@ impl<B: Backend> Scheduler<B> {
     pub fn step(&mut self) -> Result<(), String> {
         self.drop_departed()?;
         self.admit()?;
-        // Apart: in one batch, attention over a tile of rows would look at the cells of every sequence in it.
+        // Apart, so that what was generated goes out before a chunk of prompts is read.
         self.decode(Need::Few)?;
         self.decode(Need::Prompt)
     }
