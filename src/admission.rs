@@ -48,13 +48,24 @@ impl Admission {
     /// At once, when the queue is full or the server is shutting down.
     pub async fn enter(&self) -> Result<Permit, Refusal> {
         self.check()?;
+        self.take(self.queue).await.ok_or(Refusal::Saturated(self.queue))
+    }
+
+    /// Waits for a place for a part of a request that has been taken already: it is never refused, but it counts as
+    /// waiting, so that others are.
+    pub async fn enter_in_turn(&self) -> Permit {
+        self.take(usize::MAX).await.expect("there are as many places as numbers")
+    }
+
+    /// A permit, waited for if fewer than `most` wait already.
+    async fn take(&self, most: usize) -> Option<Permit> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            return Ok(Permit { _permit: permit });
+            return Some(Permit { _permit: permit });
         }
-        let place = Place::take(&self.waiting, self.queue).ok_or(Refusal::Saturated(self.queue))?;
+        let place = Place::take(&self.waiting, most)?;
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         drop(place);
-        Ok(Permit { _permit: permit.expect("the semaphore is never closed") })
+        Some(Permit { _permit: permit.expect("the semaphore is never closed") })
     }
 
     /// Says at once whether a request would be turned away.
@@ -126,5 +137,23 @@ mod tests {
         admission.close();
         assert_eq!(admission.enter().await.unwrap_err(), Refusal::ShuttingDown);
         drop(second);
+    }
+
+    #[tokio::test]
+    async fn parts_of_a_request_wait_as_long_as_they_must() {
+        let admission = Admission::new(1, 1);
+        let first = admission.enter().await.unwrap();
+        let mut parts: Vec<_> = (0..3).map(|_| Box::pin(admission.enter_in_turn())).collect();
+        for part in &mut parts {
+            assert!(futures::poll!(part).is_pending());
+        }
+        assert_eq!(admission.waiting(), 3, "more than the queue has places");
+        assert_eq!(admission.enter().await.unwrap_err(), Refusal::Saturated(1));
+        admission.close();
+        drop(first);
+        for part in parts {
+            drop(part.await);
+        }
+        assert_eq!(admission.waiting(), 0);
     }
 }

@@ -1,12 +1,15 @@
 //! The HTTP contract: every route on one page, a resource a file, and [`problem`] alone knows error -> status.
 
 mod absolute;
+mod compat;
 mod exchange;
 mod extract;
+mod judging;
 mod observe;
 mod openapi;
 pub mod problem;
 mod relative;
+mod rewards;
 mod rubrics;
 mod stream;
 mod system;
@@ -29,6 +32,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(web::resource("/v1/grade/absolute").route(web::post().to(absolute::grade)))
         .service(web::resource("/v1/grade/relative").route(web::post().to(relative::grade)))
+        .service(web::resource("/v1/rewards").route(web::post().to(rewards::rewards)))
         .service(web::resource("/v1/rubrics").route(web::get().to(rubrics::list)))
         .service(
             web::resource("/v1/rubrics/{name}")
@@ -38,6 +42,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
         )
         .service(web::resource("/v1/models").route(web::get().to(system::models)))
         .service(web::resource("/v1/info").route(web::get().to(system::info)))
+        .configure(compat_routes)
         .service(web::resource("/metrics").route(web::get().to(system::metrics)))
         .service(web::resource("/livez").route(web::get().to(system::live)))
         .service(web::resource("/readyz").route(web::get().to(system::ready)))
@@ -47,6 +52,25 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/docs/errors.md").route(web::get().to(openapi::errors_page)))
         .service(openapi::page())
         .default_service(web::to(system::nothing_here));
+}
+
+/// The routes of others.
+fn compat_routes(config: &mut web::ServiceConfig) {
+    use compat::{atla, classify, nemo_gym, openrlhf, promptfoo, score, slime};
+    let post = web::post;
+    config
+        .service(web::resource(["/compat/openrlhf/{rubric}", "/get_reward"]).route(post().to(openrlhf::rewards)))
+        .service(web::resource("/compat/slime/{rubric}").route(post().to(slime::reward)))
+        .service(web::resource("/compat/nemo-gym/{rubric}/verify").route(post().to(nemo_gym::verify)))
+        .service(web::resource("/compat/nemo-gym/{rubric}/compare").route(post().to(nemo_gym::compare)))
+        .service(web::resource("/compat/nemo-gym/{rubric}/seed_session").route(post().to(nemo_gym::seed_session)))
+        .service(web::resource("/compat/promptfoo/{rubric}").route(post().to(promptfoo::webhook)))
+        .service(web::resource("/compat/atla/v1/eval").route(post().to(atla::eval)))
+        .service(web::resource(["/classify", "/v1/classify"]).route(post().to(classify::classify)))
+        .service(web::resource("/v1/embeddings").route(post().to(classify::embeddings)))
+        .service(web::resource("/predict").route(post().to(classify::predict)))
+        .service(web::resource(["/score", "/v1/score"]).route(post().to(score::score)))
+        .service(web::resource(["/rerank", "/v1/rerank", "/v2/rerank"]).route(post().to(score::rerank)));
 }
 
 /// A server on `listener`, not yet running.

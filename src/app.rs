@@ -1,6 +1,8 @@
 //! The composition root: builds everything once and hands out handles. Nothing is global, so two servers run in
 //! one process.
 
+mod bulk;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -166,7 +168,7 @@ impl App {
     }
 
     /// Plans first, so that what can never run is refused before it waits; but not for a request that would be
-    /// turned away in any case, and not on the thread that serves others when there is much to tokenise.
+    /// turned away in any case.
     async fn admit<R: Send + 'static>(
         &self,
         panel: Arc<Panel>,
@@ -175,18 +177,26 @@ impl App {
         deadline: Deadline,
     ) -> Result<Admitted<R>, ServiceError> {
         self.admission.check()?;
-        let mut plan = if text_len < LONG_TEXT {
-            plan(&panel)?
-        } else {
-            let (panel, span) = (Arc::clone(&panel), tracing::Span::current());
-            let planned = tokio::task::spawn_blocking(move || span.in_scope(|| plan(&panel))).await;
-            planned.map_err(|panic| JudgeError::Engine(EngineError::Failed(panic.to_string())))??
-        };
+        let mut plan = planned(&panel, text_len, plan).await?;
         let asked = Instant::now();
         let permit = deadline.within(self.admission.enter()).await??;
         plan.has_waited(asked.elapsed());
         Ok(Admitted { panel, plan, _permit: permit, deadline })
     }
+}
+
+/// Plans; away from the thread that serves others when there is much to tokenise.
+async fn planned<R: Send + 'static>(
+    panel: &Arc<Panel>,
+    text_len: usize,
+    plan: impl FnOnce(&Panel) -> Result<Plan<R>, JudgeError> + Send + 'static,
+) -> Result<Plan<R>, JudgeError> {
+    if text_len < LONG_TEXT {
+        return plan(panel);
+    }
+    let (panel, span) = (Arc::clone(panel), tracing::Span::current());
+    let planned = tokio::task::spawn_blocking(move || span.in_scope(|| plan(&panel))).await;
+    planned.map_err(|panic| JudgeError::Engine(EngineError::Failed(panic.to_string())))?
 }
 
 impl Admitted<AbsoluteRequest> {

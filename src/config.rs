@@ -177,6 +177,7 @@ pub struct GradingConfig {
     pub swap: bool,
     pub tie_margin: f64,
     pub cache: bool,
+    pub min_label_mass: f64,
 }
 
 /// Bounds of the service.
@@ -185,6 +186,8 @@ pub struct GradingConfig {
 #[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
 pub struct LimitsConfig {
     pub body_bytes: usize,
+    pub bulk_body_bytes: usize,
+    pub bulk_items: usize,
     pub in_flight: usize,
     pub queue: usize,
     pub deadline_ms: u64,
@@ -317,6 +320,8 @@ impl Config {
             ("llama_cpp.sequences", self.llama_cpp.sequences),
             ("limits.in_flight", self.limits.in_flight),
             ("limits.body_bytes", self.limits.body_bytes),
+            ("limits.bulk_body_bytes", self.limits.bulk_body_bytes),
+            ("limits.bulk_items", self.limits.bulk_items),
         ];
         if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::Range(key, "must be at least 1"));
@@ -325,6 +330,9 @@ impl Config {
             [("llama_cpp.kv_tokens", self.llama_cpp.kv_tokens), ("llama_cpp.step_tokens", self.llama_cpp.step_tokens)];
         if let Some((key, _)) = a_sequence_each.iter().find(|(_, value)| *value < self.llama_cpp.sequences) {
             return Err(ConfigError::Range(key, "must be at least llama_cpp.sequences"));
+        }
+        if !(0.0..=1.0).contains(&self.grading.min_label_mass) {
+            return Err(ConfigError::Range("grading.min_label_mass", "must be between 0 and 1"));
         }
         if !(0.0..=1.0).contains(&self.traces.sample_ratio) {
             return Err(ConfigError::Range("traces.sample_ratio", "must be between 0 and 1"));
@@ -503,6 +511,8 @@ mod tests {
         check("engine = \"gpt\"", "gpt");
         check("[llama_cpp]\nsequences = 0", "llama_cpp.sequences");
         check("[llama_cpp]\nstep_tokens = 1", "llama_cpp.step_tokens");
+        check("[grading]\nmin_label_mass = 1.5", "grading.min_label_mass");
+        check("[limits]\nbulk_items = 0", "limits.bulk_items");
         check("[traces]\nsample_ratio = 1.5", "traces.sample_ratio");
         check("[traces]\nendpoint = \"localhost:4318\"", "traces.endpoint");
         check("[[models]]\nmodel = \"a\"\n[[models]]\nname = \"a\"", "two entries called `a`");

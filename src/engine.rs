@@ -4,10 +4,12 @@
 //! it and refuses what can never fit, before anything is queued; [`Engine::start`] runs it. Dropping the [`Run`]
 //! cancels the work.
 
+pub mod growing;
 #[cfg(feature = "llama-cpp")]
 pub mod llama_cpp;
 pub mod scheduler;
 pub mod scripted;
+pub mod waves;
 
 use tokio::sync::mpsc;
 

@@ -5,6 +5,7 @@
 //! describes every level.
 
 mod distribution;
+mod groups;
 mod judgement;
 mod request;
 mod rubric;
@@ -12,6 +13,7 @@ mod scale;
 mod verdict;
 
 pub use distribution::Distribution;
+pub use groups::normalized;
 pub use judgement::{Finish, Judgement, Kind, Order, Timing, Usage};
 pub use request::{
     AbsoluteRequest, Document, Instruction, InvalidRequest, Item, Method, Mode, Options, RelativeRequest, Role,

@@ -329,6 +329,12 @@ impl Absolute {
         }
     }
 
+    /// How much of the model's probability lay on the labels: that of the least sure criterion.
+    #[must_use]
+    pub fn label_mass(&self) -> f64 {
+        self.verdicts().map(|verdict| verdict.label_mass).fold(1.0, f64::min)
+    }
+
     /// The verdict of each criterion.
     pub fn verdicts(&self) -> impl Iterator<Item = &AbsoluteVerdict> {
         let (one, many) = match self {

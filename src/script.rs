@@ -174,6 +174,9 @@ pub struct Transcript {
     pub answer: String,
     /// Tokens generated or chosen, branches included.
     pub completion_tokens: usize,
+    /// The probability mass of option tree nodes that were not looked into, branches included; 0 unless the engine
+    /// leaves out rare ones.
+    pub skipped_mass: f64,
 }
 
 #[cfg(test)]

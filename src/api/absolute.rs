@@ -156,8 +156,7 @@ pub(super) fn verdict_body(
                 weight: *weight,
                 graded: Graded::of(verdict),
             });
-            // The least sure criterion decides whether the whole can be trusted.
-            let label_mass = all.criteria.iter().map(|(verdict, _)| verdict.label_mass).fold(1.0, f64::min);
+            let label_mass = verdict.label_mass();
             (Graded { reward: all.reward, label_mass, ..Graded::default() }, Some(criteria.collect()))
         }
     };

@@ -12,14 +12,38 @@ use super::problem::{Code, Problem};
 /// How much of a refused body is read on, so that the caller reads the answer and not a reset connection.
 const DRAINED: usize = 128 << 20;
 
+/// Bytes of a body above which it is parsed away from the thread that serves others: some milliseconds.
+const LARGE: usize = 1 << 20;
+
 /// Reads a JSON object of at most `limit` bytes. Unknown fields are an error.
 ///
 /// # Errors
 /// `unsupported_media_type`, `payload_too_large`, `malformed_json`, `invalid_request`, `unknown_field`.
-pub(super) async fn json<T: DeserializeOwned>(
+pub(super) async fn json<T: DeserializeOwned + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
     limit: usize,
+) -> Result<T, Problem> {
+    body(request, payload, limit, parse).await
+}
+
+/// The same, with unknown fields ignored: for the protocols of others.
+///
+/// # Errors
+/// `unsupported_media_type`, `payload_too_large`, `malformed_json`, `invalid_request`.
+pub(super) async fn lenient<T: DeserializeOwned + Send + 'static>(
+    request: &HttpRequest,
+    payload: web::Payload,
+    limit: usize,
+) -> Result<T, Problem> {
+    body(request, payload, limit, |body| parsed(body, true)).await
+}
+
+async fn body<T: Send + 'static>(
+    request: &HttpRequest,
+    payload: web::Payload,
+    limit: usize,
+    parse: fn(&[u8]) -> Result<T, Problem>,
 ) -> Result<T, Problem> {
     let encoding = request.headers().get(CONTENT_ENCODING).map_or("identity", |value| value.to_str().unwrap_or("?"));
     if !["identity", "gzip", "deflate"].contains(&encoding.trim().to_ascii_lowercase().as_str()) {
@@ -35,7 +59,11 @@ pub(super) async fn json<T: DeserializeOwned>(
     if !is_json {
         return Err(Problem::new(Code::UnsupportedMediaType, "the body must be application/json"));
     }
-    parse(&body)
+    if body.len() < LARGE {
+        return parse(&body);
+    }
+    let parsed = web::block(move || parse(&body)).await;
+    parsed.map_err(|_| Problem::new(Code::Internal, "the body could not be parsed"))?
 }
 
 async fn read(request: &HttpRequest, payload: web::Payload, limit: usize) -> Result<Vec<u8>, Problem> {
@@ -76,11 +104,15 @@ async fn drain(mut chunks: impl Stream<Item = Result<web::Bytes, PayloadError>> 
 /// # Errors
 /// `malformed_json`, `invalid_request`, `unknown_field`, with a JSON pointer.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    parsed(body, false)
+}
+
+fn parsed<T: DeserializeOwned>(body: &[u8], lenient: bool) -> Result<T, Problem> {
     let text = std::str::from_utf8(body).map_err(|error| {
         Problem::new(Code::MalformedJson, format!("the body is not UTF-8 from byte {}", error.valid_up_to()))
     })?;
     let mut json = serde_json::Deserializer::from_str(text);
-    let parsed = tracked(&mut json, "")?;
+    let parsed = tracked(&mut json, "", lenient)?;
     json.end().map_err(|error| Problem::new(Code::MalformedJson, error.to_string()))?;
     Ok(parsed)
 }
@@ -90,10 +122,10 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 /// # Errors
 /// `invalid_request`, `unknown_field`.
 pub(super) fn parse_value<T: DeserializeOwned>(value: &serde_json::Value, base: &str) -> Result<T, Problem> {
-    tracked(value, base)
+    tracked(value, base, false)
 }
 
-fn tracked<'de, T: DeserializeOwned, D>(source: D, base: &str) -> Result<T, Problem>
+fn tracked<'de, T: DeserializeOwned, D>(source: D, base: &str, lenient: bool) -> Result<T, Problem>
 where
     D: Deserializer<'de, Error = serde_json::Error>,
 {
@@ -106,10 +138,10 @@ where
         },
     );
     match (parsed, unknown) {
-        (Ok(_), Some(pointer)) => {
+        (Ok(_), Some(pointer)) if !lenient => {
             Err(Problem::new(Code::UnknownField, format!("`{pointer}` is not known")).at(pointer))
         }
-        (Ok(Object(parsed)), None) => Ok(parsed),
+        (Ok(Object(parsed)), _) => Ok(parsed),
         (Err(error), _) if error.is_data() => {
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or_default();

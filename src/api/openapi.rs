@@ -5,7 +5,8 @@ use actix_web::http::header::LOCATION;
 use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::{absolute, problem, relative, rubrics, system};
+use super::compat::{atla, classify, nemo_gym, openrlhf, promptfoo, score, slime};
+use super::{absolute, problem, relative, rewards, rubrics, system};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -16,6 +17,19 @@ use super::{absolute, problem, relative, rubrics, system};
     paths(
         absolute::grade,
         relative::grade,
+        rewards::rewards,
+        openrlhf::rewards,
+        slime::reward,
+        nemo_gym::verify,
+        nemo_gym::compare,
+        nemo_gym::seed_session,
+        promptfoo::webhook,
+        atla::eval,
+        classify::classify,
+        classify::embeddings,
+        classify::predict,
+        score::score,
+        score::rerank,
         rubrics::list,
         rubrics::show,
         rubrics::put,

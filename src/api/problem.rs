@@ -58,7 +58,7 @@ const TABLE: &[Row] = &[
     (Code::UnknownRubric, "unknown_rubric", 404, "There is no such rubric", "`GET /v1/rubrics` lists them; or send one inline."),
     (Code::UnknownModel, "unknown_model", 404, "There is no such model", "`GET /v1/models` lists them; or leave `model` out."),
     (Code::MethodNotAllowed, "method_not_allowed", 405, "This route has no such method", "The `Allow` header names those it has."),
-    (Code::PayloadTooLarge, "payload_too_large", 413, "The body is too large", "Send fewer or shorter texts, or raise `limits.body_bytes`."),
+    (Code::PayloadTooLarge, "payload_too_large", 413, "The body is too large", "Send fewer or shorter texts, or raise `limits.body_bytes` or, for many items at once, `limits.bulk_body_bytes`."),
     (Code::UnsupportedMediaType, "unsupported_media_type", 415, "The body's type is not understood", "Send `Content-Type: application/json`, as it is or with `Content-Encoding: gzip`."),
     (Code::Conflict, "conflict", 409, "That cannot be done in the present state", "The detail says what stands in the way."),
     (Code::InvalidRequest, "invalid_request", 422, "The request makes no sense", "`pointer` names the field, the detail what it must be."),
@@ -151,6 +151,21 @@ impl Problem {
     #[must_use]
     pub fn at(self, pointer: impl Into<String>) -> Self {
         Self { pointer: Some(pointer.into()), ..self }
+    }
+
+    /// Says that the field at fault is inside of `base`, such as `/items/3`.
+    #[must_use]
+    pub fn within(self, base: &str) -> Self {
+        let inside = self.pointer.as_deref().unwrap_or_default();
+        let pointer = format!("{base}{inside}");
+        self.at(pointer)
+    }
+
+    /// Says that it is the first of several: that of item `index`, of `failed` items among `all`.
+    #[must_use]
+    pub fn of_many(self, index: usize, failed: usize, all: usize) -> Self {
+        let detail = format!("{failed} of {all} items have no reward; item {index}: {}", self.detail);
+        Self { detail, ..self }
     }
 
     /// Names the field at fault, if the problem is that the prompt does not fit.

@@ -39,6 +39,13 @@ pub(super) struct SamplingBody {
     min_feedback_tokens: Option<u32>,
 }
 
+impl SamplingBody {
+    /// The defaults but for the most tokens of feedback.
+    pub(super) fn of_at_most(max_feedback_tokens: Option<u32>) -> Self {
+        Self { max_feedback_tokens, ..Self::default() }
+    }
+}
+
 /// A turn of a conversation.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct MessageBody {
@@ -168,19 +175,23 @@ macro_rules! grading_body {
             /// Splits what is shared from what is its own.
             fn common(&mut self) -> $crate::api::wire::Common {
                 $crate::api::wire::Common {
-                    instruction: self.instruction.take(),
-                    messages: self.messages.take(),
-                    reference_answer: self.reference_answer.take(),
-                    context: self.context.take(),
-                    rubric: self.rubric.take(),
-                    mode: self.mode,
-                    samples: self.samples,
-                    sampling: self.sampling.take().unwrap_or_default(),
-                    model: self.model.take(),
-                    prompt: self.prompt.take(),
-                    annotator: self.annotator.take(),
-                    cache: self.cache,
-                    deterministic: self.deterministic.unwrap_or(false),
+                    about: $crate::api::wire::About {
+                        instruction: self.instruction.take(),
+                        messages: self.messages.take(),
+                        reference_answer: self.reference_answer.take(),
+                        context: self.context.take(),
+                        annotator: self.annotator.take(),
+                    },
+                    settings: $crate::api::wire::Settings {
+                        rubric: self.rubric.take(),
+                        mode: self.mode,
+                        samples: self.samples,
+                        sampling: self.sampling.take().unwrap_or_default(),
+                        model: self.model.take(),
+                        prompt: self.prompt.take(),
+                        cache: self.cache,
+                        deterministic: self.deterministic.unwrap_or(false),
+                    },
                     debug: self.debug.unwrap_or(false),
                 }
             }
@@ -191,20 +202,40 @@ pub(super) use grading_body;
 
 /// The fields that grading requests share, as they came.
 pub(super) struct Common {
+    pub(super) about: About,
+    pub(super) settings: Settings,
+    pub(super) debug: bool,
+}
+
+/// What is judged, beside the response.
+#[derive(Default)]
+pub(super) struct About {
     pub(super) instruction: Option<String>,
     pub(super) messages: Option<Vec<Object<MessageBody>>>,
     pub(super) reference_answer: Option<String>,
     pub(super) context: Option<Vec<Object<ContextBody>>>,
+    pub(super) annotator: Option<String>,
+}
+
+/// How it is judged, and by whom.
+#[derive(Default)]
+pub(super) struct Settings {
     pub(super) rubric: serde_json::Value,
     pub(super) mode: Option<Mode>,
     pub(super) samples: Option<u32>,
     pub(super) sampling: SamplingBody,
     pub(super) model: Option<String>,
     pub(super) prompt: Option<String>,
-    pub(super) annotator: Option<String>,
     pub(super) cache: Option<bool>,
     pub(super) deterministic: bool,
-    pub(super) debug: bool,
+}
+
+/// How it is judged, checked.
+pub(super) struct Judged {
+    pub(super) rubrics: Vec<WeightedRubric>,
+    pub(super) multi: bool,
+    pub(super) options: Options,
+    pub(super) model: Option<String>,
 }
 
 /// A checked request, the model that it names, and whether it asks for debug output.
@@ -226,6 +257,13 @@ pub(super) struct Checked {
 
 impl Common {
     pub(super) fn check(self, app: &App) -> Result<Checked, Problem> {
+        let Judged { rubrics, multi, options, model } = self.settings.check(app)?;
+        Ok(Checked { item: self.about.check()?, rubrics, multi, options, model, debug: self.debug })
+    }
+}
+
+impl Settings {
+    pub(super) fn check(self, app: &App) -> Result<Judged, Problem> {
         let defaults = &app.config.grading;
         app.hosting().check_name(self.model.as_deref()).map_err(ServiceError::from)?;
         let (rubrics, multi) = rubrics(&self.rubric, app)?;
@@ -248,13 +286,18 @@ impl Common {
             deterministic: self.deterministic,
         };
         options.check()?;
-        let item = Item {
+        Ok(Judged { rubrics, multi, options, model: self.model })
+    }
+}
+
+impl About {
+    pub(super) fn check(self) -> Result<Item, Problem> {
+        Ok(Item {
             instruction: instruction(self.instruction, self.messages)?,
             reference_answer: self.reference_answer.filter(|text| !text.trim().is_empty()),
             context: self.context.into_iter().flatten().map(|Object(d)| Document { id: d.id, text: d.text }).collect(),
             annotator: self.annotator.filter(|text| !text.trim().is_empty()),
-        };
-        Ok(Checked { item, rubrics, multi, options, model: self.model, debug: self.debug })
+        })
     }
 }
 

@@ -34,6 +34,7 @@ pub struct Machine {
     vocabulary: Arc<dyn Vocabulary>,
     steps: VecDeque<Step>,
     sampler: Sampler,
+    skip_below: f64,
     ids: Vec<Token>,
     keep: usize,
     run_start: usize,
@@ -77,6 +78,7 @@ impl Machine {
             vocabulary,
             steps: script.0.into(),
             sampler: Sampler::new(settings),
+            skip_below: 0.0,
             keep: 0,
             answer_start: prompt.run_text.len(),
             ids: prompt.ids,
@@ -86,6 +88,15 @@ impl Machine {
             delta: String::new(),
             transcript: Transcript::default(),
         }
+    }
+
+    /// Makes choices leave out the inner nodes of an option tree that hold less than this share, 0 to 1, of the mass
+    /// of all options: for engines to which every inner node is a request of its own. The most probable option is
+    /// never left out; [`Transcript::skipped_mass`] says how much was.
+    #[must_use]
+    pub fn skipping(mut self, share: f64) -> Self {
+        self.skip_below = share;
+        self
     }
 
     /// The tokens that the context must hold.
@@ -120,6 +131,7 @@ impl Machine {
     /// Takes the transcripts of the machines of the last [`Action::Fork`], in their order.
     pub fn on_branches(&mut self, transcripts: Vec<Transcript>) -> Action {
         self.transcript.completion_tokens += transcripts.iter().map(|t| t.completion_tokens).sum::<usize>();
+        self.transcript.skipped_mass += transcripts.iter().map(|t| t.skipped_mass).sum::<f64>();
         self.transcript.outcomes.push(Outcome::Branched(transcripts));
         self.advance()
     }
@@ -221,7 +233,14 @@ impl Machine {
         let node = choosing.probes.pop_front().expect("a choice in progress has a node to read");
         choosing.tree.read(node, logits, &mut choosing.log_masses);
         self.truncate(choosing.root);
-        if let Some(next) = choosing.probes.front() {
+        let least = self.skip_below * choosing.tree.reach_of_options();
+        while let Some(next) = choosing.probes.front() {
+            let reach = choosing.tree.reach(*next);
+            if reach < least {
+                self.transcript.skipped_mass += reach;
+                choosing.probes.pop_front();
+                continue;
+            }
             self.ids.extend_from_slice(choosing.tree.path(*next));
             self.state = State::Choosing(choosing);
             return self.feed();
@@ -239,6 +258,7 @@ impl Machine {
             vocabulary: Arc::clone(&self.vocabulary),
             steps: script.0.into(),
             sampler: self.sampler.clone(),
+            skip_below: self.skip_below,
             ids: self.ids.clone(),
             keep: 0,
             run_start: self.run_start,

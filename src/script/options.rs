@@ -44,7 +44,8 @@ impl OptionTree {
                     None => {
                         let mut path = tree.nodes[at].path.clone();
                         path.push(*token);
-                        tree.nodes.push(Node { path, ..Node::default() });
+                        // Until its parent was read nothing is known to reach it.
+                        tree.nodes.push(Node { path, log_prefix: f64::NEG_INFINITY, ..Node::default() });
                         let child = tree.nodes.len() - 1;
                         tree.nodes[at].children.push((*token, child));
                         child
@@ -78,6 +79,18 @@ impl OptionTree {
     #[must_use]
     pub fn path_len(&self, option: usize) -> usize {
         self.nodes.iter().find(|n| n.option == Some(option)).map_or(0, |n| n.path.len())
+    }
+
+    /// The probability mass that reaches a node, 0 to 1; 0 as long as its parent was not read.
+    #[must_use]
+    pub fn reach(&self, node: usize) -> f64 {
+        self.nodes[node].log_prefix.exp()
+    }
+
+    /// The mass of all that options begin with, 0 to 1, once the root was read.
+    #[must_use]
+    pub fn reach_of_options(&self) -> f64 {
+        self.nodes[0].children.iter().map(|(_, child)| self.reach(*child)).sum()
     }
 
     /// Takes the raw logits that follow a node; masses of complete options go into `log_masses`.

@@ -3,13 +3,16 @@
 
 mod absolute;
 mod admission;
+mod bad_bulk;
 mod bad_input;
 mod cache;
 mod cancellation;
 mod engines;
 mod hosting;
 mod problems;
+mod protocols;
 mod relative;
+mod rewards;
 mod rubrics;
 mod server;
 mod streaming;

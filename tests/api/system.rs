@@ -108,7 +108,8 @@ async fn the_document_holds_together() {
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
             let method = reqwest::Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-            let url = format!("{}{}", server.url, path.replace("{name}", "helpfulness"));
+            let url =
+                format!("{}{}", server.url, path.replace("{name}", "helpfulness").replace("{rubric}", "helpfulness"));
             let status = sent(server.client.request(method.clone(), url)).await.status();
             assert!(![404, 405, 500].contains(&status.as_u16()), "{method} {path}: {status}");
         }

@@ -1,0 +1,168 @@
+//! Other people's protocols: a trainer's or a tool's own payload in, a reward in its own shape out.
+//!
+//! They send no fields of ours, so the rubric and how to judge are in the URL. Fields that are not known are ignored,
+//! as the originals do; what the URL asks for and is not known is an error. None of these protocols has a place for
+//! "this item has no reward" beside a number, so a reward that is missing is an error of the whole request wherever
+//! the caller then tries again, leaves the item out, or stops: docs/trainers.md says which.
+
+pub(super) mod atla;
+pub(super) mod classify;
+mod dialogue;
+pub(super) mod nemo_gym;
+pub(super) mod openrlhf;
+pub(super) mod promptfoo;
+pub(super) mod score;
+pub(super) mod slime;
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use actix_web::{HttpRequest, web};
+use serde_json::Value;
+
+use super::judging::{Judging, Outcome};
+use super::problem::{Code, Problem};
+use super::wire::{self, SamplingBody, Settings};
+use crate::app::App;
+use crate::grading::{InvalidRequest, Mode, Role, Turn};
+
+/// The id of a judge model that names its rubric after a colon.
+const JUDGE: &str = "gavel-absolute:";
+
+/// What the URL says of how to judge.
+pub(super) struct Url {
+    rubric: Option<String>,
+    query: BTreeMap<String, String>,
+}
+
+impl Url {
+    /// Reads path and query.
+    pub(super) fn of(http: &HttpRequest) -> Result<Self, Problem> {
+        let query = web::Query::<BTreeMap<String, String>>::from_query(http.query_string());
+        let query = query.map_err(|error| invalid(format!("the URL's query cannot be read: {error}")))?.into_inner();
+        Ok(Self { rubric: http.match_info().get("rubric").map(str::to_owned), query })
+    }
+
+    /// Takes a parameter.
+    pub(super) fn take<T: FromStr>(&mut self, name: &str, what: &str) -> Result<Option<T>, Problem> {
+        let Some(text) = self.query.remove(name) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| invalid(format!("?{name}={text} is not {what}")))
+    }
+
+    /// The rubric that path, query or the name of a judge model names.
+    fn rubric(&mut self, model: Option<&str>, app: &App) -> Result<String, Problem> {
+        let of_model = model.and_then(|model| model.strip_prefix(JUDGE)).map(str::to_owned);
+        self.rubric.take().or(self.query.remove("rubric")).or(of_model).ok_or_else(|| {
+            let known: Vec<String> = app.rubrics.list().into_iter().map(|entry| entry.name).collect();
+            let known = known.join(", ");
+            invalid(format!("name a rubric in the URL, as in ?rubric=helpfulness; there are: {known}"))
+        })
+    }
+
+    /// Finds rubric and model. `model` is what the caller's own protocol calls the model, which may name a rubric.
+    pub(super) async fn judging(
+        mut self,
+        app: &web::Data<App>,
+        http: &HttpRequest,
+        model: Option<&str>,
+        mode: Mode,
+    ) -> Result<Judging, Problem> {
+        let rubric = self.rubric(model, app)?;
+        app.rubrics.named(&rubric)?;
+        self.judging_by(app, http, Value::String(rubric), mode).await
+    }
+
+    /// Finds the model; the rubric is given.
+    pub(super) async fn judging_by(
+        mut self,
+        app: &web::Data<App>,
+        http: &HttpRequest,
+        rubric: Value,
+        mode: Mode,
+    ) -> Result<Judging, Problem> {
+        let deadline = wire::deadline(http, app)?;
+        let asked: Option<String> = self.take("mode", "a mode")?;
+        let mode = match asked.as_deref() {
+            None => mode,
+            Some("feedback") => Mode::Feedback,
+            Some("score") => Mode::Score,
+            Some(other) => return Err(invalid(format!("?mode={other} is neither `feedback` nor `score`"))),
+        };
+        let sampling = SamplingBody::of_at_most(self.take("max_feedback_tokens", "a number of tokens")?);
+        let (model, prompt) = (self.take("model", "a name")?, self.take("prompt", "a name")?);
+        let least = self.take("min_label_mass", "a number between 0 and 1")?;
+        // Keys are looked at elsewhere.
+        self.query.remove("key");
+        if let Some(name) = self.query.keys().next() {
+            let known = "rubric, mode, model, prompt, max_feedback_tokens, min_label_mass, key";
+            let detail = format!("?{name}= is not known on this route; there are: {known}");
+            return Err(Problem::new(Code::UnknownField, detail));
+        }
+        let settings = Settings { rubric, mode: Some(mode), sampling, model, prompt, ..Settings::default() };
+        Judging::begin(app, settings.check(app)?, least, deadline).await
+    }
+}
+
+/// The rewards of all items and what was kept of them; or, where one has none, the reason of the first.
+pub(super) fn all<R>(outcomes: Vec<Outcome<R>>) -> Result<Vec<(f64, R)>, Problem> {
+    let (count, failed) = (outcomes.len(), outcomes.iter().filter(|outcome| outcome.reward.is_err()).count());
+    let rewards = outcomes.into_iter().enumerate().map(|(index, Outcome { reward, kept })| match (reward, kept) {
+        (Ok(reward), Some(kept)) => Ok((reward, kept)),
+        (Err(problem), _) if count > 1 => Err(problem.of_many(index, failed, count)),
+        (Err(problem), _) => Err(problem),
+        (Ok(_), None) => Err(Problem::new(Code::Internal, "there is a reward without a verdict")),
+    });
+    rewards.collect()
+}
+
+pub(super) fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::new(Code::InvalidRequest, detail)
+}
+
+/// One or many: some protocols take both in one field.
+pub(super) fn one_or_many(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(values) => values,
+        one => vec![one],
+    }
+}
+
+/// A text, wherever it stands: as it is, or in the parts of a message's content.
+pub(super) fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(parts) => {
+            let texts: Vec<&str> = parts.iter().filter_map(|part| part["text"].as_str()).collect();
+            (!texts.is_empty()).then(|| texts.join("\n"))
+        }
+        Value::Object(fields) => fields.get("text")?.as_str().map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// A reference as trainers send it: a text, a number, or nothing.
+pub(super) fn reference(value: Option<&Value>) -> Option<String> {
+    match value? {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+/// The turns of a conversation; whoever is neither system nor assistant speaks as the user.
+pub(super) fn turns(messages: &[Value], at: &str) -> Result<Vec<Turn>, Problem> {
+    let turn = |(index, message): (usize, &Value)| {
+        let role = match message["role"].as_str() {
+            Some("system" | "developer") => Role::System,
+            Some("assistant" | "model") => Role::Assistant,
+            Some(_) => Role::User,
+            None => return Err(InvalidRequest::at(format!("{at}/{index}/role"), "a message has a role").into()),
+        };
+        if message["content"].as_array().is_some_and(|parts| parts.iter().any(|part| part["text"].is_null())) {
+            let detail = "the model reads text only";
+            return Err(Problem::new(Code::UnsupportedContent, detail).at(format!("{at}/{index}/content")));
+        }
+        Ok(Turn { role, content: text(&message["content"]).unwrap_or_default() })
+    };
+    messages.iter().enumerate().map(turn).collect()
+}

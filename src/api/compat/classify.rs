@@ -1,0 +1,224 @@
+//! Reward models as servers of models offer them: a conversation as one text in, a number out. vLLM's and SGLang's
+//! `/classify`, embeddings whose one dimension is the reward, and TEI's `/predict`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use ulid::Ulid;
+use utoipa::ToSchema;
+
+use super::super::extract;
+use super::super::judging::{Judging, Subject};
+use super::super::problem::{Problem, ProblemBody};
+use super::{Url, all, dialogue, invalid, one_or_many};
+use crate::app::App;
+use crate::grading::{Instruction, Item, Mode};
+
+/// The one label of a reward model.
+const LABEL: &str = "LABEL_0";
+
+/// Conversations as one text each, special tokens and all.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(in super::super) struct ClassifyBody {
+    /// `gavel-absolute:RUBRIC`, or anything where the URL names the rubric.
+    model: Option<String>,
+    /// One text or several.
+    input: Option<Value>,
+    /// The same by the name of SGLang's own route, which has a reply of its own.
+    text: Option<Value>,
+}
+
+/// Rewards as the probability of a reward model's one class.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct ClassifyReply {
+    id: String,
+    object: &'static str,
+    created: u64,
+    model: String,
+    data: Vec<Class>,
+    usage: TokenCount,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Class {
+    index: usize,
+    label: &'static str,
+    /// The reward.
+    probs: [f64; 1],
+    num_classes: usize,
+}
+
+/// Tokens as servers of models count them.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(in super::super) struct TokenCount {
+    pub(super) prompt_tokens: u64,
+    pub(super) total_tokens: u64,
+    pub(super) completion_tokens: u64,
+}
+
+/// Rewards as embeddings of one dimension.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct EmbeddingsReply {
+    object: &'static str,
+    data: Vec<Embedding>,
+    model: String,
+    usage: TokenCount,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Embedding {
+    object: &'static str,
+    index: usize,
+    embedding: [f64; 1],
+}
+
+/// Texts to predict a label of.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(in super::super) struct PredictBody {
+    /// A text, a pair `[instruction, response]`, or a list of lists of one or two.
+    inputs: Value,
+}
+
+/// A reward as a label's score.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct Prediction {
+    score: f64,
+    label: &'static str,
+}
+
+/// Rewards as vLLM's and SGLang's classification routes give them; verl reads `data[-1].probs[-1]`.
+#[utoipa::path(
+    post, path = "/classify", operation_id = "classify", tag = "reward servers", request_body = ClassifyBody,
+    params(("rubric" = Option<String>, Query)),
+    responses((status = 200, body = ClassifyReply), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+)]
+pub(in super::super) async fn classify(
+    app: web::Data<App>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let url = Url::of(&http)?;
+    let body: ClassifyBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let judging = url.judging(&app, &http, body.model.as_deref(), Mode::Score).await?;
+    let (field, input) = match (body.input, body.text) {
+        (Some(input), _) => ("/input", input),
+        (None, Some(text)) => ("/text", text),
+        (None, None) => return Err(invalid("send `input`, one text or a list").at("/input")),
+    };
+    let single = !input.is_array();
+    let (rewards, usage) = conversations(&judging, input, field).await?;
+    if field == "/text" {
+        let mut objects: Vec<Value> =
+            rewards.iter().map(|reward| json!({"embedding": [reward], "meta_info": {}})).collect();
+        return Ok(HttpResponse::Ok().json(if single { objects.remove(0) } else { Value::Array(objects) }));
+    }
+    let class = |(index, reward)| Class { index, label: LABEL, probs: [reward], num_classes: 1 };
+    Ok(HttpResponse::Ok().json(ClassifyReply {
+        id: format!("classify-{}", Ulid::new()),
+        object: "list",
+        created: now(),
+        model: called(body.model, &judging),
+        data: rewards.into_iter().enumerate().map(class).collect(),
+        usage,
+    }))
+}
+
+/// Rewards as embeddings of one dimension; verl reads `data[-1].embedding[-1]`.
+#[utoipa::path(
+    post, path = "/v1/embeddings", operation_id = "embeddings", tag = "reward servers", request_body = ClassifyBody,
+    params(("rubric" = Option<String>, Query)),
+    responses((status = 200, body = EmbeddingsReply), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+)]
+pub(in super::super) async fn embeddings(
+    app: web::Data<App>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let url = Url::of(&http)?;
+    let body: ClassifyBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let judging = url.judging(&app, &http, body.model.as_deref(), Mode::Score).await?;
+    let input = body.input.ok_or_else(|| invalid("send `input`, one text or a list").at("/input"))?;
+    let (rewards, usage) = conversations(&judging, input, "/input").await?;
+    let embedding = |(index, reward)| Embedding { object: "embedding", index, embedding: [reward] };
+    let data = rewards.into_iter().enumerate().map(embedding).collect();
+    Ok(HttpResponse::Ok().json(EmbeddingsReply { object: "list", data, model: called(body.model, &judging), usage }))
+}
+
+/// Rewards as text-embeddings-inference predicts labels.
+#[utoipa::path(
+    post, path = "/predict", operation_id = "predict", tag = "reward servers", request_body = PredictBody,
+    params(("rubric" = Option<String>, Query)),
+    responses((status = 200, body = Vec<Prediction>), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+)]
+pub(in super::super) async fn predict(
+    app: web::Data<App>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let url = Url::of(&http)?;
+    let body: PredictBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let judging = url.judging(&app, &http, None, Mode::Score).await?;
+    let batch = body.inputs.as_array().is_some_and(|inputs| inputs.iter().all(Value::is_array));
+    let inputs = if batch { one_or_many(body.inputs) } else { vec![body.inputs] };
+    let read = |index: usize, input: Value| {
+        let at = if batch { format!("/inputs/{index}") } else { "/inputs".to_owned() };
+        let texts: Option<Vec<&str>> = match &input {
+            Value::String(text) => Some(vec![text.as_str()]),
+            Value::Array(texts) => texts.iter().map(Value::as_str).collect(),
+            _ => None,
+        };
+        match texts.as_deref() {
+            Some([text]) => conversation(text, &at),
+            Some([instruction, response]) => Ok(pair((*instruction).to_owned(), (*response).to_owned())),
+            _ => Err(invalid("an input is a text, or a list of an instruction and a response").at(at)),
+        }
+    };
+    let graded = all(judging.each(inputs, read, |_, _| ()).await)?;
+    let mut predictions = graded.into_iter().map(|(score, ())| Prediction { score, label: LABEL });
+    if batch {
+        return Ok(HttpResponse::Ok().json(predictions.map(|one| [one]).collect::<Vec<_>>()));
+    }
+    Ok(HttpResponse::Ok().json(predictions.next().map(|one| [one])))
+}
+
+/// The rewards of conversations that a chat template has written.
+async fn conversations(judging: &Judging, input: Value, field: &str) -> Result<(Vec<f64>, TokenCount), Problem> {
+    let read = |index: usize, input: Value| {
+        let at = format!("{field}/{index}");
+        let text = input.as_str().ok_or_else(|| invalid("a conversation is one text").at(&at))?;
+        conversation(text, &at)
+    };
+    let graded = all(judging.each(one_or_many(input), read, |_, account| account.usage).await)?;
+    let usage = count(graded.iter().map(|(_, usage)| usage));
+    Ok((graded.into_iter().map(|(reward, _)| reward).collect(), usage))
+}
+
+fn conversation(text: &str, at: &str) -> Result<Subject, Problem> {
+    let (item, response) = dialogue::read(text, None).map_err(|problem| problem.within(at))?;
+    Ok(Subject { item, response })
+}
+
+/// A response to an instruction.
+pub(super) fn pair(instruction: String, response: String) -> Subject {
+    let instruction = Instruction::Text(instruction);
+    Subject { item: Item { instruction, reference_answer: None, context: Vec::new(), annotator: None }, response }
+}
+
+pub(super) fn count<'a>(usages: impl Iterator<Item = &'a crate::grading::Usage>) -> TokenCount {
+    usages.fold(TokenCount::default(), |sum, usage| TokenCount {
+        prompt_tokens: sum.prompt_tokens + usage.prompt_tokens,
+        total_tokens: sum.total_tokens + usage.prompt_tokens + usage.completion_tokens,
+        completion_tokens: sum.completion_tokens + usage.completion_tokens,
+    })
+}
+
+/// What the caller calls the model, or else what we do.
+pub(super) fn called(model: Option<String>, judging: &Judging) -> String {
+    model.unwrap_or_else(|| judging.panel.judge().engine().model.clone())
+}
+
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

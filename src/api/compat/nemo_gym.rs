@@ -1,0 +1,215 @@
+//! NeMo Gym: a resources server that judges, and the comparison of a group as its GenRM server does it.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use super::super::extract;
+use super::super::judging::{Judging, Subject};
+use super::super::problem::{Problem, ProblemBody};
+use super::{Url, all, dialogue, invalid, reference, text, turns};
+use crate::app::App;
+use crate::grading::{Mode, Role, Rubric, Turn, prefer_by_reward};
+use crate::panel::Absolute;
+
+/// Where a task may hold its reference, in itself or in its `verifier_metadata`.
+const REFERENCES: [&str; 4] = ["expected_answer", "reference_answer", "ground_truth", "label"];
+
+/// A rollout to verify; its other fields come back as they are.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub(in super::super) struct VerifyBody {
+    /// What the policy was asked: `input`, and `instructions` if there are any.
+    #[schema(value_type = Object)]
+    responses_create_params: Map<String, Value>,
+    /// What it answered: an OpenAI response object.
+    #[schema(value_type = Object)]
+    response: Map<String, Value>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+/// Responses of a group to compare.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(in super::super) struct CompareBody {
+    #[schema(value_type = Vec<Object>)]
+    conversation_history: Vec<Value>,
+    #[schema(value_type = Vec<Object>)]
+    response_objs: Vec<Value>,
+    /// What else the responses are judged by, beside the rubric's criterion.
+    principle: Option<String>,
+}
+
+/// Rewards on 1..5, as a GenRM's scores are, and every pair.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct CompareReply {
+    rewards: Vec<f64>,
+    comparison_results: Vec<Comparison>,
+    #[schema(value_type = Object)]
+    metrics: Map<String, Value>,
+}
+
+/// Two responses beside each other.
+#[derive(Debug, Serialize, ToSchema)]
+struct Comparison {
+    response_i: usize,
+    response_j: usize,
+    judge_idx: usize,
+    score_1: f64,
+    score_2: f64,
+    /// From 1, the first is much better, to 6, the second is.
+    ranking: f64,
+}
+
+/// Verifies a rollout: the body comes back with its reward on 0..1.
+///
+/// Where there is no reward, the row is marked as NeMo Gym marks it when its own judge fails, so that it is left out.
+#[utoipa::path(
+    post, path = "/compat/nemo-gym/{rubric}/verify", operation_id = "nemo_gym_verify", tag = "trainers",
+    request_body = VerifyBody, params(("rubric" = String, Path)),
+    responses((status = 200, body = Object), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+)]
+pub(in super::super) async fn verify(
+    app: web::Data<App>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let url = Url::of(&http)?;
+    let mut body: VerifyBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let judging = url.judging(&app, &http, None, Mode::Feedback).await?;
+    let rewarded = match subject(&body) {
+        Ok(subject) => judging.one(subject).await.and_then(|(verdict, _)| judging.reward(&verdict)),
+        Err(problem) => return Err(problem),
+    };
+    for stale in ["_ng_failure_class", "_ng_failure_judge_error", "mask_sample", "failure_kind", "failure_reason"] {
+        body.rest.remove(stale);
+    }
+    let (reward, failure) = match rewarded {
+        Ok(reward) => (reward, Map::new()),
+        Err(problem) => (0.0, failed(&problem)),
+    };
+    body.rest.insert("reward".into(), reward.into());
+    body.rest.extend(failure);
+    Ok(HttpResponse::Ok().json(body))
+}
+
+/// What marks a row whose judge failed: it is written beside the results, not among them.
+fn failed(problem: &Problem) -> Map<String, Value> {
+    let reason = problem.to_string();
+    let marks = json!({
+        "mask_sample": true,
+        "failure_kind": "judge_failed",
+        "failure_reason": reason,
+        "_ng_failure_class": "judge_failed",
+        "_ng_failure_judge_error": reason,
+    });
+    marks.as_object().cloned().unwrap_or_default()
+}
+
+fn subject(body: &VerifyBody) -> Result<Subject, Problem> {
+    const INPUT: &str = "/responses_create_params/input";
+    let asked = &body.responses_create_params;
+    let above = asked.get("instructions").and_then(Value::as_str);
+    let above = above.map(|text| Turn { role: Role::System, content: text.to_owned() });
+    let said = match asked.get("input") {
+        Some(Value::String(text)) => vec![Turn { role: Role::User, content: text.clone() }],
+        Some(Value::Array(messages)) => {
+            let messages: Vec<Value> = messages.iter().filter(|message| message["role"].is_string()).cloned().collect();
+            turns(&messages, INPUT)?
+        }
+        _ => return Err(invalid("`input` is a text or a list of messages").at(INPUT)),
+    };
+    let response = output_text(&body.response).ok_or_else(|| invalid(NO_OUTPUT).at("/response/output"))?;
+    let (mut item, response) = dialogue::conversed(above.into_iter().chain(said).collect(), "", response);
+    let metadata = body.rest.get("verifier_metadata");
+    let of = |name| body.rest.get(name).or_else(|| metadata?.get(name));
+    item.reference_answer = REFERENCES.into_iter().find_map(|name| reference(of(name)));
+    Ok(Subject { item, response })
+}
+
+const NO_OUTPUT: &str = "a response has a list `output` whose messages have text";
+
+/// The final answer of a response object: the text of its messages, without what was thought.
+fn output_text(response: &Map<String, Value>) -> Option<String> {
+    let output = response.get("output")?.as_array()?;
+    let messages = output.iter().filter(|item| item["type"].as_str().is_none_or(|kind| kind == "message"));
+    let texts: Vec<String> = messages.filter_map(|message| text(&message["content"])).collect();
+    Some(dialogue::bare(&texts.join("\n")).to_owned())
+}
+
+/// Compares the responses of a group: each is graded alone, and every pair is made of the two grades.
+#[utoipa::path(
+    post, path = "/compat/nemo-gym/{rubric}/compare", operation_id = "nemo_gym_compare", tag = "trainers",
+    request_body = CompareBody, params(("rubric" = String, Path)),
+    responses((status = 200, body = CompareReply), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+)]
+pub(in super::super) async fn compare(
+    app: web::Data<App>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let url = Url::of(&http)?;
+    let body: CompareBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let mut judging = url.judging(&app, &http, None, Mode::Feedback).await?;
+    add_principle(&mut judging, body.principle.as_deref())?;
+    let history = turns(&body.conversation_history, "/conversation_history")?;
+    let read = |index: usize, response: Value| {
+        let output = response.as_object().and_then(output_text);
+        let at = format!("/response_objs/{index}/output");
+        let response = output.ok_or_else(|| invalid(NO_OUTPUT).at(at))?;
+        let (item, response) = dialogue::conversed(history.clone(), "", response);
+        Ok(Subject { item, response })
+    };
+    let graded = all(judging.each(body.response_objs, read, |verdict, _| verdict.clone()).await)?;
+    let rewards: Vec<f64> = graded.iter().map(|(reward, _)| on_genrm_scale(*reward)).collect();
+    let pairs = (0..graded.len()).flat_map(|i| (i + 1..graded.len()).map(move |j| (i, j)));
+    let comparison_results = pairs.map(|(i, j)| comparison(&graded, i, j)).collect();
+    Ok(HttpResponse::Ok().json(CompareReply { rewards, comparison_results, metrics: Map::new() }))
+}
+
+/// A reward on 0..1 where a GenRM gives 1 to 5.
+fn on_genrm_scale(reward: f64) -> f64 {
+    1.0 + 4.0 * reward
+}
+
+fn comparison(graded: &[(f64, Absolute)], i: usize, j: usize) -> Comparison {
+    let ((reward_i, verdict_i), (reward_j, verdict_j)) = (&graded[i], &graded[j]);
+    let distributions: Vec<_> = verdict_i
+        .verdicts()
+        .zip(verdict_j.verdicts())
+        .map(|(one, other)| (&one.distribution, &other.distribution, 1.0))
+        .collect();
+    let (_, probability_i) = prefer_by_reward(*reward_i, *reward_j, &distributions, 0.0);
+    Comparison {
+        response_i: i,
+        response_j: j,
+        judge_idx: 0,
+        score_1: on_genrm_scale(*reward_i),
+        score_2: on_genrm_scale(*reward_j),
+        ranking: 1.0 + 5.0 * (1.0 - probability_i),
+    }
+}
+
+/// Judges by a principle as well as by the rubric.
+fn add_principle(judging: &mut Judging, principle: Option<&str>) -> Result<(), Problem> {
+    let Some(principle) = principle.filter(|principle| !principle.trim().is_empty()) else { return Ok(()) };
+    for weighted in &mut judging.rubrics {
+        let rubric = &weighted.rubric.rubric;
+        let criterion = format!("{} {principle}", rubric.criterion());
+        let descriptions = rubric.descriptions().map(|(score, text)| (score.to_string(), text.to_owned())).collect();
+        weighted.rubric.rubric = Rubric::new(&criterion, &descriptions)?.into();
+    }
+    Ok(())
+}
+
+/// Begins a session of which nothing is kept.
+#[utoipa::path(
+    post, path = "/compat/nemo-gym/{rubric}/seed_session", operation_id = "nemo_gym_seed_session", tag = "trainers",
+    request_body = Object, params(("rubric" = String, Path)),
+    responses((status = 200, body = Object), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+)]
+pub(in super::super) async fn seed_session(app: web::Data<App>, http: HttpRequest) -> Result<HttpResponse, Problem> {
+    let rubric = http.match_info().get("rubric").unwrap_or_default();
+    app.rubrics.named(rubric).map_err(Problem::from)?;
+    Ok(HttpResponse::Ok().json(json!({})))
+}

@@ -1,0 +1,92 @@
+//! OpenRLHF's remote reward model, in all ages of its payload.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::super::extract;
+use super::super::judging::Subject;
+use super::super::problem::{Problem, ProblemBody};
+use super::{Url, all, dialogue, invalid, reference};
+use crate::app::App;
+use crate::grading::Mode;
+use crate::panel::{Absolute, Account};
+
+/// Prompts and responses of a policy; before 0.5.8 only `query`, before 0.6.0 no `labels`.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(in super::super) struct OpenRlhfBody {
+    /// Prompt and response as one text, special tokens and all.
+    query: Vec<String>,
+    /// The prompt of each, as the chat template wrote it.
+    prompts: Option<Vec<String>>,
+    /// The reference of each, or null.
+    labels: Option<Vec<Value>>,
+}
+
+/// Rewards in the order of the queries.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct OpenRlhfReply {
+    rewards: Vec<f64>,
+    /// The same, on 0..1.
+    scores: Vec<f64>,
+    extra_logs: ExtraLogs,
+}
+
+/// Numbers for the trainer's log; the same keys in every reply, as its code needs them.
+#[derive(Debug, Serialize, ToSchema)]
+struct ExtraLogs {
+    /// The expected score on the rubric's own scale.
+    judge_score: Vec<f64>,
+    label_mass: Vec<f64>,
+}
+
+/// Rewards for OpenRLHF: `--reward.remote_url` (`--remote_rm_url` before 0.10.2).
+#[utoipa::path(
+    post, path = "/compat/openrlhf/{rubric}", operation_id = "openrlhf", tag = "trainers", request_body = OpenRlhfBody,
+    params(("rubric" = String, Path)),
+    responses((status = 200, body = OpenRlhfReply), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+)]
+pub(in super::super) async fn rewards(
+    app: web::Data<App>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let url = Url::of(&http)?;
+    let body: OpenRlhfBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let OpenRlhfBody { query, prompts, labels } = body;
+    same_length("prompts", prompts.as_ref().map(Vec::len), query.len())?;
+    same_length("labels", labels.as_ref().map(Vec::len), query.len())?;
+    let judging = url.judging(&app, &http, None, Mode::Feedback).await?;
+    let read = |index: usize, query: String| {
+        let prompt = prompts.as_ref().map(|prompts| prompts[index].as_str());
+        let (mut item, response) =
+            dialogue::read(&query, prompt).map_err(|problem| problem.within(&format!("/query/{index}")))?;
+        item.reference_answer = labels.as_ref().and_then(|labels| reference(Some(&labels[index])));
+        Ok(Subject { item, response })
+    };
+    let graded = all(judging.each(query, read, scored).await)?;
+    let column = |of: fn(&(f64, (f64, f64))) -> f64| graded.iter().map(of).collect::<Vec<f64>>();
+    Ok(HttpResponse::Ok().json(OpenRlhfReply {
+        rewards: column(|graded| graded.0),
+        scores: column(|graded| graded.0),
+        extra_logs: ExtraLogs { judge_score: column(|graded| graded.1.0), label_mass: column(|graded| graded.1.1) },
+    }))
+}
+
+/// The expected score and the label mass of a verdict.
+fn scored(verdict: &Absolute, _: &Account) -> (f64, f64) {
+    let expected = verdict.verdicts().next().map_or(f64::NAN, |verdict| verdict.expected_score);
+    (expected, verdict.label_mass())
+}
+
+fn same_length(field: &str, found: Option<usize>, queries: usize) -> Result<(), Problem> {
+    match found {
+        Some(found) if found != queries => {
+            let detail =
+                format!("`{field}` has {found} entries for {queries} of `query`: one for each, or leave it out");
+            Err(invalid(detail).at(format!("/{field}")))
+        }
+        _ => Ok(()),
+    }
+}

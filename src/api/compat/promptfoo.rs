@@ -1,0 +1,88 @@
+//! promptfoo's webhook assertion.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::super::extract;
+use super::super::judging::{Judging, Subject};
+use super::super::problem::{Problem, ProblemBody};
+use super::{Url, dialogue, invalid, reference, turns};
+use crate::app::App;
+use crate::grading::Mode;
+use crate::panel::Absolute;
+
+/// From which reward on an output passes, unless the URL says so.
+const THRESHOLD: f64 = 0.5;
+
+/// An output to assert something of.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(in super::super) struct WebhookBody {
+    /// A text, or JSON that is judged as its text.
+    output: Value,
+    context: WebhookContext,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+struct WebhookContext {
+    /// A text, or the text of a JSON list of messages.
+    prompt: String,
+    #[serde(default)]
+    vars: Value,
+}
+
+/// What became of the assertion.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct WebhookReply {
+    pass: bool,
+    /// On 0..1.
+    score: f64,
+    /// The feedback, if there is any, and the score with the judge's certainty.
+    reason: String,
+}
+
+/// Asserts that an output is good enough by a rubric: `type: webhook`.
+///
+/// The score alone is judged unless the URL asks for `?mode=feedback`, as promptfoo waits 5 s. `?threshold=` says from
+/// which score on the assertion passes (0.5), `?reference=` which variable holds the reference (`reference_answer`).
+#[utoipa::path(
+    post, path = "/compat/promptfoo/{rubric}", operation_id = "promptfoo", tag = "tools", request_body = WebhookBody,
+    params(("rubric" = String, Path), ("threshold" = Option<f64>, Query), ("reference" = Option<String>, Query)),
+    responses((status = 200, body = WebhookReply), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+)]
+pub(in super::super) async fn webhook(
+    app: web::Data<App>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let mut url = Url::of(&http)?;
+    let threshold = url.take("threshold", "a number between 0 and 1")?.unwrap_or(THRESHOLD);
+    let variable = url.take("reference", "a name")?.unwrap_or_else(|| "reference_answer".to_owned());
+    let body: WebhookBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let judging = url.judging(&app, &http, None, Mode::Score).await?;
+    let output = reference(Some(&body.output)).ok_or_else(|| invalid("there is no output").at("/output"))?;
+    let messages: Option<Vec<Value>> = serde_json::from_str(&body.context.prompt).ok();
+    let (mut item, response) =
+        match messages.filter(|messages| messages.iter().all(|message| message["role"].is_string())) {
+            Some(messages) => dialogue::conversed(turns(&messages, "/context/prompt")?, "", output),
+            None => dialogue::conversed(Vec::new(), &body.context.prompt, output),
+        };
+    item.reference_answer = reference(body.context.vars.get(&variable));
+    let (verdict, _) = judging.one(Subject { item, response }).await?;
+    let score = judging.reward(&verdict)?;
+    Ok(HttpResponse::Ok().json(WebhookReply { pass: score >= threshold, score, reason: reason(&judging, &verdict) }))
+}
+
+fn reason(judging: &Judging, verdict: &Absolute) -> String {
+    let said = verdict.verdicts().zip(&judging.rubrics).map(|(verdict, weighted)| {
+        let (name, scale) = (&weighted.rubric.name, weighted.rubric.rubric.scale());
+        let highest = scale.scores().last().map_or(0, |score| score.value());
+        let sure = format!("{name}: {} of {highest} (label mass {:.2})", verdict.score.value(), verdict.label_mass);
+        match verdict.feedback() {
+            Some(feedback) if !feedback.is_empty() => format!("{feedback} {sure}"),
+            _ => sure,
+        }
+    });
+    said.collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,184 @@
+//! Scoring and reranking as servers of models offer them: how well each document answers a query, by a rubric.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use ulid::Ulid;
+use utoipa::ToSchema;
+
+use super::super::extract;
+use super::super::problem::{Problem, ProblemBody};
+use super::classify::{TokenCount, called, count, now, pair};
+use super::{Url, all, invalid, one_or_many, text};
+use crate::app::App;
+use crate::grading::Mode;
+
+/// Queries and documents: as many of each, or one query for all.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(in super::super) struct ScoreBody {
+    /// `gavel-absolute:RUBRIC`, or anything where the URL names the rubric.
+    model: Option<String>,
+    /// The instruction or instructions.
+    #[serde(alias = "text_1", alias = "data_1")]
+    queries: Value,
+    /// The response or responses.
+    #[serde(alias = "text_2", alias = "data_2", alias = "items")]
+    documents: Value,
+}
+
+/// Rewards as scores.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct ScoreReply {
+    id: String,
+    object: &'static str,
+    created: u64,
+    model: String,
+    data: Vec<Score>,
+    usage: TokenCount,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Score {
+    index: usize,
+    object: &'static str,
+    score: f64,
+}
+
+/// Documents to order.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(in super::super) struct RerankBody {
+    /// `gavel-absolute:RUBRIC`, or anything where the URL names the rubric.
+    model: Option<String>,
+    /// The instruction.
+    query: String,
+    /// The responses; `texts`, as text-embeddings-inference has them, gets that server's reply.
+    #[schema(value_type = Option<Vec<Object>>)]
+    documents: Option<Vec<Value>>,
+    texts: Option<Vec<String>>,
+    /// How many of the best are returned; 0 is all.
+    top_n: Option<usize>,
+    /// With `texts`: whether the texts come back.
+    return_text: Option<bool>,
+}
+
+/// Documents, best first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct RerankReply {
+    id: String,
+    model: String,
+    usage: RerankUsage,
+    results: Vec<Ranked>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct RerankUsage {
+    total_tokens: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Ranked {
+    index: usize,
+    document: RankedDocument,
+    relevance_score: f64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct RankedDocument {
+    text: String,
+}
+
+/// A text, best first.
+#[derive(Debug, Serialize)]
+struct RankedText {
+    index: usize,
+    score: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+}
+
+/// Rewards as vLLM's scoring route gives them.
+#[utoipa::path(
+    post, path = "/score", operation_id = "score", tag = "reward servers", request_body = ScoreBody,
+    params(("rubric" = Option<String>, Query)),
+    responses((status = 200, body = ScoreReply), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+)]
+pub(in super::super) async fn score(
+    app: web::Data<App>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let url = Url::of(&http)?;
+    let body: ScoreBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let judging = url.judging(&app, &http, body.model.as_deref(), Mode::Score).await?;
+    let (queries, documents) = (texts(body.queries, "/queries")?, texts(body.documents, "/documents")?);
+    if queries.len() != documents.len() && queries.len() != 1 {
+        let (queries, documents) = (queries.len(), documents.len());
+        let detail = format!("there are {queries} queries for {documents} documents: as many of each, or one query");
+        return Err(invalid(detail).at("/queries"));
+    }
+    let queries = queries.iter().cycle().cloned();
+    let outcomes = judging.each(queries.zip(documents), |_, (q, d)| Ok(pair(q, d)), |_, account| account.usage).await;
+    let graded = all(outcomes)?;
+    let score = |(index, (score, _)): (usize, &(f64, _))| Score { index, object: "score", score: *score };
+    Ok(HttpResponse::Ok().json(ScoreReply {
+        id: format!("score-{}", Ulid::new()),
+        object: "list",
+        created: now(),
+        model: called(body.model, &judging),
+        data: graded.iter().enumerate().map(score).collect(),
+        usage: count(graded.iter().map(|(_, usage)| usage)),
+    }))
+}
+
+/// Orders documents by their reward: vLLM's, Jina's and Cohere's form with `documents`, that of
+/// text-embeddings-inference with `texts`.
+#[utoipa::path(
+    post, path = "/rerank", operation_id = "rerank", tag = "reward servers", request_body = RerankBody,
+    params(("rubric" = Option<String>, Query)),
+    responses((status = 200, body = RerankReply), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+)]
+pub(in super::super) async fn rerank(
+    app: web::Data<App>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let url = Url::of(&http)?;
+    let body: RerankBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let judging = url.judging(&app, &http, body.model.as_deref(), Mode::Score).await?;
+    let plain = body.texts.is_some();
+    let documents = match (body.documents, body.texts) {
+        (Some(documents), None) => texts(Value::Array(documents), "/documents")?,
+        (None, Some(texts)) => texts,
+        _ => return Err(invalid("send `documents` or `texts`, one of the two").at("/documents")),
+    };
+    let read = |_, document: String| Ok(pair(body.query.clone(), document));
+    let graded = all(judging.each(documents.clone(), read, |_, account| account.usage).await)?;
+    let usage = RerankUsage { total_tokens: count(graded.iter().map(|(_, usage)| usage)).total_tokens };
+    let rewards = graded.into_iter().map(|(reward, _)| reward);
+    let mut order: Vec<(usize, (f64, String))> = rewards.zip(documents).enumerate().collect();
+    order.sort_by(|(_, (one, _)), (_, (other, _))| other.total_cmp(one));
+    if plain {
+        let with_text = body.return_text.unwrap_or(false);
+        let ranked = order.into_iter().map(|(index, (score, text))| RankedText {
+            index,
+            score,
+            text: with_text.then_some(text),
+        });
+        return Ok(HttpResponse::Ok().json(ranked.collect::<Vec<_>>()));
+    }
+    order.truncate(body.top_n.filter(|most| *most > 0).unwrap_or(usize::MAX));
+    let ranked = order.into_iter().map(|(index, (relevance_score, text))| Ranked {
+        index,
+        document: RankedDocument { text },
+        relevance_score,
+    });
+    let (id, model) = (format!("rerank-{}", Ulid::new()), called(body.model, &judging));
+    Ok(HttpResponse::Ok().json(RerankReply { id, model, usage, results: ranked.collect() }))
+}
+
+fn texts(value: Value, at: &str) -> Result<Vec<String>, Problem> {
+    let read = |(index, value): (usize, Value)| {
+        text(&value).ok_or_else(|| invalid("must be a text").at(format!("{at}/{index}")))
+    };
+    one_or_many(value).into_iter().enumerate().map(read).collect()
+}

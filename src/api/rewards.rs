@@ -1,0 +1,198 @@
+//! `POST /v1/rewards`
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::absolute::{VerdictBody, verdict_body};
+use super::extract::{self, Object, object_or_null, parse_value};
+use super::judging::{Judging, Outcome, Subject};
+use super::observe::{base, request_id};
+use super::problem::{Problem, ProblemBody};
+use super::verdict::Provenance;
+use super::wire::{self, About, ContextBody, MessageBody, RubricChoice, SamplingBody, Settings};
+use crate::app::App;
+use crate::grading::{InvalidRequest, Kind, Mode, normalized};
+
+/// Many responses to grade alike, for a training job.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct RewardsBody {
+    /// The responses; each fails alone.
+    #[schema(value_type = Vec<RewardItem>)]
+    items: Vec<Value>,
+    /// A name of `GET /v1/rubrics`, an inline rubric, or a list of rubrics with weights.
+    #[schema(value_type = RubricChoice)]
+    rubric: Value,
+    /// Feedback and verdict, or the verdict alone: a forward pass an item.
+    mode: Option<Mode>,
+    /// Independent judgements of each item to combine; more than one needs feedback and a temperature above 0.
+    samples: Option<u32>,
+    /// How feedback is generated.
+    #[serde(default, deserialize_with = "object_or_null")]
+    sampling: Option<SamplingBody>,
+    /// A name of `GET /v1/models`, or null for the default one.
+    model: Option<String>,
+    /// A prompt set, or null for the model's own.
+    prompt: Option<String>,
+    /// Whether the verdict cache may be used.
+    cache: Option<bool>,
+    /// Run each item alone and without prefix reuse: the same bytes every time.
+    deterministic: Option<bool>,
+    /// Give rewards as they are, or relative to their group.
+    normalize: Option<Normalize>,
+    /// The least label mass of a reward, 0 to 1; an item below it is unscored.
+    min_label_mass: Option<f64>,
+    /// What the reply has beside rewards and errors.
+    include: Option<Vec<Include>>,
+}
+
+/// A response of many.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct RewardItem {
+    /// The caller's name for it, returned in `ids`.
+    #[allow(dead_code, reason = "it is read before the item is, which may be wrong in other ways")]
+    id: Option<Name>,
+    /// What the response answers; or `messages`, one of the two.
+    instruction: Option<String>,
+    /// A conversation whose last user turn is answered.
+    #[schema(value_type = Option<Vec<MessageBody>>)]
+    messages: Option<Vec<Object<MessageBody>>>,
+    /// The response to grade.
+    response: String,
+    /// An answer that would get the highest score.
+    reference_answer: Option<String>,
+    /// Documents that the response is judged against.
+    #[schema(value_type = Option<Vec<ContextBody>>)]
+    context: Option<Vec<Object<ContextBody>>>,
+    /// Whose judgement is asked for.
+    annotator: Option<String>,
+    /// With `normalize: "group"`, the group that its reward is relative to.
+    group: Option<Name>,
+}
+
+/// A text or an integer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "must be a text or an integer")]
+enum Name {
+    Text(String),
+    Number(i64),
+}
+
+/// How rewards relate to each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Normalize {
+    /// As they are, on 0..1.
+    #[default]
+    None,
+    /// (reward - mean) / standard deviation inside each group, with n - 1; zeros in a group of one or of equals.
+    Group,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Include {
+    /// The whole verdict of every item.
+    Verdicts,
+}
+
+/// A reward an item, in their order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Rewards {
+    object: &'static str,
+    /// Null where the item has none: `errors` says why.
+    rewards: Vec<Option<f64>>,
+    /// Null where the item has a reward.
+    errors: Vec<Option<ProblemBody>>,
+    /// The items' own ids, where any has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ids: Option<Vec<Option<Name>>>,
+    /// With `include: ["verdicts"]`; null where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdicts: Option<Vec<Option<VerdictBody>>>,
+}
+
+/// Grades many responses and gives a reward for each, on 0..1 or relative to its group.
+///
+/// The reply has the order of the items. An item that fails has the reward null and a problem in `errors`; the others
+/// are not touched by it.
+#[utoipa::path(
+    post, path = "/v1/rewards", tag = "rewards", request_body = RewardsBody,
+    responses((status = 200, body = Rewards), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+)]
+pub(super) async fn rewards(
+    app: web::Data<App>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let mut body: RewardsBody = extract::json(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let deadline = wire::deadline(&http, &app)?;
+    let judged = body.settings().check(&app)?;
+    let judging = Judging::begin(&app, judged, body.min_label_mass, deadline).await?;
+    let names = |field: &str| body.items.iter().map(|item| name(&item[field])).collect::<Vec<_>>();
+    let (ids, groups) = (names("id"), names("group"));
+    let grouped = body.normalize.unwrap_or_default() == Normalize::Group;
+    let with_verdicts = body.include.iter().flatten().any(|include| *include == Include::Verdicts);
+    let source =
+        || Provenance::new(judging.panel.judge(), &judging.rubrics, judging.multi, &judging.options, Kind::Absolute);
+    let outcomes = judging
+        .each(
+            body.items,
+            |_, item| subject(&item, grouped),
+            |verdict, account| {
+                let source = with_verdicts.then(source).and_then(Result::ok)?;
+                Some(verdict_body(verdict, account, source, &judging.rubrics, false))
+            },
+        )
+        .await;
+    let (base, id) = (base(&http), request_id(&http));
+    let (mut rewards, mut errors, mut verdicts) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, Outcome { reward, kept }) in outcomes.into_iter().enumerate() {
+        let error = reward.as_ref().err().map(|problem| problem.clone().within(&format!("/items/{index}")));
+        errors.push(error.map(|problem| problem.body(&base, &id)));
+        rewards.push(reward.ok());
+        verdicts.push(kept.flatten());
+    }
+    let rewards = if grouped { normalized(&rewards, &groups) } else { rewards };
+    let ids = ids.iter().any(Option::is_some).then_some(ids);
+    let verdicts = with_verdicts.then_some(verdicts);
+    Ok(HttpResponse::Ok().json(Rewards { object: "rewards", rewards, errors, ids, verdicts }))
+}
+
+impl RewardsBody {
+    /// How all items are judged.
+    fn settings(&mut self) -> Settings {
+        Settings {
+            rubric: self.rubric.take(),
+            mode: self.mode,
+            samples: self.samples,
+            sampling: self.sampling.take().unwrap_or_default(),
+            model: self.model.take(),
+            prompt: self.prompt.take(),
+            cache: self.cache,
+            deterministic: self.deterministic.unwrap_or(false),
+        }
+    }
+}
+
+/// A name of an item that may be wrong in other ways.
+fn name(value: &Value) -> Option<Name> {
+    Name::deserialize(value).ok()
+}
+
+/// Checks an item; pointers are inside of it.
+fn subject(item: &Value, grouped: bool) -> Result<Subject, Problem> {
+    let item: RewardItem = parse_value(item, "")?;
+    if grouped && item.group.is_none() {
+        return Err(InvalidRequest::at("/group", "with \"normalize\": \"group\" every item names its group").into());
+    }
+    let about = About {
+        instruction: item.instruction,
+        messages: item.messages,
+        reference_answer: item.reference_answer,
+        context: item.context,
+        annotator: item.annotator,
+    };
+    Ok(Subject { response: wire::not_empty(item.response, "/response", "the response")?, item: about.check()? })
+}

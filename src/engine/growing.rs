@@ -1,0 +1,288 @@
+//! Scripts on engines whose sequences only grow.
+//!
+//! A script machine may go back: from a stop text to where it began, from one option to the next. An engine that is
+//! given a prompt and asked for token after token cannot. So a script becomes a row of requests: within one, every
+//! token is forced or sampled here; where the script goes back, the request is left and the next one's prompt is the
+//! text up to there. Most scripts take one request; of a choice, every inner node of the option tree beside the first
+//! costs one more, unless hardly anything reaches it.
+
+use std::collections::VecDeque;
+
+use crate::script::{Action, Machine, Token, Transcript};
+
+/// Inner nodes of option trees that hold less than this share of what all options hold are not looked into.
+pub const RARE: f64 = 1e-4;
+
+/// A script in progress.
+pub struct Growing {
+    script: Machine,
+    /// The branch of the script that runs, and those that are still to run.
+    branch: Option<Machine>,
+    branches: VecDeque<Machine>,
+    transcripts: Vec<Transcript>,
+    done: Option<Transcript>,
+}
+
+/// What the request that gave the logits does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// It appends this token.
+    Force(Token),
+    /// It ends. Unless the script has ended as well, another one goes on with [`Growing::ids`].
+    Leave,
+}
+
+/// The engine gave logits for a context that is not this script's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the engine's context is not the one it was given")]
+pub struct Strayed;
+
+impl Growing {
+    /// Starts a machine that has not been started.
+    #[must_use]
+    pub fn new(machine: Machine) -> Self {
+        let mut growing = Self {
+            script: machine.skipping(RARE),
+            branch: None,
+            branches: VecDeque::new(),
+            transcripts: Vec::new(),
+            done: None,
+        };
+        let action = growing.script.start();
+        growing.settle(action);
+        growing
+    }
+
+    /// What the context must hold before logits are of use: the prompt of the next request. One that begins with a
+    /// part of it is forced to the rest.
+    #[must_use]
+    pub fn ids(&self) -> &[Token] {
+        self.branch.as_ref().unwrap_or(&self.script).ids()
+    }
+
+    /// Text generated since the last call that is certain to stay.
+    pub fn take_delta(&mut self) -> Option<String> {
+        self.script.take_delta()
+    }
+
+    /// What came of the script, once it has ended; it is given once.
+    pub fn take_done(&mut self) -> Option<Transcript> {
+        self.done.take()
+    }
+
+    /// Takes the raw logits that follow `context`, and says what the request does next.
+    ///
+    /// # Errors
+    /// [`Strayed`] when the context does not begin with what the script has.
+    pub fn on_logits(&mut self, context: &[Token], logits: &[f32]) -> Result<Next, Strayed> {
+        if !self.ids().starts_with(context) {
+            return Err(Strayed);
+        }
+        if self.ids().len() == context.len() {
+            let action = self.branch.as_mut().unwrap_or(&mut self.script).on_logits(logits);
+            self.settle(action);
+        }
+        match self.ids().strip_prefix(context) {
+            Some([next, ..]) if self.done.is_none() => Ok(Next::Force(*next)),
+            _ => Ok(Next::Leave),
+        }
+    }
+
+    /// Goes on until logits are needed or the script has ended.
+    fn settle(&mut self, mut action: Action) {
+        loop {
+            action = match action {
+                Action::Feed { .. } => return,
+                Action::Fork(branches) => {
+                    self.branches = branches.into();
+                    self.next_branch()
+                }
+                Action::Done(transcript) if self.branch.take().is_some() => {
+                    self.transcripts.push(transcript);
+                    self.next_branch()
+                }
+                Action::Done(transcript) => {
+                    self.done = Some(transcript);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn next_branch(&mut self) -> Action {
+        match self.branches.pop_front() {
+            Some(mut branch) => {
+                let action = branch.start();
+                self.branch = Some(branch);
+                action
+            }
+            None => self.script.on_branches(std::mem::take(&mut self.transcripts)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::script::toy::{self, Toy};
+    use crate::script::{Generate, Outcome, Prompt, SamplerSettings, Script, Segment, Step, Vocabulary};
+
+    fn machine(script: Script) -> Machine {
+        let prompt = Prompt(vec![Segment::Control("<user>".into()), Segment::Text("say:".into())]).encode(&Toy);
+        let settings = SamplerSettings { temperature: 0.7, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 3 };
+        Machine::new(Arc::new(Toy), prompt, script, settings)
+    }
+
+    /// Runs it as an engine would, each prompt cut by `cut` tokens; and gives the number of requests.
+    fn run(mut growing: Growing, cut: usize, logits: &dyn Fn(&[Token]) -> Vec<f32>) -> (Transcript, usize, String) {
+        let (mut requests, mut text) = (0, String::new());
+        loop {
+            text.extend(growing.take_delta());
+            if let Some(transcript) = growing.take_done() {
+                return (transcript, requests, text);
+            }
+            requests += 1;
+            let mut context = growing.ids()[..growing.ids().len() - cut].to_vec();
+            while let Next::Force(token) = growing.on_logits(&context, &logits(&context)).unwrap() {
+                context.push(token);
+            }
+        }
+    }
+
+    /// Runs a machine that can go back and that skips nothing.
+    fn exact(mut machine: Machine, logits: &dyn Fn(&[Token]) -> Vec<f32>) -> Transcript {
+        let mut action = machine.start();
+        loop {
+            action = match action {
+                Action::Feed { .. } => machine.on_logits(&logits(machine.ids())),
+                Action::Fork(branches) => machine.on_branches(branches.into_iter().map(|b| exact(b, logits)).collect()),
+                Action::Done(transcript) => return transcript,
+            };
+        }
+    }
+
+    fn choose(options: &[&str]) -> Step {
+        Step::Choose(options.iter().map(|o| (*o).to_owned()).collect())
+    }
+
+    fn generate(max_tokens: usize) -> Step {
+        Step::Generate(Generate { stop: vec!["[RESULT]".into()], max_tokens, min_tokens: 0 })
+    }
+
+    /// Logits that write `text` and then end the turn, whatever was forced meanwhile.
+    fn writes(text: &str) -> impl Fn(&[Token]) -> Vec<f32> {
+        let start = machine(Script::default()).ids().len();
+        let text = Toy.tokenize(text);
+        move |context| {
+            let mut logits = vec![0.0; toy::SIZE];
+            logits[*text.get(context.len() - start).unwrap_or(&toy::END) as usize] = 20.0;
+            logits
+        }
+    }
+
+    #[test]
+    fn what_a_script_costs() {
+        let lead = || Step::Say(" [RESULT]".into());
+        let check = |writes_text: &str, steps: Vec<Step>, expected: usize| {
+            let (transcript, requests, _) = run(Growing::new(machine(Script(steps.clone()))), 0, &writes(writes_text));
+            assert_eq!(requests, expected, "{steps:?}: {transcript:?}");
+        };
+        check("", vec![lead()], 0);
+        check("", vec![lead(), choose(&[" A", " B"])], 1);
+        check(" good", vec![generate(8), lead(), choose(&[" A", " B"])], 1);
+        // The model writes the lead itself: the same tokens, so that nothing is to be taken back.
+        check(" good [RESULT]", vec![generate(8), lead(), choose(&[" A", " B"])], 1);
+        // `. [` is one token of the toy, which the model's `.` is not the beginning of.
+        check("good.", vec![generate(8), lead(), choose(&[" A", " B"])], 2);
+        // The first inner node is on the way, the second is not.
+        check("", vec![lead(), choose(&[" Ax", " Bx"])], 2);
+        let question = || Script(vec![lead(), choose(&[" A", " B"])]);
+        check("", vec![Step::Branch(vec![question(), question(), question()])], 3);
+    }
+
+    #[test]
+    fn rare_nodes_are_left_out_and_their_mass_is_told() {
+        let logits = |context: &[Token]| {
+            let mut logits = vec![-30.0; toy::SIZE];
+            let (a, b) = (Toy.tokenize(" A")[0], Toy.tokenize(" B")[0]);
+            (logits[a as usize], logits[b as usize]) =
+                if context.last() == Some(&a) { (0.0, 0.0) } else { (0.0, -12.0) };
+            logits
+        };
+        let script = || Script(vec![choose(&[" A A", " A B", " B A", " B B"])]);
+        let (transcript, requests, _) = run(Growing::new(machine(script())), 0, &logits);
+        assert_eq!(requests, 1, "the node of ` B` is not looked into");
+        let rare = (-12.0_f64).exp() / (1.0 + (-12.0_f64).exp());
+        assert!((transcript.skipped_mass - rare).abs() < 1e-9, "{transcript:?}");
+        let Outcome::Chosen { log_masses, .. } = &transcript.outcomes[0] else { panic!() };
+        assert!((log_masses[0].exp() - 0.5 * (1.0 - rare)).abs() < 1e-6);
+        assert_eq!(log_masses[2], f64::NEG_INFINITY);
+        // However little the model wants to answer at all, something is looked into.
+        let elsewhere = |context: &[Token]| {
+            let mut logits = logits(context);
+            logits[toy::END as usize] = 40.0;
+            logits
+        };
+        let (transcript, ..) = run(Growing::new(machine(script())), 0, &elsewhere);
+        let Outcome::Chosen { log_masses, .. } = &transcript.outcomes[0] else { panic!() };
+        assert!(log_masses[0].is_finite());
+    }
+
+    #[test]
+    fn a_foreign_context_is_noticed() {
+        let mut growing = Growing::new(machine(Script(vec![choose(&[" A", " B"])])));
+        let mut context = growing.ids().to_vec();
+        context[0] += 1;
+        assert_eq!(growing.on_logits(&context, &[0.0; toy::SIZE]), Err(Strayed));
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let options = prop::sample::subsequence(vec![" 1", " 10", " A", " B", " good", " bad", " Ax"], 2..5);
+        let step = prop_oneof![
+            "( good|the|\\. \\[| is|x){0,3}".prop_map(Step::Say),
+            (1usize..8).prop_map(generate),
+            options.prop_map(|options| choose(&options)),
+        ];
+        let branch = prop::collection::vec(prop::collection::vec(step.clone(), 1..3).prop_map(Script), 1..3);
+        prop::collection::vec(prop_oneof![5 => step, 1 => branch.prop_map(Step::Branch)], 1..5)
+    }
+
+    /// Compares what was found with what is so, up to what was skipped.
+    fn check(found: &Transcript, exact: &Transcript) -> Result<(), TestCaseError> {
+        prop_assert_eq!(&found.answer, &exact.answer);
+        for (found_outcome, exact) in found.outcomes.iter().zip(&exact.outcomes) {
+            match (found_outcome, exact) {
+                (Outcome::Chosen { index, log_masses }, Outcome::Chosen { index: best, log_masses: masses }) => {
+                    prop_assert_eq!(index, best);
+                    for (found_mass, mass) in log_masses.iter().zip(masses) {
+                        let missing = mass.exp() - found_mass.exp();
+                        prop_assert!((-1e-12..=found.skipped_mass + 1e-12).contains(&missing), "{missing}");
+                    }
+                }
+                (Outcome::Branched(found), Outcome::Branched(exact)) => {
+                    found.iter().zip(exact).try_for_each(|(found, exact)| check(found, exact))?;
+                }
+                (found, exact) => prop_assert_eq!(found, exact),
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        /// A row of requests comes to what a machine that can go back comes to, wherever the prompts are cut.
+        #[test]
+        fn a_row_of_requests_is_the_script(steps in steps(), cut in 0usize..3) {
+            let (found, _, text) = run(Growing::new(machine(Script(steps.clone()))), cut, &toy::logits);
+            check(&found, &exact(machine(Script(steps)), &toy::logits))?;
+            let written: String = found.outcomes.iter().filter_map(|outcome| match outcome {
+                Outcome::Generated { text, .. } => Some(text.as_str()),
+                _ => None,
+            }).collect();
+            prop_assert_eq!(text, written, "what is shown is what is kept");
+        }
+    }
+}
