@@ -6,6 +6,7 @@ mod exchange;
 mod extract;
 mod judging;
 mod observe;
+mod openai;
 mod openapi;
 pub mod problem;
 mod relative;
@@ -40,7 +41,9 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .route(web::put().to(rubrics::put))
                 .route(web::delete().to(rubrics::delete)),
         )
-        .service(web::resource("/v1/models").route(web::get().to(system::models)))
+        .service(web::resource("/v1/chat/completions").route(web::post().to(openai::chat)))
+        .service(web::resource("/v1/models").route(web::get().to(openai::models)))
+        .service(web::resource("/v1/models/{id:.*}").route(web::get().to(openai::model)))
         .service(web::resource("/v1/info").route(web::get().to(system::info)))
         .configure(compat_routes)
         .service(web::resource("/metrics").route(web::get().to(system::metrics)))

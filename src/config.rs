@@ -2,12 +2,14 @@
 //!
 //! Flags win over the environment, the environment over the file, the file over `config.default.toml`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use config::{Environment, File, FileFormat};
 use serde::Deserialize;
+
+use crate::judge_models::JudgeModel;
 
 /// What the variables of the environment begin with.
 const PREFIX: &str = "GAVEL_";
@@ -30,6 +32,8 @@ pub struct Config {
     pub prompt: String,
     pub memory_budget_mb: u64,
     pub models: Vec<ModelConfig>,
+    pub judges: Vec<JudgeModel>,
+    pub aliases: BTreeMap<String, String>,
     pub scripted_delay_ms: u64,
     pub scripted_answers: PathBuf,
     pub hub: HubConfig,

@@ -1,6 +1,8 @@
 //! The panel: many judgements made into one verdict. Swap, self-consistency and several criteria are all
 //! judgements side by side, combined by the rules of [`crate::grading`].
 
+mod chat;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,8 @@ use crate::metrics::Metrics;
 use crate::prompts::{Neutralized, Subject};
 use crate::telemetry::TRACES;
 
+pub use self::chat::JudgeChat;
+
 /// Feedback as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delta {
@@ -34,7 +38,7 @@ pub struct Delta {
 }
 
 /// Takes feedback as it is written.
-pub type Progress = Arc<dyn Fn(Delta) + Send + Sync>;
+pub type Progress<T = ()> = Arc<dyn Fn(Delta) -> T + Send + Sync>;
 
 /// What a verdict took, and what produced it.
 #[derive(Debug, Clone, PartialEq)]
@@ -198,7 +202,8 @@ impl Panel {
         progress: Option<Progress>,
     ) -> Result<(Absolute, Account), JudgeError> {
         let rubrics = &plan.request.rubrics;
-        let (judged, account) = self.run(plan.runs, rubrics, Kind::Absolute, progress).await?;
+        let names: Vec<&str> = rubrics.iter().map(|weighted| weighted.rubric.name.as_str()).collect();
+        let (judged, account) = self.run(plan.runs, &names, Kind::Absolute.name(), progress).await?;
         Ok((self.combine(rubrics, plan.request.multi, judged), account))
     }
 
@@ -213,7 +218,8 @@ impl Panel {
     ) -> Result<(Relative, Account), JudgeError> {
         let request = plan.request;
         let kind = if request.method == Method::Absolute { Kind::Absolute } else { Kind::Relative };
-        let (judged, account) = self.run(plan.runs, &request.rubrics, kind, progress).await?;
+        let names: Vec<&str> = request.rubrics.iter().map(|weighted| weighted.rubric.name.as_str()).collect();
+        let (judged, account) = self.run(plan.runs, &names, kind.name(), progress).await?;
         let rubric = if request.multi { "multi" } else { request.rubrics[0].rubric.name.as_str() };
         let verdict = match request.method {
             Method::Pairwise => {
@@ -262,12 +268,13 @@ impl Panel {
         }
     }
 
-    /// Runs judgements side by side. Gives each with its criterion and response, in the order of the plan.
+    /// Runs judgements side by side; `names` are those of the criteria. Gives each with its criterion and response,
+    /// in the order of the plan.
     async fn run(
         &self,
         runs: Vec<Planned>,
-        rubrics: &[WeightedRubric],
-        kind: Kind,
+        names: &[&str],
+        kind: &'static str,
         progress: Option<Progress>,
     ) -> Result<(Vec<Judged>, Account), JudgeError> {
         let started = Instant::now();
@@ -279,13 +286,12 @@ impl Panel {
                 move |text: &str| progress(Delta { sample, order, criterion, response, text: text.to_owned() })
             });
             let show = show.as_ref().map(|show| show as &(dyn Fn(&str) + Send + Sync));
-            let mut outcome =
-                OutcomeCount::new(&self.metrics, kind, &rubrics[criterion].rubric.name, self.judge.engine());
+            let mut outcome = OutcomeCount::new(&self.metrics, kind, names[criterion], self.judge.engine());
             let span = tracing::info_span!(
                 target: TRACES,
                 "judgement",
-                kind = kind.name(),
-                rubric = rubrics[criterion].rubric.name,
+                kind,
+                rubric = names[criterion],
                 sample,
                 order = order.map(Order::name),
                 cache = Empty,
@@ -312,7 +318,7 @@ impl Panel {
         for (_, _, judgement) in &judged {
             account.usage += judgement.usage;
             account.timing = account.timing.longest(judgement.timing);
-            self.metrics.label_mass.with_label_values(&[kind.name()]).observe(judgement.label_mass);
+            self.metrics.label_mass.with_label_values(&[kind]).observe(judgement.label_mass);
         }
         account.timing.total = account.timing.total.max((started.elapsed().as_secs_f64() * 1e6).round() / 1e3);
         Ok((judged, account))
@@ -364,8 +370,8 @@ struct OutcomeCount<'a> {
 }
 
 impl<'a> OutcomeCount<'a> {
-    fn new(metrics: &'a Metrics, kind: Kind, rubric: &'a str, engine: &'a crate::engine::EngineInfo) -> Self {
-        Self { metrics, labels: [kind.name(), rubric, engine.model.as_str()], ended: None }
+    fn new(metrics: &'a Metrics, kind: &'static str, rubric: &'a str, engine: &'a crate::engine::EngineInfo) -> Self {
+        Self { metrics, labels: [kind, rubric, engine.model.as_str()], ended: None }
     }
 }
 

@@ -9,7 +9,7 @@ mod machine;
 mod options;
 mod prompt;
 mod sampler;
-mod stop;
+pub(crate) mod stop;
 mod vocabulary;
 
 #[cfg(test)]
@@ -44,6 +44,8 @@ pub enum Step {
 pub struct Generate {
     /// Texts that end it; neither they nor the white space before them belong to what is written.
     pub stop: Vec<String>,
+    /// Whether stop texts are found in any ASCII case, and those that begin with a line break at the start, too.
+    pub any_case: bool,
     /// The most tokens to write.
     pub max_tokens: usize,
     /// The fewest tokens to write before the model may stop.
@@ -126,6 +128,20 @@ impl Script {
                 Step::Branch(scripts) => scripts.iter().map(Script::most_tokens).max().unwrap_or(0),
             })
             .sum()
+    }
+
+    /// The same script with its longest `Generate` step shortened by so many tokens; `None` where nothing would be
+    /// left of it.
+    #[must_use]
+    pub fn shortened(mut self, tokens: usize) -> Option<Self> {
+        let writes = self.0.iter_mut().filter_map(|step| match step {
+            Step::Generate(generate) => Some(generate),
+            _ => None,
+        });
+        let longest = writes.max_by_key(|generate| generate.max_tokens)?;
+        longest.max_tokens =
+            longest.max_tokens.checked_sub(tokens).filter(|left| *left >= longest.min_tokens.max(1))?;
+        Some(self)
     }
 
     /// The tokens that the script may generate, without forced text.

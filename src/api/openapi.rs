@@ -6,7 +6,7 @@ use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::compat::{atla, classify, nemo_gym, openrlhf, promptfoo, score, slime};
-use super::{absolute, problem, relative, rewards, rubrics, system};
+use super::{absolute, openai, problem, relative, rewards, rubrics, system};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -34,7 +34,9 @@ use super::{absolute, problem, relative, rewards, rubrics, system};
         rubrics::show,
         rubrics::put,
         rubrics::delete,
-        system::models,
+        openai::chat,
+        openai::models,
+        openai::model,
         system::info,
         system::live,
         system::ready,

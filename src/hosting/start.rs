@@ -8,6 +8,7 @@ use crate::config::{Config, EngineChoice, LlamaCppConfig, LoadWhen, ModelConfig}
 use crate::engine::scripted::Scripted;
 use crate::engine::{Engine, LoadError};
 use crate::judge::{Judge, JudgeError};
+use crate::judge_models::InvalidJudge;
 use crate::metrics::Metrics;
 use crate::models::{Model, ModelError, ModelStore, Progress, memory_needed, name_of};
 use crate::panel::Panel;
@@ -47,6 +48,9 @@ pub enum StartError {
     /// The default prompt set is not there.
     #[error(transparent)]
     Judge(#[from] JudgeError),
+    /// A judge model of the configuration is wrong.
+    #[error(transparent)]
+    JudgeModel(#[from] InvalidJudge),
     /// The budget of memory has no room for it.
     #[error(
         "the model `{name}` needs {needed} MB, and of the {budget} MB that models may take, {taken} MB are held by \

@@ -9,6 +9,7 @@ mod cache;
 mod cancellation;
 mod engines;
 mod hosting;
+mod judge_models;
 mod problems;
 mod protocols;
 mod relative;

@@ -35,7 +35,7 @@ fn score_only(text: &str) -> Job {
 }
 
 fn with_feedback(text: &str, max_tokens: usize) -> Job {
-    let generate = Generate { stop: vec!["[RESULT]".into()], max_tokens, min_tokens: 0 };
+    let generate = Generate { stop: vec!["[RESULT]".into()], max_tokens, min_tokens: 0, ..Generate::default() };
     job(text, vec![Step::Generate(generate), Step::Say(" [RESULT]".into()), scores()])
 }
 
@@ -167,7 +167,8 @@ fn what_can_never_fit_is_refused_with_its_counts() {
 async fn a_caller_that_goes_away_stops_the_work() {
     let engine = engine(settings());
     let long = Job { script: with_feedback("", 4000).script, ..with_feedback("Write a long story.", 4000) };
-    let steps = vec![Step::Generate(Generate { stop: vec![], max_tokens: 4000, min_tokens: 4000 })];
+    let steps =
+        vec![Step::Generate(Generate { stop: vec![], max_tokens: 4000, min_tokens: 4000, ..Generate::default() })];
     let run_on = engine.start(engine.prepare(Job { script: Script(steps), ..long }).unwrap());
     let (sender, mut written) = tokio::sync::mpsc::unbounded_channel();
     let task = tokio::spawn(run_on.finish(move |_| sender.send(()).unwrap_or(())));

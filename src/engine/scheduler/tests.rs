@@ -70,7 +70,7 @@ fn job(text: &str, script: Script, deterministic: bool) -> Prepared {
 
 fn judging(max_tokens: usize) -> Script {
     Script(vec![
-        Step::Generate(Generate { stop: vec!["[RESULT]".into()], max_tokens, min_tokens: 0 }),
+        Step::Generate(Generate { stop: vec!["[RESULT]".into()], max_tokens, min_tokens: 0, ..Generate::default() }),
         Step::Say(" [RESULT]".into()),
         Step::Choose([" 1", " 10", " 2"].map(str::to_owned).to_vec()),
     ])
@@ -136,7 +136,12 @@ fn what_requests_share_is_computed_once() {
 #[test]
 fn a_caller_that_goes_away_frees_its_place() {
     let mut scheduler = scheduler(LIMITS);
-    let long = Script(vec![Step::Generate(Generate { stop: Vec::new(), max_tokens: 50, min_tokens: 50 })]);
+    let long = Script(vec![Step::Generate(Generate {
+        stop: Vec::new(),
+        max_tokens: 50,
+        min_tokens: 50,
+        ..Generate::default()
+    })]);
     let script = Script(vec![Step::Branch(vec![long.clone(), long])]);
     let run = submit(&mut scheduler, job(SHARED, script, false));
     let waits = submit(&mut scheduler, job("other", judging(8), false));
