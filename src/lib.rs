@@ -14,6 +14,7 @@
 //! | [`admission`] | who gets in, and who waits |
 //! | [`hosting`] | the models of a server: loaded, found by name, unloaded |
 //! | [`panel`] | many judgements -> one verdict |
+//! | [`rank`] | many responses -> one order |
 //! | [`judge`] | render -> script -> engine -> one judgement |
 //! | [`judge_models`] | names that run a caller's own prompt as a judging script |
 //! | [`cache`], [`prompts`], [`rubrics`], [`models`] | what a judge needs |
@@ -38,6 +39,7 @@ pub mod metrics;
 pub mod models;
 pub mod panel;
 pub mod prompts;
+pub mod rank;
 pub mod rubrics;
 pub mod script;
 pub mod telemetry;
