@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo serve test check fmt bench peers gpu-bench cuda clean-cache docker docker-cuda
+.PHONY: help build demo serve test check client examples fmt bench peers gpu-bench cuda clean-cache docker docker-cuda
 
 # Puts what the build needs on PATH; each recipe line that runs cargo begins with it.
 ENV := . .ci/env
@@ -29,7 +29,7 @@ serve: ## build, then serve on the configured address
 	$(ENV) && cargo build --release $(CARGO_FEATURES) && exec $(BIN) serve
 
 test: ## run every test, those on the real demo model included
-	$(ENV) && cargo build --release $(CARGO_FEATURES) && $(BIN) models pull smollm2-135m
+	$(ENV) && cargo test --release $(CARGO_FEATURES) --no-run && $(BIN) models pull smollm2-135m
 	$(ENV) && if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo test --release $(CARGO_FEATURES) --doc && cargo nextest run --release $(CARGO_FEATURES); \
 	else \
@@ -42,6 +42,12 @@ check: ## formatting, lints and documentation, as CI checks them
 	$(ENV) && cargo fmt --check
 	$(ENV) && cargo clippy --release $(CARGO_FEATURES) --all-targets -- -D warnings
 	$(ENV) && RUSTDOCFLAGS='-D warnings' cargo doc --release $(CARGO_FEATURES) --no-deps
+
+client: ## build the Python client, check it, and test it against the server
+	$(ENV) && cargo build --release && GAVEL_BIN=$(BIN) clients/python/check
+
+examples: ## run every example against a demo server
+	$(ENV) && cargo build --release && GAVEL_BIN=$(BIN) examples/run
 
 fmt: ## format the code
 	$(ENV) && cargo fmt

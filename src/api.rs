@@ -5,9 +5,13 @@ mod compat;
 mod exchange;
 mod extract;
 mod judging;
+mod many;
 mod observe;
+mod openai;
 mod openapi;
+mod preferences;
 pub mod problem;
+mod rank;
 mod relative;
 mod rewards;
 mod rubrics;
@@ -32,6 +36,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(web::resource("/v1/grade/absolute").route(web::post().to(absolute::grade)))
         .service(web::resource("/v1/grade/relative").route(web::post().to(relative::grade)))
+        .service(web::resource("/v1/rank").route(web::post().to(rank::rank)))
+        .service(web::resource("/v1/preferences").route(web::post().to(preferences::preferences)))
         .service(web::resource("/v1/rewards").route(web::post().to(rewards::rewards)))
         .service(web::resource("/v1/rubrics").route(web::get().to(rubrics::list)))
         .service(
@@ -40,7 +46,9 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .route(web::put().to(rubrics::put))
                 .route(web::delete().to(rubrics::delete)),
         )
-        .service(web::resource("/v1/models").route(web::get().to(system::models)))
+        .service(web::resource("/v1/chat/completions").route(web::post().to(openai::chat)))
+        .service(web::resource("/v1/models").route(web::get().to(openai::models)))
+        .service(web::resource("/v1/models/{id:.*}").route(web::get().to(openai::model)))
         .service(web::resource("/v1/info").route(web::get().to(system::info)))
         .configure(compat_routes)
         .service(web::resource("/metrics").route(web::get().to(system::metrics)))
@@ -59,7 +67,8 @@ fn compat_routes(config: &mut web::ServiceConfig) {
     use compat::{atla, classify, nemo_gym, openrlhf, promptfoo, score, slime};
     let post = web::post;
     config
-        .service(web::resource(["/compat/openrlhf/{rubric}", "/get_reward"]).route(post().to(openrlhf::rewards)))
+        .service(web::resource("/compat/openrlhf/{rubric}").route(post().to(openrlhf::rewards)))
+        .service(web::resource("/get_reward").route(post().to(openrlhf::get_reward)))
         .service(web::resource("/compat/slime/{rubric}").route(post().to(slime::reward)))
         .service(web::resource("/compat/nemo-gym/{rubric}/verify").route(post().to(nemo_gym::verify)))
         .service(web::resource("/compat/nemo-gym/{rubric}/compare").route(post().to(nemo_gym::compare)))

@@ -2,6 +2,7 @@
 //! one process.
 
 mod bulk;
+mod many;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,13 +10,14 @@ use std::time::{Duration, Instant};
 use crate::admission::{Admission, Permit, Refusal};
 use crate::config::Config;
 use crate::engine::{Engine, EngineError, Load};
-use crate::grading::{AbsoluteRequest, RelativeRequest};
+use crate::grading::{AbsoluteRequest, Judgement, RelativeRequest};
 pub use crate::hosting::StartError;
 use crate::hosting::{Hosting, HostingError, Starter};
 use crate::judge::JudgeError;
+use crate::judge_models::JudgeModels;
 use crate::metrics::Metrics;
 use crate::models::{HubSettings, ModelError, ModelStore, Progress as PullProgress};
-use crate::panel::{Absolute, Account, Panel, Plan, Progress, Relative};
+use crate::panel::{Absolute, Account, JudgeChat, Panel, Plan, Progress, Relative};
 use crate::prompts::PromptLibrary;
 use crate::rubrics::RubricLibrary;
 
@@ -30,6 +32,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// The rubrics.
     pub rubrics: Arc<RubricLibrary>,
+    /// The judge models.
+    pub judge_models: JudgeModels,
     /// Who gets in.
     pub admission: Admission,
     prompts: Arc<PromptLibrary>,
@@ -72,7 +76,7 @@ impl App {
     /// Builds the server without its models, which [`App::load`] starts.
     ///
     /// # Errors
-    /// When a prompt set or the catalogue of models is wrong.
+    /// When a prompt set, a judge model or the catalogue of models is wrong.
     pub fn build(config: Config) -> Result<Arc<Self>, StartError> {
         let rubrics = RubricLibrary::load(config.data_dir.join("rubrics"));
         let prompts = Arc::new(PromptLibrary::load(Some(&config.data_dir.join("prompts")))?);
@@ -83,6 +87,7 @@ impl App {
             metrics,
             admission: Admission::new(config.limits.in_flight, config.limits.queue),
             hosting: Arc::new(Hosting::new(&config, starter)),
+            judge_models: JudgeModels::new(&config.judges, &config.aliases)?,
             rubrics,
             prompts,
             config,
@@ -167,6 +172,19 @@ impl App {
         self.admit(panel, request.text_len(), move |panel| panel.plan_relative(request), deadline).await
     }
 
+    /// Plans the run of a judge model and waits until it may run.
+    ///
+    /// # Errors
+    /// When it can never run, when it is not let in, or when the deadline passes first.
+    pub async fn admit_chat(
+        &self,
+        panel: Arc<Panel>,
+        request: JudgeChat,
+        deadline: Deadline,
+    ) -> Result<Admitted<JudgeChat>, ServiceError> {
+        self.admit(panel, request.text_len(), move |panel| panel.plan_chat(request), deadline).await
+    }
+
     /// Plans first, so that what can never run is refused before it waits; but not for a request that would be
     /// turned away in any case.
     async fn admit<R: Send + 'static>(
@@ -217,6 +235,17 @@ impl Admitted<RelativeRequest> {
     /// When the engine fails or the deadline passes.
     pub async fn run(self, progress: Option<Progress>) -> Result<(Relative, Account), ServiceError> {
         let run = self.panel.relative(self.plan, progress);
+        Ok(self.deadline.within(run).await??)
+    }
+}
+
+impl Admitted<JudgeChat> {
+    /// Runs it. Dropping the future cancels the work in the engine.
+    ///
+    /// # Errors
+    /// When the engine fails or the deadline passes.
+    pub async fn run(self, progress: Option<Progress>) -> Result<(Vec<Judgement>, Account), ServiceError> {
+        let run = self.panel.chat(self.plan, progress);
         Ok(self.deadline.within(run).await??)
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! Flags win over the environment, the environment over the file, the file over `config.default.toml`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use config::{Environment, File, FileFormat};
 use serde::Deserialize;
+
+use crate::judge_models::JudgeModel;
 
 /// What the variables of the environment begin with.
 const PREFIX: &str = "GAVEL_";
@@ -30,6 +32,8 @@ pub struct Config {
     pub prompt: String,
     pub memory_budget_mb: u64,
     pub models: Vec<ModelConfig>,
+    pub judges: Vec<JudgeModel>,
+    pub aliases: BTreeMap<String, String>,
     pub scripted_delay_ms: u64,
     pub scripted_answers: PathBuf,
     pub hub: HubConfig,
@@ -91,7 +95,6 @@ pub enum LoadWhen {
 pub struct LlamaCppOverrides {
     pub sequences: Option<usize>,
     pub kv_tokens: Option<usize>,
-    pub cached_prefixes: Option<usize>,
     pub cached_tokens: Option<usize>,
     pub step_tokens: Option<usize>,
     pub threads: Option<usize>,
@@ -105,7 +108,6 @@ impl LlamaCppOverrides {
         LlamaCppConfig {
             sequences: self.sequences.unwrap_or(common.sequences),
             kv_tokens: self.kv_tokens.unwrap_or(common.kv_tokens),
-            cached_prefixes: self.cached_prefixes.unwrap_or(common.cached_prefixes),
             cached_tokens: self.cached_tokens.unwrap_or(common.cached_tokens),
             step_tokens: self.step_tokens.unwrap_or(common.step_tokens),
             threads: self.threads.unwrap_or(common.threads),
@@ -150,11 +152,18 @@ impl fmt::Debug for Secret {
 pub struct LlamaCppConfig {
     pub sequences: usize,
     pub kv_tokens: usize,
-    pub cached_prefixes: usize,
     pub cached_tokens: usize,
     pub step_tokens: usize,
     pub threads: usize,
     pub gpu_layers: u32,
+}
+
+impl LlamaCppConfig {
+    /// Tokens whose keys and values it may hold in memory.
+    #[must_use]
+    pub fn tokens_in_memory(&self) -> u64 {
+        (self.kv_tokens + self.cached_tokens) as u64
+    }
 }
 
 /// Sizes of the mistral.rs engine.
@@ -313,8 +322,8 @@ impl Config {
         }
         for model in &self.models {
             let sizes = model.llama_cpp.over(&self.llama_cpp);
-            if sizes.sequences == 0 || sizes.kv_tokens == 0 || sizes.step_tokens < sizes.sequences {
-                let why = "llama_cpp: sequences and kv_tokens must be at least 1, step_tokens at least sequences";
+            if sizes.sequences == 0 || sizes.kv_tokens < sizes.sequences || sizes.step_tokens < sizes.sequences {
+                let why = "llama_cpp: sequences must be at least 1, kv_tokens and step_tokens at least sequences";
                 return Err(ConfigError::Models(format!("{}: {why}", model.name())));
             }
         }
@@ -325,7 +334,6 @@ impl Config {
         self.check_models()?;
         let at_least_one = [
             ("llama_cpp.sequences", self.llama_cpp.sequences),
-            ("llama_cpp.kv_tokens", self.llama_cpp.kv_tokens),
             ("mistralrs.sequences", self.mistralrs.sequences),
             ("mistralrs.kv_tokens", self.mistralrs.kv_tokens),
             ("limits.in_flight", self.limits.in_flight),
@@ -336,8 +344,10 @@ impl Config {
         if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::Range(key, "must be at least 1"));
         }
-        if self.llama_cpp.step_tokens < self.llama_cpp.sequences {
-            return Err(ConfigError::Range("llama_cpp.step_tokens", "must be at least llama_cpp.sequences"));
+        let a_sequence_each =
+            [("llama_cpp.kv_tokens", self.llama_cpp.kv_tokens), ("llama_cpp.step_tokens", self.llama_cpp.step_tokens)];
+        if let Some((key, _)) = a_sequence_each.iter().find(|(_, value)| *value < self.llama_cpp.sequences) {
+            return Err(ConfigError::Range(key, "must be at least llama_cpp.sequences"));
         }
         if !(0.0..=1.0).contains(&self.grading.min_label_mass) {
             return Err(ConfigError::Range("grading.min_label_mass", "must be between 0 and 1"));

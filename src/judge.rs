@@ -10,10 +10,10 @@ use tracing::field::Empty;
 
 use crate::cache::{Cache, Lookup};
 use crate::engine::{Completion, Engine, EngineError, EngineInfo, Job, Load, Prepared, Stages};
-use crate::grading::{Distribution, Finish, Judgement, Kind, Options, Order, Scale, Timing, Usage};
+use crate::grading::{Distribution, Finish, Judgement, Kind, Options, Order, Sampling, Scale, Timing, Turn, Usage};
 use crate::metrics::Metrics;
 use crate::prompts::{Neutralized, PromptError, PromptLibrary, PromptSet, Renderer, Subject};
-use crate::script::{Outcome, SamplerSettings};
+use crate::script::{Outcome, Prompt, SamplerSettings, Script};
 use crate::telemetry::TRACES;
 
 /// Judges with one engine.
@@ -143,36 +143,29 @@ impl Judge {
         };
         let sampling = &options.sampling;
         let (most, least) = (sampling.max_feedback_tokens as usize, sampling.min_feedback_tokens as usize);
-        let job = Job {
-            script: set.script(kind, options.mode, scale, most, least),
-            prompt: rendered.prompt,
-            sampling: SamplerSettings {
-                temperature: sampling.temperature,
-                top_p: sampling.top_p,
-                top_k: sampling.top_k as usize,
-                min_p: sampling.min_p,
-                seed: sampling.seed,
-            },
-            deterministic: options.deterministic,
+        let script = set.script(kind, options.mode, scale, most, least);
+        let prepared = self.engine.prepare(job(rendered.prompt, script, options))?;
+        Ok(copies(prepared, rendered.neutralized, order, options))
+    }
+
+    /// Lays out a conversation and tokenises it, and gives a run of the script for each of the samples. Where the
+    /// context has no room for all that the script may write, it may write less.
+    ///
+    /// # Errors
+    /// When the model's chat template has no form for the conversation, or the prompt does not fit.
+    pub fn prepare_chat(&self, turns: &[Turn], script: &Script, options: &Options) -> Result<Vec<Ready>, JudgeError> {
+        let started = Instant::now();
+        let prompt = self.renderer.conversation(turns)?;
+        self.metrics.stage.render.observe(started.elapsed().as_secs_f64());
+        let prepared = match self.engine.prepare(job(prompt.clone(), script.clone(), options)) {
+            Err(overflow @ EngineError::ContextOverflow { prompt_tokens, context, reserved, .. }) => {
+                let too_many = prompt_tokens + reserved - context;
+                let shorter = script.clone().shortened(too_many).ok_or(overflow)?;
+                self.engine.prepare(job(prompt, shorter, options))?
+            }
+            other => other?,
         };
-        let first = Ready {
-            prompt_text: job.prompt.text().into(),
-            prepared: self.engine.prepare(job)?,
-            neutralized: rendered.neutralized.into(),
-            sample: 0,
-            order,
-            cacheable: options.cache && (sampling.temperature == 0.0 || sampling.seeded),
-            waited: Duration::ZERO,
-        };
-        // All but the last are copies.
-        Ok(std::iter::repeat_n(first, options.samples as usize)
-            .zip(0..)
-            .map(|(mut ready, sample)| {
-                ready.sample = sample;
-                ready.prepared.job.sampling.seed = sampling.seed.wrapping_add(u64::from(sample));
-                ready
-            })
-            .collect())
+        Ok(copies(prepared, Vec::new(), None, options))
     }
 
     /// Runs a judgement, or takes it from the cache. With `on_delta`, feedback is shown as it is written.
@@ -239,6 +232,33 @@ impl Judge {
         ([temperature, top_p, min_p].map(|n| n.to_bits()), top_k, seed).hash(&mut key);
         key.0.finalize().into()
     }
+}
+
+fn job(prompt: Prompt, script: Script, options: &Options) -> Job {
+    let Sampling { temperature, top_p, top_k, min_p, seed, .. } = options.sampling;
+    let sampling = SamplerSettings { temperature, top_p, top_k: top_k as usize, min_p, seed };
+    Job { prompt, script, sampling, deterministic: options.deterministic }
+}
+
+/// A run for each sample; all but the last are copies.
+fn copies(prepared: Prepared, neutralized: Vec<Neutralized>, order: Option<Order>, options: &Options) -> Vec<Ready> {
+    let sampling = &options.sampling;
+    let first = Ready {
+        prompt_text: prepared.job.prompt.text().into(),
+        prepared,
+        neutralized: neutralized.into(),
+        sample: 0,
+        order,
+        cacheable: options.cache && (sampling.temperature == 0.0 || sampling.seeded),
+        waited: Duration::ZERO,
+    };
+    let numbered = std::iter::repeat_n(first, options.samples as usize).zip(0..);
+    let sample = |(mut ready, sample): (Ready, u32)| {
+        ready.sample = sample;
+        ready.prepared.job.sampling.seed = sampling.seed.wrapping_add(u64::from(sample));
+        ready
+    };
+    numbered.map(sample).collect()
 }
 
 /// Takes what is hashed into a digest.
@@ -334,7 +354,8 @@ fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
     }
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+/// For people: in milliseconds.
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
     // Microseconds are as fine as these figures are good for.
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -14,7 +14,9 @@
 //! | [`admission`] | who gets in, and who waits |
 //! | [`hosting`] | the models of a server: loaded, found by name, unloaded |
 //! | [`panel`] | many judgements -> one verdict |
+//! | [`rank`] | many responses -> one order |
 //! | [`judge`] | render -> script -> engine -> one judgement |
+//! | [`judge_models`] | names that run a caller's own prompt as a judging script |
 //! | [`cache`], [`prompts`], [`rubrics`], [`models`] | what a judge needs |
 //! | [`engine`] | the contract, and what runs behind it |
 //! | [`script`] | the one idea: a judgement is a script of Say, Generate, Choose, Branch |
@@ -32,10 +34,12 @@ pub mod engine;
 pub mod grading;
 pub mod hosting;
 pub mod judge;
+pub mod judge_models;
 pub mod metrics;
 pub mod models;
 pub mod panel;
 pub mod prompts;
+pub mod rank;
 pub mod rubrics;
 pub mod script;
 pub mod telemetry;

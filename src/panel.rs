@@ -1,6 +1,10 @@
 //! The panel: many judgements made into one verdict. Swap, self-consistency and several criteria are all
 //! judgements side by side, combined by the rules of [`crate::grading`].
 
+mod chat;
+mod many;
+mod preferences;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,15 +12,19 @@ use futures::future::try_join_all;
 use tracing::Instrument;
 use tracing::field::Empty;
 
+pub use self::many::{Many, Pair, Ranked, meetings};
+pub use self::preferences::{LeftOut, PairRules, PreferencePair, Preferences, Reason};
 use crate::cache::Lookup;
 use crate::grading::{
     AbsoluteRequest, AbsoluteVerdict, CriteriaVerdict, Distribution, Judgement, Kind, Method, Order, Preference,
     RelativeRequest, RelativeVerdict, Timing, Usage, WeightedRubric, prefer_by_reward,
 };
-use crate::judge::{Judge, JudgeError, Ready};
+use crate::judge::{Judge, JudgeError, Ready, milliseconds};
 use crate::metrics::Metrics;
 use crate::prompts::{Neutralized, Subject};
 use crate::telemetry::TRACES;
+
+pub use self::chat::JudgeChat;
 
 /// Feedback as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +42,10 @@ pub struct Delta {
 }
 
 /// Takes feedback as it is written.
-pub type Progress = Arc<dyn Fn(Delta) + Send + Sync>;
+pub type Progress<T = ()> = Arc<dyn Fn(Delta) -> T + Send + Sync>;
 
 /// What a verdict took, and what produced it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Account {
     /// Tokens of all its judgements.
     pub usage: Usage,
@@ -198,7 +206,8 @@ impl Panel {
         progress: Option<Progress>,
     ) -> Result<(Absolute, Account), JudgeError> {
         let rubrics = &plan.request.rubrics;
-        let (judged, account) = self.run(plan.runs, rubrics, Kind::Absolute, progress).await?;
+        let names: Vec<&str> = rubrics.iter().map(|weighted| weighted.rubric.name.as_str()).collect();
+        let (judged, account) = self.run(plan.runs, &names, Kind::Absolute.name(), progress).await?;
         Ok((self.combine(rubrics, plan.request.multi, judged), account))
     }
 
@@ -212,8 +221,9 @@ impl Panel {
         progress: Option<Progress>,
     ) -> Result<(Relative, Account), JudgeError> {
         let request = plan.request;
-        let kind = if request.method == Method::Absolute { Kind::Absolute } else { Kind::Relative };
-        let (judged, account) = self.run(plan.runs, &request.rubrics, kind, progress).await?;
+        let kind = request.method.kind();
+        let names: Vec<&str> = request.rubrics.iter().map(|weighted| weighted.rubric.name.as_str()).collect();
+        let (judged, account) = self.run(plan.runs, &names, kind.name(), progress).await?;
         let rubric = if request.multi { "multi" } else { request.rubrics[0].rubric.name.as_str() };
         let verdict = match request.method {
             Method::Pairwise => {
@@ -262,12 +272,13 @@ impl Panel {
         }
     }
 
-    /// Runs judgements side by side. Gives each with its criterion and response, in the order of the plan.
+    /// Runs judgements side by side; `names` are those of the criteria. Gives each with its criterion and response,
+    /// in the order of the plan.
     async fn run(
         &self,
         runs: Vec<Planned>,
-        rubrics: &[WeightedRubric],
-        kind: Kind,
+        names: &[&str],
+        kind: &'static str,
         progress: Option<Progress>,
     ) -> Result<(Vec<Judged>, Account), JudgeError> {
         let started = Instant::now();
@@ -279,13 +290,12 @@ impl Panel {
                 move |text: &str| progress(Delta { sample, order, criterion, response, text: text.to_owned() })
             });
             let show = show.as_ref().map(|show| show as &(dyn Fn(&str) + Send + Sync));
-            let mut outcome =
-                OutcomeCount::new(&self.metrics, kind, &rubrics[criterion].rubric.name, self.judge.engine());
+            let mut outcome = OutcomeCount::new(&self.metrics, kind, names[criterion], self.judge.engine());
             let span = tracing::info_span!(
                 target: TRACES,
                 "judgement",
-                kind = kind.name(),
-                rubric = rubrics[criterion].rubric.name,
+                kind,
+                rubric = names[criterion],
                 sample,
                 order = order.map(Order::name),
                 cache = Empty,
@@ -312,10 +322,23 @@ impl Panel {
         for (_, _, judgement) in &judged {
             account.usage += judgement.usage;
             account.timing = account.timing.longest(judgement.timing);
-            self.metrics.label_mass.with_label_values(&[kind.name()]).observe(judgement.label_mass);
+            self.metrics.label_mass.with_label_values(&[kind]).observe(judgement.label_mass);
         }
-        account.timing.total = account.timing.total.max((started.elapsed().as_secs_f64() * 1e6).round() / 1e3);
+        account.timing.total = account.timing.total.max(milliseconds(started.elapsed()));
         Ok((judged, account))
+    }
+}
+
+impl Account {
+    /// What several verdicts took together.
+    #[must_use]
+    pub fn of_all(accounts: impl IntoIterator<Item = Self>) -> Self {
+        accounts.into_iter().reduce(Self::and).unwrap_or_default()
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        self.usage += other.usage;
+        Self { timing: self.timing.longest(other.timing), cached: self.cached && other.cached, ..self }
     }
 }
 
@@ -343,6 +366,12 @@ impl Absolute {
         };
         one.into_iter().chain(many.into_iter().flatten())
     }
+
+    /// The first of its judgements.
+    #[must_use]
+    pub fn first_judgement(&self) -> Option<&Judgement> {
+        self.verdicts().next()?.judgements.first()
+    }
 }
 
 impl Relative {
@@ -352,6 +381,51 @@ impl Relative {
         match self {
             Self::Pairwise(verdict) => verdict.preference,
             Self::Graded { preference, .. } => *preference,
+        }
+    }
+
+    /// The probability that A is better.
+    #[must_use]
+    pub fn probability_a(&self) -> f64 {
+        match self {
+            Self::Pairwise(verdict) => verdict.probability_a,
+            Self::Graded { probability_a, .. } => *probability_a,
+        }
+    }
+
+    /// Whether both orders agree; `None` where not both were judged.
+    #[must_use]
+    pub fn consistent(&self) -> Option<bool> {
+        match self {
+            Self::Pairwise(verdict) => verdict.consistent,
+            Self::Graded { .. } => None,
+        }
+    }
+
+    /// How much of the model's probability lay on the labels at all.
+    #[must_use]
+    pub fn label_mass(&self) -> f64 {
+        match self {
+            Self::Pairwise(verdict) => verdict.label_mass,
+            Self::Graded { a, b, .. } => a.label_mass().min(b.label_mass()),
+        }
+    }
+
+    /// The feedback of an AB judgement, where the two were shown together.
+    #[must_use]
+    pub fn feedback(&self) -> Option<&str> {
+        match self {
+            Self::Pairwise(verdict) => verdict.feedback(),
+            Self::Graded { .. } => None,
+        }
+    }
+
+    /// The first of its judgements.
+    #[must_use]
+    pub fn first_judgement(&self) -> Option<&Judgement> {
+        match self {
+            Self::Pairwise(verdict) => verdict.judgements.first(),
+            Self::Graded { a, .. } => a.first_judgement(),
         }
     }
 }
@@ -364,8 +438,8 @@ struct OutcomeCount<'a> {
 }
 
 impl<'a> OutcomeCount<'a> {
-    fn new(metrics: &'a Metrics, kind: Kind, rubric: &'a str, engine: &'a crate::engine::EngineInfo) -> Self {
-        Self { metrics, labels: [kind.name(), rubric, engine.model.as_str()], ended: None }
+    fn new(metrics: &'a Metrics, kind: &'static str, rubric: &'a str, engine: &'a crate::engine::EngineInfo) -> Self {
+        Self { metrics, labels: [kind, rubric, engine.model.as_str()], ended: None }
     }
 }
 

@@ -160,13 +160,18 @@ impl PromptSet {
         } else {
             if let Some(reasoning) = &self.file.reasoning {
                 let stop = vec![reasoning.end.clone()];
-                steps.push(Step::Generate(Generate { stop, max_tokens, min_tokens: 0 }));
+                steps.push(Step::Generate(Generate { stop, max_tokens, min_tokens: 0, ..Generate::default() }));
                 steps.push(Step::Say(reasoning.end.clone()));
             }
             if !verdict.open.is_empty() {
                 steps.push(Step::Say(verdict.open.clone()));
             }
-            steps.push(Step::Generate(Generate { stop: verdict.stop.clone(), max_tokens, min_tokens }));
+            steps.push(Step::Generate(Generate {
+                stop: verdict.stop.clone(),
+                max_tokens,
+                min_tokens,
+                ..Generate::default()
+            }));
             steps.push(Step::Say(format!("{}{}", verdict.close, verdict.lead)));
         }
         steps.push(Step::Choose(options));

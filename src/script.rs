@@ -9,7 +9,7 @@ mod machine;
 mod options;
 mod prompt;
 mod sampler;
-mod stop;
+pub(crate) mod stop;
 mod vocabulary;
 
 #[cfg(test)]
@@ -44,6 +44,8 @@ pub enum Step {
 pub struct Generate {
     /// Texts that end it; neither they nor the white space before them belong to what is written.
     pub stop: Vec<String>,
+    /// Whether stop texts are found in any ASCII case, and those that begin with a line break at the start, too.
+    pub any_case: bool,
     /// The most tokens to write.
     pub max_tokens: usize,
     /// The fewest tokens to write before the model may stop.
@@ -112,7 +114,7 @@ impl Script {
         })
     }
 
-    /// An upper bound on the tokens that the script adds to its prompt, branches included.
+    /// An upper bound on the tokens that the script adds to its prompt. Branches are not there together.
     ///
     /// A forced text of n bytes has at most n + 1 tokens, since every vocabulary can spell single bytes.
     #[must_use]
@@ -123,9 +125,23 @@ impl Script {
                 Step::Say(text) => text.len() + 1,
                 Step::Generate(generate) => generate.max_tokens,
                 Step::Choose(options) => options.iter().map(|o| o.len() + 1).max().unwrap_or(0),
-                Step::Branch(scripts) => scripts.iter().map(Script::most_tokens).sum(),
+                Step::Branch(scripts) => scripts.iter().map(Script::most_tokens).max().unwrap_or(0),
             })
             .sum()
+    }
+
+    /// The same script with its longest `Generate` step shortened by so many tokens; `None` where nothing would be
+    /// left of it.
+    #[must_use]
+    pub fn shortened(mut self, tokens: usize) -> Option<Self> {
+        let writes = self.0.iter_mut().filter_map(|step| match step {
+            Step::Generate(generate) => Some(generate),
+            _ => None,
+        });
+        let longest = writes.max_by_key(|generate| generate.max_tokens)?;
+        longest.max_tokens =
+            longest.max_tokens.checked_sub(tokens).filter(|left| *left >= longest.min_tokens.max(1))?;
+        Some(self)
     }
 
     /// The tokens that the script may generate, without forced text.

@@ -9,7 +9,7 @@ use tracing::Instrument;
 use ulid::Ulid;
 
 use super::exchange::Exchange;
-use super::problem::{Code, Problem};
+use super::problem::{Code, Form, Problem};
 
 /// The header that names a request.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -73,7 +73,8 @@ fn as_problem(response: ServiceResponse<BoxBody>, id: &str) -> ServiceResponse<B
             )
         }
     };
-    let mut answer = problem.response(&base(response.request()), id);
+    let form = Form::of(response.request().path());
+    let mut answer = problem.response(form, &base(response.request()), id);
     if let Some(allow) = response.headers().get(ALLOW) {
         answer.headers_mut().insert(ALLOW, allow.clone());
     }

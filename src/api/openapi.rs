@@ -6,7 +6,7 @@ use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::compat::{atla, classify, nemo_gym, openrlhf, promptfoo, score, slime};
-use super::{absolute, problem, relative, rewards, rubrics, system};
+use super::{absolute, openai, preferences, problem, rank, relative, rewards, rubrics, system};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -17,8 +17,11 @@ use super::{absolute, problem, relative, rewards, rubrics, system};
     paths(
         absolute::grade,
         relative::grade,
+        rank::rank,
+        preferences::preferences,
         rewards::rewards,
         openrlhf::rewards,
+        openrlhf::get_reward,
         slime::reward,
         nemo_gym::verify,
         nemo_gym::compare,
@@ -34,7 +37,9 @@ use super::{absolute, problem, relative, rewards, rubrics, system};
         rubrics::show,
         rubrics::put,
         rubrics::delete,
-        system::models,
+        openai::chat,
+        openai::models,
+        openai::model,
         system::info,
         system::live,
         system::ready,
@@ -44,10 +49,21 @@ use super::{absolute, problem, relative, rewards, rubrics, system};
 )]
 struct Contract;
 
+/// Second names of routes, as other servers have them.
+const ALIASES: [(&str, &str); 4] =
+    [("/v1/classify", "/classify"), ("/v1/score", "/score"), ("/v1/rerank", "/rerank"), ("/v2/rerank", "/rerank")];
+
 /// The OpenAPI document, made from the types.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
-    Contract::openapi()
+    let mut document = Contract::openapi();
+    for (alias, path) in ALIASES {
+        let mut item = document.paths.paths.get(path).cloned().unwrap_or_default();
+        let name = alias.trim_matches('/').replace('/', "_");
+        item.post.iter_mut().for_each(|operation| operation.operation_id = Some(name.clone()));
+        document.paths.paths.insert(alias.to_owned(), item);
+    }
+    document
 }
 
 pub(super) async fn json() -> HttpResponse {

@@ -141,6 +141,46 @@ pub struct ProblemBody {
     pub request_id: String,
 }
 
+/// Whose errors a route answers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// RFC 9457.
+    Problem,
+    /// OpenAI's.
+    OpenAi,
+}
+
+/// Where routes of OpenAI's begin.
+const OPENAI: [&str; 2] = ["/v1/chat/", "/v1/models/"];
+
+impl Form {
+    /// The form of a path's errors.
+    #[must_use]
+    pub fn of(path: &str) -> Self {
+        if OPENAI.iter().any(|route| path.starts_with(route)) { Self::OpenAi } else { Self::Problem }
+    }
+}
+
+/// The JSON of an error in OpenAI's form.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct OpenAiError {
+    error: OpenAiErrorBody,
+}
+
+/// What OpenAI's clients read of an error.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct OpenAiErrorBody {
+    /// What is wrong with this request.
+    message: String,
+    /// The family of the error.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The field at fault, with dots.
+    param: Option<String>,
+    /// The stable code, as in docs/errors.md.
+    code: &'static str,
+}
+
 impl Problem {
     /// A problem with a code and what is wrong.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
@@ -180,6 +220,12 @@ impl Problem {
         self.code
     }
 
+    /// What is wrong.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The JSON, for a server at `base` such as `http://localhost:8080`.
     #[must_use]
     pub fn body(&self, base: &str, request_id: &str) -> ProblemBody {
@@ -195,12 +241,37 @@ impl Problem {
         }
     }
 
+    /// The JSON, in OpenAI's form.
+    #[must_use]
+    pub fn openai(&self) -> OpenAiError {
+        let kind = match self.code.status().as_u16() {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            429 => "rate_limit_error",
+            400..=499 => "invalid_request_error",
+            _ => "server_error",
+        };
+        let param = self.pointer.as_ref().map(|pointer| pointer.trim_start_matches('/').replace('/', "."));
+        let error = OpenAiErrorBody { message: self.detail.clone(), kind, param, code: self.code.name() };
+        OpenAiError { error }
+    }
+
     /// The whole response.
     #[must_use]
-    pub fn response(&self, base: &str, request_id: &str) -> HttpResponse {
-        let mut response = HttpResponseBuilder::new(self.code.status())
-            .content_type("application/problem+json")
-            .body(serde_json::to_string(&self.body(base, request_id)).expect("strings and numbers"));
+    pub fn response(&self, form: Form, base: &str, request_id: &str) -> HttpResponse {
+        let (status, kind, body) = match form {
+            Form::Problem => {
+                let body = serde_json::to_string(&self.body(base, request_id));
+                (self.code.status(), "application/problem+json", body)
+            }
+            Form::OpenAi => {
+                // What is wrong with the request's fields is a 400 there, and clients know no 422.
+                let status = Some(self.code.status()).filter(|status| *status != StatusCode::UNPROCESSABLE_ENTITY);
+                (status.unwrap_or(StatusCode::BAD_REQUEST), "application/json", serde_json::to_string(&self.openai()))
+            }
+        };
+        let mut response = HttpResponseBuilder::new(status).content_type(kind).body(body.expect("strings and numbers"));
         let seconds = match self.code {
             Code::Saturated | Code::RateLimited | Code::ShuttingDown => Some("1"),
             Code::ModelLoading => Some("2"),
@@ -226,7 +297,7 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        self.response("", "")
+        self.response(Form::Problem, "", "")
     }
 }
 

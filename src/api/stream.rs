@@ -31,8 +31,17 @@ fn is_first(criterion: &usize) -> bool {
     *criterion == 0
 }
 
-/// Runs a grading and answers in the form that the caller accepts. The work lives in the response: when the caller
-/// goes away, it is dropped, and the engine stops.
+/// How the events of a stream are written.
+pub(super) struct Events<T> {
+    /// What was written since the last event; empty where nothing is to be shown.
+    pub(super) delta: Progress<String>,
+    /// The end.
+    pub(super) last: Box<dyn FnOnce(T) -> String>,
+    /// An error after the first byte, for a server at that address and a request of that id.
+    pub(super) failed: fn(&Problem, &str, &str) -> String,
+}
+
+/// Runs a grading and answers in the form that the caller accepts.
 pub(super) async fn answer<T, B, F>(
     http: &HttpRequest,
     run: impl FnOnce(Option<Progress>) -> F,
@@ -47,14 +56,38 @@ where
     if !accepts.is_some_and(|accepts| accepts.contains("text/event-stream")) {
         return Ok(HttpResponse::Ok().json(body(run(None).await?)));
     }
+    let form = Events {
+        delta: Arc::new(|delta: Delta| {
+            let Delta { sample, order, criterion, response, text } = delta;
+            event("feedback", &FeedbackEvent { sample, order, criterion, response, delta: text })
+        }),
+        last: Box::new(move |verdict| event("verdict", &body(verdict))),
+        failed: |problem, base, id| event("error", &problem.body(base, id)),
+    };
+    events(http, run, form).await
+}
+
+/// Runs a job and streams its events. The work lives in the response: when the caller goes away, it is dropped, and
+/// the engine stops.
+pub(super) async fn events<T, F>(
+    http: &HttpRequest,
+    run: impl FnOnce(Option<Progress>) -> F,
+    Events { delta, last, failed }: Events<T>,
+) -> Result<HttpResponse, Problem>
+where
+    T: 'static,
+    F: Future<Output = Result<T, ServiceError>> + 'static,
+{
     let (sender, deltas) = mpsc::unbounded_channel();
-    let progress: Progress = Arc::new(move |delta: Delta| {
-        let Delta { sample, order, criterion, response, text } = delta;
-        // Nobody listens any more: the work is about to be dropped.
-        let _ = sender.send(event("feedback", &FeedbackEvent { sample, order, criterion, response, delta: text }));
+    let progress: Progress = Arc::new(move |written: Delta| {
+        let event = delta(written);
+        if !event.is_empty() {
+            // Nobody listens any more: the work is about to be dropped.
+            let _ = sender.send(event);
+        }
     });
     let last = run(Some(progress)).map(move |result| match result {
-        Ok(verdict) => Ok(event("verdict", &body(verdict))),
+        Ok(verdict) => Ok(last(verdict)),
         Err(error) => Err(Problem::from(error)),
     });
     let mut events = stream::unfold((deltas, Some(last.boxed_local())), |(mut deltas, last)| async move {
@@ -85,7 +118,7 @@ where
             let code = problem.code().name();
             app.iter().for_each(|app| app.metrics.rejected.with_label_values(&[code]).inc());
             tracing::warn!(code, %problem, "the stream ends with an error");
-            event("error", &problem.body(&base, &id))
+            failed(&problem, &base, &id)
         })
     });
     let all = stream::iter(first).chain(rest);

@@ -10,31 +10,6 @@ use crate::config::LoadWhen;
 use crate::hosting::Hosted;
 use crate::judge::Judge;
 
-/// The models, in the form of OpenAI's list.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ModelList {
-    object: &'static str,
-    data: Vec<ModelEntry>,
-}
-
-/// A model that is loaded, or will be when it is asked for.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ModelEntry {
-    id: String,
-    object: &'static str,
-    created: u64,
-    owned_by: &'static str,
-}
-
-/// Lists the models that requests can name.
-#[utoipa::path(get, path = "/v1/models", tag = "server", responses((status = 200, body = ModelList)))]
-pub(super) async fn models(app: web::Data<App>) -> HttpResponse {
-    let usable = |model: &Hosted| model.panel.is_some() || model.load == LoadWhen::FirstUse;
-    let entry = |model: Hosted| ModelEntry { id: model.name, object: "model", created: 0, owned_by: "gavel" };
-    let data = app.hosting().all().into_iter().filter(usable).map(entry).collect();
-    HttpResponse::Ok().json(ModelList { object: "list", data })
-}
-
 /// What runs, and within which limits.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Info {

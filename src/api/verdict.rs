@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::problem::Problem;
 use crate::app::ServiceError;
+use crate::engine::EngineInfo;
 use crate::grading::{Judgement, Kind, NamedRubric, Options, WeightedRubric};
 use crate::judge::Judge;
 use crate::panel::Account;
@@ -21,8 +22,14 @@ pub(super) struct ModelRef {
     digest: String,
 }
 
+impl ModelRef {
+    pub(super) fn of(engine: &EngineInfo) -> Self {
+        Self { name: engine.model.clone(), engine: engine.engine, digest: engine.digest.clone() }
+    }
+}
+
 /// A rubric or a prompt, and the digest of its content.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct NamedDigest {
     name: String,
     digest: String,
@@ -87,7 +94,7 @@ impl Provenance {
         let sampling = &options.sampling;
         Ok(Self {
             id: format!("vrd_{}", Ulid::new()),
-            model: ModelRef { name: engine.model.clone(), engine: engine.engine, digest: engine.digest.clone() },
+            model: ModelRef::of(engine),
             rubric,
             prompt: NamedDigest {
                 name: format!("{}/{}", set.name(), kind.name()),

@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn generate(max_tokens: usize) -> Step {
-        Step::Generate(Generate { stop: vec!["[RESULT]".into()], max_tokens, min_tokens: 0 })
+        Step::Generate(Generate { stop: vec!["[RESULT]".into()], max_tokens, min_tokens: 0, ..Generate::default() })
     }
 
     /// Logits that write `text` and then end the turn, whatever was forced meanwhile.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::grading::Finish;
 use crate::prompts::ChatFormat;
-use crate::script::{Encoded, Outcome, Script, Step, Transcript};
+use crate::script::{Encoded, Outcome, Script, Step, Transcript, stop};
 
 /// What the scripted model does with a job.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -211,7 +211,7 @@ fn play(script: &Script, answer: &Answer, on_text: &mut dyn FnMut(&str)) -> Tran
             }
             Step::Generate(generate) => {
                 let said = answer.say.as_deref().unwrap_or(SENTENCE);
-                let stop = generate.stop.iter().filter_map(|stop| said.find(stop.as_str())).min();
+                let stop = stop::find(said, generate);
                 let said = said[..stop.unwrap_or(said.len())].trim_end();
                 let kept: Vec<&str> = said.split_inclusive(' ').take(generate.max_tokens).collect();
                 let text = kept.concat().trim_end().to_owned();

@@ -19,10 +19,13 @@ pub struct Sizes {
 const GPU: bool = cfg!(any(feature = "cuda", feature = "metal"));
 
 impl Sizes {
-    /// Tokens that an engine's KV pool holds.
+    /// Tokens whose keys and values an engine may hold in memory.
     #[must_use]
-    pub fn kv_tokens(&self, engine: EngineChoice) -> usize {
-        if engine == EngineChoice::Mistralrs { self.mistralrs.kv_tokens } else { self.llama_cpp.kv_tokens }
+    pub fn tokens_in_memory(&self, engine: EngineChoice) -> u64 {
+        match engine {
+            EngineChoice::Mistralrs => self.mistralrs.kv_tokens as u64,
+            _ => self.llama_cpp.tokens_in_memory(),
+        }
     }
 }
 
@@ -114,7 +117,6 @@ async fn llama_cpp(model: Model, sizes: &LlamaCppConfig) -> Result<Arc<dyn Engin
     let settings = Settings {
         sequences: sizes.sequences,
         kv_tokens: sizes.kv_tokens,
-        prefixes: sizes.cached_prefixes,
         prefix_tokens: sizes.cached_tokens,
         step_tokens: sizes.step_tokens,
         threads: sizes.threads,

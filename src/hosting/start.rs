@@ -9,6 +9,7 @@ use crate::config::{Config, EngineChoice, LoadWhen, ModelConfig};
 use crate::engine::scripted::Scripted;
 use crate::engine::{Engine, LoadError};
 use crate::judge::{Judge, JudgeError};
+use crate::judge_models::InvalidJudge;
 use crate::metrics::Metrics;
 use crate::models::{Model, ModelError, ModelStore, Progress, memory_needed, name_of};
 use crate::panel::Panel;
@@ -48,6 +49,9 @@ pub enum StartError {
     /// The default prompt set is not there.
     #[error(transparent)]
     Judge(#[from] JudgeError),
+    /// A judge model of the configuration is wrong.
+    #[error(transparent)]
+    JudgeModel(#[from] InvalidJudge),
     /// The budget of memory has no room for it.
     #[error(
         "the model `{name}` needs {needed} MB, and of the {budget} MB that models may take, {taken} MB are held by \
@@ -137,7 +141,7 @@ impl Starter {
             (None, Source::Script) => Ok(0),
             (None, Source::File(model)) => {
                 let engine = engines::chosen(spec.engine, model.path.is_dir());
-                Ok(memory_needed(&model.path, spec.sizes.kv_tokens(engine) as u64)?)
+                Ok(memory_needed(&model.path, spec.sizes.tokens_in_memory(engine))?)
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What a model takes in memory, its weights and the KV pool beside them; and what the machine has.
+//! What a model takes in memory, its weights and keys and values beside them; and what the machine has.
 
 use std::path::{Path, PathBuf};
 
@@ -6,19 +6,19 @@ use super::error::ModelError;
 use super::reference::stem;
 use super::{folder, gguf};
 
-/// Bytes that a GGUF file (with shards, the first one) or a folder of safetensors needs with a KV pool of that many tokens in half precision.
-/// An estimate: what the engine needs beside them, some hundred megabytes at most, is left out, and so is the pool
-/// of a model whose header does not say how large it is.
+/// Bytes that a GGUF file (with shards, the first one) or a folder of safetensors needs with keys and values of that
+/// many tokens in half precision. An estimate: what the engine needs beside them, some hundred megabytes at most, is
+/// left out, and so are the keys and values of a model whose header does not say how large they are.
 ///
 /// # Errors
 /// When the file's header cannot be read. Blocks the thread, shortly.
-pub fn needed(path: &Path, kv_tokens: u64) -> Result<u64, ModelError> {
+pub fn needed(path: &Path, tokens: u64) -> Result<u64, ModelError> {
     let (weights, per_token) = if path.is_dir() {
         (folder::weights(path)?, folder::kv_per_token(path)?)
     } else {
         (weights(path), gguf::read(path)?.kv_per_token)
     };
-    Ok(weights + per_token.unwrap_or(0).saturating_mul(kv_tokens))
+    Ok(weights + per_token.unwrap_or(0).saturating_mul(tokens))
 }
 
 /// Bytes of memory that are free for use now; in a container, of what it may take.

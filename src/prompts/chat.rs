@@ -6,6 +6,7 @@ use minijinja::{Environment, Error, ErrorKind, Value, context};
 use super::error::PromptError;
 use super::fields::{Piece, pieces, sentinel};
 use super::hostile::Needles;
+use crate::grading::Role;
 
 /// Longer texts are no role strings but sentences, such as a default system prompt.
 const LONGEST_ROLE: usize = 40;
@@ -60,10 +61,39 @@ impl ChatFormat {
         Ok(LaidOut { text: render(None, merged)?, roles: self.roles(&probe) })
     }
 
+    /// Renders the chat template over a whole conversation. Where the template refuses or ignores the role `system`,
+    /// what it says goes before the next turn of the user; where it wants turns to take turns, neighbours are joined.
+    pub(super) fn lay_out_turns(&self, turns: &[(Role, String)]) -> Result<String, PromptError> {
+        let Some(template) = &self.template else {
+            let texts: Vec<&str> = turns.iter().map(|(_, text)| text.as_str()).collect();
+            return Ok(texts.join("\n\n"));
+        };
+        let environment = environment(template)?;
+        let whole = |text: &String| turns.iter().all(|(_, content)| text.contains(content.as_str()));
+        if let Some(text) = self.render_turns(&environment, turns).ok().filter(whole) {
+            return Ok(text);
+        }
+        let mut joined: Vec<(Role, String)> = Vec::new();
+        for (role, content) in turns {
+            let role = if *role == Role::System { Role::User } else { *role };
+            match joined.last_mut() {
+                Some((last, text)) if *last == role => *text = format!("{text}\n\n{content}"),
+                _ => joined.push((role, content.clone())),
+            }
+        }
+        let text = self.render_turns(&environment, &joined)?;
+        if whole(&text) { Ok(text) } else { Err(PromptError::Chat("it leaves out a message".to_owned())) }
+    }
+
     fn render(&self, env: &Environment<'_>, system: Option<&str>, user: &str) -> Result<String, PromptError> {
-        let turn = |role: &str, content: &str| context! { role, content };
-        let messages: Vec<Value> =
-            system.map(|text| turn("system", text)).into_iter().chain([turn("user", user)]).collect();
+        let system = system.map(|text| (Role::System, text.to_owned()));
+        let turns: Vec<(Role, String)> = system.into_iter().chain([(Role::User, user.to_owned())]).collect();
+        self.render_turns(env, &turns)
+    }
+
+    fn render_turns(&self, env: &Environment<'_>, turns: &[(Role, String)]) -> Result<String, PromptError> {
+        let turn = |(role, content): &(Role, String)| context! { role => role.name(), content => content.as_str() };
+        let messages: Vec<Value> = turns.iter().map(turn).collect();
         // Templates are written for transformers, which passes `tools` and `documents` even when there are none.
         let variables = context! {
             messages,

@@ -9,10 +9,11 @@ use moka::sync::Cache;
 
 use super::chat::ChatFormat;
 use super::error::PromptError;
-use super::fields::{Fields, Piece, Shape};
+use super::fields::{Fields, Piece, Shape, pieces, sentinel};
 use super::hostile::{self, Needles};
 use super::{PromptSet, Rendered, Subject};
-use crate::grading::Mode;
+use crate::grading::{Mode, Role, Turn};
+use crate::script::{Prompt, Segment};
 
 /// How many layouts are kept; few shapes are ever met.
 const KEPT: u64 = 256;
@@ -66,6 +67,35 @@ impl Renderer {
     #[must_use]
     pub fn new(chat: ChatFormat) -> Self {
         Self { chat, kept: Cache::new(KEPT) }
+    }
+
+    /// Lays out a conversation that is the caller's own prompt: no text can write a control token, and nothing else
+    /// is changed.
+    ///
+    /// # Errors
+    /// When the model's chat template cannot be rendered over it.
+    pub fn conversation(&self, turns: &[Turn]) -> Result<Prompt, PromptError> {
+        let sentinels: Vec<(Role, String)> =
+            turns.iter().enumerate().map(|(index, turn)| (turn.role, sentinel(index))).collect();
+        let text = self.chat.lay_out_turns(&sentinels)?;
+        let pieces = pieces(&text, turns.len())
+            .ok_or_else(|| PromptError::Chat("it cuts parts of what a message says".to_owned()))?;
+        let layout = Layout::new(&pieces, &Needles::exact(&self.chat.control), Needles::markers(&[]));
+        let mut segments = Vec::new();
+        let mut run = String::new();
+        for place in layout.places {
+            match place {
+                Place::Text(text) => run.push_str(&text),
+                Place::Field(index) => run.push_str(&turns[index].content),
+                Place::Control(text) => {
+                    let run = std::mem::take(&mut run);
+                    segments.extend((!run.is_empty()).then_some(Segment::Text(run)));
+                    segments.push(Segment::Control(text));
+                }
+            }
+        }
+        segments.extend((!run.is_empty()).then_some(Segment::Text(run)));
+        Ok(Prompt(segments))
     }
 
     /// Renders the prompt, as [`PromptSet::render`] does.

@@ -292,8 +292,9 @@ fn scripts_follow_the_literals_of_the_set() {
     let scale = Some(rubric().scale());
     let say = |text: &str| Step::Say(text.to_owned());
     let choose = |options: &[&str]| Step::Choose(options.iter().map(|option| (*option).to_owned()).collect());
-    let generate =
-        |stop: &str, min_tokens| Step::Generate(Generate { stop: vec![stop.to_owned()], max_tokens: 9, min_tokens });
+    let generate = |stop: &str, min_tokens| {
+        Step::Generate(Generate { stop: vec![stop.to_owned()], max_tokens: 9, min_tokens, ..Generate::default() })
+    };
     let scores = choose(&["1</score>", "2</score>", "3</score>"]);
     assert_eq!(
         set.script(Kind::Absolute, Mode::Feedback, scale, 9, 2).0,
@@ -304,7 +305,7 @@ fn scripts_follow_the_literals_of_the_set() {
     let library = library();
     let flow = library.get("flow-judge").unwrap().script(Kind::Absolute, Mode::Feedback, scale, 9, 0);
     let stop = vec!["</feedback>".to_owned(), "<score>".to_owned()];
-    let feedback = Step::Generate(Generate { stop, max_tokens: 9, min_tokens: 0 });
+    let feedback = Step::Generate(Generate { stop, max_tokens: 9, min_tokens: 0, ..Generate::default() });
     let scores = choose(&["1", "2", "3"]);
     assert_eq!(flow.0, [say("<feedback>"), feedback, say("\n</feedback>\n<score>\n"), scores]);
     for set in library.sets.values() {

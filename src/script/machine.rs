@@ -186,7 +186,7 @@ impl Machine {
             }
             let before = (writing.text.len(), writing.tail.clone());
             writing.push(&piece);
-            let stopped = stop::find(&writing.text, &writing.limits.stop);
+            let stopped = stop::find(&writing.text, &writing.limits);
             if (ends || stopped.is_some()) && !may_stop {
                 // The model must go on writing: take back the token and pick among the others.
                 writing.text.truncate(before.0);
@@ -206,7 +206,7 @@ impl Machine {
             if writing.tokens == writing.limits.max_tokens {
                 return self.finish(*writing, Finish::Length);
             }
-            let safe = stop::safe_len(&writing.text, &writing.limits.stop);
+            let safe = stop::safe_len(&writing.text, &writing.limits);
             self.show(&mut writing, safe);
             self.state = State::Generating(writing);
             return self.feed();

@@ -13,12 +13,10 @@ const ITEMS: usize = 64;
 const APART: f64 = 0.03;
 
 fn llama_cpp() -> LlamaCpp {
-    let (prefixes, prefix_tokens) = (4, 1024);
     let settings = llama_cpp::Settings {
         sequences: 1,
         kv_tokens: 8192,
-        prefixes,
-        prefix_tokens,
+        prefix_tokens: 1024,
         step_tokens: 256,
         threads: 0,
         gpu_layers: 0,

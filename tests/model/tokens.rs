@@ -48,7 +48,12 @@ fn run(
 
 fn judging(options: &[&str]) -> Script {
     Script(vec![
-        Step::Generate(Generate { stop: vec!["[RESULT]".into()], max_tokens: 50, min_tokens: 0 }),
+        Step::Generate(Generate {
+            stop: vec!["[RESULT]".into()],
+            max_tokens: 50,
+            min_tokens: 0,
+            ..Generate::default()
+        }),
         Step::Say(" [RESULT]".into()),
         Step::Choose(options.iter().map(|o| (*o).to_owned()).collect()),
     ])

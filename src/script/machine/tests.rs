@@ -37,7 +37,7 @@ fn run(machine: &mut Machine, logits: &dyn Fn(&[Token]) -> Vec<f32>) -> (Transcr
 }
 
 fn generate(max_tokens: usize, min_tokens: usize) -> Step {
-    Step::Generate(Generate { stop: vec!["[RESULT]".into()], max_tokens, min_tokens })
+    Step::Generate(Generate { stop: vec!["[RESULT]".into()], max_tokens, min_tokens, ..Generate::default() })
 }
 
 fn choose(options: &[&str]) -> Step {

@@ -1,0 +1,184 @@
+//! Chat completions as OpenAI's clients read them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use ulid::Ulid;
+use utoipa::ToSchema;
+
+use super::judge::JudgeReport;
+
+/// What a token without any probability has for a logarithm; JSON knows no infinity.
+const NEVER: f64 = -9999.0;
+
+/// A chat completion.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ChatCompletion {
+    #[serde(flatten)]
+    pub(super) head: Head,
+    pub(super) choices: Vec<Choice>,
+    pub(super) usage: TokenUsage,
+    /// What a judge model says beyond its text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) gavel: Option<JudgeReport>,
+}
+
+/// A piece of a chat completion that is streamed.
+#[derive(Debug, Serialize)]
+pub(super) struct ChatChunk<'a> {
+    #[serde(flatten)]
+    pub(super) head: &'a Head,
+    pub(super) choices: Vec<ChunkChoice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) usage: Option<TokenUsage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) gavel: Option<&'a JudgeReport>,
+}
+
+/// What a completion and its pieces have in common.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct Head {
+    id: String,
+    object: &'static str,
+    /// Seconds since 1970.
+    created: u64,
+    /// The name that was asked for.
+    model: String,
+    /// The digest of the model that ran.
+    system_fingerprint: String,
+}
+
+impl Head {
+    pub(super) fn new(object: &'static str, model: &str, digest: &str) -> Self {
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let id = format!("chatcmpl-{}", Ulid::new());
+        Self { id, object, created, model: model.to_owned(), system_fingerprint: digest.to_owned() }
+    }
+
+    /// The same, as the head of a piece.
+    pub(super) fn of_chunk(self) -> Self {
+        Self { object: "chat.completion.chunk", ..self }
+    }
+}
+
+/// One of the completions.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Choice {
+    pub(super) index: u32,
+    pub(super) message: Message,
+    pub(super) logprobs: Option<Logprobs>,
+    /// `stop` or `length`.
+    pub(super) finish_reason: &'static str,
+}
+
+/// What the model says.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Message {
+    role: &'static str,
+    pub(super) content: Option<String>,
+    refusal: Option<String>,
+}
+
+impl Message {
+    pub(super) fn says(content: String) -> Self {
+        Self { role: "assistant", content: Some(content), refusal: None }
+    }
+}
+
+/// A piece of one of the completions.
+#[derive(Debug, Serialize)]
+pub(super) struct ChunkChoice {
+    pub(super) index: u32,
+    pub(super) delta: ChunkDelta,
+    pub(super) logprobs: Option<Logprobs>,
+    pub(super) finish_reason: Option<&'static str>,
+}
+
+/// What was written since the last piece.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct ChunkDelta {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) content: Option<String>,
+}
+
+/// Probabilities. Of a judge model's answer: those of its verdict, one entry.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct Logprobs {
+    content: Vec<TokenLogprob>,
+    refusal: Option<Vec<TokenLogprob>>,
+}
+
+/// A token, its natural logarithm of probability, and its alternatives, the most probable first.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+struct TokenLogprob {
+    token: String,
+    logprob: f64,
+    bytes: Vec<u8>,
+    top_logprobs: Vec<Alternative>,
+}
+
+/// A token that could have stood there.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+struct Alternative {
+    token: String,
+    logprob: f64,
+    bytes: Vec<u8>,
+}
+
+impl Logprobs {
+    /// Those of a choice, as one token: the label that was taken, and the `most` most probable labels.
+    pub(super) fn of_choice(labels: &[String], probabilities: &[f64], taken: usize, most: usize) -> Self {
+        let logprob = |index: usize| probabilities[index].ln().max(NEVER);
+        let alternative = |index: usize| Alternative {
+            token: labels[index].clone(),
+            logprob: logprob(index),
+            bytes: labels[index].clone().into_bytes(),
+        };
+        let mut order: Vec<usize> = (0..labels.len()).collect();
+        order.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]));
+        let entry = TokenLogprob {
+            token: labels[taken].clone(),
+            logprob: logprob(taken),
+            bytes: labels[taken].clone().into_bytes(),
+            top_logprobs: order.into_iter().take(most).map(alternative).collect(),
+        };
+        Self { content: vec![entry], refusal: None }
+    }
+}
+
+/// Tokens, as OpenAI counts them: the prompt once, whatever `n` is.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+pub(super) struct TokenUsage {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    total_tokens: u64,
+    prompt_tokens_details: PromptDetails,
+    completion_tokens_details: CompletionDetails,
+}
+
+/// Of the prompt's tokens.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+struct PromptDetails {
+    /// Those that were not computed again.
+    cached_tokens: u64,
+}
+
+/// Of the completion's tokens.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+struct CompletionDetails {
+    reasoning_tokens: u64,
+}
+
+impl TokenUsage {
+    pub(super) fn new(prompt_tokens: u64, cached_tokens: u64, completion_tokens: u64) -> Self {
+        Self {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens + completion_tokens,
+            prompt_tokens_details: PromptDetails { cached_tokens },
+            completion_tokens_details: CompletionDetails { reasoning_tokens: 0 },
+        }
+    }
+}

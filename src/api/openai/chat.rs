@@ -1,0 +1,151 @@
+//! `POST /v1/chat/completions`
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::answer::ChatCompletion;
+use super::judge;
+use super::messages::ChatMessage;
+use crate::api::extract;
+use crate::api::problem::{Code, OpenAiError, Problem};
+use crate::app::App;
+use crate::config::GradingConfig;
+use crate::grading::{InvalidRequest, Mode, Options, Sampling};
+
+/// The most completions of one request.
+const MOST_CHOICES: u32 = 128;
+/// The most alternatives of one token.
+const MOST_LOGPROBS: usize = 20;
+
+/// A request for a chat completion. Fields that are not listed are ignored.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(in crate::api) struct ChatBody {
+    /// A name of `GET /v1/models`, or a judge model with a rubric: `gavel-absolute:RUBRIC`.
+    pub(super) model: Option<String>,
+    /// The conversation.
+    #[schema(value_type = Vec<ChatMessage>)]
+    pub(super) messages: Vec<serde_json::Value>,
+    /// The most tokens to write; a judge model writes its verdict in any case.
+    max_completion_tokens: Option<u32>,
+    /// The older name of `max_completion_tokens`.
+    max_tokens: Option<u32>,
+    /// 0 (greedy) to 2.
+    temperature: Option<f32>,
+    /// Above 0, at most 1.
+    top_p: Option<f32>,
+    /// 0 keeps all tokens.
+    top_k: Option<u32>,
+    /// 0 to 1.
+    min_p: Option<f32>,
+    /// How many completions; the seed of each is one more than that of the one before.
+    n: Option<u32>,
+    /// The same seed gives the same text.
+    seed: Option<i64>,
+    /// Where to stop writing.
+    stop: Option<StopBody>,
+    /// Whether to answer with server-sent events.
+    pub(super) stream: Option<bool>,
+    /// What a stream tells.
+    pub(super) stream_options: Option<StreamOptions>,
+    /// Whether to tell probabilities.
+    logprobs: Option<bool>,
+    /// How many alternatives, 0 to 20.
+    top_logprobs: Option<usize>,
+}
+
+/// A text, or several.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(untagged)]
+enum StopBody {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// What a stream tells.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct StreamOptions {
+    /// Whether the last chunk before the end has the usage.
+    pub(super) include_usage: Option<bool>,
+}
+
+/// Answers a conversation: a judge model with a verdict in the form that its caller parses.
+///
+/// With `"stream": true`, the answer comes as server-sent events.
+#[utoipa::path(
+    post, path = "/v1/chat/completions", operation_id = "create_chat_completion", tag = "openai", request_body = ChatBody,
+    responses((status = 200, content((ChatCompletion = "application/json"), (String = "text/event-stream"))), (status = "default", body = OpenAiError))
+)]
+pub(in crate::api) async fn create(
+    app: web::Data<App>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let body: ChatBody = extract::lenient(&http, payload, app.config.limits.body_bytes).await?;
+    let asked = body.model.clone().unwrap_or_default();
+    match app.judge_models.find(app.judge_models.resolve(&asked)) {
+        Some((judge, rubric)) => judge::answer(&app, &http, body, judge, rubric).await,
+        None => Err(Problem::new(Code::UnknownModel, format!("there is no judge model `{asked}`")).at("/model")),
+    }
+}
+
+impl ChatBody {
+    /// How text is generated, checked; what is not said is as in grading.
+    pub(super) fn options(&self, defaults: &GradingConfig) -> Result<Options, Problem> {
+        let temperature = self.temperature.unwrap_or(defaults.temperature);
+        let sampling = Sampling {
+            temperature,
+            top_p: self.top_p.unwrap_or(defaults.top_p),
+            top_k: self.top_k.unwrap_or(defaults.top_k),
+            min_p: self.min_p.unwrap_or(defaults.min_p),
+            // Where text is sampled, every request without a seed is another sample.
+            seed: match self.seed {
+                Some(seed) => seed.cast_unsigned(),
+                None if temperature > 0.0 => u64::from(ulid::Ulid::new().random() as u32),
+                None => defaults.seed,
+            },
+            seeded: self.seed.is_some(),
+            max_feedback_tokens: self.max_completion_tokens.or(self.max_tokens).unwrap_or(defaults.max_feedback_tokens),
+            min_feedback_tokens: 0,
+        };
+        let samples = self.n.unwrap_or(1);
+        let wrong = |pointer: &str, reason: &str| Err(InvalidRequest::at(pointer, reason).into());
+        if !(1..=MOST_CHOICES).contains(&samples) {
+            return wrong("/n", &format!("n is 1 to {MOST_CHOICES}"));
+        }
+        if !(0.0..=2.0).contains(&sampling.temperature) {
+            return wrong("/temperature", "the temperature is 0 to 2");
+        }
+        if !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
+            return wrong("/top_p", "top_p is above 0 and at most 1");
+        }
+        if !(0.0..=1.0).contains(&sampling.min_p) {
+            return wrong("/min_p", "min_p is 0 to 1");
+        }
+        if sampling.max_feedback_tokens == 0 {
+            let named = if self.max_completion_tokens.is_some() { "/max_completion_tokens" } else { "/max_tokens" };
+            return wrong(named, "at least one token has to be written");
+        }
+        let cache = defaults.cache;
+        Ok(Options { mode: Mode::Feedback, samples, sampling, prompt: None, cache, deterministic: false })
+    }
+
+    /// The texts that end what is written.
+    pub(super) fn stop(&self) -> Vec<String> {
+        let stop = match self.stop.clone() {
+            Some(StopBody::One(stop)) => vec![stop],
+            Some(StopBody::Many(stop)) => stop,
+            None => Vec::new(),
+        };
+        stop.into_iter().filter(|stop| !stop.is_empty()).collect()
+    }
+
+    /// How many alternatives of a token are told; `None` where no probabilities are.
+    pub(super) fn alternatives(&self) -> Result<Option<usize>, Problem> {
+        let most = self.top_logprobs.unwrap_or(0);
+        if most > MOST_LOGPROBS {
+            return Err(InvalidRequest::at("/top_logprobs", format!("top_logprobs is 0 to {MOST_LOGPROBS}")).into());
+        }
+        Ok(self.logprobs.unwrap_or(false).then_some(most))
+    }
+}

@@ -1,0 +1,255 @@
+//! Judge models: the caller's own prompt, run as a judging script.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix_web::{HttpRequest, HttpResponse};
+use indexmap::IndexMap;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answer::{ChatChunk, ChatCompletion, Choice, ChunkChoice, ChunkDelta, Head, Logprobs, Message, TokenUsage};
+use super::chat::ChatBody;
+use super::messages;
+use crate::api::problem::{Code, Problem};
+use crate::api::stream::{self, Events};
+use crate::api::verdict::{self, ModelRef, NamedDigest};
+use crate::api::wire;
+use crate::app::{App, ServiceError};
+use crate::engine::EngineInfo;
+use crate::grading::{Finish, InvalidRequest, Judgement, NamedRubric};
+use crate::judge::JudgeError;
+use crate::judge_models::{JudgeModel, Limits};
+use crate::panel::{Account, Delta, JudgeChat};
+use crate::prompts::PromptError;
+use crate::script::{Script, Step};
+
+/// What a judge model says beyond its text.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct JudgeReport {
+    judge: String,
+    /// The rubric of `NAME:RUBRIC`.
+    rubric: Option<NamedDigest>,
+    /// What ran.
+    model: ModelRef,
+    /// One verdict for each choice.
+    verdicts: Vec<JudgeVerdict>,
+}
+
+/// The verdict behind a choice.
+#[derive(Debug, Serialize, ToSchema)]
+struct JudgeVerdict {
+    index: u32,
+    /// The most probable label.
+    label: String,
+    /// The label as a number, where it is one.
+    score: Option<f64>,
+    /// The mean under the distribution, where every label is a number.
+    expected_score: Option<f64>,
+    distribution: IndexMap<String, f64>,
+    /// How much of the model's probability lay on the labels at all: near 0, the verdict is hardly the model's own.
+    label_mass: f64,
+    /// `length` when what stands before the verdict reached its limit.
+    finish: Finish,
+    seed: u64,
+    cached: bool,
+}
+
+/// How the answers of one request are written.
+struct Writer {
+    judge: String,
+    rubric: Option<NamedDigest>,
+    engine: EngineInfo,
+    head: Head,
+    script: Script,
+    labels: Vec<String>,
+    alternatives: Option<usize>,
+}
+
+/// Answers for a judge model.
+///
+/// # Errors
+/// Those of the request, and those of its run.
+pub(super) async fn answer(
+    app: &App,
+    http: &HttpRequest,
+    body: ChatBody,
+    judge: &JudgeModel,
+    rubric: Option<&str>,
+) -> Result<HttpResponse, Problem> {
+    let named = |name| app.rubrics.named(name).map_err(|error| Problem::from(error).at("/model"));
+    let rubric: Option<NamedRubric> = rubric.map(named).transpose()?;
+    let turns = messages::turns(&body.messages)?;
+    let turns = rubric.iter().fold(turns, |turns, rubric| judge.with_rubric(turns, &rubric.rubric));
+    let options = body.options(&app.config.grading)?;
+    let limits = Limits { max_tokens: options.sampling.max_feedback_tokens as usize, min_tokens: 0, stop: body.stop() };
+    let script = judge.script(&limits, rubric.as_ref().map(|rubric| &*rubric.rubric));
+    let script = script.map_err(|error| InvalidRequest::at("/model", error.to_string()))?;
+    let deadline = wire::deadline(http, app)?;
+    let panel = app.panel(judge.model.as_deref(), deadline).await?;
+    let engine = panel.judge().engine().clone();
+    let writer = Writer {
+        judge: judge.name.clone(),
+        rubric: rubric.as_ref().map(verdict::rubric_ref),
+        head: Head::new("chat.completion", body.model.as_deref().unwrap_or_default(), &engine.digest),
+        engine,
+        labels: labels(&script),
+        script: script.clone(),
+        alternatives: body.alternatives()?,
+    };
+    let request = JudgeChat { judge: judge.name.clone(), turns, script, options };
+    let admitted = app.admit_chat(panel, request, deadline).await.map_err(blamed)?;
+    if body.stream != Some(true) {
+        let (judgements, _) = admitted.run(None).await?;
+        return Ok(HttpResponse::Ok().json(writer.completion(&judgements)));
+    }
+    let usage = body.stream_options.is_some_and(|options| options.include_usage == Some(true));
+    stream::events(http, |progress| admitted.run(progress), writer.events(usage)).await
+}
+
+/// Names the messages as what does not fit, or has no form in the model's chat template.
+fn blamed(error: ServiceError) -> Problem {
+    match &error {
+        ServiceError::Judge(JudgeError::Prompt(PromptError::Chat(_))) => {
+            Problem::new(Code::InvalidRequest, error.to_string()).at("/messages")
+        }
+        _ => Problem::from(error).blame_overflow_on("/messages"),
+    }
+}
+
+/// The labels of a script's verdict: its last choice, without the space that stands before each.
+fn labels(script: &Script) -> Vec<String> {
+    let choice = script.0.iter().rev().find_map(|step| match step {
+        Step::Choose(options) => Some(options),
+        _ => None,
+    });
+    choice.into_iter().flatten().map(|option| option.trim().to_owned()).collect()
+}
+
+impl Writer {
+    /// The text of an answer, without the white space that generated text may begin with.
+    fn text(&self, judgement: &Judgement) -> String {
+        let opening = self.opening();
+        match judgement.answer.strip_prefix(&opening) {
+            Some(rest) if opening.is_empty() || self.generates_next() => opening + rest.trim_start(),
+            _ => judgement.answer.clone(),
+        }
+    }
+
+    /// What is written before the model writes anything.
+    fn opening(&self) -> String {
+        let said = self.script.0.iter().map_while(|step| match step {
+            Step::Say(text) => Some(text.as_str()),
+            _ => None,
+        });
+        said.collect()
+    }
+
+    fn generates_next(&self) -> bool {
+        matches!(self.script.0.iter().find(|step| !matches!(step, Step::Say(_))), Some(Step::Generate(_)))
+    }
+
+    /// Whether what the model writes can be shown as it comes: only if it writes in one place.
+    fn shows_progress(&self) -> bool {
+        self.generates_next() && self.script.0.iter().filter(|step| matches!(step, Step::Generate(_))).count() == 1
+    }
+
+    fn logprobs(&self, judgement: &Judgement) -> Option<Logprobs> {
+        let distribution = &judgement.distribution;
+        let of = |most| Logprobs::of_choice(&self.labels, distribution.probabilities(), distribution.argmax(), most);
+        self.alternatives.map(of)
+    }
+
+    fn completion(self, judgements: &[Judgement]) -> ChatCompletion {
+        let choice = |judgement: &Judgement| Choice {
+            index: judgement.sample,
+            message: Message::says(self.text(judgement)),
+            logprobs: self.logprobs(judgement),
+            finish_reason: "stop",
+        };
+        let choices = judgements.iter().map(choice).collect();
+        ChatCompletion { choices, usage: usage(judgements), gavel: Some(self.report(judgements)), head: self.head }
+    }
+
+    fn report(&self, judgements: &[Judgement]) -> JudgeReport {
+        let numbers: Option<Vec<f64>> = self.labels.iter().map(|label| label.parse().ok()).collect();
+        let verdict = |judgement: &Judgement| {
+            let (distribution, taken) = (&judgement.distribution, judgement.distribution.argmax());
+            JudgeVerdict {
+                index: judgement.sample,
+                label: self.labels[taken].clone(),
+                score: self.labels[taken].parse().ok(),
+                expected_score: numbers.as_ref().map(|numbers| distribution.expectation(numbers.iter().copied())),
+                distribution: verdict::by_label(self.labels.iter().cloned(), distribution.probabilities()),
+                label_mass: judgement.label_mass,
+                finish: judgement.finish,
+                seed: judgement.seed,
+                cached: judgement.cached,
+            }
+        };
+        JudgeReport {
+            judge: self.judge.clone(),
+            rubric: self.rubric.clone(),
+            model: ModelRef::of(&self.engine),
+            verdicts: judgements.iter().map(verdict).collect(),
+        }
+    }
+
+    /// The same as a stream. What was shown of each sample is kept, so that the rest follows with the verdict.
+    fn events(mut self, with_usage: bool) -> Events<(Vec<Judgement>, Account)> {
+        self.head = self.head.of_chunk();
+        let shown: Arc<Mutex<IndexMap<u32, String>>> = Arc::default();
+        let (writer, seen) = (Arc::new(self), Arc::clone(&shown));
+        let of_delta = Arc::clone(&writer);
+        Events {
+            delta: Arc::new(move |Delta { sample, text, .. }: Delta| {
+                if !of_delta.shows_progress() {
+                    return String::new();
+                }
+                let mut shown = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let so_far = shown.entry(sample).or_default();
+                let (role, text) =
+                    if so_far.is_empty() { (Some("assistant"), of_delta.opening() + &text) } else { (None, text) };
+                so_far.push_str(&text);
+                of_delta.chunk(sample, ChunkDelta { role, content: Some(text) }, None)
+            }),
+            last: Box::new(move |(judgements, _)| {
+                let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut out = String::new();
+                for judgement in &judgements {
+                    let (text, so_far) = (writer.text(judgement), shown.shift_remove(&judgement.sample));
+                    let role = so_far.is_none().then_some("assistant");
+                    let rest = text[so_far.map_or(0, |so_far| so_far.len().min(text.len()))..].to_owned();
+                    out += &writer.chunk(judgement.sample, ChunkDelta { role, content: Some(rest) }, None);
+                    out += &writer.chunk(judgement.sample, ChunkDelta::default(), Some(judgement));
+                }
+                let report = writer.report(&judgements);
+                let usage = with_usage.then(|| usage(&judgements));
+                let last = ChatChunk { head: &writer.head, choices: Vec::new(), usage, gavel: Some(&report) };
+                out + &data(&last) + "data: [DONE]\n\n"
+            }),
+            failed: |problem, _, _| data(&problem.openai()),
+        }
+    }
+
+    /// A chunk of one choice; the last one, with the verdict's probabilities, knows its judgement.
+    fn chunk(&self, index: u32, delta: ChunkDelta, ended: Option<&Judgement>) -> String {
+        let choice = ChunkChoice {
+            index,
+            delta,
+            logprobs: ended.and_then(|judgement| self.logprobs(judgement)),
+            finish_reason: ended.map(|_| "stop"),
+        };
+        data(&ChatChunk { head: &self.head, choices: vec![choice], usage: None, gavel: None })
+    }
+}
+
+fn usage(judgements: &[Judgement]) -> TokenUsage {
+    let prompt = judgements.first().map(|judgement| judgement.usage).unwrap_or_default();
+    let completion = judgements.iter().map(|judgement| judgement.usage.completion_tokens).sum();
+    TokenUsage::new(prompt.prompt_tokens, prompt.cached_tokens, completion)
+}
+
+/// An event of a stream.
+fn data(value: &impl Serialize) -> String {
+    format!("data: {}\n\n", serde_json::to_string(value).expect("wire types are plain data"))
+}

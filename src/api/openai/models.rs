@@ -1,0 +1,55 @@
+//! `GET /v1/models`
+
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::api::problem::{Code, OpenAiError, Problem};
+use crate::app::App;
+use crate::config::LoadWhen;
+use crate::hosting::Hosted;
+
+/// The models, in the form of OpenAI's list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ModelList {
+    object: &'static str,
+    data: Vec<ModelEntry>,
+}
+
+/// A model that requests can name.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ModelEntry {
+    id: String,
+    object: &'static str,
+    created: u64,
+    owned_by: &'static str,
+}
+
+fn entries(app: &App) -> impl Iterator<Item = ModelEntry> {
+    let usable = |model: &Hosted| model.panel.is_some() || model.load == LoadWhen::FirstUse;
+    let hosted: Vec<String> = app.hosting().all().into_iter().filter(usable).map(|model| model.name).collect();
+    let judges = app.judge_models.all().iter().map(|judge| judge.name.clone());
+    let others = judges.chain(app.judge_models.aliases().map(str::to_owned));
+    // Without a model, nobody judges.
+    let others: Vec<String> = if hosted.is_empty() { Vec::new() } else { others.collect() };
+    let names = hosted.into_iter().chain(others);
+    names.map(|id| ModelEntry { id, object: "model", created: 0, owned_by: "gavel" })
+}
+
+/// Lists the models that requests can name: those that are hosted, the default one first, then the judge models of
+/// `POST /v1/chat/completions`, then the names that stand for others.
+#[utoipa::path(get, path = "/v1/models", operation_id = "models", tag = "openai", responses((status = 200, body = ModelList)))]
+pub(in crate::api) async fn list(app: web::Data<App>) -> HttpResponse {
+    HttpResponse::Ok().json(ModelList { object: "list", data: entries(&app).collect() })
+}
+
+/// Shows one of them.
+#[utoipa::path(
+    get, path = "/v1/models/{id}", operation_id = "model", tag = "openai", params(("id" = String, Path, description = "the model")),
+    responses((status = 200, body = ModelEntry), (status = "default", body = OpenAiError))
+)]
+pub(in crate::api) async fn show(app: web::Data<App>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let found = entries(&app).find(|entry| entry.id == *id);
+    let missing = || Problem::new(Code::UnknownModel, format!("there is no model `{id}`; `GET /v1/models` lists them"));
+    Ok(HttpResponse::Ok().json(found.ok_or_else(missing)?))
+}
