@@ -83,7 +83,7 @@ pub async fn memory(engine: &dyn Engine, requests: usize) -> Finding {
 /// When it is not, or the engine fails.
 pub async fn departure(engine: &dyn Engine) -> Finding {
     let before = run(engine, scored("An owl is a bird.", None)).await?;
-    let endless = Generate { stop: Vec::new(), max_tokens: 1000, min_tokens: 1000 };
+    let endless = Generate { max_tokens: 1000, min_tokens: 1000, ..Generate::default() };
     let long = prepare(engine, job("Write a long story.", vec![Step::Generate(endless)]))?;
     let (sender, mut written) = tokio::sync::mpsc::unbounded_channel();
     let caller = tokio::spawn(engine.start(long).finish(move |_| sender.send(()).unwrap_or(())));
@@ -177,7 +177,7 @@ fn jobs(engine: &dyn Engine) -> Result<Vec<Job>, String> {
     }
     let equal = by_length.into_values().max_by_key(Vec::len).unwrap_or_default().into_iter().take(8);
     let different = (1..=8).map(|n| "We saw a bird of which nobody knew the name. ".repeat(n % 4 + 1) + WORDS[n - 1]);
-    let feedback = Generate { stop: vec!["Score".into()], max_tokens: 8, min_tokens: 4 };
+    let feedback = Generate { stop: vec!["Score".into()], max_tokens: 8, min_tokens: 4, ..Generate::default() };
     let texts = equal.chain(different).enumerate();
     Ok(texts.map(|(index, text)| scored(&text, (index % 2 == 1).then(|| feedback.clone()))).collect())
 }

@@ -44,7 +44,9 @@ fn choose(options: &[&str]) -> Step {
 #[tokio::test(flavor = "multi_thread")]
 async fn scripts_run_whole() {
     let engine = engine().await;
-    let write = |max_tokens| Step::Generate(Generate { stop: vec!["[RESULT]".into()], max_tokens, min_tokens: 2 });
+    let write = |max_tokens| {
+        Step::Generate(Generate { stop: vec!["[RESULT]".into()], max_tokens, min_tokens: 2, ..Generate::default() })
+    };
     // The second option has inner nodes: more than one request.
     let judge = || vec![write(6), Step::Say(" [RESULT]".into()), choose(&[" 1", " 10", " not at all"])];
     let (first, shown) = run(&engine, job(judge(), 0.8, 7)).await.unwrap();

@@ -110,7 +110,7 @@ async fn load(folder: &Path, isq: &str) -> Result<MistralRs, LoadError> {
 
 async fn probabilities(engine: &MistralRs) -> Vec<f64> {
     let sampling = SamplerSettings { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 0 };
-    let generate = Generate { stop: vec!["[RESULT]".into()], max_tokens: 8, min_tokens: 8 };
+    let generate = Generate { stop: vec!["[RESULT]".into()], max_tokens: 8, min_tokens: 8, ..Generate::default() };
     let options = (1..=5).map(|score| format!(" {score}")).collect();
     let script = Script(vec![Step::Say(" [RESULT]".into()), Step::Choose(options), Step::Generate(generate)]);
     let prompt = Prompt(vec![Segment::Text("user: naïve\n\ntext </s>".into())]);
