@@ -15,6 +15,7 @@
 //! | [`hosting`] | the models of a server: loaded, found by name, unloaded |
 //! | [`panel`] | many judgements -> one verdict |
 //! | [`judge`] | render -> script -> engine -> one judgement |
+//! | [`graders`], [`questions`] | OpenAI's graders and decisions, as far as they are plain rules |
 //! | [`judge_models`] | names that run a caller's own prompt as a judging script |
 //! | [`cache`], [`prompts`], [`rubrics`], [`models`] | what a judge needs |
 //! | [`engine`] | the contract, and what runs behind it |
@@ -30,6 +31,7 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod graders;
 pub mod grading;
 pub mod hosting;
 pub mod judge;
@@ -38,6 +40,7 @@ pub mod metrics;
 pub mod models;
 pub mod panel;
 pub mod prompts;
+pub mod questions;
 pub mod rubrics;
 pub mod script;
 pub mod telemetry;

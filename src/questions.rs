@@ -61,10 +61,9 @@ impl Question {
             None => format!("\n{name}"),
         };
         let (list, options): (String, Vec<String>) = match &self.kind {
-            QuestionKind::Predicate { if_true, if_false } => (
-                described("yes", if_true) + &described("no", if_false),
-                vec![" yes".to_owned(), " no".to_owned()],
-            ),
+            QuestionKind::Predicate { if_true, if_false } => {
+                (described("yes", if_true) + &described("no", if_false), vec![" yes".to_owned(), " no".to_owned()])
+            }
             QuestionKind::Choice(listed) | QuestionKind::Score(listed) => {
                 let labels: Vec<String> = if listed.len() <= LETTERS.count() {
                     LETTERS.take(listed.len()).map(String::from).collect()

@@ -139,6 +139,14 @@ impl Script {
             .sum()
     }
 
+    /// The grammars of its `Generate` steps.
+    pub fn grammars(&self) -> impl Iterator<Item = &Grammar> {
+        self.0.iter().filter_map(|step| match step {
+            Step::Generate(generate) => generate.grammar.as_ref(),
+            _ => None,
+        })
+    }
+
     /// The same script with its longest `Generate` step shortened by so many tokens; `None` where nothing would be
     /// left of it.
     #[must_use]

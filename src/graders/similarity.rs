@@ -156,7 +156,8 @@ fn meteor(text: &[String], reference: &[String]) -> f64 {
             }
         }
     }
-    let pairs: Vec<(usize, usize)> = matched.iter().enumerate().filter_map(|(at, place)| Some((at, (*place)?))).collect();
+    let pairs: Vec<(usize, usize)> =
+        matched.iter().enumerate().filter_map(|(at, place)| Some((at, (*place)?))).collect();
     if pairs.is_empty() {
         return 0.0;
     }

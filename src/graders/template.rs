@@ -9,7 +9,9 @@ pub struct Variables(Value);
 
 /// A placeholder that stands for nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{{{{{0}}}}}` stands for nothing; there are `item` with its fields, `sample.output_text`, and `sample.output_json` if the sample is JSON")]
+#[error(
+    "`{{{{{0}}}}}` stands for nothing; there are `item` with its fields, `sample.output_text`, and `sample.output_json` if the sample is JSON"
+)]
 pub struct UnknownVariable(pub String);
 
 impl Variables {

@@ -1,8 +1,8 @@
 //! Conversations that are the caller's own prompt: judge models, decisions, model graders, and the model itself.
 
 use super::{Account, Panel, Plan, Planned, Progress};
-use crate::grading::{Judgement, Options, Turn};
-use crate::judge::JudgeError;
+use crate::grading::{Judgement, Options};
+use crate::judge::{JudgeError, Opening};
 use crate::script::Script;
 
 /// The kind that these judgements have in metrics.
@@ -17,7 +17,7 @@ pub struct Chat {
     /// writes.
     pub purpose: Option<String>,
     /// The caller's prompt.
-    pub turns: Vec<Turn>,
+    pub opening: Opening,
     /// What the model does with it: each script begins anew after the prompt.
     pub scripts: Vec<Script>,
     /// How often, and how it samples; the scripts have the limits.
@@ -28,7 +28,11 @@ impl Chat {
     /// Bytes of its texts.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        self.turns.iter().map(|turn| turn.content.len()).sum::<usize>().saturating_mul(self.scripts.len())
+        let once = match &self.opening {
+            Opening::Conversation(turns) => turns.iter().map(|turn| turn.content.len()).sum::<usize>(),
+            Opening::Text(text) => text.len(),
+        };
+        once.saturating_mul(self.scripts.len())
     }
 }
 
@@ -40,7 +44,7 @@ impl Panel {
     pub fn plan_chat(&self, request: Chat) -> Result<Plan<Chat>, JudgeError> {
         let mut runs = Vec::new();
         for script in &request.scripts {
-            let ready = self.judge.prepare_chat(&request.turns, script, &request.options)?;
+            let ready = self.judge.prepare_chat(&request.opening, script, &request.options)?;
             runs.extend(ready.into_iter().map(|ready| Planned { criterion: 0, response: None, ready }));
         }
         Ok(Plan { request, runs })

@@ -161,7 +161,7 @@ mod tests {
             });
             let (text, finish) = write(Grammar::schema(&schema), max_tokens, seed);
             match finish {
-                Finish::Length => prop_assert!(text.starts_with('{')),
+                Finish::Length => prop_assert!(text.starts_with('{'), "{text}"),
                 Finish::Stop => {
                     let value: Value = serde_json::from_str(&text).expect("JSON");
                     prop_assert!((1..=5).contains(&value["score"].as_i64().expect("an integer")), "{text}");

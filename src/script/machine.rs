@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::prompt::Encoded;
 use super::options::log_sum_exp;
+use super::prompt::Encoded;
 use super::{
     Constraint, Generate, OptionTree, Outcome, Sampler, SamplerSettings, Script, Step, Token, Transcript, Vocabulary,
     WrittenToken, stop,
@@ -261,8 +261,12 @@ impl Machine {
         let end = writing.text.trim_end().len();
         writing.text.truncate(end);
         self.show(&mut writing, end);
-        let mut told = 0;
-        writing.told.retain(|token| std::mem::replace(&mut told, told + token.bytes.len()) < end);
+        let mut begins = 0;
+        writing.told.retain(|token| {
+            let kept = begins < end;
+            begins += token.bytes.len();
+            kept
+        });
         self.transcript.written.append(&mut writing.told);
         self.run_text.push_str(&writing.text);
         self.transcript.outcomes.push(Outcome::Generated { text: writing.text, finish });

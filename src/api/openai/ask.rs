@@ -3,7 +3,7 @@
 use crate::api::problem::{Code, Problem};
 use crate::app::{App, Deadline, ServiceError};
 use crate::grading::{Judgement, Mode, Options, Sampling, Turn};
-use crate::judge::JudgeError;
+use crate::judge::{JudgeError, Opening};
 use crate::panel::Chat;
 use crate::prompts::PromptError;
 use crate::questions::{self, Question};
@@ -62,7 +62,7 @@ pub(super) async fn questions(
 ) -> Result<Answered, Problem> {
     let chat = Chat {
         purpose: Some(purpose.to_owned()),
-        turns: questions::conversation(turns),
+        opening: Opening::Conversation(questions::conversation(turns)),
         scripts: questions.iter().map(Question::script).collect(),
         options: defaults(app),
     };

@@ -31,8 +31,18 @@ pub(in crate::api) struct CompletionBody {
     /// A name of `GET /v1/models`; the default one if left out.
     model: Option<String>,
     prompt: PromptBody,
-    #[serde(flatten)]
-    sampling: SamplingFields,
+    /// 0 (greedy) to 2.
+    temperature: Option<f32>,
+    /// Above 0, at most 1.
+    top_p: Option<f32>,
+    /// 0 keeps all tokens.
+    top_k: Option<u32>,
+    /// 0 to 1.
+    min_p: Option<f32>,
+    /// How many texts; the seed of each is one more than that of the one before.
+    n: Option<u32>,
+    /// The same seed gives the same text.
+    seed: Option<i64>,
     /// The most tokens to write; 16 if left out.
     max_tokens: Option<u32>,
     /// Where to stop writing.
@@ -107,7 +117,16 @@ pub(in crate::api) async fn create(
 ) -> Result<HttpResponse, Problem> {
     let body: CompletionBody = extract::lenient(&http, payload, app.config.limits.body_bytes).await?;
     let prompt = body.prompt.text()?;
-    let mut options = body.sampling.options(&app.config.grading, Some(1.0), body.max_tokens.or(Some(MAX_TOKENS)))?;
+    let fields = SamplingFields {
+        temperature: body.temperature,
+        top_p: body.top_p,
+        top_k: body.top_k,
+        min_p: body.min_p,
+        n: body.n,
+        seed: body.seed,
+        most: (body.max_tokens.or(Some(MAX_TOKENS)), "/max_tokens"),
+    };
+    let mut options = fields.options(&app.config.grading, Some(1.0))?;
     options.cache = false;
     let (most, echo) = (body.logprobs, body.echo == Some(true));
     if most.is_some_and(|most| most > MOST_LOGPROBS) {

@@ -183,10 +183,8 @@ impl QuestionBody {
             }
             Self::Score { instructions, levels, .. } => {
                 check_count(levels.len(), 2, MOST_ANSWERS, &format!("{at}/levels"))?;
-                let listed = |level: &LevelBody| Listed {
-                    name: level.label.clone(),
-                    description: level.description.clone(),
-                };
+                let listed =
+                    |level: &LevelBody| Listed { name: level.label.clone(), description: level.description.clone() };
                 (instructions, QuestionKind::Score(levels.iter().map(listed).collect()))
             }
         };

@@ -10,13 +10,14 @@ use utoipa::ToSchema;
 
 use super::ask::{self, Answered};
 use super::messages;
-use super::report::{GraderReport, Graded};
+use super::report::{Graded, GraderReport};
 use crate::api::extract::{self, parse_lenient};
 use crate::api::problem::{OpenAiError, Problem};
 use crate::api::wire;
 use crate::app::{App, Deadline};
 use crate::graders::{self, Metric, Operation, Variables};
 use crate::grading::{InvalidRequest, Options, Role, Turn};
+use crate::judge::Opening;
 use crate::panel::Chat;
 use crate::script::{Generate, Script, Step};
 
@@ -60,7 +61,12 @@ pub(super) enum Grader {
     /// Not run here.
     Python { name: String },
     /// A formula over other graders.
-    Multi { name: String, #[schema(value_type = std::collections::BTreeMap<String, Value>)] graders: IndexMap<String, Grader>, calculate_output: String },
+    Multi {
+        name: String,
+        #[schema(value_type = std::collections::BTreeMap<String, Value>)]
+        graders: IndexMap<String, Grader>,
+        calculate_output: String,
+    },
 }
 
 /// A model that gives a score.
@@ -304,7 +310,8 @@ fn chat(
     let explain = Generate { stop: vec![lead.to_owned()], any_case: true, max_tokens, ..Generate::default() };
     let steps = vec![Step::Generate(explain), Step::Say(format!("\n\n{lead}")), Step::Choose(options)];
     let options = Options { sampling, ..ask::defaults(app) };
-    Ok(Chat { purpose: Some(PURPOSE.to_owned()), turns, scripts: vec![Script(steps)], options })
+    let opening = Opening::Conversation(turns);
+    Ok(Chat { purpose: Some(PURPOSE.to_owned()), opening, scripts: vec![Script(steps)], options })
 }
 
 fn with(app: &App, params: SamplingParams, at: &str) -> Result<Options, InvalidRequest> {

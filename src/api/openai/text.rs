@@ -1,18 +1,16 @@
 //! The hosted model as it is: it writes, and nothing is judged.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse};
-use indexmap::IndexMap;
 
-use super::answer::{
-    ChatChunk, ChatCompletion, Choice, ChunkChoice, ChunkDelta, Head, Logprobs, Message, data, usage,
-};
+use super::answer::{ChatChunk, ChatCompletion, Choice, ChunkChoice, ChunkDelta, Head, Logprobs, data, usage};
 use super::ask;
 use super::chat::ChatBody;
 use super::messages;
+use super::shape::Shape;
 use crate::api::problem::Problem;
-use crate::api::stream::{self, Events};
+use crate::api::stream::{self, Events, Shown};
 use crate::api::wire;
 use crate::app::App;
 use crate::grading::{Finish, Judgement};
@@ -33,7 +31,8 @@ pub(super) fn finish_reason(finish: Finish) -> &'static str {
 /// # Errors
 /// Those of the request, and those of its run.
 pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Result<HttpResponse, Problem> {
-    let turns = messages::turns(&body.messages)?;
+    let shape = Shape::of(&body)?;
+    let turns = shape.asked_for(messages::turns(&body.messages)?);
     let mut options = body.options(&app.config.grading, Some(1.0))?;
     options.cache = false;
     let deadline = wire::deadline(http, app)?;
@@ -41,7 +40,8 @@ pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Res
     let engine = panel.judge().engine().clone();
     let logprobs = body.alternatives()?;
     let max_tokens = body.max_tokens().map_or(engine.context, |most| most as usize);
-    let write = Generate { stop: body.stop(), max_tokens, logprobs, ..Generate::default() };
+    let grammar = shape.grammar();
+    let write = Generate { stop: body.stop(), max_tokens, logprobs, grammar, ..Generate::default() };
     let scripts = vec![Script(vec![Step::Generate(write)])];
     let chat = Chat { purpose: None, opening: Opening::Conversation(turns), scripts, options };
     let asked = body.model.as_deref().unwrap_or(&engine.model);
@@ -49,44 +49,42 @@ pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Res
     let admitted = app.admit_chat(panel, chat, deadline).await.map_err(|error| ask::blamed(error, "/messages"))?;
     if body.stream != Some(true) {
         let (judgements, _) = admitted.run(None).await?;
-        let choices = judgements.iter().map(|judgement| choice(judgement, logprobs)).collect();
+        let choices = judgements.iter().map(|judgement| choice(judgement, logprobs, &shape)).collect();
         return Ok(HttpResponse::Ok().json(ChatCompletion { head, choices, usage: usage(&judgements), gavel: None }));
     }
     let with_usage = body.stream_options.is_some_and(|options| options.include_usage == Some(true));
-    stream::events(http, |progress| admitted.run(progress), events(head, logprobs, with_usage)).await
+    stream::events(http, |progress| admitted.run(progress), events(head, logprobs, shape, with_usage)).await
 }
 
-fn choice(judgement: &Judgement, logprobs: Option<usize>) -> Choice {
+fn choice(judgement: &Judgement, logprobs: Option<usize>, shape: &Shape) -> Choice {
     Choice {
         index: judgement.sample,
-        message: Message::says(judgement.answer.trim_start().to_owned()),
+        message: shape.message(judgement.answer.trim_start()),
         logprobs: logprobs.map(|_| Logprobs::of_tokens(&judgement.written)),
         finish_reason: finish_reason(judgement.finish),
     }
 }
 
-fn events(head: Head, logprobs: Option<usize>, with_usage: bool) -> Events<(Vec<Judgement>, Account)> {
-    let head = Arc::new(head.of_chunk());
-    let shown: Arc<Mutex<IndexMap<u32, usize>>> = Arc::default();
-    let (seen, of_delta) = (Arc::clone(&shown), Arc::clone(&head));
+fn events(head: Head, logprobs: Option<usize>, shape: Shape, with_usage: bool) -> Events<(Vec<Judgement>, Account)> {
+    let (head, shown, shape) = (Arc::new(head.of_chunk()), Arc::new(Shown::default()), Arc::new(shape));
+    let (seen, of_delta, shaped) = (Arc::clone(&shown), Arc::clone(&head), Arc::clone(&shape));
     Events {
         delta: Arc::new(move |Delta { sample, text, .. }: Delta| {
-            let mut shown = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            let so_far = shown.entry(sample).or_default();
-            let role = (*so_far == 0).then_some("assistant");
-            *so_far += text.len();
-            chunk(&of_delta, sample, ChunkDelta { role, content: Some(text) }, None, None)
+            let first = seen.add(sample, text.len()) == 0;
+            chunk(&of_delta, sample, shaped.delta(first, text), None, None)
         }),
         last: Box::new(move |(judgements, _)| {
-            let shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
             let mut out = String::new();
             for judgement in &judgements {
-                let Choice { index, message, logprobs, finish_reason } = choice(judgement, logprobs);
-                let so_far = shown.get(&index).copied();
-                let rest = message.content.unwrap_or_default().get(so_far.unwrap_or(0)..).unwrap_or_default().to_owned();
-                let role = so_far.is_none().then_some("assistant");
-                let content = Some(rest).filter(|rest| !rest.is_empty() || role.is_some());
-                out += &chunk(&head, index, ChunkDelta { role, content }, logprobs, Some(finish_reason));
+                let Choice { index, logprobs, finish_reason, .. } = choice(judgement, logprobs, &shape);
+                let (text, so_far) = (judgement.answer.trim_start(), shown.of(index));
+                let rest = text.get(so_far.unwrap_or(0)..).unwrap_or_default().to_owned();
+                let delta = if rest.is_empty() && so_far.is_some() {
+                    ChunkDelta::default()
+                } else {
+                    shape.delta(so_far.is_none(), rest)
+                };
+                out += &chunk(&head, index, delta, logprobs, Some(finish_reason));
             }
             if with_usage {
                 let usage = Some(usage(&judgements));
