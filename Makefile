@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo serve test check fmt bench peers clean-cache docker
+.PHONY: help build demo serve test check client fmt bench peers clean-cache docker
 
 # Puts what the build needs on PATH; each recipe line that runs cargo begins with it.
 ENV := . .ci/env
@@ -39,6 +39,9 @@ check: ## formatting, lints and documentation, as CI checks them
 	$(ENV) && cargo fmt --check
 	$(ENV) && cargo clippy --release --all-targets -- -D warnings
 	$(ENV) && RUSTDOCFLAGS='-D warnings' cargo doc --release --no-deps
+
+client: ## build the Python client, check it, and test it against the server
+	$(ENV) && cargo build --release && GAVEL_BIN=$(BIN) clients/python/check
 
 fmt: ## format the code
 	$(ENV) && cargo fmt

@@ -5,10 +5,13 @@ mod compat;
 mod exchange;
 mod extract;
 mod judging;
+mod many;
 mod observe;
 mod openai;
 mod openapi;
+mod preferences;
 pub mod problem;
+mod rank;
 mod relative;
 mod rewards;
 mod rubrics;
@@ -33,6 +36,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(web::resource("/v1/grade/absolute").route(web::post().to(absolute::grade)))
         .service(web::resource("/v1/grade/relative").route(web::post().to(relative::grade)))
+        .service(web::resource("/v1/rank").route(web::post().to(rank::rank)))
+        .service(web::resource("/v1/preferences").route(web::post().to(preferences::preferences)))
         .service(web::resource("/v1/rewards").route(web::post().to(rewards::rewards)))
         .service(web::resource("/v1/rubrics").route(web::get().to(rubrics::list)))
         .service(

@@ -2,6 +2,7 @@
 //! one process.
 
 mod bulk;
+mod many;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -16,8 +16,8 @@ pub use distribution::Distribution;
 pub use groups::normalized;
 pub use judgement::{Finish, Judgement, Kind, Order, Timing, Usage};
 pub use request::{
-    AbsoluteRequest, Document, Instruction, InvalidRequest, Item, Method, Mode, Options, RelativeRequest, Role,
-    Sampling, Turn, WeightedRubric,
+    AbsoluteRequest, Document, Instruction, InvalidRequest, Item, ManyRequest, Method, Mode, Options, RelativeRequest,
+    Role, Sampling, Turn, WeightedRubric,
 };
 pub use rubric::{InvalidRubric, NamedRubric, Rubric};
 pub use scale::{InvalidScale, Scale, Score};

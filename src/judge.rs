@@ -374,7 +374,8 @@ fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
     }
 }
 
-fn milliseconds(duration: Duration) -> f64 {
+/// For people: in milliseconds.
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
     // Microseconds are as fine as these figures are good for.
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -14,6 +14,7 @@
 //! | [`admission`] | who gets in, and who waits |
 //! | [`hosting`] | the models of a server: loaded, found by name, unloaded |
 //! | [`panel`] | many judgements -> one verdict |
+//! | [`rank`] | many responses -> one order |
 //! | [`judge`] | render -> script -> engine -> one judgement |
 //! | [`graders`], [`questions`] | OpenAI's graders and decisions, as far as they are plain rules |
 //! | [`judge_models`] | names that run a caller's own prompt as a judging script |
@@ -41,6 +42,7 @@ pub mod models;
 pub mod panel;
 pub mod prompts;
 pub mod questions;
+pub mod rank;
 pub mod rubrics;
 pub mod script;
 pub mod telemetry;

@@ -2,6 +2,8 @@
 //! judgements side by side, combined by the rules of [`crate::grading`].
 
 mod chat;
+mod many;
+mod preferences;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,12 +12,14 @@ use futures::future::try_join_all;
 use tracing::Instrument;
 use tracing::field::Empty;
 
+pub use self::many::{Many, Pair, Ranked, meetings};
+pub use self::preferences::{LeftOut, PairRules, PreferencePair, Preferences, Reason};
 use crate::cache::Lookup;
 use crate::grading::{
     AbsoluteRequest, AbsoluteVerdict, CriteriaVerdict, Distribution, Judgement, Kind, Method, Order, Preference,
     RelativeRequest, RelativeVerdict, Timing, Usage, WeightedRubric, prefer_by_reward,
 };
-use crate::judge::{Judge, JudgeError, Ready};
+use crate::judge::{Judge, JudgeError, Ready, milliseconds};
 use crate::metrics::Metrics;
 use crate::prompts::{Neutralized, Subject};
 use crate::telemetry::TRACES;
@@ -41,7 +45,7 @@ pub struct Delta {
 pub type Progress<T = ()> = Arc<dyn Fn(Delta) -> T + Send + Sync>;
 
 /// What a verdict took, and what produced it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Account {
     /// Tokens of all its judgements.
     pub usage: Usage,
@@ -217,7 +221,7 @@ impl Panel {
         progress: Option<Progress>,
     ) -> Result<(Relative, Account), JudgeError> {
         let request = plan.request;
-        let kind = if request.method == Method::Absolute { Kind::Absolute } else { Kind::Relative };
+        let kind = request.method.kind();
         let names: Vec<&str> = request.rubrics.iter().map(|weighted| weighted.rubric.name.as_str()).collect();
         let (judged, account) = self.run(plan.runs, &names, kind.name(), progress).await?;
         let rubric = if request.multi { "multi" } else { request.rubrics[0].rubric.name.as_str() };
@@ -323,8 +327,21 @@ impl Panel {
                 self.metrics.label_mass.with_label_values(&[kind]).observe(judgement.label_mass);
             }
         }
-        account.timing.total = account.timing.total.max((started.elapsed().as_secs_f64() * 1e6).round() / 1e3);
+        account.timing.total = account.timing.total.max(milliseconds(started.elapsed()));
         Ok((judged, account))
+    }
+}
+
+impl Account {
+    /// What several verdicts took together.
+    #[must_use]
+    pub fn of_all(accounts: impl IntoIterator<Item = Self>) -> Self {
+        accounts.into_iter().reduce(Self::and).unwrap_or_default()
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        self.usage += other.usage;
+        Self { timing: self.timing.longest(other.timing), cached: self.cached && other.cached, ..self }
     }
 }
 
@@ -352,6 +369,12 @@ impl Absolute {
         };
         one.into_iter().chain(many.into_iter().flatten())
     }
+
+    /// The first of its judgements.
+    #[must_use]
+    pub fn first_judgement(&self) -> Option<&Judgement> {
+        self.verdicts().next()?.judgements.first()
+    }
 }
 
 impl Relative {
@@ -361,6 +384,51 @@ impl Relative {
         match self {
             Self::Pairwise(verdict) => verdict.preference,
             Self::Graded { preference, .. } => *preference,
+        }
+    }
+
+    /// The probability that A is better.
+    #[must_use]
+    pub fn probability_a(&self) -> f64 {
+        match self {
+            Self::Pairwise(verdict) => verdict.probability_a,
+            Self::Graded { probability_a, .. } => *probability_a,
+        }
+    }
+
+    /// Whether both orders agree; `None` where not both were judged.
+    #[must_use]
+    pub fn consistent(&self) -> Option<bool> {
+        match self {
+            Self::Pairwise(verdict) => verdict.consistent,
+            Self::Graded { .. } => None,
+        }
+    }
+
+    /// How much of the model's probability lay on the labels at all.
+    #[must_use]
+    pub fn label_mass(&self) -> f64 {
+        match self {
+            Self::Pairwise(verdict) => verdict.label_mass,
+            Self::Graded { a, b, .. } => a.label_mass().min(b.label_mass()),
+        }
+    }
+
+    /// The feedback of an AB judgement, where the two were shown together.
+    #[must_use]
+    pub fn feedback(&self) -> Option<&str> {
+        match self {
+            Self::Pairwise(verdict) => verdict.feedback(),
+            Self::Graded { .. } => None,
+        }
+    }
+
+    /// The first of its judgements.
+    #[must_use]
+    pub fn first_judgement(&self) -> Option<&Judgement> {
+        match self {
+            Self::Pairwise(verdict) => verdict.judgements.first(),
+            Self::Graded { a, .. } => a.first_judgement(),
         }
     }
 }

@@ -147,7 +147,6 @@ pub(super) fn verdict_body(
     rubrics: &[WeightedRubric],
     debug: bool,
 ) -> VerdictBody {
-    let first = verdict.verdicts().next().and_then(|verdict| verdict.judgements.first());
     let (graded, criteria) = match verdict {
         Absolute::Single(verdict) => (Graded::of(verdict), None),
         Absolute::Multi(all) => {
@@ -173,7 +172,7 @@ pub(super) fn verdict_body(
         sampling: source.sampling,
         version: env!("CARGO_PKG_VERSION"),
         cached: account.cached,
-        debug: verdict::debug(debug, first, account),
+        debug: verdict::debug(debug, verdict.first_judgement(), account),
     }
 }
 

@@ -6,7 +6,7 @@ use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::compat::{atla, classify, nemo_gym, openrlhf, promptfoo, score, slime};
-use super::{absolute, openai, problem, relative, rewards, rubrics, system};
+use super::{absolute, openai, preferences, problem, rank, relative, rewards, rubrics, system};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -17,6 +17,8 @@ use super::{absolute, openai, problem, relative, rewards, rubrics, system};
     paths(
         absolute::grade,
         relative::grade,
+        rank::rank,
+        preferences::preferences,
         rewards::rewards,
         openrlhf::rewards,
         slime::reward,

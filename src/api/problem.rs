@@ -222,6 +222,12 @@ impl Problem {
         self.code
     }
 
+    /// What is wrong.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The JSON, for a server at `base` such as `http://localhost:8080`.
     #[must_use]
     pub fn body(&self, base: &str, request_id: &str) -> ProblemBody {

@@ -7,14 +7,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::absolute::Graded;
+use super::many::How;
 use super::problem::Problem;
 use super::verdict::{self, Debug, ModelRef, NamedDigest, Provenance, SamplingUsed};
 use super::wire::{self, Asked, grading_body};
 use super::{extract, stream};
 use crate::app::{App, Deadline, ServiceError};
-use crate::grading::{
-    Finish, InvalidRequest, Judgement, Kind, Method, Order, Preference, RelativeRequest, Timing, Usage,
-};
+use crate::grading::{Finish, InvalidRequest, Judgement, Method, Order, Preference, RelativeRequest, Timing, Usage};
 use crate::panel::{Absolute, Account, Relative};
 
 grading_body! {
@@ -104,7 +103,7 @@ pub(super) async fn grade(
     let body: RelativeBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
     let Asked { request, model, debug } = check(&app, body)?;
     let deadline = wire::deadline(&http, &app)?;
-    let kind = if request.method == Method::Absolute { Kind::Absolute } else { Kind::Relative };
+    let kind = request.method.kind();
     let panel = app.panel(model.as_deref(), deadline).await?;
     let source = Provenance::new(panel.judge(), &request.rubrics, request.multi, &request.options, kind)?;
     let longest =
@@ -121,19 +120,12 @@ pub(super) async fn grade(
 
 fn check(app: &App, mut body: RelativeBody) -> Result<Asked<RelativeRequest>, Problem> {
     let checked = body.common().check(app)?;
-    let tie_margin = body.tie_margin.unwrap_or(app.config.grading.tie_margin);
-    if !(0.0..=0.5).contains(&tie_margin) {
-        return Err(InvalidRequest::at("/tie_margin", "must be between 0 and 0.5").into());
-    }
-    let method = body.method.unwrap_or_default();
-    if checked.multi && method == Method::Pairwise {
-        let reason = "pairwise grading takes one rubric; a list of rubrics goes with \"method\": \"absolute\"";
-        return Err(InvalidRequest::at("/rubric", reason).into());
-    }
+    let how = How { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
+    let Pairing { method, swap, tie_margin } = pairing(app, how, checked.multi)?;
     let request = RelativeRequest {
         response_a: wire::not_empty(body.response_a, "/response_a", "response A")?,
         response_b: wire::not_empty(body.response_b, "/response_b", "response B")?,
-        swap: body.swap.unwrap_or(app.config.grading.swap),
+        swap,
         item: checked.item,
         rubrics: checked.rubrics,
         multi: checked.multi,
@@ -142,6 +134,26 @@ fn check(app: &App, mut body: RelativeBody) -> Result<Asked<RelativeRequest>, Pr
         method,
     };
     Ok(Asked { request, model: checked.model, debug: checked.debug })
+}
+
+/// How two responses are compared, checked.
+pub(super) struct Pairing {
+    pub(super) method: Method,
+    pub(super) swap: bool,
+    pub(super) tie_margin: f64,
+}
+
+pub(super) fn pairing(app: &App, how: How, multi: bool) -> Result<Pairing, Problem> {
+    let tie_margin = how.tie_margin.unwrap_or(app.config.grading.tie_margin);
+    if !(0.0..=0.5).contains(&tie_margin) {
+        return Err(InvalidRequest::at("/tie_margin", "must be between 0 and 0.5").into());
+    }
+    let method = how.method.unwrap_or_default();
+    if multi && method == Method::Pairwise {
+        let reason = "pairwise grading takes one rubric; a list of rubrics goes with \"method\": \"absolute\"";
+        return Err(InvalidRequest::at("/rubric", reason).into());
+    }
+    Ok(Pairing { method, swap: how.swap.unwrap_or(app.config.grading.swap), tie_margin })
 }
 
 /// Exactly what the body of a request would send to the model: a prompt for each order.
@@ -156,31 +168,18 @@ pub async fn prompts(app: &App, body: &str) -> Result<Vec<String>, Problem> {
 }
 
 fn verdict_body(verdict: &Relative, account: &Account, source: Provenance, debug: bool) -> VerdictBody {
-    let (preference, probability_a, consistent, label_mass) = match verdict {
-        Relative::Pairwise(v) => (v.preference, v.probability_a, v.consistent, v.label_mass),
-        Relative::Graded { preference, probability_a, a, b } => {
-            let masses = a.verdicts().chain(b.verdicts()).map(|verdict| verdict.label_mass);
-            (*preference, *probability_a, None, masses.fold(1.0, f64::min))
-        }
-    };
-    let (judgements, grades, feedback, first) = match verdict {
-        Relative::Pairwise(v) => {
-            let judgements = v.judgements.iter().map(judgement_body).collect();
-            (judgements, None, v.feedback().map(str::to_owned), v.judgements.first())
-        }
-        Relative::Graded { a, b, .. } => {
-            let first = a.verdicts().next().and_then(|verdict| verdict.judgements.first());
-            (Vec::new(), Some(Grades { a: grade_body(a), b: grade_body(b) }), None, first)
-        }
+    let (judgements, grades) = match verdict {
+        Relative::Pairwise(v) => (v.judgements.iter().map(judgement_body).collect(), None),
+        Relative::Graded { a, b, .. } => (Vec::new(), Some(Grades { a: grade_body(a), b: grade_body(b) })),
     };
     VerdictBody {
         id: source.id,
         object: "verdict.relative",
-        preference,
-        probability_a,
-        consistent,
-        label_mass,
-        feedback,
+        preference: verdict.preference(),
+        probability_a: verdict.probability_a(),
+        consistent: verdict.consistent(),
+        label_mass: verdict.label_mass(),
+        feedback: verdict.feedback().map(str::to_owned),
         judgements,
         grades,
         model: source.model,
@@ -191,7 +190,7 @@ fn verdict_body(verdict: &Relative, account: &Account, source: Provenance, debug
         sampling: source.sampling,
         version: env!("CARGO_PKG_VERSION"),
         cached: account.cached,
-        debug: verdict::debug(debug, first, account),
+        debug: verdict::debug(debug, verdict.first_judgement(), account),
     }
 }
 
@@ -208,6 +207,6 @@ fn judgement_body(judgement: &Judgement) -> RelativeJudgement {
     }
 }
 
-fn grade_body(verdict: &Absolute) -> Grade {
+pub(super) fn grade_body(verdict: &Absolute) -> Grade {
     Grade { reward: verdict.reward(), criteria: verdict.verdicts().map(Graded::of).collect() }
 }

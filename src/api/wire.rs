@@ -397,7 +397,7 @@ fn rubric(value: &serde_json::Value, at: &str, app: &App) -> Result<NamedRubric,
 }
 
 /// The pointer of the longest of a request's texts, which an overflow is blamed on.
-pub(super) fn longest(item: &Item, responses: &[(&'static str, &str)]) -> &'static str {
+pub(super) fn longest<'a>(item: &Item, responses: &[(&'a str, &str)]) -> &'a str {
     let (pointer, instruction) = match &item.instruction {
         Instruction::Text(text) => ("/instruction", text.len()),
         Instruction::Conversation(turns) => ("/messages", turns.iter().map(|turn| turn.content.len()).sum()),

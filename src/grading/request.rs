@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::judgement::Kind;
 use super::rubric::NamedRubric;
 
 /// Who speaks in a turn of a conversation.
@@ -89,6 +90,17 @@ pub enum Method {
     Absolute,
 }
 
+impl Method {
+    /// The kind of grading that it is made of.
+    #[must_use]
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Pairwise => Kind::Relative,
+            Self::Absolute => Kind::Absolute,
+        }
+    }
+}
+
 /// How text is generated. Choices are not sampled: they are read at temperature 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
@@ -174,6 +186,27 @@ pub struct RelativeRequest {
     pub options: Options,
 }
 
+/// A checked request about several responses to one instruction.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ManyRequest {
+    /// What is answered, and what is known of it.
+    pub item: Item,
+    /// The responses.
+    pub responses: Vec<String>,
+    /// One rubric, or, with [`Method::Absolute`], several with weights.
+    pub rubrics: Vec<WeightedRubric>,
+    /// Whether the rubrics came as a list.
+    pub multi: bool,
+    /// Whether both orders of a pair are judged.
+    pub swap: bool,
+    /// How near to one half `probability_a` is a tie, in [0, 0.5]; with [`Method::Absolute`], how near the rewards.
+    pub tie_margin: f64,
+    /// Whether each response is graded alone or in pairs.
+    pub method: Method,
+    /// The rest.
+    pub options: Options,
+}
+
 /// A request that is well formed but makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
@@ -217,6 +250,36 @@ impl RelativeRequest {
     #[must_use]
     pub fn text_len(&self) -> usize {
         (self.item.text_len() + self.response_a.len() + self.response_b.len()) * 2 * self.rubrics.len()
+    }
+}
+
+impl ManyRequest {
+    /// What it takes to grade one of the responses alone.
+    #[must_use]
+    pub fn alone(&self, response: usize) -> AbsoluteRequest {
+        AbsoluteRequest {
+            item: self.item.clone(),
+            response: self.responses[response].clone(),
+            rubrics: self.rubrics.clone(),
+            multi: self.multi,
+            options: self.options.clone(),
+        }
+    }
+
+    /// What it takes to compare two of the responses.
+    #[must_use]
+    pub fn pair(&self, a: usize, b: usize) -> RelativeRequest {
+        RelativeRequest {
+            item: self.item.clone(),
+            response_a: self.responses[a].clone(),
+            response_b: self.responses[b].clone(),
+            rubrics: self.rubrics.clone(),
+            multi: self.multi,
+            swap: self.swap,
+            tie_margin: self.tie_margin,
+            method: self.method,
+            options: self.options.clone(),
+        }
     }
 }
 

@@ -1,0 +1,189 @@
+"""The client for asynchronous code: the same as the synchronous one, awaited."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from itertools import count
+from types import TracebackType
+from typing import Literal, TypeVar
+
+import httpx
+from pydantic import BaseModel
+from typing_extensions import Self, Unpack
+
+from . import _calls as calls
+from ._calls import Call, EventReader, Grading, Normalize, RewardItem, Rubric, Settings
+from ._connection import DEFAULT_URL, connect_error, headers, timeouts
+from ._retry import RETRIED_ERRORS, RETRIED_STATUSES, Retry, retry_after
+from ._verdicts import AbsoluteVerdict, Feedback, Preferences, RankVerdict, RelativeVerdict, Rewards
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class AsyncGavel:
+    """A client of one Gavel server, for one event loop.
+
+    `timeout` is in seconds, for a whole request. What is refused for the moment is sent again as `retry` says.
+    """
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        timeout: float = 600.0,
+        retry: Retry | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._retry = retry or Retry()
+        self._sleep = sleep
+        self._http = httpx.AsyncClient(
+            base_url=base_url, headers=headers(api_key), timeout=timeouts(timeout), transport=transport
+        )
+
+    async def absolute(self, *, response: str, rubric: Rubric, **options: Unpack[Grading]) -> AbsoluteVerdict:
+        """Grade a response against a rubric."""
+        return await self._ask(calls.absolute(response, rubric, options))
+
+    async def relative(
+        self,
+        *,
+        response_a: str,
+        response_b: str,
+        rubric: Rubric,
+        method: Literal["pairwise", "absolute"] | None = None,
+        swap: bool | None = None,
+        tie_margin: float | None = None,
+        **options: Unpack[Grading],
+    ) -> RelativeVerdict:
+        """Compare two responses by a rubric, in both orders unless `swap` is False."""
+        own = {"method": method, "swap": swap, "tie_margin": tie_margin}
+        return await self._ask(calls.relative(response_a, response_b, rubric, options, **own))
+
+    async def rank(
+        self,
+        *,
+        responses: Sequence[str],
+        rubric: Rubric,
+        method: Literal["pairwise", "absolute"] | None = None,
+        swap: bool | None = None,
+        tie_margin: float | None = None,
+        **options: Unpack[Grading],
+    ) -> RankVerdict:
+        """Put 2 to 64 responses in order."""
+        own = {"method": method, "swap": swap, "tie_margin": tie_margin}
+        return await self._ask(calls.rank(responses, rubric, options, **own))
+
+    async def preferences(
+        self,
+        *,
+        responses: Sequence[str],
+        rubric: Rubric,
+        pairs: Literal["best_worst", "all"] | None = None,
+        min_margin: float | None = None,
+        min_label_mass: float | None = None,
+        method: Literal["pairwise", "absolute"] | None = None,
+        swap: bool | None = None,
+        tie_margin: float | None = None,
+        **options: Unpack[Grading],
+    ) -> Preferences:
+        """Make preference pairs of 2 to 64 responses."""
+        own = {
+            "pairs": pairs,
+            "min_margin": min_margin,
+            "min_label_mass": min_label_mass,
+            "method": method,
+            "swap": swap,
+            "tie_margin": tie_margin,
+        }
+        return await self._ask(calls.preferences(responses, rubric, options, **own))
+
+    async def rewards(
+        self,
+        items: Sequence[RewardItem],
+        *,
+        rubric: Rubric,
+        normalize: Normalize | None = None,
+        min_label_mass: float | None = None,
+        include_verdicts: bool = False,
+        **settings: Unpack[Settings],
+    ) -> Rewards:
+        """Grade many responses in one request; each fails alone."""
+        include = ["verdicts"] if include_verdicts else None
+        own = {"normalize": normalize, "min_label_mass": min_label_mass, "include": include}
+        return await self._ask(calls.rewards(items, rubric, settings, **own))
+
+    def stream_absolute(
+        self, *, response: str, rubric: Rubric, **options: Unpack[Grading]
+    ) -> AsyncIterator[Feedback | AbsoluteVerdict]:
+        """Grade a response; gives feedback as it is written, and the verdict last."""
+        return self._stream(calls.absolute(response, rubric, options))
+
+    def stream_relative(
+        self,
+        *,
+        response_a: str,
+        response_b: str,
+        rubric: Rubric,
+        method: Literal["pairwise", "absolute"] | None = None,
+        swap: bool | None = None,
+        tie_margin: float | None = None,
+        **options: Unpack[Grading],
+    ) -> AsyncIterator[Feedback | RelativeVerdict]:
+        """Compare two responses; gives feedback as it is written, and the verdict last."""
+        own = {"method": method, "swap": swap, "tie_margin": tie_margin}
+        return self._stream(calls.relative(response_a, response_b, rubric, options, **own))
+
+    async def post(self, path: str, body: object) -> httpx.Response:
+        """The answer of any route, retried and checked as all are."""
+        response = await self._send(self._http.build_request("POST", path, json=body), stream=False)
+        await response.aread()
+        return response
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _ask(self, call: Call[T]) -> T:
+        return calls.read(call.answer, (await self.post(call.path, call.body)).content)
+
+    async def _stream(self, call: Call[T]) -> AsyncIterator[Feedback | T]:
+        accept = {"Accept": "text/event-stream"}
+        request = self._http.build_request("POST", call.path, json=call.body, headers=accept)
+        response = await self._send(request, stream=True)
+        reader = EventReader(call.answer)
+        try:
+            async for line in response.aiter_lines():
+                event = reader.line(line)
+                if event is not None:
+                    yield event
+        except httpx.HTTPError as error:
+            raise connect_error(error, request) from error
+        finally:
+            await response.aclose()
+        reader.end()
+
+    async def _send(self, request: httpx.Request, *, stream: bool) -> httpx.Response:
+        for retry in count():
+            try:
+                response = await self._http.send(request, stream=stream)
+                if response.is_success:
+                    return response
+                problem: Exception = calls.refusal(response.status_code, await response.aread())
+                may_retry, asked = response.status_code in RETRIED_STATUSES, retry_after(response)
+            except httpx.HTTPError as error:
+                problem = connect_error(error, request)
+                may_retry, asked = isinstance(error, RETRIED_ERRORS), None
+            wait = self._retry.wait(retry, asked) if may_retry else None
+            if wait is None:
+                raise problem
+            await self._sleep(wait)
+        raise AssertionError("count() has no end")

@@ -1,0 +1,189 @@
+"""The client for synchronous code."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from types import TracebackType
+from typing import Literal, TypeVar
+
+import httpx
+from pydantic import BaseModel
+from typing_extensions import Self, Unpack
+
+from . import _calls as calls
+from ._calls import Call, EventReader, Grading, Normalize, RewardItem, Rubric, Settings
+from ._connection import DEFAULT_URL, connect_error, headers, timeouts
+from ._retry import RETRIED_ERRORS, RETRIED_STATUSES, Retry, retry_after
+from ._verdicts import AbsoluteVerdict, Feedback, Preferences, RankVerdict, RelativeVerdict, Rewards
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class Gavel:
+    """A client of one Gavel server. Threads may share it.
+
+    `timeout` is in seconds, for a whole request. What is refused for the moment is sent again as `retry` says.
+    """
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        timeout: float = 600.0,
+        retry: Retry | None = None,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._retry = retry or Retry()
+        self._sleep = sleep
+        self._http = httpx.Client(
+            base_url=base_url, headers=headers(api_key), timeout=timeouts(timeout), transport=transport
+        )
+
+    def absolute(self, *, response: str, rubric: Rubric, **options: Unpack[Grading]) -> AbsoluteVerdict:
+        """Grade a response against a rubric."""
+        return self._ask(calls.absolute(response, rubric, options))
+
+    def relative(
+        self,
+        *,
+        response_a: str,
+        response_b: str,
+        rubric: Rubric,
+        method: Literal["pairwise", "absolute"] | None = None,
+        swap: bool | None = None,
+        tie_margin: float | None = None,
+        **options: Unpack[Grading],
+    ) -> RelativeVerdict:
+        """Compare two responses by a rubric, in both orders unless `swap` is False."""
+        own = {"method": method, "swap": swap, "tie_margin": tie_margin}
+        return self._ask(calls.relative(response_a, response_b, rubric, options, **own))
+
+    def rank(
+        self,
+        *,
+        responses: Sequence[str],
+        rubric: Rubric,
+        method: Literal["pairwise", "absolute"] | None = None,
+        swap: bool | None = None,
+        tie_margin: float | None = None,
+        **options: Unpack[Grading],
+    ) -> RankVerdict:
+        """Put 2 to 64 responses in order."""
+        own = {"method": method, "swap": swap, "tie_margin": tie_margin}
+        return self._ask(calls.rank(responses, rubric, options, **own))
+
+    def preferences(
+        self,
+        *,
+        responses: Sequence[str],
+        rubric: Rubric,
+        pairs: Literal["best_worst", "all"] | None = None,
+        min_margin: float | None = None,
+        min_label_mass: float | None = None,
+        method: Literal["pairwise", "absolute"] | None = None,
+        swap: bool | None = None,
+        tie_margin: float | None = None,
+        **options: Unpack[Grading],
+    ) -> Preferences:
+        """Make preference pairs of 2 to 64 responses."""
+        own = {
+            "pairs": pairs,
+            "min_margin": min_margin,
+            "min_label_mass": min_label_mass,
+            "method": method,
+            "swap": swap,
+            "tie_margin": tie_margin,
+        }
+        return self._ask(calls.preferences(responses, rubric, options, **own))
+
+    def rewards(
+        self,
+        items: Sequence[RewardItem],
+        *,
+        rubric: Rubric,
+        normalize: Normalize | None = None,
+        min_label_mass: float | None = None,
+        include_verdicts: bool = False,
+        **settings: Unpack[Settings],
+    ) -> Rewards:
+        """Grade many responses in one request; each fails alone."""
+        include = ["verdicts"] if include_verdicts else None
+        own = {"normalize": normalize, "min_label_mass": min_label_mass, "include": include}
+        return self._ask(calls.rewards(items, rubric, settings, **own))
+
+    def stream_absolute(
+        self, *, response: str, rubric: Rubric, **options: Unpack[Grading]
+    ) -> Iterator[Feedback | AbsoluteVerdict]:
+        """Grade a response; gives feedback as it is written, and the verdict last."""
+        return self._stream(calls.absolute(response, rubric, options))
+
+    def stream_relative(
+        self,
+        *,
+        response_a: str,
+        response_b: str,
+        rubric: Rubric,
+        method: Literal["pairwise", "absolute"] | None = None,
+        swap: bool | None = None,
+        tie_margin: float | None = None,
+        **options: Unpack[Grading],
+    ) -> Iterator[Feedback | RelativeVerdict]:
+        """Compare two responses; gives feedback as it is written, and the verdict last."""
+        own = {"method": method, "swap": swap, "tie_margin": tie_margin}
+        return self._stream(calls.relative(response_a, response_b, rubric, options, **own))
+
+    def post(self, path: str, body: object) -> httpx.Response:
+        """The answer of any route, retried and checked as all are."""
+        response = self._send(self._http.build_request("POST", path, json=body), stream=False)
+        response.read()
+        return response
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, call: Call[T]) -> T:
+        return calls.read(call.answer, self.post(call.path, call.body).content)
+
+    def _stream(self, call: Call[T]) -> Iterator[Feedback | T]:
+        accept = {"Accept": "text/event-stream"}
+        request = self._http.build_request("POST", call.path, json=call.body, headers=accept)
+        response = self._send(request, stream=True)
+        reader = EventReader(call.answer)
+        try:
+            for line in response.iter_lines():
+                event = reader.line(line)
+                if event is not None:
+                    yield event
+        except httpx.HTTPError as error:
+            raise connect_error(error, request) from error
+        finally:
+            response.close()
+        reader.end()
+
+    def _send(self, request: httpx.Request, *, stream: bool) -> httpx.Response:
+        for retry in count():
+            try:
+                response = self._http.send(request, stream=stream)
+                if response.is_success:
+                    return response
+                problem: Exception = calls.refusal(response.status_code, response.read())
+                may_retry, asked = response.status_code in RETRIED_STATUSES, retry_after(response)
+            except httpx.HTTPError as error:
+                problem = connect_error(error, request)
+                may_retry, asked = isinstance(error, RETRIED_ERRORS), None
+            wait = self._retry.wait(retry, asked) if may_retry else None
+            if wait is None:
+                raise problem
+            self._sleep(wait)
+        raise AssertionError("count() has no end")

@@ -1,0 +1,204 @@
+"""What the server answers. Fields that a newer server adds are kept and do no harm."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from ._errors import ProblemDetails
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class NamedDigest(_Answer):
+    """A rubric or a prompt, and the digest of its content."""
+
+    name: str
+    digest: str
+
+
+class ModelRef(NamedDigest):
+    """The model that judged."""
+
+    engine: str
+
+
+class Usage(_Answer):
+    """Tokens that a verdict took."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+
+
+class TimingMs(_Answer):
+    """Where the time went, in milliseconds."""
+
+    queue: float
+    prefill: float
+    decode: float
+    total: float
+
+
+class _Sourced(_Answer):
+    """What every verdict says of how it came about."""
+
+    id: str
+    object: str
+    model: ModelRef
+    rubric: NamedDigest
+    prompt: NamedDigest
+    usage: Usage
+    timing_ms: TimingMs
+    sampling: dict[str, Any]
+    version: str
+    cached: bool
+    debug: dict[str, Any] | None = None
+
+
+class AbsoluteJudgement(_Answer):
+    """What one run of the judging script said of a response."""
+
+    sample: int
+    seed: int
+    score: int
+    distribution: dict[int, float]
+    label_mass: float
+    feedback: str | None
+    finish: str
+
+
+class _Graded(_Answer):
+    """Score and distribution; None at the top of a verdict on several criteria."""
+
+    score: int | None
+    expected_score: float | None
+    reward: float
+    distribution: dict[int, float] | None
+    label_mass: float
+    entropy: float | None
+    feedback: str | None
+    judgements: list[AbsoluteJudgement]
+    agreement: float | None
+
+
+class CriterionVerdict(_Graded):
+    """The verdict on one criterion of several."""
+
+    rubric: NamedDigest
+    weight: float
+
+
+class AbsoluteVerdict(_Sourced, _Graded):
+    """The verdict on a response. `reward` is the expected score on 0..1."""
+
+    criteria: list[CriterionVerdict] | None = None
+
+
+class RelativeJudgement(_Answer):
+    """What one run of the judging script said of two responses, in the caller's terms."""
+
+    sample: int
+    seed: int
+    order: Literal["AB", "BA"] | None
+    preference: Literal["A", "B", "tie"]
+    probability_a: float
+    label_mass: float
+    feedback: str | None
+    finish: str
+
+
+class Grade(_Answer):
+    """The verdict on one response of several; one entry a criterion."""
+
+    reward: float
+    criteria: list[_Graded]
+
+
+class RelativeVerdict(_Sourced):
+    """Which of two responses is better. Exchanging them gives 1 - `probability_a`."""
+
+    preference: Literal["A", "B", "tie"]
+    probability_a: float
+    consistent: bool | None
+    label_mass: float
+    feedback: str | None
+    judgements: list[RelativeJudgement]
+    grades: dict[Literal["a", "b"], Grade] | None = None
+
+
+class Comparison(_Answer):
+    """One comparison; `a` and `b` are places in the list of responses."""
+
+    a: int
+    b: int
+    preference: Literal["A", "B", "tie"]
+    probability_a: float
+    consistent: bool | None
+    label_mass: float
+    feedback: str | None
+
+
+class RankVerdict(_Sourced):
+    """Responses in order: `ranking` has their places, best first; `strengths` sum to 1."""
+
+    ranking: list[int]
+    strengths: list[float]
+    ties: list[tuple[int, int]]
+    comparisons: list[Comparison]
+    grades: list[Grade] | None = None
+    label_mass: float
+
+
+class ChatMessage(_Answer):
+    """A turn of a conversation."""
+
+    role: str
+    content: str
+
+
+class PreferencePair(_Answer):
+    """A pair in the conversational format that TRL's DPOTrainer reads."""
+
+    prompt: list[ChatMessage]
+    chosen: list[ChatMessage]
+    rejected: list[ChatMessage]
+    score_chosen: float
+    score_rejected: float
+    margin: float
+    consistent: bool | None
+
+
+class LeftOut(_Answer):
+    """Responses that became no pair, and why."""
+
+    responses: list[int]
+    reason: str
+    detail: str
+
+
+class Preferences(_Sourced):
+    """Pairs to learn from, and what became none."""
+
+    pairs: list[PreferencePair]
+    left_out: list[LeftOut]
+
+
+class Rewards(_Answer):
+    """A reward an item, in their order. It is None where `errors` says why; a failure is never a low reward."""
+
+    rewards: list[float | None]
+    errors: list[ProblemDetails | None]
+    ids: list[str | int | None] | None = None
+    verdicts: list[AbsoluteVerdict | None] | None = None
+
+
+class Feedback(_Answer):
+    """A piece of feedback, as it is written."""
+
+    sample: int
+    order: Literal["AB", "BA"] | None = None
+    criterion: int = 0
+    response: str | None = None
+    delta: str

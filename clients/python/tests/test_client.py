@@ -1,0 +1,219 @@
+"""Both clients against a real server."""
+
+import asyncio
+import pickle
+
+import pytest
+
+from gavel_client import (
+    AbsoluteVerdict,
+    AsyncGavel,
+    ConnectionFailed,
+    Feedback,
+    Gavel,
+    InvalidRequest,
+    NotFound,
+    RelativeVerdict,
+    Retry,
+    RewardItem,
+    ServerFailed,
+    UnexpectedAnswer,
+)
+from gavel_client._calls import Call, InlineRubric
+
+RUBRIC: InlineRubric = {"criterion": "Is it good?", "descriptions": {"0": "It is not.", "1": "It is."}}
+
+
+def test_absolute(gavel: Gavel) -> None:
+    verdict = gavel.absolute(instruction="Hi.", response="Hello.", rubric=RUBRIC, sampling={"seed": 7})
+    assert verdict.score == 1
+    assert verdict.reward == pytest.approx(0.75)
+    assert verdict.distribution == pytest.approx({0: 0.25, 1: 0.75})
+    assert verdict.feedback == "It could be worse."
+    assert (verdict.model.engine, verdict.rubric.name, verdict.judgements[0].seed) == (
+        "scripted",
+        "inline",
+        7,
+    )
+
+
+def test_several_criteria(gavel: Gavel) -> None:
+    verdict = gavel.absolute(
+        instruction="Hi.", response="Hello.", rubric=[{"rubric": RUBRIC, "weight": 2.0}, {"rubric": RUBRIC}]
+    )
+    assert verdict.criteria is not None
+    assert [criterion.weight for criterion in verdict.criteria] == [2.0, 1.0]
+    assert verdict.score is None
+
+
+def test_a_conversation(gavel: Gavel) -> None:
+    verdict = gavel.absolute(
+        messages=[{"role": "user", "content": "Hi."}], response="Hello.", rubric="helpfulness", debug=True
+    )
+    assert verdict.debug is not None
+    assert "Hello." in verdict.debug["prompt"]
+
+
+def test_relative(gavel: Gavel) -> None:
+    verdict = gavel.relative(instruction="Hi.", response_a="Hello.", response_b="Go.", rubric="helpfulness")
+    assert (verdict.preference, verdict.consistent, verdict.probability_a) == ("tie", False, 0.5)
+    once = gavel.relative(instruction="Hi.", response_a="Hello.", response_b="Go.", rubric="helpfulness", swap=False)
+    assert (once.preference, once.judgements[0].order) == ("B", "AB")
+    graded = gavel.relative(
+        instruction="Hi.", response_a="EXCELLENT", response_b="AWFUL", rubric=RUBRIC, method="absolute"
+    )
+    assert graded.preference == "A"
+    assert graded.grades is not None
+    assert graded.grades["a"].reward == 1.0
+
+
+def test_rank(gavel: Gavel) -> None:
+    verdict = gavel.rank(
+        instruction="Hi.",
+        responses=["Hello.", "AWFUL", "EXCELLENT"],
+        rubric=RUBRIC,
+        method="absolute",
+        mode="score",
+    )
+    assert verdict.ranking == [2, 0, 1]
+    assert sum(verdict.strengths) == pytest.approx(1.0)
+    pairwise = gavel.rank(instruction="Hi.", responses=["Hello.", "Go."], rubric=RUBRIC)
+    assert pairwise.ties == [(0, 1)]
+    assert pairwise.comparisons[0].consistent is False
+
+
+def test_rewards(gavel: Gavel) -> None:
+    words = ["EXCELLENT", "Hello.", "BROKEN", "UNSURE", "AWFUL"]
+    items: list[RewardItem] = [{"id": word, "instruction": "Hi.", "response": word} for word in words]
+    answer = gavel.rewards(items, rubric=RUBRIC, mode="score", include_verdicts=True)
+    assert answer.rewards == [1.0, pytest.approx(0.75), None, None, 0.0]
+    assert [error and error.code for error in answer.errors] == [
+        None,
+        None,
+        "engine_failed",
+        "low_label_mass",
+        None,
+    ]
+    assert answer.ids == words
+    assert answer.verdicts is not None
+    assert answer.verdicts[0] is not None
+    assert answer.verdicts[0].score == 1
+
+
+def test_normalised_rewards(gavel: Gavel) -> None:
+    items: list[RewardItem] = [
+        {"instruction": "Hi.", "response": word, "group": group} for group in (1, 2) for word in ("EXCELLENT", "AWFUL")
+    ]
+    answer = gavel.rewards(items, rubric=RUBRIC, mode="score", normalize="group")
+    assert answer.rewards == [pytest.approx(0.5**0.5), pytest.approx(-(0.5**0.5))] * 2
+
+
+def test_preferences(gavel: Gavel) -> None:
+    answer = gavel.preferences(
+        instruction="Hi.",
+        responses=["AWFUL", "EXCELLENT", "BROKEN"],
+        rubric=RUBRIC,
+        method="absolute",
+        min_margin=0.5,
+    )
+    [pair] = answer.pairs
+    assert (pair.chosen[0].content, pair.rejected[0].content, pair.margin) == ("EXCELLENT", "AWFUL", 1.0)
+    assert [(left.responses, left.reason) for left in answer.left_out] == [([2], "engine_failed")]
+
+
+def test_streams(gavel: Gavel) -> None:
+    *feedback, verdict = gavel.stream_absolute(instruction="Hi.", response="Hello.", rubric=RUBRIC, cache=False)
+    assert isinstance(verdict, AbsoluteVerdict)
+    assert "".join(piece.delta for piece in feedback if isinstance(piece, Feedback)) == verdict.feedback
+    assert len(feedback) > 1
+    events = list(gavel.stream_relative(instruction="Hi.", response_a="A.", response_b="B.", rubric=RUBRIC))
+    assert isinstance(events[-1], RelativeVerdict)
+    assert {event.order for event in events if isinstance(event, Feedback)} == {"AB", "BA"}
+
+
+def test_problems_are_exceptions(gavel: Gavel) -> None:
+    with pytest.raises(InvalidRequest) as invalid:
+        gavel.absolute(instruction="Hi.", response=" ", rubric=RUBRIC)
+    assert (invalid.value.code, invalid.value.pointer, invalid.value.status) == (
+        "invalid_request",
+        "/response",
+        422,
+    )
+    assert invalid.value.request_id.startswith("req_")
+    assert invalid.value.detail in str(invalid.value)
+    with pytest.raises(NotFound, match="unknown_rubric at /rubric"):
+        gavel.absolute(instruction="Hi.", response="Hello.", rubric="nothing")
+    with pytest.raises(InvalidRequest):
+        next(gavel.stream_absolute(instruction="Hi.", response=" ", rubric=RUBRIC))
+    again = pickle.loads(pickle.dumps(invalid.value))
+    assert (again.code, str(again)) == (invalid.value.code, str(invalid.value))
+
+
+def test_a_failing_engine_is_tried_again(url: str) -> None:
+    waits: list[float] = []
+    with (
+        Gavel(url, retry=Retry(retries=2), sleep=waits.append) as gavel,
+        pytest.raises(ServerFailed) as failed,
+    ):
+        gavel.absolute(instruction="Hi.", response="BROKEN", rubric=RUBRIC)
+    assert (failed.value.code, len(waits)) == ("engine_failed", 2)
+
+
+def test_nobody_there() -> None:
+    waits: list[float] = []
+    gone = Gavel("http://127.0.0.1:9", retry=Retry(retries=1), sleep=waits.append)
+    with gone as gavel, pytest.raises(ConnectionFailed, match="http://127"):
+        gavel.rank(instruction="Hi.", responses=["A.", "B."], rubric="helpfulness")
+    assert len(waits) == 1
+
+
+def test_some_other_server(gavel: Gavel) -> None:
+    with pytest.raises(NotFound):
+        gavel.post("/v1/nothing", {})
+    with pytest.raises(UnexpectedAnswer):
+        Gavel._ask(gavel, _wrong_form())
+
+
+def _wrong_form() -> Call[RelativeVerdict]:
+    return Call(
+        "/v1/grade/absolute",
+        {"instruction": "Hi.", "response": "Hello.", "rubric": "helpfulness"},
+        RelativeVerdict,
+    )
+
+
+def test_asynchronous(url: str) -> None:
+    async def all_of_it() -> None:
+        async with AsyncGavel(url) as gavel:
+            one, other = await asyncio.gather(
+                gavel.absolute(instruction="Hi.", response="EXCELLENT", rubric=RUBRIC),
+                gavel.absolute(instruction="Hi.", response="AWFUL", rubric=RUBRIC),
+            )
+            assert (one.reward, other.reward) == (1.0, 0.0)
+            compared = await gavel.relative(instruction="Hi.", response_a="A.", response_b="B.", rubric=RUBRIC)
+            assert compared.consistent is False
+            ranked = await gavel.rank(
+                instruction="Hi.", responses=["AWFUL", "EXCELLENT"], rubric=RUBRIC, method="absolute"
+            )
+            assert ranked.ranking == [1, 0]
+            rewards = await gavel.rewards([{"instruction": "Hi.", "response": "AWFUL"}], rubric=RUBRIC)
+            assert rewards.rewards == [0.0]
+            made = await gavel.preferences(
+                instruction="Hi.", responses=["AWFUL", "EXCELLENT"], rubric=RUBRIC, method="absolute"
+            )
+            assert len(made.pairs) == 1
+            stream = gavel.stream_absolute(instruction="Hi.", response="Hello.", rubric=RUBRIC, cache=False)
+            events = [event async for event in stream]
+            assert isinstance(events[0], Feedback)
+            assert isinstance(events[-1], AbsoluteVerdict)
+            both = [
+                event
+                async for event in gavel.stream_relative(
+                    instruction="Hi.", response_a="A.", response_b="B.", rubric=RUBRIC
+                )
+            ]
+            assert isinstance(both[-1], RelativeVerdict)
+            with pytest.raises(InvalidRequest):
+                await gavel.absolute(instruction="Hi.", response=" ", rubric=RUBRIC)
+
+    asyncio.run(all_of_it())

@@ -1,0 +1,203 @@
+//! `POST /v1/preferences`
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::extract;
+use super::many::{self, How};
+use super::problem::Problem;
+use super::verdict::{ModelRef, NamedDigest, Provenance, SamplingUsed};
+use super::wire::{self, Asked, grading_body};
+use crate::app::{App, ServiceError};
+use crate::grading::{Instruction, InvalidRequest, ManyRequest, Method, Timing, Usage};
+use crate::panel::{Account, LeftOut, PairRules, PreferencePair, Preferences, Reason};
+
+const MIN_MARGIN: f64 = 0.2;
+
+grading_body! {
+    /// Responses to make pairs of.
+    PreferencesBody {
+        /// 2 to 64 responses.
+        responses: Vec<String>,
+        /// The best response against the worst, or every pair.
+        pairs: Option<Pairs>,
+        /// The least margin of a pair, 0 to 1; 0.2 if left out.
+        min_margin: Option<f64>,
+        /// The least label mass of a verdict, 0 to 1; a forced guess is no training signal.
+        min_label_mass: Option<f64>,
+        /// Compare them in pairs, or grade each alone.
+        method: Option<Method>,
+        /// Whether both orders of a pair are judged.
+        swap: Option<bool>,
+        /// How near to one half `probability_a` is a tie, 0 to 0.5; with the method `absolute`, how near the rewards.
+        tie_margin: Option<f64>,
+    }
+}
+
+/// Which pairs are made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Pairs {
+    /// The best response against the worst: one pair at most.
+    #[default]
+    BestWorst,
+    /// Every pair that was judged.
+    All,
+}
+
+/// A turn of a conversation.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = PreferenceMessage)]
+struct ChatMessage {
+    role: &'static str,
+    content: String,
+}
+
+/// A pair in the conversational preference format that TRL's DPOTrainer reads.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PreferencePair)]
+struct PairBody {
+    prompt: Vec<ChatMessage>,
+    chosen: Vec<ChatMessage>,
+    rejected: Vec<ChatMessage>,
+    /// With the method `pairwise` the probability that it is the better of the two, with `absolute` its reward.
+    score_chosen: f64,
+    score_rejected: f64,
+    /// score_chosen - score_rejected
+    margin: f64,
+    /// Whether both orders agree; null where not both were judged.
+    consistent: Option<bool>,
+}
+
+/// Responses that became no pair.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LeftOut)]
+struct LeftOutBody {
+    /// Their places in the request: one that has no reward, or two that make no pair.
+    responses: Vec<usize>,
+    /// `inconsistent`, `tie`, `small_margin`, `low_label_mass`, or the code of an error.
+    reason: &'static str,
+    detail: String,
+}
+
+/// Pairs to learn from, and what became none.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Preferences)]
+struct PreferencesAnswer {
+    id: String,
+    object: &'static str,
+    pairs: Vec<PairBody>,
+    left_out: Vec<LeftOutBody>,
+    model: ModelRef,
+    rubric: NamedDigest,
+    prompt: NamedDigest,
+    usage: Usage,
+    timing_ms: Timing,
+    sampling: SamplingUsed,
+    version: &'static str,
+    cached: bool,
+}
+
+/// Makes preference pairs of responses.
+///
+/// A judgement that fails fails alone, unless all do. What is inconsistent, a tie, hardly apart or hardly meant by the judge
+/// becomes no pair and is listed in `left_out`.
+#[utoipa::path(
+    post, path = "/v1/preferences", operation_id = "preferences", tag = "grading", request_body = PreferencesBody,
+    responses((status = 200, body = PreferencesAnswer), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
+)]
+pub(super) async fn preferences(
+    app: web::Data<App>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let mut body: PreferencesBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
+    let common = body.common();
+    let rules = rules(&app, &body)?;
+    let how = How { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
+    let Asked { request, model, .. } = many::check(&app, common, body.responses, how)?;
+    let deadline = wire::deadline(&http, &app)?;
+    let panel = app.panel(model.as_deref(), deadline).await?;
+    let source =
+        Provenance::new(panel.judge(), &request.rubrics, request.multi, &request.options, request.method.kind())?;
+    let made = app.preferences(&panel, &request, rules, deadline).await;
+    let (made, account) = made.map_err(|error| Problem::from(error).blame_overflow_on(&many::longest(&request)))?;
+    Ok(HttpResponse::Ok().json(answer(&request, made, &account, source, rules)))
+}
+
+fn rules(app: &App, body: &PreferencesBody) -> Result<PairRules, Problem> {
+    let share = |pointer: &str, value: f64| {
+        let wrong = || InvalidRequest::at(pointer, format!("is {value}; it must be between 0 and 1"));
+        if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(wrong()) }
+    };
+    Ok(PairRules {
+        all: body.pairs.unwrap_or_default() == Pairs::All,
+        min_margin: share("/min_margin", body.min_margin.unwrap_or(MIN_MARGIN))?,
+        min_label_mass: share("/min_label_mass", body.min_label_mass.unwrap_or(app.config.grading.min_label_mass))?,
+    })
+}
+
+fn answer(
+    request: &ManyRequest,
+    made: Preferences<ServiceError>,
+    account: &Account,
+    source: Provenance,
+    rules: PairRules,
+) -> PreferencesAnswer {
+    let prompt = conversation(&request.item.instruction);
+    PreferencesAnswer {
+        id: source.id,
+        object: "preferences",
+        pairs: made.pairs.iter().map(|pair| pair_body(pair, &prompt, &request.responses)).collect(),
+        left_out: made.left_out.into_iter().map(|left_out| left_out_body(left_out, rules)).collect(),
+        model: source.model,
+        rubric: source.rubric,
+        prompt: source.prompt,
+        usage: account.usage,
+        timing_ms: account.timing,
+        sampling: source.sampling,
+        version: env!("CARGO_PKG_VERSION"),
+        cached: account.cached,
+    }
+}
+
+fn conversation(instruction: &Instruction) -> Vec<ChatMessage> {
+    match instruction {
+        Instruction::Text(text) => vec![ChatMessage { role: "user", content: text.clone() }],
+        Instruction::Conversation(turns) => {
+            turns.iter().map(|turn| ChatMessage { role: turn.role.name(), content: turn.content.clone() }).collect()
+        }
+    }
+}
+
+fn pair_body(pair: &PreferencePair, prompt: &[ChatMessage], responses: &[String]) -> PairBody {
+    let said = |place: usize| vec![ChatMessage { role: "assistant", content: responses[place].clone() }];
+    PairBody {
+        prompt: prompt.to_vec(),
+        chosen: said(pair.chosen),
+        rejected: said(pair.rejected),
+        score_chosen: pair.score_chosen,
+        score_rejected: pair.score_rejected,
+        margin: pair.margin(),
+        consistent: pair.consistent,
+    }
+}
+
+fn left_out_body(LeftOut { responses, reason }: LeftOut<ServiceError>, rules: PairRules) -> LeftOutBody {
+    let (reason, detail) = match reason {
+        Reason::Failed(error) => {
+            let problem = Problem::from(error);
+            (problem.code().name(), problem.detail().to_owned())
+        }
+        Reason::LowLabelMass(mass) => {
+            ("low_label_mass", format!("the label mass is {mass:.3}, below {}", rules.min_label_mass))
+        }
+        Reason::Inconsistent => ("inconsistent", "the two orders of the pair disagree".into()),
+        Reason::Tie => ("tie", "neither is better".into()),
+        Reason::SmallMargin(margin) => {
+            ("small_margin", format!("the margin is {margin:.3}, below {}", rules.min_margin))
+        }
+    };
+    LeftOutBody { responses, reason, detail }
+}
