@@ -30,7 +30,8 @@ pub fn evaluate(formula: &str, values: &BTreeMap<&str, f64>) -> Result<f64, Inva
     let formula = formula.replace('^', "**");
     let refused = |error: Error| wrong(error.detail().unwrap_or("it is no formula").to_owned());
     let expression = environment.compile_expression(&formula).map_err(refused)?;
-    let result = expression.eval(Value::from_pairs(values.iter().map(|(name, value)| (*name, *value)))).map_err(refused)?;
+    let result =
+        expression.eval(Value::from_pairs(values.iter().map(|(name, value)| (*name, *value)))).map_err(refused)?;
     let number = f64::try_from(result).map_err(|_| wrong("it gives no number".to_owned()))?;
     if number.is_finite() { Ok(number) } else { Err(wrong(format!("it gives {number}"))) }
 }

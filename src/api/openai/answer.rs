@@ -89,7 +89,7 @@ pub(super) struct Message {
 pub(super) struct ToolCall {
     /// Only in a stream: its place.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) index: Option<usize>,
+    index: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -110,6 +110,11 @@ impl ToolCall {
     pub(super) fn of(name: &str, arguments: String) -> Self {
         let function = FunctionCall { name: Some(name.to_owned()), arguments };
         Self { index: None, id: Some(format!("call_{}", Ulid::new())), kind: Some("function"), function }
+    }
+
+    /// As a piece of a stream, which says its place.
+    pub(super) fn in_stream(self) -> Self {
+        Self { index: Some(0), ..self }
     }
 
     /// What follows in a stream.

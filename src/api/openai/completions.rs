@@ -55,14 +55,12 @@ pub(in crate::api) struct CompletionBody {
     logprobs: Option<usize>,
 }
 
-/// A text, or a list with one.
+/// A text, or a list with one. Token ids are not understood.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 enum PromptBody {
     One(String),
     Many(Vec<String>),
-    /// Token ids, which are not understood.
-    Ids(Vec<serde_json::Value>),
 }
 
 /// A text that was gone on with.
@@ -165,14 +163,15 @@ pub(in crate::api) async fn create(
 
 impl PromptBody {
     fn text(&self) -> Result<String, Problem> {
-        let wrong = |reason: &str| Err(InvalidRequest::at("/prompt", reason).into());
         match self {
             Self::One(text) => Ok(text.clone()),
             Self::Many(texts) => match &texts[..] {
                 [text] => Ok(text.clone()),
-                _ => wrong("one prompt a request; send the others beside it, they run together"),
+                _ => {
+                    let reason = "one prompt a request; send the others beside it, they run together";
+                    Err(InvalidRequest::at("/prompt", reason).into())
+                }
             },
-            Self::Ids(_) => wrong("token ids are not understood; send the text"),
         }
     }
 }

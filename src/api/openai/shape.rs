@@ -115,7 +115,7 @@ impl Shape {
         match self {
             Self::Call { name, .. } => {
                 let call = if first { ToolCall::of(name, text) } else { ToolCall::more(text) };
-                let tool_calls = Some(vec![ToolCall { index: Some(0), ..call }]);
+                let tool_calls = Some(vec![call.in_stream()]);
                 ChunkDelta { role, content: None, tool_calls }
             }
             _ => ChunkDelta { role, content: Some(text), tool_calls: None },
