@@ -300,7 +300,7 @@ fn shortest(grammar: &Grammar) -> String {
     let Ok(mut constraint) = Bytes.constrain(grammar) else { return String::new() };
     let mut likes = vec![0.0_f32; usize::from(u8::MAX) + 2];
     likes.iter_mut().enumerate().for_each(|(byte, like)| *like = -(byte as f32));
-    for (rank, byte) in b"}]\",".iter().enumerate() {
+    for (rank, byte) in b"\"}],".iter().enumerate() {
         likes[usize::from(*byte)] = 9.0 - rank as f32;
     }
     if let Some(end) = likes.last_mut() {

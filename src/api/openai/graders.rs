@@ -47,7 +47,6 @@ pub(in crate::api) struct ValidateBody {
 
 /// A grader. Texts may hold `{{item.…}}` and `{{sample.output_text}}`.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(no_recursion)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Grader {
     /// Compares two strings: 1 or 0.
