@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo serve test check client fmt bench peers clean-cache docker
+.PHONY: help build demo serve test check client examples fmt bench peers clean-cache docker
 
 # Puts what the build needs on PATH; each recipe line that runs cargo begins with it.
 ENV := . .ci/env
@@ -42,6 +42,9 @@ check: ## formatting, lints and documentation, as CI checks them
 
 client: ## build the Python client, check it, and test it against the server
 	$(ENV) && cargo build --release && GAVEL_BIN=$(BIN) clients/python/check
+
+examples: ## run every example against a demo server
+	$(ENV) && cargo build --release && GAVEL_BIN=$(BIN) examples/run
 
 fmt: ## format the code
 	$(ENV) && cargo fmt

@@ -117,6 +117,8 @@ fn tokenise_demo_model(bencher: Bencher<'_, '_>) {
 struct Nothing(Vec<f32>);
 
 impl Backend for Nothing {
+    type Saved = ();
+
     fn decode(&mut self, _: &[Row]) -> Result<(), String> {
         Ok(())
     }
@@ -125,21 +127,23 @@ impl Backend for Nothing {
         &self.0
     }
 
-    fn copy(&mut self, _: Slot, _: Slot, _: usize) -> Result<(), String> {
+    fn save(&mut self, _: Slot) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn restore(&mut self, (): &(), _: Slot, _: usize) -> Result<(), String> {
         Ok(())
     }
 
     fn truncate(&mut self, _: Slot, _: usize) -> Result<(), String> {
         Ok(())
     }
-
-    fn clear(&mut self) {}
 }
 
-/// A reward run of groups of eight on a scheduler with that many cached prefixes: finding what prompts share, and
+/// A reward run of groups of eight on a scheduler with that many tokens of cached prefixes: finding what prompts share, and
 /// everything else that the scheduler does for a job.
-#[divan::bench(args = [0, 16, 64])]
-fn schedule(bencher: Bencher<'_, '_>, prefixes: usize) {
+#[divan::bench(args = [0, 4_096, 65_536])]
+fn schedule(bencher: Bencher<'_, '_>, prefix_tokens: usize) {
     const JOBS: usize = 128;
     let options: Vec<String> = (1..=5).map(|score| format!(" {score}")).collect();
     let script = Script(vec![Step::Say("[RESULT]".into()), Step::Choose(options)]);
@@ -153,7 +157,7 @@ fn schedule(bencher: Bencher<'_, '_>, prefixes: usize) {
             Prepared { job, encoded, prompt_tokens }
         })
         .collect();
-    let limits = Limits { sequences: 8, slots: 8 + prefixes, pool: 32768, prefixes, prefix_tokens: 32768, step: 256 };
+    let limits = Limits { sequences: 8, context: 4096, prefix_tokens, step: 256 };
     bencher.counter(ItemsCount::new(JOBS)).with_inputs(|| jobs.clone()).bench_values(|jobs| {
         let mut scheduler = Scheduler::new(Nothing(vec![0.0; 257]), Arc::new(Bytes), limits);
         let runs: Vec<Run> = jobs

@@ -78,7 +78,8 @@ fn compat_routes(config: &mut web::ServiceConfig) {
     use compat::{atla, classify, nemo_gym, openrlhf, promptfoo, score, slime};
     let post = web::post;
     config
-        .service(web::resource(["/compat/openrlhf/{rubric}", "/get_reward"]).route(post().to(openrlhf::rewards)))
+        .service(web::resource("/compat/openrlhf/{rubric}").route(post().to(openrlhf::rewards)))
+        .service(web::resource("/get_reward").route(post().to(openrlhf::get_reward)))
         .service(web::resource("/compat/slime/{rubric}").route(post().to(slime::reward)))
         .service(web::resource("/compat/nemo-gym/{rubric}/verify").route(post().to(nemo_gym::verify)))
         .service(web::resource("/compat/nemo-gym/{rubric}/compare").route(post().to(nemo_gym::compare)))

@@ -94,7 +94,6 @@ pub enum LoadWhen {
 pub struct LlamaCppOverrides {
     pub sequences: Option<usize>,
     pub kv_tokens: Option<usize>,
-    pub cached_prefixes: Option<usize>,
     pub cached_tokens: Option<usize>,
     pub step_tokens: Option<usize>,
     pub threads: Option<usize>,
@@ -108,7 +107,6 @@ impl LlamaCppOverrides {
         LlamaCppConfig {
             sequences: self.sequences.unwrap_or(common.sequences),
             kv_tokens: self.kv_tokens.unwrap_or(common.kv_tokens),
-            cached_prefixes: self.cached_prefixes.unwrap_or(common.cached_prefixes),
             cached_tokens: self.cached_tokens.unwrap_or(common.cached_tokens),
             step_tokens: self.step_tokens.unwrap_or(common.step_tokens),
             threads: self.threads.unwrap_or(common.threads),
@@ -153,11 +151,18 @@ impl fmt::Debug for Secret {
 pub struct LlamaCppConfig {
     pub sequences: usize,
     pub kv_tokens: usize,
-    pub cached_prefixes: usize,
     pub cached_tokens: usize,
     pub step_tokens: usize,
     pub threads: usize,
     pub gpu_layers: u32,
+}
+
+impl LlamaCppConfig {
+    /// Tokens whose keys and values it may hold in memory.
+    #[must_use]
+    pub fn tokens_in_memory(&self) -> u64 {
+        (self.kv_tokens + self.cached_tokens) as u64
+    }
 }
 
 /// What a grading request does not say.
@@ -305,8 +310,8 @@ impl Config {
         }
         for model in &self.models {
             let sizes = model.llama_cpp.over(&self.llama_cpp);
-            if sizes.sequences == 0 || sizes.kv_tokens == 0 || sizes.step_tokens < sizes.sequences {
-                let why = "llama_cpp: sequences and kv_tokens must be at least 1, step_tokens at least sequences";
+            if sizes.sequences == 0 || sizes.kv_tokens < sizes.sequences || sizes.step_tokens < sizes.sequences {
+                let why = "llama_cpp: sequences must be at least 1, kv_tokens and step_tokens at least sequences";
                 return Err(ConfigError::Models(format!("{}: {why}", model.name())));
             }
         }
@@ -317,7 +322,6 @@ impl Config {
         self.check_models()?;
         let at_least_one = [
             ("llama_cpp.sequences", self.llama_cpp.sequences),
-            ("llama_cpp.kv_tokens", self.llama_cpp.kv_tokens),
             ("limits.in_flight", self.limits.in_flight),
             ("limits.body_bytes", self.limits.body_bytes),
             ("limits.bulk_body_bytes", self.limits.bulk_body_bytes),
@@ -326,8 +330,10 @@ impl Config {
         if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::Range(key, "must be at least 1"));
         }
-        if self.llama_cpp.step_tokens < self.llama_cpp.sequences {
-            return Err(ConfigError::Range("llama_cpp.step_tokens", "must be at least llama_cpp.sequences"));
+        let a_sequence_each =
+            [("llama_cpp.kv_tokens", self.llama_cpp.kv_tokens), ("llama_cpp.step_tokens", self.llama_cpp.step_tokens)];
+        if let Some((key, _)) = a_sequence_each.iter().find(|(_, value)| *value < self.llama_cpp.sequences) {
+            return Err(ConfigError::Range(key, "must be at least llama_cpp.sequences"));
         }
         if !(0.0..=1.0).contains(&self.grading.min_label_mass) {
             return Err(ConfigError::Range("grading.min_label_mass", "must be between 0 and 1"));

@@ -125,8 +125,11 @@ impl Metrics {
         );
         let queue_depth = gauge("gavel_queue_depth", "Requests and sequences that wait.");
         let sequences_running = gauge("gavel_sequences_running", "Sequences that share the model.");
-        let kv_tokens =
-            gauges("gavel_kv_cache_tokens", "Tokens of the KV pool by state (running, cached, free).", &["state"]);
+        let kv_tokens = gauges(
+            "gavel_kv_cache_tokens",
+            "Tokens: reserved in the KV cache (running), free in it, and of prompts kept in memory (cached).",
+            &["state"],
+        );
         let verdict_cache = counter(
             "gavel_verdict_cache_total",
             "Verdicts by where they came from: hit, coalesced (somebody else just computed it), miss.",

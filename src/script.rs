@@ -123,7 +123,7 @@ impl Script {
         })
     }
 
-    /// An upper bound on the tokens that the script adds to its prompt, branches included.
+    /// An upper bound on the tokens that the script adds to its prompt. Branches are not there together.
     ///
     /// A forced text of n bytes has at most n + 1 tokens, since every vocabulary can spell single bytes.
     #[must_use]
@@ -134,7 +134,7 @@ impl Script {
                 Step::Say(text) => text.len() + 1,
                 Step::Generate(generate) => generate.max_tokens,
                 Step::Choose(options) => options.iter().map(|o| o.len() + 1).max().unwrap_or(0),
-                Step::Branch(scripts) => scripts.iter().map(Script::most_tokens).sum(),
+                Step::Branch(scripts) => scripts.iter().map(Script::most_tokens).max().unwrap_or(0),
             })
             .sum()
     }

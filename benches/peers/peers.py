@@ -231,7 +231,7 @@ def summary(rounds):
 def bare(args):
     """Gavel's prefill and decode against the binding's own loop, on the longest prompt of workload feedback."""
     bodies = workloads.feedback(args.data, args.items)
-    tokens, many = 64, 8
+    tokens, many = 64, args.sequences
     body = max(bodies, key=lambda body: len(json.dumps(body)))
     sampling = {"max_feedback_tokens": tokens, "min_feedback_tokens": tokens}
     body = body | {"sampling": sampling, "cache": False}

@@ -19,6 +19,7 @@ use std::str::FromStr;
 
 use actix_web::{HttpRequest, web};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::judging::{Judging, Outcome};
 use super::problem::{Code, Problem};
@@ -28,6 +29,15 @@ use crate::grading::{InvalidRequest, Mode, Role, Turn};
 
 /// The id of a judge model that names its rubric after a colon.
 const JUDGE: &str = "gavel-absolute:";
+
+/// One text or several.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "only documents what is read by hand")]
+pub(super) enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
 
 /// What the URL says of how to judge.
 pub(super) struct Url {

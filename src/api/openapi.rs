@@ -21,6 +21,7 @@ use super::{absolute, openai, preferences, problem, rank, relative, rewards, rub
         preferences::preferences,
         rewards::rewards,
         openrlhf::rewards,
+        openrlhf::get_reward,
         slime::reward,
         nemo_gym::verify,
         nemo_gym::compare,
@@ -53,10 +54,21 @@ use super::{absolute, openai, preferences, problem, rank, relative, rewards, rub
 )]
 struct Contract;
 
+/// Second names of routes, as other servers have them.
+const ALIASES: [(&str, &str); 4] =
+    [("/v1/classify", "/classify"), ("/v1/score", "/score"), ("/v1/rerank", "/rerank"), ("/v2/rerank", "/rerank")];
+
 /// The OpenAPI document, made from the types.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
-    Contract::openapi()
+    let mut document = Contract::openapi();
+    for (alias, path) in ALIASES {
+        let mut item = document.paths.paths.get(path).cloned().unwrap_or_default();
+        let name = alias.trim_matches('/').replace('/', "_");
+        item.post.iter_mut().for_each(|operation| operation.operation_id = Some(name.clone()));
+        document.paths.paths.insert(alias.to_owned(), item);
+    }
+    document
 }
 
 pub(super) async fn json() -> HttpResponse {

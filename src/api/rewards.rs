@@ -17,6 +17,13 @@ use crate::grading::{InvalidRequest, Kind, Mode, normalized};
 
 /// Many responses to grade alike, for a training job.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "rubric": "helpfulness", "mode": "score", "normalize": "group", "include": ["verdicts"],
+    "items": [
+        {"id": "a", "group": 0, "instruction": "Why is the sky blue?", "response": "Light scatters."},
+        {"id": "b", "group": 0, "instruction": "Why is the sky blue?"},
+    ],
+}))]
 pub(super) struct RewardsBody {
     /// The responses; each fails alone.
     #[schema(value_type = Vec<RewardItem>)]

@@ -82,7 +82,9 @@ pub(super) async fn models(command: ModelsCommand, config: &Config) -> Result<()
     let store = model_store(config)?;
     let report = |model: Model| println!("{}  {}  {}", model.name, model.digest, model.path.display());
     match command {
-        ModelsCommand::List { json } => list_models(&store.list(config.llama_cpp.kv_tokens), memory_available(), json),
+        ModelsCommand::List { json } => {
+            list_models(&store.list(config.llama_cpp.tokens_in_memory()), memory_available(), json)
+        }
         ModelsCommand::Pull { name } => report(store.pull(&name, &Bar::drawn()).await?),
         ModelsCommand::Verify { name } => report(store.verify(&name).await?),
         ModelsCommand::Path { name } => println!("{}", store.path(&name)?.display()),
@@ -122,7 +124,7 @@ fn list_models(models: &[ModelStatus], free: u64, json: bool) {
     }
     match free {
         0 => println!("This machine does not say how much memory is free."),
-        free => println!("Free memory: {} MB. NEEDS is an estimate: weights and KV pool.", free / 1_000_000),
+        free => println!("Free memory: {} MB. NEEDS is an estimate: weights, keys and values.", free / 1_000_000),
     }
 }
 

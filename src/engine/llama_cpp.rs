@@ -26,11 +26,9 @@ use crate::script::Vocabulary;
 pub struct Settings {
     /// The most sequences that run together.
     pub sequences: usize,
-    /// Tokens that the KV pool holds.
+    /// Tokens that the KV cache holds, an equal part for each sequence.
     pub kv_tokens: usize,
-    /// The most prompts that stay cached for reuse.
-    pub prefixes: usize,
-    /// The most tokens that they hold.
+    /// The most tokens of prompts that stay cached for reuse; 0 keeps none.
     pub prefix_tokens: usize,
     /// The most tokens in one step.
     pub step_tokens: usize,
@@ -40,10 +38,15 @@ pub struct Settings {
     pub gpu_layers: u32,
 }
 
-/// Slots beyond sequences and prefixes, for branches.
-const BRANCH_SLOTS: usize = 8;
+impl Settings {
+    /// The most tokens of a sequence.
+    fn context(self) -> usize {
+        self.kv_tokens / self.sequences
+    }
+}
+
 /// llama.cpp knows at most this many sequences.
-const MOST_SLOTS: usize = 256;
+const MOST_SEQUENCES: usize = 256;
 
 /// A model in llama.cpp.
 pub struct LlamaCpp {
@@ -66,18 +69,22 @@ impl LlamaCpp {
         if weights.is_recurrent() || weights.is_hybrid() {
             return Err(fail("recurrent and hybrid models cannot be rolled back, which scripts need".into()));
         }
+        let mut settings = settings;
+        if slides(&weights, settings.context()) && settings.prefix_tokens > 0 {
+            // What its attention no longer sees is not saved, so a prefix could not be cut where others part.
+            tracing::warn!(model = model.name, "a model with sliding attention: no prefixes are shared");
+            settings.prefix_tokens = 0;
+        }
         let vocabulary = Arc::new(ModelVocabulary::new(Arc::clone(&weights)));
         let info = EngineInfo {
             engine: "llama-cpp",
             model: model.name.clone(),
             digest: model.digest.clone(),
-            context: (weights.n_ctx_train() as usize).min(settings.kv_tokens),
+            context: (weights.n_ctx_train() as usize).min(settings.context()),
             sequences: settings.sequences,
         };
-        let slots = settings.sequences + settings.prefixes + BRANCH_SLOTS;
-        if slots > MOST_SLOTS {
-            let most = MOST_SLOTS - BRANCH_SLOTS;
-            return Err(fail(format!("engine.sequences and engine.cached_prefixes may be {most} together at most")));
+        if settings.sequences > MOST_SEQUENCES {
+            return Err(fail(format!("llama_cpp.sequences may be {MOST_SEQUENCES} at most")));
         }
         let shared = Arc::new(Shared { load: Default::default(), queued: AtomicUsize::new(0) });
         let (submissions, inbox) = mpsc::channel();
@@ -91,6 +98,13 @@ impl LlamaCpp {
         let chat = vocabulary.chat_format();
         Ok(Self { info, chat, vocabulary, submissions: Some(submissions), shared, worker: Some(worker) })
     }
+}
+
+/// Whether some layers look back less far than `context` tokens.
+fn slides(weights: &LlamaModel, context: usize) -> bool {
+    let value = |key: &str| weights.meta_val_str(key).ok();
+    let window = value("general.architecture").and_then(|name| value(&format!("{name}.attention.sliding_window")));
+    window.and_then(|window| window.parse::<usize>().ok()).is_some_and(|window| window > 0 && window < context)
 }
 
 /// The vocabulary of a model file, without its weights.

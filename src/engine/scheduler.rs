@@ -6,8 +6,7 @@
 //! so that what requests share is computed once; and of those that wait, the one goes next that has most of its
 //! prompt computed already, so that a group is finished while its prefix is there.
 //!
-//! Room in the KV pool is reserved for the longest a sequence can get before it is admitted: a sequence that
-//! has begun is never cut and never evicted.
+//! Each slot has room for the longest sequence that is let in, so one that has begun is never cut and never evicted.
 
 mod prefixes;
 mod sequence;
@@ -22,11 +21,11 @@ use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 
 use self::prefixes::Prefixes;
-use self::sequence::{Outlet, Sequence};
+use self::sequence::{Need, Sequence};
 use super::{EngineError, Event, Load, Prepared};
 use crate::script::{Action, Machine, Token, Vocabulary};
 
-/// A place for a sequence in the KV pool.
+/// A place for a sequence in the model's context.
 pub type Slot = i32;
 
 /// A token to decode.
@@ -42,8 +41,11 @@ pub struct Row {
     pub logits: bool,
 }
 
-/// A model that decodes batches; one KV pool is shared by all its slots.
+/// A model that decodes batches. Each slot holds a sequence of its own.
 pub trait Backend {
+    /// What a slot holds, kept outside of the model's context.
+    type Saved;
+
     /// Decodes the rows.
     ///
     /// # Errors
@@ -53,66 +55,62 @@ pub trait Backend {
     /// The logits after the row at `index` of the last decode.
     fn logits(&self, index: usize) -> &[f32];
 
-    /// Makes the first `len` tokens of one slot those of another, empty one as well.
+    /// A copy of all that a slot holds.
     ///
     /// # Errors
     /// When the model refuses.
-    fn copy(&mut self, from: Slot, to: Slot, len: usize) -> Result<(), String>;
+    fn save(&mut self, slot: Slot) -> Result<Self::Saved, String>;
+
+    /// Makes a slot hold the first `len` tokens of what was saved, and nothing else.
+    ///
+    /// # Errors
+    /// When the model refuses.
+    fn restore(&mut self, saved: &Self::Saved, slot: Slot, len: usize) -> Result<(), String>;
 
     /// Forgets all but the first `len` tokens of a slot.
     ///
     /// # Errors
     /// When the model refuses.
     fn truncate(&mut self, slot: Slot, len: usize) -> Result<(), String>;
-
-    /// Forgets everything.
-    fn clear(&mut self);
 }
 
 /// Sizes of a scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The most sequences that run together; their branches come on top.
+    /// The most sequences that run together: the slots 0 and up.
     pub sequences: usize,
-    /// Slots in all: for sequences, their branches and cached prefixes.
-    pub slots: usize,
-    /// Tokens that the KV pool holds.
-    pub pool: usize,
-    /// The most cached prefixes.
-    pub prefixes: usize,
-    /// The most tokens that cached prefixes hold: every step looks at all cells in use, so idle ones cost time.
+    /// The most tokens of a sequence.
+    pub context: usize,
+    /// The most tokens that cached prefixes hold; 0 keeps none and shares nothing.
     pub prefix_tokens: usize,
     /// The most tokens in one step.
     pub step: usize,
 }
 
-/// A prompt of fewer tokens is not kept as a prefix.
-const WORTH_KEEPING: usize = 32;
-/// A sequence that needs at most this many tokens goes before those that read prompts.
-const SHORT: usize = 16;
+/// What is shared of fewer tokens is computed anew.
+const WORTH_SHARING: usize = 32;
 /// How many waiting sequences are looked through for the one to admit next.
 const WINDOW: usize = 64;
 /// How often the one that has waited longest may be overtaken.
 const PATIENCE: usize = 32;
 
-/// What a sequence needs before its next logits.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Need {
-    /// A few tokens: it generates, or is forced.
-    Few,
-    /// A prompt, or what is left of it.
-    Prompt,
+/// What a sequence begins with.
+#[derive(Clone, Copy)]
+enum Donor {
+    /// A running sequence.
+    Running(usize),
+    /// A cached prefix.
+    Prefix(usize),
 }
 
 /// Decides what a [`Backend`] computes next.
-pub struct Scheduler<B> {
+pub struct Scheduler<B: Backend> {
     backend: B,
     vocabulary: Arc<dyn Vocabulary>,
     limits: Limits,
     waiting: VecDeque<Sequence>,
     running: Vec<Sequence>,
-    prefixes: Prefixes,
-    free: Vec<Slot>,
+    prefixes: Prefixes<B::Saved>,
     next_id: u64,
 }
 
@@ -125,8 +123,7 @@ impl<B: Backend> Scheduler<B> {
             limits,
             waiting: VecDeque::new(),
             running: Vec::new(),
-            prefixes: Prefixes::default(),
-            free: slots(limits),
+            prefixes: Prefixes::new(limits.prefix_tokens),
             next_id: 0,
         }
     }
@@ -138,7 +135,7 @@ impl<B: Backend> Scheduler<B> {
         let mut machine = Machine::new(Arc::clone(&self.vocabulary), encoded, job.script, job.sampling);
         let action = machine.start();
         let id = self.new_id();
-        let sequence = Sequence::new(id, machine, prompt_tokens, reserved, job.deterministic, Outlet::Caller(events));
+        let sequence = Sequence::new(id, machine, prompt_tokens, reserved, job.deterministic, events);
         // A script that asks nothing of the model is done before it has begun.
         if let Action::Done(transcript) = action {
             sequence.report(transcript)
@@ -155,13 +152,12 @@ impl<B: Backend> Scheduler<B> {
     /// How busy it is.
     pub fn load(&self) -> Load {
         let kv_running = self.running.iter().map(|s| s.reserved).sum::<usize>();
-        let kv_cached = self.prefixes.tokens();
         Load {
             waiting: self.waiting.len(),
             running: self.running.len(),
             kv_running,
-            kv_cached,
-            kv_free: self.limits.pool.saturating_sub(kv_running + kv_cached),
+            kv_cached: self.prefixes.tokens(),
+            kv_free: (self.limits.sequences * self.limits.context).saturating_sub(kv_running),
             restarts: 0,
         }
     }
@@ -173,7 +169,7 @@ impl<B: Backend> Scheduler<B> {
     pub fn step(&mut self) -> Result<(), String> {
         self.drop_departed()?;
         self.admit()?;
-        // Apart: in one batch, attention over a tile of rows would look at the cells of every sequence in it.
+        // Apart, so that what was generated goes out before a chunk of prompts is read.
         self.decode(Need::Few)?;
         self.decode(Need::Prompt)
     }
@@ -207,87 +203,59 @@ impl<B: Backend> Scheduler<B> {
         self.next_id
     }
 
-    /// Stops work whose caller has gone away, branches included.
+    /// Stops work whose caller has gone away.
     fn drop_departed(&mut self) -> Result<(), String> {
-        let mut gone: Vec<u64> =
-            self.waiting.iter().chain(&self.running).filter(|s| s.departed()).map(|s| s.id).collect();
-        if gone.is_empty() {
-            return Ok(());
-        }
-        gone.extend(
-            self.waiting
-                .iter()
-                .chain(&self.running)
-                .filter(|s| s.is_branch_of(&gone))
-                .map(|s| s.id)
-                .collect::<Vec<_>>(),
-        );
-        self.waiting.retain(|s| !gone.contains(&s.id));
-        while let Some(at) = self.running.iter().position(|s| gone.contains(&s.id)) {
+        self.waiting.retain(|s| !s.departed());
+        while let Some(at) = self.running.iter().position(Sequence::departed) {
             self.retire(at)?;
         }
         Ok(())
     }
 
-    /// Admits waiting sequences, as far as sequences, slots and the pool allow.
+    /// Admits waiting sequences while there are slots.
     fn admit(&mut self) -> Result<(), String> {
-        while let Some((at, donor, len)) = self.next() {
-            let candidate = &self.waiting[at];
-            let (branch, alone) = (candidate.is_branch(), candidate.alone);
-            if !branch {
-                let top = self.running.iter().filter(|s| !s.is_branch()).count();
-                let reserved: usize = self.running.iter().map(|s| s.reserved).sum();
-                if top >= self.limits.sequences || reserved + candidate.reserved > self.limits.pool {
-                    return Ok(());
-                }
-            }
-            let fresh = alone && !branch;
-            if fresh {
-                self.prefixes.drain().for_each(|slot| self.free.push(slot));
-                self.backend.clear();
-            }
-            let reuse = if fresh { 0 } else { len };
-            let Some(slot) = self.take_slot(donor)? else { return Ok(()) };
+        while let Some(slot) = self.free_slot() {
+            let Some((at, start)) = self.next() else { return Ok(()) };
             let mut sequence = self.waiting.remove(at).expect("`at` is within the queue");
-            if let (Some(donor), true) = (donor, reuse > 0) {
-                self.backend.copy(donor, slot, reuse)?;
+            let reused = match start {
+                Some((donor, len)) => self.share(donor, slot, len)?,
+                None => 0,
+            };
+            if let Some(first) = self.waiting.front_mut().filter(|_| at > 0) {
+                first.overtaken += 1;
             }
-            if !branch {
-                self.prefixes.admitted(donor.filter(|_| reuse >= WORTH_KEEPING));
-                if let Some(first) = self.waiting.front_mut().filter(|_| at > 0) {
-                    first.overtaken += 1;
-                }
-            }
-            sequence.begin(slot, reuse);
+            sequence.begin(slot, reused);
             self.running.push(sequence);
-            self.make_room()?;
         }
         Ok(())
     }
 
-    /// The waiting sequence to admit next, and the slot and length of what it can begin with: a branch, else the
-    /// one with the most to begin with. One whose beginning is just being computed waits for it; and nobody
-    /// overtakes one that has to run alone, or that was overtaken often enough.
-    fn next(&self) -> Option<(usize, Option<Slot>, usize)> {
-        let mut best: Option<(usize, Option<Slot>, usize)> = None;
+    /// The lowest free slot: a backend may decode those that lie side by side in one go.
+    fn free_slot(&self) -> Option<Slot> {
+        let slots = 0..Slot::try_from(self.limits.sequences).expect("a few hundred slots at most");
+        slots.into_iter().find(|slot| self.running.iter().all(|s| s.slot != *slot))
+    }
+
+    /// The waiting sequence to admit next, and what it can begin with: the one with the most of that. One whose
+    /// beginning is just being computed waits for it; and nobody overtakes one that has to run alone, or that was
+    /// overtaken often enough.
+    fn next(&self) -> Option<(usize, Option<(Donor, usize)>)> {
+        if self.running.iter().any(|s| s.alone) {
+            return None;
+        }
+        let mut best: Option<(usize, Option<(Donor, usize)>)> = None;
+        let len = |start: Option<(Donor, usize)>| start.map_or(0, |(_, len)| len);
         for (at, candidate) in self.waiting.iter().take(WINDOW).enumerate() {
-            let branch = candidate.is_branch();
-            if !branch && candidate.alone {
+            if candidate.alone {
                 let now = best.is_none() && self.running.is_empty();
-                return best.or(now.then_some((at, None, 0)));
+                return best.or(now.then_some((at, None)));
             }
-            let (donor, len) = self.best_donor(candidate);
-            if self.promised(candidate) > len {
+            let start = self.best_start(candidate);
+            if self.promised(candidate) > len(start) {
                 continue;
             }
-            if branch {
-                return Some((at, donor, len));
-            }
-            if self.running.iter().any(|s| s.alone) {
-                return None;
-            }
-            if best.is_none_or(|(.., most)| len > most) {
-                best = Some((at, donor, len));
+            if best.is_none_or(|(_, most)| len(start) > len(most)) {
+                best = Some((at, start));
             }
             if candidate.overtaken >= PATIENCE {
                 break;
@@ -296,56 +264,64 @@ impl<B: Backend> Scheduler<B> {
         best
     }
 
-    /// The slot that holds most of what a sequence begins with, and how much. The last token is always computed
-    /// anew, for its logits.
-    fn best_donor(&self, candidate: &Sequence) -> (Option<Slot>, usize) {
-        let ids = candidate.machine.ids();
-        let most = ids.len() - 1;
-        let running = self.running.iter().map(|s| (s.slot, s.computed.as_slice()));
-        let held =
-            running.chain(self.prefixes.iter()).map(|(slot, tokens)| (Some(slot), shared(tokens, ids).min(most)));
-        held.max_by_key(|(_, len)| *len).unwrap_or((None, 0))
+    /// What holds most of a sequence's beginning, and how much. The last token is always computed anew, for its
+    /// logits.
+    fn best_start(&self, candidate: &Sequence) -> Option<(Donor, usize)> {
+        let running = self.running.iter().enumerate().map(|(at, s)| (Donor::Running(at), s.computed.as_slice()));
+        let cached = self.prefixes.iter().enumerate().map(|(at, tokens)| (Donor::Prefix(at), tokens));
+        // Of equals the last is taken: a prefix is there to be read, a running sequence has to be saved first.
+        let starts = running.chain(cached).map(|(donor, tokens)| (donor, self.worth(candidate, tokens)));
+        starts.filter(|(_, len)| *len > 0).max_by_key(|(_, len)| *len)
     }
 
     /// How much of a sequence's beginning will be computed by one that runs already.
     fn promised(&self, candidate: &Sequence) -> usize {
+        self.running.iter().map(|s| self.worth(candidate, s.machine.ids())).max().unwrap_or(0)
+    }
+
+    /// How many of these tokens a sequence can begin with; 0 if that is not worth it.
+    fn worth(&self, candidate: &Sequence, tokens: &[Token]) -> usize {
         let ids = candidate.machine.ids();
-        let most = ids.len() - 1;
-        self.running.iter().map(|s| shared(s.machine.ids(), ids).min(most)).max().unwrap_or(0)
+        let len = shared(tokens, ids).min(ids.len() - 1);
+        if len >= WORTH_SHARING && self.limits.prefix_tokens > 0 { len } else { 0 }
     }
 
-    /// A free slot, evicting the prefix that was used longest ago if need be, but not `keep`.
-    fn take_slot(&mut self, keep: Option<Slot>) -> Result<Option<Slot>, String> {
-        if let Some(slot) = self.free.pop() {
-            return Ok(Some(slot));
+    /// Makes a slot begin with the first `len` tokens of another sequence.
+    fn share(&mut self, donor: Donor, slot: Slot, len: usize) -> Result<usize, String> {
+        match donor {
+            Donor::Prefix(at) => self.backend.restore(self.prefixes.state(at), slot, len)?,
+            Donor::Running(at) => {
+                let donor = &self.running[at];
+                let saved = self.backend.save(donor.slot)?;
+                self.backend.restore(&saved, slot, len)?;
+                // Others of its group are about to ask for the same, and for no more than that.
+                let tokens = donor.computed[..len].to_vec();
+                if self.prefixes.wants(&tokens) {
+                    self.prefixes.insert(tokens, self.backend.save(slot)?);
+                }
+            }
         }
-        let evicted = self.prefixes.evict(keep);
-        if let Some(slot) = evicted {
-            self.backend.truncate(slot, 0)?;
-        }
-        Ok(evicted)
-    }
-
-    /// Evicts prefixes until what runs and what is cached fit the pool.
-    fn make_room(&mut self) -> Result<(), String> {
-        let reserved: usize = self.running.iter().map(|s| s.reserved).sum();
-        let most = self.limits.prefix_tokens.min(self.limits.pool.saturating_sub(reserved));
-        while let Some(slot) = self.prefixes.shrink(self.limits.prefixes, most) {
-            self.backend.truncate(slot, 0)?;
-            self.free.push(slot);
-        }
-        Ok(())
+        Ok(len)
     }
 
     /// The rows of the next batch, and which of them whose logits are for.
     fn plan(&mut self, need: Need) -> (Vec<Row>, Vec<(u64, usize)>) {
         let (mut rows, mut wanted) = (Vec::new(), Vec::new());
-        for sequence in &mut self.running {
-            let tokens = sequence.needs();
-            if tokens == 0 || (tokens <= SHORT) != (need == Need::Few) {
-                continue;
-            }
-            let take = tokens.min(self.limits.step - rows.len());
+        let mut order: Vec<&mut Sequence> = self.running.iter_mut().filter(|s| s.need() == need).collect();
+        if need == Need::Few {
+            // Side by side, as a backend may want them; prompts go in the order of their coming.
+            order.sort_by_key(|s| s.slot);
+        }
+        let mut part = None;
+        for sequence in order {
+            let (tokens, room) = (sequence.needs(), self.limits.step - rows.len());
+            let take = match part {
+                // Prompts share a step in equal parts or not at all: what is left over would be a small batch.
+                Some(part) if need == Need::Prompt && tokens.min(room) < part => continue,
+                Some(part) if need == Need::Prompt => part,
+                _ => tokens.min(room),
+            };
+            part = Some(take);
             for _ in 0..take {
                 let position = sequence.computed.len();
                 let token = sequence.machine.ids()[position];
@@ -360,84 +336,37 @@ impl<B: Backend> Scheduler<B> {
         (rows, wanted)
     }
 
-    fn act(&mut self, at: usize, action: Action) -> Result<(), String> {
-        let sequence = &mut self.running[at];
-        sequence.stream();
-        match action {
-            Action::Feed { keep } => {
-                if self.outgrown(at)? {
+    /// Does what a sequence's machine asks for, until it needs the model again.
+    fn act(&mut self, at: usize, mut action: Action) -> Result<(), String> {
+        loop {
+            let sequence = &mut self.running[at];
+            sequence.stream();
+            action = match action {
+                Action::Feed { .. } if sequence.machine.ids().len() > self.limits.context => {
+                    // Text that no tokenizer would write, such as broken UTF-8, can come to more tokens than were
+                    // generated.
                     let reason = "its text came to more tokens than there is room for".to_owned();
                     self.retire(at)?.fail(EngineError::Failed(reason));
                     return Ok(());
                 }
-                self.rewind(at, keep)
-            }
-            Action::Fork(branches) => {
-                let (parent, alone) = (sequence.id, sequence.alone);
-                sequence.branches = vec![None; branches.len()];
-                for (index, mut machine) in branches.into_iter().enumerate().rev() {
-                    let action = machine.start();
-                    let id = self.new_id();
-                    let tokens = machine.ids().len();
-                    let branch = Sequence::new(id, machine, tokens, 0, alone, Outlet::Branch { parent, index });
-                    match action {
-                        Action::Done(transcript) => self.finish_branch(parent, index, transcript)?,
-                        _ => self.waiting.push_front(branch),
+                Action::Feed { .. } => return self.rewind(at),
+                Action::Fork(branches) => sequence.fork(branches),
+                Action::Done(transcript) => match sequence.join(transcript) {
+                    Ok(action) => action,
+                    Err(transcript) => {
+                        self.retire(at)?.report(transcript);
+                        return Ok(());
                     }
-                }
-                Ok(())
-            }
-            Action::Done(transcript) => {
-                let branch = match sequence.outlet {
-                    Outlet::Branch { parent, index } => Some((parent, index)),
-                    Outlet::Caller(_) => None,
-                };
-                let done = self.retire(at)?;
-                match branch {
-                    Some((parent, index)) => self.finish_branch(parent, index, transcript),
-                    None => {
-                        done.report(transcript);
-                        Ok(())
-                    }
-                }
+                },
             }
         }
     }
 
-    /// Whether a sequence has come to need more than the pool has. Text that no tokenizer would write, such as
-    /// broken UTF-8, can come to more tokens than were generated: its reservation grows while there is room.
-    fn outgrown(&mut self, at: usize) -> Result<bool, String> {
+    /// Makes a slot hold no more than what its sequence begins with, and leaves at least one token to decode.
+    fn rewind(&mut self, at: usize) -> Result<(), String> {
         let sequence = &mut self.running[at];
-        let needed = sequence.machine.ids().len();
-        if sequence.is_branch() || needed <= sequence.reserved {
-            return Ok(false);
-        }
-        sequence.reserved = needed;
-        self.make_room()?;
-        Ok(self.running.iter().map(|s| s.reserved).sum::<usize>() > self.limits.pool)
-    }
-
-    fn finish_branch(
-        &mut self,
-        parent: u64,
-        index: usize,
-        transcript: crate::script::Transcript,
-    ) -> Result<(), String> {
-        let Some(at) = self.running.iter().position(|s| s.id == parent) else { return Ok(()) };
-        let sequence = &mut self.running[at];
-        sequence.branches[index] = Some(transcript);
-        if sequence.branches.iter().any(Option::is_none) {
-            return Ok(());
-        }
-        let transcripts = std::mem::take(&mut sequence.branches).into_iter().flatten().collect();
-        let action = sequence.machine.on_branches(transcripts);
-        self.act(at, action)
-    }
-
-    /// Makes a slot hold no more than the first `keep` tokens, and leaves at least one token to decode.
-    fn rewind(&mut self, at: usize, keep: usize) -> Result<(), String> {
-        let sequence = &mut self.running[at];
-        let len = keep.min(sequence.machine.ids().len() - 1);
+        let ids = sequence.machine.ids();
+        let len = shared(&sequence.computed, ids).min(ids.len() - 1);
         if sequence.computed.len() > len {
             sequence.computed.truncate(len);
             self.backend.truncate(sequence.slot, len)?;
@@ -453,34 +382,23 @@ impl<B: Backend> Scheduler<B> {
         if common > 0 {
             sequence.computed.truncate(common);
         }
-        let len = sequence.computed.len();
-        let keep = len >= WORTH_KEEPING && !sequence.is_branch() && !sequence.alone && self.limits.prefixes > 0;
-        if keep {
-            self.backend.truncate(sequence.slot, len)?;
-            for slot in self.prefixes.insert(sequence.slot, std::mem::take(&mut sequence.computed), common > 0) {
-                self.backend.truncate(slot, 0)?;
-                self.free.push(slot);
-            }
-        } else {
-            self.backend.truncate(sequence.slot, 0)?;
-            self.free.push(sequence.slot);
+        let tokens = std::mem::take(&mut sequence.computed);
+        if tokens.len() >= WORTH_SHARING && !sequence.alone && self.prefixes.wants(&tokens) {
+            self.backend.truncate(sequence.slot, tokens.len())?;
+            let saved = self.backend.save(sequence.slot)?;
+            self.prefixes.insert(tokens, saved);
         }
-        self.make_room()?;
+        self.backend.truncate(sequence.slot, 0)?;
         Ok(sequence)
     }
 
     /// How much of a prompt others begin with, if that is most of it; else 0. Its own end is of no use to them,
-    /// and would only cost them time.
+    /// and would only take room.
     fn in_common(&self, prompt: &[Token]) -> usize {
-        let others = self.running.iter().chain(&self.waiting).filter(|s| !s.is_branch()).map(|s| s.machine.ids());
-        let others = others.chain(self.prefixes.iter().map(|(_, tokens)| tokens));
-        let common = others.map(|ids| shared(ids, prompt)).max().unwrap_or(0);
+        let others = self.running.iter().chain(&self.waiting).map(|s| s.machine.ids());
+        let common = others.chain(self.prefixes.iter()).map(|ids| shared(ids, prompt)).max().unwrap_or(0);
         if 2 * common >= prompt.len() { common } else { 0 }
     }
-}
-
-fn slots(limits: Limits) -> Vec<Slot> {
-    (0..limits.slots).rev().map(|slot| Slot::try_from(slot).expect("a few hundred slots at most")).collect()
 }
 
 fn shared(a: &[Token], b: &[Token]) -> usize {

@@ -147,7 +147,7 @@ impl Starter {
         match (spec.memory_mb, source) {
             (Some(mb), _) => Ok(mb.saturating_mul(1_000_000)),
             (None, Source::Script) => Ok(0),
-            (None, Source::File(model)) => Ok(memory_needed(&model.path, spec.sizes.kv_tokens as u64)?),
+            (None, Source::File(model)) => Ok(memory_needed(&model.path, spec.sizes.tokens_in_memory())?),
         }
     }
 
@@ -192,7 +192,6 @@ async fn llama_cpp(spec: &Spec, model: Model) -> Result<Arc<dyn Engine>, StartEr
     let settings = Settings {
         sequences: spec.sizes.sequences,
         kv_tokens: spec.sizes.kv_tokens,
-        prefixes: spec.sizes.cached_prefixes,
         prefix_tokens: spec.sizes.cached_tokens,
         step_tokens: spec.sizes.step_tokens,
         threads: spec.sizes.threads,

@@ -27,7 +27,7 @@ pub(super) struct Entry {
     pub(super) chat_template: String,
     /// Bytes of its weights, in the file that is loaded.
     pub(super) weights: u64,
-    /// Bytes of the KV pool for each token.
+    /// Bytes of the keys and values of a token.
     pub(super) kv_per_token: u64,
     /// The repository of the original weights.
     pub(super) home: Option<String>,

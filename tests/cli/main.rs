@@ -200,7 +200,8 @@ fn the_list_of_models_says_what_each_needs_and_whether_it_fits() {
     let folder = tempfile::tempdir().unwrap();
     let list = |more: &[&str], pool: &str| {
         let mut command = gavel(folder.path());
-        command.env("GAVEL_LLAMA_CPP__KV_TOKENS", pool).env("HF_HUB_CACHE", folder.path().join("hub"));
+        let sizes = [("GAVEL_LLAMA_CPP__KV_TOKENS", pool), ("GAVEL_LLAMA_CPP__CACHED_TOKENS", "24")];
+        command.envs(sizes).env("HF_HUB_CACHE", folder.path().join("hub"));
         run(command.args(["models", "list"]).args(more))
     };
     let (ok, said, complaint) = list(&["--json"], "1000");
@@ -209,7 +210,7 @@ fn the_list_of_models_says_what_each_needs_and_whether_it_fits() {
     let named = |name: &str| models.iter().find(|model| model["name"] == name).unwrap().clone();
     let flow = named("flow-judge");
     assert_eq!((&flow["prompt_set"], &flow["size"]), (&json!("flow-judge"), &json!(null)));
-    assert_eq!(flow["memory"], 2_390_000_000_u64 + 1000 * 393_216);
+    assert_eq!(flow["memory"], 2_390_000_000_u64 + (1000 + 24) * 393_216);
     let known = ["smollm2-135m", "prometheus-2-7b", "prometheus-2-8x7b", "m-prometheus-3b", "m-prometheus-7b"];
     known
         .iter()

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gavel::engine::llama_cpp::Settings;
 use gavel::engine::{Completion, Engine, EngineError, Job};
 use gavel::grading::Distribution;
 use gavel::script::{Generate, Outcome, Prompt, SamplerSettings, Script, Segment, Step};
@@ -76,7 +77,7 @@ async fn scores_under_load_are_those_alone() {
         alone.push(distribution(&run(&*engine, exact).await.unwrap()));
     }
     let mut worst = 0.0_f64;
-    // Two rounds together, with feedback jobs between them: once against a cold pool, once with prefixes.
+    // Two rounds together, with feedback jobs between them: once against no prefixes, once with them.
     for _ in 0..2 {
         let noise = texts().into_iter().step_by(4).map(|text| run(&*engine, with_feedback(&text, 24)));
         let scored = texts().into_iter().map(|text| {
@@ -143,9 +144,9 @@ async fn branches_are_what_they_are_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_pool_loses_nothing() {
-    let engine =
-        engine(gavel::engine::llama_cpp::Settings { kv_tokens: 1024, sequences: 8, prefixes: 4, ..settings() });
+async fn little_room_loses_nothing() {
+    let sizes = Settings { kv_tokens: 1024, sequences: 2, prefix_tokens: 200, ..settings() };
+    let engine = engine(sizes);
     let runs = texts().into_iter().map(|text| run(&*engine, with_feedback(&text, 60)));
     for completion in futures::future::join_all(runs).await {
         distribution(&completion.unwrap());

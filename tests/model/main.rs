@@ -27,15 +27,7 @@ fn demo() -> Model {
 }
 
 fn settings() -> Settings {
-    Settings {
-        sequences: 16,
-        kv_tokens: 16_384,
-        prefixes: 8,
-        prefix_tokens: 4096,
-        step_tokens: 256,
-        threads: 0,
-        gpu_layers: 0,
-    }
+    Settings { sequences: 4, kv_tokens: 32_768, prefix_tokens: 4096, step_tokens: 256, threads: 0, gpu_layers: 0 }
 }
 
 fn engine(settings: Settings) -> Arc<dyn Engine> {

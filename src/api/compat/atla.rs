@@ -27,6 +27,10 @@ const LEVELS: [(&str, &str); 5] = [
 
 /// A response to evaluate.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "model_id": "atla-selene", "model_input": "Why is the sky blue?", "model_output": "Light scatters.",
+    "metric_name": "helpfulness",
+}))]
 pub(in super::super) struct EvalBody {
     model_id: String,
     model_input: String,

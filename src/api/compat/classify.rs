@@ -5,14 +5,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
 use super::super::extract;
 use super::super::judging::{Judging, Subject};
 use super::super::problem::{Problem, ProblemBody};
-use super::{Url, all, dialogue, invalid, one_or_many};
+use super::{OneOrMany, Url, all, dialogue, invalid, one_or_many};
 use crate::app::App;
 use crate::grading::{Instruction, Item, Mode};
 
@@ -21,13 +21,36 @@ const LABEL: &str = "LABEL_0";
 
 /// Conversations as one text each, special tokens and all.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "model": "gavel-absolute:helpfulness",
+    "input": "<|im_start|>user\nWhy is the sky blue?<|im_end|>\n<|im_start|>assistant\nLight scatters.<|im_end|>",
+}))]
 pub(in super::super) struct ClassifyBody {
     /// `gavel-absolute:RUBRIC`, or anything where the URL names the rubric.
     model: Option<String>,
     /// One text or several.
+    #[schema(value_type = Option<OneOrMany>)]
     input: Option<Value>,
     /// The same by the name of SGLang's own route, which has a reply of its own.
+    #[schema(value_type = Option<OneOrMany>)]
     text: Option<Value>,
+}
+
+/// The reply to `input`, and those to one or many of `text`.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(in super::super) enum ClassifyReplies {
+    Classes(ClassifyReply),
+    One(Embedded),
+    Many(Vec<Embedded>),
+}
+
+/// A reward as SGLang's own route has it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct Embedded {
+    embedding: [f64; 1],
+    #[schema(value_type = Object)]
+    meta_info: Map<String, Value>,
 }
 
 /// Rewards as the probability of a reward model's one class.
@@ -76,9 +99,30 @@ struct Embedding {
 
 /// Texts to predict a label of.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({"inputs": ["Why is the sky blue?", "Light scatters."]}))]
 pub(in super::super) struct PredictBody {
     /// A text, a pair `[instruction, response]`, or a list of lists of one or two.
+    #[schema(value_type = Inputs)]
     inputs: Value,
+}
+
+/// A text, a pair, or a batch.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "only documents what is read by hand")]
+enum Inputs {
+    Text(String),
+    Pair(Vec<String>),
+    Batch(Vec<Vec<String>>),
+}
+
+/// Predictions of one input, or of each of a batch.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "only documents what is written in two forms")]
+pub(in super::super) enum Predictions {
+    One(Vec<Prediction>),
+    Batch(Vec<Vec<Prediction>>),
 }
 
 /// A reward as a label's score.
@@ -91,8 +135,8 @@ pub(in super::super) struct Prediction {
 /// Rewards as vLLM's and SGLang's classification routes give them; verl reads `data[-1].probs[-1]`.
 #[utoipa::path(
     post, path = "/classify", operation_id = "classify", tag = "reward servers", request_body = ClassifyBody,
-    params(("rubric" = Option<String>, Query)),
-    responses((status = 200, body = ClassifyReply), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+    params(("rubric" = Option<String>, Query, example = "helpfulness")),
+    responses((status = 200, body = ClassifyReplies), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
 )]
 pub(in super::super) async fn classify(
     app: web::Data<App>,
@@ -110,25 +154,26 @@ pub(in super::super) async fn classify(
     let single = !input.is_array();
     let (rewards, usage) = conversations(&judging, input, field).await?;
     if field == "/text" {
-        let mut objects: Vec<Value> =
-            rewards.iter().map(|reward| json!({"embedding": [reward], "meta_info": {}})).collect();
-        return Ok(HttpResponse::Ok().json(if single { objects.remove(0) } else { Value::Array(objects) }));
+        let objects = rewards.into_iter().map(|reward| Embedded { embedding: [reward], meta_info: Map::new() });
+        let mut objects: Vec<Embedded> = objects.collect();
+        let reply = if single { ClassifyReplies::One(objects.remove(0)) } else { ClassifyReplies::Many(objects) };
+        return Ok(HttpResponse::Ok().json(reply));
     }
     let class = |(index, reward)| Class { index, label: LABEL, probs: [reward], num_classes: 1 };
-    Ok(HttpResponse::Ok().json(ClassifyReply {
+    Ok(HttpResponse::Ok().json(ClassifyReplies::Classes(ClassifyReply {
         id: format!("classify-{}", Ulid::new()),
         object: "list",
         created: now(),
         model: called(body.model, &judging),
         data: rewards.into_iter().enumerate().map(class).collect(),
         usage,
-    }))
+    })))
 }
 
 /// Rewards as embeddings of one dimension; verl reads `data[-1].embedding[-1]`.
 #[utoipa::path(
     post, path = "/v1/embeddings", operation_id = "embeddings", tag = "reward servers", request_body = ClassifyBody,
-    params(("rubric" = Option<String>, Query)),
+    params(("rubric" = Option<String>, Query, example = "helpfulness")),
     responses((status = 200, body = EmbeddingsReply), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
 )]
 pub(in super::super) async fn embeddings(
@@ -149,8 +194,8 @@ pub(in super::super) async fn embeddings(
 /// Rewards as text-embeddings-inference predicts labels.
 #[utoipa::path(
     post, path = "/predict", operation_id = "predict", tag = "reward servers", request_body = PredictBody,
-    params(("rubric" = Option<String>, Query)),
-    responses((status = 200, body = Vec<Prediction>), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+    params(("rubric" = Option<String>, Query, example = "helpfulness")),
+    responses((status = 200, body = Predictions), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
 )]
 pub(in super::super) async fn predict(
     app: web::Data<App>,

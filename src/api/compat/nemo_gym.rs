@@ -18,6 +18,10 @@ const REFERENCES: [&str; 4] = ["expected_answer", "reference_answer", "ground_tr
 
 /// A rollout to verify; its other fields come back as they are.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[schema(example = json!({
+    "responses_create_params": {"input": "Why is the sky blue?"},
+    "response": {"output": [{"type": "message", "content": [{"type": "output_text", "text": "Light scatters."}]}]},
+}))]
 pub(in super::super) struct VerifyBody {
     /// What the policy was asked: `input`, and `instructions` if there are any.
     #[schema(value_type = Object)]
@@ -31,6 +35,14 @@ pub(in super::super) struct VerifyBody {
 
 /// Responses of a group to compare.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "conversation_history": [{"role": "user", "content": "Why is the sky blue?"}],
+    "response_objs": [
+        {"output": [{"type": "message", "content": [{"type": "output_text", "text": "Light scatters."}]}]},
+        {"output": [{"type": "message", "content": [{"type": "output_text", "text": "The sea is blue."}]}]},
+    ],
+    "principle": "The response should be short.",
+}))]
 pub(in super::super) struct CompareBody {
     #[schema(value_type = Vec<Object>)]
     conversation_history: Vec<Value>,
@@ -66,7 +78,7 @@ struct Comparison {
 /// Where there is no reward, the row is marked as NeMo Gym marks it when its own judge fails, so that it is left out.
 #[utoipa::path(
     post, path = "/compat/nemo-gym/{rubric}/verify", operation_id = "nemo_gym_verify", tag = "trainers",
-    request_body = VerifyBody, params(("rubric" = String, Path)),
+    request_body = VerifyBody, params(("rubric" = String, Path, example = "helpfulness")),
     responses((status = 200, body = Object), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
 )]
 pub(in super::super) async fn verify(
@@ -140,7 +152,7 @@ fn output_text(response: &Map<String, Value>) -> Option<String> {
 /// Compares the responses of a group: each is graded alone, and every pair is made of the two grades.
 #[utoipa::path(
     post, path = "/compat/nemo-gym/{rubric}/compare", operation_id = "nemo_gym_compare", tag = "trainers",
-    request_body = CompareBody, params(("rubric" = String, Path)),
+    request_body = CompareBody, params(("rubric" = String, Path, example = "helpfulness")),
     responses((status = 200, body = CompareReply), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
 )]
 pub(in super::super) async fn compare(
@@ -205,7 +217,7 @@ fn add_principle(judging: &mut Judging, principle: Option<&str>) -> Result<(), P
 /// Begins a session of which nothing is kept.
 #[utoipa::path(
     post, path = "/compat/nemo-gym/{rubric}/seed_session", operation_id = "nemo_gym_seed_session", tag = "trainers",
-    request_body = Object, params(("rubric" = String, Path)),
+    request_body = Object, params(("rubric" = String, Path, example = "helpfulness")),
     responses((status = 200, body = Object), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
 )]
 pub(in super::super) async fn seed_session(app: web::Data<App>, http: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -15,6 +15,11 @@ use crate::panel::{Absolute, Account};
 
 /// Prompts and responses of a policy; before 0.5.8 only `query`, before 0.6.0 no `labels`.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "query": ["<|im_start|>user\nWhy is the sky blue?<|im_end|>\n<|im_start|>assistant\nLight scatters.<|im_end|>"],
+    "prompts": ["<|im_start|>user\nWhy is the sky blue?<|im_end|>\n<|im_start|>assistant\n"],
+    "labels": [null],
+}))]
 pub(in super::super) struct OpenRlhfBody {
     /// Prompt and response as one text, special tokens and all.
     query: Vec<String>,
@@ -44,7 +49,7 @@ struct ExtraLogs {
 /// Rewards for OpenRLHF: `--reward.remote_url` (`--remote_rm_url` before 0.10.2).
 #[utoipa::path(
     post, path = "/compat/openrlhf/{rubric}", operation_id = "openrlhf", tag = "trainers", request_body = OpenRlhfBody,
-    params(("rubric" = String, Path)),
+    params(("rubric" = String, Path, example = "helpfulness")),
     responses((status = 200, body = OpenRlhfReply), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
 )]
 pub(in super::super) async fn rewards(
@@ -72,6 +77,20 @@ pub(in super::super) async fn rewards(
         scores: column(|graded| graded.0),
         extra_logs: ExtraLogs { judge_score: column(|graded| graded.1.0), label_mass: column(|graded| graded.1.1) },
     }))
+}
+
+/// The same under the path of OpenRLHF's own server, with the rubric in the query.
+#[utoipa::path(
+    post, path = "/get_reward", operation_id = "openrlhf_get_reward", tag = "trainers", request_body = OpenRlhfBody,
+    params(("rubric" = String, Query, example = "helpfulness")),
+    responses((status = 200, body = OpenRlhfReply), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+)]
+pub(in super::super) async fn get_reward(
+    app: web::Data<App>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    rewards(app, http, payload).await
 }
 
 /// The expected score and the label mass of a verdict.

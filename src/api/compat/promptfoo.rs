@@ -18,6 +18,7 @@ const THRESHOLD: f64 = 0.5;
 
 /// An output to assert something of.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({"output": "Light scatters.", "context": {"prompt": "Why is the sky blue?", "vars": {}}}))]
 pub(in super::super) struct WebhookBody {
     /// A text, or JSON that is judged as its text.
     output: Value,
@@ -48,7 +49,7 @@ pub(in super::super) struct WebhookReply {
 /// which score on the assertion passes (0.5), `?reference=` which variable holds the reference (`reference_answer`).
 #[utoipa::path(
     post, path = "/compat/promptfoo/{rubric}", operation_id = "promptfoo", tag = "tools", request_body = WebhookBody,
-    params(("rubric" = String, Path), ("threshold" = Option<f64>, Query), ("reference" = Option<String>, Query)),
+    params(("rubric" = String, Path, example = "helpfulness"), ("threshold" = Option<f64>, Query), ("reference" = Option<String>, Query)),
     responses((status = 200, body = WebhookReply), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
 )]
 pub(in super::super) async fn webhook(

@@ -9,20 +9,26 @@ use utoipa::ToSchema;
 use super::super::extract;
 use super::super::problem::{Problem, ProblemBody};
 use super::classify::{TokenCount, called, count, now, pair};
-use super::{Url, all, invalid, one_or_many, text};
+use super::{OneOrMany, Url, all, invalid, one_or_many, text};
 use crate::app::App;
 use crate::grading::Mode;
 
 /// Queries and documents: as many of each, or one query for all.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "model": "gavel-absolute:helpfulness", "queries": "Why is the sky blue?",
+    "documents": ["Light scatters.", "The sea is blue."],
+}))]
 pub(in super::super) struct ScoreBody {
     /// `gavel-absolute:RUBRIC`, or anything where the URL names the rubric.
     model: Option<String>,
     /// The instruction or instructions.
     #[serde(alias = "text_1", alias = "data_1")]
+    #[schema(value_type = OneOrMany)]
     queries: Value,
     /// The response or responses.
     #[serde(alias = "text_2", alias = "data_2", alias = "items")]
+    #[schema(value_type = OneOrMany)]
     documents: Value,
 }
 
@@ -46,6 +52,10 @@ struct Score {
 
 /// Documents to order.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "model": "gavel-absolute:helpfulness", "query": "Why is the sky blue?",
+    "documents": ["Light scatters.", "The sea is blue."], "top_n": 1,
+}))]
 pub(in super::super) struct RerankBody {
     /// `gavel-absolute:RUBRIC`, or anything where the URL names the rubric.
     model: Option<String>,
@@ -87,9 +97,18 @@ struct RankedDocument {
     text: String,
 }
 
+/// What `documents` or `texts` are answered with.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "only documents what is written in two forms")]
+pub(in super::super) enum RerankReplies {
+    Documents(RerankReply),
+    Texts(Vec<RankedText>),
+}
+
 /// A text, best first.
-#[derive(Debug, Serialize)]
-struct RankedText {
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct RankedText {
     index: usize,
     score: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,7 +118,7 @@ struct RankedText {
 /// Rewards as vLLM's scoring route gives them.
 #[utoipa::path(
     post, path = "/score", operation_id = "score", tag = "reward servers", request_body = ScoreBody,
-    params(("rubric" = Option<String>, Query)),
+    params(("rubric" = Option<String>, Query, example = "helpfulness")),
     responses((status = 200, body = ScoreReply), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
 )]
 pub(in super::super) async fn score(
@@ -134,8 +153,8 @@ pub(in super::super) async fn score(
 /// text-embeddings-inference with `texts`.
 #[utoipa::path(
     post, path = "/rerank", operation_id = "rerank", tag = "reward servers", request_body = RerankBody,
-    params(("rubric" = Option<String>, Query)),
-    responses((status = 200, body = RerankReply), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+    params(("rubric" = Option<String>, Query, example = "helpfulness")),
+    responses((status = 200, body = RerankReplies), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
 )]
 pub(in super::super) async fn rerank(
     app: web::Data<App>,

@@ -14,8 +14,10 @@ use crate::grading::Mode;
 
 /// A sample of a rollout.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({"prompt": "Why is the sky blue?", "response": "Light scatters.", "label": null}))]
 pub(in super::super) struct SlimeBody {
     /// A text, as a chat template wrote it or plain, or a list of messages.
+    #[schema(value_type = TextOrMessages)]
     prompt: Value,
     response: String,
     /// The reference, or null.
@@ -23,13 +25,33 @@ pub(in super::super) struct SlimeBody {
     label: Value,
 }
 
+/// A text, or a list of messages.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "only documents what is read by hand")]
+enum TextOrMessages {
+    Text(String),
+    #[schema(value_type = Vec<Object>)]
+    Messages(Vec<Value>),
+}
+
+/// A number, or an object that has it under the key asked for.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "only documents what is written in two forms")]
+pub(in super::super) enum SlimeReply {
+    Bare(f64),
+    #[schema(value_type = Object)]
+    Keyed(Value),
+}
+
 /// A reward for slime: `--rm-type remote_rm --rm-url URL`.
 ///
 /// The reply is a bare number; with `?reward_key=K`, for slime's `--reward-key K`, an object that has it.
 #[utoipa::path(
     post, path = "/compat/slime/{rubric}", operation_id = "slime", tag = "trainers", request_body = SlimeBody,
-    params(("rubric" = String, Path), ("reward_key" = Option<String>, Query)),
-    responses((status = 200, body = f64), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+    params(("rubric" = String, Path, example = "helpfulness"), ("reward_key" = Option<String>, Query)),
+    responses((status = 200, body = SlimeReply, content_type = "application/json"), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
 )]
 pub(in super::super) async fn reward(
     app: web::Data<App>,

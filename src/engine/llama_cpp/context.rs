@@ -4,15 +4,19 @@ use std::num::NonZeroU32;
 
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::LlamaContextParams;
+use llama_cpp_2::context::session::{LlamaStateSeqFlags, SeqState};
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 
-use super::{BRANCH_SLOTS, Settings, backend};
+use super::{Settings, backend};
 use crate::engine::scheduler::{Backend, Limits, Row, Slot};
 
 /// The flag value of llama.cpp's own `enabled`; the binding has no name for it.
 const FLASH_ATTENTION_ENABLED: i32 = 1;
+
+/// llama.cpp rounds the cells of a stream up to this.
+const STREAM_UNIT: usize = 256;
 
 /// One context and the batch that it decodes.
 pub(super) struct Context<'model> {
@@ -24,9 +28,7 @@ pub(super) struct Context<'model> {
 pub(super) fn limits(settings: Settings) -> Limits {
     Limits {
         sequences: settings.sequences,
-        slots: settings.sequences + settings.prefixes + BRANCH_SLOTS,
-        pool: settings.kv_tokens,
-        prefixes: settings.prefixes,
+        context: settings.context(),
         prefix_tokens: settings.prefix_tokens,
         step: settings.step_tokens,
     }
@@ -42,13 +44,13 @@ impl<'model> Context<'model> {
             threads => threads,
         };
         let threads = i32::try_from(threads).map_err(|e| e.to_string())?;
-        // Unified: with a cache a sequence, copying a part of one to another aborts the process.
+        // A stream a sequence: in a unified pool, attention passes over the cells of all the others.
         let params = LlamaContextParams::default()
-            .with_n_ctx(NonZeroU32::new(size(settings.kv_tokens)?))
+            .with_n_ctx(NonZeroU32::new(size(settings.context().next_multiple_of(STREAM_UNIT) * settings.sequences)?))
             .with_n_batch(size(settings.step_tokens)?)
             .with_n_ubatch(size(settings.step_tokens)?)
-            .with_n_seq_max(size(limits(settings).slots)?)
-            .with_kv_unified(true)
+            .with_n_seq_max(size(settings.sequences)?)
+            .with_kv_unified(false)
             .with_swa_full(true)
             .with_flash_attention_policy(FLASH_ATTENTION_ENABLED)
             .with_n_threads(threads)
@@ -60,6 +62,8 @@ impl<'model> Context<'model> {
 }
 
 impl Backend for Context<'_> {
+    type Saved = SeqState;
+
     fn decode(&mut self, rows: &[Row]) -> Result<(), String> {
         self.batch.clear();
         for row in rows {
@@ -73,9 +77,13 @@ impl Backend for Context<'_> {
         self.context.get_logits_ith(i32::try_from(index).expect("a batch is small"))
     }
 
-    fn copy(&mut self, from: Slot, to: Slot, len: usize) -> Result<(), String> {
-        let len = u32::try_from(len).map_err(|e| e.to_string())?;
-        self.context.copy_kv_cache_seq(from, to, Some(0), Some(len)).map_err(|error| error.to_string())
+    fn save(&mut self, slot: Slot) -> Result<SeqState, String> {
+        self.context.state_seq_get(slot, LlamaStateSeqFlags::empty()).map_err(|error| error.to_string())
+    }
+
+    fn restore(&mut self, saved: &SeqState, slot: Slot, len: usize) -> Result<(), String> {
+        self.context.state_seq_set(saved, slot).map_err(|error| error.to_string())?;
+        self.truncate(slot, len)
     }
 
     fn truncate(&mut self, slot: Slot, len: usize) -> Result<(), String> {
@@ -86,9 +94,5 @@ impl Backend for Context<'_> {
             Ok(false) => Err(format!("sequence {slot} cannot be rolled back to {len} tokens")),
             Err(error) => Err(error.to_string()),
         }
-    }
-
-    fn clear(&mut self) {
-        self.context.clear_kv_cache();
     }
 }

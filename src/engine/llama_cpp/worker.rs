@@ -113,7 +113,7 @@ fn start<'model>(
     let mut context = Context::new(model, settings)?;
     let token = vocabulary.begin().unwrap_or(0);
     context.decode(&[Row { token, position: 0, slot: 0, logits: true }])?;
-    context.clear();
+    context.truncate(0, 0)?;
     Ok(Scheduler::new(context, Arc::clone(vocabulary), limits(settings)))
 }
 

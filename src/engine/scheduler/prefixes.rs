@@ -1,100 +1,65 @@
 //! Prompts that were computed and may be the beginning of others.
 //!
-//! Every step looks at all cells in use, so an idle prefix costs running sequences time, and is worth it only if
-//! it is used again. The order of eviction is therefore that of a segmented LRU: a prefix is on probation, where
-//! there is little room, until another prompt has begun with it; a proven one that nobody has used for long is
-//! dropped even when there is room. (Karedla, Love and Wherry, "Caching strategies to improve disk system
-//! performance", 1994.)
+//! Their states lie in the host's memory, outside of the model's context, so an idle one costs memory and no time.
+//! The one used longest ago makes room.
 
-use super::{Slot, shared};
+use super::shared;
 use crate::script::Token;
 
-/// Prefixes that were never reused hold at most this part of the room, the latest one excepted.
-const PROBATION: usize = 4;
-/// A prefix that helped none of this many prompts is dropped.
-const STALE: u64 = 32;
-
-struct Prefix {
-    slot: Slot,
+struct Prefix<S> {
     tokens: Vec<Token>,
-    proven: bool,
-    /// How many prompts had been admitted when it was last of use.
-    used: u64,
+    state: S,
 }
 
-/// Cached prefixes, the one used longest ago first.
-#[derive(Default)]
-pub(super) struct Prefixes {
-    held: Vec<Prefix>,
-    admitted: u64,
+/// Cached prefixes with their saved states, the one used longest ago first.
+pub(super) struct Prefixes<S> {
+    held: Vec<Prefix<S>>,
+    /// The most tokens that they hold together.
+    most: usize,
 }
 
-impl Prefixes {
-    /// Keeps a prefix, and gives the slots of those that it makes needless: the ones that it begins with, or
-    /// itself when another already begins with it. `proven` says that others are known to begin with it.
-    pub(super) fn insert(&mut self, slot: Slot, tokens: Vec<Token>, proven: bool) -> Vec<Slot> {
-        if let Some(at) = self.held.iter().position(|p| shared(&p.tokens, &tokens) == tokens.len()) {
-            self.refresh(at, proven);
-            return vec![slot];
-        }
-        let covered = |p: &Prefix| shared(&p.tokens, &tokens) == p.tokens.len();
-        let proven = proven || self.held.iter().any(|p| p.proven && covered(p));
-        let needless = self.held.iter().filter(|p| covered(p)).map(|p| p.slot).collect();
-        self.held.retain(|p| !covered(p));
-        self.held.push(Prefix { slot, tokens, proven, used: self.admitted });
-        needless
+impl<S> Prefixes<S> {
+    /// None yet; they will hold at most that many tokens together.
+    pub(super) fn new(most: usize) -> Self {
+        Self { held: Vec::new(), most }
     }
 
-    /// Counts an admitted prompt; `donor` is the slot that it began with.
-    pub(super) fn admitted(&mut self, donor: Option<Slot>) {
-        self.admitted += 1;
-        if let Some(at) = self.held.iter().position(|p| Some(p.slot) == donor) {
-            self.refresh(at, true);
+    /// Whether a prefix of these tokens is wanted: it has room, and none begins with it already. One that does
+    /// counts as used.
+    pub(super) fn wants(&mut self, tokens: &[Token]) -> bool {
+        match self.held.iter().position(|p| shared(&p.tokens, tokens) == tokens.len()) {
+            Some(at) => {
+                self.state(at);
+                false
+            }
+            None => tokens.len() <= self.most,
         }
     }
 
-    fn refresh(&mut self, at: usize, proven: bool) {
+    /// Keeps a prefix in place of those that it begins with.
+    pub(super) fn insert(&mut self, tokens: Vec<Token>, state: S) {
+        self.held.retain(|p| shared(&p.tokens, &tokens) < p.tokens.len());
+        self.held.push(Prefix { tokens, state });
+        while self.tokens() > self.most {
+            self.held.remove(0);
+        }
+    }
+
+    /// The state of a prefix, which counts as used now.
+    pub(super) fn state(&mut self, at: usize) -> &S {
         let prefix = self.held.remove(at);
-        self.held.push(Prefix { proven: prefix.proven || proven, used: self.admitted, ..prefix });
+        self.held.push(prefix);
+        &self.held.last().expect("one was put there").state
     }
 
-    /// Drops one prefix: the unproven one that was used longest ago, else the proven one, but not that of `keep`.
-    pub(super) fn evict(&mut self, keep: Option<Slot>) -> Option<Slot> {
-        let spare = |p: &Prefix| Some(p.slot) != keep;
-        let at = self.held.iter().position(|p| spare(p) && !p.proven);
-        let at = at.or_else(|| self.held.iter().position(spare))?;
-        Some(self.held.remove(at).slot)
+    /// The tokens of each.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[Token]> {
+        self.held.iter().map(|p| p.tokens.as_slice())
     }
 
-    /// Drops one prefix if there are more than `most`, if they hold more than `tokens`, if those on probation hold
-    /// more than their part of that, or if one has helped nobody for long.
-    pub(super) fn shrink(&mut self, most: usize, tokens: usize) -> Option<Slot> {
-        let probation: Vec<usize> = self.held.iter().filter(|p| !p.proven).map(|p| p.tokens.len()).collect();
-        let crowded = probation.len() > 1 && probation.iter().sum::<usize>() > tokens / PROBATION;
-        if self.held.len() > most || self.tokens() > tokens || crowded {
-            return self.evict(None);
-        }
-        let at = self.held.iter().position(|p| self.admitted - p.used > STALE)?;
-        Some(self.held.remove(at).slot)
-    }
-
-    /// Drops all of them.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Slot> + '_ {
-        self.held.drain(..).map(|p| p.slot)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Slot, &[Token])> {
-        self.held.iter().map(|p| (p.slot, p.tokens.as_slice()))
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.held.len()
-    }
-
-    /// Tokens held in all. Prefixes that share cells are counted apart: an upper bound.
+    /// Tokens held in all.
     pub(super) fn tokens(&self) -> usize {
-        self.held.iter().map(|p| p.tokens.len()).sum()
+        self.iter().map(<[Token]>::len).sum()
     }
 }
 
@@ -102,40 +67,30 @@ impl Prefixes {
 mod tests {
     use super::*;
 
+    fn lengths(prefixes: &Prefixes<char>) -> Vec<usize> {
+        prefixes.iter().map(<[Token]>::len).collect()
+    }
+
     #[test]
     fn only_the_longest_of_nested_prefixes_is_kept() {
-        let mut prefixes = Prefixes::default();
-        assert!(prefixes.insert(1, vec![1, 2], false).is_empty());
-        assert!(prefixes.insert(2, vec![1, 3], false).is_empty());
-        assert_eq!(prefixes.insert(3, vec![1, 2, 4], false), [1]);
-        assert_eq!(prefixes.insert(4, vec![1, 2], false), [4]);
-        assert_eq!((prefixes.len(), prefixes.tokens()), (2, 5));
-        assert_eq!(prefixes.evict(Some(2)), Some(3), "2 is older, but kept");
+        let mut prefixes = Prefixes::new(100);
+        prefixes.insert(vec![1, 2], 'a');
+        prefixes.insert(vec![1, 3, 3, 3], 'b');
+        prefixes.insert(vec![1, 2, 4], 'c');
+        assert_eq!(lengths(&prefixes), [4, 3]);
+        assert!(!prefixes.wants(&[1, 2]), "one that is longer will do");
+        assert!(prefixes.wants(&[1, 2, 5]));
+        assert_eq!(*prefixes.state(1), 'c');
     }
 
     #[test]
-    fn what_was_never_reused_goes_first() {
-        let mut prefixes = Prefixes::default();
-        prefixes.insert(1, vec![1; 8], false);
-        prefixes.insert(2, vec![2; 8], false);
-        prefixes.admitted(Some(1));
-        prefixes.insert(3, vec![3; 8], false);
-        assert_eq!(prefixes.evict(None), Some(2));
-        assert_eq!(prefixes.evict(None), Some(3));
-        assert_eq!(prefixes.evict(None), Some(1));
-    }
-
-    #[test]
-    fn there_is_little_room_on_probation_and_none_for_the_stale() {
-        let mut prefixes = Prefixes::default();
-        prefixes.insert(1, vec![1; 20], true);
-        prefixes.insert(2, vec![2; 30], false);
-        assert_eq!(prefixes.shrink(9, 100), None, "the latest may be as long as it is");
-        prefixes.insert(3, vec![3; 20], false);
-        assert_eq!(prefixes.shrink(9, 100), Some(2));
-        assert_eq!(prefixes.shrink(9, 100), None);
-        (0..=STALE).for_each(|_| prefixes.admitted(Some(3)));
-        assert_eq!(prefixes.shrink(9, 100), Some(1));
-        assert_eq!(prefixes.shrink(9, 100), None, "3 was used all the time");
+    fn the_one_used_longest_ago_makes_room() {
+        let mut prefixes = Prefixes::new(20);
+        prefixes.insert(vec![1; 8], 'a');
+        prefixes.insert(vec![2; 9], 'b');
+        assert_eq!(*prefixes.state(0), 'a');
+        prefixes.insert(vec![3; 7], 'c');
+        assert_eq!(lengths(&prefixes), [8, 7]);
+        assert!(!prefixes.wants(&[4; 21]), "it would push out all others, and not fit");
     }
 }

@@ -6,31 +6,43 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::Slot;
 use crate::engine::{Completion, EngineError, Event, Stages};
-use crate::script::{Machine, Token, Transcript};
+use crate::script::{Action, Machine, Token, Transcript};
 
-/// Where what comes of a sequence goes.
-pub(super) enum Outlet {
-    /// To whoever asked.
-    Caller(UnboundedSender<Event>),
-    /// To the sequence that it branched from.
-    Branch { parent: u64, index: usize },
+/// A sequence that needs at most this many tokens goes before those that read prompts.
+const SHORT: usize = 16;
+
+/// What a sequence needs before its next logits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// A few tokens: it generates, or is forced.
+    Few,
+    /// A prompt, or what is left of it.
+    Prompt,
 }
 
-/// A machine, its place in the KV pool and its share of it.
+/// A script whose branches run, one after the other, in the slot that holds what they share.
+struct Forked {
+    parent: Machine,
+    left: std::vec::IntoIter<Machine>,
+    done: Vec<Transcript>,
+}
+
+/// A machine and its place in the context.
 pub(super) struct Sequence {
     pub(super) id: u64,
+    /// What runs now: the script, or one of its branches.
     pub(super) machine: Machine,
+    forked: Option<Box<Forked>>,
     pub(super) slot: Slot,
     /// What the slot holds, or will hold after the step being planned.
     pub(super) computed: Vec<Token>,
     pub(super) prompt_tokens: usize,
-    /// The most tokens it can come to hold; none for a branch, whose parent has reserved for it.
+    /// The most tokens it can come to hold.
     pub(super) reserved: usize,
     pub(super) alone: bool,
     /// How often one that came later was admitted while this one was first in the queue.
     pub(super) overtaken: usize,
-    pub(super) outlet: Outlet,
-    pub(super) branches: Vec<Option<Transcript>>,
+    events: UnboundedSender<Event>,
     pub(super) prompt_read: Option<Instant>,
     cached: usize,
     submitted: Instant,
@@ -44,19 +56,19 @@ impl Sequence {
         prompt_tokens: usize,
         reserved: usize,
         alone: bool,
-        outlet: Outlet,
+        events: UnboundedSender<Event>,
     ) -> Self {
         Self {
             id,
             machine,
+            forked: None,
             slot: -1,
             computed: Vec::new(),
             prompt_tokens,
             reserved,
             alone,
             overtaken: 0,
-            outlet,
-            branches: Vec::new(),
+            events,
             prompt_read: None,
             cached: 0,
             submitted: Instant::now(),
@@ -72,29 +84,50 @@ impl Sequence {
         self.begun = Some(Instant::now());
     }
 
-    /// How many tokens must be decoded before its next logits; none while it waits for its branches.
+    /// How many tokens must be decoded before its next logits.
     pub(super) fn needs(&self) -> usize {
-        if self.branches.is_empty() { self.machine.ids().len() - self.computed.len() } else { 0 }
+        self.machine.ids().len() - self.computed.len()
     }
 
-    pub(super) fn is_branch(&self) -> bool {
-        matches!(self.outlet, Outlet::Branch { .. })
+    /// What kind of work that is.
+    pub(super) fn need(&self) -> Need {
+        if self.needs() <= SHORT { Need::Few } else { Need::Prompt }
     }
 
-    pub(super) fn is_branch_of(&self, ids: &[u64]) -> bool {
-        matches!(self.outlet, Outlet::Branch { parent, .. } if ids.contains(&parent))
+    /// Goes on with the first of these branches.
+    pub(super) fn fork(&mut self, branches: Vec<Machine>) -> Action {
+        let mut left = branches.into_iter();
+        let first = left.next().expect("a checked script has no branch without scripts");
+        let parent = std::mem::replace(&mut self.machine, first);
+        self.forked = Some(Box::new(Forked { parent, left, done: Vec::new() }));
+        self.machine.start()
+    }
+
+    /// Takes what came of the machine. Goes on with the next branch, or after the last one; or gives it back when
+    /// it is what came of the whole script.
+    pub(super) fn join(&mut self, transcript: Transcript) -> Result<Action, Transcript> {
+        let Some(mut forked) = self.forked.take() else { return Err(transcript) };
+        forked.done.push(transcript);
+        Ok(if let Some(next) = forked.left.next() {
+            self.machine = next;
+            self.forked = Some(forked);
+            self.machine.start()
+        } else {
+            self.machine = forked.parent;
+            self.machine.on_branches(forked.done)
+        })
     }
 
     /// Whether nobody waits for it any more.
     pub(super) fn departed(&self) -> bool {
-        matches!(&self.outlet, Outlet::Caller(events) if events.is_closed())
+        self.events.is_closed()
     }
 
-    /// Passes generated text on.
+    /// Passes generated text on; that of branches is not streamed.
     pub(super) fn stream(&mut self) {
-        if let (Some(delta), Outlet::Caller(events)) = (self.machine.take_delta(), &self.outlet) {
+        if let (Some(delta), None) = (self.machine.take_delta(), &self.forked) {
             // A caller that has gone away is noticed at the next step.
-            let _ = events.send(Event::Delta(delta));
+            let _ = self.events.send(Event::Delta(delta));
         }
     }
 
@@ -115,8 +148,6 @@ impl Sequence {
     }
 
     fn send(self, event: Event) {
-        if let Outlet::Caller(events) = self.outlet {
-            let _ = events.send(event);
-        }
+        let _ = self.events.send(event);
     }
 }

@@ -6,30 +6,20 @@ use crate::grading::Finish;
 use crate::script::toy::{self, Toy};
 use crate::script::{Generate, Outcome, Prompt, SamplerSettings, Script, Segment, Step, Transcript};
 
-/// A backend that knows what each cell holds, so that a wrong copy or position shows at once.
+/// A backend that knows what each slot holds, so that a wrong copy or position shows at once.
 #[derive(Default)]
 struct Fake {
-    slots: Vec<Vec<(Token, u64)>>,
+    slots: Vec<Vec<Token>>,
     logits: Vec<Vec<f32>>,
-    cells: u64,
     most_cells: usize,
     decoded: usize,
     steps: Vec<Vec<Row>>,
     fail: bool,
 }
 
-impl Fake {
-    fn new(limits: Limits) -> Self {
-        Self { slots: vec![Vec::new(); limits.slots], ..Self::default() }
-    }
-
-    fn cells(&self) -> usize {
-        let cells: std::collections::HashSet<u64> = self.slots.iter().flatten().map(|(_, cell)| *cell).collect();
-        cells.len()
-    }
-}
-
 impl Backend for Fake {
+    type Saved = Vec<Token>;
+
     fn decode(&mut self, rows: &[Row]) -> Result<(), String> {
         if self.fail {
             return Err("out of order".into());
@@ -38,14 +28,12 @@ impl Backend for Fake {
         for row in rows {
             let slot = &mut self.slots[row.slot as usize];
             assert_eq!(slot.len(), row.position, "positions follow each other");
-            self.cells += 1;
-            slot.push((row.token, self.cells));
-            let context: Vec<Token> = slot.iter().map(|(token, _)| *token).collect();
-            self.logits.push(if row.logits { toy::logits(&context) } else { Vec::new() });
+            slot.push(row.token);
+            self.most_cells = self.most_cells.max(slot.len());
+            self.logits.push(if row.logits { toy::logits(slot) } else { Vec::new() });
         }
         self.decoded += rows.len();
         self.steps.push(rows.to_vec());
-        self.most_cells = self.most_cells.max(self.cells());
         Ok(())
     }
 
@@ -54,9 +42,13 @@ impl Backend for Fake {
         &self.logits[index]
     }
 
-    fn copy(&mut self, from: Slot, to: Slot, len: usize) -> Result<(), String> {
-        assert!(self.slots[to as usize].is_empty(), "copies go to empty slots");
-        self.slots[to as usize] = self.slots[from as usize][..len].to_vec();
+    fn save(&mut self, slot: Slot) -> Result<Vec<Token>, String> {
+        Ok(self.slots[slot as usize].clone())
+    }
+
+    fn restore(&mut self, saved: &Vec<Token>, slot: Slot, len: usize) -> Result<(), String> {
+        assert!(self.slots[slot as usize].is_empty(), "only empty slots are restored");
+        self.slots[slot as usize] = saved[..len].to_vec();
         Ok(())
     }
 
@@ -64,13 +56,9 @@ impl Backend for Fake {
         self.slots[slot as usize].truncate(len);
         Ok(())
     }
-
-    fn clear(&mut self) {
-        self.slots.iter_mut().for_each(Vec::clear);
-    }
 }
 
-const LIMITS: Limits = Limits { sequences: 4, slots: 12, pool: 1200, prefixes: 4, prefix_tokens: 600, step: 24 };
+const LIMITS: Limits = Limits { sequences: 4, context: 700, prefix_tokens: 600, step: 24 };
 
 fn job(text: &str, script: Script, deterministic: bool) -> Prepared {
     let prompt = Prompt(vec![Segment::Control("<user>".into()), Segment::Text(text.into())]);
@@ -103,7 +91,8 @@ fn alone(prepared: Prepared) -> Transcript {
 }
 
 fn scheduler(limits: Limits) -> Scheduler<Fake> {
-    Scheduler::new(Fake::new(limits), Arc::new(Toy), limits)
+    let slots = vec![Vec::new(); limits.sequences];
+    Scheduler::new(Fake { slots, ..Fake::default() }, Arc::new(Toy), limits)
 }
 
 fn submit(scheduler: &mut Scheduler<Fake>, prepared: Prepared) -> Run {
@@ -157,7 +146,7 @@ fn a_caller_that_goes_away_frees_its_place() {
     let run = submit(&mut scheduler, job(SHARED, script, false));
     let waits = submit(&mut scheduler, job("other", judging(8), false));
     (0..6).for_each(|_| scheduler.step().unwrap());
-    assert!(scheduler.load().running > 1);
+    assert_eq!(scheduler.load().running, 2);
     drop(run);
     drain(&mut scheduler);
     assert_eq!(scheduler.load().running, 0);
@@ -196,7 +185,7 @@ fn deterministic_runs_alone_and_from_nothing() {
     let (_, completion, ..) = (finish(warm), finish(exact).unwrap(), finish(first), finish(after));
     assert_eq!(completion.cached_tokens, 0);
     let starts = scheduler.backend.steps.iter().filter(|step| step.iter().any(|row| row.position == 0)).count();
-    assert_eq!(starts, 2, "the deterministic one, and the one after it, begin from nothing");
+    assert_eq!(starts, 1, "only the deterministic one begins from nothing");
 }
 
 #[test]
@@ -225,7 +214,7 @@ fn feedback_that_reaches_its_limit_says_so() {
 /// Two groups that arrive interleaved, with room for one sequence and one group's beginning.
 #[test]
 fn a_group_is_finished_while_its_beginning_is_there() {
-    let limits = Limits { sequences: 1, prefixes: 1, prefix_tokens: 300, ..LIMITS };
+    let limits = Limits { sequences: 1, prefix_tokens: 300, ..LIMITS };
     let mut scheduler = scheduler(limits);
     let texts: Vec<String> = (0..6).map(|i| format!("{}{}{i}", ["x", "y"][i % 2], SHARED.repeat(3))).collect();
     let runs: Vec<Run> = texts.iter().map(|text| submit(&mut scheduler, job(text, judging(2), false))).collect();
@@ -237,7 +226,7 @@ fn a_group_is_finished_while_its_beginning_is_there() {
 
 #[test]
 fn nobody_is_overtaken_for_ever() {
-    let limits = Limits { sequences: 1, prefixes: 1, ..LIMITS };
+    let limits = Limits { sequences: 1, ..LIMITS };
     let mut scheduler = scheduler(limits);
     let group = |i: usize| job(&format!("{}{i}", SHARED.repeat(2)), judging(1), false);
     let _first = submit(&mut scheduler, group(0));
@@ -261,7 +250,7 @@ fn the_end_of_a_prompt_is_not_kept_when_others_share_the_rest() {
         .collect();
     drain(&mut scheduler);
     let prompt = runs.into_iter().map(|run| finish(run).unwrap().prompt_tokens).max().unwrap();
-    assert_eq!(scheduler.prefixes.len(), 1);
+    assert_eq!(scheduler.prefixes.iter().count(), 1);
     assert!(scheduler.prefixes.tokens() < prompt);
 }
 
@@ -279,11 +268,10 @@ proptest! {
     fn every_script_gets_what_it_gets_alone(
         jobs in prop::collection::vec((0..4usize, "[a-c ]{0,12}", any_script(), prop::bool::weighted(0.1), 0..6usize, prop::bool::weighted(0.15)), 1..14),
         sequences in 1..5usize,
-        prefixes in 0..4usize,
+        prefix_tokens in prop_oneof![Just(0), 30..400usize],
         step in 1..40usize,
     ) {
-        let slots = sequences + prefixes + 2;
-        let limits = Limits { sequences, prefixes, slots, pool: 700, prefix_tokens: 300, step: step.max(sequences) };
+        let limits = Limits { sequences, prefix_tokens, step: step.max(sequences), ..LIMITS };
         let mut scheduler = scheduler(limits);
         let mut runs = Vec::new();
         for (shared, own, script, deterministic, pause, leaves) in jobs {
@@ -300,8 +288,8 @@ proptest! {
         for (run, prepared) in runs {
             prop_assert_eq!(finish(run).unwrap().transcript, alone(prepared));
         }
-        prop_assert!(scheduler.backend.most_cells <= limits.pool, "{} cells", scheduler.backend.most_cells);
-        prop_assert_eq!(scheduler.free.len() + scheduler.prefixes.len(), limits.slots);
-        prop_assert!(scheduler.prefixes.len() <= prefixes && scheduler.prefixes.tokens() <= limits.prefix_tokens);
+        prop_assert!(scheduler.backend.most_cells <= limits.context, "{} cells", scheduler.backend.most_cells);
+        prop_assert!(scheduler.backend.slots.iter().all(Vec::is_empty));
+        prop_assert!(scheduler.prefixes.tokens() <= limits.prefix_tokens);
     }
 }
