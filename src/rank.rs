@@ -77,6 +77,24 @@ pub fn strengths(count: usize, contests: &[Contest]) -> Vec<f64> {
     fitted
 }
 
+/// Whether a chain of comparisons joins two positions, so that their strengths can be set against each other.
+#[must_use]
+pub fn joined(contests: &[Contest], one: usize, other: usize) -> bool {
+    let mut reached = vec![one];
+    let mut next = 0;
+    while let Some(&from) = reached.get(next) {
+        next += 1;
+        for Contest { a, b, .. } in contests {
+            for (near, far) in [(a, b), (b, a)] {
+                if *near == from && !reached.contains(far) {
+                    reached.push(*far);
+                }
+            }
+        }
+    }
+    reached.contains(&other)
+}
+
 /// Numbers of at least 0 scaled so that they sum to 1; equal ones if all are 0.
 #[must_use]
 pub fn to_shares(numbers: &[f64]) -> Vec<f64> {

@@ -154,7 +154,8 @@ fn by_reward(scored: &[(usize, f64)], tie_margin: f64, all: bool) -> Vec<Candida
     }
 }
 
-/// The strongest against the weakest of the responses that were compared.
+/// The strongest against the weakest of the responses that were compared. None where too much has failed to set the
+/// two against each other.
 fn best_and_worst(judged: &[Pair<Relative>], count: usize) -> Option<Candidate> {
     let contests: Vec<Contest> = judged.iter().map(Pair::contest).collect();
     let strengths = rank::strengths(count, &contests);
@@ -162,15 +163,13 @@ fn best_and_worst(judged: &[Pair<Relative>], count: usize) -> Option<Candidate> 
     order.retain(|place| contests.iter().any(|contest| [contest.a, contest.b].contains(place)));
     let (&chosen, &rejected) = (order.first()?, order.last()?);
     let places = [chosen.min(rejected), chosen.max(rejected)];
-    Some(match judged.iter().find(|pair| pair.places() == places) {
-        Some(pair) => Candidate::of(pair, chosen, rejected),
-        None => {
-            let score_chosen = strengths[chosen] / (strengths[chosen] + strengths[rejected]);
-            let score_rejected = 1.0 - score_chosen;
-            let pair = PreferencePair { chosen, rejected, score_chosen, score_rejected, consistent: None };
-            Candidate { pair, tie: false }
-        }
-    })
+    if let Some(pair) = judged.iter().find(|pair| pair.places() == places) {
+        return Some(Candidate::of(pair, chosen, rejected));
+    }
+    let score_chosen = strengths[chosen] / (strengths[chosen] + strengths[rejected]);
+    let score_rejected = 1.0 - score_chosen;
+    let pair = PreferencePair { chosen, rejected, score_chosen, score_rejected, consistent: None };
+    rank::joined(&contests, chosen, rejected).then_some(Candidate { pair, tie: false })
 }
 
 impl Candidate {

@@ -105,6 +105,13 @@ fn who_met_nobody_keeps_an_even_share() {
 }
 
 #[test]
+fn chains_join() {
+    let chain = [contest(1, 0, 0.5), contest(1, 2, 0.5), contest(3, 4, 0.5)];
+    assert!(joined(&chain, 0, 2) && joined(&chain, 2, 0) && joined(&chain, 4, 3));
+    assert!(!joined(&chain, 0, 4) && !joined(&chain, 3, 1));
+}
+
+#[test]
 fn ties_are_equal_or_within_the_margin() {
     assert_eq!(ties(&[0.5, 0.25, 0.5, 0.375], 0.0), [[0, 2]]);
     assert_eq!(ties(&[0.5, 0.25, 0.5, 0.375], 0.125), [[0, 2]], "the margin itself is no tie");

@@ -44,6 +44,14 @@ async fn a_caller_that_waits_for_several_judgements() {
 }
 
 #[tokio::test]
+async fn a_caller_that_waits_for_several_responses() {
+    let body =
+        json!({"instruction": "Say something.", "responses": ["One.", "Two.", "Three."], "rubric": "helpfulness"});
+    leave_while_waiting("/v1/rank", body.clone(), 6.0).await;
+    leave_while_waiting("/v1/preferences", body, 6.0).await;
+}
+
+#[tokio::test]
 async fn a_caller_that_leaves_a_stream() {
     let server = Server::with(holding());
     let request = server.post("/v1/grade/absolute").header("Accept", "text/event-stream");

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use gavel::engine::Job;
-use gavel::engine::scripted::Answer;
+use gavel::engine::scripted::{Answer, Scripted};
 use serde_json::{Value, json};
 
-use crate::engines::{always, asking, counting, says};
+use crate::engines::{Gated, always, asking, counting, says};
 use crate::server::{Server, near, ok, problem, redacted, rubric};
 
 const RANK: &str = "/v1/rank";
@@ -144,6 +144,21 @@ async fn several_rubrics_go_with_rewards() {
     assert_eq!(verdict["grades"][0]["criteria"].as_array().unwrap().len(), 2);
     let response = server.post_json(RANK, &responses(&[0.1, 0.2], json!({"rubric": many}))).await;
     assert_eq!(problem(&server, response, 422, "invalid_request").await["pointer"], "/rubric");
+}
+
+#[tokio::test]
+async fn the_same_request_five_times_at_once_is_judged_once() {
+    let engine = Gated::new(Scripted::new(by_worth));
+    let server = Server::with(engine.clone());
+    let body = responses(&[0.1, 0.9, 0.5], json!({}));
+    let answers = futures::future::join_all((0..5).map(|_| rank(&server, &body)));
+    let open = async {
+        server.until("the judgements", |m| m.value("gavel_sequences_running", &[]) == 6.0).await;
+        engine.open();
+    };
+    let (answers, ()) = tokio::join!(answers, open);
+    assert!(answers.iter().all(|verdict| verdict["ranking"] == json!([1, 2, 0])), "{answers:?}");
+    assert_eq!(engine.started(), 6);
 }
 
 #[tokio::test]
