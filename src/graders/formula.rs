@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use minijinja::{Environment, Error, ErrorKind, Value};
 
+type OfOne = fn(f64) -> f64;
+type OfTwo = fn(f64, f64) -> f64;
+
 /// Longer formulas are refused.
 const LONGEST: usize = 2000;
 
@@ -50,7 +53,7 @@ pub fn check<'a>(formula: &str, names: impl Iterator<Item = &'a str>) -> Result<
 fn environment() -> Environment<'static> {
     let mut env = Environment::empty();
     env.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-    let functions: [(&'static str, fn(f64) -> f64); 6] = [
+    let functions: [(&str, OfOne); 6] = [
         ("abs", f64::abs),
         ("floor", f64::floor),
         ("ceil", f64::ceil),
@@ -61,7 +64,7 @@ fn environment() -> Environment<'static> {
     for (name, function) in functions {
         env.add_function(name, function);
     }
-    let folds: [(&'static str, fn(f64, f64) -> f64); 2] = [("min", f64::min), ("max", f64::max)];
+    let folds: [(&str, OfTwo); 2] = [("min", f64::min), ("max", f64::max)];
     for (name, fold) in folds {
         env.add_function(name, move |numbers: minijinja::value::Rest<f64>| {
             let first = numbers.iter().copied().reduce(fold);
