@@ -46,9 +46,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .route(web::put().to(rubrics::put))
                 .route(web::delete().to(rubrics::delete)),
         )
-        .service(web::resource("/v1/chat/completions").route(web::post().to(openai::chat)))
-        .service(web::resource("/v1/models").route(web::get().to(openai::models)))
-        .service(web::resource("/v1/models/{id:.*}").route(web::get().to(openai::model)))
+        .configure(openai_routes)
         .service(web::resource("/v1/info").route(web::get().to(system::info)))
         .configure(compat_routes)
         .service(web::resource("/metrics").route(web::get().to(system::metrics)))
@@ -60,6 +58,19 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/docs/errors.md").route(web::get().to(openapi::errors_page)))
         .service(openapi::page())
         .default_service(web::to(system::nothing_here));
+}
+
+/// OpenAI's routes.
+fn openai_routes(config: &mut web::ServiceConfig) {
+    config
+        .service(web::resource("/v1/chat/completions").route(web::post().to(openai::chat)))
+        .service(web::resource("/v1/completions").route(web::post().to(openai::complete)))
+        .service(web::resource("/v1/decisions").route(web::post().to(openai::decide)))
+        .service(web::resource("/v1/systemone").route(web::post().to(openai::systemone)))
+        .service(web::resource("/v1/fine_tuning/alpha/graders/run").route(web::post().to(openai::run_grader)))
+        .service(web::resource("/v1/fine_tuning/alpha/graders/validate").route(web::post().to(openai::validate_grader)))
+        .service(web::resource("/v1/models").route(web::get().to(openai::models)))
+        .service(web::resource("/v1/models/{id:.*}").route(web::get().to(openai::model)));
 }
 
 /// The routes of others.

@@ -17,7 +17,7 @@ use crate::judge::JudgeError;
 use crate::judge_models::JudgeModels;
 use crate::metrics::Metrics;
 use crate::models::{HubSettings, ModelError, ModelStore, Progress as PullProgress};
-use crate::panel::{Absolute, Account, JudgeChat, Panel, Plan, Progress, Relative};
+use crate::panel::{Absolute, Account, Chat, Panel, Plan, Progress, Relative};
 use crate::prompts::PromptLibrary;
 use crate::rubrics::RubricLibrary;
 
@@ -172,16 +172,16 @@ impl App {
         self.admit(panel, request.text_len(), move |panel| panel.plan_relative(request), deadline).await
     }
 
-    /// Plans the run of a judge model and waits until it may run.
+    /// Plans what is done with a prompt of the caller's own and waits until it may run.
     ///
     /// # Errors
     /// When it can never run, when it is not let in, or when the deadline passes first.
     pub async fn admit_chat(
         &self,
         panel: Arc<Panel>,
-        request: JudgeChat,
+        request: Chat,
         deadline: Deadline,
-    ) -> Result<Admitted<JudgeChat>, ServiceError> {
+    ) -> Result<Admitted<Chat>, ServiceError> {
         self.admit(panel, request.text_len(), move |panel| panel.plan_chat(request), deadline).await
     }
 
@@ -239,7 +239,7 @@ impl Admitted<RelativeRequest> {
     }
 }
 
-impl Admitted<JudgeChat> {
+impl Admitted<Chat> {
     /// Runs it. Dropping the future cancels the work in the engine.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ pub mod waves;
 use tokio::sync::mpsc;
 
 use crate::prompts::ChatFormat;
-use crate::script::{Encoded, InvalidScript, Prompt, SamplerSettings, Script, Transcript};
+use crate::script::{Encoded, InvalidScript, Prompt, SamplerSettings, Script, Transcript, Vocabulary};
 
 /// What runs scripts.
 pub trait Engine: Send + Sync {
@@ -229,6 +229,17 @@ pub enum LoadError {
     /// A script of scripted answers cannot be read.
     #[error("the scripted answers cannot be used: {0}")]
     Script(String),
+}
+
+/// Checks that the grammars of a script can be written; what engines that run scripts themselves share.
+///
+/// # Errors
+/// [`InvalidScript::BadGrammar`].
+pub(crate) fn check_grammars(script: &Script, vocabulary: &dyn Vocabulary) -> Result<(), EngineError> {
+    script.grammars().try_for_each(|grammar| match vocabulary.constrain(grammar) {
+        Ok(_) => Ok(()),
+        Err(reason) => Err(InvalidScript::BadGrammar(reason).into()),
+    })
 }
 
 /// Checks that prompt and answer fit; what every engine's `prepare` shares.

@@ -13,7 +13,7 @@ use crate::engine::{Completion, Engine, EngineError, EngineInfo, Job, Load, Prep
 use crate::grading::{Distribution, Finish, Judgement, Kind, Options, Order, Sampling, Scale, Timing, Turn, Usage};
 use crate::metrics::Metrics;
 use crate::prompts::{Neutralized, PromptError, PromptLibrary, PromptSet, Renderer, Subject};
-use crate::script::{Outcome, Prompt, SamplerSettings, Script};
+use crate::script::{Outcome, Prompt, SamplerSettings, Script, Segment};
 use crate::telemetry::TRACES;
 
 /// Judges with one engine.
@@ -37,6 +37,8 @@ pub struct Ready {
     order: Option<Order>,
     cacheable: bool,
     waited: Duration,
+    /// Whether what is written keeps the white space that it begins with.
+    verbatim: bool,
 }
 
 impl Ready {
@@ -56,6 +58,15 @@ impl Ready {
     pub fn prompt(&self) -> &str {
         &self.prompt_text
     }
+}
+
+/// What a prompt of the caller's own is.
+#[derive(Debug, Clone)]
+pub enum Opening {
+    /// A conversation, in the form of the model's chat template.
+    Conversation(Vec<Turn>),
+    /// A text that the model goes on with.
+    Text(String),
 }
 
 /// Why there is no judgement.
@@ -148,14 +159,22 @@ impl Judge {
         Ok(copies(prepared, rendered.neutralized, order, options))
     }
 
-    /// Lays out a conversation and tokenises it, and gives a run of the script for each of the samples. Where the
+    /// Lays out a prompt of the caller's own and tokenises it, and gives a run of the script for each of the samples. Where the
     /// context has no room for all that the script may write, it may write less.
     ///
     /// # Errors
     /// When the model's chat template has no form for the conversation, or the prompt does not fit.
-    pub fn prepare_chat(&self, turns: &[Turn], script: &Script, options: &Options) -> Result<Vec<Ready>, JudgeError> {
+    pub fn prepare_chat(
+        &self,
+        opening: &Opening,
+        script: &Script,
+        options: &Options,
+    ) -> Result<Vec<Ready>, JudgeError> {
         let started = Instant::now();
-        let prompt = self.renderer.conversation(turns)?;
+        let (prompt, verbatim) = match opening {
+            Opening::Conversation(turns) => (self.renderer.conversation(turns)?, false),
+            Opening::Text(text) => (Prompt(vec![Segment::Text(text.clone())]), true),
+        };
         self.metrics.stage.render.observe(started.elapsed().as_secs_f64());
         let prepared = match self.engine.prepare(job(prompt.clone(), script.clone(), options)) {
             Err(overflow @ EngineError::ContextOverflow { prompt_tokens, context, reserved, .. }) => {
@@ -165,7 +184,9 @@ impl Judge {
             }
             other => other?,
         };
-        Ok(copies(prepared, Vec::new(), None, options))
+        let mut ready = copies(prepared, Vec::new(), None, options);
+        ready.iter_mut().for_each(|ready| ready.verbatim = verbatim);
+        Ok(ready)
     }
 
     /// Runs a judgement, or takes it from the cache. With `on_delta`, feedback is shown as it is written.
@@ -211,7 +232,7 @@ impl Judge {
         ready: Ready,
         on_delta: Option<&(dyn Fn(&str) + Send + Sync)>,
     ) -> Result<Judgement, JudgeError> {
-        let mut begun = false;
+        let mut begun = ready.verbatim;
         compute(&*self.engine, &self.metrics, ready, |delta: String| {
             // Feedback is given without the white space that it may begin with.
             let text = if begun { delta.as_str() } else { delta.trim_start() };
@@ -251,6 +272,7 @@ fn copies(prepared: Prepared, neutralized: Vec<Neutralized>, order: Option<Order
         order,
         cacheable: options.cache && (sampling.temperature == 0.0 || sampling.seeded),
         waited: Duration::ZERO,
+        verbatim: false,
     };
     let numbered = std::iter::repeat_n(first, options.samples as usize).zip(0..);
     let sample = |(mut ready, sample): (Ready, u32)| {
@@ -314,7 +336,8 @@ async fn compute(
     Ok(judgement)
 }
 
-/// Reads a judgement out of what came of its script: the last choice, and the last text before it.
+/// Reads a judgement out of what came of its script: the last choice, and the last text before it. A script that
+/// chooses nothing is certain of its one outcome.
 fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
     let stages = completion.stages;
     let (mut feedback, mut finish, mut masses) = (None, Finish::Stop, Vec::new());
@@ -328,7 +351,7 @@ fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
             Outcome::Said | Outcome::Branched(_) => {}
         }
     }
-    let (distribution, label_mass) = Distribution::from_log_masses(&masses);
+    let (distribution, label_mass) = Distribution::from_log_masses(if masses.is_empty() { &[0.0] } else { &masses });
     Judgement {
         sample: 0,
         seed,
@@ -350,6 +373,7 @@ fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
         },
         prompt: prompt.to_owned(),
         answer: completion.transcript.answer,
+        written: completion.transcript.written,
         cached: false,
     }
 }

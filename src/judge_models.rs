@@ -146,6 +146,7 @@ impl JudgeModel {
                     any_case: true,
                     max_tokens: limits.max_tokens.max(1),
                     min_tokens: limits.min_tokens.min(limits.max_tokens),
+                    ..Generate::default()
                 }),
                 VerdictStep::Choose(options) => Step::Choose(options.clone()),
                 VerdictStep::Score(scores) => Step::Choose(scores.options(rubric.map(Rubric::scale))?),

@@ -16,6 +16,7 @@
 //! | [`panel`] | many judgements -> one verdict |
 //! | [`rank`] | many responses -> one order |
 //! | [`judge`] | render -> script -> engine -> one judgement |
+//! | [`graders`], [`questions`] | OpenAI's graders and decisions, as far as they are plain rules |
 //! | [`judge_models`] | names that run a caller's own prompt as a judging script |
 //! | [`cache`], [`prompts`], [`rubrics`], [`models`] | what a judge needs |
 //! | [`engine`] | the contract, and what runs behind it |
@@ -31,6 +32,7 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod graders;
 pub mod grading;
 pub mod hosting;
 pub mod judge;
@@ -39,6 +41,7 @@ pub mod metrics;
 pub mod models;
 pub mod panel;
 pub mod prompts;
+pub mod questions;
 pub mod rank;
 pub mod rubrics;
 pub mod script;

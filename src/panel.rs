@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::prompts::{Neutralized, Subject};
 use crate::telemetry::TRACES;
 
-pub use self::chat::JudgeChat;
+pub use self::chat::Chat;
 
 /// Feedback as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -322,7 +322,10 @@ impl Panel {
         for (_, _, judgement) in &judged {
             account.usage += judgement.usage;
             account.timing = account.timing.longest(judgement.timing);
-            self.metrics.label_mass.with_label_values(&[kind]).observe(judgement.label_mass);
+            // What only writes has no labels.
+            if kind != chat::TEXT {
+                self.metrics.label_mass.with_label_values(&[kind]).observe(judgement.label_mass);
+            }
         }
         account.timing.total = account.timing.total.max(milliseconds(started.elapsed()));
         Ok((judged, account))

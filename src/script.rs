@@ -5,6 +5,7 @@
 //! computes them, and a [`Transcript`] says what came of it. The steps are those of guidance's `gen` and
 //! `select` and of SGLang's `fork` (Zheng et al. 2024, arXiv:2312.07104).
 
+mod grammar;
 mod machine;
 mod options;
 mod prompt;
@@ -15,6 +16,7 @@ mod vocabulary;
 #[cfg(test)]
 pub(crate) mod toy;
 
+pub use grammar::{Constraint, Grammar, Grammars};
 pub use machine::{Action, Machine};
 pub use options::OptionTree;
 pub use prompt::{Encoded, Prompt, Segment};
@@ -46,6 +48,10 @@ pub struct Generate {
     pub stop: Vec<String>,
     /// Whether stop texts are found in any ASCII case, and those that begin with a line break at the start, too.
     pub any_case: bool,
+    /// What may be written; `None` for anything.
+    pub grammar: Option<Grammar>,
+    /// How many alternatives of each token are told; `None` where no probabilities are.
+    pub logprobs: Option<usize>,
     /// The most tokens to write.
     pub max_tokens: usize,
     /// The fewest tokens to write before the model may stop.
@@ -83,6 +89,9 @@ pub enum InvalidScript {
     /// A branch inside a branch, or one without scripts.
     #[error("a branch holds at least one script, and none with a branch in it")]
     BadBranch,
+    /// A grammar that cannot be understood, or that the engine has no means for.
+    #[error("what is asked for cannot be written: {0}")]
+    BadGrammar(String),
     /// A generation that may not write anything.
     #[error("a generation needs max_tokens of at least 1 and no less than min_tokens")]
     BadLimit,
@@ -128,6 +137,14 @@ impl Script {
                 Step::Branch(scripts) => scripts.iter().map(Script::most_tokens).max().unwrap_or(0),
             })
             .sum()
+    }
+
+    /// The grammars of its `Generate` steps.
+    pub fn grammars(&self) -> impl Iterator<Item = &Grammar> {
+        self.0.iter().filter_map(|step| match step {
+            Step::Generate(generate) => generate.grammar.as_ref(),
+            _ => None,
+        })
     }
 
     /// The same script with its longest `Generate` step shortened by so many tokens; `None` where nothing would be
@@ -181,6 +198,17 @@ pub enum Outcome {
     Branched(Vec<Transcript>),
 }
 
+/// A token that was generated, and how probable it was before sampling.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenToken {
+    /// The bytes that it writes.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability.
+    pub logprob: f64,
+    /// The most probable tokens there, each with its logarithm, the most probable first.
+    pub top: Vec<(Vec<u8>, f64)>,
+}
+
 /// What came of a script: an outcome a step.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Transcript {
@@ -188,6 +216,8 @@ pub struct Transcript {
     pub outcomes: Vec<Outcome>,
     /// The whole answer, forced text included.
     pub answer: String,
+    /// The tokens of `Generate` steps that tell probabilities.
+    pub written: Vec<WrittenToken>,
     /// Tokens generated or chosen, branches included.
     pub completion_tokens: usize,
     /// The probability mass of option tree nodes that were not looked into, branches included; 0 unless the engine

@@ -125,6 +125,14 @@ pub(super) fn parse_value<T: DeserializeOwned>(value: &serde_json::Value, base: 
     tracked(value, base, false)
 }
 
+/// The same, with unknown fields ignored.
+///
+/// # Errors
+/// `invalid_request`.
+pub(super) fn parse_lenient<T: DeserializeOwned>(value: &serde_json::Value, base: &str) -> Result<T, Problem> {
+    tracked(value, base, true)
+}
+
 fn tracked<'de, T: DeserializeOwned, D>(source: D, base: &str, lenient: bool) -> Result<T, Problem>
 where
     D: Deserializer<'de, Error = serde_json::Error>,

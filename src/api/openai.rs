@@ -1,13 +1,28 @@
-//! OpenAI's surface: chat completions and models, in its shapes and with its errors. Fields that are not known are
-//! ignored, as the original does.
+//! OpenAI's surface: chat and text completions, decisions, graders and models, in its shapes and with its errors. Fields
+//! that are not known are ignored, as the original does.
 
 mod answer;
+mod ask;
 mod chat;
+mod completions;
+mod decisions;
+mod graders;
 mod judge;
 mod messages;
 mod models;
+mod report;
+mod shape;
+mod systemone;
+mod text;
 
 pub(super) use self::chat::{__path_create as __path_chat, create as chat};
+pub(super) use self::completions::{__path_create as __path_complete, create as complete};
+pub(super) use self::decisions::{__path_create as __path_decide, create as decide};
+pub(super) use self::graders::{
+    __path_run as __path_run_grader, __path_validate as __path_validate_grader, run as run_grader,
+    validate as validate_grader,
+};
 pub(super) use self::models::{
     __path_list as __path_models, __path_show as __path_model, list as models, show as model,
 };
+pub(super) use self::systemone::{__path_create as __path_systemone, create as systemone};

@@ -15,6 +15,7 @@ use crate::hosting::{Failure, HostingError};
 use crate::judge::JudgeError;
 use crate::prompts::PromptError;
 use crate::rubrics::LibraryError;
+use crate::script::InvalidScript;
 
 /// The kinds of errors there are; their names are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +152,8 @@ pub enum Form {
 }
 
 /// Where routes of OpenAI's begin.
-const OPENAI: [&str; 2] = ["/v1/chat/", "/v1/models/"];
+const OPENAI: [&str; 6] =
+    ["/v1/chat/", "/v1/completions", "/v1/models/", "/v1/decisions", "/v1/systemone", "/v1/fine_tuning/"];
 
 impl Form {
     /// The form of a path's errors.
@@ -356,6 +358,9 @@ impl From<ServiceError> for Problem {
             }
             ServiceError::Judge(JudgeError::Engine(error)) => match error {
                 EngineError::ContextOverflow { .. } => Self::new(Code::ContextOverflow, detail),
+                EngineError::InvalidScript(InvalidScript::BadGrammar(_)) => {
+                    Self::new(Code::InvalidRequest, detail).at("/response_format")
+                }
                 EngineError::InvalidScript(_) => Self::new(Code::Internal, detail),
                 EngineError::Failed(_) | EngineError::Stopped => Self::new(Code::EngineFailed, detail),
             },

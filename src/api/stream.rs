@@ -1,6 +1,7 @@
 //! Answers a grading request: as one JSON object, or as server-sent events while feedback is written.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::http::header::{ACCEPT, CACHE_CONTROL};
 use actix_web::web::{Bytes, Data};
@@ -29,6 +30,24 @@ struct FeedbackEvent {
 
 fn is_first(criterion: &usize) -> bool {
     *criterion == 0
+}
+
+/// How many bytes of each sample were shown.
+#[derive(Debug, Default)]
+pub(super) struct Shown(Mutex<HashMap<u32, usize>>);
+
+impl Shown {
+    /// Adds to what was shown; gives what had been before.
+    pub(super) fn add(&self, sample: u32, bytes: usize) -> usize {
+        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let so_far = shown.entry(sample).or_default();
+        std::mem::replace(so_far, *so_far + bytes)
+    }
+
+    /// What was shown; `None` for nothing.
+    pub(super) fn of(&self, sample: u32) -> Option<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&sample).copied()
+    }
 }
 
 /// How the events of a stream are written.

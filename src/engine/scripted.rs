@@ -13,10 +13,13 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     Completion, Engine, EngineError, EngineInfo, Event, Job, Load, LoadError, Prepared, Run, Stages, check_fit,
+    check_grammars,
 };
 use crate::grading::Finish;
 use crate::prompts::ChatFormat;
-use crate::script::{Encoded, Outcome, Script, Step, Transcript, stop};
+use crate::script::{
+    Constraint, Encoded, Grammar, Grammars, Outcome, Script, Step, Token, Transcript, Vocabulary, WrittenToken, stop,
+};
 
 /// What the scripted model does with a job.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -132,6 +135,7 @@ impl Engine for Scripted {
     /// Counts words instead of tokens.
     fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
         job.script.check()?;
+        check_grammars(&job.script, &Bytes)?;
         let prompt_tokens = words(&job.prompt.text());
         check_fit(&self.info, prompt_tokens, &job.script)?;
         let encoded = Encoded { ids: Vec::new(), run_start: 0, run_text: String::new() };
@@ -210,7 +214,8 @@ fn play(script: &Script, answer: &Answer, on_text: &mut dyn FnMut(&str)) -> Tran
                 Outcome::Said
             }
             Step::Generate(generate) => {
-                let said = answer.say.as_deref().unwrap_or(SENTENCE);
+                let fitting = generate.grammar.as_ref().map(shortest);
+                let said = fitting.as_deref().or(answer.say.as_deref()).unwrap_or(SENTENCE);
                 let stop = stop::find(said, generate);
                 let said = said[..stop.unwrap_or(said.len())].trim_end();
                 let kept: Vec<&str> = said.split_inclusive(' ').take(generate.max_tokens).collect();
@@ -218,6 +223,9 @@ fn play(script: &Script, answer: &Answer, on_text: &mut dyn FnMut(&str)) -> Tran
                 let finish = if text.len() < said.len() { Finish::Length } else { Finish::Stop };
                 text.split_inclusive(' ').for_each(&mut *on_text);
                 transcript.completion_tokens += kept.len();
+                if let Some(most) = generate.logprobs {
+                    transcript.written.extend(text.split_inclusive(' ').map(|word| certain(word, most)));
+                }
                 transcript.answer.push_str(&text);
                 Outcome::Generated { text, finish }
             }
@@ -242,6 +250,72 @@ fn play(script: &Script, answer: &Answer, on_text: &mut dyn FnMut(&str)) -> Tran
         transcript.outcomes.push(outcome);
     }
     transcript
+}
+
+/// A word without alternatives.
+fn certain(word: &str, most: usize) -> WrittenToken {
+    let bytes = word.as_bytes().to_vec();
+    WrittenToken { top: vec![(bytes.clone(), 0.0); most.min(1)], bytes, logprob: 0.0 }
+}
+
+/// A vocabulary of single bytes, for what has to fit a grammar; the last one ends the turn.
+struct Bytes;
+
+/// The most bytes of structured output.
+const LONGEST: usize = 1 << 16;
+
+impl Vocabulary for Bytes {
+    fn tokenize(&self, text: &str) -> Vec<Token> {
+        text.bytes().map(Token::from).collect()
+    }
+
+    fn control(&self, _text: &str) -> Option<Token> {
+        None
+    }
+
+    fn piece(&self, token: Token) -> Vec<u8> {
+        u8::try_from(token).into_iter().collect()
+    }
+
+    fn ends_turn(&self, token: Token) -> bool {
+        token > Token::from(u8::MAX)
+    }
+
+    fn adds_space(&self) -> bool {
+        false
+    }
+
+    fn begin(&self) -> Option<Token> {
+        None
+    }
+
+    fn constrain(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, String> {
+        let end = Token::from(u8::MAX) + 1;
+        Grammars::new(end as usize + 1, |token| self.piece(token), end)?.begin(grammar)
+    }
+}
+
+/// A short text that fits a grammar: it ends, closes and goes on where it can, and else takes the first byte there is.
+fn shortest(grammar: &Grammar) -> String {
+    let Ok(mut constraint) = Bytes.constrain(grammar) else { return String::new() };
+    let mut likes = vec![0.0_f32; usize::from(u8::MAX) + 2];
+    likes.iter_mut().enumerate().for_each(|(byte, like)| *like = -(byte as f32));
+    for (rank, byte) in b"\"}],".iter().enumerate() {
+        likes[usize::from(*byte)] = 9.0 - rank as f32;
+    }
+    if let Some(end) = likes.last_mut() {
+        *end = 10.0;
+    }
+    let mut text = Vec::new();
+    while let (true, Some(allowed)) = (text.len() < LONGEST, constraint.masked(&likes)) {
+        let best = (1..allowed.len()).fold(0, |best, byte| if allowed[byte] > allowed[best] { byte } else { best });
+        let Ok(byte) = u8::try_from(best) else { break };
+        text.push(byte);
+        if constraint.accept(Token::from(byte)) {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 fn words(text: &str) -> usize {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::distribution::Distribution;
+use crate::script::WrittenToken;
 
 /// The grading kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -124,6 +125,8 @@ pub struct Judgement {
     pub prompt: String,
     /// What the model's answer then held, forced text included.
     pub answer: String,
+    /// What was generated, token by token, where probabilities were asked for.
+    pub written: Vec<WrittenToken>,
     /// Whether it was taken from the cache.
     pub cached: bool,
 }

@@ -1,31 +1,38 @@
-//! Judge models: the caller's own prompt, run as a judging script.
+//! Conversations that are the caller's own prompt: judge models, decisions, model graders, and the model itself.
 
 use super::{Account, Panel, Plan, Planned, Progress};
-use crate::grading::{Judgement, Options, Turn};
-use crate::judge::JudgeError;
+use crate::grading::{Judgement, Options};
+use crate::judge::{JudgeError, Opening};
 use crate::script::Script;
 
 /// The kind that these judgements have in metrics.
 const KIND: &str = "chat";
+/// The kind of answers that judge nothing.
+pub(super) const TEXT: &str = "text";
 
-/// A conversation for a judge model.
+/// A conversation, and what the model does with it.
 #[derive(Debug, Clone)]
-pub struct JudgeChat {
-    /// The name of the judge model.
-    pub judge: String,
+pub struct Chat {
+    /// What it is for, as metrics name it: the name of a judge model, `decisions`, … `None` where the model only
+    /// writes.
+    pub purpose: Option<String>,
     /// The caller's prompt.
-    pub turns: Vec<Turn>,
-    /// What the model does with it.
-    pub script: Script,
-    /// How often, and how it samples; the script has the limits.
+    pub opening: Opening,
+    /// What the model does with it: each script begins anew after the prompt.
+    pub scripts: Vec<Script>,
+    /// How often, and how it samples; the scripts have the limits.
     pub options: Options,
 }
 
-impl JudgeChat {
+impl Chat {
     /// Bytes of its texts.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        self.turns.iter().map(|turn| turn.content.len()).sum()
+        let once = match &self.opening {
+            Opening::Conversation(turns) => turns.iter().map(|turn| turn.content.len()).sum::<usize>(),
+            Opening::Text(text) => text.len(),
+        };
+        once.saturating_mul(self.scripts.len())
     }
 }
 
@@ -34,22 +41,26 @@ impl Panel {
     ///
     /// # Errors
     /// When it cannot be rendered or does not fit.
-    pub fn plan_chat(&self, request: JudgeChat) -> Result<Plan<JudgeChat>, JudgeError> {
-        let ready = self.judge.prepare_chat(&request.turns, &request.script, &request.options)?;
-        let runs = ready.into_iter().map(|ready| Planned { criterion: 0, response: None, ready }).collect();
+    pub fn plan_chat(&self, request: Chat) -> Result<Plan<Chat>, JudgeError> {
+        let mut runs = Vec::new();
+        for script in &request.scripts {
+            let ready = self.judge.prepare_chat(&request.opening, script, &request.options)?;
+            runs.extend(ready.into_iter().map(|ready| Planned { criterion: 0, response: None, ready }));
+        }
         Ok(Plan { request, runs })
     }
 
-    /// Runs a judge model: exactly one judgement for each sample.
+    /// Runs it: exactly one judgement for each sample of each script, in that order.
     ///
     /// # Errors
     /// When the engine fails.
     pub async fn chat(
         &self,
-        plan: Plan<JudgeChat>,
+        plan: Plan<Chat>,
         progress: Option<Progress>,
     ) -> Result<(Vec<Judgement>, Account), JudgeError> {
-        let (judged, account) = self.run(plan.runs, &[&plan.request.judge], KIND, progress).await?;
+        let (kind, name) = plan.request.purpose.as_deref().map_or((TEXT, TEXT), |purpose| (KIND, purpose));
+        let (judged, account) = self.run(plan.runs, &[name], kind, progress).await?;
         Ok((judged.into_iter().map(|(_, _, judgement)| judgement).collect(), account))
     }
 }

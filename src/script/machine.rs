@@ -8,9 +8,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::options::log_sum_exp;
 use super::prompt::Encoded;
 use super::{
-    Generate, OptionTree, Outcome, Sampler, SamplerSettings, Script, Step, Token, Transcript, Vocabulary, stop,
+    Constraint, Generate, OptionTree, Outcome, Sampler, SamplerSettings, Script, Step, Token, Transcript, Vocabulary,
+    WrittenToken, stop,
 };
 use crate::grading::Finish;
 
@@ -60,6 +62,8 @@ struct Writing {
     tokens: usize,
     shown: usize,
     drop_space: bool,
+    constraint: Option<Box<dyn Constraint>>,
+    told: Vec<WrittenToken>,
 }
 
 struct Choosing {
@@ -146,9 +150,15 @@ impl Machine {
                 Step::Generate(limits) => {
                     self.retokenize();
                     let drop_space = self.run_text.is_empty() && self.vocabulary.adds_space();
-                    let (text, tail) = (String::new(), Vec::new());
-                    self.state =
-                        State::Generating(Box::new(Writing { limits, text, tail, tokens: 0, shown: 0, drop_space }));
+                    let mut writing = Writing { drop_space, ..Writing::new(limits) };
+                    if let Some(grammar) = &writing.limits.grammar {
+                        match self.vocabulary.constrain(grammar) {
+                            Ok(constraint) => writing.constraint = Some(constraint),
+                            // The engine has refused it before; nothing is written that might not fit.
+                            Err(_) => return self.finish(writing, Finish::Length),
+                        }
+                    }
+                    self.state = State::Generating(Box::new(writing));
                     return self.feed();
                 }
                 Step::Choose(options) => {
@@ -175,9 +185,15 @@ impl Machine {
     }
 
     fn write(&mut self, mut writing: Box<Writing>, logits: &[f32]) -> Action {
+        let masked = match writing.constraint.as_mut().map(|constraint| constraint.masked(logits)) {
+            Some(None) => return self.finish(*writing, Finish::Length),
+            Some(Some(masked)) => Some(masked),
+            None => None,
+        };
+        let allowed = masked.as_deref().unwrap_or(logits);
         let mut banned = Vec::new();
         loop {
-            let token = self.sampler.pick(logits, &banned);
+            let token = self.sampler.pick(allowed, &banned);
             let may_stop = writing.tokens >= writing.limits.min_tokens;
             let ends = self.vocabulary.ends_turn(token);
             let mut piece = if ends { Vec::new() } else { self.vocabulary.piece(token) };
@@ -199,10 +215,16 @@ impl Machine {
             if let Some(at) = stopped {
                 writing.text.truncate(at);
             }
+            if let (Some(most), false) = (writing.limits.logprobs, ends) {
+                writing.told.push(self.tell(token, piece, logits, most));
+            }
             if ends || stopped.is_some() {
                 return self.finish(*writing, Finish::Stop);
             }
             self.ids.push(token);
+            if writing.constraint.as_mut().is_some_and(|constraint| constraint.accept(token)) {
+                return self.finish(*writing, Finish::Stop);
+            }
             if writing.tokens == writing.limits.max_tokens {
                 return self.finish(*writing, Finish::Length);
             }
@@ -211,6 +233,21 @@ impl Machine {
             self.state = State::Generating(writing);
             return self.feed();
         }
+    }
+
+    /// A token with its probability and the `most` most probable ones.
+    fn tell(&self, token: Token, bytes: Vec<u8>, logits: &[f32], most: usize) -> WrittenToken {
+        let normalizer = log_sum_exp(logits);
+        let logprob = |token: usize| f64::from(logits[token]) - normalizer;
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        let higher = |a: &usize, b: &usize| logits[*b].total_cmp(&logits[*a]);
+        if most > 0 && most < order.len() {
+            order.select_nth_unstable_by(most - 1, higher);
+        }
+        order.truncate(most);
+        order.sort_unstable_by(higher);
+        let top = order.into_iter().map(|id| (self.vocabulary.piece(id as Token), logprob(id))).collect();
+        WrittenToken { bytes, logprob: logprob(token as usize), top }
     }
 
     fn show(&mut self, writing: &mut Writing, until: usize) {
@@ -224,6 +261,13 @@ impl Machine {
         let end = writing.text.trim_end().len();
         writing.text.truncate(end);
         self.show(&mut writing, end);
+        let mut begins = 0;
+        writing.told.retain(|token| {
+            let kept = begins < end;
+            begins += token.bytes.len();
+            kept
+        });
+        self.transcript.written.append(&mut writing.told);
         self.run_text.push_str(&writing.text);
         self.transcript.outcomes.push(Outcome::Generated { text: writing.text, finish });
         self.advance()
@@ -295,6 +339,19 @@ impl Machine {
 }
 
 impl Writing {
+    fn new(limits: Generate) -> Self {
+        Self {
+            limits,
+            text: String::new(),
+            tail: Vec::new(),
+            tokens: 0,
+            shown: 0,
+            drop_space: false,
+            constraint: None,
+            told: Vec::new(),
+        }
+    }
+
     /// Appends the bytes of a token; bytes that are no UTF-8 become U+FFFD.
     fn push(&mut self, piece: &[u8]) {
         self.tail.extend_from_slice(piece);

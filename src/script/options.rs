@@ -115,7 +115,7 @@ impl OptionTree {
 }
 
 /// ln Σ exp(x), in double precision and without overflow.
-fn log_sum_exp(logits: &[f32]) -> f64 {
+pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|l| f64::from(l - highest).exp()).sum();
     f64::from(highest) + sum.ln()

@@ -20,12 +20,12 @@ impl Sampler {
         Self { settings, random: ChaCha8Rng::seed_from_u64(settings.seed) }
     }
 
-    /// Picks a token that is not in `banned`.
+    /// Picks a token that is not in `banned` and whose logit is above -∞.
     ///
     /// # Panics
     /// When every token is banned.
     pub fn pick(&mut self, logits: &[f32], banned: &[Token]) -> Token {
-        let allowed = |id: usize| !banned.contains(&(id as Token));
+        let allowed = |id: usize| !banned.contains(&(id as Token)) && logits[id] > f32::NEG_INFINITY;
         if self.settings.temperature <= 0.0 {
             let best = logits
                 .iter()

@@ -1,7 +1,7 @@
 //! A toy vocabulary and model for tests: longest-match tokens over a list of strings, and logits that are a
 //! fixed function of the whole context.
 
-use super::{Token, Vocabulary};
+use super::{Constraint, Grammar, Grammars, Token, Vocabulary};
 
 /// Control tokens first, then the strings of `PIECES`, then the 256 bytes.
 #[derive(Clone)]
@@ -77,6 +77,10 @@ impl Vocabulary for Toy {
 
     fn begin(&self) -> Option<Token> {
         Some(0)
+    }
+
+    fn constrain(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, String> {
+        Grammars::new(SIZE, |token| self.piece(token), END)?.begin(grammar)
     }
 }
 

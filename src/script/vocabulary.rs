@@ -1,5 +1,7 @@
 //! What a script needs to know of a model's vocabulary.
 
+use super::{Constraint, Grammar};
+
 /// A token id.
 pub type Token = i32;
 
@@ -24,4 +26,12 @@ pub trait Vocabulary: Send + Sync {
 
     /// The token that every sequence begins with, where the model wants one.
     fn begin(&self) -> Option<Token>;
+
+    /// Begins a text that fits a grammar.
+    ///
+    /// # Errors
+    /// When the grammar cannot be understood, or the vocabulary has no means for any.
+    fn constrain(&self, _grammar: &Grammar) -> Result<Box<dyn Constraint>, String> {
+        Err("this engine writes no structured output".to_owned())
+    }
 }

@@ -10,6 +10,7 @@ mod cancellation;
 mod engines;
 mod hosting;
 mod judge_models;
+mod openai;
 mod preferences;
 mod problems;
 mod protocols;

@@ -7,6 +7,8 @@ use ulid::Ulid;
 use utoipa::ToSchema;
 
 use super::judge::JudgeReport;
+use crate::grading::Judgement;
+use crate::script::WrittenToken;
 
 /// What a token without any probability has for a logarithm; JSON knows no infinity.
 const NEVER: f64 = -9999.0;
@@ -49,9 +51,9 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn new(object: &'static str, model: &str, digest: &str) -> Self {
+    pub(super) fn new(prefix: &str, object: &'static str, model: &str, digest: &str) -> Self {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let id = format!("chatcmpl-{}", Ulid::new());
+        let id = format!("{prefix}-{}", Ulid::new());
         Self { id, object, created, model: model.to_owned(), system_fingerprint: digest.to_owned() }
     }
 
@@ -77,11 +79,57 @@ pub(super) struct Message {
     role: &'static str,
     pub(super) content: Option<String>,
     refusal: Option<String>,
+    /// The forced call of a function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<Vec<ToolCall>>,
+}
+
+/// A call of a function.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ToolCall {
+    /// Only in a stream: its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    function: FunctionCall,
+}
+
+/// The function that is called, and its arguments as JSON.
+#[derive(Debug, Serialize, ToSchema)]
+struct FunctionCall {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    arguments: String,
+}
+
+impl ToolCall {
+    /// A call, or its beginning.
+    pub(super) fn of(name: &str, arguments: String) -> Self {
+        let function = FunctionCall { name: Some(name.to_owned()), arguments };
+        Self { index: None, id: Some(format!("call_{}", Ulid::new())), kind: Some("function"), function }
+    }
+
+    /// As a piece of a stream, which says its place.
+    pub(super) fn in_stream(self) -> Self {
+        Self { index: Some(0), ..self }
+    }
+
+    /// What follows in a stream.
+    pub(super) fn more(arguments: String) -> Self {
+        Self { index: None, id: None, kind: None, function: FunctionCall { name: None, arguments } }
+    }
 }
 
 impl Message {
     pub(super) fn says(content: String) -> Self {
-        Self { role: "assistant", content: Some(content), refusal: None }
+        Self { role: "assistant", content: Some(content), refusal: None, tool_calls: None }
+    }
+
+    pub(super) fn calls(call: ToolCall) -> Self {
+        Self { role: "assistant", content: None, refusal: None, tool_calls: Some(vec![call]) }
     }
 }
 
@@ -101,6 +149,8 @@ pub(super) struct ChunkDelta {
     pub(super) role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tool_calls: Option<Vec<ToolCall>>,
 }
 
 /// Probabilities. Of a judge model's answer: those of its verdict, one entry.
@@ -128,9 +178,26 @@ struct Alternative {
 }
 
 impl Logprobs {
+    /// Those of what was written, token by token.
+    pub(super) fn of_tokens(written: &[WrittenToken]) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let alternative = |(bytes, logprob): &(Vec<u8>, f64)| Alternative {
+            token: text(bytes),
+            logprob: logprob_of(*logprob),
+            bytes: bytes.clone(),
+        };
+        let entry = |token: &WrittenToken| TokenLogprob {
+            token: text(&token.bytes),
+            logprob: logprob_of(token.logprob),
+            bytes: token.bytes.clone(),
+            top_logprobs: token.top.iter().map(alternative).collect(),
+        };
+        Self { content: written.iter().map(entry).collect(), refusal: None }
+    }
+
     /// Those of a choice, as one token: the label that was taken, and the `most` most probable labels.
     pub(super) fn of_choice(labels: &[String], probabilities: &[f64], taken: usize, most: usize) -> Self {
-        let logprob = |index: usize| probabilities[index].ln().max(NEVER);
+        let logprob = |index: usize| logprob_of(probabilities[index].ln());
         let alternative = |index: usize| Alternative {
             token: labels[index].clone(),
             logprob: logprob(index),
@@ -146,6 +213,23 @@ impl Logprobs {
         };
         Self { content: vec![entry], refusal: None }
     }
+}
+
+/// A logarithm of probability as JSON can hold it.
+pub(super) fn logprob_of(logprob: f64) -> f64 {
+    logprob.max(NEVER)
+}
+
+/// The tokens of several samples of one prompt.
+pub(super) fn usage(judgements: &[Judgement]) -> TokenUsage {
+    let prompt = judgements.first().map(|judgement| judgement.usage).unwrap_or_default();
+    let completion = judgements.iter().map(|judgement| judgement.usage.completion_tokens).sum();
+    TokenUsage::new(prompt.prompt_tokens, prompt.cached_tokens, completion)
+}
+
+/// An event of a stream.
+pub(super) fn data(value: &impl Serialize) -> String {
+    format!("data: {}\n\n", serde_json::to_string(value).expect("wire types are plain data"))
 }
 
 /// Tokens, as OpenAI counts them: the prompt once, whatever `n` is.
@@ -172,7 +256,7 @@ struct CompletionDetails {
 }
 
 impl TokenUsage {
-    pub(super) fn new(prompt_tokens: u64, cached_tokens: u64, completion_tokens: u64) -> Self {
+    fn new(prompt_tokens: u64, cached_tokens: u64, completion_tokens: u64) -> Self {
         Self {
             prompt_tokens,
             completion_tokens,

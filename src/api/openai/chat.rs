@@ -7,8 +7,10 @@ use utoipa::ToSchema;
 use super::answer::ChatCompletion;
 use super::judge;
 use super::messages::ChatMessage;
+use super::shape::{ResponseFormat, Tool};
+use super::text;
 use crate::api::extract;
-use crate::api::problem::{Code, OpenAiError, Problem};
+use crate::api::problem::{OpenAiError, Problem};
 use crate::app::App;
 use crate::config::GradingConfig;
 use crate::grading::{InvalidRequest, Mode, Options, Sampling};
@@ -52,12 +54,19 @@ pub(in crate::api) struct ChatBody {
     logprobs: Option<bool>,
     /// How many alternatives, 0 to 20.
     top_logprobs: Option<usize>,
+    /// What form the answer has; a judge model has its own.
+    pub(super) response_format: Option<ResponseFormat>,
+    /// Functions that the answer may call; only a forced call is one.
+    pub(super) tools: Option<Vec<Tool>>,
+    /// `none`, `auto`, `required`, or the function to call.
+    #[schema(value_type = Option<Object>)]
+    pub(super) tool_choice: Option<serde_json::Value>,
 }
 
 /// A text, or several.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(untagged)]
-enum StopBody {
+pub(super) enum StopBody {
     One(String),
     Many(Vec<String>),
 }
@@ -69,7 +78,8 @@ pub(super) struct StreamOptions {
     pub(super) include_usage: Option<bool>,
 }
 
-/// Answers a conversation: a judge model with a verdict in the form that its caller parses.
+/// Answers a conversation: a judge model with a verdict in the form that its caller parses, a hosted model with what it
+/// writes.
 ///
 /// With `"stream": true`, the answer comes as server-sent events.
 #[utoipa::path(
@@ -85,14 +95,26 @@ pub(in crate::api) async fn create(
     let asked = body.model.clone().unwrap_or_default();
     match app.judge_models.find(app.judge_models.resolve(&asked)) {
         Some((judge, rubric)) => judge::answer(&app, &http, body, judge, rubric).await,
-        None => Err(Problem::new(Code::UnknownModel, format!("there is no judge model `{asked}`")).at("/model")),
+        None => text::answer(&app, &http, body).await,
     }
 }
 
-impl ChatBody {
-    /// How text is generated, checked; what is not said is as in grading.
-    pub(super) fn options(&self, defaults: &GradingConfig) -> Result<Options, Problem> {
-        let temperature = self.temperature.unwrap_or(defaults.temperature);
+/// How text is sampled, as requests of chats and of texts say it.
+pub(super) struct SamplingFields {
+    pub(super) temperature: Option<f32>,
+    pub(super) top_p: Option<f32>,
+    pub(super) top_k: Option<u32>,
+    pub(super) min_p: Option<f32>,
+    pub(super) n: Option<u32>,
+    pub(super) seed: Option<i64>,
+    /// The most tokens, and the field that says so.
+    pub(super) most: (Option<u32>, &'static str),
+}
+
+impl SamplingFields {
+    /// Checked; what is not said is as in grading, but for the temperature where one is given here.
+    pub(super) fn options(self, defaults: &GradingConfig, temperature: Option<f32>) -> Result<Options, Problem> {
+        let temperature = self.temperature.or(temperature).unwrap_or(defaults.temperature);
         let sampling = Sampling {
             temperature,
             top_p: self.top_p.unwrap_or(defaults.top_p),
@@ -105,7 +127,7 @@ impl ChatBody {
                 None => defaults.seed,
             },
             seeded: self.seed.is_some(),
-            max_feedback_tokens: self.max_completion_tokens.or(self.max_tokens).unwrap_or(defaults.max_feedback_tokens),
+            max_feedback_tokens: self.most.0.unwrap_or(defaults.max_feedback_tokens),
             min_feedback_tokens: 0,
         };
         let samples = self.n.unwrap_or(1);
@@ -123,21 +145,47 @@ impl ChatBody {
             return wrong("/min_p", "min_p is 0 to 1");
         }
         if sampling.max_feedback_tokens == 0 {
-            let named = if self.max_completion_tokens.is_some() { "/max_completion_tokens" } else { "/max_tokens" };
-            return wrong(named, "at least one token has to be written");
+            return wrong(self.most.1, "at least one token has to be written");
         }
         let cache = defaults.cache;
         Ok(Options { mode: Mode::Feedback, samples, sampling, prompt: None, cache, deterministic: false })
     }
+}
+
+/// The texts that end what is written.
+pub(super) fn stops(stop: &Option<StopBody>) -> Vec<String> {
+    let stop = match stop.clone() {
+        Some(StopBody::One(stop)) => vec![stop],
+        Some(StopBody::Many(stop)) => stop,
+        None => Vec::new(),
+    };
+    stop.into_iter().filter(|stop| !stop.is_empty()).collect()
+}
+
+impl ChatBody {
+    /// How text is generated, checked.
+    pub(super) fn options(&self, defaults: &GradingConfig, temperature: Option<f32>) -> Result<Options, Problem> {
+        let named = if self.max_completion_tokens.is_some() { "/max_completion_tokens" } else { "/max_tokens" };
+        let fields = SamplingFields {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k,
+            min_p: self.min_p,
+            n: self.n,
+            seed: self.seed,
+            most: (self.max_tokens(), named),
+        };
+        fields.options(defaults, temperature)
+    }
+
+    /// The most tokens to write, where the request says so.
+    pub(super) fn max_tokens(&self) -> Option<u32> {
+        self.max_completion_tokens.or(self.max_tokens)
+    }
 
     /// The texts that end what is written.
     pub(super) fn stop(&self) -> Vec<String> {
-        let stop = match self.stop.clone() {
-            Some(StopBody::One(stop)) => vec![stop],
-            Some(StopBody::Many(stop)) => stop,
-            None => Vec::new(),
-        };
-        stop.into_iter().filter(|stop| !stop.is_empty()).collect()
+        stops(&self.stop)
     }
 
     /// How many alternatives of a token are told; `None` where no probabilities are.

@@ -7,20 +7,20 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::answer::{ChatChunk, ChatCompletion, Choice, ChunkChoice, ChunkDelta, Head, Logprobs, Message, TokenUsage};
+use super::answer::{ChatChunk, ChatCompletion, Choice, ChunkChoice, ChunkDelta, Head, Logprobs, Message, data, usage};
+use super::ask;
 use super::chat::ChatBody;
 use super::messages;
-use crate::api::problem::{Code, Problem};
+use crate::api::problem::Problem;
 use crate::api::stream::{self, Events};
 use crate::api::verdict::{self, ModelRef, NamedDigest};
 use crate::api::wire;
-use crate::app::{App, ServiceError};
+use crate::app::App;
 use crate::engine::EngineInfo;
 use crate::grading::{Finish, InvalidRequest, Judgement, NamedRubric};
-use crate::judge::JudgeError;
+use crate::judge::Opening;
 use crate::judge_models::{JudgeModel, Limits};
-use crate::panel::{Account, Delta, JudgeChat};
-use crate::prompts::PromptError;
+use crate::panel::{Account, Chat, Delta};
 use crate::script::{Script, Step};
 
 /// What a judge model says beyond its text.
@@ -80,7 +80,7 @@ pub(super) async fn answer(
     let rubric: Option<NamedRubric> = rubric.map(named).transpose()?;
     let turns = messages::turns(&body.messages)?;
     let turns = rubric.iter().fold(turns, |turns, rubric| judge.with_rubric(turns, &rubric.rubric));
-    let options = body.options(&app.config.grading)?;
+    let options = body.options(&app.config.grading, None)?;
     let limits = Limits { max_tokens: options.sampling.max_feedback_tokens as usize, min_tokens: 0, stop: body.stop() };
     let script = judge.script(&limits, rubric.as_ref().map(|rubric| &*rubric.rubric));
     let script = script.map_err(|error| InvalidRequest::at("/model", error.to_string()))?;
@@ -90,30 +90,21 @@ pub(super) async fn answer(
     let writer = Writer {
         judge: judge.name.clone(),
         rubric: rubric.as_ref().map(verdict::rubric_ref),
-        head: Head::new("chat.completion", body.model.as_deref().unwrap_or_default(), &engine.digest),
+        head: Head::new("chatcmpl", "chat.completion", body.model.as_deref().unwrap_or_default(), &engine.digest),
         engine,
         labels: labels(&script),
         script: script.clone(),
         alternatives: body.alternatives()?,
     };
-    let request = JudgeChat { judge: judge.name.clone(), turns, script, options };
-    let admitted = app.admit_chat(panel, request, deadline).await.map_err(blamed)?;
+    let opening = Opening::Conversation(turns);
+    let request = Chat { purpose: Some(judge.name.clone()), opening, scripts: vec![script], options };
+    let admitted = app.admit_chat(panel, request, deadline).await.map_err(|error| ask::blamed(error, "/messages"))?;
     if body.stream != Some(true) {
         let (judgements, _) = admitted.run(None).await?;
         return Ok(HttpResponse::Ok().json(writer.completion(&judgements)));
     }
     let usage = body.stream_options.is_some_and(|options| options.include_usage == Some(true));
     stream::events(http, |progress| admitted.run(progress), writer.events(usage)).await
-}
-
-/// Names the messages as what does not fit, or has no form in the model's chat template.
-fn blamed(error: ServiceError) -> Problem {
-    match &error {
-        ServiceError::Judge(JudgeError::Prompt(PromptError::Chat(_))) => {
-            Problem::new(Code::InvalidRequest, error.to_string()).at("/messages")
-        }
-        _ => Problem::from(error).blame_overflow_on("/messages"),
-    }
 }
 
 /// The labels of a script's verdict: its last choice, without the space that stands before each.
@@ -210,7 +201,7 @@ impl Writer {
                 let (role, text) =
                     if so_far.is_empty() { (Some("assistant"), of_delta.opening() + &text) } else { (None, text) };
                 so_far.push_str(&text);
-                of_delta.chunk(sample, ChunkDelta { role, content: Some(text) }, None)
+                of_delta.chunk(sample, ChunkDelta { role, content: Some(text), ..ChunkDelta::default() }, None)
             }),
             last: Box::new(move |(judgements, _)| {
                 let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
@@ -219,7 +210,11 @@ impl Writer {
                     let (text, so_far) = (writer.text(judgement), shown.shift_remove(&judgement.sample));
                     let role = so_far.is_none().then_some("assistant");
                     let rest = text[so_far.map_or(0, |so_far| so_far.len().min(text.len()))..].to_owned();
-                    out += &writer.chunk(judgement.sample, ChunkDelta { role, content: Some(rest) }, None);
+                    out += &writer.chunk(
+                        judgement.sample,
+                        ChunkDelta { role, content: Some(rest), ..ChunkDelta::default() },
+                        None,
+                    );
                     out += &writer.chunk(judgement.sample, ChunkDelta::default(), Some(judgement));
                 }
                 let report = writer.report(&judgements);
@@ -241,15 +236,4 @@ impl Writer {
         };
         data(&ChatChunk { head: &self.head, choices: vec![choice], usage: None, gavel: None })
     }
-}
-
-fn usage(judgements: &[Judgement]) -> TokenUsage {
-    let prompt = judgements.first().map(|judgement| judgement.usage).unwrap_or_default();
-    let completion = judgements.iter().map(|judgement| judgement.usage.completion_tokens).sum();
-    TokenUsage::new(prompt.prompt_tokens, prompt.cached_tokens, completion)
-}
-
-/// An event of a stream.
-fn data(value: &impl Serialize) -> String {
-    format!("data: {}\n\n", serde_json::to_string(value).expect("wire types are plain data"))
 }

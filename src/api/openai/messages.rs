@@ -22,10 +22,18 @@ pub(super) struct ChatMessage {
 /// # Errors
 /// With a pointer to the message that is none.
 pub(super) fn turns(messages: &[Value]) -> Result<Vec<Turn>, Problem> {
+    turns_at(messages, "/messages")
+}
+
+/// The same for messages in another field.
+///
+/// # Errors
+/// With a pointer to the message that is none.
+pub(super) fn turns_at(messages: &[Value], at: &str) -> Result<Vec<Turn>, Problem> {
     if messages.is_empty() {
-        return Err(InvalidRequest::at("/messages", "there are no messages; there is nothing to answer").into());
+        return Err(InvalidRequest::at(at, "there are no messages; there is nothing to answer").into());
     }
-    messages.iter().enumerate().map(|(index, message)| turn(message, &format!("/messages/{index}"))).collect()
+    messages.iter().enumerate().map(|(index, message)| turn(message, &format!("{at}/{index}"))).collect()
 }
 
 fn turn(message: &Value, at: &str) -> Result<Turn, Problem> {

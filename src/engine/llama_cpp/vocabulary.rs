@@ -1,7 +1,7 @@
 //! A llama.cpp model's vocabulary and chat format.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
@@ -9,7 +9,7 @@ use llama_cpp_2::token_type::LlamaTokenAttr;
 use llama_cpp_2::vocab::VocabType;
 
 use crate::prompts::ChatFormat;
-use crate::script::{Token, Vocabulary};
+use crate::script::{Constraint, Grammar, Grammars, Token, Vocabulary};
 
 /// The vocabulary of a loaded model.
 pub(super) struct ModelVocabulary {
@@ -18,6 +18,8 @@ pub(super) struct ModelVocabulary {
     user_defined: Vec<String>,
     adds_space: bool,
     begin: Option<Token>,
+    /// Made when first asked for: it takes a moment, and few servers need it.
+    grammars: OnceLock<Result<Grammars, String>>,
 }
 
 impl ModelVocabulary {
@@ -33,7 +35,7 @@ impl ModelVocabulary {
             && model.meta_val_str("tokenizer.ggml.add_space_prefix").map_or(true, |value| value != "false");
         let begin = vocab.should_add_bos().then(|| vocab.bos().0).filter(|bos| *bos >= 0);
         let user_defined = user_defined.into_keys().collect();
-        Self { control, user_defined, adds_space, begin, model }
+        Self { control, user_defined, adds_space, begin, grammars: OnceLock::new(), model }
     }
 
     /// How the model wants to be spoken to.
@@ -79,5 +81,11 @@ impl Vocabulary for ModelVocabulary {
 
     fn begin(&self) -> Option<Token> {
         self.begin
+    }
+
+    fn constrain(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, String> {
+        let vocab = self.model.vocab();
+        let new = || Grammars::new(vocab.tokens().count(), |token| self.piece(token), vocab.eos().0);
+        self.grammars.get_or_init(new).as_ref().map_err(String::clone)?.begin(grammar)
     }
 }

@@ -9,12 +9,13 @@ mod spm;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use tokenizers::Tokenizer;
 
 use self::spm::Spm;
 use crate::prompts::ChatFormat;
-use crate::script::{Token, Vocabulary};
+use crate::script::{Constraint, Grammar, Grammars, Token, Vocabulary};
 
 /// A model's vocabulary.
 pub struct ModelVocabulary {
@@ -28,6 +29,9 @@ pub struct ModelVocabulary {
     ends: HashSet<Token>,
     adds_space: bool,
     begin: Option<Token>,
+    eos: Option<Token>,
+    /// Made when first asked for: it takes a moment, and few servers need it.
+    grammars: OnceLock<Result<Grammars, String>>,
     chat: ChatFormat,
 }
 
@@ -108,7 +112,8 @@ impl ModelVocabulary {
             control: sorted(control.keys().cloned().collect()),
             user_defined: sorted(user_defined.iter().map(|(text, _)| text.clone()).collect()),
         };
-        Self { encoder, pieces, control, user_defined, ends, adds_space, begin, chat }
+        let grammars = OnceLock::new();
+        Self { encoder, pieces, control, user_defined, ends, adds_space, begin, eos, grammars, chat }
     }
 
     /// How the model wants to be spoken to.
@@ -169,6 +174,14 @@ impl Vocabulary for ModelVocabulary {
 
     fn begin(&self) -> Option<Token> {
         self.begin
+    }
+
+    fn constrain(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, String> {
+        let new = || {
+            let eos = self.eos.ok_or("the model names no token that ends a text")?;
+            Grammars::new(self.pieces.len(), |token| self.piece(token), eos)
+        };
+        self.grammars.get_or_init(new).as_ref().map_err(String::clone)?.begin(grammar)
     }
 }
 

@@ -1,0 +1,96 @@
+//! What the routes that are no chats share: a model found by name, asked, and its judgements.
+
+use crate::api::problem::{Code, Problem};
+use crate::app::{App, Deadline, ServiceError};
+use crate::grading::{Judgement, Mode, Options, Sampling, Turn};
+use crate::judge::{JudgeError, Opening};
+use crate::panel::Chat;
+use crate::prompts::PromptError;
+use crate::questions::{self, Question};
+
+/// Judgements, and which model made them.
+pub(super) struct Answered {
+    pub(super) judgements: Vec<Judgement>,
+    pub(super) model: String,
+}
+
+impl Answered {
+    /// Tokens of the prompt, those of them that were cached, and tokens chosen.
+    pub(super) fn tokens(&self) -> (u64, u64, u64) {
+        let first = self.judgements.first().map(|judgement| judgement.usage).unwrap_or_default();
+        let chosen = self.judgements.iter().map(|judgement| judgement.usage.completion_tokens).sum();
+        (first.prompt_tokens, first.cached_tokens, chosen)
+    }
+}
+
+/// The hosted model that a name stands for: an alias's, a judge model's, or its own.
+pub(super) fn hosted<'a>(app: &'a App, asked: Option<&'a str>) -> Option<&'a str> {
+    let name = app.judge_models.resolve(asked?);
+    match app.judge_models.find(name) {
+        Some((judge, _)) => judge.model.as_deref(),
+        None => Some(name),
+    }
+}
+
+/// Asks a model.
+///
+/// # Errors
+/// When there is no such model, the prompt does not fit, or the engine fails.
+pub(super) async fn model(
+    app: &App,
+    asked: Option<&str>,
+    chat: Chat,
+    deadline: Deadline,
+) -> Result<Answered, ServiceError> {
+    let panel = app.panel(hosted(app, asked), deadline).await?;
+    let model = panel.judge().engine().model.clone();
+    let (judgements, _) = app.admit_chat(panel, chat, deadline).await?.run(None).await?;
+    Ok(Answered { judgements, model })
+}
+
+/// Answers questions about a conversation, one judgement each.
+///
+/// # Errors
+/// Those of [`model`].
+pub(super) async fn questions(
+    app: &App,
+    asked: Option<&str>,
+    turns: Vec<Turn>,
+    questions: &[Question],
+    purpose: &str,
+    deadline: Deadline,
+) -> Result<Answered, Problem> {
+    let chat = Chat {
+        purpose: Some(purpose.to_owned()),
+        opening: Opening::Conversation(questions::conversation(turns)),
+        scripts: questions.iter().map(Question::script).collect(),
+        options: defaults(app),
+    };
+    model(app, asked, chat, deadline).await.map_err(|error| blamed(error, "/input"))
+}
+
+/// What a request does not say.
+pub(super) fn defaults(app: &App) -> Options {
+    let defaults = &app.config.grading;
+    let sampling = Sampling {
+        temperature: defaults.temperature,
+        top_p: defaults.top_p,
+        top_k: defaults.top_k,
+        min_p: defaults.min_p,
+        seed: defaults.seed,
+        seeded: false,
+        max_feedback_tokens: defaults.max_feedback_tokens,
+        min_feedback_tokens: 0,
+    };
+    Options { mode: Mode::Feedback, samples: 1, sampling, prompt: None, cache: defaults.cache, deterministic: false }
+}
+
+/// Names the field with the messages as what does not fit, or has no form in the model's chat template.
+pub(super) fn blamed(error: ServiceError, field: &str) -> Problem {
+    match &error {
+        ServiceError::Judge(JudgeError::Prompt(PromptError::Chat(_))) => {
+            Problem::new(Code::InvalidRequest, error.to_string()).at(field)
+        }
+        _ => Problem::from(error).blame_overflow_on(field),
+    }
+}

@@ -1,0 +1,229 @@
+//! `POST /v1/decisions`
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::ask::{self, Answered};
+use super::messages;
+use crate::api::problem::{OpenAiError, Problem};
+use crate::api::{extract, wire};
+use crate::app::App;
+use crate::grading::{InvalidRequest, Role, Turn};
+use crate::questions::{Listed, Question, QuestionKind, confidence};
+
+/// The most questions of one request.
+const MOST_QUESTIONS: usize = 400;
+/// The most answers of one question.
+const MOST_ANSWERS: usize = 255;
+
+/// Questions about one input. Fields that are not listed are ignored.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(in crate::api) struct DecisionsBody {
+    /// A name of `GET /v1/models`; the default one if left out.
+    model: Option<String>,
+    /// A text, or messages.
+    input: Value,
+    /// 1 to 400 questions.
+    questions: Vec<QuestionBody>,
+}
+
+/// A question.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum QuestionBody {
+    /// How likely a statement about the input is true.
+    Predicate {
+        name: Option<String>,
+        /// A text, or parts that are texts.
+        instructions: Value,
+    },
+    /// Which of several things is the case.
+    Choice { name: Option<String>, instructions: Value, choices: Vec<ChoiceBody> },
+    /// Which of several levels the input has, the lowest first.
+    Score { name: Option<String>, instructions: Value, levels: Vec<LevelBody> },
+}
+
+/// A thing to choose.
+#[derive(Debug, Deserialize, ToSchema)]
+struct ChoiceBody {
+    /// A text, or true or false.
+    value: Value,
+    description: Option<String>,
+}
+
+/// A level.
+#[derive(Debug, Deserialize, ToSchema)]
+struct LevelBody {
+    label: String,
+    description: Option<String>,
+}
+
+/// The answers, in the order of the questions.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Decisions {
+    model: String,
+    answers: Vec<AnswerBody>,
+    usage: DecisionUsage,
+}
+
+/// An answer.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum AnswerBody {
+    Predicate { name: Option<String>, probability: f64 },
+    Choice { name: Option<String>, choice: Value, confidence: f64, probabilities: Vec<ChoiceProbability> },
+    Score { name: Option<String>, score: f64, confidence: f64, probabilities: Vec<LevelProbability> },
+}
+
+/// The probability of a choice.
+#[derive(Debug, Serialize, ToSchema)]
+struct ChoiceProbability {
+    value: Value,
+    probability: f64,
+}
+
+/// The probability of a level; `value` is its place, from 0.
+#[derive(Debug, Serialize, ToSchema)]
+struct LevelProbability {
+    label: String,
+    value: usize,
+    probability: f64,
+}
+
+/// Tokens; the input counts once.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DecisionUsage {
+    input_tokens: u64,
+    input_tokens_details: InputDetails,
+    output_tokens: u64,
+    output_tokens_details: OutputDetails,
+    total_tokens: u64,
+}
+
+/// Of the input's tokens.
+#[derive(Debug, Serialize, ToSchema)]
+struct InputDetails {
+    cached_tokens: u64,
+    cache_write_tokens: u64,
+}
+
+/// Of the output's tokens.
+#[derive(Debug, Serialize, ToSchema)]
+struct OutputDetails {
+    reasoning_tokens: u64,
+}
+
+/// Answers questions about an input, each blind to the others, with the probability of every answer.
+#[utoipa::path(
+    post, path = "/v1/decisions", operation_id = "create_decision", tag = "openai", request_body = DecisionsBody,
+    responses((status = 200, body = Decisions), (status = "default", body = OpenAiError))
+)]
+pub(in crate::api) async fn create(
+    app: web::Data<App>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let body: DecisionsBody = extract::lenient(&http, payload, app.config.limits.body_bytes).await?;
+    let turns = input(&body.input)?;
+    let questions: Vec<Question> =
+        body.questions.iter().enumerate().map(|(index, question)| question.check(index)).collect::<Result<_, _>>()?;
+    check_count(questions.len(), 1, MOST_QUESTIONS, "/questions")?;
+    let deadline = wire::deadline(&http, &app)?;
+    let answered = ask::questions(&app, body.model.as_deref(), turns, &questions, "decisions", deadline).await?;
+    let answers = body.questions.into_iter().zip(&answered.judgements).map(|(question, judgement)| {
+        let distribution = &judgement.distribution;
+        question.answer(distribution.probabilities(), distribution.argmax(), confidence(distribution))
+    });
+    let model = body.model.unwrap_or_else(|| answered.model.clone());
+    Ok(HttpResponse::Ok().json(Decisions { model, answers: answers.collect(), usage: DecisionUsage::of(&answered) }))
+}
+
+fn input(input: &Value) -> Result<Vec<Turn>, Problem> {
+    match input {
+        Value::String(text) if !text.trim().is_empty() => Ok(vec![Turn { role: Role::User, content: text.clone() }]),
+        Value::Array(items) => messages::turns_at(items, "/input"),
+        _ => Err(InvalidRequest::at("/input", "the input is a text that says something, or messages").into()),
+    }
+}
+
+/// Checks how many there are.
+pub(super) fn check_count(found: usize, least: usize, most: usize, at: &str) -> Result<(), Problem> {
+    if (least..=most).contains(&found) {
+        return Ok(());
+    }
+    Err(InvalidRequest::at(at, format!("{least} to {most} are needed, not {found}")).into())
+}
+
+impl QuestionBody {
+    fn check(&self, index: usize) -> Result<Question, Problem> {
+        let at = format!("/questions/{index}");
+        let (instructions, kind) = match self {
+            Self::Predicate { instructions, .. } => {
+                (instructions, QuestionKind::Predicate { if_true: None, if_false: None })
+            }
+            Self::Choice { instructions, choices, .. } => {
+                check_count(choices.len(), 2, MOST_ANSWERS, &format!("{at}/choices"))?;
+                let listed = choices.iter().enumerate().map(|(place, choice)| {
+                    if choices[..place].iter().any(|other| other.value == choice.value) {
+                        return Err(InvalidRequest::at(format!("{at}/choices/{place}"), "is there twice"));
+                    }
+                    let name = match &choice.value {
+                        Value::String(text) => text.clone(),
+                        Value::Bool(value) => value.to_string(),
+                        _ => {
+                            let at = format!("{at}/choices/{place}/value");
+                            return Err(InvalidRequest::at(at, "a value is a text, true or false"));
+                        }
+                    };
+                    Ok(Listed { name, description: choice.description.clone() })
+                });
+                (instructions, QuestionKind::Choice(listed.collect::<Result<_, _>>()?))
+            }
+            Self::Score { instructions, levels, .. } => {
+                check_count(levels.len(), 2, MOST_ANSWERS, &format!("{at}/levels"))?;
+                let listed =
+                    |level: &LevelBody| Listed { name: level.label.clone(), description: level.description.clone() };
+                (instructions, QuestionKind::Score(levels.iter().map(listed).collect()))
+            }
+        };
+        Ok(Question { instructions: messages::content(instructions, &format!("{at}/instructions"))?, kind })
+    }
+
+    fn answer(self, probabilities: &[f64], taken: usize, confidence: f64) -> AnswerBody {
+        match self {
+            Self::Predicate { name, .. } => AnswerBody::Predicate { name, probability: probabilities[0] },
+            Self::Choice { name, choices, .. } => {
+                let choice = choices[taken].value.clone();
+                let all = choices.into_iter().zip(probabilities);
+                let probabilities =
+                    all.map(|(choice, p)| ChoiceProbability { value: choice.value, probability: *p }).collect();
+                AnswerBody::Choice { name, choice, confidence, probabilities }
+            }
+            Self::Score { name, levels, .. } => {
+                let score = probabilities.iter().enumerate().map(|(value, p)| value as f64 * p).sum();
+                let all = levels.into_iter().zip(probabilities).enumerate();
+                let level = |(value, (level, p)): (usize, (LevelBody, &f64))| LevelProbability {
+                    label: level.label,
+                    value,
+                    probability: *p,
+                };
+                AnswerBody::Score { name, score, confidence, probabilities: all.map(level).collect() }
+            }
+        }
+    }
+}
+
+impl DecisionUsage {
+    fn of(answered: &Answered) -> Self {
+        let (input, cached, output) = answered.tokens();
+        Self {
+            input_tokens: input,
+            input_tokens_details: InputDetails { cached_tokens: cached, cache_write_tokens: 0 },
+            output_tokens: output,
+            output_tokens_details: OutputDetails { reasoning_tokens: 0 },
+            total_tokens: input + output,
+        }
+    }
+}

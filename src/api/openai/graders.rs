@@ -1,0 +1,329 @@
+//! `POST /v1/fine_tuning/alpha/graders/run` and `…/validate`
+
+use std::time::Instant;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::ask::{self, Answered};
+use super::messages;
+use super::report::{Graded, GraderReport};
+use crate::api::extract::{self, parse_lenient};
+use crate::api::problem::{OpenAiError, Problem};
+use crate::api::wire;
+use crate::app::{App, Deadline};
+use crate::graders::{self, Metric, Operation, Variables};
+use crate::grading::{InvalidRequest, Options, Role, Turn};
+use crate::judge::Opening;
+use crate::panel::Chat;
+use crate::script::{Generate, Script, Step};
+
+/// Says what graders of a model are counted as.
+const PURPOSE: &str = "grader";
+const SCORE: &str = "Score:";
+const LABEL: &str = "Label:";
+
+/// A grader to run on an item. Fields that are not listed are ignored.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(in crate::api) struct RunBody {
+    #[schema(value_type = Grader)]
+    grader: Value,
+    /// What the model said; `{{sample.output_text}}`.
+    model_sample: String,
+    /// What else is known; `{{item.…}}`.
+    #[serde(default)]
+    item: Value,
+}
+
+/// A grader to check.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub(in crate::api) struct ValidateBody {
+    #[schema(value_type = Grader)]
+    grader: Value,
+}
+
+/// A grader. Texts may hold `{{item.…}}` and `{{sample.output_text}}`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Grader {
+    /// Compares two strings: 1 or 0.
+    StringCheck { name: String, input: String, reference: String, operation: Operation },
+    /// How alike two texts are.
+    TextSimilarity { name: String, input: String, reference: String, evaluation_metric: Metric },
+    /// A model's score.
+    ScoreModel(ScoreModel),
+    /// A model's label: 1 if it is a passing one, else 0.
+    LabelModel(LabelModel),
+    /// Not run here.
+    Python { name: String },
+    /// A formula over other graders.
+    Multi {
+        name: String,
+        #[schema(value_type = std::collections::BTreeMap<String, Value>)]
+        graders: IndexMap<String, Grader>,
+        calculate_output: String,
+    },
+}
+
+/// A model that gives a score.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct ScoreModel {
+    name: String,
+    /// A name of `GET /v1/models`.
+    model: String,
+    /// Messages.
+    input: Vec<Value>,
+    /// From the worst score to the best; 0 to 1 if left out.
+    range: Option<[f64; 2]>,
+    sampling_params: Option<SamplingParams>,
+}
+
+/// A model that gives a label.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct LabelModel {
+    name: String,
+    /// A name of `GET /v1/models`.
+    model: String,
+    /// Messages.
+    input: Vec<Value>,
+    labels: Vec<String>,
+    passing_labels: Vec<String>,
+    sampling_params: Option<SamplingParams>,
+}
+
+/// How the model's reasoning is generated.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+pub(super) struct SamplingParams {
+    seed: Option<i64>,
+    temperature: Option<f32>,
+    top_p: Option<f32>,
+    /// The most tokens before the score.
+    #[serde(alias = "max_completion_tokens")]
+    max_completions_tokens: Option<u32>,
+}
+
+/// Runs a grader on an item. One that cannot be run is an error, never a low reward.
+#[utoipa::path(
+    post, path = "/v1/fine_tuning/alpha/graders/run", operation_id = "run_grader", tag = "openai", request_body = RunBody,
+    responses((status = 200, body = GraderReport), (status = "default", body = OpenAiError))
+)]
+pub(in crate::api) async fn run(
+    app: web::Data<App>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let body: RunBody = extract::lenient(&http, payload, app.config.limits.body_bytes).await?;
+    let grader = check(&body.grader)?;
+    let (variables, deadline) = (Variables::new(&body.item, &body.model_sample), wire::deadline(&http, &app)?);
+    let started = Instant::now();
+    let graded = grade(&app, &grader, &variables, "/grader", deadline).await?;
+    Ok(HttpResponse::Ok().json(GraderReport::new(grader.name(), grader.kind(), graded, started.elapsed())))
+}
+
+/// Checks a grader, and gives it back.
+#[utoipa::path(
+    post, path = "/v1/fine_tuning/alpha/graders/validate", operation_id = "validate_grader", tag = "openai", request_body = ValidateBody,
+    responses((status = 200, body = ValidateBody), (status = "default", body = OpenAiError))
+)]
+pub(in crate::api) async fn validate(
+    app: web::Data<App>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let body: ValidateBody = extract::lenient(&http, payload, app.config.limits.body_bytes).await?;
+    check(&body.grader)?;
+    Ok(HttpResponse::Ok().json(body))
+}
+
+fn check(grader: &Value) -> Result<Grader, Problem> {
+    let grader: Grader = parse_lenient(grader, "/grader")?;
+    grader.check("/grader", true)?;
+    Ok(grader)
+}
+
+impl Grader {
+    fn name(&self) -> &str {
+        match self {
+            Self::StringCheck { name, .. }
+            | Self::TextSimilarity { name, .. }
+            | Self::Python { name }
+            | Self::Multi { name, .. } => name,
+            Self::ScoreModel(ScoreModel { name, .. }) | Self::LabelModel(LabelModel { name, .. }) => name,
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::StringCheck { .. } => "string_check",
+            Self::TextSimilarity { .. } => "text_similarity",
+            Self::ScoreModel(_) => "score_model",
+            Self::LabelModel(_) => "label_model",
+            Self::Python { .. } => "python",
+            Self::Multi { .. } => "multi",
+        }
+    }
+
+    fn check(&self, at: &str, top: bool) -> Result<(), InvalidRequest> {
+        let wrong = |field: &str, reason: String| Err(InvalidRequest::at(format!("{at}{field}"), reason));
+        match self {
+            Self::Python { .. } => {
+                let reason = "python graders are not run here: a server that runs its callers' code is a risk to all \
+                              of them; run it yourself and combine the numbers, or use another type";
+                wrong("/type", reason.to_owned())
+            }
+            Self::ScoreModel(ScoreModel { range: Some([lowest, highest]), .. })
+                if !(lowest.is_finite() && highest.is_finite() && lowest < highest) =>
+            {
+                wrong("/range", "a range is two numbers, the lower one first".to_owned())
+            }
+            Self::ScoreModel(ScoreModel { input, .. }) | Self::LabelModel(LabelModel { input, .. })
+                if input.is_empty() =>
+            {
+                wrong("/input", "there are no messages".to_owned())
+            }
+            Self::LabelModel(LabelModel { labels, passing_labels, .. }) => {
+                let bad = |(index, label): (usize, &String)| label.trim().is_empty() || labels[..index].contains(label);
+                if labels.len() < 2 || labels.iter().enumerate().any(bad) {
+                    return wrong("/labels", "at least two different labels are needed".to_owned());
+                }
+                match passing_labels.iter().find(|label| !labels.contains(label)) {
+                    Some(label) => wrong("/passing_labels", format!("`{label}` is none of the labels")),
+                    None => Ok(()),
+                }
+            }
+            Self::Multi { .. } if !top => wrong("/type", "a multi grader holds no other multi grader".to_owned()),
+            Self::Multi { graders, calculate_output, .. } => {
+                for (name, grader) in graders {
+                    grader.check(&format!("{at}/graders/{name}"), false)?;
+                }
+                let formula = graders::check(calculate_output, graders.keys().map(String::as_str));
+                formula.or_else(|error| wrong("/calculate_output", error.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn grade(
+    app: &App,
+    grader: &Grader,
+    variables: &Variables,
+    at: &str,
+    deadline: Deadline,
+) -> Result<Graded, Problem> {
+    let Grader::Multi { graders, calculate_output, .. } = grader else {
+        return single(app, grader, variables, at, deadline).await;
+    };
+    let mut all = Graded::default();
+    for (name, grader) in graders {
+        let graded = single(app, grader, variables, &format!("{at}/graders/{name}"), deadline).await?;
+        all.add(name, graded);
+    }
+    let rewards = all.sub_rewards.iter().map(|(name, reward)| (name.as_str(), *reward)).collect();
+    all.reward = graders::evaluate(calculate_output, &rewards)
+        .map_err(|error| InvalidRequest::at(format!("{at}/calculate_output"), error.to_string()))?;
+    Ok(all)
+}
+
+async fn single(
+    app: &App,
+    grader: &Grader,
+    variables: &Variables,
+    at: &str,
+    deadline: Deadline,
+) -> Result<Graded, Problem> {
+    let fill = |field: &str, text: &str| {
+        let filled = variables.fill(text);
+        filled.map_err(|error| Problem::from(InvalidRequest::at(format!("{at}/{field}"), error.to_string())))
+    };
+    match grader {
+        Grader::StringCheck { input, reference, operation, .. } => {
+            let holds = operation.holds(&fill("input", input)?, &fill("reference", reference)?);
+            Ok(Graded::of(f64::from(u8::from(holds))))
+        }
+        Grader::TextSimilarity { input, reference, evaluation_metric, .. } => {
+            let found = graders::similarity(*evaluation_metric, &fill("input", input)?, &fill("reference", reference)?);
+            let found = found.ok_or_else(|| InvalidRequest::at(at, "the texts are too long to be aligned"))?;
+            Ok(Graded::of(found))
+        }
+        Grader::ScoreModel(grader) => {
+            let [lowest, highest] = grader.range.unwrap_or([0.0, 1.0]);
+            let levels = graders::levels(lowest, highest);
+            let options = levels.iter().map(|level| format!(" {level}")).collect();
+            let request = format!("Explain, then write \"{SCORE}\" and a number from {lowest} to {highest}.");
+            let chat = chat(app, &grader.input, variables, &request, SCORE, options, &grader.sampling_params, at)?;
+            let answered = asked(app, &grader.model, chat, at, deadline).await?;
+            let reward = answered.judgements[0].distribution.expectation(levels);
+            Ok(Graded::by_model(reward, &grader.model, &answered))
+        }
+        Grader::LabelModel(grader) => {
+            let options = grader.labels.iter().map(|label| format!(" {label}")).collect();
+            let request = format!("Explain, then write \"{LABEL}\" and one of: {}.", grader.labels.join(", "));
+            let chat = chat(app, &grader.input, variables, &request, LABEL, options, &grader.sampling_params, at)?;
+            let answered = asked(app, &grader.model, chat, at, deadline).await?;
+            let distribution = &answered.judgements[0].distribution;
+            let passes = grader.passing_labels.contains(&grader.labels[distribution.argmax()]);
+            let mut graded = Graded::by_model(f64::from(u8::from(passes)), &grader.model, &answered);
+            graded.scores = grader.labels.iter().cloned().zip(distribution.probabilities().iter().copied()).collect();
+            Ok(graded)
+        }
+        Grader::Python { .. } | Grader::Multi { .. } => {
+            Err(InvalidRequest::at(format!("{at}/type"), "cannot be run here").into())
+        }
+    }
+}
+
+async fn asked(app: &App, model: &str, chat: Chat, at: &str, deadline: Deadline) -> Result<Answered, Problem> {
+    let answered = ask::model(app, Some(model), chat, deadline).await;
+    answered.map_err(|error| ask::blamed(error, &format!("{at}/input")))
+}
+
+/// The grader's messages, filled in, and the script that answers them: an explanation, then `lead` and an option.
+#[allow(clippy::too_many_arguments, reason = "they are what the two model graders have in common")]
+fn chat(
+    app: &App,
+    input: &[Value],
+    variables: &Variables,
+    request: &str,
+    lead: &str,
+    options: Vec<String>,
+    sampling: &Option<SamplingParams>,
+    at: &str,
+) -> Result<Chat, Problem> {
+    let mut turns = messages::turns_at(input, &format!("{at}/input"))?;
+    for (index, turn) in turns.iter_mut().enumerate() {
+        turn.content = variables
+            .fill(&turn.content)
+            .map_err(|error| InvalidRequest::at(format!("{at}/input/{index}/content"), error.to_string()))?;
+    }
+    match turns.last_mut() {
+        Some(turn) if turn.role == Role::User => turn.content = format!("{}\n\n{request}", turn.content),
+        _ => turns.push(Turn { role: Role::User, content: request.to_owned() }),
+    }
+    let Options { mut sampling, .. } = with(app, sampling.clone().unwrap_or_default(), at)?;
+    let max_tokens = sampling.max_feedback_tokens.max(1) as usize;
+    sampling.min_feedback_tokens = 0;
+    let explain = Generate { stop: vec![lead.to_owned()], any_case: true, max_tokens, ..Generate::default() };
+    let steps = vec![Step::Generate(explain), Step::Say(format!("\n\n{lead}")), Step::Choose(options)];
+    let options = Options { sampling, ..ask::defaults(app) };
+    let opening = Opening::Conversation(turns);
+    Ok(Chat { purpose: Some(PURPOSE.to_owned()), opening, scripts: vec![Script(steps)], options })
+}
+
+fn with(app: &App, params: SamplingParams, at: &str) -> Result<Options, InvalidRequest> {
+    let mut options = ask::defaults(app);
+    let sampling = &mut options.sampling;
+    sampling.temperature = params.temperature.unwrap_or(sampling.temperature);
+    sampling.top_p = params.top_p.unwrap_or(sampling.top_p);
+    sampling.max_feedback_tokens = params.max_completions_tokens.unwrap_or(sampling.max_feedback_tokens);
+    if let Some(seed) = params.seed {
+        (sampling.seed, sampling.seeded) = (seed.cast_unsigned(), true);
+    }
+    options.check().map_err(|error| {
+        InvalidRequest::at(error.pointer.replace("/sampling/", &format!("{at}/sampling_params/")), error.reason)
+    })?;
+    Ok(options)
+}

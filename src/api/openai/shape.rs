@@ -1,0 +1,145 @@
+//! The form of an answer: free text, JSON, JSON of a schema, or the forced call of a function.
+
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::answer::{ChunkDelta, Message, ToolCall};
+use super::chat::ChatBody;
+use crate::api::problem::Problem;
+use crate::grading::{InvalidRequest, Role, Turn};
+use crate::script::Grammar;
+
+/// What form the answer has.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum ResponseFormat {
+    /// Free text.
+    Text,
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that fits a schema, always, whether `strict` or not.
+    JsonSchema { json_schema: NamedSchema },
+}
+
+/// A schema and its name.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+pub(super) struct NamedSchema {
+    #[schema(value_type = Option<Object>)]
+    schema: Option<Value>,
+}
+
+/// A function that an answer may call.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+pub(super) struct Tool {
+    function: Function,
+}
+
+/// A function and the schema of its parameters.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+pub(super) struct Function {
+    name: String,
+    description: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    parameters: Option<Value>,
+}
+
+/// The form of an answer, checked.
+#[derive(Debug)]
+pub(super) enum Shape {
+    /// Free text.
+    Free,
+    /// JSON of a schema; `None` for any object.
+    Json(Option<Value>),
+    /// The call of a function.
+    Call { name: String, description: Option<String>, schema: Value },
+}
+
+impl Shape {
+    /// What a request asks for; a forced call wins over a format.
+    ///
+    /// # Errors
+    /// When it forces the call of a function that is not there.
+    pub(super) fn of(body: &ChatBody) -> Result<Self, Problem> {
+        if let Some(function) = forced(body)? {
+            let any = || serde_json::json!({"type": "object"});
+            let Function { name, description, parameters } = function.clone();
+            return Ok(Self::Call { name, description, schema: parameters.unwrap_or_else(any) });
+        }
+        Ok(match &body.response_format {
+            None | Some(ResponseFormat::Text) => Self::Free,
+            Some(ResponseFormat::JsonObject) => Self::Json(None),
+            Some(ResponseFormat::JsonSchema { json_schema }) => Self::Json(json_schema.schema.clone()),
+        })
+    }
+
+    /// What may be written.
+    pub(super) fn grammar(&self) -> Option<Grammar> {
+        match self {
+            Self::Free => None,
+            Self::Json(None) => Some(Grammar::object()),
+            Self::Json(Some(schema)) | Self::Call { schema, .. } => Some(Grammar::schema(schema)),
+        }
+    }
+
+    /// The conversation, with the form of the answer said at its end where there is one to follow.
+    pub(super) fn asked_for(&self, mut turns: Vec<Turn>) -> Vec<Turn> {
+        let request = match self {
+            Self::Free | Self::Json(None) => return turns,
+            Self::Json(Some(schema)) => format!("Answer in JSON that fits this schema: {schema}"),
+            Self::Call { name, description, schema } => {
+                let about = description.as_deref().map(|text| format!(" ({text})")).unwrap_or_default();
+                format!(
+                    "Answer with the arguments of the function `{name}`{about}, in JSON that fits this schema: {schema}"
+                )
+            }
+        };
+        match turns.last_mut() {
+            Some(turn) if turn.role == Role::User => turn.content = format!("{}\n\n{request}", turn.content),
+            _ => turns.push(Turn { role: Role::User, content: request }),
+        }
+        turns
+    }
+
+    /// The whole answer.
+    pub(super) fn message(&self, text: &str) -> Message {
+        match self {
+            Self::Call { name, .. } => Message::calls(ToolCall::of(name, text.to_owned())),
+            _ => Message::says(text.to_owned()),
+        }
+    }
+
+    /// A piece of it.
+    pub(super) fn delta(&self, first: bool, text: String) -> ChunkDelta {
+        let role = first.then_some("assistant");
+        match self {
+            Self::Call { name, .. } => {
+                let call = if first { ToolCall::of(name, text) } else { ToolCall::more(text) };
+                let tool_calls = Some(vec![call.in_stream()]);
+                ChunkDelta { role, content: None, tool_calls }
+            }
+            _ => ChunkDelta { role, content: Some(text), tool_calls: None },
+        }
+    }
+}
+
+/// The function whose call a request forces.
+fn forced(body: &ChatBody) -> Result<Option<&Function>, Problem> {
+    let tools = body.tools.as_deref().unwrap_or_default();
+    let wrong = |reason: &str| Err(InvalidRequest::at("/tool_choice", reason).into());
+    match &body.tool_choice {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(choice)) if choice == "none" || choice == "auto" => Ok(None),
+        Some(Value::String(choice)) if choice == "required" => match tools {
+            [only] => Ok(Some(&only.function)),
+            _ => wrong("`required` needs exactly one tool; name the function to call"),
+        },
+        Some(choice) => {
+            let name = choice["function"]["name"].as_str().or(choice["name"].as_str());
+            match tools.iter().find(|tool| Some(tool.function.name.as_str()) == name) {
+                Some(tool) => Ok(Some(&tool.function)),
+                None => wrong("it is none, auto, required, or names one of the tools"),
+            }
+        }
+    }
+}

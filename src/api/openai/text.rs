@@ -1,0 +1,108 @@
+//! The hosted model as it is: it writes, and nothing is judged.
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::answer::{ChatChunk, ChatCompletion, Choice, ChunkChoice, ChunkDelta, Head, Logprobs, data, usage};
+use super::ask;
+use super::chat::ChatBody;
+use super::messages;
+use super::shape::Shape;
+use crate::api::problem::Problem;
+use crate::api::stream::{self, Events, Shown};
+use crate::api::wire;
+use crate::app::App;
+use crate::grading::{Finish, Judgement};
+use crate::judge::Opening;
+use crate::panel::{Account, Chat, Delta};
+use crate::script::{Generate, Script, Step};
+
+/// What OpenAI calls the end of a text.
+pub(super) fn finish_reason(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Stop => "stop",
+        Finish::Length => "length",
+    }
+}
+
+/// Answers with what the model writes.
+///
+/// # Errors
+/// Those of the request, and those of its run.
+pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Result<HttpResponse, Problem> {
+    let shape = Shape::of(&body)?;
+    let turns = shape.asked_for(messages::turns(&body.messages)?);
+    let mut options = body.options(&app.config.grading, Some(1.0))?;
+    options.cache = false;
+    let deadline = wire::deadline(http, app)?;
+    let panel = app.panel(ask::hosted(app, body.model.as_deref()), deadline).await?;
+    let engine = panel.judge().engine().clone();
+    let logprobs = body.alternatives()?;
+    let max_tokens = body.max_tokens().map_or(engine.context, |most| most as usize);
+    let grammar = shape.grammar();
+    let write = Generate { stop: body.stop(), max_tokens, logprobs, grammar, ..Generate::default() };
+    let scripts = vec![Script(vec![Step::Generate(write)])];
+    let chat = Chat { purpose: None, opening: Opening::Conversation(turns), scripts, options };
+    let asked = body.model.as_deref().unwrap_or(&engine.model);
+    let head = Head::new("chatcmpl", "chat.completion", asked, &engine.digest);
+    let admitted = app.admit_chat(panel, chat, deadline).await.map_err(|error| ask::blamed(error, "/messages"))?;
+    if body.stream != Some(true) {
+        let (judgements, _) = admitted.run(None).await?;
+        let choices = judgements.iter().map(|judgement| choice(judgement, logprobs, &shape)).collect();
+        return Ok(HttpResponse::Ok().json(ChatCompletion { head, choices, usage: usage(&judgements), gavel: None }));
+    }
+    let with_usage = body.stream_options.is_some_and(|options| options.include_usage == Some(true));
+    stream::events(http, |progress| admitted.run(progress), events(head, logprobs, shape, with_usage)).await
+}
+
+fn choice(judgement: &Judgement, logprobs: Option<usize>, shape: &Shape) -> Choice {
+    Choice {
+        index: judgement.sample,
+        message: shape.message(judgement.answer.trim_start()),
+        logprobs: logprobs.map(|_| Logprobs::of_tokens(&judgement.written)),
+        finish_reason: finish_reason(judgement.finish),
+    }
+}
+
+fn events(head: Head, logprobs: Option<usize>, shape: Shape, with_usage: bool) -> Events<(Vec<Judgement>, Account)> {
+    let (head, shown, shape) = (Arc::new(head.of_chunk()), Arc::new(Shown::default()), Arc::new(shape));
+    let (seen, of_delta, shaped) = (Arc::clone(&shown), Arc::clone(&head), Arc::clone(&shape));
+    Events {
+        delta: Arc::new(move |Delta { sample, text, .. }: Delta| {
+            let first = seen.add(sample, text.len()) == 0;
+            chunk(&of_delta, sample, shaped.delta(first, text), None, None)
+        }),
+        last: Box::new(move |(judgements, _)| {
+            let mut out = String::new();
+            for judgement in &judgements {
+                let Choice { index, logprobs, finish_reason, .. } = choice(judgement, logprobs, &shape);
+                let (text, so_far) = (judgement.answer.trim_start(), shown.of(index));
+                let rest = text.get(so_far.unwrap_or(0)..).unwrap_or_default().to_owned();
+                let delta = if rest.is_empty() && so_far.is_some() {
+                    ChunkDelta::default()
+                } else {
+                    shape.delta(so_far.is_none(), rest)
+                };
+                out += &chunk(&head, index, delta, logprobs, Some(finish_reason));
+            }
+            if with_usage {
+                let usage = Some(usage(&judgements));
+                out += &data(&ChatChunk { head: &head, choices: Vec::new(), usage, gavel: None });
+            }
+            out + "data: [DONE]\n\n"
+        }),
+        failed: |problem, _, _| data(&problem.openai()),
+    }
+}
+
+fn chunk(
+    head: &Head,
+    index: u32,
+    delta: ChunkDelta,
+    logprobs: Option<Logprobs>,
+    finish_reason: Option<&'static str>,
+) -> String {
+    let choices = vec![ChunkChoice { index, delta, logprobs, finish_reason }];
+    data(&ChatChunk { head, choices, usage: None, gavel: None })
+}

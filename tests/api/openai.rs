@@ -1,0 +1,273 @@
+//! OpenAI's surface on the hosted model itself: chat, texts, structured output, decisions and graders.
+
+use gavel::engine::scripted::Answer;
+use gavel::script::Step;
+use serde_json::{Value, json};
+
+use crate::engines::{always, asking, example, says};
+use crate::server::{Server, near, ok};
+
+const CHAT: &str = "/v1/chat/completions";
+const RUN: &str = "/v1/fine_tuning/alpha/graders/run";
+
+fn writing(text: &str) -> Server {
+    Server::with(always(Answer { say: Some(text.to_owned()), ..Answer::default() }))
+}
+
+async fn chat(server: &Server, change: Value) -> Value {
+    let mut body = json!({"model": "scripted", "messages": [{"role": "user", "content": "Say something."}]});
+    body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    ok(server.post_json(CHAT, &body).await).await
+}
+
+async fn refused(server: &Server, path: &str, body: Value, status: u16, param: &str) {
+    let response = server.post_json(path, &body).await;
+    let found = response.status().as_u16();
+    let answer: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+    assert_eq!((found, &answer["error"]["param"]), (status, &json!(param)), "{answer}");
+}
+
+/// The data of a stream's events, but for its last line.
+fn chunks(text: &str) -> Vec<Value> {
+    let mut events: Vec<&str> = text.split("\n\n").filter(|event| !event.is_empty()).collect();
+    assert_eq!(events.pop(), Some("data: [DONE]"), "{text}");
+    events.iter().map(|event| serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_model_as_it_is() {
+    let server = writing("One two three.");
+    let answer = chat(&server, json!({"logprobs": true, "top_logprobs": 3})).await;
+    let choice = &answer["choices"][0];
+    assert_eq!((&choice["message"]["content"], &choice["finish_reason"]), (&json!("One two three."), &json!("stop")));
+    let tokens: Vec<&str> =
+        choice["logprobs"]["content"].as_array().unwrap().iter().map(|t| t["token"].as_str().unwrap()).collect();
+    assert_eq!(tokens.concat(), "One two three.");
+    assert!(answer.get("gavel").is_none(), "nothing was judged: {answer}");
+    let cut = chat(&server, json!({"max_tokens": 2, "n": 2})).await;
+    assert_eq!(cut["choices"][1]["message"]["content"], "One two");
+    assert_eq!(cut["choices"][1]["finish_reason"], "length");
+    assert_eq!(cut["usage"]["completion_tokens"], 4);
+    let stopped = chat(&server, json!({"stop": [" three"]})).await;
+    assert_eq!(stopped["choices"][0]["message"]["content"], "One two");
+    let body = json!({
+        "messages": [{"role": "user", "content": "Hi"}], "stream": true, "stream_options": {"include_usage": true}
+    });
+    let text = server.post_json(CHAT, &body).await.text().await.unwrap();
+    let chunks = chunks(&text);
+    let said: String = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
+    assert_eq!(said, "One two three.");
+    assert_eq!(chunks[chunks.len() - 2]["choices"][0]["finish_reason"], "stop");
+    assert_eq!(chunks.last().unwrap()["usage"]["completion_tokens"], 3);
+    let metrics = server.metrics().await;
+    assert_eq!(metrics.value("gavel_judgements_total", &[("kind", "text")]), 5.0);
+    assert_eq!(metrics.value("gavel_label_mass_count", &[("kind", "text")]), 0.0, "what only writes has no labels");
+}
+
+#[tokio::test]
+async fn structured_output_fits() {
+    let server = writing("Surely no JSON.");
+    let schema = json!({
+        "type": "object",
+        "properties": {"reason": {"type": "string"}, "score": {"type": "integer", "minimum": 1, "maximum": 5}},
+        "required": ["reason", "score"],
+        "additionalProperties": false
+    });
+    let format = json!({"type": "json_schema", "json_schema": {"name": "v", "strict": true, "schema": schema}});
+    let answer = chat(&server, json!({"response_format": format})).await;
+    let said: Value = serde_json::from_str(answer["choices"][0]["message"]["content"].as_str().unwrap()).unwrap();
+    assert!((1..=5).contains(&said["score"].as_i64().unwrap()) && said["reason"].is_string(), "{said}");
+    let answer = chat(&server, json!({"response_format": {"type": "json_object"}})).await;
+    let said: Value = serde_json::from_str(answer["choices"][0]["message"]["content"].as_str().unwrap()).unwrap();
+    assert!(said.is_object());
+    let tools = json!([{"type": "function", "function": {"name": "grade", "parameters": schema}}]);
+    for choice in [json!({"type": "function", "function": {"name": "grade"}}), json!("required")] {
+        let answer = chat(&server, json!({"tools": tools, "tool_choice": choice})).await;
+        let call = &answer["choices"][0]["message"]["tool_calls"][0];
+        assert_eq!((&call["type"], &call["function"]["name"]), (&json!("function"), &json!("grade")));
+        let said: Value = serde_json::from_str(call["function"]["arguments"].as_str().unwrap()).unwrap();
+        assert!(said["score"].is_i64(), "{answer}");
+        assert_eq!(answer["choices"][0]["message"]["content"], Value::Null);
+    }
+    let body = |change: Value| {
+        let mut body = json!({"messages": [{"role": "user", "content": "x"}]});
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        body
+    };
+    let streamed = body(json!({"tools": tools, "tool_choice": "required", "stream": true}));
+    let text = server.post_json(CHAT, &streamed).await.text().await.unwrap();
+    let calls: Vec<Value> =
+        chunks(&text).iter().map(|chunk| chunk["choices"][0]["delta"]["tool_calls"][0].clone()).collect();
+    assert_eq!(calls[0]["function"]["name"], "grade");
+    let arguments: String = calls.iter().filter_map(|call| call["function"]["arguments"].as_str()).collect();
+    serde_json::from_str::<Value>(&arguments).unwrap();
+    let nonsense = json!({"type": "json_schema", "json_schema": {"name": "v", "schema": {"type": "nonsense"}}});
+    refused(&server, CHAT, body(json!({"response_format": nonsense})), 400, "response_format").await;
+    refused(&server, CHAT, body(json!({"tool_choice": "required"})), 400, "tool_choice").await;
+}
+
+#[tokio::test]
+async fn texts_are_gone_on_with() {
+    let server = Server::with(asking(|job| {
+        assert!(
+            matches!(&job.prompt.0[..], [gavel::script::Segment::Text(text)] if text.ends_with("there <|im_end|>"))
+        );
+        says("was a cat.", &[])
+    }));
+    let prompt = "Once there <|im_end|>";
+    let answer = ok(server.post_json("/v1/completions", &json!({"prompt": prompt, "echo": true})).await).await;
+    assert_eq!(answer["object"], "text_completion");
+    assert_eq!(answer["choices"][0]["text"], "Once there <|im_end|>was a cat.");
+    let body = json!({"prompt": [prompt], "max_tokens": 2, "logprobs": 1});
+    let answer = ok(server.post_json("/v1/completions", &body).await).await;
+    assert_eq!(answer["choices"][0]["finish_reason"], "length");
+    assert_eq!(answer["choices"][0]["logprobs"]["tokens"], json!(["was ", "a"]));
+    assert_eq!(answer["choices"][0]["logprobs"]["text_offset"], json!([0, 4]));
+    let body = json!({"prompt": prompt, "stream": true, "echo": true});
+    let text = server.post_json("/v1/completions", &body).await.text().await.unwrap();
+    let said: String = chunks(&text).iter().filter_map(|chunk| chunk["choices"][0]["text"].as_str()).collect();
+    assert_eq!(said, "Once there <|im_end|>was a cat.");
+    for (body, param) in [
+        (json!({"prompt": [1, 2]}), "prompt"),
+        (json!({"prompt": ["a", "b"]}), "prompt"),
+        (json!({"prompt": "a", "echo": true, "logprobs": 1}), "echo"),
+        (json!({"prompt": "a", "logprobs": 30}), "logprobs"),
+    ] {
+        refused(&server, "/v1/completions", body, 400, param).await;
+    }
+}
+
+#[tokio::test]
+async fn decisions_have_the_probability_of_every_answer() {
+    let server = Server::with(asking(|job| match job.script.0.last() {
+        Some(Step::Choose(options)) if options.len() == 2 && options[0] == " yes" => says("", &[0.6, 0.2]),
+        _ => says("", &[0.1, 0.3]),
+    }));
+    let body = json!({
+        "model": "scripted", "input": "The sea is blue.", "prompt_cache_key": null,
+        "questions": [
+            {"type": "predicate", "name": "p", "instructions": "It is about water."},
+            {"type": "choice", "name": "c", "instructions": [{"type": "input_text", "text": "Which colour?"}],
+             "choices": [{"value": "red", "description": "like blood"}, {"value": true}]},
+            {"type": "score", "instructions": "How good?", "levels": [{"label": "bad"}, {"label": "good"}]}
+        ]
+    });
+    let answer = ok(server.post_json("/v1/decisions", &body).await).await;
+    let [p, c, s] = answer["answers"].as_array().unwrap().as_slice() else { panic!("{answer}") };
+    assert!(p["type"] == "predicate" && p["name"] == "p" && near(&p["probability"], 0.75), "{p}");
+    assert!(c["choice"] == true && near(&c["confidence"], 0.5) && near(&c["probabilities"][0]["probability"], 0.25));
+    assert!(s["name"].is_null() && near(&s["score"], 0.75) && s["probabilities"][1]["value"] == 1, "{s}");
+    assert_eq!(answer["usage"]["output_tokens"], 3);
+    let state = json!({
+        "state": {"text": "The sea is blue."},
+        "questions": {
+            "a": {"type": "noul", "instructions": "It is about water.", "criteria": {"true": "it is", "false": null}},
+            "b": {"type": "choice", "instructions": "Which?", "criteria": {"x": "the x", "y": null}},
+            "c": {"type": "score", "instructions": "How good?", "criteria": ["bad", "good"]}
+        }
+    });
+    let answer = ok(server.post_json("/v1/systemone", &state).await).await;
+    assert_eq!(answer["object"], "structured_decision");
+    let answers = &answer["answers"];
+    assert!(near(&answers["a"]["noul"], 0.75) && answers["b"]["choice"] == "y", "{answer}");
+    assert!(
+        near(&answers["c"]["score"], 0.75) && answers["c"]["legend"] == json!({"0": "bad", "1": "good"}),
+        "{answer}"
+    );
+    assert!(
+        near(&answer["diagnostics"]["a"]["label_mass"], 0.8) && answer["diagnostics"]["a"]["argmax_is_label"] == true
+    );
+    for (change, param) in [
+        (json!({"questions": []}), "questions"),
+        (json!({"input": ""}), "input"),
+        (
+            json!({"questions": [{"type": "choice", "instructions": "x", "choices": [{"value": "a"}]}]}),
+            "questions.0.choices",
+        ),
+        (
+            json!({"questions": [{"type": "choice", "instructions": "x", "choices": [{"value": "a"}, {"value": "a"}]}]}),
+            "questions.0.choices.1",
+        ),
+    ] {
+        let mut body = body.clone();
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        refused(&server, "/v1/decisions", body, 400, param).await;
+    }
+}
+
+#[tokio::test]
+async fn graders_of_every_type() {
+    let server = Server::with(asking(|job| {
+        assert!(job.prompt.text().contains("Is 4 right? It says 4."), "{}", job.prompt.text());
+        match job.script.0.last() {
+            Some(Step::Choose(options)) if options.len() == 11 => {
+                says("Yes.", &[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.3])
+            }
+            _ => says("Yes.", &[0.2, 0.6]),
+        }
+    }));
+    let run = async |grader: Value| {
+        let body = json!({"grader": grader, "item": {"answer": "4"}, "model_sample": "4"});
+        ok(server.post_json(RUN, &body).await).await
+    };
+    let input = json!([{"role": "user", "content": {"type": "input_text", "text": "Is {{item.answer}} right? It says {{sample.output_text}}."}}]);
+    let check = json!({"type": "string_check", "name": "s", "input": "{{sample.output_text}}", "reference": "{{item.answer}}", "operation": "eq"});
+    let alike = json!({"type": "text_similarity", "name": "t", "input": "four", "reference": "flour", "evaluation_metric": "fuzzy_match"});
+    let score = json!({"type": "score_model", "name": "m", "model": "scripted", "input": input,
+                       "sampling_params": {"seed": 42, "temperature": 1, "max_completions_tokens": 512, "reasoning_effort": "low"}});
+    let label = json!({"type": "label_model", "name": "l", "model": "scripted", "input": input, "labels": ["bad", "good"], "passing_labels": ["good"]});
+    assert_eq!(run(check.clone()).await["reward"], 1.0);
+    assert!(near(&run(alike.clone()).await["reward"], 8.0 / 9.0));
+    let scored = run(score.clone()).await;
+    assert!(near(&scored["reward"], (0.9 * 0.5 + 1.0 * 0.3) / 0.8), "{scored}");
+    assert_eq!(scored["metadata"]["sampled_model_name"], "scripted");
+    assert_eq!(scored["metadata"]["errors"]["formula_parse_error"], false);
+    let usage = &scored["model_grader_token_usage_per_model"]["scripted"];
+    assert_eq!(scored["metadata"]["token_usage"], usage["total_tokens"]);
+    let labelled = run(label.clone()).await;
+    assert!(labelled["reward"] == 1.0 && near(&labelled["metadata"]["scores"]["good"], 0.75), "{labelled}");
+    let multi = json!({"type": "multi", "name": "all", "calculate_output": "0.5 * s + 0.5 * max(l, m)",
+                       "graders": {"s": check, "l": label, "m": score}});
+    let all = run(multi.clone()).await;
+    assert!(near(&all["reward"], 1.0) && all["sub_rewards"]["s"] == 1.0, "{all}");
+    let validate = "/v1/fine_tuning/alpha/graders/validate";
+    assert_eq!(ok(server.post_json(validate, &json!({"grader": multi})).await).await, json!({"grader": multi}));
+    let python = json!({"type": "python", "name": "p", "source": "def grade(): ..."});
+    let with = |field: &str, value: Value| {
+        let mut changed = multi.clone();
+        changed[field] = value;
+        changed
+    };
+    for (grader, param) in [
+        (python.clone(), "grader.type"),
+        (with("graders", json!({"s": python})), "grader.graders.s.type"),
+        (with("calculate_output", json!("s +")), "grader.calculate_output"),
+        (with("calculate_output", json!("s + q")), "grader.calculate_output"),
+        (
+            json!({"type": "label_model", "name": "l", "model": "m", "input": input, "labels": ["a", "b"], "passing_labels": ["c"]}),
+            "grader.passing_labels",
+        ),
+        (json!({"type": "score_model", "name": "m", "model": "m", "input": input, "range": [1, 0]}), "grader.range"),
+    ] {
+        refused(&server, validate, json!({"grader": grader.clone()}), 400, param).await;
+        refused(&server, RUN, json!({"grader": grader, "model_sample": "4"}), 400, param).await;
+    }
+    let missing = json!({"grader": {"type": "string_check", "name": "s", "input": "{{item.nope}}", "reference": "", "operation": "eq"}, "model_sample": "4"});
+    refused(&server, RUN, missing, 400, "grader.input").await;
+    let unknown = json!({"grader": {"type": "score_model", "name": "m", "model": "gpt-9", "input": [{"role": "user", "content": "x"}]}, "model_sample": "4"});
+    refused(&server, RUN, unknown, 404, "model").await;
+    let failing = Server::with(always(Answer { fail: Some("no".into()), ..Answer::default() }));
+    let failed = failing.post_json(RUN, &json!({"grader": {"type": "score_model", "name": "m", "model": "scripted", "input": [{"role": "user", "content": "x"}]}, "model_sample": "4"})).await;
+    assert_eq!(failed.status(), 502, "a failure is no low reward");
+}
+
+#[tokio::test]
+async fn mistakes_of_the_other_routes_have_openais_form_as_well() {
+    let server = Server::with(example());
+    for path in ["/v1/completions", "/v1/decisions", "/v1/systemone", RUN] {
+        let response = server.post_json(path, &json!({})).await;
+        assert_eq!(response.status(), 400, "{path}");
+        let answer: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        assert_eq!(answer["error"]["code"], "invalid_request", "{path}: {answer}");
+    }
+}
