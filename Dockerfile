@@ -1,15 +1,18 @@
-# The CPU image: `docker build --tag gavel .` (BuildKit, the default since Docker 23).
+# The CPU image: `docker build --tag gavel .` (BuildKit, the default since Docker 23). The image for NVIDIA GPUs:
+# `docker build --target cuda --build-arg CUDA_COMPUTE_CAP=90 --tag gavel-cuda .`, then `docker run --gpus all`.
 #
 # On x86-64 it is compiled for processors with AVX2, that is from 2013 on. For the machine that builds, which
 # may be much faster: `--build-arg TARGET_CPU=native`.
 
-FROM rust:1-bookworm AS build
+FROM rust:1-bookworm AS source
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends clang cmake g++ libclang-dev \
+    && apt-get install --yes --no-install-recommends clang cmake g++ libclang-dev python3-pip xz-utils \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
+
+FROM source AS build
 ARG TARGET_CPU=
 # Both caches outlive the build, the target directory does not reach the image: hence the copy.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
@@ -18,7 +21,17 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     RUSTFLAGS="-C target-cpu=${TARGET_CPU:-$portable}" cargo build --release --locked \
     && install -D target/release/gavel /out/gavel
 
-FROM debian:bookworm-slim
+# The same steps as `make cuda`; the CUDA toolkit comes from pip, and its libraries go into the image.
+FROM source AS build-cuda
+ARG TARGET_CPU=
+ARG CUDA_COMPUTE_CAP
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    --mount=type=cache,target=/root/.cache \
+    deploy/cuda/build && mv dist/gavel-*/ /out
+RUN python3 -m pip install --no-cache-dir --target /out/python --requirement /out/requirements.txt
+
+FROM debian:bookworm-slim AS run
 # curl is there for the health check, libgomp1 and libstdc++6 for the engine.
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -26,8 +39,6 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin gavel \
     && install --directory --owner=gavel --group=gavel /data
-COPY --from=build /out/gavel /usr/local/bin/gavel
-
 USER 10001
 WORKDIR /data
 # Rubrics, prompts, jobs and keys; the models are under cache.
@@ -43,3 +54,11 @@ HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=4 \
 
 ENTRYPOINT ["gavel"]
 CMD ["serve", "--host", "0.0.0.0"]
+
+FROM run AS cuda
+COPY --from=build-cuda /out /opt/gavel
+ENTRYPOINT ["/opt/gavel/gavel"]
+CMD ["serve", "--host", "0.0.0.0"]
+
+FROM run
+COPY --from=build /out/gavel /usr/local/bin/gavel

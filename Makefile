@@ -5,12 +5,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo serve test check client examples fmt bench peers clean-cache docker
+.PHONY: help build demo serve test check client examples fmt bench peers gpu-bench cuda clean-cache docker docker-cuda
 
 # Puts what the build needs on PATH; each recipe line that runs cargo begins with it.
 ENV := . .ci/env
 # Where cargo puts the binary, a target directory of your own included.
 BIN := "$$(cargo metadata --no-deps --format-version 1 | python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/release/gavel"
+# `make FEATURES=mistralrs test` builds and tests with further features.
+CARGO_FEATURES := $(if $(FEATURES),--features $(FEATURES))
 # `make docker IMAGE=name:tag` names the image.
 IMAGE ?= gavel
 
@@ -18,27 +20,28 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the server (release)
-	$(ENV) && cargo build --release
+	$(ENV) && cargo build --release $(CARGO_FEATURES)
 
 demo: ## build, then show the server at work on the demo model
-	$(ENV) && cargo build --release && $(BIN) demo
+	$(ENV) && cargo build --release $(CARGO_FEATURES) && $(BIN) demo
 
 serve: ## build, then serve on the configured address
-	$(ENV) && cargo build --release && exec $(BIN) serve
+	$(ENV) && cargo build --release $(CARGO_FEATURES) && exec $(BIN) serve
 
 test: ## run every test, those on the real demo model included
-	$(ENV) && cargo build --release && $(BIN) models pull smollm2-135m
+	$(ENV) && cargo test --release $(CARGO_FEATURES) --no-run && $(BIN) models pull smollm2-135m
 	$(ENV) && if cargo nextest --version >/dev/null 2>&1; then \
-	  cargo test --release --doc && cargo nextest run --release; \
+	  cargo test --release $(CARGO_FEATURES) --doc && cargo nextest run --release $(CARGO_FEATURES); \
 	else \
-	  cargo test --release; \
+	  cargo test --release $(CARGO_FEATURES); \
 	fi
 	python3 -m unittest discover benches/peers
+	python3 -m unittest discover benches/gpu
 
 check: ## formatting, lints and documentation, as CI checks them
 	$(ENV) && cargo fmt --check
-	$(ENV) && cargo clippy --release --all-targets -- -D warnings
-	$(ENV) && RUSTDOCFLAGS='-D warnings' cargo doc --release --no-deps
+	$(ENV) && cargo clippy --release $(CARGO_FEATURES) --all-targets -- -D warnings
+	$(ENV) && RUSTDOCFLAGS='-D warnings' cargo doc --release $(CARGO_FEATURES) --no-deps
 
 client: ## build the Python client, check it, and test it against the server
 	$(ENV) && cargo build --release && GAVEL_BIN=$(BIN) clients/python/check
@@ -57,8 +60,17 @@ peers: ## measure Gavel beside llama.cpp's own server; DATA=folder names the lab
 	$(ENV) && cargo build --release && $(BIN) models pull smollm2-135m
 	$(ENV) && benches/peers/run $(if $(DATA),--data $(DATA))
 
-clean-cache: ## remove the build tools that were fetched from pip
-	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/gavel/build-tools"
+gpu-bench: ## the canaries and the throughput of a GPU, all in one run; docs/performance.md
+	$(ENV) && benches/gpu/run --gavel $(BIN)
+
+cuda: ## build for NVIDIA GPUs and pack it in dist/; CUDA_COMPUTE_CAP=90 says for which
+	deploy/cuda/build
+
+clean-cache: ## remove the build tools and the CUDA toolkit that were fetched from pip
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/gavel/build-tools" "$${XDG_CACHE_HOME:-$$HOME/.cache}/gavel/cuda-13.0"
 
 docker: ## build the CPU image
 	docker build --tag $(IMAGE) .
+
+docker-cuda: ## build the image for NVIDIA GPUs; CUDA_COMPUTE_CAP=90 says for which
+	docker build --target cuda --build-arg CUDA_COMPUTE_CAP --tag $(IMAGE)-cuda .

@@ -5,6 +5,7 @@ mod bench;
 mod client;
 mod connection;
 mod demo;
+mod doctor;
 mod grade;
 mod host;
 mod items;
@@ -37,7 +38,8 @@ struct Settings {
     /// Configuration file (TOML); docs/configuration.md lists its keys.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// An alias of `gavel models list`, the path of a GGUF file, or hf:owner/name/file.gguf on the hub.
+    /// An alias of `gavel models list`, the path of a GGUF file or a safetensors folder, or hf:owner/name/file.gguf on
+    /// the hub.
     #[arg(long, global = true, value_name = "NAME|PATH|HF")]
     model: Option<String>,
     /// What runs the model.
@@ -77,6 +79,8 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Show a verdict of each kind on the configured model, and leave.
     Demo,
+    /// Try whether the engines of this build get right what they have to, on this machine and model.
+    Doctor(doctor::DoctorArgs),
     /// The models that Gavel knows.
     #[command(subcommand)]
     Models(lists::ModelsCommand),
@@ -165,6 +169,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Grade(args) => grade::run(*args, || config(&[])).await,
         Command::Bench(args) => bench::run(*args, cli.settings.model.clone(), || config(&[])).await,
         Command::Demo => demo::run(config(&[])?).await,
+        Command::Doctor(args) => doctor::run(args, &config(&[])?).await,
         Command::Models(command) => lists::models(command, &config(&[])?).await,
         Command::Rubrics(command) => lists::rubrics(command, &config(&[])?),
         Command::Prompts(command) => lists::prompts(command, config(&[])?).await,

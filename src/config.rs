@@ -38,6 +38,7 @@ pub struct Config {
     pub scripted_answers: PathBuf,
     pub hub: HubConfig,
     pub llama_cpp: LlamaCppConfig,
+    pub mistralrs: MistralRsConfig,
     pub grading: GradingConfig,
     pub limits: LimitsConfig,
     pub log: LogConfig,
@@ -163,6 +164,17 @@ impl LlamaCppConfig {
     pub fn tokens_in_memory(&self) -> u64 {
         (self.kv_tokens + self.cached_tokens) as u64
     }
+}
+
+/// Sizes of the mistral.rs engine.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
+pub struct MistralRsConfig {
+    pub sequences: usize,
+    pub spread: usize,
+    pub kv_tokens: usize,
+    pub isq: String,
 }
 
 /// What a grading request does not say.
@@ -322,6 +334,8 @@ impl Config {
         self.check_models()?;
         let at_least_one = [
             ("llama_cpp.sequences", self.llama_cpp.sequences),
+            ("mistralrs.sequences", self.mistralrs.sequences),
+            ("mistralrs.kv_tokens", self.mistralrs.kv_tokens),
             ("limits.in_flight", self.limits.in_flight),
             ("limits.body_bytes", self.limits.body_bytes),
             ("limits.bulk_body_bytes", self.limits.bulk_body_bytes),

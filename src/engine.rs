@@ -4,11 +4,16 @@
 //! it and refuses what can never fit, before anything is queued; [`Engine::start`] runs it. Dropping the [`Run`]
 //! cancels the work.
 
+pub mod canaries;
 pub mod growing;
 #[cfg(feature = "llama-cpp")]
 pub mod llama_cpp;
+#[cfg(feature = "mistralrs")]
+pub mod mistralrs;
 pub mod scheduler;
 pub mod scripted;
+#[cfg(any(feature = "llama-cpp", feature = "mistralrs"))]
+mod shared;
 pub mod waves;
 
 use tokio::sync::mpsc;

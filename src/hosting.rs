@@ -4,6 +4,7 @@
 //! memory that one needs is not promised to another. A model of first use that no request holds may be unloaded to
 //! make room, the one that was used longest ago first.
 
+mod engines;
 mod start;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
 
+pub use engines::{Sizes, check_built, open};
 pub use start::{Spec, StartError, Starter};
 
 use crate::config::{Config, LoadWhen};

@@ -312,6 +312,7 @@ async fn compute(
         prompt_tokens = Empty,
         cached_tokens = Empty,
         completion_tokens = Empty,
+        skipped_mass = Empty,
     );
     let mut completion = engine.start(ready.prepared).finish(on_delta).instrument(span.clone()).await?;
     let Stages { queue, prefill, decode } = completion.stages;
@@ -323,6 +324,9 @@ async fn compute(
     span.record("prompt_tokens", count(completion.prompt_tokens));
     span.record("cached_tokens", count(completion.cached_tokens));
     span.record("completion_tokens", count(completion.transcript.completion_tokens));
+    if completion.transcript.skipped_mass > 0.0 {
+        span.record("skipped_mass", completion.transcript.skipped_mass);
+    }
     completion.stages.queue += ready.waited;
     metrics.stage.queue.observe(completion.stages.queue.as_secs_f64());
     metrics.stage.prefill.observe(completion.stages.prefill.as_secs_f64());

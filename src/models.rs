@@ -8,6 +8,7 @@ mod convert;
 mod digest;
 mod download;
 mod error;
+mod folder;
 mod gguf;
 mod http;
 mod hub;
@@ -30,7 +31,7 @@ use std::path::PathBuf;
 
 pub use error::ModelError;
 pub use hub::HubSettings;
-pub use memory::{available as memory_available, needed as memory_needed};
+pub use memory::{available as memory_available, needed as memory_needed, shards};
 pub use store::{ModelStatus, ModelStore, name_of};
 
 /// A model file that was checked and can be loaded.
@@ -38,9 +39,9 @@ pub use store::{ModelStatus, ModelStore, name_of};
 pub struct Model {
     /// The alias, or the file's name without its ending.
     pub name: String,
-    /// Where the GGUF file is; with shards, the first one.
+    /// Where the GGUF file is; with shards, the first one. Or a folder of safetensors.
     pub path: PathBuf,
-    /// `sha256:<hex>` of the file; with shards, of their digests, one a line.
+    /// `sha256:<hex>` of the file; with shards or a folder, of their files' digests, one a line.
     pub digest: String,
     /// The prompt set that the model was trained for; `None` for what is not in the catalogue.
     pub prompt_set: Option<String>,

@@ -91,7 +91,7 @@ impl Extractor for Headers<'_> {
 fn lines(config: &LogConfig) -> Result<Boxed, String> {
     let filter = EnvFilter::try_new(&config.level).map_err(|error| format!("log.level: {error}"))?;
     // These say much that matters to their own developers only.
-    let filter = ["llama-cpp-2=error", "llama_cpp_2=error", "actix_server=warn"]
+    let filter = ["llama-cpp-2=error", "llama_cpp_2=error", "mistralrs=warn", "actix_server=warn"]
         .into_iter()
         .filter(|quiet| !config.level.contains(quiet.split('=').next().unwrap_or_default()))
         .fold(filter, |filter, quiet| filter.add_directive(quiet.parse().expect("a fixed directive")))

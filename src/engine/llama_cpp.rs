@@ -6,7 +6,6 @@ mod worker;
 
 use std::mem::ManuallyDrop;
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -15,7 +14,8 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 
 use self::vocabulary::ModelVocabulary;
-use self::worker::{Shared, Submission};
+use self::worker::Submission;
+use super::shared::Shared;
 use super::{Engine, EngineError, EngineInfo, Job, Load, LoadError, Prepared, Run, check_fit, check_grammars};
 use crate::models::Model;
 use crate::prompts::ChatFormat;
@@ -86,7 +86,7 @@ impl LlamaCpp {
         if settings.sequences > MOST_SEQUENCES {
             return Err(fail(format!("llama_cpp.sequences may be {MOST_SEQUENCES} at most")));
         }
-        let shared = Arc::new(Shared { load: Default::default(), queued: AtomicUsize::new(0) });
+        let shared = Arc::new(Shared::default());
         let (submissions, inbox) = mpsc::channel();
         let (ready, started) = mpsc::channel();
         let worker = std::thread::Builder::new().name("gavel-llama".into()).spawn({
@@ -153,7 +153,7 @@ impl Engine for LlamaCpp {
     fn start(&self, prepared: Prepared) -> Run {
         let (events, run) = Run::channel();
         if let Some(submissions) = &self.submissions {
-            self.shared.queued.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.shared.sent();
             // A worker that is gone leaves the run without an end, which is the error `Stopped`.
             let _ = submissions.send(Submission { prepared, events });
         }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, EngineChoice, LlamaCppConfig, LoadWhen, ModelConfig};
+use super::engines::{self, Sizes};
+use crate::config::{Config, EngineChoice, LoadWhen, ModelConfig};
 use crate::engine::scripted::Scripted;
 use crate::engine::{Engine, LoadError};
 use crate::judge::{Judge, JudgeError};
@@ -28,7 +29,7 @@ pub struct Spec {
     engine: EngineChoice,
     prompt: String,
     memory_mb: Option<u64>,
-    sizes: LlamaCppConfig,
+    sizes: Sizes,
     scripted_delay: Duration,
     scripted_answers: PathBuf,
 }
@@ -55,7 +56,7 @@ pub enum StartError {
     #[error(
         "the model `{name}` needs {needed} MB, and of the {budget} MB that models may take, {taken} MB are held by \
          models that stay or are in use ({held}). Try again when they are idle, raise memory_budget_mb, or lower its \
-         llama_cpp.kv_tokens"
+         kv_tokens"
     )]
     NoRoom {
         /// The model.
@@ -108,7 +109,7 @@ impl Spec {
             engine: model.engine.unwrap_or(config.engine),
             prompt: model.prompt.clone().unwrap_or_else(|| config.prompt.clone()),
             memory_mb: model.memory_mb,
-            sizes: model.llama_cpp.over(&config.llama_cpp),
+            sizes: Sizes { llama_cpp: model.llama_cpp.over(&config.llama_cpp), mistralrs: config.mistralrs.clone() },
             scripted_delay: Duration::from_millis(model.scripted_delay_ms.unwrap_or(config.scripted_delay_ms)),
             scripted_answers: model.scripted_answers.clone().unwrap_or_else(|| config.scripted_answers.clone()),
         }
@@ -126,17 +127,8 @@ impl Starter {
     pub(super) async fn fetch(&self, spec: &Spec, progress: &dyn Progress) -> Result<Source, StartError> {
         match spec.engine {
             EngineChoice::Scripted => Ok(Source::Script),
-            EngineChoice::Mistralrs => {
-                Err(LoadError::NotBuilt("mistralrs".into(), "it is not part of this version yet").into())
-            }
-            EngineChoice::Remote => {
-                Err(LoadError::NotBuilt("remote".into(), "it is not part of this version yet").into())
-            }
-            EngineChoice::Auto | EngineChoice::LlamaCpp if !cfg!(feature = "llama-cpp") => {
-                let hint = "build it with the feature `llama-cpp`, which is the default";
-                Err(LoadError::NotBuilt("llama-cpp".into(), hint).into())
-            }
-            EngineChoice::Auto | EngineChoice::LlamaCpp => {
+            asked => {
+                engines::check_built(engines::chosen(asked, false))?;
                 Ok(Source::File(self.models.resolve(&spec.model, progress).await?))
             }
         }
@@ -147,7 +139,10 @@ impl Starter {
         match (spec.memory_mb, source) {
             (Some(mb), _) => Ok(mb.saturating_mul(1_000_000)),
             (None, Source::Script) => Ok(0),
-            (None, Source::File(model)) => Ok(memory_needed(&model.path, spec.sizes.tokens_in_memory())?),
+            (None, Source::File(model)) => {
+                let engine = engines::chosen(spec.engine, model.path.is_dir());
+                Ok(memory_needed(&model.path, spec.sizes.tokens_in_memory(engine))?)
+            }
         }
     }
 
@@ -164,7 +159,8 @@ impl Starter {
             }
             Source::File(model) => {
                 let prompt_set = model.prompt_set.clone();
-                let engine = llama_cpp(spec, Model { name: spec.name.clone(), ..model }).await?;
+                let model = Model { name: spec.name.clone(), ..model };
+                let engine = engines::open(spec.engine, model, &spec.sizes).await?;
                 self.panel(engine, spec, prompt_set)
             }
         }
@@ -184,26 +180,4 @@ impl Starter {
         judge.prompt_set(None)?;
         Ok(Panel::new(judge, metrics))
     }
-}
-
-#[cfg(feature = "llama-cpp")]
-async fn llama_cpp(spec: &Spec, model: Model) -> Result<Arc<dyn Engine>, StartError> {
-    use crate::engine::llama_cpp::{LlamaCpp, Settings};
-    let settings = Settings {
-        sequences: spec.sizes.sequences,
-        kv_tokens: spec.sizes.kv_tokens,
-        prefix_tokens: spec.sizes.cached_tokens,
-        step_tokens: spec.sizes.step_tokens,
-        threads: spec.sizes.threads,
-        gpu_layers: spec.sizes.gpu_layers,
-    };
-    let engine = tokio::task::spawn_blocking(move || LlamaCpp::load(&model, settings)).await;
-    let engine = engine.map_err(|panic| LoadError::Model { path: spec.model.clone(), reason: panic.to_string() })??;
-    Ok(Arc::new(engine))
-}
-
-#[cfg(not(feature = "llama-cpp"))]
-#[allow(clippy::unused_async, reason = "as the one above")]
-async fn llama_cpp(_spec: &Spec, _model: Model) -> Result<Arc<dyn Engine>, StartError> {
-    Err(LoadError::NotBuilt("llama-cpp".into(), "build it with the feature `llama-cpp`, which is the default").into())
 }

@@ -88,6 +88,18 @@ pub enum ModelError {
         /// What is wrong with it.
         why: String,
     },
+    /// The folder is not a model that can be read.
+    #[error(
+        "{} is not a folder of safetensors: {why}; it needs config.json, tokenizer.json and the weights as \
+         *.safetensors, as Hugging Face's tools write them",
+        path.display()
+    )]
+    NotAModelFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The file is there and cannot be read.
     #[error("cannot read {}: {cause}; check the file's permissions and its disk", path.display())]
     Unreadable {

@@ -3,18 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use super::error::ModelError;
-use super::gguf;
 use super::reference::stem;
+use super::{folder, gguf};
 
-/// Bytes that a GGUF file (with shards, the first one) needs with keys and values of that many tokens in half
-/// precision. An estimate: what the engine needs beside them, some hundred megabytes at most, is left out, and so
-/// are the keys and values of a model whose header does not say how large they are.
+/// Bytes that a GGUF file (with shards, the first one) or a folder of safetensors needs with keys and values of that
+/// many tokens in half precision. An estimate: what the engine needs beside them, some hundred megabytes at most, is
+/// left out, and so are the keys and values of a model whose header does not say how large they are.
 ///
 /// # Errors
 /// When the file's header cannot be read. Blocks the thread, shortly.
 pub fn needed(path: &Path, tokens: u64) -> Result<u64, ModelError> {
-    let per_token = gguf::read(path)?.kv_per_token.unwrap_or(0);
-    Ok(weights(path) + per_token.saturating_mul(tokens))
+    let (weights, per_token) = if path.is_dir() {
+        (folder::weights(path)?, folder::kv_per_token(path)?)
+    } else {
+        (weights(path), gguf::read(path)?.kv_per_token)
+    };
+    Ok(weights + per_token.unwrap_or(0).saturating_mul(tokens))
 }
 
 /// Bytes of memory that are free for use now; in a container, of what it may take.
@@ -31,8 +35,9 @@ pub(super) fn weights(path: &Path) -> u64 {
     shards(path).iter().filter_map(|shard| std::fs::metadata(shard).ok()).map(|m| m.len()).sum()
 }
 
-/// All files of a model whose first one is `path`.
-pub(super) fn shards(path: &Path) -> Vec<PathBuf> {
+/// All files of a GGUF model whose first one is `path`.
+#[must_use]
+pub fn shards(path: &Path) -> Vec<PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     match stem(&name) {
         (stem, Some((_, count))) => {

@@ -12,7 +12,7 @@ use super::package::Package;
 use super::pin::Pin;
 use super::pip::PipSettings;
 use super::reference::{Reference, stem};
-use super::{Model, Progress, digest, gguf, memory};
+use super::{Model, Progress, digest, folder, gguf, memory};
 
 /// Before a broken transfer is tried again for the first time.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -321,8 +321,11 @@ pub(super) async fn check(name: &str, path: PathBuf, sha256: &str) -> Result<(),
     })
 }
 
-/// A file that somebody brought: no digest to compare, so its header is checked; of shards, each one's.
+/// A file that somebody brought: no digest to compare, so its header is checked; of shards, each one's. Or a folder.
 async fn own_file(path: PathBuf) -> Result<Model, ModelError> {
+    if path.is_dir() {
+        return blocking(move || folder::model(path)).await;
+    }
     if !path.is_file() {
         return Err(ModelError::NoSuchFile { path });
     }

@@ -1,8 +1,7 @@
 //! The thread that owns the context.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use llama_cpp_2::model::LlamaModel;
@@ -11,6 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::Settings;
 use super::context::{Context, limits};
 use crate::engine::scheduler::{Backend, Row, Scheduler};
+use crate::engine::shared::Shared;
 use crate::engine::{Event, Load, Prepared};
 use crate::script::Vocabulary;
 
@@ -21,21 +21,6 @@ const RESTART_TRIES: u32 = 6;
 pub(super) struct Submission {
     pub(super) prepared: Prepared,
     pub(super) events: UnboundedSender<Event>,
-}
-
-/// What the worker lets others see.
-pub(super) struct Shared {
-    pub(super) load: Mutex<Load>,
-    /// Jobs sent but not yet received.
-    pub(super) queued: AtomicUsize,
-}
-
-impl Shared {
-    pub(super) fn load(&self) -> Load {
-        let load = *self.load.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = load.waiting + self.queued.load(Ordering::Relaxed);
-        Load { waiting, ..load }
-    }
 }
 
 /// Serves submissions until their sender is gone. Says on `ready` whether it could start.
@@ -63,8 +48,7 @@ pub(super) fn run(
         let turn = catch_unwind(AssertUnwindSafe(|| turn(&mut scheduler, inbox, shared)));
         let reason = match turn.unwrap_or_else(|panic| Err(panic_text(&*panic))) {
             Ok(Turn::Go) => {
-                let load = Load { restarts, ..scheduler.load() };
-                *shared.load.lock().unwrap_or_else(PoisonError::into_inner) = load;
+                shared.show(Load { restarts, ..scheduler.load() });
                 continue;
             }
             Ok(Turn::Leave) => return,
@@ -136,7 +120,7 @@ fn start_over<'model>(
 }
 
 fn submit(scheduler: &mut Scheduler<Context<'_>>, submission: Submission, shared: &Shared) {
-    shared.queued.fetch_sub(1, Ordering::Relaxed);
+    shared.received();
     scheduler.submit(submission.prepared, submission.events);
 }
 

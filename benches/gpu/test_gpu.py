@@ -1,0 +1,62 @@
+import json
+import tempfile
+import unittest
+from pathlib import Path
+
+import floor
+import gpu
+import shapes
+
+
+class Shapes(unittest.TestCase):
+    def test_the_large_one_is_prometheus(self):
+        # The published number of parameters of Mistral-7B.
+        self.assertEqual(shapes.parameters(shapes.SHAPES["7b"]), 7_241_732_096)
+
+    def test_a_folder_holds_what_its_header_says(self):
+        with tempfile.TemporaryDirectory() as folder:
+            shape = shapes.write(Path(folder) / "tiny", "tiny")
+            data = (Path(folder) / "tiny" / "model.safetensors").read_bytes()
+            length = int.from_bytes(data[:8], "little")
+            header = json.loads(data[8 : 8 + length])
+            ends = [entry["data_offsets"][1] for entry in header.values()]
+            self.assertEqual(8 + length + max(ends), len(data))
+            self.assertEqual(max(ends), 2 * shapes.parameters(shape))
+            self.assertEqual(header["model.norm.weight"]["shape"], [64])
+
+    def test_every_byte_has_a_token(self):
+        self.assertEqual(len(shapes.tokenizer()["model"]["vocab"]), 258)
+
+    def test_values_are_small_and_of_both_signs(self):
+        values = [int.from_bytes(pair, "little") for pair in zip(*[iter(shapes.noise(1000, 1))] * 2)]
+        self.assertEqual({value >> 7 & 0xFF for value in values}, {127 - 6})
+        self.assertEqual({value >> 15 for value in values}, {0, 1})
+
+
+class Requests(unittest.TestCase):
+    def test_prompts_share_what_they_should(self):
+        args = gpu.parse(["--prompt-tokens", "100"])
+        alone = gpu.bodies(args, "score", 2, (10, 2.0), 1)
+        self.assertNotEqual(alone[0]["response"][:4], alone[1]["response"][:4])
+        shared = gpu.bodies(args, "score", 2, (10, 2.0), 1, shared=40)
+        words = [request["response"].split() for request in shared]
+        self.assertEqual(words[0][:20], words[1][:20])
+        self.assertNotEqual(words[0][20:], words[1][20:])
+
+    def test_sizes_follow_the_models_own_count(self):
+        post = lambda request: {"usage": {"prompt_tokens": 7 + 3 * len(request["response"].split())}}  # noqa: E731
+        self.assertEqual(gpu.calibrate(post), (7, 3))
+
+
+class Floor(unittest.TestCase):
+    def test_the_arithmetic_of_the_7b_shape(self):
+        shape = shapes.SHAPES["7b"]
+        self.assertEqual(floor.kv_bytes(shape), 131_072)
+        # 800 tokens at 700e12 operations/s: about 60 prompts a second.
+        card = {"products": 700e12, "copies": 3e12}
+        least = floor.seconds(shape, shapes.parameters(shape), card, 60, 60, 800, 0)
+        self.assertAlmostEqual(least, 1.0, delta=0.05)
+
+
+if __name__ == "__main__":
+    unittest.main()

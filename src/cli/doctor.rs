@@ -1,0 +1,81 @@
+//! `gavel doctor`: whether the engines of this build get right what they have to, on this machine and model.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::CliError;
+use super::host::Bar;
+use crate::app::model_store;
+use crate::config::{Config, EngineChoice};
+use crate::engine::canaries::{self, Finding};
+use crate::engine::{Engine, LoadError};
+use crate::hosting::{Sizes, check_built, open};
+
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// How many requests the canary of memory runs.
+    #[arg(long, default_value_t = 500)]
+    requests: usize,
+}
+
+/// Loads the model into the engine that is named, or into every one of this build, and tries it.
+pub(super) async fn run(args: DoctorArgs, config: &Config) -> Result<(), CliError> {
+    let model = model_store(config)?.resolve(&config.model, &Bar::drawn()).await?;
+    let sizes = Sizes { llama_cpp: config.llama_cpp.clone(), mistralrs: config.mistralrs.clone() };
+    let engines = match config.engine {
+        EngineChoice::Auto => vec![EngineChoice::LlamaCpp, EngineChoice::Mistralrs],
+        named => vec![named],
+    };
+    let folder = model.path.is_dir();
+    let fitting = engines.into_iter().filter(|e| check_built(*e).is_ok() && !(folder && *e == EngineChoice::LlamaCpp));
+    let mut opened: Vec<Arc<dyn Engine>> = Vec::new();
+    for choice in fitting {
+        let engine = open(choice, model.clone(), &sizes).await.map_err(|e| CliError::because("the engine", e))?;
+        opened.push(engine);
+    }
+    if opened.is_empty() {
+        return Err(CliError::because("nothing to examine", LoadError::NotBuilt(name(config.engine), "see --engine")));
+    }
+    let mut failed = 0;
+    println!("Model {}, {}\n", model.name, model.digest);
+    println!("| canary | engine | | what was found |\n| --- | --- | --- | --- |");
+    for engine in &opened {
+        failed += examine(&**engine, args.requests).await;
+    }
+    if let [one, other] = &opened[..] {
+        failed +=
+            show("two engines, one file: the same ids and logits", "both", canaries::agreement(&**one, &**other).await);
+    }
+    println!();
+    match failed {
+        0 => Ok(()),
+        count => Err(CliError::Failed(format!("{count} canaries failed; docs/engines.md says what each means"))),
+    }
+}
+
+async fn examine(engine: &dyn Engine, requests: usize) -> usize {
+    let name = engine.info().engine;
+    let together = format!("16 prompts, up to {} at once: as alone", engine.info().sequences);
+    let mut failed = show(&together, name, canaries::together(engine).await);
+    failed += show("a caller leaves: the next is answered", name, canaries::departure(engine).await);
+    if name == "mistralrs" {
+        // llama.cpp starts over when a batch holds what it does not know; its ids are its own, so none does.
+        failed += show("one request fails: the others are as alone", name, canaries::failure(engine).await);
+    }
+    failed += show("a prefix is reused: as without", name, canaries::reuse(engine).await);
+    failed + show("memory stays flat", name, canaries::memory(engine, requests).await)
+}
+
+fn show(canary: &str, engine: &str, finding: Finding) -> usize {
+    let (mark, found) = match &finding {
+        Ok(found) => ("ok", found),
+        Err(found) => ("FAILS", found),
+    };
+    println!("| {canary} | {engine} | {mark} | {found} |");
+    usize::from(finding.is_err())
+}
+
+fn name(engine: EngineChoice) -> String {
+    format!("{engine:?}").to_lowercase()
+}

@@ -1,0 +1,121 @@
+//! The `mistralrs` engine: mistral.rs computes logits, and nothing else is left to it.
+//!
+//! Prompts are tokenised here, every token is forced or sampled here, and what runs together is decided here: on a
+//! CPU one sequence at a time, since mistral.rs 0.8 gives sequences that run together each other's answers there; on
+//! a GPU waves of one length ([`super::waves`]).
+
+mod force;
+mod load;
+mod row;
+mod vocabulary;
+mod worker;
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+pub use self::vocabulary::ModelVocabulary;
+use self::worker::{Known, Submission, Worker};
+use super::shared::Shared;
+use super::waves::Limits;
+use super::{Engine, EngineError, EngineInfo, Job, Load, LoadError, Prepared, Run, check_fit, check_grammars};
+use crate::models::Model;
+use crate::prompts::ChatFormat;
+
+/// Sizes of the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The most sequences that run together on a GPU; on a CPU it is always one.
+    pub sequences: usize,
+    /// By how many tokens the prompts of sequences that run together may differ.
+    pub spread: usize,
+    /// Tokens that the KV pool of a GPU holds; on a CPU they bound one sequence.
+    pub kv_tokens: usize,
+    /// How weights of a safetensors folder are quantised while they are loaded, such as `q4k` or `8`; empty: not.
+    pub isq: String,
+}
+
+/// A model in mistral.rs.
+pub struct MistralRs {
+    info: EngineInfo,
+    chat: ChatFormat,
+    vocabulary: Arc<ModelVocabulary>,
+    submissions: mpsc::UnboundedSender<Submission>,
+    shared: Arc<Shared>,
+}
+
+impl MistralRs {
+    /// Loads a model, a GGUF file or a folder of safetensors, and starts its worker. Needs a multi-threaded runtime.
+    ///
+    /// # Errors
+    /// When it cannot be loaded.
+    pub async fn load(model: &Model, settings: Settings) -> Result<Self, LoadError> {
+        let fail = |reason: String| LoadError::Model { path: model.path.display().to_string(), reason };
+        let path = model.path.clone();
+        let vocabulary = tokio::task::spawn_blocking(move || ModelVocabulary::load(&path)).await;
+        let vocabulary = Arc::new(vocabulary.map_err(|panic| fail(panic.to_string()))?.map_err(fail)?);
+        let leave = vocabulary.end().ok_or_else(|| fail("its vocabulary has no control token".into()))?;
+        let (runner, device) = load::runner(&model.path, &settings).await.map_err(fail)?;
+        let longest = runner.max_sequence_length(None).ok().flatten().unwrap_or(settings.kv_tokens);
+        let info = EngineInfo {
+            engine: "mistralrs",
+            model: model.name.clone(),
+            digest: model.digest.clone(),
+            context: longest.min(settings.kv_tokens),
+            sequences: if device.is_cpu() { 1 } else { settings.sequences },
+        };
+        let limits = Limits { sequences: info.sequences, spread: settings.spread, tokens: settings.kv_tokens };
+        let (submissions, inbox) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::default());
+        let known = Known { leave, context: info.context, vocabulary: vocabulary.len() };
+        let worker = Worker::new(runner, known, limits, Arc::clone(&shared));
+        tokio::spawn(worker.run(inbox));
+        let chat = vocabulary.chat_format().clone();
+        Ok(Self { info, chat, vocabulary, submissions, shared })
+    }
+
+    /// The same, running at most that many sequences together.
+    #[must_use]
+    pub fn limited(mut self, sequences: usize) -> Self {
+        self.info.sequences = self.info.sequences.min(sequences);
+        // A worker that is gone has no limits any more.
+        let _ = self.submissions.send(Submission::Limit(self.info.sequences));
+        self
+    }
+}
+
+impl Engine for MistralRs {
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    fn chat_format(&self) -> &ChatFormat {
+        &self.chat
+    }
+
+    fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
+        job.script.check()?;
+        check_grammars(&job.script, &*self.vocabulary)?;
+        let encoded = job.prompt.encode(&*self.vocabulary);
+        let prompt_tokens = encoded.ids.len();
+        check_fit(&self.info, prompt_tokens, &job.script)?;
+        Ok(Prepared { job, encoded, prompt_tokens })
+    }
+
+    fn start(&self, prepared: Prepared) -> Run {
+        let (events, run) = Run::channel();
+        let row = row::Row::new(Arc::clone(&self.vocabulary) as _, prepared, events);
+        self.shared.sent();
+        // A worker that is gone leaves the run without an end, which is the error `Stopped`.
+        let _ = self.submissions.send(Submission::Row(Box::new(row)));
+        run
+    }
+
+    fn load(&self) -> Load {
+        self.shared.load()
+    }
+
+    fn alive(&self) -> bool {
+        !self.submissions.is_closed()
+    }
+}

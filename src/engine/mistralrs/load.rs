@@ -1,0 +1,86 @@
+//! Loading a model into mistral.rs.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::quantized::gguf_file::Content;
+use mistralrs::core::{
+    DefaultSchedulerMethod, DeviceMapSetting, GGUFLoaderBuilder, GGUFSpecificConfig, Loader, MemoryGpuConfig,
+    MistralRs, MistralRsBuilder, ModelDType, NormalLoaderBuilder, NormalSpecificConfig, PagedAttentionConfig,
+    PagedCacheType, SchedulerConfig, TokenSource, paged_attn_supported, parse_isq_value,
+};
+use mistralrs::{Device, IsqType, best_device};
+
+use super::Settings;
+
+/// Loads a GGUF file or a folder of safetensors on the best device that this build knows, warmed up.
+pub(super) async fn runner(path: &Path, settings: &Settings) -> Result<(Arc<MistralRs>, Device), String> {
+    let device = best_device(false).map_err(|error| error.to_string())?;
+    let folder = path.is_dir();
+    let isq = quantisation(&settings.isq, folder, &device)?;
+    // Paged attention is for GPUs; its pool would hold 4,096 tokens by default.
+    let pool = MemoryGpuConfig::ContextSize(settings.kv_tokens);
+    let paged = (!device.is_cpu() && paged_attn_supported())
+        .then(|| PagedAttentionConfig::new(None, pool, PagedCacheType::Auto))
+        .transpose()
+        .map_err(|error| format!("{error:#}"))?;
+    let (owned, on) = (path.to_path_buf(), device.clone());
+    let pipeline = tokio::task::spawn_blocking(move || {
+        let loader = if folder { of_folder(&owned)? } else { of_file(&owned)? };
+        // Half precision is slow on CPUs.
+        let dtype = if on.is_cpu() { ModelDType::F32 } else { ModelDType::Auto };
+        let mapping = DeviceMapSetting::dummy();
+        let loaded = loader.load_model_from_hf(None, TokenSource::None, &dtype, &on, true, mapping, isq, paged);
+        loaded.map_err(|error| format!("{error:#}"))
+    });
+    let pipeline = pipeline.await.map_err(|panic| panic.to_string())??;
+    let cache = pipeline.lock().await.get_metadata().cache_config.clone();
+    let scheduler = match cache {
+        Some(config) => SchedulerConfig::PagedAttentionMeta { max_num_seqs: settings.sequences, config },
+        None => SchedulerConfig::DefaultScheduler {
+            method: DefaultSchedulerMethod::Fixed(NonZeroUsize::new(settings.sequences).unwrap_or(NonZeroUsize::MIN)),
+        },
+    };
+    // Its prefix cache is never emptied on a CPU, and can hold garbage on a GPU.
+    let builder = MistralRsBuilder::new(pipeline, scheduler, false, None).with_no_prefix_cache(true);
+    Ok((builder.build().await, device))
+}
+
+fn of_file(path: &Path) -> Result<Box<dyn Loader>, String> {
+    check_positions(path)?;
+    let folder = path.parent().unwrap_or(Path::new(".")).display().to_string();
+    let files = crate::models::shards(path);
+    let names = files.iter().filter_map(|file| Some(file.file_name()?.to_string_lossy().into_owned())).collect();
+    Ok(GGUFLoaderBuilder::new(None, None, folder, names, GGUFSpecificConfig::default(), false, None).build())
+}
+
+/// Refuses a GGUF file whose positions are scaled (Llama 3.1 and other models of long contexts): mistral.rs 0.8 leaves
+/// that out for these files, and answers subtly wrong.
+fn check_positions(path: &Path) -> Result<(), String> {
+    let mut file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let content = Content::read(&mut file).map_err(|error| error.to_string())?;
+    let factors = content.tensor_infos.keys().any(|name| name.starts_with("rope_f"));
+    let kind = content.metadata.iter().find(|(key, _)| key.ends_with(".rope.scaling.type"));
+    let scaled = kind.and_then(|(_, kind)| kind.to_string().ok()).is_some_and(|kind| kind != "none");
+    if factors || scaled {
+        return Err("it scales positions, which mistral.rs does for folders of safetensors only: take such a folder, \
+                    or --engine llama-cpp"
+            .into());
+    }
+    Ok(())
+}
+
+fn of_folder(path: &Path) -> Result<Box<dyn Loader>, String> {
+    let folder = Some(path.display().to_string());
+    let builder = NormalLoaderBuilder::new(NormalSpecificConfig::default(), None, None, folder, false, None);
+    builder.build(None).map_err(|error| format!("{error:#}"))
+}
+
+fn quantisation(name: &str, folder: bool, device: &Device) -> Result<Option<IsqType>, String> {
+    match (name, folder) {
+        ("", _) => Ok(None),
+        (_, false) => Err("mistralrs.isq is for folders of safetensors; a GGUF file is quantised already".into()),
+        (name, true) => parse_isq_value(name, Some(device)).map(Some).map_err(|why| format!("mistralrs.isq: {why}")),
+    }
+}

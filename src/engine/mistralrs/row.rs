@@ -1,0 +1,152 @@
+//! A script in progress, and the caller who waits for it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::engine::growing::{Growing, Next};
+use crate::engine::waves::Waiting;
+use crate::engine::{Completion, EngineError, Event, Prepared, Stages};
+use crate::script::{Machine, Token, Transcript, Vocabulary};
+
+/// A script as a row of requests.
+pub(super) struct Row {
+    growing: Growing,
+    events: UnboundedSender<Event>,
+    prompt_tokens: usize,
+    reserved: usize,
+    /// Whether it has to run alone: it was asked for, or it failed beside others.
+    pub(super) alone: bool,
+    submitted: Instant,
+    begun: Option<Instant>,
+    prompt_read: Option<Instant>,
+    end: Option<End>,
+}
+
+/// How a row's request ended.
+enum End {
+    /// The script has ended, or goes on in another request.
+    Left,
+    Failed(String),
+}
+
+/// What becomes of a row after a request.
+pub(super) enum Outcome {
+    /// It needs another request.
+    Goes,
+    /// Its caller has been told, or is gone.
+    Over,
+    /// The request failed.
+    Failed(String),
+}
+
+impl Row {
+    pub(super) fn new(vocabulary: Arc<dyn Vocabulary>, prepared: Prepared, events: UnboundedSender<Event>) -> Self {
+        let Prepared { job, encoded, prompt_tokens } = prepared;
+        let reserved = prompt_tokens + job.script.most_tokens();
+        let growing = Growing::new(Machine::new(vocabulary, encoded, job.script, job.sampling));
+        Self {
+            growing,
+            events,
+            prompt_tokens,
+            reserved,
+            alone: job.deterministic,
+            submitted: Instant::now(),
+            begun: None,
+            prompt_read: None,
+            end: None,
+        }
+    }
+
+    /// What decides with whom it runs.
+    pub(super) fn waiting(&self) -> Waiting {
+        let prompt = self.growing.ids().len();
+        Waiting { prompt, reserved: self.reserved.max(prompt), alone: self.alone }
+    }
+
+    /// The ids that its next request has to hold.
+    pub(super) fn ids(&self) -> &[Token] {
+        self.growing.ids()
+    }
+
+    pub(super) fn departed(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    /// Begins a request.
+    pub(super) fn begin(&mut self) {
+        self.begun.get_or_insert_with(Instant::now);
+        self.end = None;
+    }
+
+    /// Takes logits, and gives the token that the request appends; nothing when it ends here.
+    pub(super) fn on_logits(&mut self, context: &[Token], logits: &[f32]) -> Option<Token> {
+        if self.end.is_some() || self.departed() {
+            self.end.get_or_insert(End::Left);
+            return None;
+        }
+        if context.len() >= self.prompt_tokens {
+            self.prompt_read.get_or_insert_with(Instant::now);
+        }
+        let next = self.growing.on_logits(context, logits);
+        if let Some(delta) = self.growing.take_delta() {
+            // A caller that has gone away is noticed at the next token.
+            let _ = self.events.send(Event::Delta(delta));
+        }
+        match next {
+            Ok(Next::Force(token)) if usize::try_from(token).is_ok_and(|token| token < logits.len()) => Some(token),
+            Ok(Next::Force(token)) => {
+                self.fail_request(format!("the model has no logit for its own token {token}"));
+                None
+            }
+            Ok(Next::Leave) => {
+                self.end = Some(End::Left);
+                None
+            }
+            Err(strayed) => {
+                self.fail_request(strayed.to_string());
+                None
+            }
+        }
+    }
+
+    /// Notes why the request cannot go on.
+    pub(super) fn fail_request(&mut self, reason: String) {
+        self.end = Some(End::Failed(reason));
+    }
+
+    /// Settles a request that the engine is done with.
+    pub(super) fn settle(&mut self) -> Outcome {
+        if let Some(transcript) = self.growing.take_done() {
+            self.report(transcript);
+            return Outcome::Over;
+        }
+        match self.end.take() {
+            _ if self.departed() => Outcome::Over,
+            Some(End::Left) => Outcome::Goes,
+            Some(End::Failed(reason)) => Outcome::Failed(reason),
+            None => Outcome::Failed("it ended a request without a word".into()),
+        }
+    }
+
+    /// Whether its script has ended without asking anything of the model; the caller is told.
+    pub(super) fn over_at_once(&mut self) -> bool {
+        let done = self.growing.take_done();
+        done.map(|transcript| self.report(transcript)).is_some()
+    }
+
+    fn report(&self, transcript: Transcript) {
+        let now = Instant::now();
+        let begun = self.begun.unwrap_or(now);
+        let read = self.prompt_read.unwrap_or(now);
+        let stages = Stages { queue: begun - self.submitted, prefill: read - begun, decode: now - read };
+        let completion = Completion { transcript, prompt_tokens: self.prompt_tokens, cached_tokens: 0, stages };
+        let _ = self.events.send(Event::Done(Box::new(completion)));
+    }
+
+    /// Tells the caller that it failed.
+    pub(super) fn fail(&self, reason: &str) {
+        let _ = self.events.send(Event::Failed(EngineError::Failed(reason.to_owned())));
+    }
+}

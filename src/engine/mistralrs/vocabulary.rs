@@ -1,0 +1,248 @@
+//! Vocabularies, read from a model's own files.
+//!
+//! mistral.rs rebuilds the tokenizer of a GGUF file in its own way, which splits text otherwise than the model was
+//! trained with and loses newlines. So prompts are tokenised here, and it is given ids.
+
+mod folder;
+mod gguf;
+mod spm;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use tokenizers::Tokenizer;
+
+use self::spm::Spm;
+use crate::prompts::ChatFormat;
+use crate::script::{Constraint, Grammar, Grammars, Token, Vocabulary};
+
+/// A model's vocabulary.
+pub struct ModelVocabulary {
+    encoder: Encoder,
+    /// What each token writes.
+    pieces: Vec<Vec<u8>>,
+    control: HashMap<String, Token>,
+    /// Tokens that are found in text as they stand, the longest first.
+    user_defined: Vec<(String, Token)>,
+    /// Tokens that end a turn; every control token does.
+    ends: HashSet<Token>,
+    adds_space: bool,
+    begin: Option<Token>,
+    eos: Option<Token>,
+    /// Made when first asked for: it takes a moment, and few servers need it.
+    grammars: OnceLock<Result<Grammars, String>>,
+    chat: ChatFormat,
+}
+
+/// What makes tokens of text between user-defined tokens.
+enum Encoder {
+    Library(Box<Tokenizer>),
+    Spm(Spm),
+}
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Control,
+    UserDefined,
+    /// A byte that no other token spells.
+    Byte(u8),
+    Unknown,
+}
+
+/// A vocabulary's parts, as its files have them.
+struct Parts {
+    encoder: Encoder,
+    tokens: Vec<(String, Kind)>,
+    /// Whether tokens spell bytes as GPT-2 does, one character each; else `▁` is the space.
+    byte_level: bool,
+    adds_space: bool,
+    begin: Option<Token>,
+    bos: Option<Token>,
+    eos: Option<Token>,
+    /// Further tokens that end a turn.
+    ends: Vec<Token>,
+    template: Option<String>,
+}
+
+/// Tokens that end a turn, whatever a file says of them.
+const ENDS: [&str; 8] =
+    ["<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>", "<EOT>", "<|end_of_text|>"];
+
+impl ModelVocabulary {
+    /// Reads the vocabulary of a GGUF file, or of a folder with a tokenizer.json.
+    ///
+    /// # Errors
+    /// Says what is missing or not understood.
+    pub fn load(path: &Path) -> Result<Self, String> {
+        let parts = if path.is_dir() { folder::read(path)? } else { gguf::read(path)? };
+        Ok(Self::new(parts))
+    }
+
+    fn new(parts: Parts) -> Self {
+        let Parts { encoder, tokens, byte_level, adds_space, begin, bos, eos, ends, template } = parts;
+        let id = |index: usize| Token::try_from(index).expect("a vocabulary has fewer than 2^31 tokens");
+        let bytes = byte_level.then(bytes_by_character);
+        let pieces = tokens.iter().map(|(text, kind)| piece(text, *kind, bytes.as_ref())).collect();
+        let of_kind = |wanted: Kind| {
+            let found = tokens.iter().enumerate().filter(move |(_, (text, kind))| *kind == wanted && !text.is_empty());
+            found.map(|(index, (text, _))| (text.clone(), id(index)))
+        };
+        let control: HashMap<String, Token> = of_kind(Kind::Control).collect();
+        let mut user_defined: Vec<(String, Token)> = of_kind(Kind::UserDefined).collect();
+        user_defined.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
+        let named = tokens.iter().enumerate().filter(|(_, (text, _))| ENDS.contains(&text.as_str()));
+        let ends = named.map(|(index, _)| id(index)).chain(eos).chain(ends);
+        let ends = ends.chain(control.values().copied()).collect();
+        let written = |token: Option<Token>| {
+            let text = token.and_then(|token| tokens.get(usize::try_from(token).ok()?));
+            text.map(|(text, _)| text.clone()).unwrap_or_default()
+        };
+        let sorted = |texts: Vec<String>| {
+            let mut texts = texts;
+            texts.sort();
+            texts
+        };
+        let chat = ChatFormat {
+            template,
+            bos: written(bos),
+            eos: written(eos),
+            control: sorted(control.keys().cloned().collect()),
+            user_defined: sorted(user_defined.iter().map(|(text, _)| text.clone()).collect()),
+        };
+        let grammars = OnceLock::new();
+        Self { encoder, pieces, control, user_defined, ends, adds_space, begin, eos, grammars, chat }
+    }
+
+    /// How the model wants to be spoken to.
+    #[must_use]
+    pub fn chat_format(&self) -> &ChatFormat {
+        &self.chat
+    }
+
+    /// A token that no text holds, to end a request with.
+    pub(super) fn end(&self) -> Option<Token> {
+        self.control.values().copied().min()
+    }
+
+    /// The number of tokens.
+    pub(super) fn len(&self) -> usize {
+        self.pieces.len()
+    }
+
+    fn encode(&self, text: &str) -> Vec<Token> {
+        match &self.encoder {
+            Encoder::Spm(spm) => spm.tokenize(text),
+            Encoder::Library(tokenizer) => match tokenizer.encode_fast(text, false) {
+                Ok(encoding) => encoding.get_ids().iter().filter_map(|id| Token::try_from(*id).ok()).collect(),
+                Err(error) => {
+                    // Byte-level vocabularies and those with byte tokens spell any text.
+                    tracing::error!(%error, "the tokenizer refuses a text");
+                    Vec::new()
+                }
+            },
+        }
+    }
+}
+
+impl Vocabulary for ModelVocabulary {
+    fn tokenize(&self, text: &str) -> Vec<Token> {
+        let mut fragments = vec![Err(text)];
+        for (mark, token) in &self.user_defined {
+            fragments = fragments.into_iter().flat_map(|fragment| split(fragment, mark, *token)).collect();
+        }
+        fragments.into_iter().flat_map(|fragment| fragment.map_or_else(|text| self.encode(text), |t| vec![t])).collect()
+    }
+
+    fn control(&self, text: &str) -> Option<Token> {
+        self.control.get(text).copied()
+    }
+
+    fn piece(&self, token: Token) -> Vec<u8> {
+        usize::try_from(token).ok().and_then(|index| self.pieces.get(index)).cloned().unwrap_or_default()
+    }
+
+    fn ends_turn(&self, token: Token) -> bool {
+        self.ends.contains(&token)
+    }
+
+    fn adds_space(&self) -> bool {
+        self.adds_space
+    }
+
+    fn begin(&self) -> Option<Token> {
+        self.begin
+    }
+
+    fn constrain(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, String> {
+        let new = || {
+            let eos = self.eos.ok_or("the model names no token that ends a text")?;
+            Grammars::new(self.pieces.len(), |token| self.piece(token), eos)
+        };
+        self.grammars.get_or_init(new).as_ref().map_err(String::clone)?.begin(grammar)
+    }
+}
+
+/// Splits a fragment of text at a mark; what is a token already stays one.
+fn split<'t>(fragment: Result<Token, &'t str>, mark: &str, token: Token) -> Vec<Result<Token, &'t str>> {
+    let Err(text) = fragment else { return vec![fragment] };
+    let mut parts = Vec::new();
+    for (index, part) in text.split(mark).enumerate() {
+        if index > 0 {
+            parts.push(Ok(token));
+        }
+        if !part.is_empty() {
+            parts.push(Err(part));
+        }
+    }
+    parts
+}
+
+/// The bytes that a token writes; `bytes` are those of GPT-2's characters, if the vocabulary spells them so.
+fn piece(text: &str, kind: Kind, bytes: Option<&HashMap<char, u8>>) -> Vec<u8> {
+    match (kind, bytes) {
+        (Kind::Control | Kind::Unknown, _) => Vec::new(),
+        (Kind::Byte(byte), _) => vec![byte],
+        (Kind::UserDefined, _) => text.as_bytes().to_vec(),
+        (Kind::Plain, None) => text.replace('▁', " ").into_bytes(),
+        (Kind::Plain, Some(bytes)) => text
+            .chars()
+            .flat_map(|c| bytes.get(&c).map_or_else(|| c.to_string().into_bytes(), |byte| vec![*byte]))
+            .collect(),
+    }
+}
+
+/// The byte that a token such as `<0x0A>` stands for.
+fn byte_of(text: &str) -> Option<u8> {
+    u8::from_str_radix(text.strip_prefix("<0x")?.strip_suffix('>')?, 16).ok()
+}
+
+/// GPT-2's table: printable bytes are their own characters, the others stand from U+0100 on (Radford et al. 2019).
+fn bytes_by_character() -> HashMap<char, u8> {
+    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    let others = (0..=u8::MAX).filter(|byte| !printable(*byte));
+    let moved = others.zip(0x100_u32..).filter_map(|(byte, code)| Some((char::from_u32(code)?, byte)));
+    (0..=u8::MAX).filter(|byte| printable(*byte)).map(|byte| (char::from(byte), byte)).chain(moved).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_has_a_character_of_its_own() {
+        let table = bytes_by_character();
+        assert_eq!(table.len(), 256);
+        assert_eq!((table[&'Ġ'], table[&'Ċ'], table[&'a']), (b' ', b'\n', b'a'));
+    }
+
+    #[test]
+    fn user_defined_tokens_are_found_as_they_stand() {
+        let parts = split(Err("a<x>b<x>"), "<x>", 7);
+        assert_eq!(parts, [Err("a"), Ok(7), Err("b"), Ok(7)]);
+        assert_eq!(split(Ok(3), "<x>", 7), [Ok(3)]);
+        assert_eq!(split(Err(""), "<x>", 7), []);
+    }
+}

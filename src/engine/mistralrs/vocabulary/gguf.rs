@@ -1,0 +1,167 @@
+//! The vocabulary that a GGUF file carries.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+
+use candle_core::quantized::gguf_file::{Content, Value};
+use tokenizers::Tokenizer;
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::tokenizer::SplitDelimiterBehavior;
+
+use super::spm::Spm;
+use super::{Encoder, Kind, Parts};
+use crate::script::Token;
+
+/// How text is cut before merging. The expressions are those that the models were trained with.
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+const ONE_DIGIT: &str = r"\p{N}";
+const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// What `tokenizer.ggml.pre` stands for.
+struct Rules {
+    cuts: &'static [&'static str],
+    /// Whether a whole piece that is a token is not merged at all.
+    whole: bool,
+    /// Whether sequences begin with a token of their own, where the file does not say.
+    begins: bool,
+}
+
+fn rules(name: &str) -> Option<Rules> {
+    let (cuts, whole, begins): (&[&str], bool, bool) = match name {
+        "gpt-2" | "phi-2" => (&[GPT2], false, false),
+        "smollm" | "starcoder" | "refact" | "command-r" => (&[ONE_DIGIT, GPT2], false, false),
+        "llama-bpe" | "llama3" | "llama-v3" | "falcon3" => (&[LLAMA3], true, true),
+        "qwen2" | "deepseek-r1-qwen" => (&[QWEN2], false, false),
+        "tekken" => (&[TEKKEN], true, true),
+        _ => return None,
+    };
+    Some(Rules { cuts, whole, begins })
+}
+
+pub(super) fn read(path: &Path) -> Result<Parts, String> {
+    let mut file = File::open(path).map_err(|error| error.to_string())?;
+    let content = Content::read(&mut file).map_err(|error| error.to_string())?;
+    let metadata = Metadata(content.metadata);
+    match metadata.text("tokenizer.ggml.model") {
+        Some("llama") => spm(&metadata),
+        Some("gpt2") => bpe(&metadata),
+        other => Err(format!("its tokenizer is of the kind {other:?}; `llama` and `gpt2` can be read")),
+    }
+}
+
+fn spm(metadata: &Metadata) -> Result<Parts, String> {
+    let tokens = metadata.tokens()?;
+    let scores = metadata.list("tokenizer.ggml.scores", |value| value.to_f32().ok())?;
+    let adds_space = metadata.flag("tokenizer.ggml.add_space_prefix").unwrap_or(true);
+    let encoder = Encoder::Spm(Spm::new(&tokens, scores, adds_space));
+    Ok(metadata.parts(encoder, tokens, false, adds_space, true))
+}
+
+fn bpe(metadata: &Metadata) -> Result<Parts, String> {
+    let tokens = metadata.tokens()?;
+    let name = metadata.text("tokenizer.ggml.pre").unwrap_or("default");
+    let Some(rules) = rules(name) else {
+        return Err(format!(
+            "how its tokenizer cuts text (`{name}`) is not known here: use a folder of safetensors with its \
+             tokenizer.json, or the engine llama-cpp"
+        ));
+    };
+    let merges = metadata.list("tokenizer.ggml.merges", |value| {
+        let (left, right) = value.to_string().ok()?.split_once(' ')?;
+        Some((left.to_owned(), right.to_owned()))
+    })?;
+    let vocabulary: Vocab = tokens.iter().zip(0..).map(|((text, _), id)| (text.clone(), id)).collect();
+    let model = BPE::builder().vocab_and_merges(vocabulary, merges).ignore_merges(rules.whole).build();
+    let model = model.map_err(|error| error.to_string())?;
+    let encoder = Encoder::Library(Box::new(library(model, rules.cuts).map_err(|error| error.to_string())?));
+    Ok(metadata.parts(encoder, tokens, true, false, rules.begins))
+}
+
+fn library(model: BPE, cuts: &[&str]) -> tokenizers::Result<Tokenizer> {
+    let mut steps = Vec::new();
+    for cut in cuts {
+        let pattern = SplitPattern::Regex((*cut).to_owned());
+        steps.push(PreTokenizerWrapper::Split(Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?));
+    }
+    steps.push(PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, false)));
+    let mut tokenizer = Tokenizer::new(model);
+    tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));
+    Ok(tokenizer)
+}
+
+/// A file's metadata.
+struct Metadata(HashMap<String, Value>);
+
+impl Metadata {
+    fn text(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_string().ok().map(String::as_str)
+    }
+
+    fn flag(&self, key: &str) -> Option<bool> {
+        self.0.get(key)?.to_bool().ok()
+    }
+
+    fn id(&self, key: &str) -> Option<Token> {
+        let value = self.0.get(key)?;
+        value.to_u64().ok().and_then(|id| Token::try_from(id).ok()).or_else(|| value.to_i32().ok())
+    }
+
+    fn list<T>(&self, key: &str, each: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>, String> {
+        let values = self.0.get(key).and_then(|value| value.to_vec().ok());
+        let values = values.ok_or_else(|| format!("its header has no list `{key}`"))?;
+        values.iter().map(each).collect::<Option<_>>().ok_or_else(|| format!("its list `{key}` cannot be read"))
+    }
+
+    fn tokens(&self) -> Result<Vec<(String, Kind)>, String> {
+        let texts = self.list("tokenizer.ggml.tokens", |value| value.to_string().ok().cloned())?;
+        let kinds = self.list("tokenizer.ggml.token_type", |value| {
+            value.to_i32().ok().or_else(|| value.to_u32().ok().and_then(|kind| i32::try_from(kind).ok()))
+        });
+        // Without types every token is plain, as the format says.
+        let kinds = kinds.unwrap_or_else(|_| vec![1; texts.len()]);
+        Ok(texts.into_iter().zip(kinds).map(|(text, kind)| kind_of(text, kind)).collect())
+    }
+
+    fn parts(
+        &self,
+        encoder: Encoder,
+        tokens: Vec<(String, Kind)>,
+        byte_level: bool,
+        adds_space: bool,
+        begins: bool,
+    ) -> Parts {
+        let bos = self.id("tokenizer.ggml.bos_token_id");
+        let begins = self.flag("tokenizer.ggml.add_bos_token").unwrap_or(begins);
+        Parts {
+            encoder,
+            tokens,
+            byte_level,
+            adds_space,
+            begin: bos.filter(|_| begins),
+            bos,
+            eos: self.id("tokenizer.ggml.eos_token_id"),
+            ends: ["eot", "eom"].iter().filter_map(|n| self.id(&format!("tokenizer.ggml.{n}_token_id"))).collect(),
+            template: self.text("tokenizer.chat_template").map(str::to_owned),
+        }
+    }
+}
+
+/// A token by the number of its type in the format.
+fn kind_of(text: String, kind: i32) -> (String, Kind) {
+    let kind = match kind {
+        2 => Kind::Unknown,
+        3 => Kind::Control,
+        4 => Kind::UserDefined,
+        6 => super::byte_of(&text).map_or(Kind::Plain, Kind::Byte),
+        _ => Kind::Plain,
+    };
+    (text, kind)
+}

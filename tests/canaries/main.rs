@@ -1,0 +1,32 @@
+//! The mistralrs engine on the real demo model. `gavel models pull smollm2-135m` gets it; `make test` does both.
+#![cfg(feature = "mistralrs")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and shows what it measured")]
+
+mod engine;
+mod folder;
+#[cfg(feature = "llama-cpp")]
+mod parity;
+#[cfg(feature = "llama-cpp")]
+mod tokens;
+
+use gavel::app::model_store;
+use gavel::config::Config;
+use gavel::engine::mistralrs::{MistralRs, Settings};
+use gavel::models::Model;
+
+const DEMO: &str = "smollm2-135m";
+
+/// The demo model's file, which must have been pulled before.
+fn demo() -> Model {
+    let config = Config::load(None, &[("offline", "true".into())]).unwrap();
+    let path = model_store(&config).unwrap().path(DEMO).unwrap_or_else(|error| panic!("{error}"));
+    Model { name: DEMO.into(), path, digest: "sha256:not checked here".into(), prompt_set: Some("plain".into()) }
+}
+
+fn settings() -> Settings {
+    Settings { sequences: 16, spread: 16, kv_tokens: 8192, isq: String::new() }
+}
+
+async fn engine() -> MistralRs {
+    MistralRs::load(&demo(), settings()).await.unwrap()
+}
