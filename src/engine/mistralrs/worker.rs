@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use mistralrs::{
@@ -20,6 +21,9 @@ use crate::script::Token;
 /// How often mistral.rs may die in a row, without an answer between, before it is given up. A panic can leave one of
 /// its locks poisoned for good; then only a new process helps.
 const DEATHS: u32 = 3;
+/// How long the thread of an engine that has died may take to end, and how often it is looked at.
+const ENDING: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a worker is sent.
 pub(super) enum Submission {
@@ -113,7 +117,7 @@ impl Worker {
         let together = wave.len() > 1;
         let cut = wave.iter().map(|row| row.ids().len()).min().unwrap_or(0);
         let rows: Vec<Lent> = wave.into_iter().map(|row| Arc::new(Mutex::new(Some(row)))).collect();
-        let engine = self.engine();
+        let engine = self.engine().await;
         match &engine {
             Some(engine) => {
                 join_all(rows.iter().map(|row| request(engine, row, cut, self.known))).await;
@@ -152,9 +156,16 @@ impl Worker {
         self.deaths < DEATHS
     }
 
-    /// Where requests go; an engine that has died is started again by asking.
-    fn engine(&mut self) -> Option<Sender<Request>> {
-        let sender = catch_unwind(AssertUnwindSafe(|| self.runner.get_sender(None).ok())).ok().flatten();
+    /// Where requests go; an engine that has died is started again by asking, once its thread has ended.
+    async fn engine(&mut self) -> Option<Sender<Request>> {
+        let ends = Instant::now() + ENDING;
+        let sender = loop {
+            let sender = catch_unwind(AssertUnwindSafe(|| self.runner.get_sender(None).ok())).ok().flatten();
+            match sender {
+                Some(closed) if closed.is_closed() && Instant::now() < ends => tokio::time::sleep(PAUSE).await,
+                sender => break sender,
+            }
+        };
         if let (Some(before), Some(now)) = (&self.engine, &sender)
             && !before.same_channel(now)
         {
@@ -246,5 +257,60 @@ fn failure(response: Response) -> Option<String> {
         Response::InternalError(error) | Response::ValidationError(error) => Some(error.to_string()),
         Response::ModelError(reason, _) | Response::CompletionModelError(reason, _) => Some(reason),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+    use super::super::{ModelVocabulary, Settings, load};
+    use super::*;
+    use crate::engine::{Completion, EngineError, Prepared, Run};
+    use crate::script::{Prompt, SamplerSettings, Script, Segment, Step};
+
+    const ALONE: Limits = Limits { sequences: 1, spread: 0, tokens: 4096 };
+
+    /// The demo model, which must have been pulled before.
+    async fn runner() -> (Arc<MistralRs>, Arc<ModelVocabulary>) {
+        let config = crate::config::Config::load(None, &[("offline", "true".into())]).unwrap();
+        let path = crate::app::model_store(&config).unwrap().path("smollm2-135m").unwrap();
+        let settings = Settings { sequences: 1, spread: 0, kv_tokens: 4096, isq: String::new() };
+        let (runner, _) = load::runner(&path, &settings).await.unwrap();
+        (runner, Arc::new(ModelVocabulary::load(&path).unwrap()))
+    }
+
+    async fn choose(
+        inbox: &UnboundedSender<Submission>,
+        vocabulary: &Arc<ModelVocabulary>,
+    ) -> Result<Completion, EngineError> {
+        let options = [" 1", " 2"].map(str::to_owned).to_vec();
+        let script = Script(vec![Step::Choose(options)]);
+        let prompt = Prompt(vec![Segment::Text("One or two?".into())]);
+        let sampling = SamplerSettings { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 0 };
+        let encoded = prompt.encode(&**vocabulary);
+        let prompt_tokens = encoded.ids.len();
+        let job = crate::engine::Job { prompt, script, sampling, deterministic: false };
+        let (events, run) = Run::channel();
+        let row = Row::new(Arc::clone(vocabulary) as _, Prepared { job, encoded, prompt_tokens }, events);
+        inbox.send(Submission::Row(Box::new(row))).unwrap();
+        run.finish(|_| ()).await
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_death_is_noticed_counted_and_repaired() {
+        let (runner, vocabulary) = runner().await;
+        let known = Known { leave: vocabulary.end().unwrap(), context: 4096, vocabulary: vocabulary.len() };
+        let shared = Arc::new(Shared::default());
+        let worker = Worker::new(Arc::clone(&runner), known, ALONE, Arc::clone(&shared));
+        let (inbox, submissions) = unbounded_channel();
+        tokio::spawn(worker.run(submissions));
+        let before = choose(&inbox, &vocabulary).await.unwrap();
+        let engine = runner.get_sender(None).unwrap();
+        engine.send(Request::Terminate).await.unwrap();
+        engine.closed().await;
+        let after = choose(&inbox, &vocabulary).await.unwrap();
+        assert_eq!(after.transcript, before.transcript);
+        assert_eq!(shared.load().restarts, 1);
     }
 }

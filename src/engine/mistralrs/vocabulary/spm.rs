@@ -138,7 +138,7 @@ mod tests {
         };
         check("ab", false, &[3]);
         check("aba", false, &[3, 1]);
-        check("babb", false, &[4, 2, 2]);
+        check("babb", false, &[5, 2]);
         check("ab", true, &[0, 3]);
         check("a", true, &[6]);
         check("a\nb", false, &[1, 7, 2]);
