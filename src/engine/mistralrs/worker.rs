@@ -304,13 +304,15 @@ mod tests {
         let shared = Arc::new(Shared::default());
         let worker = Worker::new(Arc::clone(&runner), known, ALONE, Arc::clone(&shared));
         let (inbox, submissions) = unbounded_channel();
-        tokio::spawn(worker.run(submissions));
+        let worker = tokio::spawn(worker.run(submissions));
         let before = choose(&inbox, &vocabulary).await.unwrap();
         let engine = runner.get_sender(None).unwrap();
         engine.send(Request::Terminate).await.unwrap();
         engine.closed().await;
         let after = choose(&inbox, &vocabulary).await.unwrap();
         assert_eq!(after.transcript, before.transcript);
+        drop(inbox);
+        worker.await.unwrap();
         assert_eq!(shared.load().restarts, 1);
     }
 }
