@@ -18,17 +18,22 @@ def rubric(item):
     return SCORE_RUBRIC_TEMPLATE.format(criteria=item["rubric"]["criteria"], **scores)
 
 
-def absolute(model, chosen):
+# The client asks for 1,024 tokens by itself; the demo model on a CPU is given fewer.
+SHORT = {"max_tokens": 16, "temperature": 1.0, "top_p": 0.9}
+
+
+def absolute(model, chosen, params=None):
     judge = PrometheusEval(model=model, absolute_grade_template=ABSOLUTE_PROMPT)
     return judge.absolute_grade(
         instructions=[item["instruction"] for item in chosen],
         responses=[item["response"] for item in chosen],
         reference_answers=[item["reference"] for item in chosen],
         rubric=[rubric(item) for item in chosen],
+        params=params or {},
     )
 
 
-def relative(model, chosen, about):
+def relative(model, chosen, about, params=None):
     judge = PrometheusEval(model=model, relative_grade_template=RELATIVE_PROMPT)
     return judge.relative_grade(
         instructions=[item["instruction"] for item in chosen],
@@ -36,6 +41,7 @@ def relative(model, chosen, about):
         responses_B=[item["response_b"] for item in chosen],
         reference_answers=[item.get("reference") or "" for item in chosen],
         rubric=about,
+        params=params or {},
     )
 
 
@@ -63,8 +69,8 @@ def main():
     if url:
         sync = lambda name: LiteLLM(f"openai/{name}", api_base=f"{url}/v1")
         results += [
-            checked(url, "demo model, LiteLLM, absolute", 12, lambda: absolute(sync("gavel-absolute"), graded[:12]), scores),
-            checked(url, "relative", 12, lambda: relative(sync("gavel-relative"), pairs[:12], about), labels),
+            checked(url, "demo model, LiteLLM with 16 tokens, absolute", 12, lambda: absolute(sync("gavel-absolute"), graded[:12], SHORT), scores),
+            checked(url, "relative", 12, lambda: relative(sync("gavel-relative"), pairs[:12], about, SHORT), labels),
         ]
     url = scripted()
     many = lambda name: AsyncLiteLLM(f"openai/{name}", batch_size=100, requests_per_minute=6000, api_base=f"{url}/v1")
