@@ -182,7 +182,7 @@ impl Grader {
                 wrong("/range", "a range is two numbers, the lower one first".to_owned())
             }
             Self::ScoreModel(ScoreModel { range: Some([lowest, highest]), .. })
-                if graders::levels(*lowest, *highest).windows(2).any(|pair| !(pair[0] < pair[1])) =>
+                if !graders::levels(*lowest, *highest).is_sorted_by(|lower, higher| lower < higher) =>
             {
                 wrong("/range", "its scores cannot be told apart; take a range such as [0, 1]".to_owned())
             }
