@@ -201,6 +201,9 @@ pub enum EngineError {
         /// Tokens kept for the answer.
         reserved: usize,
     },
+    /// There is nothing to begin with.
+    #[error("The prompt has no tokens; send some text.")]
+    EmptyPrompt,
     /// The script cannot be run.
     #[error(transparent)]
     InvalidScript(#[from] InvalidScript),
@@ -245,8 +248,11 @@ pub(crate) fn check_grammars(script: &Script, vocabulary: &dyn Vocabulary) -> Re
 /// Checks that prompt and answer fit; what every engine's `prepare` shares.
 ///
 /// # Errors
-/// [`EngineError::ContextOverflow`] with the token counts.
+/// [`EngineError::ContextOverflow`] with the token counts, or [`EngineError::EmptyPrompt`].
 pub(crate) fn check_fit(info: &EngineInfo, prompt_tokens: usize, script: &Script) -> Result<(), EngineError> {
+    if prompt_tokens == 0 {
+        return Err(EngineError::EmptyPrompt);
+    }
     let reserved = script.most_tokens();
     if prompt_tokens + reserved > info.context {
         return Err(EngineError::ContextOverflow {

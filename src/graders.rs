@@ -7,7 +7,7 @@ mod template;
 
 pub use formula::{InvalidFormula, check, evaluate};
 pub use similarity::{Metric, similarity};
-pub use template::{UnknownVariable, Variables};
+pub use template::{BadTemplate, Variables};
 
 use serde::{Deserialize, Serialize};
 

@@ -276,8 +276,12 @@ impl Hosting {
             return Ok(index);
         }
         // What a single model is called is certain once it is loaded.
-        if let ([only], false) = (&self.places[..], matches!(*self.places[0].state.borrow(), State::Ready { .. })) {
-            only.ready()?;
+        if let [only] = &self.places[..] {
+            // Looked at and let go: `ready` looks again.
+            let loaded = matches!(*only.state.borrow(), State::Ready { .. });
+            if !loaded {
+                only.ready()?;
+            }
         }
         let known = self.places.iter().map(Place::name).collect::<Vec<_>>().join(", ");
         Err(HostingError::Unknown { name: name.to_owned(), known })

@@ -187,7 +187,9 @@ impl JudgeModel {
         for step in &self.steps {
             match step {
                 VerdictStep::Generate(Written { stop })
-                    if stop.iter().any(|stop| stop.trim_start().is_empty() && stop != "\n") =>
+                    if stop
+                        .iter()
+                        .any(|stop| stop.trim_start().is_empty() && !["\n", "\r", "\t"].contains(&stop.as_str())) =>
                 {
                     return Err(invalid(name, "a stop text is empty"));
                 }

@@ -150,11 +150,11 @@ pub(super) fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// A reference as trainers send it: a text, a number, or nothing.
+/// A reference as trainers send it: a text, a number, or nothing, which an empty text is too.
 pub(super) fn reference(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::Null => None,
-        Value::String(text) => Some(text.clone()),
+        Value::String(text) => (!text.trim().is_empty()).then(|| text.clone()),
         other => Some(other.to_string()),
     }
 }

@@ -251,13 +251,14 @@ impl<B: Backend> Scheduler<B> {
                 return best.or(now.then_some((at, None)));
             }
             let start = self.best_start(candidate);
-            if self.promised(candidate) > len(start) {
+            let patient = candidate.overtaken < PATIENCE;
+            if patient && self.promised(candidate) > len(start) {
                 continue;
             }
             if best.is_none_or(|(_, most)| len(start) > len(most)) {
                 best = Some((at, start));
             }
-            if candidate.overtaken >= PATIENCE {
+            if !patient {
                 break;
             }
         }
@@ -309,7 +310,14 @@ impl<B: Backend> Scheduler<B> {
         let (mut rows, mut wanted) = (Vec::new(), Vec::new());
         let mut order: Vec<&mut Sequence> = self.running.iter_mut().filter(|s| s.need() == need).collect();
         if need == Need::Few {
-            // Side by side, as a backend may want them; prompts go in the order of their coming.
+            // The step goes to those that came first; in it they stand side by side, as a backend may want them.
+            let mut room = self.limits.step;
+            order.retain(|s| {
+                room > 0 && {
+                    room = room.saturating_sub(s.needs());
+                    true
+                }
+            });
             order.sort_by_key(|s| s.slot);
         }
         let mut part = None;

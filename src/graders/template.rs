@@ -7,12 +7,21 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone)]
 pub struct Variables(Value);
 
-/// A placeholder that stands for nothing.
+/// The most bytes that a template may come to: placeholders can multiply what a request holds.
+const MOST: usize = 1 << 24;
+
+/// Why a template cannot be filled in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{{{{{0}}}}}` stands for nothing; there are `item` with its fields, `sample.output_text`, and `sample.output_json` if the sample is JSON"
-)]
-pub struct UnknownVariable(pub String);
+pub enum BadTemplate {
+    /// A placeholder that stands for nothing.
+    #[error(
+        "`{{{{{0}}}}}` stands for nothing; there are `item` with its fields, `sample.output_text`, and `sample.output_json` if the sample is JSON"
+    )]
+    Unknown(String),
+    /// What it comes to is too long.
+    #[error("filled in, it is longer than {MOST} bytes; use fewer placeholders, or shorter texts")]
+    TooLong,
+}
 
 impl Variables {
     /// Those of an item and a model's output.
@@ -28,8 +37,8 @@ impl Variables {
     /// Fills in a template. Strings are put in as they are, all else as JSON.
     ///
     /// # Errors
-    /// At the first placeholder that stands for nothing.
-    pub fn fill(&self, template: &str) -> Result<String, UnknownVariable> {
+    /// At the first placeholder that stands for nothing, or makes the text too long.
+    pub fn fill(&self, template: &str) -> Result<String, BadTemplate> {
         let (mut out, mut rest) = (String::new(), template);
         while let Some((before, after)) = rest.split_once("{{") {
             let Some((path, after)) = after.split_once("}}") else { break };
@@ -37,7 +46,10 @@ impl Variables {
             match self.find(path.trim()) {
                 Some(Value::String(text)) => out.push_str(text),
                 Some(other) => out.push_str(&other.to_string()),
-                None => return Err(UnknownVariable(path.trim().to_owned())),
+                None => return Err(BadTemplate::Unknown(path.trim().to_owned())),
+            }
+            if out.len() > MOST {
+                return Err(BadTemplate::TooLong);
             }
             rest = after;
         }
@@ -62,7 +74,8 @@ mod tests {
         let variables = Variables::new(&item, "{\"a\": [1]}");
         let check = |template: &str, expected: Result<&str, &str>| {
             let filled = variables.fill(template);
-            assert_eq!(filled.as_deref().map_err(|e| e.0.as_str()), expected, "{template}");
+            let expected = expected.map(str::to_owned).map_err(|name| BadTemplate::Unknown(name.into()));
+            assert_eq!(filled, expected, "{template}");
         };
         check("Q: {{ item.q }} {{item.n}}", Ok("Q: {{item.secret}} 3"));
         check("{{item.deep.list.0.x}} {{item.none}}", Ok("y null"));
@@ -71,5 +84,7 @@ mod tests {
         check("{{secret}}", Err("secret"));
         check("{{", Ok("{{"));
         assert!(Variables::new(&item, "plain").fill("{{sample.output_json}}").is_err());
+        let long = Variables::new(&item, &"x".repeat(MOST / 4));
+        assert_eq!(long.fill(&"{{sample.output_text}}".repeat(100)), Err(BadTemplate::TooLong));
     }
 }

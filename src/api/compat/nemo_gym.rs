@@ -139,6 +139,8 @@ fn subject(body: &VerifyBody) -> Result<Subject, Problem> {
     Ok(Subject { item, response })
 }
 
+/// How many responses one comparison may have: its reply has an entry for every pair.
+const RESPONSES: usize = 64;
 const NO_OUTPUT: &str = "a response has a list `output` whose messages have text";
 
 /// The final answer of a response object: the text of its messages, without what was thought.
@@ -162,6 +164,10 @@ pub(in super::super) async fn compare(
 ) -> Result<HttpResponse, Problem> {
     let url = Url::of(&http)?;
     let body: CompareBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let responses = body.response_objs.len();
+    if responses > RESPONSES {
+        return Err(invalid(format!("{RESPONSES} responses at most; there are {responses}")).at("/response_objs"));
+    }
     let mut judging = url.judging(&app, &http, None, Mode::Feedback).await?;
     add_principle(&mut judging, body.principle.as_deref())?;
     let history = turns(&body.conversation_history, "/conversation_history")?;

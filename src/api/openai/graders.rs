@@ -12,7 +12,7 @@ use super::ask::{self, Answered};
 use super::messages;
 use super::report::{Graded, GraderReport};
 use crate::api::extract::{self, parse_lenient};
-use crate::api::problem::{OpenAiError, Problem};
+use crate::api::problem::{Code, OpenAiError, Problem};
 use crate::api::wire;
 use crate::app::{App, Deadline};
 use crate::graders::{self, Metric, Operation, Variables};
@@ -22,6 +22,8 @@ use crate::panel::Chat;
 use crate::script::{Generate, Script, Step};
 
 /// Says what graders of a model are counted as.
+/// The most graders of a multi grader; they run one after the other.
+const GRADERS: usize = 64;
 const PURPOSE: &str = "grader";
 const SCORE: &str = "Score:";
 const LABEL: &str = "Label:";
@@ -179,6 +181,11 @@ impl Grader {
             {
                 wrong("/range", "a range is two numbers, the lower one first".to_owned())
             }
+            Self::ScoreModel(ScoreModel { range: Some([lowest, highest]), .. })
+                if !graders::levels(*lowest, *highest).is_sorted_by(|lower, higher| lower < higher) =>
+            {
+                wrong("/range", "its scores cannot be told apart; take a range such as [0, 1]".to_owned())
+            }
             Self::ScoreModel(ScoreModel { input, .. }) | Self::LabelModel(LabelModel { input, .. })
                 if input.is_empty() =>
             {
@@ -195,6 +202,9 @@ impl Grader {
                 }
             }
             Self::Multi { .. } if !top => wrong("/type", "a multi grader holds no other multi grader".to_owned()),
+            Self::Multi { graders, .. } if graders.len() > GRADERS => {
+                wrong("/graders", format!("{GRADERS} graders at most; there are {}", graders.len()))
+            }
             Self::Multi { graders, calculate_output, .. } => {
                 for (name, grader) in graders {
                     grader.check(&format!("{at}/graders/{name}"), false)?;
@@ -245,7 +255,10 @@ async fn single(
             Ok(Graded::of(f64::from(u8::from(holds))))
         }
         Grader::TextSimilarity { input, reference, evaluation_metric, .. } => {
-            let found = graders::similarity(*evaluation_metric, &fill("input", input)?, &fill("reference", reference)?);
+            let (metric, text, reference) = (*evaluation_metric, fill("input", input)?, fill("reference", reference)?);
+            // Aligning long texts takes a second or so, which other requests should not wait for.
+            let found = web::block(move || graders::similarity(metric, &text, &reference)).await;
+            let found = found.map_err(|_| Problem::new(Code::Internal, "the comparison was interrupted"))?;
             let found = found.ok_or_else(|| InvalidRequest::at(at, "the texts are too long to be aligned"))?;
             Ok(Graded::of(found))
         }
