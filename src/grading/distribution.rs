@@ -64,7 +64,8 @@ impl Distribution {
     /// Shannon entropy in nats: 0 for a certain label, ln(n) for a uniform one.
     #[must_use]
     pub fn entropy(&self) -> f64 {
-        self.0.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum::<f64>().max(0.0)
+        // Taken from zero, so that a certain label has 0 and not -0.
+        0.0 - self.0.iter().filter(|p| **p > 0.0).map(|p| p * p.ln()).sum::<f64>()
     }
 }
 
