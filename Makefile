@@ -44,10 +44,10 @@ check: ## formatting, lints and documentation, as CI checks them
 	$(ENV) && RUSTDOCFLAGS='-D warnings' cargo doc --release $(CARGO_FEATURES) --no-deps
 
 client: ## build the Python client, check it, and test it against the server
-	$(ENV) && cargo build --release && GAVEL_BIN=$(BIN) clients/python/check
+	$(ENV) && cargo build --release $(CARGO_FEATURES) && GAVEL_BIN=$(BIN) clients/python/check
 
 examples: ## run every example against a demo server
-	$(ENV) && cargo build --release && GAVEL_BIN=$(BIN) examples/run
+	$(ENV) && cargo build --release $(CARGO_FEATURES) && GAVEL_BIN=$(BIN) examples/run
 
 fmt: ## format the code
 	$(ENV) && cargo fmt
@@ -60,7 +60,7 @@ peers: ## measure Gavel beside llama.cpp's own server; DATA=folder names the lab
 	$(ENV) && cargo build --release && $(BIN) models pull smollm2-135m
 	$(ENV) && benches/peers/run $(if $(DATA),--data $(DATA))
 
-gpu-bench: ## the canaries and the throughput of a GPU, all in one run; docs/performance.md
+gpu-bench: ## the canaries and the throughput of a GPU, all in one run; benches/gpu
 	$(ENV) && benches/gpu/run --gavel $(BIN)
 
 cuda: ## build for NVIDIA GPUs and pack it in dist/; CUDA_COMPUTE_CAP=90 says for which
