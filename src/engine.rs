@@ -264,3 +264,23 @@ pub(crate) fn check_fit(info: &EngineInfo, prompt_tokens: usize, script: &Script
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::script::{Script, Step};
+
+    #[test]
+    fn what_cannot_run_is_refused_before_it_is_queued() {
+        let info =
+            EngineInfo { engine: "any", model: "small".into(), digest: String::new(), context: 10, sequences: 1 };
+        let script = Script(vec![Step::Say("abc".into())]);
+        assert_eq!(check_fit(&info, 0, &script), Err(EngineError::EmptyPrompt));
+        assert_eq!(check_fit(&info, 6, &script), Ok(()));
+        let too_long = check_fit(&info, 7, &script);
+        assert!(
+            matches!(too_long, Err(EngineError::ContextOverflow { prompt_tokens: 7, reserved: 4, .. })),
+            "{too_long:?}"
+        );
+    }
+}

@@ -176,3 +176,23 @@ pub(super) fn turns(messages: &[Value], at: &str) -> Result<Vec<Turn>, Problem> 
     };
     messages.iter().enumerate().map(turn).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_counts_as_a_reference() {
+        let check = |value: Option<Value>, expected: Option<&str>| {
+            assert_eq!(reference(value.as_ref()).as_deref(), expected, "{value:?}");
+        };
+        check(Some(json!("42 ")), Some("42 "));
+        check(Some(json!(42)), Some("42"));
+        check(Some(json!("")), None);
+        check(Some(json!(" \n")), None);
+        check(Some(Value::Null), None);
+        check(None, None);
+    }
+}

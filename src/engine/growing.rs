@@ -92,7 +92,7 @@ impl Growing {
     fn settle(&mut self, mut action: Action) {
         loop {
             action = match action {
-                Action::Feed { .. } => return,
+                Action::Feed => return,
                 Action::Fork(branches) => {
                     self.branches = branches.into();
                     self.next_branch()
@@ -158,7 +158,7 @@ mod tests {
         let mut action = machine.start();
         loop {
             action = match action {
-                Action::Feed { .. } => machine.on_logits(&logits(machine.ids())),
+                Action::Feed => machine.on_logits(&logits(machine.ids())),
                 Action::Fork(branches) => machine.on_branches(branches.into_iter().map(|b| exact(b, logits)).collect()),
                 Action::Done(transcript) => return transcript,
             };

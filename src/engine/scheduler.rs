@@ -350,14 +350,14 @@ impl<B: Backend> Scheduler<B> {
             let sequence = &mut self.running[at];
             sequence.stream();
             action = match action {
-                Action::Feed { .. } if sequence.machine.ids().len() > self.limits.context => {
+                Action::Feed if sequence.machine.ids().len() > self.limits.context => {
                     // Text that no tokenizer would write, such as broken UTF-8, can come to more tokens than were
                     // generated.
                     let reason = "its text came to more tokens than there is room for".to_owned();
                     self.retire(at)?.fail(EngineError::Failed(reason));
                     return Ok(());
                 }
-                Action::Feed { .. } => return self.rewind(at),
+                Action::Feed => return self.rewind(at),
                 Action::Fork(branches) => sequence.fork(branches),
                 Action::Done(transcript) => match sequence.join(transcript) {
                     Ok(action) => action,

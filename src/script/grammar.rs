@@ -121,7 +121,7 @@ mod tests {
         let mut action = machine.start();
         loop {
             match action {
-                Action::Feed { .. } => {
+                Action::Feed => {
                     let next = logits(machine.ids());
                     action = machine.on_logits(&next);
                 }

@@ -18,12 +18,8 @@ use crate::grading::Finish;
 
 /// What an engine has to do next for a machine.
 pub enum Action {
-    /// Make the context hold [`Machine::ids`], of which the first `keep` are as before, and pass the logits after
-    /// the last of them to [`Machine::on_logits`].
-    Feed {
-        /// How many leading ids have not changed since the last action.
-        keep: usize,
-    },
+    /// Make the context hold [`Machine::ids`], and pass the logits after the last of them to [`Machine::on_logits`].
+    Feed,
     /// Run these machines, each from a copy of this one's context, and pass their transcripts, in order, to
     /// [`Machine::on_branches`].
     Fork(Vec<Machine>),
@@ -38,7 +34,6 @@ pub struct Machine {
     sampler: Sampler,
     skip_below: f64,
     ids: Vec<Token>,
-    keep: usize,
     run_start: usize,
     run_text: String,
     answer_start: usize,
@@ -83,7 +78,6 @@ impl Machine {
             steps: script.0.into(),
             sampler: Sampler::new(settings),
             skip_below: 0.0,
-            keep: 0,
             answer_start: prompt.run_text.len(),
             ids: prompt.ids,
             run_start: prompt.run_start,
@@ -159,7 +153,7 @@ impl Machine {
                         }
                     }
                     self.state = State::Generating(Box::new(writing));
-                    return self.feed();
+                    return Action::Feed;
                 }
                 Step::Choose(options) => {
                     let paths: Vec<Vec<Token>> = options
@@ -171,12 +165,12 @@ impl Machine {
                     let (root, probes) = (self.ids.len(), tree.probes().into());
                     let log_masses = vec![f64::NEG_INFINITY; options.len()];
                     self.state = State::Choosing(Box::new(Choosing { options, tree, root, probes, log_masses }));
-                    return self.feed();
+                    return Action::Feed;
                 }
                 Step::Branch(scripts) => {
                     self.retokenize();
                     self.state = State::Forking(scripts);
-                    return self.feed();
+                    return Action::Feed;
                 }
             }
         }
@@ -231,7 +225,7 @@ impl Machine {
             let safe = stop::safe_len(&writing.text, &writing.limits);
             self.show(&mut writing, safe);
             self.state = State::Generating(writing);
-            return self.feed();
+            return Action::Feed;
         }
     }
 
@@ -276,7 +270,7 @@ impl Machine {
     fn choose(&mut self, mut choosing: Box<Choosing>, logits: &[f32]) -> Action {
         let node = choosing.probes.pop_front().expect("a choice in progress has a node to read");
         choosing.tree.read(node, logits, &mut choosing.log_masses);
-        self.truncate(choosing.root);
+        self.ids.truncate(choosing.root);
         let least = self.skip_below * choosing.tree.reach_of_options();
         while let Some(next) = choosing.probes.front() {
             let reach = choosing.tree.reach(*next);
@@ -287,7 +281,7 @@ impl Machine {
             }
             self.ids.extend_from_slice(choosing.tree.path(*next));
             self.state = State::Choosing(choosing);
-            return self.feed();
+            return Action::Feed;
         }
         let Choosing { options, tree, log_masses, .. } = *choosing;
         let index = (1..options.len()).fold(0, |best, i| if log_masses[i] > log_masses[best] { i } else { best });
@@ -304,7 +298,6 @@ impl Machine {
             sampler: self.sampler.clone(),
             skip_below: self.skip_below,
             ids: self.ids.clone(),
-            keep: 0,
             run_start: self.run_start,
             run_text: self.run_text.clone(),
             answer_start: self.run_text.len(),
@@ -312,16 +305,6 @@ impl Machine {
             delta: String::new(),
             transcript: Transcript::default(),
         }
-    }
-
-    fn feed(&mut self) -> Action {
-        let keep = std::mem::replace(&mut self.keep, self.ids.len());
-        Action::Feed { keep }
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.ids.truncate(len);
-        self.keep = self.keep.min(len);
     }
 
     /// Makes the ids those of the whole text of the run.
@@ -333,7 +316,7 @@ impl Machine {
     fn set_run(&mut self, run: &[Token]) {
         let held = &self.ids[self.run_start..];
         let same = held.iter().zip(run).take_while(|(a, b)| a == b).count();
-        self.truncate(self.run_start + same);
+        self.ids.truncate(self.run_start + same);
         self.ids.extend_from_slice(&run[same..]);
     }
 }

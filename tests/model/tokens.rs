@@ -33,7 +33,7 @@ fn run(
     let (mut seen, mut action) = (Vec::new(), machine.start());
     loop {
         action = match action {
-            Action::Feed { .. } => {
+            Action::Feed => {
                 seen.push(machine.ids().to_vec());
                 let mut logits = vec![0.0; size as usize];
                 let next = if target.starts_with(machine.ids()) { target.get(machine.ids().len()) } else { None };

@@ -81,7 +81,7 @@ fn alone(prepared: Prepared) -> Transcript {
         let mut action = machine.start();
         loop {
             action = match action {
-                Action::Feed { .. } => machine.on_logits(&toy::logits(machine.ids())),
+                Action::Feed => machine.on_logits(&toy::logits(machine.ids())),
                 Action::Fork(branches) => machine.on_branches(branches.into_iter().map(|mut m| run(&mut m)).collect()),
                 Action::Done(transcript) => return transcript,
             };

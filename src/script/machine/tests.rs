@@ -19,11 +19,7 @@ fn run(machine: &mut Machine, logits: &dyn Fn(&[Token]) -> Vec<f32>) -> (Transcr
     loop {
         deltas.extend(machine.take_delta());
         action = match action {
-            Action::Feed { keep } => {
-                if let Some(last) = seen.last() {
-                    let same = last.iter().zip(machine.ids()).take_while(|(a, b)| a == b).count();
-                    assert!(keep <= same, "what is kept has not changed");
-                }
+            Action::Feed => {
                 seen.push(machine.ids().to_vec());
                 machine.on_logits(&logits(machine.ids()))
             }
