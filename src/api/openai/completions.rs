@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::grading::{InvalidRequest, Judgement};
 use crate::judge::Opening;
 use crate::panel::{Account, Chat, Delta};
-use crate::script::{Generate, Script, Step, Token, WrittenToken};
+use crate::script::{Generate, Script, Step, WrittenToken};
 
 /// The most prompts of a request.
 const MOST_PROMPTS: usize = 128;
@@ -62,9 +62,9 @@ pub(in crate::api) struct CompletionBody {
 #[serde(untagged)]
 enum PromptBody {
     One(String),
-    Tokens(Vec<Token>),
+    Tokens(Vec<i32>),
     Many(Vec<String>),
-    ManyTokens(Vec<Vec<Token>>),
+    ManyTokens(Vec<Vec<i32>>),
 }
 
 /// A text that was gone on with.
