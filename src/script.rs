@@ -47,10 +47,13 @@ pub enum Step {
 /// What a `Generate` step may write, and when it ends.
 #[derive(Debug, Clone, PartialEq, Hash, Default)]
 pub struct Generate {
-    /// Texts that end it; neither they nor the white space before them belong to what is written.
+    /// Texts that end it; neither they nor, unless `verbatim`, the white space before them belong to what is written.
     pub stop: Vec<String>,
     /// Whether stop texts are found in any ASCII case, and those that begin with a line break at the start, too.
     pub any_case: bool,
+    /// Whether all is kept as it comes: white space at the end, and, where probabilities are told, the token that ends
+    /// the turn.
+    pub verbatim: bool,
     /// What may be written; `None` for anything.
     pub grammar: Option<Grammar>,
     /// How many alternatives of each token are told; `None` where no probabilities are.

@@ -127,7 +127,11 @@ def peer_program(args):
             print(f"installing {PEER} into {home}; it is built from source, which takes minutes", file=sys.stderr)
             if not (home / "bin" / "python").exists():
                 venv.create(home, with_pip=True)
-            subprocess.run([home / "bin" / "python", "-m", "pip", "install", PEER], check=True, stdout=sys.stderr)
+            # Its build would also compile llama.cpp's tests, and everything at once.
+            options = f"{os.environ.get('CMAKE_ARGS', '')} -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF"
+            build = os.environ | {"CMAKE_ARGS": options.strip(), "LLAMA_CPP_BUILD_JOBS": str(os.cpu_count() or 1)}
+            install = [home / "bin" / "python", "-m", "pip", "install", PEER]
+            subprocess.run(install, check=True, stdout=sys.stderr, env=build)
             found = list(home.glob("lib/python*/site-packages/**/llama-server"))
         if not found:
             fail(f"{PEER} brought no llama-server")

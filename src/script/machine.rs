@@ -67,6 +67,8 @@ struct Writing {
     drop_space: bool,
     constraint: Option<Box<dyn Constraint>>,
     told: Vec<WrittenToken>,
+    /// Whether a stop text was cut off.
+    cut: bool,
 }
 
 struct Choosing {
@@ -251,9 +253,10 @@ impl Machine {
             if let Some(at) = stopped {
                 writing.text.truncate(at);
             }
-            if let (Some(most), false) = (writing.limits.logprobs, ends) {
+            if let Some(most) = writing.limits.logprobs.filter(|_| !ends || writing.limits.verbatim) {
                 writing.told.push(self.tell(token, piece, logits, most));
             }
+            writing.cut = stopped.is_some();
             if ends || stopped.is_some() {
                 return self.finish(*writing, Finish::Stop);
             }
@@ -294,12 +297,13 @@ impl Machine {
     }
 
     fn finish(&mut self, mut writing: Writing, finish: Finish) -> Action {
-        let end = writing.text.trim_end().len();
+        let verbatim = writing.limits.verbatim;
+        let end = if verbatim { writing.text.len() } else { writing.text.trim_end().len() };
         writing.text.truncate(end);
         self.show(&mut writing, end);
-        let mut begins = 0;
+        let (mut begins, all) = (0, verbatim && !writing.cut);
         writing.told.retain(|token| {
-            let kept = begins < end;
+            let kept = all || begins < end;
             begins += token.bytes.len();
             kept
         });
@@ -374,6 +378,7 @@ impl Writing {
             drop_space: false,
             constraint: None,
             told: Vec::new(),
+            cut: false,
         }
     }
 

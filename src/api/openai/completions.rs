@@ -159,7 +159,7 @@ pub(in crate::api) async fn create(
     let panel = app.panel(ask::hosted(&app, body.model.as_deref()), deadline).await?;
     let engine = panel.judge().engine().clone();
     let max_tokens = options.sampling.max_feedback_tokens as usize;
-    let write = Generate { stop: stops(&body.stop), max_tokens, logprobs: most, ..Generate::default() };
+    let write = Generate { stop: stops(&body.stop), max_tokens, logprobs: most, verbatim: true, ..Generate::default() };
     let asked = body.model.as_deref().unwrap_or(&engine.model);
     let form = Form {
         head: Head::new("cmpl", "text_completion", asked, &engine.digest),

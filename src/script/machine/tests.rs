@@ -110,6 +110,29 @@ fn a_prompt_is_told_token_by_token() {
     assert!(matches!(transcript.outcomes[..], [Outcome::Told, Outcome::Chosen { .. }]));
 }
 
+/// A caller that counts tokens must find every one that was generated.
+#[test]
+fn what_is_kept_verbatim_tells_every_token() {
+    let check = |writes_text: &str, stop: &[&str], text: &str, told: &[&str]| {
+        let start = prompt("x").ids.len();
+        let stop = stop.iter().map(|stop| (*stop).to_owned()).collect();
+        let step = Generate { stop, max_tokens: 3, verbatim: true, logprobs: Some(0), ..Generate::default() };
+        let script = Script(vec![Step::Generate(step)]);
+        let mut machine = Machine::new(Arc::new(Toy), prompt("x"), script, settings(0.0));
+        let (transcript, _, deltas) = run(&mut machine, &writes(writes_text, start));
+        let written = transcript.written.iter().map(|token| String::from_utf8_lossy(&token.bytes).into_owned());
+        assert_eq!(
+            (transcript.answer.as_str(), written.collect::<Vec<_>>()),
+            (text, told.iter().map(|t| (*t).to_owned()).collect())
+        );
+        assert_eq!(deltas, text);
+    };
+    check("the ", &[], "the ", &["the", " ", ""]);
+    check("", &[], "", &[""]);
+    check("a€", &[], "a", &["a", "\u{fffd}", "\u{fffd}"]);
+    check("the [", &[" ["], "the", &["the"]);
+}
+
 #[test]
 fn a_character_cut_by_the_limit_is_left_out() {
     let start = prompt("x").ids.len();
