@@ -16,7 +16,9 @@ use llama_cpp_2::model::params::LlamaModelParams;
 use self::vocabulary::ModelVocabulary;
 use self::worker::Submission;
 use super::shared::Shared;
-use super::{Engine, EngineError, EngineInfo, Job, Load, LoadError, Prepared, Run, check_fit, check_grammars};
+use super::{
+    Engine, EngineError, EngineInfo, Job, Load, LoadError, Prepared, Run, check_fit, check_grammars, check_length,
+};
 use crate::models::Model;
 use crate::prompts::ChatFormat;
 use crate::script::Vocabulary;
@@ -144,6 +146,7 @@ impl Engine for LlamaCpp {
     fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
         job.script.check()?;
         check_grammars(&job.script, &*self.vocabulary)?;
+        check_length(&self.info, &job, self.vocabulary.longest_piece())?;
         let encoded = job.prompt.encode(&*self.vocabulary);
         let prompt_tokens = encoded.ids.len();
         check_fit(&self.info, prompt_tokens, &job.script)?;

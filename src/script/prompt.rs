@@ -33,6 +33,16 @@ impl Prompt {
         self.0.iter().map(|(Segment::Control(text) | Segment::Text(text))| text.as_str()).collect()
     }
 
+    /// The fewest tokens that it can have where a token writes `longest` bytes at most.
+    #[must_use]
+    pub fn least_tokens(&self, longest: usize) -> usize {
+        let least = |segment: &Segment| match segment {
+            Segment::Control(_) => 1,
+            Segment::Text(text) => text.len().div_ceil(longest.max(1)),
+        };
+        self.0.iter().map(least).sum()
+    }
+
     /// Encodes each run of text as a whole, so that the ids equal those of the whole string.
     #[must_use]
     pub fn encode(&self, vocabulary: &dyn Vocabulary) -> Encoded {
