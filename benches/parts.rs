@@ -62,6 +62,10 @@ fn render(bencher: Bencher<'_, '_>, (set, kept): (&str, bool)) {
 struct Bytes;
 
 impl Vocabulary for Bytes {
+    fn size(&self) -> usize {
+        257
+    }
+
     fn tokenize(&self, text: &str) -> Vec<Token> {
         text.bytes().map(Token::from).collect()
     }

@@ -19,7 +19,7 @@ pub mod waves;
 use tokio::sync::mpsc;
 
 use crate::prompts::ChatFormat;
-use crate::script::{Encoded, InvalidScript, Prompt, SamplerSettings, Script, Transcript, Vocabulary};
+use crate::script::{Encoded, InvalidScript, Prompt, SamplerSettings, Script, Token, Transcript, Vocabulary};
 
 /// What runs scripts.
 pub trait Engine: Send + Sync {
@@ -204,6 +204,14 @@ pub enum EngineError {
         /// Tokens kept for the answer.
         reserved: usize,
     },
+    /// A token id of the caller's that the model does not have.
+    #[error("The model has no token {token}; its ids are 0 to {}.", size - 1)]
+    UnknownToken {
+        /// The id.
+        token: Token,
+        /// The number of tokens of the model.
+        size: usize,
+    },
     /// There is nothing to begin with.
     #[error("The prompt has no tokens; send some text.")]
     EmptyPrompt,
@@ -235,6 +243,25 @@ pub enum LoadError {
     /// A script of scripted answers cannot be read.
     #[error("the scripted answers cannot be used: {0}")]
     Script(String),
+}
+
+/// Tokenises a job and checks that it can run: [`Engine::prepare`] of engines that run script machines.
+///
+/// # Errors
+/// When it cannot.
+#[cfg(any(feature = "llama-cpp", feature = "mistralrs"))]
+fn prepared(job: Job, info: &EngineInfo, vocabulary: &dyn Vocabulary) -> Result<Prepared, EngineError> {
+    job.script.check()?;
+    check_grammars(&job.script, vocabulary)?;
+    let size = vocabulary.size();
+    if let Some(token) = job.prompt.stranger(size) {
+        return Err(EngineError::UnknownToken { token, size });
+    }
+    check_length(info, &job, vocabulary.longest_piece())?;
+    let encoded = job.prompt.encode(vocabulary);
+    let prompt_tokens = encoded.ids.len();
+    check_fit(info, prompt_tokens, &job.script)?;
+    Ok(Prepared { job, encoded, prompt_tokens })
 }
 
 /// Checks that the grammars of a script can be written; what engines that run scripts themselves share.

@@ -13,7 +13,7 @@ use crate::engine::{Completion, Engine, EngineError, EngineInfo, Job, Load, Prep
 use crate::grading::{Distribution, Finish, Judgement, Kind, Options, Order, Sampling, Scale, Timing, Turn, Usage};
 use crate::metrics::Metrics;
 use crate::prompts::{Neutralized, PromptError, PromptLibrary, PromptSet, Renderer, Subject};
-use crate::script::{Outcome, Prompt, SamplerSettings, Script, Segment};
+use crate::script::{Outcome, Prompt, SamplerSettings, Script, Segment, Token};
 use crate::telemetry::TRACES;
 
 /// Judges with one engine.
@@ -67,6 +67,8 @@ pub enum Opening {
     Conversation(Vec<Turn>),
     /// A text that the model goes on with.
     Text(String),
+    /// The same as token ids.
+    Tokens(Vec<Token>),
 }
 
 /// Why there is no judgement.
@@ -174,6 +176,7 @@ impl Judge {
         let (prompt, verbatim) = match opening {
             Opening::Conversation(turns) => (self.renderer.conversation(turns)?, false),
             Opening::Text(text) => (Prompt(vec![Segment::Text(text.clone())]), true),
+            Opening::Tokens(ids) => (Prompt(vec![Segment::Tokens(ids.clone())]), true),
         };
         self.metrics.stage.render.observe(started.elapsed().as_secs_f64());
         let prepared = match self.engine.prepare(job(prompt.clone(), script.clone(), options)) {
@@ -333,7 +336,7 @@ fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
                 finish = end;
             }
             Outcome::Chosen { log_masses, .. } => masses = log_masses,
-            Outcome::Said | Outcome::Branched(_) => {}
+            Outcome::Told | Outcome::Said | Outcome::Branched(_) => {}
         }
     }
     let (distribution, label_mass) = Distribution::from_log_masses(if masses.is_empty() { &[0.0] } else { &masses });
@@ -358,6 +361,7 @@ fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
         },
         prompt: prompt.to_owned(),
         answer: completion.transcript.answer,
+        read: completion.transcript.read,
         written: completion.transcript.written,
         cached: false,
     }

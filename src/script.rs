@@ -28,6 +28,9 @@ use crate::grading::Finish;
 /// One step of a script.
 #[derive(Debug, Clone, PartialEq, Hash)]
 pub enum Step {
+    /// Tells how probable each token of the prompt is after those before it, with so many alternatives; the first step
+    /// of a script or none.
+    Tell(usize),
     /// Forces text into the answer.
     Say(String),
     /// Lets the model write.
@@ -92,6 +95,9 @@ pub enum InvalidScript {
     /// A grammar that cannot be understood, or that the engine has no means for.
     #[error("what is asked for cannot be written: {0}")]
     BadGrammar(String),
+    /// A prompt is told where it is no longer all there is.
+    #[error("the probabilities of a prompt are told before anything else is done with it")]
+    LateTell,
     /// A generation that may not write anything.
     #[error("a generation needs max_tokens of at least 1 and no less than min_tokens")]
     BadLimit,
@@ -107,8 +113,9 @@ impl Script {
     }
 
     fn check_at(&self, top: bool) -> Result<(), InvalidScript> {
-        self.0.iter().try_for_each(|step| match step {
-            Step::Say(_) => Ok(()),
+        self.0.iter().enumerate().try_for_each(|(at, step)| match step {
+            Step::Tell(_) if at > 0 || !top => Err(InvalidScript::LateTell),
+            Step::Tell(_) | Step::Say(_) => Ok(()),
             Step::Generate(g) if g.max_tokens == 0 || g.min_tokens > g.max_tokens => Err(InvalidScript::BadLimit),
             Step::Generate(_) => Ok(()),
             Step::Choose(options) if options.len() < 2 => Err(InvalidScript::TooFewOptions),
@@ -131,6 +138,7 @@ impl Script {
         self.0
             .iter()
             .map(|step| match step {
+                Step::Tell(_) => 0,
                 Step::Say(text) => text.len() + 1,
                 Step::Generate(generate) => generate.max_tokens,
                 Step::Choose(options) => options.iter().map(|o| o.len() + 1).max().unwrap_or(0),
@@ -169,7 +177,7 @@ impl Script {
             .map(|step| match step {
                 Step::Generate(generate) => generate.max_tokens,
                 Step::Branch(scripts) => scripts.iter().map(Script::most_generated).max().unwrap_or(0),
-                Step::Say(_) | Step::Choose(_) => 0,
+                Step::Tell(_) | Step::Say(_) | Step::Choose(_) => 0,
             })
             .sum()
     }
@@ -178,6 +186,8 @@ impl Script {
 /// What came of one step.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
+    /// The prompt was told: [`Transcript::read`].
+    Told,
     /// The text was forced.
     Said,
     /// The model wrote.
@@ -198,13 +208,13 @@ pub enum Outcome {
     Branched(Vec<Transcript>),
 }
 
-/// A token that was generated, and how probable it was before sampling.
+/// A token that was read or generated, and how probable it was before sampling.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WrittenToken {
-    /// The bytes that it writes.
+    /// The bytes that it writes; none for a control token.
     pub bytes: Vec<u8>,
-    /// The natural logarithm of its probability.
-    pub logprob: f64,
+    /// The natural logarithm of its probability; `None` for the first of a prompt, which follows nothing.
+    pub logprob: Option<f64>,
     /// The most probable tokens there, each with its logarithm, the most probable first.
     pub top: Vec<(Vec<u8>, f64)>,
 }
@@ -216,6 +226,8 @@ pub struct Transcript {
     pub outcomes: Vec<Outcome>,
     /// The whole answer, forced text included.
     pub answer: String,
+    /// The tokens of the prompt, where it was told.
+    pub read: Vec<WrittenToken>,
     /// The tokens of `Generate` steps that tell probabilities.
     pub written: Vec<WrittenToken>,
     /// Tokens generated or chosen, branches included.
@@ -240,6 +252,9 @@ mod tests {
         check(vec![choose(&[" A", " A"])], Err(InvalidScript::BadOption(" A".into())));
         check(vec![choose(&[" A", ""])], Err(InvalidScript::BadOption(String::new())));
         check(vec![Step::Generate(Generate::default())], Err(InvalidScript::BadLimit));
+        check(vec![Step::Tell(0), choose(&[" A", " B"])], Ok(()));
+        check(vec![choose(&[" A", " B"]), Step::Tell(0)], Err(InvalidScript::LateTell));
+        check(vec![Step::Branch(vec![Script(vec![Step::Tell(0)])])], Err(InvalidScript::LateTell));
         check(vec![Step::Branch(vec![])], Err(InvalidScript::BadBranch));
         let inner = Script(vec![Step::Branch(vec![Script::default()])]);
         check(vec![Step::Branch(vec![inner])], Err(InvalidScript::BadBranch));

@@ -413,7 +413,7 @@ impl From<ServiceError> for Problem {
             }
             ServiceError::Judge(JudgeError::Engine(error)) => match error {
                 EngineError::ContextOverflow { .. } => Self::new(Code::ContextOverflow, detail),
-                EngineError::EmptyPrompt => Self::new(Code::InvalidRequest, detail),
+                EngineError::EmptyPrompt | EngineError::UnknownToken { .. } => Self::new(Code::InvalidRequest, detail),
                 EngineError::InvalidScript(InvalidScript::BadGrammar(_)) => {
                     Self::new(Code::InvalidRequest, detail).at("/response_format")
                 }

@@ -215,7 +215,7 @@ fn verdict(completion: Completion) -> Result<Verdict, String> {
                 let probabilities = Distribution::from_log_masses(&log_masses).0.probabilities().to_vec();
                 return Ok(Verdict { feedback, probabilities, log_masses });
             }
-            Outcome::Said | Outcome::Branched(_) => {}
+            Outcome::Told | Outcome::Said | Outcome::Branched(_) => {}
         }
     }
     Err("the engine chose nothing".into())

@@ -18,9 +18,7 @@ pub use self::vocabulary::ModelVocabulary;
 use self::worker::{Known, Submission, Worker};
 use super::shared::Shared;
 use super::waves::Limits;
-use super::{
-    Engine, EngineError, EngineInfo, Job, Load, LoadError, Prepared, Run, check_fit, check_grammars, check_length,
-};
+use super::{Engine, EngineError, EngineInfo, Job, Load, LoadError, Prepared, Run, prepared};
 use crate::models::Model;
 use crate::prompts::ChatFormat;
 
@@ -96,13 +94,7 @@ impl Engine for MistralRs {
     }
 
     fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
-        job.script.check()?;
-        check_grammars(&job.script, &*self.vocabulary)?;
-        check_length(&self.info, &job, self.vocabulary.longest_piece())?;
-        let encoded = job.prompt.encode(&*self.vocabulary);
-        let prompt_tokens = encoded.ids.len();
-        check_fit(&self.info, prompt_tokens, &job.script)?;
-        Ok(Prepared { job, encoded, prompt_tokens })
+        prepared(job, &self.info, &*self.vocabulary)
     }
 
     fn start(&self, prepared: Prepared) -> Run {

@@ -15,6 +15,7 @@ mod sequence;
 mod tests;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -181,12 +182,23 @@ impl<B: Backend> Scheduler<B> {
             return Ok(());
         }
         self.backend.decode(&rows)?;
-        for (id, row) in wanted {
+        for (id, rows) in wanted {
             let Some(at) = self.running.iter().position(|s| s.id == id) else { continue };
-            let sequence = &mut self.running[at];
-            sequence.prompt_read.get_or_insert_with(Instant::now);
-            let action = sequence.machine.on_logits(self.backend.logits(row));
-            self.act(at, action)?;
+            let mut fed = self.running[at].machine.ids().len();
+            for row in rows {
+                let sequence = &mut self.running[at];
+                sequence.prompt_read.get_or_insert_with(Instant::now);
+                let action = sequence.machine.on_logits(self.backend.logits(row));
+                if !self.act(at, action)? {
+                    break;
+                }
+                fed += 1;
+                // The next row is of use only while what it stands for has come true.
+                if !self.running[at].holds(fed) {
+                    self.rewind(at)?;
+                    break;
+                }
+            }
         }
         Ok(())
     }
@@ -306,7 +318,7 @@ impl<B: Backend> Scheduler<B> {
     }
 
     /// The rows of the next batch, and which of them whose logits are for.
-    fn plan(&mut self, need: Need) -> (Vec<Row>, Vec<(u64, usize)>) {
+    fn plan(&mut self, need: Need) -> (Vec<Row>, Vec<(u64, Range<usize>)>) {
         let (mut rows, mut wanted) = (Vec::new(), Vec::new());
         let mut order: Vec<&mut Sequence> = self.running.iter_mut().filter(|s| s.need() == need).collect();
         if need == Need::Few {
@@ -332,20 +344,20 @@ impl<B: Backend> Scheduler<B> {
             part = Some(take);
             for _ in 0..take {
                 let position = sequence.computed.len();
-                let token = sequence.machine.ids()[position];
-                let last = position + 1 == sequence.machine.ids().len();
-                if last {
-                    wanted.push((sequence.id, rows.len()));
-                }
-                rows.push(Row { token, position, slot: sequence.slot, logits: last });
+                let (token, logits) = sequence.token(position);
+                rows.push(Row { token, position, slot: sequence.slot, logits });
                 sequence.computed.push(token);
+            }
+            let of_it = rows.len() - take..rows.len();
+            if let Some(first) = of_it.clone().find(|row| rows[*row].logits) {
+                wanted.push((sequence.id, first..of_it.end));
             }
         }
         (rows, wanted)
     }
 
-    /// Does what a sequence's machine asks for, until it needs the model again.
-    fn act(&mut self, at: usize, mut action: Action) -> Result<(), String> {
+    /// Does what a sequence's machine asks for, until it needs the model again; says whether it ever will.
+    fn act(&mut self, at: usize, mut action: Action) -> Result<bool, String> {
         loop {
             let sequence = &mut self.running[at];
             sequence.stream();
@@ -355,15 +367,15 @@ impl<B: Backend> Scheduler<B> {
                     // generated.
                     let reason = "its text came to more tokens than there is room for".to_owned();
                     self.retire(at)?.fail(EngineError::Failed(reason));
-                    return Ok(());
+                    return Ok(false);
                 }
-                Action::Feed => return self.rewind(at),
+                Action::Feed => return Ok(true),
                 Action::Fork(branches) => sequence.fork(branches),
                 Action::Done(transcript) => match sequence.join(transcript) {
                     Ok(action) => action,
                     Err(transcript) => {
                         self.retire(at)?.report(transcript);
-                        return Ok(());
+                        return Ok(false);
                     }
                 },
             }

@@ -197,7 +197,7 @@ fn reply(answer: &Answer, prepared: &Prepared, events: &UnboundedSender<Event>, 
     let event = match &answer.fail {
         Some(reason) => Event::Failed(EngineError::Failed(reason.clone())),
         None => {
-            let transcript = play(&prepared.job.script, answer, &mut |text| {
+            let transcript = play(&prepared.job.script, &prepared.job.prompt.text(), answer, &mut |text| {
                 let _ = events.send(Event::Delta(text.to_owned()));
             });
             let stages = Stages { decode: started.elapsed(), ..Stages::default() };
@@ -208,10 +208,19 @@ fn reply(answer: &Answer, prepared: &Prepared, events: &UnboundedSender<Event>, 
     let _ = events.send(event);
 }
 
-fn play(script: &Script, answer: &Answer, on_text: &mut dyn FnMut(&str)) -> Transcript {
+fn play(script: &Script, prompt: &str, answer: &Answer, on_text: &mut dyn FnMut(&str)) -> Transcript {
     let mut transcript = Transcript::default();
     for step in &script.0 {
         let outcome = match step {
+            Step::Tell(most) => {
+                transcript.read = prompt.split_inclusive(' ').map(|word| certain(word, *most)).collect();
+                transcript
+                    .read
+                    .first_mut()
+                    .into_iter()
+                    .for_each(|first| (first.logprob, first.top) = (None, Vec::new()));
+                Outcome::Told
+            }
             Step::Say(text) => {
                 transcript.answer.push_str(text);
                 Outcome::Said
@@ -245,7 +254,7 @@ fn play(script: &Script, answer: &Answer, on_text: &mut dyn FnMut(&str)) -> Tran
                 Outcome::Chosen { index, log_masses }
             }
             Step::Branch(scripts) => {
-                let branches: Vec<Transcript> = scripts.iter().map(|s| play(s, answer, &mut |_| ())).collect();
+                let branches: Vec<Transcript> = scripts.iter().map(|s| play(s, prompt, answer, &mut |_| ())).collect();
                 transcript.completion_tokens += branches.iter().map(|b| b.completion_tokens).sum::<usize>();
                 Outcome::Branched(branches)
             }
@@ -258,7 +267,7 @@ fn play(script: &Script, answer: &Answer, on_text: &mut dyn FnMut(&str)) -> Tran
 /// A word without alternatives.
 fn certain(word: &str, most: usize) -> WrittenToken {
     let bytes = word.as_bytes().to_vec();
-    WrittenToken { top: vec![(bytes.clone(), 0.0); most.min(1)], bytes, logprob: 0.0 }
+    WrittenToken { top: vec![(bytes.clone(), 0.0); most.min(1)], bytes, logprob: Some(0.0) }
 }
 
 /// A vocabulary of single bytes, for what has to fit a grammar; the last one ends the turn.
@@ -268,6 +277,10 @@ struct Bytes;
 const LONGEST: usize = 1 << 16;
 
 impl Vocabulary for Bytes {
+    fn size(&self) -> usize {
+        usize::from(u8::MAX) + 2
+    }
+
     fn tokenize(&self, text: &str) -> Vec<Token> {
         text.bytes().map(Token::from).collect()
     }
@@ -298,14 +311,14 @@ impl Vocabulary for Bytes {
 
     fn constrain(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, String> {
         let end = Token::from(u8::MAX) + 1;
-        Grammars::new(end as usize + 1, |token| self.piece(token), end)?.begin(grammar)
+        Grammars::new(self.size(), |token| self.piece(token), end)?.begin(grammar)
     }
 }
 
 /// A short text that fits a grammar: it ends, closes and goes on where it can, and else takes the first byte there is.
 fn shortest(grammar: &Grammar) -> String {
     let Ok(mut constraint) = Bytes.constrain(grammar) else { return String::new() };
-    let mut likes = vec![0.0_f32; usize::from(u8::MAX) + 2];
+    let mut likes = vec![0.0_f32; Bytes.size()];
     likes.iter_mut().enumerate().for_each(|(byte, like)| *like = -(byte as f32));
     for (rank, byte) in b"\"}],".iter().enumerate() {
         likes[usize::from(*byte)] = 9.0 - rank as f32;

@@ -125,6 +125,8 @@ pub struct Judgement {
     pub prompt: String,
     /// What the model's answer then held, forced text included.
     pub answer: String,
+    /// The prompt, token by token, where its probabilities were asked for.
+    pub read: Vec<WrittenToken>,
     /// What was generated, token by token, where probabilities were asked for.
     pub written: Vec<WrittenToken>,
     /// Whether it was taken from the cache.

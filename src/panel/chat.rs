@@ -16,9 +16,9 @@ pub struct Chat {
     /// What it is for, as metrics name it: the name of a judge model, `decisions`, … `None` where the model only
     /// writes.
     pub purpose: Option<String>,
-    /// The caller's prompt.
-    pub opening: Opening,
-    /// What the model does with it: each script begins anew after the prompt.
+    /// The caller's prompts.
+    pub openings: Vec<Opening>,
+    /// What the model does with each: every script begins anew after the prompt.
     pub scripts: Vec<Script>,
     /// How often, and how it samples; the scripts have the limits.
     pub options: Options,
@@ -28,14 +28,16 @@ impl Chat {
     /// Bytes of its texts, about.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        self.opening_len().saturating_mul(self.scripts.len())
+        self.openings_len().saturating_mul(self.scripts.len())
     }
 
-    fn opening_len(&self) -> usize {
-        match &self.opening {
+    fn openings_len(&self) -> usize {
+        let len = |opening: &Opening| match opening {
             Opening::Conversation(turns) => turns.iter().map(Turn::text_len).sum(),
             Opening::Text(text) => text.len(),
-        }
+            Opening::Tokens(ids) => ids.len(),
+        };
+        self.openings.iter().map(len).sum()
     }
 
     /// How many options its choices have together, and the bytes that telling them apart takes: an option is tokenised
@@ -44,7 +46,7 @@ impl Chat {
     pub fn options(&self) -> (usize, usize) {
         let (mut count, mut bytes) = (0_usize, 0_usize);
         for script in &self.scripts {
-            let mut before = self.opening_len();
+            let mut before = self.openings_len();
             for step in &script.0 {
                 match step {
                     Step::Say(text) => before += text.len(),
@@ -53,7 +55,7 @@ impl Chat {
                         let own: usize = options.iter().map(String::len).sum();
                         bytes = bytes.saturating_add(options.len().saturating_mul(before).saturating_add(own));
                     }
-                    Step::Generate(_) | Step::Branch(_) => {}
+                    Step::Tell(_) | Step::Generate(_) | Step::Branch(_) => {}
                 }
             }
         }
@@ -62,20 +64,23 @@ impl Chat {
 }
 
 impl Panel {
-    /// Lays out and tokenises the conversation.
+    /// Lays out and tokenises the prompts.
     ///
     /// # Errors
     /// When it cannot be rendered or does not fit.
     pub fn plan_chat(&self, request: Chat) -> Result<Plan<Chat>, JudgeError> {
         let mut runs = Vec::new();
-        for script in &request.scripts {
-            let ready = self.judge.prepare_chat(&request.opening, script, &request.options)?;
-            runs.extend(ready.into_iter().map(|ready| Planned { criterion: 0, response: None, ready }));
+        for (place, opening) in request.openings.iter().enumerate() {
+            for script in &request.scripts {
+                let ready = self.judge.prepare_chat(opening, script, &request.options)?;
+                runs.extend(ready.into_iter().map(|ready| Planned { criterion: place, response: None, ready }));
+            }
         }
         Ok(Plan { request, runs })
     }
 
-    /// Runs it: exactly one judgement for each sample of each script, in that order.
+    /// Runs it: exactly one judgement for each sample of each script of each prompt, in that order. Deltas have a
+    /// prompt's place for their criterion.
     ///
     /// # Errors
     /// When the engine fails.
@@ -85,7 +90,8 @@ impl Panel {
         progress: Option<Progress>,
     ) -> Result<(Vec<Judgement>, Account), JudgeError> {
         let (kind, name) = plan.request.purpose.as_deref().map_or((TEXT, TEXT), |purpose| (KIND, purpose));
-        let (judged, account) = self.run(plan.runs, &[name], kind, progress).await?;
+        let names = vec![name; plan.request.openings.len()];
+        let (judged, account) = self.run(plan.runs, &names, kind, progress).await?;
         Ok((judged.into_iter().map(|(_, _, judgement)| judgement).collect(), account))
     }
 }

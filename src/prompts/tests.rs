@@ -198,7 +198,7 @@ fn a_field_writes_no_control_token_and_no_marker() {
 fn controls(prompt: &Prompt) -> Vec<&str> {
     let controls = prompt.0.iter().map(|segment| match segment {
         Segment::Control(text) => Some(text.as_str()),
-        Segment::Text(_) => None,
+        Segment::Text(_) | Segment::Tokens(_) => None,
     });
     controls.flatten().collect()
 }

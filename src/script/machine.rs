@@ -44,9 +44,17 @@ pub struct Machine {
 
 enum State {
     Ready,
+    Reading(Box<Reading>),
     Generating(Box<Writing>),
     Choosing(Box<Choosing>),
     Forking(Vec<Script>),
+}
+
+/// The rest of a prompt that is told token by token.
+struct Reading {
+    rest: Vec<Token>,
+    read: usize,
+    most: usize,
 }
 
 struct Writing {
@@ -103,6 +111,16 @@ impl Machine {
         &self.ids
     }
 
+    /// The tokens that are certain to follow [`Machine::ids`], each as soon as the logits before it were given: an
+    /// engine may compute them at once.
+    #[must_use]
+    pub fn upcoming(&self) -> &[Token] {
+        match &self.state {
+            State::Reading(reading) => &reading.rest[reading.read..],
+            _ => &[],
+        }
+    }
+
     /// The first action.
     pub fn start(&mut self) -> Action {
         self.advance()
@@ -119,6 +137,7 @@ impl Machine {
     /// When the last action was not [`Action::Feed`].
     pub fn on_logits(&mut self, logits: &[f32]) -> Action {
         match std::mem::replace(&mut self.state, State::Ready) {
+            State::Reading(reading) => self.read(reading, logits),
             State::Generating(writing) => self.write(writing, logits),
             State::Choosing(choosing) => self.choose(choosing, logits),
             State::Forking(scripts) => Action::Fork(scripts.into_iter().map(|script| self.branch(script)).collect()),
@@ -137,6 +156,16 @@ impl Machine {
     fn advance(&mut self) -> Action {
         while let Some(step) = self.steps.pop_front() {
             match step {
+                Step::Tell(most) => {
+                    let rest = self.ids.split_off(1);
+                    let bytes = self.vocabulary.piece(self.ids[0]);
+                    self.transcript.read.push(WrittenToken { bytes, logprob: None, top: Vec::new() });
+                    self.transcript.outcomes.push(Outcome::Told);
+                    if !rest.is_empty() {
+                        self.state = State::Reading(Box::new(Reading { rest, read: 0, most }));
+                        return Action::Feed;
+                    }
+                }
                 Step::Say(text) => {
                     self.run_text.push_str(&text);
                     self.transcript.outcomes.push(Outcome::Said);
@@ -176,6 +205,19 @@ impl Machine {
         }
         self.transcript.answer = self.run_text[self.answer_start..].to_owned();
         Action::Done(std::mem::take(&mut self.transcript))
+    }
+
+    fn read(&mut self, mut reading: Box<Reading>, logits: &[f32]) -> Action {
+        let token = reading.rest[reading.read];
+        let told = self.tell(token, self.vocabulary.piece(token), logits, reading.most);
+        self.transcript.read.push(told);
+        self.ids.push(token);
+        reading.read += 1;
+        if reading.read == reading.rest.len() {
+            return self.advance();
+        }
+        self.state = State::Reading(reading);
+        Action::Feed
     }
 
     fn write(&mut self, mut writing: Box<Writing>, logits: &[f32]) -> Action {
@@ -241,7 +283,7 @@ impl Machine {
         order.truncate(most);
         order.sort_unstable_by(higher);
         let top = order.into_iter().map(|id| (self.vocabulary.piece(id as Token), logprob(id))).collect();
-        WrittenToken { bytes, logprob: logprob(token as usize), top }
+        WrittenToken { bytes, logprob: Some(logprob(token as usize)), top }
     }
 
     fn show(&mut self, writing: &mut Writing, until: usize) {

@@ -36,6 +36,10 @@ pub(crate) const SIZE: usize = CONTROL.len() + PIECES.len() + 256;
 pub(crate) const END: Token = 1;
 
 impl Vocabulary for Toy {
+    fn size(&self) -> usize {
+        SIZE
+    }
+
     fn tokenize(&self, text: &str) -> Vec<Token> {
         let mut rest = text.as_bytes();
         let mut ids = Vec::new();

@@ -7,6 +7,9 @@ pub type Token = i32;
 
 /// A model's vocabulary, as far as scripts use it.
 pub trait Vocabulary: Send + Sync {
+    /// The number of tokens; ids are below it.
+    fn size(&self) -> usize;
+
     /// The tokens of a run of plain text that stands at the start of a sequence or after a control token.
     /// Nothing in the text becomes a control token.
     fn tokenize(&self, text: &str) -> Vec<Token>;

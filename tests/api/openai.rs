@@ -128,13 +128,44 @@ async fn texts_are_gone_on_with() {
     let said: String = chunks(&text).iter().filter_map(|chunk| chunk["choices"][0]["text"].as_str()).collect();
     assert_eq!(said, "Once there <|im_end|>was a cat.");
     for (body, param) in [
-        (json!({"prompt": [1, 2]}), "prompt"),
-        (json!({"prompt": ["a", "b"]}), "prompt"),
-        (json!({"prompt": "a", "echo": true, "logprobs": 1}), "echo"),
+        (json!({"prompt": []}), "prompt"),
+        (json!({"prompt": [[1], []]}), "prompt"),
+        (json!({"prompt": vec!["a"; 65], "n": 2}), "prompt"),
+        (json!({"prompt": [1, 2], "echo": true, "stream": true}), "echo"),
         (json!({"prompt": "a", "logprobs": 30}), "logprobs"),
     ] {
         refused(&server, "/v1/completions", body, 400, param).await;
     }
+}
+
+#[tokio::test]
+async fn prompts_come_back_with_their_probabilities() {
+    let server = Server::with(asking(|_| says("was a cat.", &[])));
+    let asked = async |body: Value| server.post_json("/v1/completions", &body).await;
+    // As lm-eval asks for a log-likelihood, with several prompts at once.
+    let body = json!({"prompt": ["Once there", "A dog"], "echo": true, "logprobs": 1, "max_tokens": 1, "n": 2});
+    let answer = ok(asked(body).await).await;
+    let texts: Vec<(u64, &str)> = answer["choices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|choice| (choice["index"].as_u64().unwrap(), choice["text"].as_str().unwrap()))
+        .collect();
+    assert_eq!(texts, [(0, "Once therewas"), (1, "Once therewas"), (2, "A dogwas"), (3, "A dogwas")]);
+    let logprobs = &answer["choices"][0]["logprobs"];
+    assert_eq!(logprobs["tokens"], json!(["Once ", "there", "was"]));
+    assert_eq!(logprobs["token_logprobs"], json!([null, 0.0, 0.0]), "the first follows nothing");
+    assert_eq!(logprobs["top_logprobs"], json!([null, {"there": 0.0}, {"was": 0.0}]));
+    assert_eq!(logprobs["text_offset"], json!([0, 5, 10]));
+    assert_eq!(answer["usage"]["prompt_tokens"], 4, "each prompt once");
+    // Ids come back as they were sent; nothing is written where nothing may be.
+    let body = json!({"prompt": [12, 7, 9], "echo": true, "logprobs": 0, "max_tokens": 0});
+    let answer = ok(asked(body).await).await;
+    assert_eq!(answer["choices"][0]["logprobs"]["token_logprobs"].as_array().unwrap().len(), 3);
+    assert_eq!(answer["choices"][0]["finish_reason"], "length");
+    assert_eq!(answer["usage"]["completion_tokens"], 0);
+    let answer = ok(asked(json!({"prompt": [[12, 7], [9]]})).await).await;
+    assert_eq!(answer["choices"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]

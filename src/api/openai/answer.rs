@@ -7,7 +7,7 @@ use ulid::Ulid;
 use utoipa::ToSchema;
 
 use super::judge::JudgeReport;
-use crate::grading::Judgement;
+use crate::grading::{Judgement, Usage};
 use crate::script::WrittenToken;
 
 /// What a token without any probability has for a logarithm; JSON knows no infinity.
@@ -188,7 +188,7 @@ impl Logprobs {
         };
         let entry = |token: &WrittenToken| TokenLogprob {
             token: text(&token.bytes),
-            logprob: logprob_of(token.logprob),
+            logprob: token.logprob.map_or(0.0, logprob_of),
             bytes: token.bytes.clone(),
             top_logprobs: token.top.iter().map(alternative).collect(),
         };
@@ -220,11 +220,12 @@ pub(super) fn logprob_of(logprob: f64) -> f64 {
     logprob.max(NEVER)
 }
 
-/// The tokens of several samples of one prompt.
+/// The tokens of several samples of one prompt, or of each of several.
 pub(super) fn usage(judgements: &[Judgement]) -> TokenUsage {
-    let prompt = judgements.first().map(|judgement| judgement.usage).unwrap_or_default();
+    let mut prompts = Usage::default();
+    judgements.iter().filter(|judgement| judgement.sample == 0).for_each(|judgement| prompts += judgement.usage);
     let completion = judgements.iter().map(|judgement| judgement.usage.completion_tokens).sum();
-    TokenUsage::new(prompt.prompt_tokens, prompt.cached_tokens, completion)
+    TokenUsage::new(prompts.prompt_tokens, prompts.cached_tokens, completion)
 }
 
 /// An event of a stream.
@@ -232,7 +233,7 @@ pub(super) fn data(value: &impl Serialize) -> String {
     format!("data: {}\n\n", serde_json::to_string(value).expect("wire types are plain data"))
 }
 
-/// Tokens, as OpenAI counts them: the prompt once, whatever `n` is.
+/// Tokens, as OpenAI counts them: each prompt once, whatever `n` is.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub(super) struct TokenUsage {
     prompt_tokens: u64,

@@ -84,7 +84,7 @@ pub(super) async fn questions(
 ) -> Result<Answered, Problem> {
     let chat = Chat {
         purpose: Some(purpose.to_owned()),
-        opening: Opening::Conversation(questions::conversation(turns)),
+        openings: vec![Opening::Conversation(questions::conversation(turns))],
         scripts: questions.iter().map(Question::script).collect(),
         options: defaults(app),
     };

@@ -1,4 +1,4 @@
-//! `POST /v1/completions`: the hosted model goes on with a text.
+//! `POST /v1/completions`: the hosted model goes on with texts, or says how probable they are.
 
 use std::sync::Arc;
 
@@ -18,14 +18,16 @@ use crate::app::App;
 use crate::grading::{InvalidRequest, Judgement};
 use crate::judge::Opening;
 use crate::panel::{Account, Chat, Delta};
-use crate::script::{Generate, Script, Step};
+use crate::script::{Generate, Script, Step, WrittenToken};
 
+/// The most prompts of a request.
+const MOST_PROMPTS: usize = 128;
 /// The most tokens of a request that does not say, as the original has it.
 const MAX_TOKENS: u32 = 16;
 /// The most alternatives of one token.
 const MOST_LOGPROBS: usize = 20;
 
-/// A text to go on with. Fields that are not listed are ignored.
+/// Texts to go on with. Fields that are not listed are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(in crate::api) struct CompletionBody {
     /// A name of `GET /v1/models`; the default one if left out.
@@ -43,24 +45,26 @@ pub(in crate::api) struct CompletionBody {
     n: Option<u32>,
     /// The same seed gives the same text.
     seed: Option<i64>,
-    /// The most tokens to write; 16 if left out.
+    /// The most tokens to write; 16 if left out. With `echo`, 0 writes none.
     max_tokens: Option<u32>,
     /// Where to stop writing.
     stop: Option<StopBody>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
-    /// Whether the prompt comes back before the text.
+    /// Whether the prompt comes back before the text, with its own probabilities where `logprobs` asks for them.
     echo: Option<bool>,
-    /// How many alternatives of each token to tell, 0 to 20.
+    /// How many alternatives of each token to tell, 0 to 20; `null` tells no probabilities.
     logprobs: Option<usize>,
 }
 
-/// A text, or a list with one. Token ids are not understood.
+/// A text or its token ids, or a list of such.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 enum PromptBody {
     One(String),
+    Tokens(Vec<i32>),
     Many(Vec<String>),
+    ManyTokens(Vec<Vec<i32>>),
 }
 
 /// A text that was gone on with.
@@ -83,12 +87,12 @@ struct TextChoice {
     finish_reason: Option<&'static str>,
 }
 
-/// The tokens of a text and their natural logarithms of probability.
+/// The tokens of a text and their natural logarithms of probability; the first of a prompt has none.
 #[derive(Debug, Serialize, ToSchema)]
 struct TextLogprobs {
     tokens: Vec<String>,
-    token_logprobs: Vec<f64>,
-    top_logprobs: Vec<IndexMap<String, f64>>,
+    token_logprobs: Vec<Option<f64>>,
+    top_logprobs: Vec<Option<IndexMap<String, f64>>>,
     /// Where each begins, in characters.
     text_offset: Vec<usize>,
 }
@@ -97,8 +101,12 @@ struct TextLogprobs {
 #[derive(Clone)]
 struct Form {
     head: Head,
-    echo: String,
+    /// Of each prompt: what comes back of it. That of token ids is known once they were read.
+    echo: Option<Vec<String>>,
     logprobs: bool,
+    samples: usize,
+    /// Whether anything is written.
+    writes: bool,
 }
 
 /// Goes on with a text.
@@ -114,7 +122,20 @@ pub(in crate::api) async fn create(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let body: CompletionBody = extract::lenient(&http, payload, app.config.limits.body_bytes).await?;
-    let prompt = body.prompt.text()?;
+    let (echo, most) = (body.echo == Some(true), body.logprobs);
+    let writes = !(echo && body.max_tokens == Some(0));
+    let openings = body.prompt.openings()?;
+    let texts = openings.iter().map(|opening| match opening {
+        Opening::Text(text) => text.clone(),
+        _ => String::new(),
+    });
+    let echoed = echo.then(|| texts.collect());
+    let tokens = openings.iter().any(|opening| matches!(opening, Opening::Tokens(_)));
+    if echo && tokens && body.stream == Some(true) {
+        let reason = "token ids do not come back in a stream: send texts, or leave out `stream` or `echo`";
+        return Err(InvalidRequest::at("/echo", reason).into());
+    }
+    let told = echo && (most.is_some() || tokens);
     let fields = SamplingFields {
         temperature: body.temperature,
         top_p: body.top_p,
@@ -122,17 +143,17 @@ pub(in crate::api) async fn create(
         min_p: body.min_p,
         n: body.n,
         seed: body.seed,
-        most: (body.max_tokens.or(Some(MAX_TOKENS)), "/max_tokens"),
+        most: (body.max_tokens.filter(|_| writes).or(Some(MAX_TOKENS)), "/max_tokens"),
     };
     let mut options = fields.options(&app.config.grading, Some(1.0))?;
     options.cache = false;
-    let (most, echo) = (body.logprobs, body.echo == Some(true));
+    let samples = options.samples as usize;
+    if openings.len() * samples > MOST_PROMPTS {
+        let reason = format!("{} prompts with n {samples}: at most {MOST_PROMPTS} texts a request", openings.len());
+        return Err(InvalidRequest::at("/prompt", reason).into());
+    }
     if most.is_some_and(|most| most > MOST_LOGPROBS) {
         return Err(InvalidRequest::at("/logprobs", format!("logprobs is 0 to {MOST_LOGPROBS}")).into());
-    }
-    if echo && most.is_some() {
-        let reason = "the probabilities of the prompt's own tokens are not told: send echo or logprobs, not both";
-        return Err(InvalidRequest::at("/echo", reason).into());
     }
     let deadline = wire::deadline(&http, &app)?;
     let panel = app.panel(ask::hosted(&app, body.model.as_deref()), deadline).await?;
@@ -142,15 +163,18 @@ pub(in crate::api) async fn create(
     let asked = body.model.as_deref().unwrap_or(&engine.model);
     let form = Form {
         head: Head::new("cmpl", "text_completion", asked, &engine.digest),
-        echo: if echo { prompt.clone() } else { String::new() },
+        echo: echoed,
         logprobs: most.is_some(),
+        samples,
+        writes,
     };
-    let scripts = vec![Script(vec![Step::Generate(write)])];
-    let chat = Chat { purpose: None, opening: Opening::Text(prompt), scripts, options };
+    let tell = told.then(|| Step::Tell(most.unwrap_or(0)));
+    let steps = tell.into_iter().chain(writes.then_some(Step::Generate(write)));
+    let chat = Chat { purpose: None, openings, scripts: vec![Script(steps.collect())], options };
     let admitted = app.admit_chat(panel, chat, deadline).await.map_err(|error| ask::blamed(error, "/prompt"))?;
     if body.stream != Some(true) {
         let (judgements, _) = admitted.run(None).await?;
-        let choices = judgements.iter().map(|judgement| form.choice(judgement)).collect();
+        let choices = (0..).zip(&judgements).map(|(index, judgement)| form.choice(index, judgement)).collect();
         return Ok(HttpResponse::Ok().json(TextCompletion {
             head: form.head.clone(),
             choices,
@@ -162,27 +186,48 @@ pub(in crate::api) async fn create(
 }
 
 impl PromptBody {
-    fn text(&self) -> Result<String, Problem> {
-        match self {
-            Self::One(text) => Ok(text.clone()),
-            Self::Many(texts) => match &texts[..] {
-                [text] => Ok(text.clone()),
-                _ => {
-                    let reason = "one prompt a request; send the others beside it, they run together";
-                    Err(InvalidRequest::at("/prompt", reason).into())
-                }
-            },
+    fn openings(self) -> Result<Vec<Opening>, Problem> {
+        let openings: Vec<Opening> = match self {
+            Self::One(text) => vec![Opening::Text(text)],
+            Self::Tokens(ids) => vec![Opening::Tokens(ids)],
+            Self::Many(texts) => texts.into_iter().map(Opening::Text).collect(),
+            Self::ManyTokens(prompts) => prompts.into_iter().map(Opening::Tokens).collect(),
+        };
+        let nothing = |opening: &Opening| matches!(opening, Opening::Tokens(ids) if ids.is_empty());
+        match openings.is_empty() || openings.iter().any(nothing) {
+            true => {
+                Err(InvalidRequest::at("/prompt", "there is nothing to go on with: send a text or token ids").into())
+            }
+            false => Ok(openings),
         }
     }
 }
 
 impl Form {
-    fn choice(&self, judgement: &Judgement) -> TextChoice {
+    /// What comes back of a prompt before the text of a choice.
+    fn echo(&self, index: usize, judgement: Option<&Judgement>) -> String {
+        let Some(echo) = &self.echo else { return String::new() };
+        let text = &echo[index / self.samples];
+        let read = judgement.filter(|_| text.is_empty()).map(|judgement| &judgement.read[..]).unwrap_or_default();
+        let bytes: Vec<u8> = read.iter().flat_map(|token| token.bytes.iter().copied()).collect();
+        format!("{text}{}", String::from_utf8_lossy(&bytes))
+    }
+
+    fn choice(&self, index: u32, judgement: &Judgement) -> TextChoice {
         TextChoice {
-            index: judgement.sample,
-            text: format!("{}{}", self.echo, judgement.answer),
-            logprobs: self.logprobs.then(|| TextLogprobs::of(judgement)),
-            finish_reason: Some(finish_reason(judgement.finish)),
+            index,
+            text: format!("{}{}", self.echo(index as usize, Some(judgement)), judgement.answer),
+            logprobs: self.logprobs.then(|| TextLogprobs::of(self.read(index as usize, judgement), &judgement.written)),
+            finish_reason: Some(if self.writes { finish_reason(judgement.finish) } else { "length" }),
+        }
+    }
+
+    /// The tokens of a prompt whose probabilities are told, without one that the model itself puts before texts.
+    fn read<'j>(&self, index: usize, judgement: &'j Judgement) -> &'j [WrittenToken] {
+        let as_sent = self.echo.as_ref().is_none_or(|echo| echo[index / self.samples].is_empty());
+        match &judgement.read[..] {
+            [begin, rest @ ..] if !as_sent && begin.bytes.is_empty() => rest,
+            read => read,
         }
     }
 
@@ -190,21 +235,22 @@ impl Form {
         data(&TextCompletion { head: self.head.clone(), choices, usage })
     }
 
-    /// The same as a stream; an echo comes with the end of the first text.
+    /// The same as a stream; an echo comes before the first text.
     fn events(self, with_usage: bool) -> Events<(Vec<Judgement>, Account)> {
         let (of_delta, shown) = (self.clone(), Arc::new(stream::Shown::default()));
         let seen = Arc::clone(&shown);
         Events {
-            delta: Arc::new(move |Delta { sample, text, .. }: Delta| {
-                let first = seen.add(sample, text.len()) == 0;
-                let text = if first { format!("{}{text}", of_delta.echo) } else { text };
-                of_delta.chunk(vec![TextChoice { index: sample, text, logprobs: None, finish_reason: None }], None)
+            delta: Arc::new(move |Delta { sample, criterion, text, .. }: Delta| {
+                let index = criterion as u32 * of_delta.samples as u32 + sample;
+                let first = seen.add(index, text.len()) == 0;
+                let text = if first { of_delta.echo(index as usize, None) + &text } else { text };
+                of_delta.chunk(vec![TextChoice { index, text, logprobs: None, finish_reason: None }], None)
             }),
             last: Box::new(move |(judgements, _)| {
                 let mut out = String::new();
-                for judgement in &judgements {
-                    let mut choice = self.choice(judgement);
-                    if let Some(so_far) = shown.of(judgement.sample) {
+                for (index, judgement) in (0..).zip(&judgements) {
+                    let mut choice = self.choice(index, judgement);
+                    if let Some(so_far) = shown.of(index) {
                         choice.text = judgement.answer.get(so_far..).unwrap_or_default().to_owned();
                     }
                     out += &self.chunk(vec![choice], None);
@@ -220,23 +266,23 @@ impl Form {
 }
 
 impl TextLogprobs {
-    fn of(judgement: &Judgement) -> Self {
+    fn of(read: &[WrittenToken], written: &[WrittenToken]) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let mut at = 0;
-        let mut offset = |bytes: &[u8]| {
+        let top = |token: &WrittenToken| {
+            let told = token.top.iter().map(|(bytes, logprob)| (text(bytes), logprob_of(*logprob))).collect();
+            token.logprob.map(|_| told)
+        };
+        let (mut at, tokens) = (0, read.iter().chain(written));
+        let offset = |token: &WrittenToken| {
             let begins = at;
-            at += String::from_utf8_lossy(bytes).chars().count();
+            at += String::from_utf8_lossy(&token.bytes).chars().count();
             begins
         };
-        let written = &judgement.written;
         Self {
-            tokens: written.iter().map(|token| text(&token.bytes)).collect(),
-            token_logprobs: written.iter().map(|token| logprob_of(token.logprob)).collect(),
-            top_logprobs: written
-                .iter()
-                .map(|token| token.top.iter().map(|(bytes, logprob)| (text(bytes), logprob_of(*logprob))).collect())
-                .collect(),
-            text_offset: written.iter().map(|token| offset(&token.bytes)).collect(),
+            tokens: tokens.clone().map(|token| text(&token.bytes)).collect(),
+            token_logprobs: tokens.clone().map(|token| token.logprob.map(logprob_of)).collect(),
+            top_logprobs: tokens.clone().map(top).collect(),
+            text_offset: tokens.map(offset).collect(),
         }
     }
 }

@@ -333,8 +333,8 @@ fn chat(
     let explain = Generate { stop: vec![lead.to_owned()], any_case: true, max_tokens, ..Generate::default() };
     let steps = vec![Step::Generate(explain), Step::Say(format!("\n\n{lead}")), Step::Choose(options)];
     let options = Options { sampling, ..ask::defaults(app) };
-    let opening = Opening::Conversation(turns);
-    Ok(Chat { purpose: Some(PURPOSE.to_owned()), opening, scripts: vec![Script(steps)], options })
+    let openings = vec![Opening::Conversation(turns)];
+    Ok(Chat { purpose: Some(PURPOSE.to_owned()), openings, scripts: vec![Script(steps)], options })
 }
 
 fn with(app: &App, params: SamplingParams, at: &str) -> Result<Options, InvalidRequest> {

@@ -96,8 +96,8 @@ pub(super) async fn answer(
         script: script.clone(),
         alternatives: body.alternatives()?,
     };
-    let opening = Opening::Conversation(turns);
-    let request = Chat { purpose: Some(judge.name.clone()), opening, scripts: vec![script], options };
+    let openings = vec![Opening::Conversation(turns)];
+    let request = Chat { purpose: Some(judge.name.clone()), openings, scripts: vec![script], options };
     let admitted = app.admit_chat(panel, request, deadline).await.map_err(|error| ask::blamed(error, "/messages"))?;
     if body.stream != Some(true) {
         let (judgements, _) = admitted.run(None).await?;

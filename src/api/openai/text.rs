@@ -43,7 +43,7 @@ pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Res
     let grammar = shape.grammar();
     let write = Generate { stop: body.stop(), max_tokens, logprobs, grammar, ..Generate::default() };
     let scripts = vec![Script(vec![Step::Generate(write)])];
-    let chat = Chat { purpose: None, opening: Opening::Conversation(turns), scripts, options };
+    let chat = Chat { purpose: None, openings: vec![Opening::Conversation(turns)], scripts, options };
     let asked = body.model.as_deref().unwrap_or(&engine.model);
     let head = Head::new("chatcmpl", "chat.completion", asked, &engine.digest);
     let admitted = app.admit_chat(panel, chat, deadline).await.map_err(|error| ask::blamed(error, "/messages"))?;

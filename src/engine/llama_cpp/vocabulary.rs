@@ -16,6 +16,7 @@ pub(super) struct ModelVocabulary {
     model: Arc<LlamaModel>,
     control: HashMap<String, Token>,
     user_defined: Vec<String>,
+    size: usize,
     adds_space: bool,
     begin: Option<Token>,
     longest_piece: usize,
@@ -35,10 +36,10 @@ impl ModelVocabulary {
         let adds_space = vocab.vocab_type() == VocabType::SPM
             && model.meta_val_str("tokenizer.ggml.add_space_prefix").map_or(true, |value| value != "false");
         let begin = vocab.should_add_bos().then(|| vocab.bos().0).filter(|bos| *bos >= 0);
-        let user_defined = user_defined.into_keys().collect();
+        let (user_defined, size) = (user_defined.into_keys().collect(), vocab.tokens().count());
         let longest_piece = vocab.tokens().map(|token| vocab.token_to_piece(token, false, None).len()).max();
         let longest_piece = longest_piece.unwrap_or(1).max(1);
-        Self { control, user_defined, adds_space, begin, longest_piece, grammars: OnceLock::new(), model }
+        Self { control, user_defined, size, adds_space, begin, longest_piece, grammars: OnceLock::new(), model }
     }
 
     /// How the model wants to be spoken to.
@@ -61,6 +62,10 @@ impl ModelVocabulary {
 }
 
 impl Vocabulary for ModelVocabulary {
+    fn size(&self) -> usize {
+        self.size
+    }
+
     fn tokenize(&self, text: &str) -> Vec<Token> {
         self.model.vocab().tokenize(text.as_bytes(), false, false).into_iter().map(|token| token.0).collect()
     }
@@ -92,7 +97,7 @@ impl Vocabulary for ModelVocabulary {
 
     fn constrain(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, String> {
         let vocab = self.model.vocab();
-        let new = || Grammars::new(vocab.tokens().count(), |token| self.piece(token), vocab.eos().0);
+        let new = || Grammars::new(self.size, |token| self.piece(token), vocab.eos().0);
         self.grammars.get_or_init(new).as_ref().map_err(String::clone)?.begin(grammar)
     }
 }

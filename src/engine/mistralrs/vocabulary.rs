@@ -129,11 +129,6 @@ impl ModelVocabulary {
         self.control.values().copied().min()
     }
 
-    /// The number of tokens.
-    pub(super) fn len(&self) -> usize {
-        self.pieces.len()
-    }
-
     fn encode(&self, text: &str) -> Vec<Token> {
         match &self.encoder {
             Encoder::Spm(spm) => spm.tokenize(text),
@@ -150,6 +145,10 @@ impl ModelVocabulary {
 }
 
 impl Vocabulary for ModelVocabulary {
+    fn size(&self) -> usize {
+        self.pieces.len()
+    }
+
     fn tokenize(&self, text: &str) -> Vec<Token> {
         let mut fragments = vec![Err(text)];
         for (mark, token) in &self.user_defined {
@@ -185,7 +184,7 @@ impl Vocabulary for ModelVocabulary {
     fn constrain(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, String> {
         let new = || {
             let eos = self.eos.ok_or("the model names no token that ends a text")?;
-            Grammars::new(self.pieces.len(), |token| self.piece(token), eos)
+            Grammars::new(self.size(), |token| self.piece(token), eos)
         };
         self.grammars.get_or_init(new).as_ref().map_err(String::clone)?.begin(grammar)
     }

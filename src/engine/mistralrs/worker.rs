@@ -300,7 +300,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_death_is_noticed_counted_and_repaired() {
         let (runner, vocabulary) = runner().await;
-        let known = Known { leave: vocabulary.end().unwrap(), context: 4096, vocabulary: vocabulary.len() };
+        let known = Known { leave: vocabulary.end().unwrap(), context: 4096, vocabulary: vocabulary.size() };
         let shared = Arc::new(Shared::default());
         let worker = Worker::new(Arc::clone(&runner), known, ALONE, Arc::clone(&shared));
         let (inbox, submissions) = unbounded_channel();

@@ -84,9 +84,22 @@ impl Sequence {
         self.begun = Some(Instant::now());
     }
 
-    /// How many tokens must be decoded before its next logits.
+    /// How many tokens it has for the model: those before its next logits, and those that are certain to follow.
     pub(super) fn needs(&self) -> usize {
-        self.machine.ids().len() - self.computed.len()
+        self.machine.ids().len() + self.machine.upcoming().len() - self.computed.len()
+    }
+
+    /// The token at a position that is still to be decoded, and whether the logits after it are wanted.
+    pub(super) fn token(&self, position: usize) -> (Token, bool) {
+        let ids = self.machine.ids();
+        let token = ids.get(position).or_else(|| self.machine.upcoming().get(position - ids.len()));
+        (*token.expect("it has as many tokens as it needs"), position + 1 >= ids.len())
+    }
+
+    /// Whether its machine has come to `len` tokens, all of which the slot holds.
+    pub(super) fn holds(&self, len: usize) -> bool {
+        let ids = self.machine.ids();
+        ids.len() == len && self.computed.starts_with(ids)
     }
 
     /// What kind of work that is.

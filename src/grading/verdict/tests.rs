@@ -18,6 +18,7 @@ fn judgement(sample: u32, order: Option<Order>, masses: &[f64]) -> Judgement {
         timing: Timing::default(),
         prompt: String::new(),
         answer: String::new(),
+        read: Vec::new(),
         written: Vec::new(),
         cached: false,
     }

@@ -89,6 +89,28 @@ fn generation_ends_where_it_should() {
 }
 
 #[test]
+fn a_prompt_is_told_token_by_token() {
+    let whole = prompt("say: the good");
+    let script = Script(vec![Step::Tell(3), choose(&[" A", " B"])]);
+    let mut machine = Machine::new(Arc::new(Toy), whole.clone(), script, settings(0.0));
+    let Action::Feed = machine.start() else { panic!() };
+    assert_eq!([machine.ids(), machine.upcoming()].concat(), whole.ids, "what is to come is known");
+    let (transcript, seen, _) = {
+        let script = Script(vec![Step::Tell(3), choose(&[" A", " B"])]);
+        run(&mut Machine::new(Arc::new(Toy), whole.clone(), script, settings(0.0)), &toy::logits)
+    };
+    assert_eq!(seen.len(), whole.ids.len(), "a context for each token, the last for the choice");
+    assert_eq!((transcript.read.len(), transcript.read[0].logprob), (whole.ids.len(), None));
+    for (at, token) in transcript.read.iter().enumerate().skip(1) {
+        let logits = toy::logits(&whole.ids[..at]);
+        let expected = f64::from(logits[whole.ids[at] as usize]) - log_sum_exp(&logits);
+        assert!((token.logprob.unwrap() - expected).abs() < 1e-9 && token.top.len() == 3, "{token:?}");
+        assert_eq!(token.bytes, Toy.piece(whole.ids[at]));
+    }
+    assert!(matches!(transcript.outcomes[..], [Outcome::Told, Outcome::Chosen { .. }]));
+}
+
+#[test]
 fn a_character_cut_by_the_limit_is_left_out() {
     let start = prompt("x").ids.len();
     let script = Script(vec![generate(3, 0)]);
