@@ -78,6 +78,10 @@ impl Vocabulary for Bytes {
         u8::try_from(token).into_iter().collect()
     }
 
+    fn longest_piece(&self) -> usize {
+        1
+    }
+
     fn ends_turn(&self, token: Token) -> bool {
         token == 256
     }

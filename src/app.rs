@@ -81,6 +81,11 @@ impl App {
         let rubrics = RubricLibrary::load(config.data_dir.join("rubrics"));
         let prompts = Arc::new(PromptLibrary::load(Some(&config.data_dir.join("prompts")))?);
         let metrics = Arc::new(Metrics::new());
+        let default = &config.grading.rubric;
+        if let (false, Err(error)) = (default.is_empty(), rubrics.named(default)) {
+            // It may still be put there: rubrics come and go while the server runs.
+            tracing::warn!(%error, "grading.rubric");
+        }
         let kept = config.limits.cached_judgements;
         let starter = Starter::new(model_store(&config)?, Arc::clone(&prompts), Arc::clone(&metrics), kept);
         Ok(Arc::new(Self {
@@ -267,14 +272,24 @@ impl Deadline {
     /// So long from now.
     #[must_use]
     pub fn after(allowed: Duration) -> Self {
-        Self { allowed, started: Instant::now() }
+        Self::since(Instant::now(), allowed)
+    }
+
+    /// So long from when the request came.
+    #[must_use]
+    pub fn since(started: Instant, allowed: Duration) -> Self {
+        Self { allowed, started }
     }
 
     fn left(self) -> Duration {
         self.allowed.saturating_sub(self.started.elapsed())
     }
 
-    async fn within<T>(self, work: impl Future<Output = T>) -> Result<T, ServiceError> {
+    /// Works until the deadline passes.
+    ///
+    /// # Errors
+    /// [`ServiceError::Deadline`].
+    pub async fn within<T>(self, work: impl Future<Output = T>) -> Result<T, ServiceError> {
         tokio::time::timeout(self.left(), work).await.map_err(|_| ServiceError::Deadline(self.allowed))
     }
 }

@@ -1,4 +1,5 @@
-//! Coalescing of equal work in flight, and a bounded cache of what came of it.
+//! Coalescing of equal work in flight, and a bounded cache of what came of it. Work may write a text as it goes on, which
+//! everybody who waits for it can follow from its beginning.
 
 use std::future::Future;
 use std::hash::Hash;
@@ -9,6 +10,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
+use tokio::sync::watch;
 
 /// How a value was come by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,8 +35,26 @@ impl Lookup {
     }
 }
 
-type Work<V, E> = Shared<BoxFuture<'static, Result<V, E>>>;
-type InFlight<K, V, E> = DashMap<K, (u64, WeakShared<BoxFuture<'static, Result<V, E>>>)>;
+/// Takes what work writes.
+pub struct Writer(watch::Sender<String>);
+
+impl Writer {
+    /// Adds to the text.
+    pub fn write(&self, text: &str) {
+        self.0.send_modify(|written| written.push_str(text));
+    }
+}
+
+/// Work that somebody waits for, and what it has written.
+struct Joined<V, E> {
+    work: Shared<BoxFuture<'static, Result<V, E>>>,
+    written: watch::Receiver<String>,
+    lookup: Lookup,
+}
+
+/// Work in flight: which it is, itself as long as somebody waits for it, and what it has written.
+type Running<V, E> = (u64, WeakShared<BoxFuture<'static, Result<V, E>>>, watch::Receiver<String>);
+type InFlight<K, V, E> = DashMap<K, Running<V, E>>;
 
 /// Values by key. Equal keys that are asked for at the same time are computed once; the work goes on as long as
 /// at least one caller waits for it, and is dropped with the last. Errors are not kept.
@@ -56,52 +76,55 @@ where
         Self { kept: moka::sync::Cache::new(capacity), in_flight: Arc::default(), next: AtomicU64::new(0) }
     }
 
-    /// The cached value, if there is one.
-    pub fn peek(&self, key: &K) -> Option<V> {
-        self.kept.get(key)
-    }
-
-    /// Keeps a value.
-    pub fn insert(&self, key: K, value: V) {
-        self.kept.insert(key, value);
-    }
-
-    /// The value of `key`: cached, computed by somebody else just now, or computed by `work`.
+    /// The value of `key`: cached, computed by somebody else just now, or computed by `work`. What the work writes is
+    /// shown as it comes, from its beginning; nothing is shown of a value that is cached.
     ///
     /// # Errors
     /// Those of the work.
-    pub async fn get_or_run<F>(&self, key: K, work: impl FnOnce() -> F) -> (Result<V, E>, Lookup)
+    pub async fn get_or_run<F>(
+        &self,
+        key: K,
+        work: impl FnOnce(Writer) -> F,
+        show: Option<&(dyn Fn(&str) + Send + Sync)>,
+    ) -> (Result<V, E>, Lookup)
     where
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
-        let (work, lookup) = match self.kept.get(&key) {
+        let joined = match self.kept.get(&key) {
             Some(value) => return (Ok(value), Lookup::Hit),
             None => match self.join(key, work) {
                 Ok(value) => return (Ok(value), Lookup::Hit),
                 Err(joined) => joined,
             },
         };
-        (work.await, lookup)
+        let lookup = joined.lookup;
+        let result = match show {
+            None => joined.work.await,
+            Some(show) => joined.follow(show).await,
+        };
+        (result, lookup)
     }
 
     /// Joins the work in flight for a key, or begins it; a value that was kept meanwhile is given at once.
-    fn join<F>(&self, key: K, work: impl FnOnce() -> F) -> Result<V, (Work<V, E>, Lookup)>
+    fn join<F>(&self, key: K, work: impl FnOnce(Writer) -> F) -> Result<V, Joined<V, E>>
     where
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
         // The entry locks the key: looking, joining and beginning are one step.
         let entry = self.in_flight.entry(key);
         if let Entry::Occupied(occupied) = &entry
-            && let Some(running) = occupied.get().1.upgrade()
+            && let (_, weak, written) = occupied.get()
+            && let Some(work) = weak.upgrade()
         {
-            return Err((running, Lookup::Coalesced));
+            return Err(Joined { work, written: written.clone(), lookup: Lookup::Coalesced });
         }
         if let Some(value) = self.kept.get(&key) {
             return Ok(value);
         }
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let leave = Leave { in_flight: Arc::clone(&self.in_flight), key, id };
-        let (kept, work) = (self.kept.clone(), work());
+        let (writer, written) = watch::channel(String::new());
+        let (kept, work) = (self.kept.clone(), work(Writer(writer)));
         let shared = async move {
             let leave = leave;
             let result = work.await;
@@ -113,8 +136,34 @@ where
         .boxed()
         .shared();
         let weak = shared.downgrade().expect("it has not been polled yet");
-        entry.insert((id, weak));
-        Err((shared, Lookup::Miss))
+        entry.insert((id, weak, written.clone()));
+        Err(Joined { work: shared, written, lookup: Lookup::Miss })
+    }
+}
+
+impl<V: Clone, E: Clone> Joined<V, E> {
+    /// Waits for the end, and shows what is written until then.
+    async fn follow(self, show: &(dyn Fn(&str) + Send + Sync)) -> Result<V, E> {
+        let Self { mut work, mut written, .. } = self;
+        let mut shown = 0;
+        let mut show_rest = |written: &mut watch::Receiver<String>| {
+            let text = written.borrow_and_update();
+            if text.len() > shown {
+                show(&text[shown..]);
+                shown = text.len();
+            }
+        };
+        loop {
+            tokio::select! {
+                biased;
+                // Fails once the work has ended and its writer is gone.
+                Ok(()) = written.changed() => show_rest(&mut written),
+                result = &mut work => {
+                    show_rest(&mut written);
+                    return result;
+                }
+            }
+        }
     }
 }
 
@@ -127,12 +176,13 @@ struct Leave<K: Eq + Hash, V, E> {
 
 impl<K: Eq + Hash, V, E> Drop for Leave<K, V, E> {
     fn drop(&mut self) {
-        self.in_flight.remove_if(&self.key, |_, (id, _)| *id == self.id);
+        self.in_flight.remove_if(&self.key, |_, (id, ..)| *id == self.id);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::sync::atomic::AtomicUsize;
 
     use tokio::sync::Notify;
@@ -145,14 +195,15 @@ mod tests {
     async fn equal_work_in_flight_is_done_once() {
         let (cache, runs, gate) = (Numbers::new(8), Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let ask = || {
-            cache.get_or_run(1, || {
+            let work = |_| {
                 let (runs, gate) = (Arc::clone(&runs), Arc::clone(&gate));
                 async move {
                     runs.fetch_add(1, Ordering::SeqCst);
                     gate.notified().await;
                     Ok(7)
                 }
-            })
+            };
+            cache.get_or_run(1, work, None)
         };
         let (a, b, c, ()) = tokio::join!(ask(), ask(), ask(), async { gate.notify_one() });
         assert_eq!((a, b, c), ((Ok(7), Lookup::Miss), (Ok(7), Lookup::Coalesced), (Ok(7), Lookup::Coalesced)));
@@ -165,15 +216,15 @@ mod tests {
     async fn work_lives_as_long_as_a_caller_waits() {
         let cache = Numbers::new(8);
         let alive = Arc::new(());
-        let work = || {
+        let work = |_| {
             let alive = Arc::clone(&alive);
             async move {
                 let _alive = alive;
                 std::future::pending::<Result<u32, String>>().await
             }
         };
-        let mut first = Box::pin(cache.get_or_run(1, work));
-        let mut second = Box::pin(cache.get_or_run(1, work));
+        let mut first = Box::pin(cache.get_or_run(1, work, None));
+        let mut second = Box::pin(cache.get_or_run(1, work, None));
         assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
         drop(first);
         assert!(futures::poll!(&mut second).is_pending());
@@ -184,10 +235,45 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_written_is_shown_from_its_beginning() {
+        let (cache, gate) = (Numbers::new(8), Arc::new(Notify::new()));
+        let work = |writer: Writer| {
+            let gate = Arc::clone(&gate);
+            async move {
+                writer.write("One ");
+                gate.notified().await;
+                writer.write("two.");
+                Ok(2)
+            }
+        };
+        let seen = [const { Mutex::new(String::new()) }; 2];
+        let shows = [0, 1].map(|reader: usize| {
+            let text = &seen[reader];
+            move |piece: &str| text.lock().unwrap().push_str(piece)
+        });
+        let texts = || [0, 1].map(|reader: usize| seen[reader].lock().unwrap().clone());
+        let mut plain = Box::pin(cache.get_or_run(1, work, None));
+        assert!(futures::poll!(&mut plain).is_pending());
+        let mut first = Box::pin(cache.get_or_run(1, work, Some(&shows[0])));
+        assert!(futures::poll!(&mut first).is_pending());
+        assert_eq!(texts(), ["One ", ""]);
+        // The work goes on without the one who began it, and shows a late comer what it missed.
+        drop(plain);
+        let mut second = Box::pin(cache.get_or_run(1, work, Some(&shows[1])));
+        assert!(futures::poll!(&mut second).is_pending());
+        assert_eq!(texts(), ["One ", "One "]);
+        gate.notify_one();
+        assert_eq!(tokio::join!(first, second), ((Ok(2), Lookup::Coalesced), (Ok(2), Lookup::Coalesced)));
+        assert_eq!(texts(), ["One two.", "One two."]);
+        let hit = cache.get_or_run(1, work, Some(&shows[0])).await;
+        assert_eq!((hit, texts()), ((Ok(2), Lookup::Hit), ["One two.", "One two."].map(str::to_owned)));
+    }
+
+    #[tokio::test]
     async fn errors_are_shared_but_not_kept() {
         let cache = Numbers::new(8);
-        let (failed, _) = cache.get_or_run(1, || async { Err("no".to_owned()) }).await;
+        let (failed, _) = cache.get_or_run(1, |_| async { Err("no".to_owned()) }, None).await;
         assert_eq!(failed, Err("no".into()));
-        assert_eq!(cache.get_or_run(1, || async { Ok(2) }).await, (Ok(2), Lookup::Miss));
+        assert_eq!(cache.get_or_run(1, |_| async { Ok(2) }, None).await, (Ok(2), Lookup::Miss));
     }
 }

@@ -182,6 +182,7 @@ pub struct MistralRsConfig {
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
 pub struct GradingConfig {
+    pub rubric: String,
     pub temperature: f32,
     pub top_p: f32,
     pub top_k: u32,

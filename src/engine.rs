@@ -188,14 +188,17 @@ impl Load {
 pub enum EngineError {
     /// Prompt and answer can never fit the model's context.
     #[error(
-        "The prompt has {prompt_tokens} tokens; {model} takes {context} less {reserved} for the answer. \
-         Shorten the texts or lower max_feedback_tokens."
+        "The prompt has {}{prompt_tokens} tokens; {model} takes {context} less {reserved} for the answer. \
+         Shorten the texts or lower max_feedback_tokens.",
+        if *.at_least { "at least " } else { "" }
     )]
     ContextOverflow {
         /// The model's name.
         model: String,
         /// Tokens of the prompt.
         prompt_tokens: usize,
+        /// Whether it may have more: it is too long to be tokenised at all.
+        at_least: bool,
         /// Tokens that fit in all.
         context: usize,
         /// Tokens kept for the answer.
@@ -254,6 +257,7 @@ fn prepared(job: Job, info: &EngineInfo, vocabulary: &dyn Vocabulary) -> Result<
     if let Some(token) = job.prompt.stranger(size) {
         return Err(EngineError::UnknownToken { token, size });
     }
+    check_length(info, &job, vocabulary.longest_piece())?;
     let encoded = job.prompt.encode(vocabulary);
     let prompt_tokens = encoded.ids.len();
     check_fit(info, prompt_tokens, &job.script)?;
@@ -271,6 +275,25 @@ pub(crate) fn check_grammars(script: &Script, vocabulary: &dyn Vocabulary) -> Re
     })
 }
 
+/// Checks that a prompt is not so long that it can never fit, whatever its tokens are: a token writes `longest` bytes
+/// at most, and a text of many megabytes is not worth tokenising to be told so.
+///
+/// # Errors
+/// [`EngineError::ContextOverflow`] with the fewest tokens that it can have.
+pub(crate) fn check_length(info: &EngineInfo, job: &Job, longest: usize) -> Result<(), EngineError> {
+    let least = job.prompt.least_tokens(longest);
+    if least <= info.context {
+        return Ok(());
+    }
+    Err(EngineError::ContextOverflow {
+        model: info.model.clone(),
+        prompt_tokens: least,
+        at_least: true,
+        context: info.context,
+        reserved: job.script.most_tokens(),
+    })
+}
+
 /// Checks that prompt and answer fit; what every engine's `prepare` shares.
 ///
 /// # Errors
@@ -284,6 +307,7 @@ pub(crate) fn check_fit(info: &EngineInfo, prompt_tokens: usize, script: &Script
         return Err(EngineError::ContextOverflow {
             model: info.model.clone(),
             prompt_tokens,
+            at_least: false,
             context: info.context,
             reserved,
         });
@@ -294,7 +318,22 @@ pub(crate) fn check_fit(info: &EngineInfo, prompt_tokens: usize, script: &Script
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::script::{Script, Step};
+    use crate::script::{Prompt, SamplerSettings, Script, Segment, Step};
+
+    #[test]
+    fn what_is_far_too_long_is_refused_without_its_tokens() {
+        let info =
+            EngineInfo { engine: "any", model: "small".into(), digest: String::new(), context: 10, sequences: 1 };
+        let job = |text: &str| Job {
+            prompt: Prompt(vec![Segment::Control("<user>".into()), Segment::Text(text.into())]),
+            script: Script(vec![Step::Say("abc".into())]),
+            sampling: SamplerSettings { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 0 },
+            deterministic: false,
+        };
+        assert_eq!(check_length(&info, &job(&"x".repeat(36)), 4), Ok(()), "nine tokens of four, and the control token");
+        let error = check_length(&info, &job(&"x".repeat(37)), 4).unwrap_err();
+        assert!(error.to_string().contains("at least 11 tokens; small takes 10 less 4"), "{error}");
+    }
 
     #[test]
     fn what_cannot_run_is_refused_before_it_is_queued() {

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use crate::cache::{Cache, Lookup};
+use crate::cache::{Cache, Lookup, Writer};
 use crate::engine::{Completion, Engine, EngineError, EngineInfo, Job, Load, Prepared, Stages};
 use crate::grading::{Distribution, Finish, Judgement, Kind, Options, Order, Sampling, Scale, Timing, Turn, Usage};
 use crate::metrics::Metrics;
@@ -203,48 +203,25 @@ impl Judge {
     ) -> Result<(Judgement, Option<Lookup>), JudgeError> {
         let started = Instant::now();
         let (sample, order, waited) = (ready.sample, ready.order, ready.waited);
-        let key = ready.cacheable.then(|| self.key(&ready));
-        let (judged, lookup) = match (key, on_delta) {
-            (None, _) => (self.compute(ready, on_delta).await?, None),
-            (Some(key), None) => {
-                let (engine, metrics) = (Arc::clone(&self.engine), Arc::clone(&self.metrics));
-                let work = move || async move { compute(&*engine, &metrics, ready, |_| ()).await.map(Arc::new) };
-                let (judged, lookup) = self.cache.get_or_run(key, work).await;
-                (Arc::unwrap_or_clone(judged?), Some(lookup))
+        let (judged, lookup) = if ready.cacheable {
+            let (engine, metrics, key) = (Arc::clone(&self.engine), Arc::clone(&self.metrics), self.key(&ready));
+            let work = move |writer: Writer| async move {
+                compute(&*engine, &metrics, ready, |text| writer.write(text)).await.map(Arc::new)
+            };
+            let (judged, lookup) = self.cache.get_or_run(key, work, on_delta).await;
+            let judged = Arc::unwrap_or_clone(judged?);
+            if let (Lookup::Hit, Some(show), Some(feedback)) = (lookup, on_delta, &judged.feedback) {
+                show(feedback);
             }
-            (Some(key), Some(show)) => match self.cache.peek(&key) {
-                Some(judged) => {
-                    judged.feedback.iter().for_each(|feedback| show(feedback));
-                    (Arc::unwrap_or_clone(judged), Some(Lookup::Hit))
-                }
-                None => {
-                    let judged = self.compute(ready, on_delta).await?;
-                    self.cache.insert(key, Arc::new(judged.clone()));
-                    (judged, Some(Lookup::Miss))
-                }
-            },
+            (judged, Some(lookup))
+        } else {
+            let show = |text: &str| on_delta.iter().for_each(|show| show(text));
+            (compute(&*self.engine, &self.metrics, ready, show).await?, None)
         };
         let cached = lookup == Some(Lookup::Hit);
         let total = milliseconds(waited + started.elapsed());
         let timing = if cached { Timing { total, ..Timing::default() } } else { Timing { total, ..judged.timing } };
         Ok((Judgement { sample, order, cached, timing, ..judged }, lookup))
-    }
-
-    async fn compute(
-        &self,
-        ready: Ready,
-        on_delta: Option<&(dyn Fn(&str) + Send + Sync)>,
-    ) -> Result<Judgement, JudgeError> {
-        let mut begun = ready.verbatim;
-        compute(&*self.engine, &self.metrics, ready, |delta: String| {
-            // Feedback is given without the white space that it may begin with.
-            let text = if begun { delta.as_str() } else { delta.trim_start() };
-            if let (Some(show), false) = (on_delta, text.is_empty()) {
-                begun = true;
-                show(text);
-            }
-        })
-        .await
     }
 
     /// What a judgement depends on. The digest stands for the model, the prompt for rubric and prompt set.
@@ -303,9 +280,17 @@ async fn compute(
     engine: &dyn Engine,
     metrics: &Metrics,
     ready: Ready,
-    on_delta: impl FnMut(String) + Send,
+    show: impl Fn(&str) + Send,
 ) -> Result<Judgement, JudgeError> {
-    let seed = ready.prepared.job.sampling.seed;
+    let (seed, mut begun) = (ready.prepared.job.sampling.seed, ready.verbatim);
+    let on_delta = move |delta: String| {
+        // Feedback is given without the white space that it may begin with.
+        let text = if begun { delta.as_str() } else { delta.trim_start() };
+        if !text.is_empty() {
+            begun = true;
+            show(text);
+        }
+    };
     let span = tracing::info_span!(
         target: TRACES,
         "engine",

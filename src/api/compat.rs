@@ -59,10 +59,12 @@ impl Url {
         text.parse().map(Some).map_err(|_| invalid(format!("?{name}={text} is not {what}")))
     }
 
-    /// The rubric that path, query or the name of a judge model names.
+    /// The rubric that path, query or the name of a judge model names, or else the configured one.
     fn rubric(&mut self, model: Option<&str>, app: &App) -> Result<String, Problem> {
+        let model = model.map(|model| app.judge_models.resolve(model));
         let of_model = model.and_then(|model| model.strip_prefix(JUDGE)).map(str::to_owned);
-        self.rubric.take().or(self.query.remove("rubric")).or(of_model).ok_or_else(|| {
+        let default = Some(&app.config.grading.rubric).filter(|name| !name.is_empty()).cloned();
+        self.rubric.take().or(self.query.remove("rubric")).or(of_model).or(default).ok_or_else(|| {
             let known: Vec<String> = app.rubrics.list().into_iter().map(|entry| entry.name).collect();
             let known = known.join(", ");
             invalid(format!("name a rubric in the URL, as in ?rubric=helpfulness; there are: {known}"))

@@ -1,4 +1,4 @@
-//! Reads JSON bodies: bounded, in UTF-8, with a pointer to whatever is wrong.
+//! Reads JSON bodies: bounded in size and time, in UTF-8, with a pointer to whatever is wrong.
 
 use actix_web::dev::Decompress;
 use actix_web::error::PayloadError;
@@ -8,6 +8,8 @@ use futures::{Stream, StreamExt};
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 
 use super::problem::{Code, Problem};
+use super::wire;
+use crate::app::App;
 
 /// How much of a refused body is read on, so that the caller reads the answer and not a reset connection.
 const DRAINED: usize = 128 << 20;
@@ -18,7 +20,8 @@ const LARGE: usize = 1 << 20;
 /// Reads a JSON object of at most `limit` bytes. Unknown fields are an error.
 ///
 /// # Errors
-/// `unsupported_media_type`, `payload_too_large`, `malformed_json`, `invalid_request`, `unknown_field`.
+/// `unsupported_media_type`, `payload_too_large`, `deadline_exceeded`, `malformed_json`, `invalid_request`,
+/// `unknown_field`.
 pub(super) async fn json<T: DeserializeOwned + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
@@ -30,7 +33,7 @@ pub(super) async fn json<T: DeserializeOwned + Send + 'static>(
 /// The same, with unknown fields ignored: for the protocols of others.
 ///
 /// # Errors
-/// `unsupported_media_type`, `payload_too_large`, `malformed_json`, `invalid_request`.
+/// `unsupported_media_type`, `payload_too_large`, `deadline_exceeded`, `malformed_json`, `invalid_request`.
 pub(super) async fn lenient<T: DeserializeOwned + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
@@ -45,6 +48,22 @@ async fn body<T: Send + 'static>(
     limit: usize,
     parse: fn(&[u8]) -> Result<T, Problem>,
 ) -> Result<T, Problem> {
+    let app = request.app_data::<web::Data<App>>();
+    let app = app.ok_or_else(|| Problem::new(Code::Internal, "there is no server behind this route"))?;
+    // The framework bounds the time that a head may take, but not that of a body.
+    let asked = wire::deadline(request, app);
+    let deadline = asked.as_ref().copied().unwrap_or(wire::ceiling(request, app));
+    let body = deadline.within(received(request, payload, limit)).await??;
+    asked?;
+    if body.len() < LARGE {
+        return parse(&body);
+    }
+    let parsed = web::block(move || parse(&body)).await;
+    parsed.map_err(|_| Problem::new(Code::Internal, "the body could not be parsed"))?
+}
+
+/// The bytes of a body that says it is JSON.
+async fn received(request: &HttpRequest, payload: web::Payload, limit: usize) -> Result<Vec<u8>, Problem> {
     let encoding = request.headers().get(CONTENT_ENCODING).map_or("identity", |value| value.to_str().unwrap_or("?"));
     if !["identity", "gzip", "deflate"].contains(&encoding.trim().to_ascii_lowercase().as_str()) {
         drain(payload).await;
@@ -59,11 +78,7 @@ async fn body<T: Send + 'static>(
     if !is_json {
         return Err(Problem::new(Code::UnsupportedMediaType, "the body must be application/json"));
     }
-    if body.len() < LARGE {
-        return parse(&body);
-    }
-    let parsed = web::block(move || parse(&body)).await;
-    parsed.map_err(|_| Problem::new(Code::Internal, "the body could not be parsed"))?
+    Ok(body)
 }
 
 async fn read(request: &HttpRequest, payload: web::Payload, limit: usize) -> Result<Vec<u8>, Problem> {

@@ -104,13 +104,21 @@ impl Judging {
     /// # Errors
     /// `low_label_mass`: a forced guess must not become a training signal.
     pub(super) fn reward(&self, verdict: &Absolute) -> Result<f64, Problem> {
-        let (found, least) = (verdict.label_mass(), self.min_label_mass);
-        if found >= least {
-            return Ok(verdict.reward());
-        }
-        let detail = format!(
-            "the model put {found:.4} of its probability on the scores, less than the {least} that min_label_mass asks for"
-        );
-        Err(Problem::new(Code::LowLabelMass, detail))
+        sure(verdict.label_mass(), self.min_label_mass)?;
+        Ok(verdict.reward())
     }
+}
+
+/// Checks that a judgement is more than a forced guess.
+///
+/// # Errors
+/// `low_label_mass`.
+pub(super) fn sure(label_mass: f64, least: f64) -> Result<(), Problem> {
+    if label_mass >= least {
+        return Ok(());
+    }
+    let detail = format!(
+        "the model put {label_mass:.4} of its probability on the answers, less than the {least} that min_label_mass asks for"
+    );
+    Err(Problem::new(Code::LowLabelMass, detail))
 }

@@ -1,26 +1,45 @@
 //! What every request goes through: its id, its span, its metrics, its log line, and the one form of errors.
 
+use std::time::Instant;
+
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 use ulid::Ulid;
 
 use super::exchange::Exchange;
-use super::problem::{Code, Form, Problem};
+use super::problem::{Code, Problem};
 
 /// The header that names a request.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The id of a request, given by the caller or made here.
-#[derive(Clone)]
-pub(super) struct RequestId(pub(super) String);
+/// What is known of a request since its head has arrived.
+struct Arrival {
+    /// Given by the caller or made here.
+    id: String,
+    at: Instant,
+    /// The span of log lines, and that of traces.
+    spans: (Span, Span),
+}
 
 /// The id of a request that has passed [`observe`].
 pub(super) fn request_id(request: &HttpRequest) -> String {
-    request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default()
+    request.extensions().get::<Arrival>().map(|arrival| arrival.id.clone()).unwrap_or_default()
+}
+
+/// When the head of a request arrived.
+pub(super) fn arrived(request: &HttpRequest) -> Instant {
+    request.extensions().get::<Arrival>().map_or_else(Instant::now, |arrival| arrival.at)
+}
+
+/// Work of a request that goes on beside its handler, in the request's spans.
+pub(super) fn in_spans<F: Future>(request: &HttpRequest, work: F) -> impl Future<Output = F::Output> + use<F> {
+    let spans = request.extensions().get::<Arrival>().map(|arrival| arrival.spans.clone());
+    let (line, trace) = spans.unwrap_or_else(|| (Span::none(), Span::none()));
+    work.instrument(trace).instrument(line)
 }
 
 /// Where this server is, as the caller addresses it.
@@ -38,7 +57,8 @@ pub(super) async fn observe(
     let id = usable.map_or_else(|| format!("req_{}", Ulid::new()), str::to_owned);
     let mut exchange = Exchange::begin(&request, &id);
     let (line, trace) = exchange.spans();
-    request.extensions_mut().insert(RequestId(id.clone()));
+    let spans = (line.clone(), trace.clone());
+    request.extensions_mut().insert(Arrival { id: id.clone(), at: Instant::now(), spans });
     let answered = next.call(request).instrument(trace).instrument(line).await;
     let answered = answered.inspect_err(|error| exchange.answered(error.as_response_error().status_code(), None))?;
     let mut response = as_problem(answered.map_into_boxed_body(), &id);
@@ -73,7 +93,7 @@ fn as_problem(response: ServiceResponse<BoxBody>, id: &str) -> ServiceResponse<B
             )
         }
     };
-    let form = Form::of(response.request().path());
+    let form = problem.form(response.request().path());
     let mut answer = problem.response(form, &base(response.request()), id);
     if let Some(allow) = response.headers().get(ALLOW) {
         answer.headers_mut().insert(ALLOW, allow.clone());

@@ -119,6 +119,7 @@ pub struct Problem {
     code: Code,
     detail: String,
     pointer: Option<String>,
+    form: Option<Form>,
 }
 
 /// The JSON of a problem.
@@ -147,19 +148,34 @@ pub struct ProblemBody {
 pub enum Form {
     /// RFC 9457.
     Problem,
-    /// OpenAI's.
+    /// OpenAI's, which is vLLM's as well.
     OpenAi,
+    /// That of text-embeddings-inference.
+    Tei,
 }
 
-/// Where routes of OpenAI's begin.
-const OPENAI: [&str; 6] =
-    ["/v1/chat/", "/v1/completions", "/v1/models/", "/v1/decisions", "/v1/systemone", "/v1/fine_tuning/"];
+/// Where routes with OpenAI's errors begin.
+const OPENAI: [&str; 9] = [
+    "/v1/chat/",
+    "/v1/completions",
+    "/v1/models/",
+    "/v1/decisions",
+    "/v1/systemone",
+    "/v1/fine_tuning/",
+    "/rerank",
+    "/v1/rerank",
+    "/v2/rerank",
+];
 
 impl Form {
     /// The form of a path's errors.
     #[must_use]
     pub fn of(path: &str) -> Self {
-        if OPENAI.iter().any(|route| path.starts_with(route)) { Self::OpenAi } else { Self::Problem }
+        match path {
+            "/predict" => Self::Tei,
+            _ if OPENAI.iter().any(|route| path.starts_with(route)) => Self::OpenAi,
+            _ => Self::Problem,
+        }
     }
 }
 
@@ -183,10 +199,31 @@ struct OpenAiErrorBody {
     code: &'static str,
 }
 
+/// The JSON of an error of text-embeddings-inference.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct TeiError {
+    /// What is wrong with this request.
+    error: String,
+    /// `Validation`, `Overloaded`, `Unhealthy` or `Backend`.
+    error_type: &'static str,
+}
+
 impl Problem {
     /// A problem with a code and what is wrong.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), pointer: None }
+        Self { code, detail: detail.into(), pointer: None, form: None }
+    }
+
+    /// Says in whose form it is answered, where the path alone does not.
+    #[must_use]
+    pub fn in_form(self, form: Form) -> Self {
+        Self { form: Some(form), ..self }
+    }
+
+    /// In whose form it is answered on a path.
+    #[must_use]
+    pub fn form(&self, path: &str) -> Form {
+        self.form.unwrap_or_else(|| Form::of(path))
     }
 
     /// Names the field at fault.
@@ -259,6 +296,19 @@ impl Problem {
         OpenAiError { error }
     }
 
+    /// Status and JSON, as text-embeddings-inference answers: its clients know no 504 and no `Retry-After`.
+    fn tei(&self) -> (u16, TeiError) {
+        let (status, error_type) = match self.code {
+            Code::ContextOverflow | Code::PayloadTooLarge => (413, "Validation"),
+            Code::Saturated | Code::RateLimited => (429, "Overloaded"),
+            Code::ModelLoading | Code::ShuttingDown => (503, "Unhealthy"),
+            Code::EngineFailed | Code::DeadlineExceeded | Code::Internal => (424, "Backend"),
+            _ => (self.code.status().as_u16(), "Validation"),
+        };
+        let at = self.pointer.as_ref().map(|pointer| format!("{pointer}: ")).unwrap_or_default();
+        (status, TeiError { error: format!("{at}{} ({})", self.detail, self.code.name()), error_type })
+    }
+
     /// The whole response.
     #[must_use]
     pub fn response(&self, form: Form, base: &str, request_id: &str) -> HttpResponse {
@@ -271,6 +321,11 @@ impl Problem {
                 // What is wrong with the request's fields is a 400 there, and clients know no 422.
                 let status = Some(self.code.status()).filter(|status| *status != StatusCode::UNPROCESSABLE_ENTITY);
                 (status.unwrap_or(StatusCode::BAD_REQUEST), "application/json", serde_json::to_string(&self.openai()))
+            }
+            Form::Tei => {
+                let (status, error) = self.tei();
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FAILED_DEPENDENCY);
+                (status, "application/json", serde_json::to_string(&error))
             }
         };
         let mut response = HttpResponseBuilder::new(status).content_type(kind).body(body.expect("strings and numbers"));
@@ -373,7 +428,9 @@ impl From<ServiceError> for Problem {
 #[must_use]
 pub fn reference() -> String {
     let mut page = String::from(
-        "# Errors\n\nEvery failure is answered with `application/problem+json` (RFC 9457) and a stable `code`. \
+        "# Errors\n\nEvery failure is answered with `application/problem+json` (RFC 9457) and a stable `code`; \
+         OpenAI's routes and those of text-embeddings-inference have forms of their own, with the same codes \
+         (docs/openai.md, docs/trainers.md). \
          Made from the table in `src/api/problem.rs` with `gavel docs errors`.\n\n\
          | code | status | what it means | what to do |\n| --- | --- | --- | --- |\n",
     );

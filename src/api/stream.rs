@@ -1,4 +1,7 @@
 //! Answers a grading request: as one JSON object, or as server-sent events while feedback is written.
+//!
+//! The work runs beside the response, not in it: a caller that stops reading stops the response, but neither the work
+//! nor its deadline, and holds nothing that others wait for.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,12 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use actix_web::http::header::{ACCEPT, CACHE_CONTROL};
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
-use futures::{FutureExt, StreamExt, stream};
+use futures::{StreamExt, stream};
 use serde::Serialize;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
-use super::observe::{base, request_id};
-use super::problem::Problem;
+use super::observe::{base, in_spans, request_id};
+use super::problem::{Code, Problem};
 use crate::app::{App, ServiceError};
 use crate::grading::Order;
 use crate::panel::{Delta, Progress};
@@ -86,8 +90,16 @@ where
     events(http, run, form).await
 }
 
-/// Runs a job and streams its events. The work lives in the response: when the caller goes away, it is dropped, and
-/// the engine stops.
+/// Work that is stopped when its response is dropped.
+struct Work(JoinHandle<()>);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Runs a job and streams its events. When the caller goes away, the job is dropped, and the engine stops.
 pub(super) async fn events<T, F>(
     http: &HttpRequest,
     run: impl FnOnce(Option<Progress>) -> F,
@@ -97,38 +109,29 @@ where
     T: 'static,
     F: Future<Output = Result<T, ServiceError>> + 'static,
 {
-    let (sender, deltas) = mpsc::unbounded_channel();
+    let (sender, events) = mpsc::unbounded_channel();
+    let deltas = sender.clone();
     let progress: Progress = Arc::new(move |written: Delta| {
         let event = delta(written);
         if !event.is_empty() {
             // Nobody listens any more: the work is about to be dropped.
-            let _ = sender.send(event);
+            let _ = deltas.send(Ok(event));
         }
     });
-    let last = run(Some(progress)).map(move |result| match result {
-        Ok(verdict) => Ok(last(verdict)),
-        Err(error) => Err(Problem::from(error)),
-    });
-    let mut events = stream::unfold((deltas, Some(last.boxed_local())), |(mut deltas, last)| async move {
-        let mut running = last?;
-        tokio::select! {
-            // Feedback that is there goes first, and all of it before the verdict.
-            biased;
-            Some(delta) = deltas.recv() => Some((vec![Ok(delta)], (deltas, Some(running)))),
-            verdict = &mut running => {
-                let mut rest: Vec<Result<String, Problem>> = Vec::new();
-                while let Ok(delta) = deltas.try_recv() {
-                    rest.push(Ok(delta));
-                }
-                rest.push(verdict);
-                Some((rest, (deltas, None)))
-            }
-        }
+    let run = run(Some(progress));
+    let work = Work(actix_web::rt::spawn(in_spans(http, async move {
+        let ended = run.await.map(last).map_err(Problem::from);
+        // The same holds here.
+        let _ = sender.send(ended);
+    })));
+    let mut events = stream::unfold((events, work), |(mut events, work)| async move {
+        let event: Result<String, Problem> = events.recv().await?;
+        Some((event, (events, work)))
     })
-    .flat_map(stream::iter)
     .boxed_local();
     // What fails before anything was written fails as it would without streaming.
-    let first = events.next().await.transpose()?;
+    let interrupted = || Err(Problem::new(Code::Internal, "the work was interrupted"));
+    let first = events.next().await.unwrap_or_else(interrupted)?;
     let (base, id) = (base(http), request_id(http));
     let app = http.app_data::<Data<App>>().cloned();
     let rest = events.map(move |next| {
@@ -140,7 +143,7 @@ where
             failed(&problem, &base, &id)
         })
     });
-    let all = stream::iter(first).chain(rest);
+    let all = stream::iter([first]).chain(rest);
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((CACHE_CONTROL, "no-cache"))

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::extract::{Object, parse_value};
+use super::observe::arrived;
 use super::problem::{Code, Problem};
 use crate::app::{App, Deadline, ServiceError};
 use crate::grading::{
@@ -409,13 +410,20 @@ pub(super) fn longest<'a>(item: &Item, responses: &[(&'a str, &str)]) -> &'a str
     all.max_by_key(|(_, len)| *len).map_or("", |(pointer, _)| pointer)
 }
 
-/// How long a request may take: what it asks for, up to the configured ceiling.
+/// How long a request may take since its head arrived: what it asks for, up to the configured ceiling.
 pub(super) fn deadline(request: &HttpRequest, app: &App) -> Result<Deadline, Problem> {
-    let ceiling = app.config.limits.deadline_ms;
-    let after = |ms| Deadline::after(Duration::from_millis(ms));
-    let Some(value) = request.headers().get("x-request-timeout-ms") else { return Ok(after(ceiling)) };
+    let Some(value) = request.headers().get("x-request-timeout-ms") else { return Ok(ceiling(request, app)) };
     match value.to_str().ok().and_then(|text| text.parse::<u64>().ok()) {
-        Some(asked) if asked > 0 => Ok(after(asked.min(ceiling))),
+        Some(asked) if asked > 0 => Ok(within(request, asked.min(app.config.limits.deadline_ms))),
         _ => Err(Problem::new(Code::InvalidRequest, "X-Request-Timeout-Ms is a number of milliseconds above 0")),
     }
+}
+
+/// The most that any request may take since its head arrived.
+pub(super) fn ceiling(request: &HttpRequest, app: &App) -> Deadline {
+    within(request, app.config.limits.deadline_ms)
+}
+
+fn within(request: &HttpRequest, milliseconds: u64) -> Deadline {
+    Deadline::since(arrived(request), Duration::from_millis(milliseconds))
 }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     Completion, Engine, EngineError, EngineInfo, Event, Job, Load, LoadError, Prepared, Run, Stages, check_fit,
-    check_grammars,
+    check_grammars, check_length,
 };
 use crate::grading::Finish;
 use crate::prompts::ChatFormat;
@@ -52,6 +52,8 @@ pub struct Scripted {
 }
 
 const SENTENCE: &str = "The response addresses the instruction, but it leaves out what the rubric asks for most.";
+/// The most bytes that a word counts for as one token: about what the longest tokens of real vocabularies have.
+const LONGEST_WORD: usize = 256;
 /// The share of the probability that the default answers leave to other words.
 const ELSEWHERE: f64 = 0.1;
 
@@ -136,6 +138,7 @@ impl Engine for Scripted {
     fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
         job.script.check()?;
         check_grammars(&job.script, &Bytes)?;
+        check_length(&self.info, &job, LONGEST_WORD)?;
         let prompt_tokens = words(&job.prompt.text());
         check_fit(&self.info, prompt_tokens, &job.script)?;
         let encoded = Encoded { ids: Vec::new(), run_start: 0, run_text: String::new() };
@@ -288,6 +291,10 @@ impl Vocabulary for Bytes {
 
     fn piece(&self, token: Token) -> Vec<u8> {
         u8::try_from(token).into_iter().collect()
+    }
+
+    fn longest_piece(&self) -> usize {
+        1
     }
 
     fn ends_turn(&self, token: Token) -> bool {

@@ -37,6 +37,15 @@ pub struct Turn {
     pub content: String,
 }
 
+impl Turn {
+    /// Bytes of its text, and about as many as a chat template writes around it: empty turns are work, too.
+    #[must_use]
+    pub fn text_len(&self) -> usize {
+        const AROUND: usize = 32;
+        self.content.len() + AROUND
+    }
+}
+
 /// What the response answers: one text, or a conversation whose last turn is the user's.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Instruction {
@@ -225,12 +234,12 @@ impl InvalidRequest {
 }
 
 impl Item {
-    /// Bytes of its texts.
+    /// Bytes of its texts, about.
     #[must_use]
     pub fn text_len(&self) -> usize {
         let instruction = match &self.instruction {
             Instruction::Text(text) => text.len(),
-            Instruction::Conversation(turns) => turns.iter().map(|turn| turn.content.len()).sum(),
+            Instruction::Conversation(turns) => turns.iter().map(Turn::text_len).sum(),
         };
         let context: usize = self.context.iter().map(|document| document.text.len()).sum();
         instruction + context + self.reference_answer.as_ref().map_or(0, String::len)

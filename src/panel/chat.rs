@@ -1,9 +1,9 @@
 //! Conversations that are the caller's own prompt: judge models, decisions, model graders, and the model itself.
 
 use super::{Account, Panel, Plan, Planned, Progress};
-use crate::grading::{Judgement, Options};
+use crate::grading::{Judgement, Options, Turn};
 use crate::judge::{JudgeError, Opening};
-use crate::script::Script;
+use crate::script::{Script, Step};
 
 /// The kind that these judgements have in metrics.
 const KIND: &str = "chat";
@@ -25,15 +25,41 @@ pub struct Chat {
 }
 
 impl Chat {
-    /// Bytes of its texts.
+    /// Bytes of its texts, about.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        let once = self.openings.iter().map(|opening| match opening {
-            Opening::Conversation(turns) => turns.iter().map(|turn| turn.content.len()).sum(),
+        self.openings_len().saturating_mul(self.scripts.len())
+    }
+
+    fn openings_len(&self) -> usize {
+        let len = |opening: &Opening| match opening {
+            Opening::Conversation(turns) => turns.iter().map(Turn::text_len).sum(),
             Opening::Text(text) => text.len(),
             Opening::Tokens(ids) => ids.len(),
-        });
-        once.sum::<usize>().saturating_mul(self.scripts.len())
+        };
+        self.openings.iter().map(len).sum()
+    }
+
+    /// How many options its choices have together, and the bytes that telling them apart takes: an option is tokenised
+    /// with all the text that stands before it.
+    #[must_use]
+    pub fn options(&self) -> (usize, usize) {
+        let (mut count, mut bytes) = (0_usize, 0_usize);
+        for script in &self.scripts {
+            let mut before = self.openings_len();
+            for step in &script.0 {
+                match step {
+                    Step::Say(text) => before += text.len(),
+                    Step::Choose(options) => {
+                        count += options.len();
+                        let own: usize = options.iter().map(String::len).sum();
+                        bytes = bytes.saturating_add(options.len().saturating_mul(before).saturating_add(own));
+                    }
+                    Step::Tell(_) | Step::Generate(_) | Step::Branch(_) => {}
+                }
+            }
+        }
+        (count, bytes)
     }
 }
 

@@ -61,7 +61,7 @@ impl ChatFormat {
         Ok(LaidOut { text: render(None, merged)?, roles: self.roles(&probe) })
     }
 
-    /// Renders the chat template over a whole conversation. Where the template refuses or ignores the role `system`,
+    /// Renders the chat template over a whole conversation, sentinels for its texts. Where the template refuses or ignores the role `system`,
     /// what it says goes before the next turn of the user; where it wants turns to take turns, neighbours are joined.
     pub(super) fn lay_out_turns(&self, turns: &[(Role, String)]) -> Result<String, PromptError> {
         let Some(template) = &self.template else {
@@ -69,7 +69,7 @@ impl ChatFormat {
             return Ok(texts.join("\n\n"));
         };
         let environment = environment(template)?;
-        let whole = |text: &String| turns.iter().all(|(_, content)| text.contains(content.as_str()));
+        let whole = |text: &String| places_all(text, turns.len());
         if let Some(text) = self.render_turns(&environment, turns).ok().filter(whole) {
             return Ok(text);
         }
@@ -77,7 +77,10 @@ impl ChatFormat {
         for (role, content) in turns {
             let role = if *role == Role::System { Role::User } else { *role };
             match joined.last_mut() {
-                Some((last, text)) if *last == role => *text = format!("{text}\n\n{content}"),
+                Some((last, text)) if *last == role => {
+                    text.push_str("\n\n");
+                    text.push_str(content);
+                }
                 _ => joined.push((role, content.clone())),
             }
         }
@@ -121,6 +124,17 @@ impl ChatFormat {
         roles.extend(self.user_defined.iter().filter(|token| probe.contains(token.as_str())).cloned());
         roles
     }
+}
+
+/// Whether a text has the sentinel of every field. Looking for them one by one would take the square of their number.
+fn places_all(text: &str, fields: usize) -> bool {
+    let mut there = vec![false; fields];
+    for piece in pieces(text, fields).unwrap_or_default() {
+        if let Piece::Field(index) = piece {
+            there[index] = true;
+        }
+    }
+    there.into_iter().all(|there| there)
 }
 
 /// The lines of a template's literal text that can only be role strings: `[INST]`, `### Instruction:`, `USER:`.

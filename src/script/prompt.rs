@@ -42,6 +42,17 @@ impl Prompt {
         whole
     }
 
+    /// The fewest tokens that it can have where a token writes `longest` bytes at most.
+    #[must_use]
+    pub fn least_tokens(&self, longest: usize) -> usize {
+        let least = |segment: &Segment| match segment {
+            Segment::Control(_) => 1,
+            Segment::Text(text) => text.len().div_ceil(longest.max(1)),
+            Segment::Tokens(ids) => ids.len(),
+        };
+        self.0.iter().map(least).sum()
+    }
+
     /// Encodes each run of text as a whole, so that the ids equal those of the whole string. A prompt that begins with
     /// ids of the caller's own is as it is, without the token that sequences begin with.
     #[must_use]

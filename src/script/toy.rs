@@ -71,6 +71,10 @@ impl Vocabulary for Toy {
         }
     }
 
+    fn longest_piece(&self) -> usize {
+        PIECES.iter().map(|piece| piece.len()).max().unwrap_or(1)
+    }
+
     fn ends_turn(&self, token: Token) -> bool {
         (token as usize) < CONTROL.len()
     }

@@ -20,6 +20,9 @@ pub trait Vocabulary: Send + Sync {
     /// The bytes that a token writes; empty for control tokens.
     fn piece(&self, token: Token) -> Vec<u8>;
 
+    /// The most bytes that one token writes, at least 1: a text of n bytes has at least n / that many tokens.
+    fn longest_piece(&self) -> usize;
+
     /// Whether a token ends the model's turn: an end-of-generation token, or any other control token.
     fn ends_turn(&self, token: Token) -> bool;
 

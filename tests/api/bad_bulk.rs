@@ -174,9 +174,7 @@ async fn a_failure_is_never_a_number() {
         check("/compat/slime/helpfulness", json!({"prompt": "Why?", "response": "So.", "label": null})).await;
         check("/classify?rubric=helpfulness", json!({"input": chat})).await;
         check("/v1/embeddings?rubric=helpfulness", json!({"input": chat})).await;
-        check("/predict?rubric=helpfulness", json!({"inputs": chat})).await;
         check("/score?rubric=helpfulness", json!({"queries": "Why?", "documents": "So."})).await;
-        check("/rerank?rubric=helpfulness", json!({"query": "Why?", "documents": ["So."]})).await;
         check("/compat/promptfoo/helpfulness", json!({"output": "So.", "context": {"prompt": "Why?"}})).await;
         let eval = json!({"model_id": "m", "model_input": "Why?", "model_output": "So.", "metric_name": "helpfulness"});
         check("/compat/atla/v1/eval", eval).await;

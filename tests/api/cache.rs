@@ -8,7 +8,7 @@ use gavel::engine::scripted::Scripted;
 use serde_json::{Value, json};
 
 use crate::engines::{Gated, counting, fraction_of, says};
-use crate::server::{Server, redacted};
+use crate::server::{Server, absolute, events, redacted, sent};
 
 #[tokio::test]
 async fn equal_requests_in_flight_are_computed_once() {
@@ -59,6 +59,37 @@ async fn one_caller_that_goes_away_takes_nobodys_verdict() {
     });
     assert_eq!(second["feedback"], "Fine.");
     assert_eq!(engine.started(), 1, "the work went on for the second caller");
+}
+
+#[tokio::test]
+async fn a_stream_and_its_equals_are_computed_once() {
+    let engine = Gated::new(Scripted::new(|_| says("All of it is fine.", &[0.5])));
+    let server = Server::with(Arc::clone(&engine) as Arc<dyn Engine>);
+    let rendered = |count: f64| {
+        server.until("all requests", move |m| {
+            m.value("gavel_stage_duration_seconds_count", &[("stage", "render")]) == count
+        })
+    };
+    let streamed = || async {
+        let request = server.post("/v1/grade/absolute").header("Accept", "text/event-stream");
+        let events = events(&sent(request.json(&absolute(json!({})))).await.text().await.unwrap());
+        let (verdict, feedback) = events.split_last().unwrap();
+        let text: String = feedback.iter().map(|(_, event)| event["delta"].as_str().unwrap()).collect();
+        assert_eq!((text.as_str(), &verdict.1["feedback"]), ("All of it is fine.", &json!("All of it is fine.")));
+    };
+    let later = async {
+        // Whoever came first began the work; the others join it, whatever form their answer has.
+        rendered(1.0).await;
+        tokio::join!(streamed(), server.absolute(json!({})), async {
+            rendered(3.0).await;
+            engine.open();
+        });
+    };
+    tokio::join!(streamed(), later);
+    assert_eq!(engine.started(), 1);
+    let metrics = server.metrics().await;
+    let result = |result| metrics.value("gavel_verdict_cache_total", &[("result", result)]);
+    assert_eq!((result("miss"), result("hit") + result("coalesced")), (1.0, 2.0));
 }
 
 #[tokio::test]

@@ -293,6 +293,87 @@ async fn graders_of_every_type() {
 }
 
 #[tokio::test]
+async fn a_forced_guess_is_no_reward_and_no_answer() {
+    // Of two answers the model is sure enough, of more it is not.
+    let server = Server::with(asking(|job| match job.script.0.last() {
+        Some(Step::Choose(options)) if options.len() == 2 => says("Hm.", &[0.04, 0.02]),
+        _ => says("Hm.", &[0.01, 0.02, 0.01]),
+    }));
+    let input = json!([{"role": "user", "content": "Is it right?"}]);
+    let score = json!({"type": "score_model", "name": "m", "model": "scripted", "input": input});
+    let label = json!({"type": "label_model", "name": "l", "model": "scripted", "input": input, "labels": ["a", "b", "c"], "passing_labels": ["b"]});
+    let multi = json!({"type": "multi", "name": "all", "calculate_output": "1", "graders": {"l": label}});
+    for (grader, param) in [(&score, "grader"), (&label, "grader"), (&multi, "grader.graders.l")] {
+        let response = server.post_json(RUN, &json!({"grader": grader, "model_sample": "4"})).await;
+        let status = response.status().as_u16();
+        let answer: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        let error = &answer["error"];
+        assert_eq!(
+            (status, &error["code"], &error["param"]),
+            (400, &json!("low_label_mass"), &json!(param)),
+            "{answer}"
+        );
+    }
+    let choices = json!([{"value": "x"}, {"value": "y"}, {"value": "z"}]);
+    let questions = json!([
+        {"type": "choice", "name": "c", "instructions": "Which?", "choices": choices},
+        {"type": "predicate", "name": "p", "instructions": "It is."},
+        {"type": "score", "instructions": "How good?", "levels": [{"label": "a"}, {"label": "b"}, {"label": "c"}]}
+    ]);
+    let answer = ok(server.post_json("/v1/decisions", &json!({"input": "It.", "questions": questions})).await).await;
+    let [c, p, s] = answer["answers"].as_array().unwrap().as_slice() else { panic!("{answer}") };
+    assert_eq!((c, s), (&json!({"type": "refusal", "name": "c"}), &json!({"type": "refusal", "name": null})));
+    assert!(near(&p["probability"], 2.0 / 3.0), "the others are answered: {p}");
+    let state = json!({"state": "It.", "questions": {
+        "c": {"type": "choice", "instructions": "Which?", "criteria": {"x": null, "y": null, "z": null}},
+        "p": {"type": "noul", "instructions": "It is."}
+    }});
+    let answer = ok(server.post_json("/v1/systemone", &state).await).await;
+    assert_eq!(answer["answers"].as_object().unwrap().keys().collect::<Vec<_>>(), ["p"], "{answer}");
+    assert!(
+        near(&answer["diagnostics"]["c"]["label_mass"], 0.04) && near(&answer["diagnostics"]["p"]["label_mass"], 0.06)
+    );
+    let lax = Server::configured(&[("grading.min_label_mass", "0")], Some(always(says("Hm.", &[0.01, 0.0]))));
+    assert_eq!(ok(lax.post_json(RUN, &json!({"grader": score, "model_sample": "4"})).await).await["reward"], 0.0);
+}
+
+#[tokio::test]
+async fn what_other_servers_take_is_taken() {
+    let server = writing("One two three.");
+    for top_k in [-1, 0, 40] {
+        chat(&server, json!({"top_k": top_k})).await;
+        let body = json!({"prompt": "One", "top_k": top_k});
+        ok(server.post_json("/v1/completions", &body).await).await;
+    }
+    let function = json!({"type": "function", "function": {"name": "grade"}});
+    let search = json!({"type": "web_search"});
+    let custom = json!({"type": "custom", "custom": {"name": "write", "format": {"type": "text"}}});
+    let tools = json!([search, function, custom]);
+    for choice in [json!(null), json!("auto"), json!("none")] {
+        let answer = chat(&server, json!({"tools": tools, "tool_choice": choice})).await;
+        assert_eq!(answer["choices"][0]["message"]["content"], "One two three.", "{choice}");
+    }
+    for choice in [json!("required"), json!({"type": "function", "function": {"name": "grade"}})] {
+        let answer = chat(&server, json!({"tools": tools, "tool_choice": choice})).await;
+        assert_eq!(answer["choices"][0]["message"]["tool_calls"][0]["function"]["name"], "grade", "{choice}");
+    }
+    let body = |change: Value| {
+        let mut body = json!({"messages": [{"role": "user", "content": "x"}]});
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        body
+    };
+    for (change, param) in [
+        (json!({"top_k": -2}), "top_k"),
+        (json!({"tools": [search, custom], "tool_choice": "required"}), "tool_choice"),
+        (json!({"tools": tools, "tool_choice": {"type": "custom", "custom": {"name": "write"}}}), "tool_choice"),
+        (json!({"tools": tools, "tool_choice": {"type": "web_search"}}), "tool_choice"),
+        (json!({"tools": [{"type": "function", "function": {}}], "tool_choice": "required"}), "tools.0.function.name"),
+    ] {
+        refused(&server, CHAT, body(change), 400, param).await;
+    }
+}
+
+#[tokio::test]
 async fn mistakes_of_the_other_routes_have_openais_form_as_well() {
     let server = Server::with(example());
     for path in ["/v1/completions", "/v1/decisions", "/v1/systemone", RUN] {

@@ -169,7 +169,7 @@ async fn what_is_wrong_with_the_url() {
     {
         check(path, 404, "unknown_rubric", "there are: child_readability").await;
     }
-    for path in ["/get_reward", "/classify", "/v1/embeddings", "/predict", "/score"] {
+    for path in ["/get_reward", "/classify", "/v1/embeddings", "/score"] {
         check(path, 422, "invalid_request", "there are: child_readability").await;
     }
     check("/classify?rubric=helpfulness&mode=fast", 422, "invalid_request", "?mode=fast").await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use gavel::engine::scripted::Answer;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::engines::{asking, example, holding, prefers_good, says};
 use crate::server::{Metrics, Server, absolute, is_digest, ok, problem, rubric, sent};
@@ -51,6 +51,18 @@ async fn what_runs_and_within_which_limits() {
     let models = server.get_json("/v1/models").await;
     assert_eq!(models["object"], "list");
     assert_eq!(server.get_json("/v1/models/scripted").await, models["data"][0]);
+    let with_rubric = server.get_json("/v1/models/gavel-absolute:helpfulness").await;
+    assert_eq!((&with_rubric["id"], &with_rubric["object"]), (&json!("gavel-absolute:helpfulness"), &json!("model")));
+    for (id, code) in [
+        ("gavel-absolute:nothing", "unknown_rubric"),
+        ("scripted:helpfulness", "unknown_model"),
+        ("nothing", "unknown_model"),
+    ] {
+        let response = server.get(&format!("/v1/models/{id}")).await;
+        assert_eq!(response.status(), 404, "{id}");
+        let answer: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        assert_eq!(answer["error"]["code"], code, "{id}: {answer}");
+    }
     let model = &models["data"][0];
     assert_eq!(
         (&model["id"], &model["object"], &model["owned_by"]),

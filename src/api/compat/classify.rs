@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::super::extract;
 use super::super::judging::{Judging, Subject};
-use super::super::problem::{Problem, ProblemBody};
+use super::super::problem::{Problem, ProblemBody, TeiError};
 use super::{OneOrMany, Url, all, dialogue, invalid, one_or_many};
 use crate::app::App;
 use crate::grading::{Instruction, Item, Mode};
@@ -195,7 +195,7 @@ pub(in super::super) async fn embeddings(
 #[utoipa::path(
     post, path = "/predict", operation_id = "predict", tag = "reward servers", request_body = PredictBody,
     params(("rubric" = Option<String>, Query, example = "helpfulness")),
-    responses((status = 200, body = Predictions), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+    responses((status = 200, body = Predictions), (status = "default", body = TeiError))
 )]
 pub(in super::super) async fn predict(
     app: web::Data<App>,

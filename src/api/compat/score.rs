@@ -7,7 +7,7 @@ use ulid::Ulid;
 use utoipa::ToSchema;
 
 use super::super::extract;
-use super::super::problem::{Problem, ProblemBody};
+use super::super::problem::{Form, OpenAiError, Problem, ProblemBody, TeiError};
 use super::classify::{TokenCount, called, count, now, pair};
 use super::{OneOrMany, Url, all, invalid, one_or_many, text};
 use crate::app::App;
@@ -149,21 +149,36 @@ pub(in super::super) async fn score(
     }))
 }
 
+/// Errors of a route of two protocols: those of vLLM, which are OpenAI's, and those of text-embeddings-inference.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "only documents what is written in two forms")]
+pub(in super::super) enum RerankErrors {
+    Documents(OpenAiError),
+    Texts(TeiError),
+}
+
 /// Orders documents by their reward: vLLM's, Jina's and Cohere's form with `documents`, that of
-/// text-embeddings-inference with `texts`.
+/// text-embeddings-inference with `texts`. Errors are in the same form.
 #[utoipa::path(
     post, path = "/rerank", operation_id = "rerank", tag = "reward servers", request_body = RerankBody,
     params(("rubric" = Option<String>, Query, example = "helpfulness")),
-    responses((status = 200, body = RerankReplies), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+    responses((status = 200, body = RerankReplies), (status = "default", body = RerankErrors))
 )]
 pub(in super::super) async fn rerank(
     app: web::Data<App>,
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let url = Url::of(&http)?;
-    let body: RerankBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
-    let judging = url.judging(&app, &http, body.model.as_deref(), Mode::Score).await?;
+    let body: Value = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let form = if body["texts"].is_null() { Form::OpenAi } else { Form::Tei };
+    reranked(&app, &http, &body).await.map_err(|problem| problem.in_form(form))
+}
+
+async fn reranked(app: &web::Data<App>, http: &HttpRequest, body: &Value) -> Result<HttpResponse, Problem> {
+    let url = Url::of(http)?;
+    let body: RerankBody = extract::parse_lenient(body, "")?;
+    let judging = url.judging(app, http, body.model.as_deref(), Mode::Score).await?;
     let plain = body.texts.is_some();
     let documents = match (body.documents, body.texts) {
         (Some(documents), None) => texts(Value::Array(documents), "/documents")?,

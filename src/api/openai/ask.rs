@@ -2,11 +2,16 @@
 
 use crate::api::problem::{Code, Problem};
 use crate::app::{App, Deadline, ServiceError};
-use crate::grading::{Judgement, Mode, Options, Sampling, Turn};
+use crate::grading::{InvalidRequest, Judgement, Mode, Options, Sampling, Turn};
 use crate::judge::{JudgeError, Opening};
 use crate::panel::Chat;
 use crate::prompts::PromptError;
 use crate::questions::{self, Question};
+
+/// The most bytes that are tokenised to tell the options of one request apart. It is the engine that does it, between
+/// the steps of everybody else: at a few megabytes a second this much is some tens of seconds, spread over the
+/// questions. 64 questions of 26 answers over 8 KB take a fifth of it.
+const MOST_OPTION_BYTES: usize = 64 << 20;
 
 /// Judgements, and which model made them.
 pub(super) struct Answered {
@@ -48,14 +53,31 @@ pub(super) async fn model(
     Ok(Answered { judgements, model })
 }
 
-/// Answers questions about a conversation, one judgement each.
+/// Checks that a chat's options are not too much work to tell apart.
 ///
 /// # Errors
-/// Those of [`model`].
+/// With the numbers, at `field`.
+pub(super) fn check_options(chat: &Chat, field: &str) -> Result<(), InvalidRequest> {
+    let (count, bytes) = chat.options();
+    if bytes <= MOST_OPTION_BYTES {
+        return Ok(());
+    }
+    let reason = format!(
+        "{count} possible answers are to be read, each with the input and its question before it: {bytes} bytes in \
+         all, and {MOST_OPTION_BYTES} at most. Send fewer questions in one request, offer fewer answers, or shorten \
+         the input"
+    );
+    Err(InvalidRequest::at(field, reason))
+}
+
+/// Answers questions about a conversation that came in `field`, one judgement each.
+///
+/// # Errors
+/// When there are too many for that conversation, and those of [`model`].
 pub(super) async fn questions(
     app: &App,
     asked: Option<&str>,
-    turns: Vec<Turn>,
+    (turns, field): (Vec<Turn>, &str),
     questions: &[Question],
     purpose: &str,
     deadline: Deadline,
@@ -66,7 +88,8 @@ pub(super) async fn questions(
         scripts: questions.iter().map(Question::script).collect(),
         options: defaults(app),
     };
-    model(app, asked, chat, deadline).await.map_err(|error| blamed(error, "/input"))
+    check_options(&chat, "/questions")?;
+    model(app, asked, chat, deadline).await.map_err(|error| blamed(error, field))
 }
 
 /// What a request does not say.

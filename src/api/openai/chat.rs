@@ -36,8 +36,8 @@ pub(in crate::api) struct ChatBody {
     temperature: Option<f32>,
     /// Above 0, at most 1.
     top_p: Option<f32>,
-    /// 0 keeps all tokens.
-    top_k: Option<u32>,
+    /// 0 or -1 keeps all tokens.
+    top_k: Option<i64>,
     /// 0 to 1.
     min_p: Option<f32>,
     /// How many completions; the seed of each is one more than that of the one before.
@@ -56,8 +56,9 @@ pub(in crate::api) struct ChatBody {
     top_logprobs: Option<usize>,
     /// What form the answer has; a judge model has its own.
     pub(super) response_format: Option<ResponseFormat>,
-    /// Functions that the answer may call; only a forced call is one.
-    pub(super) tools: Option<Vec<Tool>>,
+    /// Functions that the answer may call; only a forced call is one. Tools of other types are ignored.
+    #[schema(value_type = Option<Vec<Tool>>)]
+    pub(super) tools: Option<Vec<serde_json::Value>>,
     /// `none`, `auto`, `required`, or the function to call.
     #[schema(value_type = Option<Object>)]
     pub(super) tool_choice: Option<serde_json::Value>,
@@ -103,7 +104,8 @@ pub(in crate::api) async fn create(
 pub(super) struct SamplingFields {
     pub(super) temperature: Option<f32>,
     pub(super) top_p: Option<f32>,
-    pub(super) top_k: Option<u32>,
+    /// 0 keeps all tokens, and -1, which is vLLM's word for it.
+    pub(super) top_k: Option<i64>,
     pub(super) min_p: Option<f32>,
     pub(super) n: Option<u32>,
     pub(super) seed: Option<i64>,
@@ -115,10 +117,18 @@ impl SamplingFields {
     /// Checked; what is not said is as in grading, but for the temperature where one is given here.
     pub(super) fn options(self, defaults: &GradingConfig, temperature: Option<f32>) -> Result<Options, Problem> {
         let temperature = self.temperature.or(temperature).unwrap_or(defaults.temperature);
+        let wrong = |pointer: &str, reason: &str| Problem::from(InvalidRequest::at(pointer, reason));
+        let top_k = match self.top_k {
+            None => defaults.top_k,
+            Some(-1) => 0,
+            Some(top_k) => {
+                u32::try_from(top_k).map_err(|_| wrong("/top_k", "top_k is a number of tokens; 0 or -1 keeps all"))?
+            }
+        };
         let sampling = Sampling {
             temperature,
             top_p: self.top_p.unwrap_or(defaults.top_p),
-            top_k: self.top_k.unwrap_or(defaults.top_k),
+            top_k,
             min_p: self.min_p.unwrap_or(defaults.min_p),
             // Where text is sampled, every request without a seed is another sample.
             seed: match self.seed {
@@ -131,21 +141,20 @@ impl SamplingFields {
             min_feedback_tokens: 0,
         };
         let samples = self.n.unwrap_or(1);
-        let wrong = |pointer: &str, reason: &str| Err(InvalidRequest::at(pointer, reason).into());
         if !(1..=MOST_CHOICES).contains(&samples) {
-            return wrong("/n", &format!("n is 1 to {MOST_CHOICES}"));
+            return Err(wrong("/n", &format!("n is 1 to {MOST_CHOICES}")));
         }
         if !(0.0..=2.0).contains(&sampling.temperature) {
-            return wrong("/temperature", "the temperature is 0 to 2");
+            return Err(wrong("/temperature", "the temperature is 0 to 2"));
         }
         if !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
-            return wrong("/top_p", "top_p is above 0 and at most 1");
+            return Err(wrong("/top_p", "top_p is above 0 and at most 1"));
         }
         if !(0.0..=1.0).contains(&sampling.min_p) {
-            return wrong("/min_p", "min_p is 0 to 1");
+            return Err(wrong("/min_p", "min_p is 0 to 1"));
         }
         if sampling.max_feedback_tokens == 0 {
-            return wrong(self.most.1, "at least one token has to be written");
+            return Err(wrong(self.most.1, "at least one token has to be written"));
         }
         let cache = defaults.cache;
         Ok(Options { mode: Mode::Feedback, samples, sampling, prompt: None, cache, deterministic: false })

@@ -37,8 +37,8 @@ pub(in crate::api) struct CompletionBody {
     temperature: Option<f32>,
     /// Above 0, at most 1.
     top_p: Option<f32>,
-    /// 0 keeps all tokens.
-    top_k: Option<u32>,
+    /// 0 or -1 keeps all tokens.
+    top_k: Option<i64>,
     /// 0 to 1.
     min_p: Option<f32>,
     /// How many texts; the seed of each is one more than that of the one before.

@@ -72,9 +72,26 @@ pub(super) struct Decisions {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum AnswerBody {
-    Predicate { name: Option<String>, probability: f64 },
-    Choice { name: Option<String>, choice: Value, confidence: f64, probabilities: Vec<ChoiceProbability> },
-    Score { name: Option<String>, score: f64, confidence: f64, probabilities: Vec<LevelProbability> },
+    Predicate {
+        name: Option<String>,
+        probability: f64,
+    },
+    Choice {
+        name: Option<String>,
+        choice: Value,
+        confidence: f64,
+        probabilities: Vec<ChoiceProbability>,
+    },
+    Score {
+        name: Option<String>,
+        score: f64,
+        confidence: f64,
+        probabilities: Vec<LevelProbability>,
+    },
+    /// The model hardly wanted to answer: what it would say is a forced guess.
+    Refusal {
+        name: Option<String>,
+    },
 }
 
 /// The probability of a choice.
@@ -115,7 +132,8 @@ struct OutputDetails {
     reasoning_tokens: u64,
 }
 
-/// Answers questions about an input, each blind to the others, with the probability of every answer.
+/// Answers questions about an input, each blind to the others, with the probability of every answer. A question that
+/// the model hardly wanted to answer (`grading.min_label_mass`) is a refusal.
 #[utoipa::path(
     post, path = "/v1/decisions", operation_id = "create_decision", tag = "openai", request_body = DecisionsBody,
     responses((status = 200, body = Decisions), (status = "default", body = OpenAiError))
@@ -131,9 +149,14 @@ pub(in crate::api) async fn create(
         body.questions.iter().enumerate().map(|(index, question)| question.check(index)).collect::<Result<_, _>>()?;
     check_count(questions.len(), 1, MOST_QUESTIONS, "/questions")?;
     let deadline = wire::deadline(&http, &app)?;
-    let answered = ask::questions(&app, body.model.as_deref(), turns, &questions, "decisions", deadline).await?;
+    let answered =
+        ask::questions(&app, body.model.as_deref(), (turns, "/input"), &questions, "decisions", deadline).await?;
+    let least = app.config.grading.min_label_mass;
     let answers = body.questions.into_iter().zip(&answered.judgements).map(|(question, judgement)| {
         let distribution = &judgement.distribution;
+        if judgement.label_mass < least {
+            return AnswerBody::Refusal { name: question.name() };
+        }
         question.answer(distribution.probabilities(), distribution.argmax(), confidence(distribution))
     });
     let model = body.model.unwrap_or_else(|| answered.model.clone());
@@ -189,6 +212,12 @@ impl QuestionBody {
             }
         };
         Ok(Question { instructions: messages::content(instructions, &format!("{at}/instructions"))?, kind })
+    }
+
+    fn name(self) -> Option<String> {
+        match self {
+            Self::Predicate { name, .. } | Self::Choice { name, .. } | Self::Score { name, .. } => name,
+        }
     }
 
     fn answer(self, probabilities: &[f64], taken: usize, confidence: f64) -> AnswerBody {

@@ -12,6 +12,7 @@ use super::ask::{self, Answered};
 use super::messages;
 use super::report::{Graded, GraderReport};
 use crate::api::extract::{self, parse_lenient};
+use crate::api::judging;
 use crate::api::problem::{Code, OpenAiError, Problem};
 use crate::api::wire;
 use crate::app::{App, Deadline};
@@ -21,9 +22,11 @@ use crate::judge::Opening;
 use crate::panel::Chat;
 use crate::script::{Generate, Script, Step};
 
-/// Says what graders of a model are counted as.
 /// The most graders of a multi grader; they run one after the other.
 const GRADERS: usize = 64;
+/// The most labels of a label model, as many as a decision has choices.
+const LABELS: usize = 255;
+/// What graders of a model are counted as.
 const PURPOSE: &str = "grader";
 const SCORE: &str = "Score:";
 const LABEL: &str = "Label:";
@@ -193,6 +196,9 @@ impl Grader {
             }
             Self::LabelModel(LabelModel { labels, passing_labels, .. }) => {
                 let bad = |(index, label): (usize, &String)| label.trim().is_empty() || labels[..index].contains(label);
+                if labels.len() > LABELS {
+                    return wrong("/labels", format!("{LABELS} labels at most; there are {}", labels.len()));
+                }
                 if labels.len() < 2 || labels.iter().enumerate().any(bad) {
                     return wrong("/labels", "at least two different labels are needed".to_owned());
                 }
@@ -289,9 +295,14 @@ async fn single(
     }
 }
 
+/// Asks the grader's model. A forced guess is no reward, nor a part of one.
 async fn asked(app: &App, model: &str, chat: Chat, at: &str, deadline: Deadline) -> Result<Answered, Problem> {
+    ask::check_options(&chat, &format!("{at}/input"))?;
     let answered = ask::model(app, Some(model), chat, deadline).await;
-    answered.map_err(|error| ask::blamed(error, &format!("{at}/input")))
+    let answered = answered.map_err(|error| ask::blamed(error, &format!("{at}/input")))?;
+    judging::sure(answered.judgements[0].label_mass, app.config.grading.min_label_mass)
+        .map_err(|problem| problem.at(at))?;
+    Ok(answered)
 }
 
 /// The grader's messages, filled in, and the script that answers them: an explanation, then `lead` and an option.

@@ -25,6 +25,12 @@ pub(super) struct ModelEntry {
     owned_by: &'static str,
 }
 
+impl ModelEntry {
+    fn of(id: String) -> Self {
+        Self { id, object: "model", created: 0, owned_by: "gavel" }
+    }
+}
+
 fn entries(app: &App) -> impl Iterator<Item = ModelEntry> {
     let usable = |model: &Hosted| model.panel.is_some() || model.load == LoadWhen::FirstUse;
     let hosted: Vec<String> = app.hosting().all().into_iter().filter(usable).map(|model| model.name).collect();
@@ -33,7 +39,7 @@ fn entries(app: &App) -> impl Iterator<Item = ModelEntry> {
     // Without a model, nobody judges.
     let others: Vec<String> = if hosted.is_empty() { Vec::new() } else { others.collect() };
     let names = hosted.into_iter().chain(others);
-    names.map(|id| ModelEntry { id, object: "model", created: 0, owned_by: "gavel" })
+    names.map(ModelEntry::of)
 }
 
 /// Lists the models that requests can name: those that are hosted, the default one first, then the judge models of
@@ -43,13 +49,25 @@ pub(in crate::api) async fn list(app: web::Data<App>) -> HttpResponse {
     HttpResponse::Ok().json(ModelList { object: "list", data: entries(&app).collect() })
 }
 
-/// Shows one of them.
+/// Shows one of them, or a judge model with a rubric: `gavel-absolute:RUBRIC`.
 #[utoipa::path(
     get, path = "/v1/models/{id}", operation_id = "model", tag = "openai", params(("id" = String, Path, description = "the model")),
     responses((status = 200, body = ModelEntry), (status = "default", body = OpenAiError))
 )]
 pub(in crate::api) async fn show(app: web::Data<App>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let found = entries(&app).find(|entry| entry.id == *id);
-    let missing = || Problem::new(Code::UnknownModel, format!("there is no model `{id}`; `GET /v1/models` lists them"));
-    Ok(HttpResponse::Ok().json(found.ok_or_else(missing)?))
+    let id = id.into_inner();
+    if entries(&app).any(|entry| entry.id == id) {
+        return Ok(HttpResponse::Ok().json(ModelEntry::of(id)));
+    }
+    let with_rubric = app.judge_models.find(&id).and_then(|(judge, rubric)| Some((judge.name.as_str(), rubric?)));
+    match with_rubric {
+        Some((judge, rubric)) if entries(&app).any(|entry| entry.id == judge) => {
+            app.rubrics.named(rubric)?;
+            Ok(HttpResponse::Ok().json(ModelEntry::of(id)))
+        }
+        _ => {
+            let detail = format!("there is no model `{id}`; `GET /v1/models` lists them");
+            Err(Problem::new(Code::UnknownModel, detail))
+        }
+    }
 }

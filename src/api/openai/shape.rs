@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::answer::{ChunkDelta, Message, ToolCall};
 use super::chat::ChatBody;
+use crate::api::extract::parse_lenient;
 use crate::api::problem::Problem;
 use crate::grading::{InvalidRequest, Role, Turn};
 use crate::script::Grammar;
@@ -63,7 +64,7 @@ impl Shape {
     pub(super) fn of(body: &ChatBody) -> Result<Self, Problem> {
         if let Some(function) = forced(body)? {
             let any = || serde_json::json!({"type": "object"});
-            let Function { name, description, parameters } = function.clone();
+            let Function { name, description, parameters } = function;
             return Ok(Self::Call { name, description, schema: parameters.unwrap_or_else(any) });
         }
         Ok(match &body.response_format {
@@ -123,22 +124,28 @@ impl Shape {
     }
 }
 
-/// The function whose call a request forces.
-fn forced(body: &ChatBody) -> Result<Option<&Function>, Problem> {
-    let tools = body.tools.as_deref().unwrap_or_default();
+/// The function whose call a request forces. Tools are looked at only then: those that are no functions can be in the
+/// list, and only what is forced must be one.
+fn forced(body: &ChatBody) -> Result<Option<Function>, Problem> {
+    let tools = body.tools.iter().flatten().enumerate().filter(|(_, tool)| tool["function"].is_object());
+    let functions: Vec<(usize, &Value)> = tools.collect();
     let wrong = |reason: &str| Err(InvalidRequest::at("/tool_choice", reason).into());
+    let read = |(index, tool): (usize, &Value)| {
+        parse_lenient::<Tool>(tool, &format!("/tools/{index}")).map(|tool| Some(tool.function))
+    };
     match &body.tool_choice {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(choice)) if choice == "none" || choice == "auto" => Ok(None),
-        Some(Value::String(choice)) if choice == "required" => match tools {
-            [only] => Ok(Some(&only.function)),
-            _ => wrong("`required` needs exactly one tool; name the function to call"),
+        Some(Value::String(choice)) if choice == "required" => match functions[..] {
+            [only] => read(only),
+            _ => wrong("`required` needs exactly one function among the tools; name the function to call"),
         },
         Some(choice) => {
             let name = choice["function"]["name"].as_str().or(choice["name"].as_str());
-            match tools.iter().find(|tool| Some(tool.function.name.as_str()) == name) {
-                Some(tool) => Ok(Some(&tool.function)),
-                None => wrong("it is none, auto, required, or names one of the tools"),
+            let named = |(_, tool): &(usize, &Value)| name.is_some() && tool["function"]["name"].as_str() == name;
+            match functions.into_iter().find(named) {
+                Some(function) => read(function),
+                None => wrong("it is none, auto, required, or names a function among the tools; others are not called"),
             }
         }
     }

@@ -97,7 +97,8 @@ struct Diagnostics {
     argmax_is_label: bool,
 }
 
-/// Answers questions about a state, each blind to the others.
+/// Answers questions about a state, each blind to the others. One that the model hardly wanted to answer
+/// (`grading.min_label_mass`) has no answer; its diagnostics say why.
 #[utoipa::path(
     post, path = "/v1/systemone", operation_id = "create_structured_decision", tag = "openai", request_body = SystemOneBody,
     responses((status = 200, body = SystemOneAnswers), (status = "default", body = OpenAiError))
@@ -113,7 +114,8 @@ pub(in crate::api) async fn create(
     let questions: Vec<Question> =
         body.questions.iter().map(|(id, question)| question.check(id)).collect::<Result<_, _>>()?;
     let deadline = wire::deadline(&http, &app)?;
-    let answered = ask::questions(&app, body.model.as_deref(), turns, &questions, "systemone", deadline).await?;
+    let answered =
+        ask::questions(&app, body.model.as_deref(), (turns, "/state"), &questions, "systemone", deadline).await?;
     let both = || body.questions.keys().cloned().zip(questions.iter().zip(&answered.judgements));
     let (input_tokens, _, output_tokens) = answered.tokens();
     Ok(HttpResponse::Ok().json(SystemOneAnswers {
@@ -121,7 +123,12 @@ pub(in crate::api) async fn create(
         object: "structured_decision",
         created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         model: body.model.clone().unwrap_or_else(|| answered.model.clone()),
-        answers: both().map(|(id, (question, judgement))| (id, SystemOneAnswer::of(question, judgement))).collect(),
+        // The clients read answers and no diagnostics, and the protocol has no refusal: one that is missing is an
+        // error to them, and never a verdict.
+        answers: both()
+            .filter(|(_, (_, judgement))| judgement.label_mass >= app.config.grading.min_label_mass)
+            .map(|(id, (question, judgement))| (id, SystemOneAnswer::of(question, judgement)))
+            .collect(),
         usage: SystemOneUsage { input_tokens, output_tokens },
         diagnostics: both()
             .map(|(id, (_, Judgement { label_mass, .. }))| {

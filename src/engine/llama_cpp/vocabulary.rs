@@ -19,6 +19,7 @@ pub(super) struct ModelVocabulary {
     size: usize,
     adds_space: bool,
     begin: Option<Token>,
+    longest_piece: usize,
     /// Made when first asked for: it takes a moment, and few servers need it.
     grammars: OnceLock<Result<Grammars, String>>,
 }
@@ -36,7 +37,9 @@ impl ModelVocabulary {
             && model.meta_val_str("tokenizer.ggml.add_space_prefix").map_or(true, |value| value != "false");
         let begin = vocab.should_add_bos().then(|| vocab.bos().0).filter(|bos| *bos >= 0);
         let (user_defined, size) = (user_defined.into_keys().collect(), vocab.tokens().count());
-        Self { control, user_defined, size, adds_space, begin, grammars: OnceLock::new(), model }
+        let longest_piece = vocab.tokens().map(|token| vocab.token_to_piece(token, false, None).len()).max();
+        let longest_piece = longest_piece.unwrap_or(1).max(1);
+        Self { control, user_defined, size, adds_space, begin, longest_piece, grammars: OnceLock::new(), model }
     }
 
     /// How the model wants to be spoken to.
@@ -73,6 +76,10 @@ impl Vocabulary for ModelVocabulary {
 
     fn piece(&self, token: Token) -> Vec<u8> {
         self.model.vocab().token_to_piece(LlamaToken(token), false, None)
+    }
+
+    fn longest_piece(&self) -> usize {
+        self.longest_piece
     }
 
     fn ends_turn(&self, token: Token) -> bool {

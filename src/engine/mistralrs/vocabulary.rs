@@ -22,6 +22,7 @@ pub struct ModelVocabulary {
     encoder: Encoder,
     /// What each token writes.
     pieces: Vec<Vec<u8>>,
+    longest_piece: usize,
     control: HashMap<String, Token>,
     /// Tokens that are found in text as they stand, the longest first.
     user_defined: Vec<(String, Token)>,
@@ -85,7 +86,8 @@ impl ModelVocabulary {
         let Parts { encoder, tokens, byte_level, adds_space, begin, bos, eos, ends, template } = parts;
         let id = |index: usize| Token::try_from(index).expect("a vocabulary has fewer than 2^31 tokens");
         let bytes = byte_level.then(bytes_by_character);
-        let pieces = tokens.iter().map(|(text, kind)| piece(text, *kind, bytes.as_ref())).collect();
+        let pieces: Vec<Vec<u8>> = tokens.iter().map(|(text, kind)| piece(text, *kind, bytes.as_ref())).collect();
+        let longest_piece = pieces.iter().map(Vec::len).max().unwrap_or(1).max(1);
         let of_kind = |wanted: Kind| {
             let found = tokens.iter().enumerate().filter(move |(_, (text, kind))| *kind == wanted && !text.is_empty());
             found.map(|(index, (text, _))| (text.clone(), id(index)))
@@ -113,7 +115,7 @@ impl ModelVocabulary {
             user_defined: sorted(user_defined.iter().map(|(text, _)| text.clone()).collect()),
         };
         let grammars = OnceLock::new();
-        Self { encoder, pieces, control, user_defined, ends, adds_space, begin, eos, grammars, chat }
+        Self { encoder, pieces, longest_piece, control, user_defined, ends, adds_space, begin, eos, grammars, chat }
     }
 
     /// How the model wants to be spoken to.
@@ -161,6 +163,10 @@ impl Vocabulary for ModelVocabulary {
 
     fn piece(&self, token: Token) -> Vec<u8> {
         usize::try_from(token).ok().and_then(|index| self.pieces.get(index)).cloned().unwrap_or_default()
+    }
+
+    fn longest_piece(&self) -> usize {
+        self.longest_piece
     }
 
     fn ends_turn(&self, token: Token) -> bool {
