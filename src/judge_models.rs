@@ -142,7 +142,9 @@ impl JudgeModel {
             Ok(match step {
                 VerdictStep::Say(text) => Step::Say(text.clone()),
                 VerdictStep::Generate(Written { stop }) => Step::Generate(Generate {
-                    stop: stop.iter().chain(&limits.stop).cloned().collect(),
+                    stop: stop.clone(),
+                    // Those of the caller mean what they say.
+                    exact: limits.stop.clone(),
                     any_case: true,
                     max_tokens: limits.max_tokens.max(1),
                     min_tokens: limits.min_tokens.min(limits.max_tokens),

@@ -49,7 +49,9 @@ pub enum Step {
 pub struct Generate {
     /// Texts that end it; neither they nor, unless `verbatim`, the white space before them belong to what is written.
     pub stop: Vec<String>,
-    /// Whether stop texts are found in any ASCII case, and those that begin with a line break at the start, too.
+    /// Texts that end it as well, found just as they stand.
+    pub exact: Vec<String>,
+    /// Whether the texts of `stop` are found in any ASCII case, and those that begin with a line break at the start, too.
     pub any_case: bool,
     /// Whether all is kept as it comes: white space at the end, and, where probabilities are told, the token that ends
     /// the turn.

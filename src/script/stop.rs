@@ -4,8 +4,10 @@ use super::Generate;
 
 /// Where the earliest stop text begins, if one is complete.
 pub(crate) fn find(text: &str, generate: &Generate) -> Option<usize> {
+    let as_they_stand = |stops: &[String]| stops.iter().filter_map(|stop| text.find(stop.as_str())).min();
+    let exact = as_they_stand(&generate.exact);
     if !generate.any_case {
-        return generate.stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
+        return as_they_stand(&generate.stop).into_iter().chain(exact).min();
     }
     let same = |a: &[u8], b: &str| a.eq_ignore_ascii_case(b.as_bytes());
     let anywhere = |stop: &String| text.as_bytes().windows(stop.len()).position(|part| same(part, stop));
@@ -14,19 +16,22 @@ pub(crate) fn find(text: &str, generate: &Generate) -> Option<usize> {
         let start = text.len() - text.trim_start().len();
         text.as_bytes().get(start..start + line.len()).filter(|part| same(part, line)).map(|_| start)
     };
-    generate.stop.iter().filter_map(|stop| at_the_start(stop).or_else(|| anywhere(stop))).min()
+    generate.stop.iter().filter_map(|stop| at_the_start(stop).or_else(|| anywhere(stop))).chain(exact).min()
 }
 
 /// How many bytes of `text` can be shown: the rest may be the beginning of a stop text, or is white space that
 /// would belong to one.
 pub(super) fn safe_len(text: &str, generate: &Generate) -> usize {
-    let ends = |beginning: &str| match text.as_bytes().split_at_checked(text.len() - beginning.len()) {
-        Some((_, end)) if generate.any_case => end.eq_ignore_ascii_case(beginning.as_bytes()),
+    let ends = |beginning: &str, any_case: bool| match text.as_bytes().split_at_checked(text.len() - beginning.len()) {
+        Some((_, end)) if any_case => end.eq_ignore_ascii_case(beginning.as_bytes()),
         _ => text.ends_with(beginning),
     };
-    let longest =
-        |stop: &str| (1..stop.len().min(text.len() + 1)).rev().find(|n| stop.is_char_boundary(*n) && ends(&stop[..*n]));
-    let held = generate.stop.iter().filter_map(|stop| longest(stop)).max().unwrap_or(0);
+    let longest = |stop: &str, any_case: bool| {
+        let mut lengths = (1..stop.len().min(text.len() + 1)).rev();
+        lengths.find(|n| stop.is_char_boundary(*n) && ends(&stop[..*n], any_case))
+    };
+    let held = generate.stop.iter().filter_map(|stop| longest(stop, generate.any_case));
+    let held = held.chain(generate.exact.iter().filter_map(|stop| longest(stop, false))).max().unwrap_or(0);
     // The first line may be what a stop text with a line break before it begins with.
     let first = text.trim_start();
     let opening = |stop: &String| {
@@ -73,5 +78,20 @@ mod tests {
         check("Res", None, "");
         check("é", None, "é");
         check("", None, "");
+    }
+
+    #[test]
+    fn some_in_any_case_and_others_as_they_stand() {
+        let exact = vec!["So".into(), "\nThus".into()];
+        let stops = Generate { stop: vec!["[RESULT]".into()], exact, any_case: true, ..Generate::default() };
+        let check = |text: &str, stopped: Option<usize>, shown: &str| {
+            assert_eq!((find(text, &stops), &text[..safe_len(text, &stops)]), (stopped, shown), "{text:?}");
+        };
+        check("also [result]", Some(5), "also [result]");
+        check("So be it", Some(0), "So be it");
+        check("it is S", None, "it is");
+        check("it is s", None, "it is s");
+        check("Thus", None, "Thus");
+        check("a\nThus", Some(1), "a\nThus");
     }
 }

@@ -207,6 +207,8 @@ async fn the_callers_limits_end_the_feedback_and_never_the_verdict() {
     assert_eq!(content(&answer), "One two [RESULT] 2");
     let answer = ask(&server, json!({"stop": ["four", "two", ""]})).await;
     assert_eq!(content(&answer), "One [RESULT] 2");
+    let answer = ask(&server, json!({"stop": "THREE"})).await;
+    assert_eq!(content(&answer), "One two three four. [RESULT] 2", "the caller's stop means what it says");
     let answer = ask(&server, json!({"max_completion_tokens": 1_000_000})).await;
     assert_eq!(content(&answer), "One two three four. [RESULT] 2", "more than there is room for is no error");
 }
