@@ -12,8 +12,7 @@ pub mod llama_cpp;
 pub mod mistralrs;
 pub mod scheduler;
 pub mod scripted;
-#[cfg(any(feature = "llama-cpp", feature = "mistralrs"))]
-mod shared;
+pub mod shared;
 pub mod waves;
 
 use tokio::sync::mpsc;

@@ -2,19 +2,19 @@
 
 mod context;
 mod vocabulary;
-mod worker;
 
 use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 
 use self::vocabulary::ModelVocabulary;
-use self::worker::Submission;
+use super::scheduler::worker::{self, Submission};
 use super::shared::Shared;
 use super::{Engine, EngineError, EngineInfo, Job, Load, LoadError, Prepared, Run, prepared};
 use crate::models::Model;
@@ -45,6 +45,8 @@ impl Settings {
     }
 }
 
+/// Before a context that could not be made anew is tried a second time.
+const PAUSE: Duration = Duration::from_millis(200);
 /// llama.cpp knows at most this many sequences.
 const MOST_SEQUENCES: usize = 256;
 
@@ -91,7 +93,8 @@ impl LlamaCpp {
         let (ready, started) = mpsc::channel();
         let worker = std::thread::Builder::new().name("gavel-llama".into()).spawn({
             let (vocabulary, shared) = (Arc::clone(&vocabulary) as Arc<dyn Vocabulary>, Arc::clone(&shared));
-            move || worker::run(&weights, vocabulary, settings, &inbox, &shared, &ready)
+            let start = move || context::start(&weights, &vocabulary, settings);
+            move || worker::run(start, &inbox, &shared, &ready, PAUSE)
         });
         let worker = worker.map_err(|error| fail(format!("no thread for it: {error}")))?;
         started.recv().map_err(|_| fail("its worker ended at once".into()))?.map_err(fail)?;

@@ -10,6 +10,7 @@
 
 mod prefixes;
 mod sequence;
+pub mod worker;
 
 #[cfg(test)]
 mod tests;

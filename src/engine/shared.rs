@@ -7,29 +7,29 @@ use super::Load;
 
 /// How busy a worker is, and how many jobs are on their way to it.
 #[derive(Default)]
-pub(super) struct Shared {
+pub struct Shared {
     load: Mutex<Load>,
     queued: AtomicUsize,
 }
 
 impl Shared {
     /// A job was sent.
-    pub(super) fn sent(&self) {
+    pub fn sent(&self) {
         self.queued.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A job was received.
-    pub(super) fn received(&self) {
+    pub fn received(&self) {
         self.queued.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The worker's own account.
-    pub(super) fn show(&self, load: Load) {
+    pub fn show(&self, load: Load) {
         *self.load.lock().unwrap_or_else(PoisonError::into_inner) = load;
     }
 
     /// The worker's account, with the jobs that it has not seen yet.
-    pub(super) fn load(&self) -> Load {
+    pub fn load(&self) -> Load {
         let load = *self.load.lock().unwrap_or_else(PoisonError::into_inner);
         Load { waiting: load.waiting + self.queued.load(Ordering::Relaxed), ..load }
     }

@@ -1,6 +1,7 @@
 //! A llama.cpp context as the scheduler's backend.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::LlamaContextParams;
@@ -10,7 +11,8 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 
 use super::{Settings, backend};
-use crate::engine::scheduler::{Backend, Limits, Row, Slot};
+use crate::engine::scheduler::{Backend, Limits, Row, Scheduler, Slot};
+use crate::script::Vocabulary;
 
 /// The flag value of llama.cpp's own `enabled`; the binding has no name for it.
 const FLASH_ATTENTION_ENABLED: i32 = 1;
@@ -24,8 +26,24 @@ pub(super) struct Context<'model> {
     batch: LlamaBatch<'static>,
 }
 
+/// A scheduler over a fresh context that has decoded its first token.
+///
+/// # Errors
+/// When llama.cpp cannot make one, or fails at once.
+pub(super) fn start<'model>(
+    model: &'model LlamaModel,
+    vocabulary: &Arc<dyn Vocabulary>,
+    settings: Settings,
+) -> Result<Scheduler<Context<'model>>, String> {
+    let mut context = Context::new(model, settings)?;
+    let token = vocabulary.begin().unwrap_or(0);
+    context.decode(&[Row { token, position: 0, slot: 0, logits: true }])?;
+    context.truncate(0, 0)?;
+    Ok(Scheduler::new(context, Arc::clone(vocabulary), limits(settings)))
+}
+
 /// The scheduler's limits for these settings.
-pub(super) fn limits(settings: Settings) -> Limits {
+fn limits(settings: Settings) -> Limits {
     Limits {
         sequences: settings.sequences,
         context: settings.context(),
@@ -37,7 +55,7 @@ pub(super) fn limits(settings: Settings) -> Limits {
 impl<'model> Context<'model> {
     /// # Errors
     /// When llama.cpp cannot make a context, such as for want of memory.
-    pub(super) fn new(model: &'model LlamaModel, settings: Settings) -> Result<Self, String> {
+    fn new(model: &'model LlamaModel, settings: Settings) -> Result<Self, String> {
         let size = |n: usize| u32::try_from(n).map_err(|_| format!("{n} is too large"));
         let threads = match settings.threads {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),

@@ -8,19 +8,28 @@ use crate::script::{Generate, Outcome, Prompt, SamplerSettings, Script, Segment,
 
 /// A backend that knows what each slot holds, so that a wrong copy or position shows at once.
 #[derive(Default)]
-struct Fake {
+pub(super) struct Fake {
     slots: Vec<Vec<Token>>,
     logits: Vec<Vec<f32>>,
     most_cells: usize,
     decoded: usize,
     steps: Vec<Vec<Row>>,
     fail: bool,
+    panic: bool,
+}
+
+impl Fake {
+    /// A backend that fails, or panics, as soon as it is asked to decode.
+    pub(super) fn failing(fail: bool, panic: bool) -> Self {
+        Self { slots: vec![Vec::new(); LIMITS.sequences], fail, panic, ..Self::default() }
+    }
 }
 
 impl Backend for Fake {
     type Saved = Vec<Token>;
 
     fn decode(&mut self, rows: &[Row]) -> Result<(), String> {
+        assert!(!self.panic, "out of its mind");
         if self.fail {
             return Err("out of order".into());
         }
@@ -58,9 +67,9 @@ impl Backend for Fake {
     }
 }
 
-const LIMITS: Limits = Limits { sequences: 4, context: 700, prefix_tokens: 600, step: 24 };
+pub(super) const LIMITS: Limits = Limits { sequences: 4, context: 700, prefix_tokens: 600, step: 24 };
 
-fn job(text: &str, script: Script, deterministic: bool) -> Prepared {
+pub(super) fn job(text: &str, script: Script, deterministic: bool) -> Prepared {
     let prompt = Prompt(vec![Segment::Control("<user>".into()), Segment::Text(text.into())]);
     let encoded = prompt.encode(&Toy);
     let sampling = SamplerSettings { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 5 };
@@ -68,7 +77,7 @@ fn job(text: &str, script: Script, deterministic: bool) -> Prepared {
     Prepared { job: Job { prompt, script, sampling, deterministic }, encoded, prompt_tokens }
 }
 
-fn judging(max_tokens: usize) -> Script {
+pub(super) fn judging(max_tokens: usize) -> Script {
     Script(vec![
         Step::Generate(Generate { stop: vec!["[RESULT]".into()], max_tokens, min_tokens: 0, ..Generate::default() }),
         Step::Say(" [RESULT]".into()),
@@ -101,7 +110,7 @@ fn submit(scheduler: &mut Scheduler<Fake>, prepared: Prepared) -> Run {
     run
 }
 
-fn finish(run: Run) -> Result<Completion, EngineError> {
+pub(super) fn finish(run: Run) -> Result<Completion, EngineError> {
     futures::executor::block_on(run.finish(|_| ()))
 }
 
