@@ -93,8 +93,10 @@ impl LlamaCpp {
         let (ready, started) = mpsc::channel();
         let worker = std::thread::Builder::new().name("gavel-llama".into()).spawn({
             let (vocabulary, shared) = (Arc::clone(&vocabulary) as Arc<dyn Vocabulary>, Arc::clone(&shared));
-            let start = move || context::start(&weights, &vocabulary, settings);
-            move || worker::run(start, &inbox, &shared, &ready, PAUSE)
+            move || {
+                let start = || context::start(&weights, &vocabulary, settings);
+                worker::run(start, &inbox, &shared, &ready, PAUSE);
+            }
         });
         let worker = worker.map_err(|error| fail(format!("no thread for it: {error}")))?;
         started.recv().map_err(|_| fail("its worker ended at once".into()))?.map_err(fail)?;

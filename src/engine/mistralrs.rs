@@ -21,6 +21,7 @@ use super::waves::Limits;
 use super::{Engine, EngineError, EngineInfo, Job, Load, LoadError, Prepared, Run, prepared};
 use crate::models::Model;
 use crate::prompts::ChatFormat;
+use crate::script::Vocabulary;
 
 /// Sizes of the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +68,7 @@ impl MistralRs {
         let limits = Limits { sequences: info.sequences, spread: settings.spread, tokens: settings.kv_tokens };
         let (submissions, inbox) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::default());
-        let known = Known { leave, context: info.context, vocabulary: vocabulary.len() };
+        let known = Known { leave, context: info.context, vocabulary: vocabulary.size() };
         let worker = Worker::new(runner, known, limits, Arc::clone(&shared));
         tokio::spawn(worker.run(inbox));
         let chat = vocabulary.chat_format().clone();
