@@ -62,8 +62,11 @@ def text_of(tokens, per_word, seed, shared=""):
     return shared + words(max(1, round(tokens / per_word)), seed)
 
 
-def calibrate(post):
-    """Tokens of a prompt without a text, and of a word, by the model's own count."""
+def calibrate(post, letters=False):
+    """Tokens of a prompt without a text, and of a word, by the model's own count; with `letters` each is a token."""
+    if letters:
+        text = words(50, 0)
+        return post(body(text, "score", 1))["usage"]["prompt_tokens"] - len(text), 5.5
     few, many = (sum(post(body(words(n, seed), "score", 1))["usage"]["prompt_tokens"] for seed in range(4)) / 4
                  for n in (50, 150))
     per_word = (many - few) / 100
@@ -119,7 +122,7 @@ def measure(args, engine, name, path, shape, weights, card, letters):
         def post(request):
             return server.post("/v1/grade/absolute", request)
 
-        size, (before, after) = calibrate(post), frame(post)
+        size, (before, after) = calibrate(post, letters), frame(post)
         seed = 1000
         for mode, shared in [("feedback", 0), ("score", 0), ("score", args.shared)]:
             for at_once in map(int, args.at_once.split(",")):

@@ -63,6 +63,8 @@ class Requests(unittest.TestCase):
     def test_sizes_follow_the_models_own_count(self):
         post = lambda request: {"usage": {"prompt_tokens": 7 + 3 * len(request["response"].split())}}  # noqa: E731
         self.assertEqual(gpu.calibrate(post), (7, 3))
+        post = lambda request: {"usage": {"prompt_tokens": 7 + len(request["response"])}}  # noqa: E731
+        self.assertEqual(gpu.calibrate(post, letters=True)[0], 7)
 
 
 class Floor(unittest.TestCase):
