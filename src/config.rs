@@ -2,6 +2,8 @@
 //!
 //! Flags win over the environment, the environment over the file, the file over `config.default.toml`.
 
+mod mistralrs;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,6 +11,7 @@ use std::path::{Path, PathBuf};
 use config::{Environment, File, FileFormat};
 use serde::Deserialize;
 
+pub use self::mistralrs::{MistralRsConfig, MistralRsOverrides};
 use crate::judge_models::JudgeModel;
 
 /// What the variables of the environment begin with.
@@ -74,6 +77,8 @@ pub struct ModelConfig {
     pub memory_mb: Option<u64>,
     #[serde(default)]
     pub llama_cpp: LlamaCppOverrides,
+    #[serde(default)]
+    pub mistralrs: MistralRsOverrides,
     pub scripted_delay_ms: Option<u64>,
     pub scripted_answers: Option<PathBuf>,
 }
@@ -164,17 +169,6 @@ impl LlamaCppConfig {
     pub fn tokens_in_memory(&self) -> u64 {
         (self.kv_tokens + self.cached_tokens) as u64
     }
-}
-
-/// Sizes of the mistral.rs engine.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
-pub struct MistralRsConfig {
-    pub sequences: usize,
-    pub spread: usize,
-    pub kv_tokens: usize,
-    pub isq: String,
 }
 
 /// What a grading request does not say.
@@ -325,6 +319,11 @@ impl Config {
             let sizes = model.llama_cpp.over(&self.llama_cpp);
             if sizes.sequences == 0 || sizes.kv_tokens < sizes.sequences || sizes.step_tokens < sizes.sequences {
                 let why = "llama_cpp: sequences must be at least 1, kv_tokens and step_tokens at least sequences";
+                return Err(ConfigError::Models(format!("{}: {why}", model.name())));
+            }
+            let sizes = model.mistralrs.over(&self.mistralrs);
+            if sizes.sequences == 0 || sizes.kv_tokens == 0 {
+                let why = "mistralrs: sequences and kv_tokens must be at least 1";
                 return Err(ConfigError::Models(format!("{}: {why}", model.name())));
             }
         }
@@ -507,11 +506,14 @@ mod tests {
     #[test]
     fn several_models_and_which_comes_first() {
         let file = "[[models]]\nmodel = \"smollm2-135m\"\n[[models]]\nname = \"big\"\nmodel = \"hf:o/n/b.gguf\"\n\
-                    load = \"first_use\"\n[models.llama_cpp]\nkv_tokens = 9\n";
+                    load = \"first_use\"\n[models.llama_cpp]\nkv_tokens = 9\n[models.mistralrs]\nisq = \"q4k\"\n";
         let names = |config: Config| config.models.iter().map(ModelConfig::name).collect::<Vec<_>>();
         let config = load(Some(file), &[], &[]).unwrap();
         let sizes = config.models[1].llama_cpp.over(&config.llama_cpp);
         assert_eq!((sizes.kv_tokens, sizes.sequences), (9, config.llama_cpp.sequences));
+        let sizes = config.models[1].mistralrs.over(&config.mistralrs);
+        assert_eq!((sizes.isq.as_str(), sizes.kv_tokens), ("q4k", config.mistralrs.kv_tokens));
+        assert_eq!(config.models[0].mistralrs.over(&config.mistralrs), config.mistralrs);
         assert_eq!(config.models[1].load, LoadWhen::FirstUse);
         assert_eq!(names(config), ["smollm2-135m", "big"]);
         assert_eq!(names(load(Some(file), &[], &[("model", "big".into())]).unwrap()), ["big", "smollm2-135m"]);
@@ -539,6 +541,8 @@ mod tests {
         check("[[models]]\nname = \"a\"\nload = \"soon\"", "soon");
         check("[[models]]\nname = \"a\"\nsize = 1", "size");
         check("[[models]]\nname = \"a\"\n[models.llama_cpp]\nkv_tokens = 0", "a: llama_cpp");
+        check("[[models]]\nname = \"a\"\n[models.mistralrs]\nsequences = 0", "a: mistralrs");
+        check("[[models]]\nname = \"a\"\n[models.mistralrs]\nsize = 0", "size");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
 
-pub use engines::{Sizes, check_built, open};
+pub use engines::{Sizes, check_built, open_untried};
 pub use start::{Spec, StartError, Starter};
 
 use crate::config::{Config, LoadWhen};

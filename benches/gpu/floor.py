@@ -40,12 +40,14 @@ def kv_bytes(shape):
     return 2 * 2 * shape["num_hidden_layers"] * shape["num_key_value_heads"] * head
 
 
-def seconds(shape, parameters, card, requests, at_once, prompt, written):
+def seconds(shape, weights, card, requests, at_once, prompt, written):
     """The least time for so many requests: every prompt read at the card's best rate of products, every decode step,
-    shared by those that run at once, at its best rate of copies."""
+    shared by those that run at once, at its best rate of copies. `weights` is the number of parameters and the bytes
+    that they take."""
+    parameters, size = weights
     # Attention: each token against half of those before it, scores and values.
     attention = 2 * 2 * shape["num_hidden_layers"] * shape["hidden_size"] * prompt / 2
     prefill = requests * prompt * (2 * parameters + attention) / card["products"]
     steps = written * -(-requests // at_once)
     held = at_once * (prompt + written / 2) * kv_bytes(shape)
-    return prefill + steps * (2 * parameters + held) / card["copies"]
+    return prefill + steps * (size + held) / card["copies"]

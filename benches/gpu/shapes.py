@@ -14,6 +14,11 @@ SHAPES = {
 }
 
 
+# The demo model, which is a GGUF file.
+DEMO = dict(vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30,
+            num_attention_heads=9, num_key_value_heads=3)
+
+
 def tensors(shape):
     """Names and dimensions, as Mistral's models have them."""
     width, inner = shape["hidden_size"], shape["intermediate_size"]
@@ -59,6 +64,11 @@ def tokenizer():
                  fuse_unk=False, byte_fallback=False, ignore_merges=False, vocab=vocabulary, merges=[])
     return dict(version="1.0", truncation=None, padding=None, added_tokens=added, normalizer=None,
                 pre_tokenizer=level, post_processor=None, decoder=level, model=model)
+
+
+def ids(text):
+    """The tokens of a text, as the tokenizer above makes them."""
+    return [2 + index for index in text.encode()]
 
 
 def noise(count, seed):

@@ -25,7 +25,14 @@ class Shapes(unittest.TestCase):
             self.assertEqual(header["model.norm.weight"]["shape"], [64])
 
     def test_every_byte_has_a_token(self):
-        self.assertEqual(len(shapes.tokenizer()["model"]["vocab"]), 258)
+        vocabulary = shapes.tokenizer()["model"]["vocab"]
+        self.assertEqual(len(vocabulary), 258)
+        self.assertEqual(shapes.ids("a é"), [vocabulary[text] for text in ["a", "Ġ", "Ã", "©"]])
+
+    def test_the_demo_model_has_its_published_size(self):
+        # Its embeddings are its last layer, too.
+        tied = shapes.elements((shapes.DEMO["vocab_size"], shapes.DEMO["hidden_size"]))
+        self.assertEqual(shapes.parameters(shapes.DEMO) - tied, 134_515_008)
 
     def test_values_are_small_and_of_both_signs(self):
         values = [int.from_bytes(pair, "little") for pair in zip(*[iter(shapes.noise(1000, 1))] * 2)]
@@ -43,9 +50,21 @@ class Requests(unittest.TestCase):
         self.assertEqual(words[0][:20], words[1][:20])
         self.assertNotEqual(words[0][20:], words[1][20:])
 
+    def test_prompts_of_letters_are_exact(self):
+        args = gpu.parse(["--prompt-tokens", "300"])
+        for shared in 0, 100:
+            exact = gpu.bodies(args, "score", 3, (40, 5.5), 1, shared=shared, letters=True)
+            self.assertEqual([len(request["response"]) for request in exact], [260] * 3)
+
+    def test_a_prompts_frame_is_what_is_around_its_text(self):
+        post = lambda request: {"debug": {"prompt": f"[user] {request['response']} ?\n"}}  # noqa: E731
+        self.assertEqual(gpu.frame(post), ("[user] ", " ?\n"))
+
     def test_sizes_follow_the_models_own_count(self):
         post = lambda request: {"usage": {"prompt_tokens": 7 + 3 * len(request["response"].split())}}  # noqa: E731
         self.assertEqual(gpu.calibrate(post), (7, 3))
+        post = lambda request: {"usage": {"prompt_tokens": 7 + len(request["response"])}}  # noqa: E731
+        self.assertEqual(gpu.calibrate(post, letters=True)[0], 7)
 
 
 class Floor(unittest.TestCase):
@@ -54,8 +73,11 @@ class Floor(unittest.TestCase):
         self.assertEqual(floor.kv_bytes(shape), 131_072)
         # 800 tokens at 700e12 operations/s: about 60 prompts a second.
         card = {"products": 700e12, "copies": 3e12}
-        least = floor.seconds(shape, shapes.parameters(shape), card, 60, 60, 800, 0)
-        self.assertAlmostEqual(least, 1.0, delta=0.05)
+        weights = shapes.parameters(shape), 2 * shapes.parameters(shape)
+        self.assertAlmostEqual(floor.seconds(shape, weights, card, 60, 60, 800, 0), 1.0, delta=0.05)
+        # 128 steps over all weights.
+        alone = floor.seconds(shape, weights, card, 1, 1, 0, 128)
+        self.assertAlmostEqual(alone, 128 * (14.48e9 + 64 * 131_072) / 3e12, delta=0.01)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ use crate::app::model_store;
 use crate::config::{Config, EngineChoice};
 use crate::engine::canaries::{self, Finding};
 use crate::engine::{Engine, LoadError};
-use crate::hosting::{Sizes, check_built, open};
+use crate::hosting::{Sizes, check_built, open_untried};
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
@@ -31,7 +31,8 @@ pub(super) async fn run(args: DoctorArgs, config: &Config) -> Result<(), CliErro
     let fitting = engines.into_iter().filter(|e| check_built(*e).is_ok() && !(folder && *e == EngineChoice::LlamaCpp));
     let mut opened: Vec<Arc<dyn Engine>> = Vec::new();
     for choice in fitting {
-        let engine = open(choice, model.clone(), &sizes).await.map_err(|e| CliError::because("the engine", e))?;
+        let engine =
+            open_untried(choice, model.clone(), &sizes).await.map_err(|e| CliError::because("the engine", e))?;
         opened.push(engine);
     }
     if opened.is_empty() {

@@ -178,8 +178,16 @@ fn jobs(engine: &dyn Engine) -> Result<Vec<Job>, String> {
     let equal = by_length.into_values().max_by_key(Vec::len).unwrap_or_default().into_iter().take(8);
     let different = (1..=8).map(|n| "We saw a bird of which nobody knew the name. ".repeat(n % 4 + 1) + WORDS[n - 1]);
     let feedback = Generate { stop: vec!["Score".into()], max_tokens: 8, min_tokens: 4, ..Generate::default() };
-    let texts = equal.chain(different).enumerate();
-    Ok(texts.map(|(index, text)| scored(&text, (index % 2 == 1).then(|| feedback.clone()))).collect())
+    // As in a chat, a token that ends a turn is a part of the prompt.
+    let chat = engine.chat_format();
+    let turn =
+        chat.control.contains(&chat.eos).then(|| [Segment::Control(chat.eos.clone()), Segment::Text("\n".into())]);
+    let texts = equal.chain(different).enumerate().map(|(index, text)| {
+        let mut job = scored(&text, (index % 2 == 1).then(|| feedback.clone()));
+        job.prompt.0.extend(turn.iter().flatten().cloned());
+        job
+    });
+    Ok(texts.collect())
 }
 
 fn job(text: &str, steps: Vec<Step>) -> Job {

@@ -6,16 +6,21 @@
 
 mod force;
 mod load;
+mod request;
 mod row;
+#[cfg(test)]
+mod tests;
 mod vocabulary;
 mod worker;
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
+use self::request::Known;
 pub use self::vocabulary::ModelVocabulary;
-use self::worker::{Known, Submission, Worker};
+use self::worker::{Submission, Worker};
 use super::shared::Shared;
 use super::waves::Limits;
 use super::{Engine, EngineError, EngineInfo, Job, Load, LoadError, Prepared, Run, prepared};
@@ -43,6 +48,7 @@ pub struct MistralRs {
     vocabulary: Arc<ModelVocabulary>,
     submissions: mpsc::UnboundedSender<Submission>,
     shared: Arc<Shared>,
+    worker: JoinHandle<()>,
 }
 
 impl MistralRs {
@@ -55,24 +61,27 @@ impl MistralRs {
         let path = model.path.clone();
         let vocabulary = tokio::task::spawn_blocking(move || ModelVocabulary::load(&path)).await;
         let vocabulary = Arc::new(vocabulary.map_err(|panic| fail(panic.to_string()))?.map_err(fail)?);
-        let leave = vocabulary.end().ok_or_else(|| fail("its vocabulary has no control token".into()))?;
-        let (runner, device) = load::runner(&model.path, &settings).await.map_err(fail)?;
-        let longest = runner.max_sequence_length(None).ok().flatten().unwrap_or(settings.kv_tokens);
+        let ends = vocabulary.ends_of_requests();
+        if ends.is_empty() {
+            return Err(fail("its vocabulary has no control token".into()));
+        }
+        let load::Loaded { runner, device, tokens } = load::load(&model.path, &settings).await.map_err(fail)?;
+        let longest = runner.max_sequence_length(None).ok().flatten().unwrap_or(tokens);
         let info = EngineInfo {
             engine: "mistralrs",
             model: model.name.clone(),
             digest: model.digest.clone(),
-            context: longest.min(settings.kv_tokens),
+            context: longest.min(tokens),
             sequences: if device.is_cpu() { 1 } else { settings.sequences },
         };
-        let limits = Limits { sequences: info.sequences, spread: settings.spread, tokens: settings.kv_tokens };
+        let limits = Limits { sequences: info.sequences, spread: settings.spread, tokens };
         let (submissions, inbox) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::default());
-        let known = Known { leave, context: info.context, vocabulary: vocabulary.size() };
+        let known = Known { ends, context: info.context, vocabulary: vocabulary.size() };
         let worker = Worker::new(runner, known, limits, Arc::clone(&shared));
-        tokio::spawn(worker.run(inbox));
+        let worker = tokio::spawn(worker.run(inbox));
         let chat = vocabulary.chat_format().clone();
-        Ok(Self { info, chat, vocabulary, submissions, shared })
+        Ok(Self { info, chat, vocabulary, submissions, shared, worker })
     }
 
     /// The same, running at most that many sequences together.
@@ -82,6 +91,13 @@ impl MistralRs {
         // A worker that is gone has no limits any more.
         let _ = self.submissions.send(Submission::Limit(self.info.sequences));
         self
+    }
+
+    /// Ends it, and waits until it has let go of the model.
+    pub async fn close(self) {
+        drop(self.submissions);
+        // A worker that has panicked is gone as well.
+        let _ = self.worker.await;
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Such sequences begin together, as a wave: their prompts are cut to the length of the shortest, and each is forced
 //! to the rest of its prompt token by token, which costs steps that all share and changes no token. Afterwards every
-//! sequence of the wave gains a token a step, so that their lengths stay equal, until it leaves.
+//! sequence of the wave gains a token a step, so that their lengths stay equal, until it leaves. Brief sequences, which
+//! leave before they gain one, need no equals: they fill what room there is, while the wave runs as well.
 
 /// A sequence that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Waiting {
     pub reserved: usize,
     /// Whether it has to run alone.
     pub alone: bool,
+    /// Whether it ends once its prompt is read.
+    pub brief: bool,
 }
 
 /// What a wave may be.
@@ -27,7 +30,7 @@ pub struct Limits {
 }
 
 /// The next wave: indices into `waiting`, whose first has waited longest. That one always belongs to it, so that none
-/// waits for ever; the others are those that are as long as it is, or nearly.
+/// waits for ever; the others are those that are as long as it is, or nearly, and then brief ones of any length.
 #[must_use]
 pub fn pick(waiting: &[Waiting], limits: Limits) -> Vec<usize> {
     let Some(first) = waiting.first() else { return Vec::new() };
@@ -35,23 +38,42 @@ pub fn pick(waiting: &[Waiting], limits: Limits) -> Vec<usize> {
     if first.alone {
         return wave;
     }
-    let (from, to) = window(waiting, first.prompt, limits.spread);
-    let mates = waiting.iter().enumerate().skip(1);
-    let mut mates: Vec<_> = mates.filter(|(_, w)| !w.alone && (from..=to).contains(&w.prompt)).collect();
-    mates.sort_by_key(|(_, w)| w.prompt.abs_diff(first.prompt));
-    let mut held = first.reserved;
-    for (index, mate) in mates {
-        if wave.len() < limits.sequences && held + mate.reserved <= limits.tokens {
-            held += mate.reserved;
-            wave.push(index);
+    let others = || waiting.iter().enumerate().filter(|(_, w)| !w.alone);
+    let leader = others().find(|(_, w)| !w.brief).map_or(first.prompt, |(_, leader)| leader.prompt);
+    let (from, to) = window(waiting, leader, limits.spread);
+    let mut mates: Vec<_> = others().filter(|(_, w)| !w.brief && (from..=to).contains(&w.prompt)).collect();
+    mates.sort_by_key(|(_, w)| w.prompt.abs_diff(leader));
+    let candidates = mates.into_iter().chain(others().filter(|(_, w)| w.brief)).filter(|(index, _)| *index != 0);
+    let left = Limits {
+        sequences: limits.sequences.saturating_sub(1),
+        tokens: limits.tokens.saturating_sub(first.reserved),
+        ..limits
+    };
+    wave.extend(fitting(candidates, left));
+    wave
+}
+
+/// Those of `waiting` that may join a wave which runs, where `left` is what it leaves: brief ones, in their order.
+#[must_use]
+pub fn join(waiting: &[Waiting], left: Limits) -> Vec<usize> {
+    fitting(waiting.iter().enumerate().filter(|(_, w)| w.brief && !w.alone), left)
+}
+
+/// The candidates that there is room for, in their order.
+fn fitting<'w>(candidates: impl Iterator<Item = (usize, &'w Waiting)>, left: Limits) -> Vec<usize> {
+    let (mut taken, mut held) = (Vec::new(), 0);
+    for (index, candidate) in candidates {
+        if taken.len() < left.sequences && held + candidate.reserved <= left.tokens {
+            held += candidate.reserved;
+            taken.push(index);
         }
     }
-    wave
+    taken
 }
 
 /// Of all ranges of lengths that hold `length` and are no wider than `spread`, the one with most sequences in it.
 fn window(waiting: &[Waiting], length: usize, spread: usize) -> (usize, usize) {
-    let together = waiting.iter().filter(|w| !w.alone).map(|w| w.prompt);
+    let together = waiting.iter().filter(|w| !w.alone && !w.brief).map(|w| w.prompt);
     let starts = together.clone().filter(|start| *start <= length && length - start <= spread);
     let count = |start: usize| together.clone().filter(|l| (start..=start + spread).contains(l)).count();
     let from = starts.max_by_key(|start| (count(*start), *start)).unwrap_or(length);
@@ -66,7 +88,8 @@ mod tests {
     const LIMITS: Limits = Limits { sequences: 4, spread: 8, tokens: 1000 };
 
     fn waiting(prompts: &[usize]) -> Vec<Waiting> {
-        prompts.iter().map(|prompt| Waiting { prompt: *prompt, reserved: prompt + 10, alone: false }).collect()
+        let waiting = |prompt: &usize| Waiting { prompt: *prompt, reserved: prompt + 10, alone: false, brief: false };
+        prompts.iter().map(waiting).collect()
     }
 
     #[test]
@@ -95,16 +118,32 @@ mod tests {
         assert_eq!(pick(&three, LIMITS), [0, 1], "nobody joins who has to be alone");
     }
 
+    #[test]
+    fn brief_ones_fill_what_is_left() {
+        let mut mixed = waiting(&[100, 300, 104, 20, 103]);
+        (mixed[1].brief, mixed[3].brief) = (true, true);
+        assert_eq!(pick(&mixed, LIMITS), [0, 4, 2, 1], "who is brief comes last, whatever the length");
+        mixed.rotate_left(1);
+        assert_eq!(pick(&mixed, LIMITS), [0, 1, 3, 4], "the first of the others leads");
+        let left = Limits { sequences: 2, tokens: 400, ..LIMITS };
+        assert_eq!(join(&mixed, left), [0, 2]);
+        assert_eq!(join(&mixed, Limits { tokens: 309, ..left }), [2]);
+        assert_eq!(join(&mixed, Limits { sequences: 1, ..left }), [0]);
+        mixed[0].alone = true;
+        assert_eq!(join(&mixed, left), [2]);
+    }
+
     proptest! {
         #[test]
         fn a_wave_keeps_to_its_limits(
-            all in prop::collection::vec((1usize..200, 0usize..50, prop::bool::weighted(0.1)), 1..40),
+            all in prop::collection::vec(
+                (1usize..200, 0usize..50, prop::bool::weighted(0.1), prop::bool::weighted(0.3)), 1..40),
             sequences in 1usize..10,
             spread in 0usize..40,
             tokens in 1usize..2000,
         ) {
             let all: Vec<Waiting> = all.into_iter()
-                .map(|(prompt, more, alone)| Waiting { prompt, reserved: prompt + more, alone }).collect();
+                .map(|(prompt, more, alone, brief)| Waiting { prompt, reserved: prompt + more, alone, brief }).collect();
             let wave = pick(&all, Limits { sequences, spread, tokens });
             prop_assert_eq!(wave[0], 0);
             prop_assert!(wave.len() <= sequences);
@@ -113,8 +152,8 @@ mod tests {
             sorted.dedup();
             prop_assert_eq!(sorted.len(), wave.len());
             prop_assert!(wave.len() == 1 || wave.iter().all(|i| !all[*i].alone));
-            let prompts = wave.iter().map(|i| all[*i].prompt);
-            prop_assert!(prompts.clone().max().unwrap() - prompts.min().unwrap() <= spread);
+            let prompts = wave.iter().filter(|i| !all[**i].brief).map(|i| all[*i].prompt);
+            prop_assert!(prompts.clone().max().unwrap_or(0) - prompts.min().unwrap_or(0) <= spread);
             prop_assert!(wave.len() == 1 || wave.iter().map(|i| all[*i].reserved).sum::<usize>() <= tokens);
         }
 

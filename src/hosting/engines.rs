@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{EngineChoice, LlamaCppConfig, MistralRsConfig};
-use crate::engine::{Engine, LoadError};
+use crate::engine::{Engine, LoadError, canaries};
 use crate::models::Model;
 
 /// Sizes of the engines that run model files.
@@ -58,24 +58,39 @@ pub fn check_built(engine: EngineChoice) -> Result<(), LoadError> {
     }
 }
 
-/// Loads a model into the engine that `asked` comes to.
+/// Loads a model into the engine that `asked` comes to. On a GPU mistralrs is tried before it serves.
 ///
 /// # Errors
 /// When this build has no such engine, or it cannot load the model.
-pub async fn open(asked: EngineChoice, model: Model, sizes: &Sizes) -> Result<Arc<dyn Engine>, LoadError> {
+pub(super) async fn open(asked: EngineChoice, model: Model, sizes: &Sizes) -> Result<Arc<dyn Engine>, LoadError> {
     let folder = model.path.is_dir();
     let engine = chosen(asked, folder);
+    if engine != EngineChoice::Mistralrs {
+        return open_untried(engine, model, sizes).await;
+    }
+    // Where mistralrs will not do, llama.cpp's own GPU build is faster than one sequence at a time.
+    let other = asked == EngineChoice::Auto && cfg!(feature = "llama-cpp-cuda") && !folder;
+    match mistralrs(&model, &sizes.mistralrs, Some(other)).await {
+        Ok(Some(engine)) => return Ok(engine),
+        Ok(None) => {}
+        Err(error) if other => tracing::warn!(%error, "mistralrs does not load this model; llama-cpp is tried"),
+        Err(error) => return Err(error),
+    }
+    llama_cpp(model, &sizes.llama_cpp).await
+}
+
+/// Loads a model into an engine as it is, whatever it gets wrong here: for who wants to find out.
+///
+/// # Errors
+/// When this build has no such engine, or it cannot load the model.
+pub async fn open_untried(engine: EngineChoice, model: Model, sizes: &Sizes) -> Result<Arc<dyn Engine>, LoadError> {
     check_built(engine)?;
     match engine {
         EngineChoice::Mistralrs => {
-            // Where mistralrs gets wrong what it runs together, llama.cpp's own GPU build is faster than one at a time.
-            let other = asked == EngineChoice::Auto && cfg!(feature = "llama-cpp-cuda") && !folder;
-            match mistralrs(&model, &sizes.mistralrs, other).await? {
-                Some(engine) => Ok(engine),
-                None => llama_cpp(model, &sizes.llama_cpp).await,
-            }
+            let opened = mistralrs(&model, &sizes.mistralrs, None).await?;
+            opened.ok_or_else(|| LoadError::NotBuilt("mistralrs".into(), "build it with the feature `mistralrs`"))
         }
-        _ if folder => Err(LoadError::Model {
+        _ if model.path.is_dir() => Err(LoadError::Model {
             path: model.path.display().to_string(),
             reason: "llama-cpp loads GGUF files; for a folder of safetensors take --engine mistralrs".into(),
         }),
@@ -83,11 +98,51 @@ pub async fn open(asked: EngineChoice, model: Model, sizes: &Sizes) -> Result<Ar
     }
 }
 
-/// Opens the model, and makes sure that sequences may run together; if not, one at a time runs, or nothing where there
-/// is another engine.
+/// How an engine is used that was tried.
+#[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "mistralrs"), allow(dead_code, reason = "only that engine has to be tried"))]
+enum Use {
+    AsItIs,
+    OneAtATime,
+    /// Not at all: another is better.
+    Other,
+}
+
+/// Tries an engine that would run sequences together. If it gets that wrong it is used for one at a time, or not at all
+/// where there is another; where there is, it is also not used for what else it gets wrong.
+#[cfg_attr(not(feature = "mistralrs"), allow(dead_code, reason = "only that engine has to be tried"))]
+async fn try_out(engine: &dyn Engine, other: bool) -> Use {
+    if engine.info().sequences <= 1 {
+        return Use::AsItIs;
+    }
+    if let Err(found) = canaries::together(engine).await {
+        tracing::warn!(found, "this device gets sequences wrong that run together; `gavel doctor` shows more");
+        return if other { Use::Other } else { Use::OneAtATime };
+    }
+    if !other {
+        return Use::AsItIs;
+    }
+    for (canary, finding) in [
+        ("departure", canaries::departure(engine).await),
+        ("failure", canaries::failure(engine).await),
+        ("reuse", canaries::reuse(engine).await),
+    ] {
+        if let Err(found) = finding {
+            tracing::warn!(canary, found, "a canary fails, so llama-cpp is used; `gavel doctor` shows more");
+            return Use::Other;
+        }
+    }
+    Use::AsItIs
+}
+
+/// Opens the model. With a `trial`, which says whether there is another engine, nothing comes of one that had better
+/// not be used.
 #[cfg(feature = "mistralrs")]
-async fn mistralrs(model: &Model, sizes: &MistralRsConfig, other: bool) -> Result<Option<Arc<dyn Engine>>, LoadError> {
-    use crate::engine::canaries;
+async fn mistralrs(
+    model: &Model,
+    sizes: &MistralRsConfig,
+    trial: Option<bool>,
+) -> Result<Option<Arc<dyn Engine>>, LoadError> {
     use crate::engine::mistralrs::{MistralRs, Settings};
     let settings = Settings {
         sequences: sizes.sequences,
@@ -96,18 +151,24 @@ async fn mistralrs(model: &Model, sizes: &MistralRsConfig, other: bool) -> Resul
         isq: sizes.isq.clone(),
     };
     let engine = MistralRs::load(model, settings).await?;
-    if engine.info().sequences > 1
-        && let Err(found) = canaries::together(&engine).await
-    {
-        tracing::warn!(found, "this device gets sequences wrong that run together; `gavel doctor` shows more");
-        return Ok(if other { None } else { Some(Arc::new(engine.limited(1))) });
-    }
-    Ok(Some(Arc::new(engine)))
+    let used = match trial {
+        Some(other) => try_out(&engine, other).await,
+        None => Use::AsItIs,
+    };
+    Ok(match used {
+        Use::AsItIs => Some(Arc::new(engine)),
+        Use::OneAtATime => Some(Arc::new(engine.limited(1))),
+        Use::Other => {
+            // The other one needs the memory.
+            engine.close().await;
+            None
+        }
+    })
 }
 
 #[cfg(not(feature = "mistralrs"))]
 #[allow(clippy::unused_async, reason = "as the one above")]
-async fn mistralrs(_: &Model, _: &MistralRsConfig, _: bool) -> Result<Option<Arc<dyn Engine>>, LoadError> {
+async fn mistralrs(_: &Model, _: &MistralRsConfig, _: Option<bool>) -> Result<Option<Arc<dyn Engine>>, LoadError> {
     check_built(EngineChoice::Mistralrs).map(|()| None)
 }
 
@@ -138,6 +199,8 @@ async fn llama_cpp(_: Model, _: &LlamaCppConfig) -> Result<Arc<dyn Engine>, Load
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Job;
+    use crate::engine::scripted::{Answer, Scripted};
 
     #[test]
     fn what_auto_comes_to() {
@@ -149,5 +212,23 @@ mod tests {
         let folder = if cfg!(feature = "mistralrs") { EngineChoice::Mistralrs } else { EngineChoice::LlamaCpp };
         assert_eq!(chosen(EngineChoice::Auto, true), folder);
         assert_eq!(chosen(EngineChoice::Scripted, true), EngineChoice::Scripted);
+    }
+
+    #[tokio::test]
+    async fn what_a_trial_comes_to() {
+        // What one sequence gets wrong beside others, and what a prompt with an unknown token comes to.
+        let engine = |muddled: bool, fails: bool| {
+            Scripted::new(move |job: &Job| {
+                let masses = (muddled && !job.deterministic).then(|| vec![0.9, 0.0, 0.0, 0.0, 0.0]);
+                let fail = (fails && job.prompt.text().contains("a dog")).then(|| "unknown token".to_owned());
+                Answer { masses, fail, ..Answer::default() }
+            })
+        };
+        assert_eq!(try_out(&engine(false, true), false).await, Use::AsItIs);
+        assert_eq!(try_out(&engine(false, true), true).await, Use::AsItIs);
+        assert_eq!(try_out(&engine(true, true), false).await, Use::OneAtATime);
+        assert_eq!(try_out(&engine(true, true), true).await, Use::Other);
+        assert_eq!(try_out(&engine(false, false), false).await, Use::AsItIs);
+        assert_eq!(try_out(&engine(false, false), true).await, Use::Other);
     }
 }

@@ -109,7 +109,10 @@ impl Spec {
             engine: model.engine.unwrap_or(config.engine),
             prompt: model.prompt.clone().unwrap_or_else(|| config.prompt.clone()),
             memory_mb: model.memory_mb,
-            sizes: Sizes { llama_cpp: model.llama_cpp.over(&config.llama_cpp), mistralrs: config.mistralrs.clone() },
+            sizes: Sizes {
+                llama_cpp: model.llama_cpp.over(&config.llama_cpp),
+                mistralrs: model.mistralrs.over(&config.mistralrs),
+            },
             scripted_delay: Duration::from_millis(model.scripted_delay_ms.unwrap_or(config.scripted_delay_ms)),
             scripted_answers: model.scripted_answers.clone().unwrap_or_else(|| config.scripted_answers.clone()),
         }

@@ -6,6 +6,7 @@ mod engine;
 mod folder;
 #[cfg(feature = "llama-cpp")]
 mod parity;
+mod structured;
 #[cfg(feature = "llama-cpp")]
 mod tokens;
 

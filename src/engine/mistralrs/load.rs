@@ -14,15 +14,26 @@ use mistralrs::{Device, IsqType, best_device};
 
 use super::Settings;
 
+/// Tokens of a block, in which the KV pool of a GPU is given out.
+const BLOCK: usize = 32;
+
+/// What was loaded.
+pub(super) struct Loaded {
+    pub(super) runner: Arc<MistralRs>,
+    pub(super) device: Device,
+    /// Tokens that sequences may come to hold together.
+    pub(super) tokens: usize,
+}
+
 /// Loads a GGUF file or a folder of safetensors on the best device that this build knows, warmed up.
-pub(super) async fn runner(path: &Path, settings: &Settings) -> Result<(Arc<MistralRs>, Device), String> {
+pub(super) async fn load(path: &Path, settings: &Settings) -> Result<Loaded, String> {
     let device = best_device(false).map_err(|error| error.to_string())?;
     let folder = path.is_dir();
     let isq = quantisation(&settings.isq, folder, &device)?;
     // Paged attention is for GPUs; its pool would hold 4,096 tokens by default.
-    let pool = MemoryGpuConfig::ContextSize(settings.kv_tokens);
+    let pool = MemoryGpuConfig::ContextSize(settings.kv_tokens + unusable(settings.sequences));
     let paged = (!device.is_cpu() && paged_attn_supported())
-        .then(|| PagedAttentionConfig::new(None, pool, PagedCacheType::Auto))
+        .then(|| PagedAttentionConfig::new(Some(BLOCK), pool, PagedCacheType::Auto))
         .transpose()
         .map_err(|error| format!("{error:#}"))?;
     let (owned, on) = (path.to_path_buf(), device.clone());
@@ -36,6 +47,10 @@ pub(super) async fn runner(path: &Path, settings: &Settings) -> Result<(Arc<Mist
     });
     let pipeline = pipeline.await.map_err(|panic| panic.to_string())??;
     let cache = pipeline.lock().await.get_metadata().cache_config.clone();
+    // The pool can come out smaller than was asked for, on a Mac by far.
+    let tokens = cache.as_ref().map_or(settings.kv_tokens, |cache| {
+        (cache.num_gpu_blocks * cache.block_size).saturating_sub(unusable(settings.sequences)).min(settings.kv_tokens)
+    });
     let scheduler = match cache {
         Some(config) => SchedulerConfig::PagedAttentionMeta { max_num_seqs: settings.sequences, config },
         None => SchedulerConfig::DefaultScheduler {
@@ -44,7 +59,16 @@ pub(super) async fn runner(path: &Path, settings: &Settings) -> Result<(Arc<Mist
     };
     // Its prefix cache is never emptied on a CPU, and can hold garbage on a GPU.
     let builder = MistralRsBuilder::new(pipeline, scheduler, false, None).with_no_prefix_cache(true);
-    Ok((builder.build().await, device))
+    // A prompt of several turns holds tokens that end a turn, and a part of it may be forced; so no token ends a
+    // request but the one that is chosen for that.
+    let runner = builder.with_disable_eos_stop(true).build().await;
+    Ok(Loaded { runner, device, tokens })
+}
+
+/// Tokens of the pool that no sequence can count on: its first block, a part of the last block of every sequence, and
+/// what is lost where the pool is rounded to whole megabytes.
+fn unusable(sequences: usize) -> usize {
+    BLOCK * (sequences + 2)
 }
 
 fn of_file(path: &Path) -> Result<Box<dyn Loader>, String> {

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::engine::growing::{Growing, Next};
 use crate::engine::waves::Waiting;
 use crate::engine::{Completion, EngineError, Event, Prepared, Stages};
-use crate::script::{Machine, Token, Transcript, Vocabulary};
+use crate::script::{Machine, Script, Step, Token, Transcript, Vocabulary};
 
 /// A script as a row of requests.
 pub(super) struct Row {
@@ -18,6 +18,10 @@ pub(super) struct Row {
     reserved: usize,
     /// Whether it has to run alone: it was asked for, or it failed beside others.
     pub(super) alone: bool,
+    /// Whether all that it asks of the model is known once its prompt is read.
+    brief: bool,
+    /// Whether its request ends there, whatever is left to do.
+    once: bool,
     submitted: Instant,
     begun: Option<Instant>,
     prompt_read: Option<Instant>,
@@ -45,6 +49,7 @@ impl Row {
     pub(super) fn new(vocabulary: Arc<dyn Vocabulary>, prepared: Prepared, events: UnboundedSender<Event>) -> Self {
         let Prepared { job, encoded, prompt_tokens } = prepared;
         let reserved = prompt_tokens + job.script.most_tokens();
+        let brief = is_brief(&job.script);
         let growing = Growing::new(Machine::new(vocabulary, encoded, job.script, job.sampling));
         Self {
             growing,
@@ -52,6 +57,8 @@ impl Row {
             prompt_tokens,
             reserved,
             alone: job.deterministic,
+            brief,
+            once: false,
             submitted: Instant::now(),
             begun: None,
             prompt_read: None,
@@ -62,10 +69,11 @@ impl Row {
     /// What decides with whom it runs.
     pub(super) fn waiting(&self) -> Waiting {
         let prompt = self.growing.ids().len();
-        Waiting { prompt, reserved: self.reserved.max(prompt), alone: self.alone }
+        Waiting { prompt, reserved: self.reserved.max(prompt), alone: self.alone, brief: self.brief }
     }
 
     /// The ids that its next request has to hold.
+    #[cfg(test)]
     pub(super) fn ids(&self) -> &[Token] {
         self.growing.ids()
     }
@@ -74,10 +82,14 @@ impl Row {
         self.events.is_closed()
     }
 
-    /// Begins a request.
-    pub(super) fn begin(&mut self) {
+    /// Begins a request whose prompt has `cut` tokens, or all if it is brief and there are others beside it; gives its
+    /// prompt and what it is forced to after that.
+    pub(super) fn begin(&mut self, cut: usize, together: bool) -> (&[Token], &[Token]) {
         self.begun.get_or_insert_with(Instant::now);
         self.end = None;
+        self.once = together && self.brief;
+        let ids = self.growing.ids();
+        ids.split_at(if self.once { ids.len() } else { cut })
     }
 
     /// Takes logits, and gives the token that the request appends; nothing when it ends here.
@@ -95,6 +107,12 @@ impl Row {
             let _ = self.events.send(Event::Delta(delta));
         }
         match next {
+            Ok(Next::Force(_)) if self.once => {
+                // Its choice takes more than one request after all: the next one is as any other.
+                self.brief = false;
+                self.end = Some(End::Left);
+                None
+            }
             Ok(Next::Force(token)) if usize::try_from(token).is_ok_and(|token| token < logits.len()) => Some(token),
             Ok(Next::Force(token)) => {
                 self.fail_request(format!("the model has no logit for its own token {token}"));
@@ -148,5 +166,34 @@ impl Row {
     /// Tells the caller that it failed.
     pub(super) fn fail(&self, reason: &str) {
         let _ = self.events.send(Event::Failed(EngineError::Failed(reason.to_owned())));
+    }
+}
+
+/// Whether a script is one choice whose options part at their first character, so that one look at the model is enough,
+/// or nearly always.
+fn is_brief(script: &Script) -> bool {
+    let mut choices = script.0.iter().filter(|step| !matches!(step, Step::Say(_)));
+    let (Some(Step::Choose(options)), None) = (choices.next(), choices.next()) else { return false };
+    let mut firsts: Vec<_> = options.iter().map(|option| option.trim_start().chars().next()).collect();
+    firsts.sort_unstable();
+    firsts.windows(2).all(|pair| pair[0] != pair[1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::script::Generate;
+
+    #[test]
+    fn what_is_brief() {
+        let choose = |options: &[&str]| Step::Choose(options.iter().map(|option| (*option).to_owned()).collect());
+        let say = || Step::Say("[RESULT]".into());
+        let check = |steps: Vec<Step>, expected| assert_eq!(is_brief(&Script(steps.clone())), expected, "{steps:?}");
+        check(vec![say(), choose(&[" 1", " 2", " 3"])], true);
+        check(vec![choose(&[" A", " B"]), say()], true);
+        check(vec![choose(&[" 1", " 2", " 10"])], false);
+        check(vec![choose(&[" A", " B"]), choose(&[" A", " B"])], false);
+        check(vec![Step::Generate(Generate::default()), choose(&[" A", " B"])], false);
+        check(vec![say()], false);
     }
 }

@@ -124,9 +124,11 @@ impl ModelVocabulary {
         &self.chat
     }
 
-    /// A token that no text holds, to end a request with.
-    pub(super) fn end(&self) -> Option<Token> {
-        self.control.values().copied().min()
+    /// Tokens that no text holds, to end requests with.
+    pub(super) fn ends_of_requests(&self) -> Vec<Token> {
+        let mut ends: Vec<Token> = self.control.values().copied().collect();
+        ends.sort_unstable();
+        ends
     }
 
     fn encode(&self, text: &str) -> Vec<Token> {

@@ -1,22 +1,21 @@
 //! The task that decides what runs: it forms waves, hands their requests to mistral.rs, and repairs that.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::join_all;
-use mistralrs::{
-    Constraint, CustomLogitsProcessor, MistralRs, NormalRequest, Request, RequestMessage, Response, SamplingParams,
-    StopTokens,
-};
-use tokio::sync::mpsc::{Sender, UnboundedReceiver, channel};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use mistralrs::{MistralRs, Request};
+use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 
-use super::force::{Force, Lent};
+use super::force::Lent;
+use super::request::{Known, Reading, send};
 use super::row::{Outcome, Row};
 use crate::engine::Load;
 use crate::engine::shared::Shared;
-use crate::engine::waves::{Limits, Waiting, pick};
-use crate::script::Token;
+use crate::engine::waves::{Limits, Waiting, join, pick};
 
 /// How often mistral.rs may die in a row, without an answer between, before it is given up. A panic can leave one of
 /// its locks poisoned for good; then only a new process helps.
@@ -24,6 +23,10 @@ const DEATHS: u32 = 3;
 /// How long the thread of an engine that has died may take to end, and how often it is looked at.
 const ENDING: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
+/// A wave that would be smaller than the last one waits that long for one more, and so long at most: who has just been
+/// answered may be about to ask again, and would else wait for a whole wave.
+const QUIET: Duration = Duration::from_millis(5);
+const GATHERING: Duration = Duration::from_millis(100);
 
 /// What a worker is sent.
 pub(super) enum Submission {
@@ -31,17 +34,6 @@ pub(super) enum Submission {
     Row(Box<Row>),
     /// Run no more sequences together than that.
     Limit(usize),
-}
-
-/// What it has to know of the model.
-#[derive(Clone, Copy)]
-pub(super) struct Known {
-    /// The token that ends a request.
-    pub(super) leave: Token,
-    /// The most tokens of a sequence.
-    pub(super) context: usize,
-    /// The number of tokens there are.
-    pub(super) vocabulary: usize,
 }
 
 /// Runs what is submitted.
@@ -55,11 +47,13 @@ pub(super) struct Worker {
     engine: Option<Sender<Request>>,
     deaths: u32,
     restarts: u64,
+    /// How many ran together last.
+    last: usize,
 }
 
 impl Worker {
     pub(super) fn new(runner: Arc<MistralRs>, known: Known, limits: Limits, shared: Arc<Shared>) -> Self {
-        Self { runner, known, limits, waiting: Vec::new(), shared, engine: None, deaths: 0, restarts: 0 }
+        Self { runner, known, limits, waiting: Vec::new(), shared, engine: None, deaths: 0, restarts: 0, last: 0 }
     }
 
     /// Serves until the last sender of submissions is gone, or mistral.rs cannot be brought back.
@@ -68,16 +62,20 @@ impl Worker {
             if self.waiting.is_empty() {
                 match inbox.recv().await {
                     Some(submission) => self.take(submission),
-                    None => return,
+                    None => return self.end().await,
                 }
             }
             while let Ok(submission) = inbox.try_recv() {
                 self.take(submission);
             }
+            let missing = self.limits.sequences.min(self.last).saturating_sub(self.waiting.len());
+            for submission in gather(&mut inbox, missing).await {
+                self.take(submission);
+            }
             self.waiting.retain(|row| !row.departed());
             let wave = self.next_wave();
-            self.show(&wave);
-            if !wave.is_empty() && !self.run_wave(wave).await {
+            self.last = wave.len();
+            if !wave.is_empty() && !self.run_wave(wave, &mut inbox).await {
                 tracing::error!("mistral.rs has died {DEATHS} times in a row and is given up");
                 inbox.close();
                 while let Ok(submission) = inbox.try_recv() {
@@ -86,7 +84,15 @@ impl Worker {
                 self.waiting.iter().for_each(|row| row.fail("mistral.rs has died and does not come back"));
                 return;
             }
-            self.show(&[]);
+        }
+    }
+
+    /// Ends mistral.rs, and waits until its thread lets go of the model.
+    async fn end(self) {
+        if let Some(engine) = self.engine {
+            // One that has died has ended.
+            let _ = engine.send(Request::Terminate).await;
+            engine.closed().await;
         }
     }
 
@@ -104,56 +110,93 @@ impl Worker {
 
     fn next_wave(&mut self) -> Vec<Row> {
         let waiting: Vec<Waiting> = self.waiting.iter().map(Row::waiting).collect();
-        let mut picked = pick(&waiting, self.limits);
-        picked.sort_unstable();
-        // From the end, so that indices stay true.
-        let mut wave: Vec<Row> = picked.iter().rev().map(|index| self.waiting.remove(*index)).collect();
-        wave.reverse();
-        wave
+        self.remove(pick(&waiting, self.limits))
     }
 
-    /// Runs a request of each row of a wave, and settles them. False when mistral.rs is given up.
-    async fn run_wave(&mut self, wave: Vec<Row>) -> bool {
-        let together = wave.len() > 1;
-        let cut = wave.iter().map(|row| row.ids().len()).min().unwrap_or(0);
-        let rows: Vec<Lent> = wave.into_iter().map(|row| Arc::new(Mutex::new(Some(row)))).collect();
-        let engine = self.engine().await;
-        match &engine {
-            Some(engine) => {
-                join_all(rows.iter().map(|row| request(engine, row, cut, self.known))).await;
-            }
-            None => rows.iter().for_each(|row| fail(row, "mistral.rs takes no requests".into())),
-        }
-        let died = engine.is_none_or(|engine| engine.is_closed());
+    /// Takes rows out of those that wait.
+    fn remove(&mut self, mut picked: Vec<usize>) -> Vec<Row> {
+        picked.sort_unstable();
+        // From the end, so that indices stay true.
+        let mut rows: Vec<Row> = picked.iter().rev().map(|index| self.waiting.remove(*index)).collect();
+        rows.reverse();
+        rows
+    }
+
+    /// Runs a request of each row of a wave, settles each as it ends, and lets brief ones join. False when mistral.rs is
+    /// given up.
+    async fn run_wave(&mut self, wave: Vec<Row>, inbox: &mut UnboundedReceiver<Submission>) -> bool {
+        let Some(engine) = self.engine().await else {
+            wave.into_iter().for_each(|row| row.fail("mistral.rs takes no requests"));
+            self.deaths += 1;
+            return self.deaths < DEATHS;
+        };
+        let mut reading = Reading { cut: self.cut(&wave), together: wave.len() > 1 };
+        let mut joining = if wave.iter().any(|row| row.alone) { 0 } else { self.limits.sequences };
+        let mut running = Running::default();
+        running.add(wave, |wave| send(&engine, wave, reading, &self.known));
         let mut answered = false;
-        let mut back = Vec::new();
-        for row in rows {
-            let Some(mut row) = row.lock().unwrap_or_else(PoisonError::into_inner).take() else { continue };
-            match row.settle() {
-                Outcome::Over => answered = true,
-                Outcome::Goes => {
-                    answered = true;
-                    back.push(row);
-                }
-                // What fails beside others may be another's fault: it is tried again alone.
-                Outcome::Failed(reason) if together => {
-                    tracing::warn!(reason, "a request failed beside others and is tried again alone");
-                    row.alone = true;
-                    back.push(row);
-                }
-                Outcome::Failed(reason) => row.fail(&reason),
+        loop {
+            self.show(&running);
+            tokio::select! {
+                row = running.next() => match row {
+                    Some(row) => answered |= self.settle(row, reading.together),
+                    None => break,
+                },
+                Some(submission) = inbox.recv(), if joining > 0 => self.take(submission),
+            }
+            let more = self.more(&running, joining);
+            if !more.is_empty() {
+                joining = joining.saturating_sub(more.len());
+                reading.together = true;
+                running.add(more, |more| send(&engine, more, reading, &self.known));
             }
         }
-        back.append(&mut self.waiting);
-        self.waiting = back;
-        self.deaths = if died {
-            self.deaths + 1
-        } else if answered {
-            0
-        } else {
-            self.deaths
+        self.deaths = match (engine.is_closed(), answered) {
+            (true, _) => self.deaths + 1,
+            (false, true) => 0,
+            (false, false) => self.deaths,
         };
         self.deaths < DEATHS
+    }
+
+    /// Up to where the prompts of a wave are read.
+    fn cut(&self, wave: &[Row]) -> usize {
+        let lengths = |brief: bool| wave.iter().map(Row::waiting).filter(move |w| w.brief == brief).map(|w| w.prompt);
+        lengths(false).min().or(lengths(true).min()).unwrap_or(0)
+    }
+
+    /// Rows that may join what runs, `most` of them. Each is read before what runs goes on, so that there are not too many.
+    fn more(&mut self, running: &Running, most: usize) -> Vec<Row> {
+        let left = Limits {
+            sequences: self.limits.sequences.saturating_sub(running.requests.len()).min(most),
+            tokens: self.limits.tokens.saturating_sub(running.held),
+            ..self.limits
+        };
+        if running.requests.is_empty() || left.sequences == 0 {
+            return Vec::new();
+        }
+        self.waiting.retain(|row| !row.departed());
+        let waiting: Vec<Waiting> = self.waiting.iter().map(Row::waiting).collect();
+        self.remove(join(&waiting, left))
+    }
+
+    /// Settles a row whose request is over, and says whether mistral.rs has answered it.
+    fn settle(&mut self, mut row: Row, together: bool) -> bool {
+        match row.settle() {
+            Outcome::Over => return true,
+            Outcome::Goes => {
+                self.waiting.insert(0, row);
+                return true;
+            }
+            // What fails beside others may be another's fault: it is tried again alone.
+            Outcome::Failed(reason) if together => {
+                tracing::warn!(reason, "a request failed beside others and is tried again alone");
+                row.alone = true;
+                self.waiting.insert(0, row);
+            }
+            Outcome::Failed(reason) => row.fail(&reason),
+        }
+        false
     }
 
     /// Where requests go; an engine that has died is started again by asking, once its thread has ended.
@@ -176,143 +219,59 @@ impl Worker {
         sender
     }
 
-    fn show(&self, wave: &[Row]) {
-        let held: usize = wave.iter().map(|row| row.waiting().reserved).sum();
+    fn show(&self, running: &Running) {
         self.shared.show(Load {
             waiting: self.waiting.len(),
-            running: wave.len(),
-            kv_running: held,
+            running: running.requests.len(),
+            kv_running: running.held,
             kv_cached: 0,
-            kv_free: self.limits.tokens.saturating_sub(held),
+            kv_free: self.limits.tokens.saturating_sub(running.held),
             restarts: self.restarts,
         });
     }
 }
 
-/// Notes why a row's request cannot go on.
-fn fail(row: &Lent, reason: String) {
-    if let Some(row) = row.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-        row.fail_request(reason);
-    }
+/// The requests that run.
+#[derive(Default)]
+struct Running {
+    requests: FuturesUnordered<BoxFuture<'static, (Lent, usize)>>,
+    /// Tokens that they may come to hold.
+    held: usize,
 }
 
-/// Runs one request of a row whose prompt is its first `cut` tokens, and waits until mistral.rs is done with it.
-async fn request(engine: &Sender<Request>, row: &Lent, cut: usize, known: Known) {
-    let leave = known.leave.cast_unsigned();
-    let Some(prompt) = begin(row, cut) else { return };
-    let room = known.context.saturating_sub(cut);
-    if room == 0 {
-        fail(row, "its text came to more tokens than there is room for".into());
-        return;
+impl Running {
+    /// Adds the requests of rows, which `send` sends.
+    fn add(&mut self, rows: Vec<Row>, send: impl FnOnce(Vec<Row>) -> Vec<Lent>) {
+        let reserved: Vec<usize> = rows.iter().map(|row| row.waiting().reserved).collect();
+        self.held += reserved.iter().sum::<usize>();
+        for (lent, reserved) in send(rows).into_iter().zip(reserved) {
+            self.requests.push(Box::pin(async move {
+                lent.over().await;
+                (lent, reserved)
+            }));
+        }
     }
-    // On a GPU an id that the model does not have may take the whole process along.
-    if let Some(id) = prompt.iter().find(|id| **id as usize >= known.vocabulary) {
-        fail(row, format!("the model has no token {id}"));
-        return;
-    }
-    // mistral.rs sends one message a token and one at the end; a full channel would hold up all that run together.
-    let (sender, mut responses) = channel(room + 8);
-    let force: Arc<dyn CustomLogitsProcessor> = Arc::new(Force { row: Arc::clone(row), leave });
-    let request = NormalRequest {
-        is_streaming: true,
-        logits_processors: Some(vec![force]),
-        constraint: Constraint::None,
-        ..NormalRequest::new_simple(
-            RequestMessage::CompletionTokens(prompt),
-            SamplingParams {
-                // Greedy, that is the token that was forced; without a temperature it would be 1.
-                temperature: Some(0.0),
-                stop_toks: Some(StopTokens::Ids(vec![leave])),
-                max_len: Some(room),
-                ..SamplingParams::deterministic()
-            },
-            sender,
-            0,
-            None,
-            None,
-        )
-    };
-    if engine.send(Request::Normal(Box::new(request))).await.is_err() {
-        fail(row, "mistral.rs takes no requests".into());
-        return;
-    }
-    // The channel closes when the sequence is gone, however it ended.
-    while let Some(response) = responses.recv().await {
-        if let Some(reason) = failure(response) {
-            fail(row, reason);
+
+    /// The row of the next request that is over; nothing when none runs.
+    async fn next(&mut self) -> Option<Row> {
+        loop {
+            let (lent, reserved) = self.requests.next().await?;
+            self.held -= reserved;
+            if let Some(row) = lent.take() {
+                return Some(row);
+            }
         }
     }
 }
 
-/// Begins a row's request, and gives its prompt.
-fn begin(row: &Lent, cut: usize) -> Option<Vec<u32>> {
-    let mut row = row.lock().unwrap_or_else(PoisonError::into_inner);
-    let row = row.as_mut()?;
-    row.begin();
-    Some(row.ids()[..cut].iter().map(|id| id.cast_unsigned()).collect())
-}
-
-fn failure(response: Response) -> Option<String> {
-    match response {
-        Response::InternalError(error) | Response::ValidationError(error) => Some(error.to_string()),
-        Response::ModelError(reason, _) | Response::CompletionModelError(reason, _) => Some(reason),
-        _ => None,
+/// Up to `missing` further submissions, which come one soon after the other.
+pub(super) async fn gather(inbox: &mut UnboundedReceiver<Submission>, missing: usize) -> Vec<Submission> {
+    let (mut found, until) = (Vec::new(), Instant::now() + GATHERING);
+    while found.len() < missing && Instant::now() < until {
+        match tokio::time::timeout(QUIET, inbox.recv()).await {
+            Ok(Some(submission)) => found.push(submission),
+            Ok(None) | Err(_) => break,
+        }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-
-    use super::super::{ModelVocabulary, Settings, load};
-    use super::*;
-    use crate::engine::{Completion, EngineError, Prepared, Run};
-    use crate::script::{Prompt, SamplerSettings, Script, Segment, Step};
-
-    const ALONE: Limits = Limits { sequences: 1, spread: 0, tokens: 4096 };
-
-    /// The demo model, which must have been pulled before.
-    async fn runner() -> (Arc<MistralRs>, Arc<ModelVocabulary>) {
-        let config = crate::config::Config::load(None, &[("offline", "true".into())]).unwrap();
-        let path = crate::app::model_store(&config).unwrap().path("smollm2-135m").unwrap();
-        let settings = Settings { sequences: 1, spread: 0, kv_tokens: 4096, isq: String::new() };
-        let (runner, _) = load::runner(&path, &settings).await.unwrap();
-        (runner, Arc::new(ModelVocabulary::load(&path).unwrap()))
-    }
-
-    async fn choose(
-        inbox: &UnboundedSender<Submission>,
-        vocabulary: &Arc<ModelVocabulary>,
-    ) -> Result<Completion, EngineError> {
-        let options = [" 1", " 2"].map(str::to_owned).to_vec();
-        let script = Script(vec![Step::Choose(options)]);
-        let prompt = Prompt(vec![Segment::Text("One or two?".into())]);
-        let sampling = SamplerSettings { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 0 };
-        let encoded = prompt.encode(&**vocabulary);
-        let prompt_tokens = encoded.ids.len();
-        let job = crate::engine::Job { prompt, script, sampling, deterministic: false };
-        let (events, run) = Run::channel();
-        let row = Row::new(Arc::clone(vocabulary) as _, Prepared { job, encoded, prompt_tokens }, events);
-        inbox.send(Submission::Row(Box::new(row))).unwrap();
-        run.finish(|_| ()).await
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_death_is_noticed_counted_and_repaired() {
-        let (runner, vocabulary) = runner().await;
-        let known = Known { leave: vocabulary.end().unwrap(), context: 4096, vocabulary: vocabulary.size() };
-        let shared = Arc::new(Shared::default());
-        let worker = Worker::new(Arc::clone(&runner), known, ALONE, Arc::clone(&shared));
-        let (inbox, submissions) = unbounded_channel();
-        let worker = tokio::spawn(worker.run(submissions));
-        let before = choose(&inbox, &vocabulary).await.unwrap();
-        let engine = runner.get_sender(None).unwrap();
-        engine.send(Request::Terminate).await.unwrap();
-        engine.closed().await;
-        let after = choose(&inbox, &vocabulary).await.unwrap();
-        assert_eq!(after.transcript, before.transcript);
-        drop(inbox);
-        worker.await.unwrap();
-        assert_eq!(shared.load().restarts, 1);
-    }
+    found
 }
