@@ -1,4 +1,4 @@
-"""openai, the Python package: chat, streaming, structured output, tools, decisions, graders, errors."""
+"""openai, the Python package: chat, streaming, structured output, tools, completions, decisions, graders, errors."""
 
 from typing import Literal
 
@@ -12,7 +12,8 @@ class Verdict(BaseModel):
     score: Literal[1, 2, 3, 4, 5]
 
 
-def check(url):
+def check(url, sure):
+    """`sure`: whether this model puts enough probability on every answer that it is asked to choose."""
     client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
     names = [model.id for model in client.models.list()]
     assert "gavel-absolute" in names and client.models.retrieve("gavel-absolute").id == "gavel-absolute"
@@ -49,20 +50,63 @@ def check(url):
         Verdict.model_validate_json(called.message.tool_calls[0].function.arguments)
     text = client.completions.create(model=hosted, prompt="Once upon a time", max_tokens=4, echo=True, seed=1)
     assert text.choices[0].text.startswith("Once upon a time")
+    check_completions(client, hosted)
+    answered = check_decisions(client, hosted, sure), check_graders(client, hosted, sure)
+    try:
+        client.chat.completions.create(model="gavel-absolute:nope", messages=prompt)
+        raise AssertionError("an unknown rubric is no error")
+    except openai.NotFoundError as error:
+        assert error.code == "unknown_rubric", error
+    return "decisions: {}; grader: {}".format(*answered)
 
-    decision = client.decisions.create(
-        model=hosted,
-        input="The sea is blue.",
-        questions=[
-            {"type": "predicate", "name": "p", "instructions": "The text is about water."},
-            {"type": "choice", "name": "c", "instructions": "Which colour?", "choices": [{"value": "blue"}, {"value": True}]},
-            {"type": "score", "name": "s", "instructions": "How good?", "levels": [{"label": "bad"}, {"label": "good"}]},
-        ],
-    )
-    predicate, choice, score = decision.answers
-    assert 0 <= predicate.probability <= 1 and 0 <= score.score <= 1 and choice.choice in ("blue", True)
-    assert abs(sum(option.probability for option in choice.probabilities) - 1) < 1e-6
 
+def check_completions(client, hosted):
+    """Several prompts, as texts and as ids, with the probabilities of their own tokens and of what is written."""
+    prompts = ["The sky is blue.", "One, two,"]
+    written = client.completions.create(model=hosted, prompt=prompts, max_tokens=3, n=2, echo=True, logprobs=2, temperature=1, seed=1)
+    assert [choice.index for choice in written.choices] == [0, 1, 2, 3]
+    for choice in written.choices:
+        told = choice.logprobs
+        assert choice.text.startswith(prompts[choice.index // 2]), choice
+        assert "".join(told.tokens) == choice.text, told
+        assert len(told.tokens) == len(told.token_logprobs) == len(told.top_logprobs) == len(told.text_offset), told
+        assert told.token_logprobs[0] is None and all(logprob <= 0 for logprob in told.token_logprobs[1:]), told
+        assert all(choice.text[at:].startswith(token) for at, token in zip(told.text_offset, told.tokens)), told
+    read = client.completions.create(model=hosted, prompt=[[400, 401, 402], [500, 501]], max_tokens=0, echo=True, logprobs=0)
+    assert [len(choice.logprobs.tokens) for choice in read.choices] == [3, 2] and read.usage.prompt_tokens == 5, read
+    streamed = list(client.completions.create(model=hosted, prompt=prompts, max_tokens=3, temperature=0, stream=True))
+    alone = client.completions.create(model=hosted, prompt=prompts, max_tokens=3, temperature=0)
+    for choice in alone.choices:
+        parts = [part.text for chunk in streamed for part in chunk.choices if part.index == choice.index]
+        assert "".join(parts) == choice.text, (parts, choice)
+
+
+QUESTIONS = [
+    {"type": "predicate", "name": "p", "instructions": "The text is about water."},
+    {"type": "choice", "name": "c", "instructions": "Which colour?", "choices": [{"value": "blue"}, {"value": True}]},
+    {"type": "score", "name": "s", "instructions": "How good?", "levels": [{"label": "bad"}, {"label": "good"}]},
+]
+
+
+def check_decisions(client, hosted, sure):
+    """Each question has an answer, or a refusal where the model puts too little on the answers."""
+    decision = client.decisions.create(model=hosted, input="The sea is blue.", questions=QUESTIONS)
+    for name, answer in zip("pcs", decision.answers, strict=True):
+        assert answer.name == name, answer
+        if answer.type == "predicate":
+            assert name == "p" and 0 <= answer.probability <= 1
+        elif answer.type == "choice":
+            assert name == "c" and answer.choice in ("blue", True), answer
+            assert abs(sum(option.probability for option in answer.probabilities) - 1) < 1e-6
+        elif answer.type == "score":
+            assert name == "s" and 0 <= answer.score <= 1
+        else:
+            assert answer.type == "refusal" and not sure, answer
+    return ", ".join(answer.type for answer in decision.answers)
+
+
+def check_graders(client, hosted, sure):
+    """A formula over two graders; a model that hardly wants to answer is an error, never a reward."""
     graders = client.fine_tuning.alpha.graders
     grader = {
         "type": "multi",
@@ -75,21 +119,35 @@ def check(url):
         "calculate_output": "0.5 * same + 0.5 * judge",
     }
     graders.validate(grader=grader)
-    graded = graders.run(grader=grader, item={"answer": "4"}, model_sample="4")
-    assert 0.5 <= graded.reward <= 1 and graded.sub_rewards["same"] == 1, graded
     try:
-        client.chat.completions.create(model="gavel-absolute:nope", messages=prompt)
-        raise AssertionError("an unknown rubric is no error")
-    except openai.NotFoundError as error:
-        assert error.code == "unknown_rubric", error
+        graded = graders.run(grader=grader, item={"answer": "4"}, model_sample="4")
+        assert 0.5 <= graded.reward <= 1 and graded.sub_rewards["same"] == 1, graded
+        return f"reward {graded.reward:.2f}"
+    except openai.BadRequestError as error:
+        assert error.code == "low_label_mass" and not sure, error
+        return error.code
 
 
-check(scripted())
-where = "scripted engine"
+def check_refusals(url):
+    """What answers.toml makes the scripted model hardly want to answer."""
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    refused = client.decisions.create(model="scripted", input="Nobody can answer this.", questions=QUESTIONS)
+    assert [(answer.type, answer.name) for answer in refused.answers] == [("refusal", name) for name in "pcs"], refused
+    grader = {"type": "score_model", "name": "g", "model": "scripted", "input": [{"role": "user", "content": "Nobody can answer this."}]}
+    try:
+        client.fine_tuning.alpha.graders.run(grader=grader, model_sample="4")
+        raise AssertionError("a forced guess is a reward")
+    except openai.BadRequestError as error:
+        assert error.code == "low_label_mass", error
+
+
+check(scripted(), sure=True)
+check_refusals(scripted())
+came_back = "every assertion holds on the scripted engine"
 if demo():
-    check(demo())
-    where += " and demo model"
+    came_back += f" and on the demo model ({check(demo(), sure=False)})"
 report(
-    "models, chat, streaming, logprobs, n, structured output, forced tool, completions, decisions, graders, errors",
-    f"every assertion holds on the {where}",
+    "models, chat, streaming, logprobs, n, structured output, forced tool, completions (several prompts, echo, logprobs, token ids), "
+    "decisions, refusals, graders, errors",
+    came_back,
 )
