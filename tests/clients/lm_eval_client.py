@@ -81,11 +81,11 @@ def tasks():
     return TaskManager(include_path=str(folder), include_defaults=False)
 
 
-def run(url, name, tokens, found, concurrent):
+def run(url, name, tokens, found, concurrent=1, batch=1):
     """Both tasks on a server, each question and answer checked; what the tool's own table says."""
     arguments = {
         "model": name, "base_url": f"{url}/v1/completions", "tokenizer": tokens, "tokenizer_backend": "huggingface",
-        "num_concurrent": concurrent, "max_retries": 1, "max_length": 2048,
+        "num_concurrent": concurrent, "batch_size": batch, "max_retries": 1, "max_length": 2048,
     }
     results = lm_eval.simple_evaluate(
         model="local-completions", model_args=arguments, tasks=["gavel_choice", "gavel_text"], task_manager=found, bootstrap_iters=0
@@ -127,11 +127,11 @@ def check_demo(url, model):
 
 found, came_back = tasks(), []
 bytes_only = tokenizer("bytes", *byte_vocabulary())
-for concurrent in (1, 4):
-    run(scripted(), "scripted", bytes_only, found, concurrent)
-came_back.append(f"scripted: {2 * len(QUESTIONS)} log-likelihoods and {len(QUESTIONS)} texts, one at a time and four at once")
+for concurrent, batch in ((1, 1), (4, 1), (1, 5)):
+    run(scripted(), "scripted", bytes_only, found, concurrent, batch)
+came_back.append(f"scripted: {2 * len(QUESTIONS)} log-likelihoods and {len(QUESTIONS)} texts, one at a time, four at once and five a request")
 if demo():
-    accuracy, model = run(demo(), "smollm2-135m", tokenizer("smollm2", *demo_vocabulary()), found, 1)
+    accuracy, model = run(demo(), "smollm2-135m", tokenizer("smollm2", *demo_vocabulary()), found)
     assert accuracy >= 0.5, accuracy
     came_back.append(f"demo model: accuracy {accuracy:.2f}; {check_demo(demo(), model)}")
 report("multiple_choice and generate_until through local-completions, prompts as token ids", "; ".join(came_back))

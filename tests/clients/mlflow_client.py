@@ -2,9 +2,8 @@
 
 import os
 
-os.environ.update(
-    OPENAI_API_KEY="none", TYPESAFE_API_KEY="none", MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true", MLFLOW_TRACKING_URI=f"sqlite:///{os.environ['GAVEL_SCRATCH']}/mlflow.db"
-)
+os.environ.update(OPENAI_API_KEY="none", TYPESAFE_API_KEY="none", MLFLOW_DISABLE_TELEMETRY="true")
+os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{os.environ['GAVEL_SCRATCH']}/mlflow.db"
 
 from typing import Literal
 
@@ -16,14 +15,14 @@ INSTRUCTIONS = "Does {{ outputs }} answer {{ inputs }}?"
 
 
 def judged(url, model, kind, outputs="Because the sea is blue.", api="decisions"):
-    judge = make_judge(
-        name="answers", instructions=INSTRUCTIONS, model=model, feedback_value_type=kind, base_url=f"{url}/v1", model_api=api
-    )
+    # A chat is asked for at exactly this address, everything else below it.
+    base = f"{url}/v1/chat/completions" if api == "chat_completions" else f"{url}/v1"
+    judge = make_judge(name="answers", instructions=INSTRUCTIONS, model=model, feedback_value_type=kind, base_url=base, model_api=api)
     return judge(inputs={"question": "Why is the sky blue?"}, outputs={"answer": outputs})
 
 
 def told(feedback):
-    """What was said, with the probability that came along."""
+    """What was said."""
     assert feedback.error is None, feedback
     return str(feedback.value).lower()
 
