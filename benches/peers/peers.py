@@ -270,7 +270,8 @@ def bare_loop(args, prompt, tokens, many, chunk):
         file.write(prompt)
         file.flush()
         options = ["--model", args.model, "--prompt", file.name, "--tokens", tokens, "--sequences", many]
-        options = [str(option) for option in [*options, "--chunk", chunk, "--threads", args.threads]]
+        # In one pool the sequences would share a single copy of the prompt, which requests that differ cannot.
+        options = [str(option) for option in [*options, "--chunk", chunk, "--threads", args.threads, "--streams"]]
         if args.bare:
             command, cwd = [args.bare, *options], None
         else:
