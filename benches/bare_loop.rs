@@ -50,6 +50,9 @@ struct Args {
     /// Attention in plain matrix products, in place of flash attention.
     #[arg(long)]
     no_flash: bool,
+    /// Weights as they are in the file, in place of repacked ones.
+    #[arg(long)]
+    no_repack: bool,
     /// Threads; 0 takes one a core.
     #[arg(long, default_value_t = 0)]
     threads: i32,
@@ -62,7 +65,11 @@ fn main() -> Result<(), Failure> {
     let args = Args::parse();
     let mut backend = LlamaBackend::init()?;
     backend.void_logs();
-    let model = LlamaModel::load_from_file(&backend, &args.model, &LlamaModelParams::default())?;
+    let mut params = std::pin::pin!(LlamaModelParams::default());
+    if args.no_repack {
+        params.as_mut().add_cpu_buft_override(c".*");
+    }
+    let model = LlamaModel::load_from_file(&backend, &args.model, &params)?;
     let vocab = model.vocab();
     let prompt = vocab.tokenize(&std::fs::read(&args.prompt)?, vocab.should_add_bos(), true);
 

@@ -11,6 +11,7 @@ mod host;
 mod items;
 mod lists;
 mod show;
+mod text;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -77,7 +78,7 @@ enum Command {
     Grade(Box<grade::GradeArgs>),
     /// Measure how fast a server grades.
     Bench(Box<bench::BenchArgs>),
-    /// Show a verdict of each kind on the configured model, and leave.
+    /// Grade two answers with the configured judge, compare them, and exit.
     Demo,
     /// Try whether the engines of this build get right what they have to, on this machine and model.
     Doctor(doctor::DoctorArgs),

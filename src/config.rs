@@ -288,6 +288,9 @@ impl Config {
         }
         let mut config: Self = builder.build()?.try_deserialize()?;
         config.ignored_variables = ignored;
+        if config.model.is_empty() {
+            config.model = crate::models::DEFAULT_MODEL.to_owned();
+        }
         config.put_first(named_model);
         config.check()?;
         config.fill_folders()?;
@@ -485,6 +488,13 @@ mod tests {
         let path = folder.path().join("named.toml");
         std::fs::write(&path, "port = 4").unwrap();
         assert_eq!(load(None, &[("GAVEL_CONFIG", path.to_str().unwrap())], &[]).unwrap().port, 4);
+    }
+
+    #[test]
+    fn without_a_model_it_is_the_default_judge() {
+        assert_eq!(load(None, &[], &[]).unwrap().model, crate::models::DEFAULT_MODEL);
+        assert_eq!(load(None, &[("GAVEL_MODEL", "")], &[]).unwrap().model, crate::models::DEFAULT_MODEL);
+        assert_eq!(load(None, &[("GAVEL_MODEL", "x")], &[]).unwrap().model, "x");
     }
 
     #[test]

@@ -209,7 +209,10 @@ impl Hosting {
             let memory = self.starter.memory(&place.spec, &source)?;
             let _one_at_a_time = self.loading.lock().await;
             self.make_room(&place.spec, memory).await?;
-            let panel = Arc::new(self.starter.start(&place.spec, source).await?);
+            progress.stage(&format!("loading {}", place.spec.name));
+            let started = self.starter.start(&place.spec, source).await;
+            progress.finish();
+            let panel = Arc::new(started?);
             place.state.send_replace(State::Ready { panel, memory });
             Ok(())
         };

@@ -14,9 +14,12 @@ mod http;
 mod hub;
 #[cfg(test)]
 mod hub_tests;
+mod joined;
 mod lock;
 mod memory;
 mod package;
+#[cfg(test)]
+mod parts_tests;
 mod pin;
 mod pip;
 mod place;
@@ -25,7 +28,6 @@ mod reference;
 mod store;
 #[cfg(test)]
 mod tests;
-mod wheel;
 
 use std::path::PathBuf;
 
@@ -33,6 +35,13 @@ pub use error::ModelError;
 pub use hub::HubSettings;
 pub use memory::{available as memory_available, needed as memory_needed, shards};
 pub use store::{ModelStatus, ModelStore, name_of};
+
+/// The alias of the judge that is taken where none is named: on a GPU there is room for a strong one.
+pub const DEFAULT_MODEL: &str = if cfg!(any(feature = "cuda", feature = "metal", feature = "llama-cpp-cuda")) {
+    "prometheus-2-7b"
+} else {
+    "qwen2.5-coder-1.5b"
+};
 
 /// A model file that was checked and can be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +54,8 @@ pub struct Model {
     pub digest: String,
     /// The prompt set that the model was trained for; `None` for what is not in the catalogue.
     pub prompt_set: Option<String>,
+    /// How well its verdicts are known to agree with people's; `None`: not known.
+    pub agreement: Option<String>,
 }
 
 /// Hears how a pull goes on: the download, then the conversion if there is one. `()` hears nothing.
@@ -56,6 +67,12 @@ pub trait Progress: Send + Sync {
     fn advance(&self, bytes: u64);
     /// It ended, well or not.
     fn finish(&self);
+    /// A source failed, and another one is tried: a line for a person who waits.
+    fn note(&self, line: &str) {
+        tracing::warn!("{line}");
+    }
+    /// Something begins that takes a while and has no measure, such as loading; it lasts until [`Self::finish`].
+    fn stage(&self, _what: &str) {}
 }
 
 impl Progress for () {

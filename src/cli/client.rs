@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reqwest::StatusCode;
+use reqwest::header::ACCEPT;
 use serde_json::Value;
 
 use super::CliError;
@@ -61,6 +62,41 @@ impl Client {
             tokio::time::sleep(wait.unwrap_or(Duration::from_millis(125 << tries))).await;
         }
     }
+
+    /// Posts a body once, and hears what is written until the verdict comes.
+    pub(super) async fn stream(&self, path: &str, body: &Value, mut hear: impl FnMut(&Value)) -> Reply {
+        let url = format!("{}{path}", self.base);
+        let broken = |error: reqwest::Error| Reply::Problem(unreadable(&format!("{url} does not answer: {error}")));
+        let request = self.http.post(&url).header(ACCEPT, "text/event-stream").json(body);
+        let mut response = match request.send().await {
+            Ok(response) if response.status().is_success() => response,
+            Ok(response) => return response.json().await.map_or_else(broken, Reply::Problem),
+            Err(error) => return broken(error),
+        };
+        let mut come = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(bytes)) => come.extend(bytes),
+                Ok(None) => return Reply::Problem(unreadable(&format!("{url} ended without a verdict"))),
+                Err(error) => return broken(error),
+            }
+            while let Some(end) = come.windows(2).position(|two| two == b"\n\n") {
+                let text: Vec<u8> = come.drain(..end + 2).collect();
+                match event(&String::from_utf8_lossy(&text)) {
+                    Some(("verdict", verdict)) => return Reply::Verdict(verdict),
+                    Some(("error", problem)) => return Reply::Problem(problem),
+                    Some((_, written)) => hear(&written),
+                    None => {}
+                }
+            }
+        }
+    }
+}
+
+/// One server-sent event: its name and its data.
+fn event(text: &str) -> Option<(&str, Value)> {
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+    Some((field("event: ")?, serde_json::from_str(field("data: ")?).ok()?))
 }
 
 fn unreadable(detail: &str) -> Value {

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -107,7 +108,7 @@ fn bind(config: &Config) -> Result<TcpListener, CliError> {
 /// Returns once the engine has died for good, so that a supervisor can start anew.
 async fn engine_death(app: &App) {
     while !app.engine_has_died() {
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
@@ -128,7 +129,7 @@ async fn signal() {
     let _ = interrupted.await;
 }
 
-/// A progress bar of a download, on standard error.
+/// Shows how a pull and a load go on, on standard error.
 pub(super) struct Bar(ProgressBar);
 
 impl Default for Bar {
@@ -137,11 +138,17 @@ impl Default for Bar {
     }
 }
 
+/// Between two pictures of a bar that only turns.
+const TURN: Duration = Duration::from_millis(120);
+
 impl Bar {
     /// A bar that is drawn when standard error is a terminal.
     pub(super) fn drawn() -> Self {
-        let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-        Self(ProgressBar::new(0).with_style(style.expect("a fixed template")))
+        Self(ProgressBar::no_length())
+    }
+
+    fn style(&self, template: &str) {
+        self.0.set_style(ProgressStyle::with_template(template).expect("a fixed template"));
     }
 }
 
@@ -149,8 +156,15 @@ impl Progress for Bar {
     fn start(&self, what: &str, total_bytes: Option<u64>, already: u64) {
         tracing::info!(what, total_bytes, "fetching the model");
         self.0.reset();
+        self.0.disable_steady_tick();
+        match total_bytes {
+            Some(bytes) => {
+                self.style("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+                self.0.set_length(bytes);
+            }
+            None => self.style("{msg} {bytes} {bytes_per_sec}"),
+        }
         self.0.set_message(what.to_owned());
-        self.0.set_length(total_bytes.unwrap_or(0));
         self.0.set_position(already);
     }
 
@@ -160,5 +174,17 @@ impl Progress for Bar {
 
     fn finish(&self) {
         self.0.finish_and_clear();
+    }
+
+    fn note(&self, line: &str) {
+        tracing::warn!("{line}");
+    }
+
+    fn stage(&self, what: &str) {
+        tracing::info!("{what}");
+        self.0.reset();
+        self.style("{spinner} {msg}, {elapsed}");
+        self.0.set_message(what.to_owned());
+        self.0.enable_steady_tick(TURN);
     }
 }

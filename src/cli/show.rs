@@ -1,25 +1,49 @@
-//! Verdicts as a person reads them.
+//! Verdicts as a person reads them, in 80 columns.
 
 use std::fmt::Write;
 
 use serde_json::Value;
 
-const WIDTH: usize = 76;
+use super::text::wrap;
+
 const BAR: f64 = 30.0;
+
+/// What the numbers of an absolute verdict mean.
+pub(super) const ABSOLUTE_LEGEND: &str = "\
+  (score: the most probable. expected: the mean of the bars. reward: that mean as
+  0 to 1. label mass: how much of its probability went to a score at all, 1 = all)
+";
+/// What the numbers of a relative verdict mean.
+pub(super) const RELATIVE_LEGEND: &str = "\
+  (the bars: how probable it is that each is the better one, over both orders. A
+  judge whose preference changes with the order is guessing, which makes a tie)
+";
 
 /// A verdict, its distribution and its feedback.
 pub(super) fn verdict(verdict: &Value) -> String {
-    let mut text = String::new();
-    if verdict["object"] == "verdict.relative" {
-        relative(verdict, &mut text);
-    } else if let Some(criteria) = verdict["criteria"].as_array() {
-        line(&mut text, format!("reward {:.3}, over {} criteria", number(&verdict["reward"]), criteria.len()));
-        criteria.iter().for_each(|criterion| absolute(criterion, &mut text));
+    let mut text = numbers(verdict);
+    if let Some(criteria) = verdict["criteria"].as_array() {
+        for criterion in criteria {
+            text.push_str(&absolute(criterion));
+            text.push_str(&feedback(criterion));
+        }
     } else {
-        absolute(verdict, &mut text);
+        text.push_str(&feedback(verdict));
     }
-    provenance(verdict, &mut text);
-    text
+    text + &provenance(verdict)
+}
+
+/// A verdict and its distribution, without its feedback.
+pub(super) fn numbers(verdict: &Value) -> String {
+    if verdict["object"] == "verdict.relative" {
+        return relative(verdict);
+    }
+    match verdict["criteria"].as_array() {
+        Some(criteria) => {
+            format!("reward {:.3}, over {} criteria\n", number(&verdict["reward"]), criteria.len())
+        }
+        None => absolute(verdict),
+    }
 }
 
 /// A problem on one line.
@@ -29,81 +53,67 @@ pub(super) fn problem(problem: &Value) -> String {
     format!("{}: {}{pointer}", text("code"), text("detail"))
 }
 
-fn absolute(verdict: &Value, text: &mut String) {
+fn absolute(verdict: &Value) -> String {
     let rubric = verdict["rubric"]["name"].as_str().unwrap_or("inline");
-    line(
-        text,
-        format!(
+    let mut text = wrap(
+        &format!(
             "{rubric}: score {}, expected {:.2}, reward {:.3}, label mass {:.2}",
             verdict["score"],
             number(&verdict["expected_score"]),
             number(&verdict["reward"]),
             number(&verdict["label_mass"])
         ),
+        0,
     );
     for (label, probability) in verdict["distribution"].as_object().into_iter().flatten() {
-        bar(text, label, number(probability));
+        text.push_str(&bar(label, number(probability)));
     }
-    feedback(&verdict["feedback"], text);
+    text
 }
 
-fn relative(verdict: &Value, text: &mut String) {
+fn relative(verdict: &Value) -> String {
     let consistent = match verdict["consistent"].as_bool() {
         Some(true) => ", both orders agree",
         Some(false) => ", the two orders disagree",
         None => "",
     };
     let preference = verdict["preference"].as_str().unwrap_or_default();
-    line(text, format!("preference {preference}{consistent}, label mass {:.2}", number(&verdict["label_mass"])));
+    let mut text = format!("preference {preference}{consistent}, label mass {:.2}\n", number(&verdict["label_mass"]));
     let a = number(&verdict["probability_a"]);
-    bar(text, "A", a);
-    bar(text, "B", 1.0 - a);
+    text.push_str(&bar("A", a));
+    text.push_str(&bar("B", 1.0 - a));
     for judgement in verdict["judgements"].as_array().into_iter().flatten() {
         let order = judgement["order"].as_str().unwrap_or_default();
         let preference = judgement["preference"].as_str().unwrap_or_default();
-        line(text, format!("  shown as {order}: {preference}, P(A) {:.3}", number(&judgement["probability_a"])));
+        let a = number(&judgement["probability_a"]);
+        writeln!(text, "  shown as {order}: {preference}, P(A) {a:.3}").expect("writing to a string does not fail");
     }
-    feedback(&verdict["feedback"], text);
+    text
 }
 
-fn provenance(verdict: &Value, text: &mut String) {
+/// What produced a verdict, and what that took.
+pub(super) fn provenance(verdict: &Value) -> String {
     let name = |key: &str| verdict[key]["name"].as_str().unwrap_or_default();
     let engine = verdict["model"]["engine"].as_str().unwrap_or_default();
     let tokens = |key: &str| verdict["usage"][key].as_u64().unwrap_or_default();
     let total = number(&verdict["timing_ms"]["total"]) / 1e3;
-    line(
-        text,
-        format!(
-            "  by {} on {engine}, prompt {}; {} prompt tokens ({} cached), {} written; {total:.2} s",
-            name("model"),
-            name("prompt"),
-            tokens("prompt_tokens"),
-            tokens("cached_tokens"),
-            tokens("completion_tokens")
-        ),
+    let by = format!("by {} on {engine}, prompt set {}", name("model"), name("prompt"));
+    let took = format!(
+        "{} prompt tokens ({} cached), {} written; {total:.2} s",
+        tokens("prompt_tokens"),
+        tokens("cached_tokens"),
+        tokens("completion_tokens")
     );
+    wrap(&by, 2) + &wrap(&took, 2)
 }
 
-fn feedback(feedback: &Value, text: &mut String) {
-    let Some(feedback) = feedback.as_str().filter(|feedback| !feedback.is_empty()) else { return };
-    let mut row = String::from(" ");
-    for word in feedback.split_whitespace() {
-        if row.chars().count() + word.chars().count() >= WIDTH {
-            line(text, std::mem::replace(&mut row, String::from(" ")));
-        }
-        row.push(' ');
-        row.push_str(word);
-    }
-    line(text, row);
+fn feedback(verdict: &Value) -> String {
+    wrap(verdict["feedback"].as_str().unwrap_or_default(), 2)
 }
 
-fn bar(text: &mut String, label: &str, probability: f64) {
+fn bar(label: &str, probability: f64) -> String {
     let filled = (probability * BAR).round() as usize;
-    line(text, format!("  {label:>3} {:<30} {probability:.3}", "█".repeat(filled)));
-}
-
-fn line(text: &mut String, row: impl AsRef<str>) {
-    writeln!(text, "{}", row.as_ref()).expect("writing to a string does not fail");
+    format!("  {label:>3} {:<30} {probability:.3}\n", "█".repeat(filled))
 }
 
 fn number(value: &Value) -> f64 {

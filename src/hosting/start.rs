@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::engines::{self, Sizes};
 use crate::config::{Config, EngineChoice, LoadWhen, ModelConfig};
 use crate::engine::scripted::Scripted;
-use crate::engine::{Engine, LoadError};
+use crate::engine::{Engine, EngineInfo, LoadError};
 use crate::judge::{Judge, JudgeError};
 use crate::judge_models::InvalidJudge;
 use crate::metrics::Metrics;
@@ -161,10 +161,15 @@ impl Starter {
                 self.panel(Arc::new(engine.named(&spec.name)), spec, None)
             }
             Source::File(model) => {
-                let prompt_set = model.prompt_set.clone();
+                let (prompt_set, agreement) = (model.prompt_set.clone(), model.agreement.clone());
                 let model = Model { name: spec.name.clone(), ..model };
                 let engine = engines::open(spec.engine, model, &spec.sizes).await?;
-                self.panel(engine, spec, prompt_set)
+                let panel = self.panel(engine, spec, prompt_set)?;
+                let (info, prompt) = (panel.judge().engine(), panel.judge().prompt_set(None)?.name());
+                let agreement = agreement.as_deref().unwrap_or("not measured");
+                let EngineInfo { model, digest, engine, context, sequences } = info;
+                tracing::info!(model, engine, prompt, context, sequences, digest, agreement, "the judge is ready");
+                Ok(panel)
             }
         }
     }

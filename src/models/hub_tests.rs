@@ -152,7 +152,7 @@ fn catalogue(more: &str) -> Catalogue {
     Catalogue::parse(&format!(
         "[[model]]\nname = 'judge'\nsummary = 's'\nlicence = 'MIT'\nprompt_set = 'prometheus'\ncontext = 64\n\
          chat_template = 'chatml'\nweights = 1000\nkv_per_token = 10\nhome = 'o/judge'\n{more}\
-         [model.source]\nkind = 'hub'\nrepo = 'o/judge-GGUF'\nquantisation = 'Q4_0'\n"
+         [[model.source]]\nkind = 'hub'\nrepo = 'o/judge-GGUF'\nquantisation = 'Q4_0'\n"
     ))
     .unwrap()
 }

