@@ -143,8 +143,9 @@ impl PromptSet {
 
     /// The script of one judgement: over the scores of `scale` for absolute grading, else over the two labels.
     ///
-    /// In feedback mode the last `Generate` step is the feedback; a set that reasons has one before it, with the
-    /// same limit. In score mode there is neither.
+    /// In feedback mode the last `Generate` step is the feedback, before the choice or, in a set whose verdict comes
+    /// first, after it; a set that reasons has another one at the start, with the same limit. In score mode there is
+    /// neither.
     #[must_use]
     pub fn script(&self, kind: Kind, mode: Mode, scale: Option<Scale>, max_tokens: usize, min_tokens: usize) -> Script {
         let verdict = &self.file.verdict;
@@ -155,26 +156,29 @@ impl PromptSet {
             _ => verdict.labels.to_vec(),
         };
         let mut steps = Vec::new();
-        if mode == Mode::Score {
-            steps.push(Step::Say(verdict.lead.trim_start().to_owned()));
-        } else {
-            if let Some(reasoning) = &self.file.reasoning {
-                let stop = vec![reasoning.end.clone()];
-                steps.push(Step::Generate(Generate { stop, max_tokens, min_tokens: 0, ..Generate::default() }));
-                steps.push(Step::Say(reasoning.end.clone()));
-            }
-            if !verdict.open.is_empty() {
-                steps.push(Step::Say(verdict.open.clone()));
-            }
-            steps.push(Step::Generate(Generate {
-                stop: verdict.stop.clone(),
-                max_tokens,
-                min_tokens,
-                ..Generate::default()
-            }));
-            steps.push(Step::Say(format!("{}{}", verdict.close, verdict.lead)));
+        if let (Mode::Feedback, Some(reasoning)) = (mode, &self.file.reasoning) {
+            let stop = vec![reasoning.end.clone()];
+            steps.push(Step::Generate(Generate { stop, max_tokens, min_tokens: 0, ..Generate::default() }));
+            steps.push(Step::Say(reasoning.end.clone()));
         }
-        steps.push(Step::Choose(options));
+        let (begin, stop) = (verdict.begin.of(kind).to_owned(), verdict.stop.clone());
+        let feedback = Step::Generate(Generate { begin, stop, max_tokens, min_tokens, ..Generate::default() });
+        let at_the_start = verdict.lead.trim_start();
+        match mode {
+            Mode::Score => steps.extend([Step::Say(at_the_start.to_owned()), Step::Choose(options)]),
+            Mode::Feedback if verdict.first => {
+                let lead = if steps.is_empty() { at_the_start } else { &verdict.lead };
+                steps.extend([Step::Say(lead.to_owned()), Step::Choose(options)]);
+                steps.extend([Step::Say(verdict.open.clone()), feedback]);
+            }
+            Mode::Feedback => {
+                if !verdict.open.is_empty() {
+                    steps.push(Step::Say(verdict.open.clone()));
+                }
+                let lead = format!("{}{}", verdict.close, verdict.lead);
+                steps.extend([feedback, Step::Say(lead), Step::Choose(options)]);
+            }
+        }
         Script(steps)
     }
 

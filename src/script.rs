@@ -47,6 +47,8 @@ pub enum Step {
 /// What a `Generate` step may write, and when it ends.
 #[derive(Debug, Clone, PartialEq, Hash, Default)]
 pub struct Generate {
+    /// What it begins with: forced, and yet a part of what is written.
+    pub begin: String,
     /// Texts that end it; neither they nor, unless `verbatim`, the white space before them belong to what is written.
     pub stop: Vec<String>,
     /// Texts that end it as well, found just as they stand.
@@ -145,7 +147,8 @@ impl Script {
             .map(|step| match step {
                 Step::Tell(_) => 0,
                 Step::Say(text) => text.len() + 1,
-                Step::Generate(generate) => generate.max_tokens,
+                // Nothing is forced where there is nothing to begin with.
+                Step::Generate(generate) => generate.max_tokens + generate.begin.len() + usize::from(!generate.begin.is_empty()),
                 Step::Choose(options) => options.iter().map(|o| o.len() + 1).max().unwrap_or(0),
                 Step::Branch(scripts) => scripts.iter().map(Script::most_tokens).max().unwrap_or(0),
             })

@@ -8,6 +8,7 @@ use actix_web::dev::ServerHandle;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::CliError;
+use super::text::wrap;
 use crate::api;
 use crate::app::App;
 use crate::config::Config;
@@ -130,11 +131,15 @@ async fn signal() {
 }
 
 /// Shows how a pull and a load go on, on standard error.
-pub(super) struct Bar(ProgressBar);
+pub(super) struct Bar {
+    bar: ProgressBar,
+    /// Whether a person watches, not a log.
+    drawn: bool,
+}
 
 impl Default for Bar {
     fn default() -> Self {
-        Self(ProgressBar::hidden())
+        Self { bar: ProgressBar::hidden(), drawn: false }
     }
 }
 
@@ -144,47 +149,52 @@ const TURN: Duration = Duration::from_millis(120);
 impl Bar {
     /// A bar that is drawn when standard error is a terminal.
     pub(super) fn drawn() -> Self {
-        Self(ProgressBar::no_length())
+        Self { bar: ProgressBar::no_length(), drawn: true }
     }
 
     fn style(&self, template: &str) {
-        self.0.set_style(ProgressStyle::with_template(template).expect("a fixed template"));
+        self.bar.set_style(ProgressStyle::with_template(template).expect("a fixed template"));
     }
 }
 
 impl Progress for Bar {
     fn start(&self, what: &str, total_bytes: Option<u64>, already: u64) {
         tracing::info!(what, total_bytes, "fetching the model");
-        self.0.reset();
-        self.0.disable_steady_tick();
+        self.bar.reset();
+        self.bar.disable_steady_tick();
         match total_bytes {
             Some(bytes) => {
                 self.style("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-                self.0.set_length(bytes);
+                self.bar.set_length(bytes);
             }
             None => self.style("{msg} {bytes} {bytes_per_sec}"),
         }
-        self.0.set_message(what.to_owned());
-        self.0.set_position(already);
+        self.bar.set_message(what.to_owned());
+        self.bar.set_position(already);
     }
 
     fn advance(&self, bytes: u64) {
-        self.0.inc(bytes);
+        self.bar.inc(bytes);
     }
 
     fn finish(&self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 
+    #[allow(clippy::print_stderr, reason = "it is drawn there")]
     fn note(&self, line: &str) {
-        tracing::warn!("{line}");
+        if self.drawn {
+            self.bar.suspend(|| eprint!("{}", wrap(line, 0)));
+        } else {
+            tracing::warn!("{line}");
+        }
     }
 
     fn stage(&self, what: &str) {
         tracing::info!("{what}");
-        self.0.reset();
+        self.bar.reset();
         self.style("{spinner} {msg}, {elapsed}");
-        self.0.set_message(what.to_owned());
-        self.0.enable_steady_tick(TURN);
+        self.bar.set_message(what.to_owned());
+        self.bar.enable_steady_tick(TURN);
     }
 }

@@ -231,8 +231,9 @@ fn play(script: &Script, prompt: &str, answer: &Answer, on_text: &mut dyn FnMut(
                 let stop = stop::find(said, generate);
                 let said = said[..stop.unwrap_or(said.len())].trim_end();
                 let kept: Vec<&str> = said.split_inclusive(' ').take(generate.max_tokens).collect();
-                let text = kept.concat().trim_end().to_owned();
-                let finish = if text.len() < said.len() { Finish::Length } else { Finish::Stop };
+                let written = kept.concat();
+                let finish = if written.trim_end().len() < said.len() { Finish::Length } else { Finish::Stop };
+                let text = format!("{}{}", generate.begin, written.trim_end());
                 text.split_inclusive(' ').for_each(&mut *on_text);
                 transcript.completion_tokens += kept.len();
                 if let Some(most) = generate.logprobs {

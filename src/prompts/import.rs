@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::PromptSet;
 use super::error::PromptError;
-use super::set::{SetFile, Source, Verdict, io};
+use super::set::{Begin, SetFile, Source, Verdict, io};
 
 const NAME: &str = "prometheus-eval";
 /// Finds the package and parses one file of it; nothing of it is run, and none of its dependencies is needed.
@@ -78,7 +78,9 @@ fn files(package: &Package) -> Result<BTreeMap<String, String>, PromptError> {
         summary: format!("The wording that Prometheus models were trained with, from {NAME}{version}."),
         markers: markers(absolute.iter().chain(&relative)),
         verdict: Verdict {
+            first: false,
             open: String::new(),
+            begin: Begin::default(),
             close: String::new(),
             stop: vec!["[RESULT]".to_owned()],
             lead: " [RESULT]".to_owned(),

@@ -37,9 +37,15 @@ pub(super) struct SetFile {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Verdict {
+    /// Whether it comes before the feedback, which then explains it.
+    #[serde(default)]
+    pub(super) first: bool,
     /// What is written before the feedback.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) open: String,
+    /// What the feedback begins with; it belongs to the feedback.
+    #[serde(default, skip_serializing_if = "Begin::is_empty")]
+    pub(super) begin: Begin,
     /// What ends the feedback.
     pub(super) stop: Vec<String>,
     /// What is then written, where there was feedback.
@@ -52,6 +58,27 @@ pub(super) struct Verdict {
     /// How the better of two responses follows; empty in a set without relative grading.
     #[serde(default)]
     pub(super) labels: [String; 2],
+}
+
+/// How feedback begins, by the kind of grading; empty: as the judge likes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Begin {
+    pub(super) absolute: String,
+    pub(super) relative: String,
+}
+
+impl Begin {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(super) fn of(&self, kind: Kind) -> &str {
+        match kind {
+            Kind::Absolute => &self.absolute,
+            Kind::Relative => &self.relative,
+        }
+    }
 }
 
 /// How a judge that thinks before it answers ends its thoughts.
@@ -73,7 +100,8 @@ impl SetFile {
     /// The key that is wrong, and how.
     fn check(&self, relative: bool) -> Result<(), (&'static str, &'static str)> {
         let blank = |text: &String| text.trim().is_empty();
-        let Verdict { stop, lead, score, labels, .. } = &self.verdict;
+        let Verdict { first, open, stop, close, lead, score, labels, .. } = &self.verdict;
+        let first = *first;
         let faults = [
             (blank(&self.summary), ("summary", "say in one line what the set is for")),
             (
@@ -88,6 +116,8 @@ impl SetFile {
                 ("labels", "must be two different texts"),
             ),
             (self.reasoning.as_ref().is_some_and(|r| blank(&r.end)), ("end", "name the text that ends the reasoning")),
+            (first && open.is_empty(), ("open", "name the text between the verdict and the feedback after it")),
+            (first && !close.is_empty(), ("close", "is never written where the verdict comes first")),
         ];
         faults.into_iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, fault)| Err(fault))
     }

@@ -96,6 +96,10 @@ fn prompts_look_as_they_were_reviewed() {
         insta::assert_snapshot!(name, rendered.prompt.text());
     };
     let plain_text = ChatFormat::default();
+    check("verdict_first_absolute", "verdict-first", one(&short), Mode::Feedback, &chatml());
+    check("verdict_first_absolute_score", "verdict-first", one(&short), Mode::Score, &chatml());
+    check("verdict_first_absolute_full", "verdict-first", one(&full), Mode::Feedback, &chatml());
+    check("verdict_first_relative_full", "verdict-first", two(&full), Mode::Feedback, &chatml());
     check("prometheus_absolute", "prometheus", one(&short), Mode::Feedback, &mistral());
     check("prometheus_absolute_full", "prometheus", one(&full), Mode::Feedback, &chatml());
     check("prometheus_relative", "prometheus", two(&short), Mode::Feedback, &mistral());
@@ -308,8 +312,36 @@ fn scripts_follow_the_literals_of_the_set() {
     let feedback = Step::Generate(Generate { stop, max_tokens: 9, min_tokens: 0, ..Generate::default() });
     let scores = choose(&["1", "2", "3"]);
     assert_eq!(flow.0, [say("<feedback>"), feedback, say("\n</feedback>\n<score>\n"), scores]);
+    let first = library.get("verdict-first").unwrap();
+    let Step::Generate(begun) = generate("[RESULT]", 2) else { unreachable!() };
+    let begun = Step::Generate(Generate { begin: "The response says".to_owned(), ..begun });
+    let scores = choose(&[" 1", " 2", " 3"]);
+    assert_eq!(
+        first.script(Kind::Absolute, Mode::Feedback, scale, 9, 2).0,
+        [say("[RESULT]"), scores.clone(), say("\n"), begun]
+    );
+    assert_eq!(first.script(Kind::Absolute, Mode::Score, scale, 9, 2).0, [say("[RESULT]"), scores]);
     for set in library.sets.values() {
         assert_eq!(set.script(Kind::Absolute, Mode::Feedback, scale, 9, 2).check(), Ok(()));
+    }
+}
+
+#[test]
+fn no_prompt_shows_a_placeholder_that_a_judge_could_copy() {
+    let rubric = rubric();
+    let item = full();
+    for set in library().sets.values() {
+        for mode in [Mode::Feedback, Mode::Score] {
+            let subjects =
+                [absolute(&item, "The sea.", &rubric), relative(&item, ["The sea.", "The air."], &rubric)];
+            for subject in subjects {
+                let Ok(rendered) = set.render(&subject, mode, &chatml()) else { continue };
+                let text = rendered.prompt.text();
+                for placeholder in ["your feedback [", "feedback text", "<your", "<feedback text", "your feedback on both>"] {
+                    assert!(!text.to_lowercase().contains(placeholder), "{}: {placeholder}: {text}", set.name());
+                }
+            }
+        }
     }
 }
 
@@ -352,6 +384,9 @@ fn a_set_that_cannot_be_used_says_where() {
     check("set.toml", &changed("{score}", "5"), "set.toml:7", "must hold `{score}` once");
     check("set.toml", &changed("[\"<score>\"]", "[]"), "set.toml:5", "`stop`");
     check("set.toml", &changed("\"B\"", "\"A\""), "set.toml:8", "different");
+    let first = |more: &str| changed("[verdict]", &format!("[verdict]\nfirst = true\n{more}"));
+    check("set.toml", &first(""), "set.toml", "between the verdict and the feedback");
+    check("set.toml", &first("open = \"x\"\nclose = \"y\""), "set.toml:7", "never written");
     check("set.toml", &changed("<response>", "#"), "set.toml:3", "two characters");
     let error = set_of(&[("absolute.txt.j2", ""), ("relative.txt.j2", "")]).unwrap_err().to_string();
     assert!(error.contains("mine/absolute.txt.j2: ") && error.contains("nor relative.txt.j2"), "{error}");
@@ -378,7 +413,7 @@ fn what_a_set_has_no_place_for_is_an_error() {
         std::fs::write(folder.join(name), text).unwrap();
     }
     let library = PromptLibrary::load(Some(dir.path())).unwrap();
-    assert_eq!(library.names().collect::<Vec<_>>(), ["flow-judge", "mine", "plain", "prometheus", "selene"]);
+    assert_eq!(library.names().collect::<Vec<_>>(), ["flow-judge", "mine", "plain", "prometheus", "selene", "verdict-first"]);
     let set = library.get("mine").unwrap();
     assert!(!set.built_in() && library.get("plain").unwrap().built_in());
     let check = |pointer: &str, change: fn(&mut Item)| {
@@ -387,7 +422,7 @@ fn what_a_set_has_no_place_for_is_an_error() {
         let error = set.render(&absolute(&item, "Because.", &rubric), Mode::Feedback, &chatml()).unwrap_err();
         assert!(matches!(&error, PromptError::Unsupported { pointer: at, .. } if at == pointer), "{error:?}");
         assert!(
-            error.to_string().ends_with("in absolute grading; these have: flow-judge, plain, prometheus, selene"),
+            error.to_string().ends_with("in absolute grading; these have: flow-judge, plain, prometheus, selene, verdict-first"),
             "{error}"
         );
     };

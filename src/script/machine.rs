@@ -173,6 +173,8 @@ impl Machine {
                     self.transcript.outcomes.push(Outcome::Said);
                 }
                 Step::Generate(limits) => {
+                    self.run_text.push_str(&limits.begin);
+                    self.delta.push_str(&limits.begin);
                     self.retokenize();
                     let drop_space = self.run_text.is_empty() && self.vocabulary.adds_space();
                     let mut writing = Writing { drop_space, ..Writing::new(limits) };
@@ -309,6 +311,7 @@ impl Machine {
         });
         self.transcript.written.append(&mut writing.told);
         self.run_text.push_str(&writing.text);
+        writing.text.insert_str(0, &writing.limits.begin);
         self.transcript.outcomes.push(Outcome::Generated { text: writing.text, finish });
         self.advance()
     }

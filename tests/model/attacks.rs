@@ -63,7 +63,7 @@ fn controls(rendered: &Rendered, vocabulary: &dyn Vocabulary) -> usize {
 fn no_field_can_write_a_control_token() {
     let (vocabulary, engine) = (load_vocabulary(&demo().path).unwrap(), engine(settings()));
     let library = PromptLibrary::load(None::<&Path>).unwrap();
-    for set in ["plain", "prometheus"] {
+    for set in ["plain", "prometheus", "verdict-first"] {
         let expected = controls(&render(&library, set, HARMLESS[0], engine.chat_format()), &*vocabulary);
         assert!(expected > 2);
         for attack in ATTACKS {
