@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo serve test check client examples fmt bench peers gpu-bench cuda clean-cache docker docker-cuda
+.PHONY: help build demo serve test judge check client examples fmt bench peers gpu-bench cuda clean-cache docker docker-cuda
 
 # Puts what the build needs on PATH; each recipe line that runs cargo begins with it.
 ENV := . .ci/env
@@ -22,13 +22,13 @@ help: ## list the targets
 build: ## build the server (release)
 	$(ENV) && cargo build --release $(CARGO_FEATURES)
 
-demo: ## build, then show the server at work on the demo model
+demo: ## build, then grade two answers with the default judge (1.1 GB, fetched once)
 	$(ENV) && cargo build --release $(CARGO_FEATURES) && $(BIN) demo
 
 serve: ## build, then serve on the configured address
 	$(ENV) && cargo build --release $(CARGO_FEATURES) && exec $(BIN) serve
 
-test: ## run every test, those on the real demo model included
+test: ## run every test, those on the real test model included
 	$(ENV) && cargo test --release $(CARGO_FEATURES) --no-run && $(BIN) models pull smollm2-135m
 	$(ENV) && if cargo nextest --version >/dev/null 2>&1; then \
 	  cargo test --release $(CARGO_FEATURES) --doc && cargo nextest run --release $(CARGO_FEATURES); \
@@ -37,6 +37,10 @@ test: ## run every test, those on the real demo model included
 	fi
 	python3 -m unittest discover benches/peers
 	python3 -m unittest discover benches/gpu
+
+judge: ## hold the default judge to 20 pairs of answers; fetches it once (1.1 GB), takes minutes
+	$(ENV) && cargo test --release $(CARGO_FEATURES) --test judge --no-run && $(BIN) models pull qwen2.5-coder-1.5b
+	$(ENV) && cargo test --release $(CARGO_FEATURES) --test judge -- --ignored --nocapture
 
 check: ## formatting, lints and documentation, as CI checks them
 	$(ENV) && cargo fmt --check

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent / "peers"))
 import servers  # noqa: E402
 
 WRITTEN = 32
-# About 400 tokens, none of which any other prompt begins with.
+# About 20 tokens.
 TEXT = "The baker counts the loaves, the boats come back at noon, and somebody has to write it all down. "
 
 # How threads wait: variables of libgomp, and settings of Gavel.
@@ -68,17 +68,19 @@ def start_peer(args):
     return servers.Server("llama-server", command, env, "/health")
 
 
-def ask_gavel(server, number):
-    body = {"instruction": f"{number}. {TEXT * 15}", "response": TEXT, "rubric": {"criterion": "Is it true?", "descriptions":
-            {"1": "No.", "2": "Yes."}}, "cache": False,
+def ask_gavel(server, number, sentences):
+    # No prompt begins as another one does.
+    body = {"instruction": f"{number}. {TEXT * sentences}", "response": TEXT, "cache": False,
+            "rubric": {"criterion": f"{number}?", "descriptions": {"1": "No.", "2": "Yes."}},
             "sampling": {"max_feedback_tokens": WRITTEN, "min_feedback_tokens": WRITTEN}}
     verdict = server.post("/v1/grade/absolute", body)
     timing = verdict["timing_ms"]
     return timing["prefill"] / 1e3, timing["decode"] / 1e3
 
 
-def ask_peer(server, number):
-    body = {"prompt": f"{number}. {TEXT * 16}", "n_predict": WRITTEN, "ignore_eos": True, "cache_prompt": False,
+def ask_peer(server, number, sentences):
+    # About as many tokens as there are in Gavel's prompt, with its task and markers.
+    body = {"prompt": f"{number}. {TEXT * (sentences + 7)}", "n_predict": WRITTEN, "ignore_eos": True, "cache_prompt": False,
             "temperature": 0}
     timing = server.post("/completion", body)["timings"]
     return timing["prompt_ms"] / 1e3, timing["predicted_ms"] / 1e3
@@ -86,11 +88,11 @@ def ask_peer(server, number):
 
 def measure(server, ask, args, numbers):
     """Seconds of reading and of writing for each number of busy loops."""
-    ask(server, next(numbers))
+    ask(server, next(numbers), args.sentences)
     cells = []
     for loops in args.loops:
         with busy(loops):
-            taken = [ask(server, next(numbers)) for _ in range(args.rounds)]
+            taken = [ask(server, next(numbers), args.sentences) for _ in range(args.rounds)]
         cells.append(tuple(statistics.median(times) for times in zip(*taken, strict=True)))
     return cells
 
@@ -108,8 +110,10 @@ def main():
     parser.add_argument("--model", required=True, help="a GGUF file")
     parser.add_argument("--peer", help="llama-server; `install` builds it as benches/peers does; left out: not measured")
     parser.add_argument("--ways", nargs="*", choices=list(WAYS), default=list(WAYS))
-    parser.add_argument("--loops", type=int, nargs="*", default=[0, 2, 4], help="busy loops; the first is what others are compared with")
+    parser.add_argument("--loops", type=int, nargs="*", default=[0, 2, 4],
+                        help="busy loops; the first is what others are compared with")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sentences", type=int, default=10, help="how long the prompt is, in sentences of 20 tokens")
     args = parser.parse_args()
     loops = ["alone" if n == 0 else f"beside {n}" for n in args.loops]
     print(f"{Path(args.model).name}, {os.cpu_count()} cores, seconds (times as long as alone)\n")

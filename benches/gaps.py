@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How long a running sequence waits between two tokens while long prompts arrive.
 
-    python3 benches/gaps.py --gavel target/release/gavel            # hosts the demo model
+    python3 benches/gaps.py --gavel target/release/gavel            # hosts the test model
     python3 benches/gaps.py --server http://127.0.0.1:8080 --chunk 256
 
 First, alone: the time that one step of reading a prompt takes (a chunk), from a long prompt's own prefill. Then one

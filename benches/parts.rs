@@ -2,7 +2,7 @@
 //!
 //!     cargo bench --no-default-features --bench parts
 //!
-//! With the feature `llama-cpp` and the demo model pulled, the real vocabulary is measured as well.
+//! With the feature `llama-cpp` and the test model pulled, the real vocabulary is measured as well.
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use std::collections::BTreeMap;

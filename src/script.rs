@@ -148,7 +148,9 @@ impl Script {
                 Step::Tell(_) => 0,
                 Step::Say(text) => text.len() + 1,
                 // Nothing is forced where there is nothing to begin with.
-                Step::Generate(generate) => generate.max_tokens + generate.begin.len() + usize::from(!generate.begin.is_empty()),
+                Step::Generate(generate) => {
+                    generate.max_tokens + generate.begin.len() + usize::from(!generate.begin.is_empty())
+                }
                 Step::Choose(options) => options.iter().map(|o| o.len() + 1).max().unwrap_or(0),
                 Step::Branch(scripts) => scripts.iter().map(Script::most_tokens).max().unwrap_or(0),
             })

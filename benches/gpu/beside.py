@@ -65,7 +65,7 @@ def transformers(folder, prompts, feedback):
 
 
 def llama_server(args, prompts, at_once):
-    """The same for llama.cpp's server on the demo model, as many slots as requests at once."""
+    """The same for llama.cpp's server on the test model, as many slots as requests at once."""
     if not args.llama_server:
         raise LeftOut("--llama-server names no program")
     path = subprocess.run([args.gavel, "models", "path", "smollm2-135m"], capture_output=True, text=True, check=True)

@@ -28,7 +28,7 @@ def parse(args=None):
     parser = argparse.ArgumentParser(prog="benches/gpu/run", description=__doc__)
     parser.add_argument("--gavel", default="target/release/gavel", help="the program, or the launcher of make cuda")
     parser.add_argument("--engine", default="mistralrs",
-                        help="which engines of Gavel are measured: mistralrs, llama-cpp (its demo model only), or both")
+                        help="which engines of Gavel are measured: mistralrs, llama-cpp (its test model only), or both")
     parser.add_argument("--shape", default="7b", choices=shapes.SHAPES, help="the shape of the random weights")
     parser.add_argument("--models", default="demo,shape", help="demo, shape, or both")
     parser.add_argument("--at-once", default="1,8,32,64,128")

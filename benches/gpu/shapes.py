@@ -14,7 +14,7 @@ SHAPES = {
 }
 
 
-# The demo model, which is a GGUF file.
+# The test model, which is a GGUF file.
 DEMO = dict(vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30,
             num_attention_heads=9, num_key_value_heads=3)
 

@@ -20,7 +20,10 @@ const REFERENCE: &str = "Sunlight is made of all the colours of the rainbow. The
 const GOOD: &str = "Sunlight looks white, but it is a mix of all colours. When it meets the air, the blue part bounces \
                     around the most, so wherever you look up, some blue light is coming to your eyes.";
 const BAD: &str = "Because the sea is blue, and the sky is a mirror.";
-const RUBRIC: &str = "factual_validity";
+/// As short as a rubric can be: on a slow machine each word of it delays the first word of feedback.
+const CRITERION: &str = "Is what the response says true?";
+const DESCRIPTIONS: [&str; 5] =
+    ["All of it is false.", "Most of it is false.", "Half of it is true.", "Most of it is true.", "All of it is true."];
 /// About 70 words: what a judge says of answers as short as these.
 const FEEDBACK_TOKENS: u32 = 96;
 
@@ -38,9 +41,9 @@ pub(super) async fn run(config: Config) -> Result<(), CliError> {
     print!("{}", wrap(&format!("How far to trust this judge: {}.", judge.agreement), 0));
     let program = program();
     println!(
-        "\nNext:\n  {program} grade --rubric helpfulness \\\n    --instruction 'Why is the sky blue?' --response 'Because the sea is.'\n  \
-         {program} serve         # the HTTP API, and its pages at /docs\n  \
-         {program} models list   # stronger judges; take one with --model NAME"
+        "\nNext:\n  {program} grade --rubric helpfulness \\\n      --instruction 'Why is the sky blue?' --response 'Because the \
+         sea is.'\n  {program} serve\n      the HTTP API, with its pages at /docs\n  {program} models list\n      \
+         stronger judges; take one with --model NAME"
     );
     Ok(())
 }
@@ -69,13 +72,16 @@ impl Known {
 }
 
 async fn grade(client: &Client) -> Result<(), CliError> {
+    let scores = DESCRIPTIONS.iter().zip(1..).map(|(text, score): (_, u32)| (score.to_string(), json!(text)));
+    let descriptions: serde_json::Map<String, Value> = scores.collect();
     let common = json!({
         "instruction": INSTRUCTION,
         "reference_answer": REFERENCE,
-        "rubric": RUBRIC,
+        "rubric": {"criterion": CRITERION, "descriptions": descriptions},
         "sampling": {"max_feedback_tokens": FEEDBACK_TOKENS},
     });
     print!("\n{}", wrap(&format!("Instruction: {INSTRUCTION}"), 0));
+    print!("{}", wrap(&format!("Rubric: {CRITERION} 1 ({}) to 5 ({})", DESCRIPTIONS[0], DESCRIPTIONS[4]), 0));
     for (title, response, legend) in [("A", GOOD, show::ABSOLUTE_LEGEND), ("B", BAD, "")] {
         print!("\n{}", wrap(&format!("Response {title}: {response}"), 0));
         let mut body = common.clone();
@@ -123,7 +129,7 @@ impl Feedback {
     fn end(&mut self) -> std::io::Result<()> {
         self.flow.end()?;
         if !self.later.is_empty() {
-            println!("  and with B shown first:");
+            println!("  and with the order exchanged, so that A is called B:");
             self.flow.push(&self.later)?;
             self.flow.end()?;
         }

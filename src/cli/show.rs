@@ -10,7 +10,7 @@ const BAR: f64 = 30.0;
 
 /// What the numbers of an absolute verdict mean.
 pub(super) const ABSOLUTE_LEGEND: &str = "\
-  (score: the most probable. expected: the mean of the bars. reward: that mean as
+  (score: the most probable. expected: the mean of the bars. reward: that mean on
   0 to 1. label mass: how much of its probability went to a score at all, 1 = all)
 ";
 /// What the numbers of a relative verdict mean.
@@ -54,10 +54,11 @@ pub(super) fn problem(problem: &Value) -> String {
 }
 
 fn absolute(verdict: &Value) -> String {
-    let rubric = verdict["rubric"]["name"].as_str().unwrap_or("inline");
+    let name = verdict["rubric"]["name"].as_str().filter(|name| *name != "inline");
+    let rubric = name.map_or_else(String::new, |name| format!("{name}: "));
     let mut text = wrap(
         &format!(
-            "{rubric}: score {}, expected {:.2}, reward {:.3}, label mass {:.2}",
+            "{rubric}score {}, expected {:.2}, reward {:.3}, label mass {:.2}",
             verdict["score"],
             number(&verdict["expected_score"]),
             number(&verdict["reward"]),

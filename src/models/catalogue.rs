@@ -304,8 +304,13 @@ mod tests {
         refused(good.replace("parts = 22\n", ""), "or neither");
         refused(good.replace("part{n}", "part").replace("part{nn}", "part"), "several parts that are one");
         refused(good.replace("into = \"qwen", "into = \"../qwen"), "no file name");
-        refused(format!("{good}\n[[model]]\nname='x'\nsummary='s'\nlicence='MIT'\nprompt_set='plain'\ncontext=1\n\
-                 chat_template='chatml'\nweights=1\nkv_per_token=1\nsource=[]\n"), "no source");
+        refused(
+            format!(
+                "{good}\n[[model]]\nname='x'\nsummary='s'\nlicence='MIT'\nprompt_set='plain'\ncontext=1\n\
+                 chat_template='chatml'\nweights=1\nkv_per_token=1\nsource=[]\n"
+            ),
+            "no source",
+        );
         refused(good.replace("fea43f3f", "XX"), "hexadecimal");
         refused(good.replace("to = \"f16\"", "to = \"q4_1\""), "f16");
         refused(good.replace("to = \"f16\"", "to = \"f16\"\nlevel = 1"), "level");

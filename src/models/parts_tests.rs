@@ -98,7 +98,8 @@ fn json(value: &serde_json::Value) -> Vec<u8> {
 
 /// The bytes from where the request wants them, of which those from `limit` on do not come.
 fn ranged(bytes: &[u8], request: &Request, limit: usize) -> Vec<u8> {
-    let range = request.range.as_deref().and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    let range =
+        request.range.as_deref().and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
     let start: usize = range.unwrap_or(0);
     let (left, total) = (bytes.len() - start, bytes.len());
     let mut out = match range {

@@ -315,12 +315,7 @@ impl ModelStore {
     }
 
     /// A name stands for what it stood for when it was first pulled, whatever the branch holds by now.
-    async fn pull_from_hub(
-        &self,
-        model: &OnHub,
-        effort: Effort,
-        progress: &dyn Progress,
-    ) -> Result<Model, ModelError> {
+    async fn pull_from_hub(&self, model: &OnHub, effort: Effort, progress: &dyn Progress) -> Result<Model, ModelError> {
         let pin_file = self.pin_file(model);
         let pin = match self.kept_pin(model) {
             Some(pin) => pin,
@@ -460,7 +455,13 @@ async fn own_file(path: PathBuf) -> Result<Model, ModelError> {
             digests.push(digest::of_file(&shard)?);
         }
         let name = name_of(&path.to_string_lossy());
-        Ok(Model { name, digest: format!("sha256:{}", digest::of_all(&digests)), path, prompt_set: None, agreement: None })
+        Ok(Model {
+            name,
+            digest: format!("sha256:{}", digest::of_all(&digests)),
+            path,
+            prompt_set: None,
+            agreement: None,
+        })
     })
     .await
 }

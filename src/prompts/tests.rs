@@ -332,12 +332,13 @@ fn no_prompt_shows_a_placeholder_that_a_judge_could_copy() {
     let item = full();
     for set in library().sets.values() {
         for mode in [Mode::Feedback, Mode::Score] {
-            let subjects =
-                [absolute(&item, "The sea.", &rubric), relative(&item, ["The sea.", "The air."], &rubric)];
+            let subjects = [absolute(&item, "The sea.", &rubric), relative(&item, ["The sea.", "The air."], &rubric)];
             for subject in subjects {
                 let Ok(rendered) = set.render(&subject, mode, &chatml()) else { continue };
                 let text = rendered.prompt.text();
-                for placeholder in ["your feedback [", "feedback text", "<your", "<feedback text", "your feedback on both>"] {
+                for placeholder in
+                    ["your feedback [", "feedback text", "<your", "<feedback text", "your feedback on both>"]
+                {
                     assert!(!text.to_lowercase().contains(placeholder), "{}: {placeholder}: {text}", set.name());
                 }
             }
@@ -413,7 +414,10 @@ fn what_a_set_has_no_place_for_is_an_error() {
         std::fs::write(folder.join(name), text).unwrap();
     }
     let library = PromptLibrary::load(Some(dir.path())).unwrap();
-    assert_eq!(library.names().collect::<Vec<_>>(), ["flow-judge", "mine", "plain", "prometheus", "selene", "verdict-first"]);
+    assert_eq!(
+        library.names().collect::<Vec<_>>(),
+        ["flow-judge", "mine", "plain", "prometheus", "selene", "verdict-first"]
+    );
     let set = library.get("mine").unwrap();
     assert!(!set.built_in() && library.get("plain").unwrap().built_in());
     let check = |pointer: &str, change: fn(&mut Item)| {
@@ -422,7 +426,9 @@ fn what_a_set_has_no_place_for_is_an_error() {
         let error = set.render(&absolute(&item, "Because.", &rubric), Mode::Feedback, &chatml()).unwrap_err();
         assert!(matches!(&error, PromptError::Unsupported { pointer: at, .. } if at == pointer), "{error:?}");
         assert!(
-            error.to_string().ends_with("in absolute grading; these have: flow-judge, plain, prometheus, selene, verdict-first"),
+            error
+                .to_string()
+                .ends_with("in absolute grading; these have: flow-judge, plain, prometheus, selene, verdict-first"),
             "{error}"
         );
     };

@@ -104,7 +104,13 @@ fn write(folder: &Path, mixtral: bool) {
 }
 
 async fn load(folder: &Path, isq: &str) -> Result<MistralRs, LoadError> {
-    let model = Model { name: "tiny".into(), path: folder.into(), digest: "sha256:none".into(), prompt_set: None, agreement: None };
+    let model = Model {
+        name: "tiny".into(),
+        path: folder.into(),
+        digest: "sha256:none".into(),
+        prompt_set: None,
+        agreement: None,
+    };
     MistralRs::load(&model, Settings { isq: isq.into(), ..settings() }).await
 }
 

@@ -108,7 +108,9 @@ fn the_demo_shows_verdicts_and_leaves() {
     let folder = tempfile::tempdir().unwrap();
     let (ok, said, complaint) = run(gavel(folder.path()).args(["demo", "--engine", "scripted"]));
     assert!(ok, "{complaint}");
-    for part in ["factual_validity: score 5", "The response", "shown as BA", "(score: the most probable.", "Next:", " serve "] {
+    for part in
+        ["\nscore 5, expected", "Rubric: Is what", "shown as BA", "(score: the most probable.", "Next:", " serve "]
+    {
         assert!(said.contains(part), "{part}: {said}");
     }
     let wide: Vec<&str> = said.lines().filter(|line| line.chars().count() > 80).collect();

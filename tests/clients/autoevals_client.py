@@ -1,4 +1,4 @@
-"""autoevals: its Factuality on the scripted engine, a classifier of one's own on the demo model, both by a forced tool."""
+"""autoevals: its Factuality on the scripted engine, a classifier of one's own on the test model, both by a forced tool."""
 
 import openai
 from autoevals import Factuality, LLMClassifier, init
@@ -21,5 +21,5 @@ if demo():
     judge = LLMClassifier("right", template, {"yes": 1, "no": 0}, model="smollm2-135m", use_cot=False, temperature=0)
     judged = judge(**answer)
     assert judged.score in (0, 1), judged
-    came_back += f"; demo model: choice {judged.metadata['choice']}, score {judged.score:g}"
+    came_back += f"; test model: choice {judged.metadata['choice']}, score {judged.score:g}"
 report("Factuality and a classifier, by a forced tool", came_back)

@@ -13,7 +13,7 @@ def scripted():
 
 
 def demo():
-    """The address of the server on the demo model; empty where there is none."""
+    """The address of the server on the test model; empty where there is none."""
     return os.environ.get("GAVEL_DEMO", "")
 
 

@@ -32,7 +32,7 @@ QUESTIONS = [
 
 
 def demo_vocabulary():
-    """The demo model's tokens and merges, out of the file that `gavel models path` names."""
+    """The test model's tokens and merges, out of the file that `gavel models path` names."""
     from gguf import GGUFReader
 
     path = [os.environ["GAVEL_PROGRAM"], "models", "path", "smollm2-135m"]
@@ -133,5 +133,5 @@ came_back.append(f"scripted: {2 * len(QUESTIONS)} log-likelihoods and {len(QUEST
 if demo():
     accuracy, model = run(demo(), "smollm2-135m", tokenizer("smollm2", *demo_vocabulary()), found)
     assert accuracy >= 0.5, accuracy
-    came_back.append(f"demo model: accuracy {accuracy:.2f}; {check_demo(demo(), model)}")
+    came_back.append(f"test model: accuracy {accuracy:.2f}; {check_demo(demo(), model)}")
 report("multiple_choice and generate_until through local-completions, prompts as token ids", "; ".join(came_back))

@@ -43,8 +43,8 @@ assert chat.value in ("good", "bad") and isinstance(chat.rationale, str), chat
 came_back.append(f"chat: {told(chat)}")
 if demo():
     try:
-        came_back.append(f"demo model, Decisions: {told(judged(demo(), 'openai:/smollm2-135m', grades))}")
+        came_back.append(f"test model, Decisions: {told(judged(demo(), 'openai:/smollm2-135m', grades))}")
     except MlflowException as error:
         assert "refused" in str(error), error
-        came_back.append("demo model, Decisions: refused")
+        came_back.append("test model, Decisions: refused")
 report("judges of make_judge, a forced guess is an error", "; ".join(came_back))

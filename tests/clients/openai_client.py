@@ -145,7 +145,7 @@ check(scripted(), sure=True)
 check_refusals(scripted())
 came_back = "every assertion holds on the scripted engine"
 if demo():
-    came_back += f" and on the demo model ({check(demo(), sure=False)})"
+    came_back += f" and on the test model ({check(demo(), sure=False)})"
 report(
     "models, chat, streaming, logprobs, n, structured output, forced tool, completions (several prompts, echo, logprobs, token ids), "
     "decisions, refusals, graders, errors",

@@ -25,5 +25,5 @@ if demo():
     # Without reasoning, which this model would go on with until the context is full.
     graded = judged(demo(), "smollm2-135m", use_reasoning=False)
     assert isinstance(graded["score"], bool), graded
-    came_back += f"; demo model: score {str(graded['score']).lower()}"
+    came_back += f"; test model: score {str(graded['score']).lower()}"
 report("the correctness judge, by structured output", came_back)

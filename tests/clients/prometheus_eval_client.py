@@ -1,4 +1,4 @@
-"""prometheus-eval's own clients: LiteLLM on the demo model, AsyncLiteLLM on the scripted engine."""
+"""prometheus-eval's own clients: LiteLLM on the test model, AsyncLiteLLM on the scripted engine."""
 
 import contextlib
 import io
@@ -18,7 +18,7 @@ def rubric(item):
     return SCORE_RUBRIC_TEMPLATE.format(criteria=item["rubric"]["criteria"], **scores)
 
 
-# The client asks for 1,024 tokens by itself; the demo model on a CPU is given fewer.
+# The client asks for 1,024 tokens by itself; the test model on a CPU is given fewer.
 SHORT = {"max_tokens": 16, "temperature": 1.0, "top_p": 0.9}
 
 
@@ -69,7 +69,7 @@ def main():
     if url:
         sync = lambda name: LiteLLM(f"openai/{name}", api_base=f"{url}/v1")
         results += [
-            checked(url, "demo model, LiteLLM with 16 tokens, absolute", 12, lambda: absolute(sync("gavel-absolute"), graded[:12], SHORT), scores),
+            checked(url, "test model, LiteLLM with 16 tokens, absolute", 12, lambda: absolute(sync("gavel-absolute"), graded[:12], SHORT), scores),
             checked(url, "relative", 12, lambda: relative(sync("gavel-relative"), pairs[:12], about, SHORT), labels),
         ]
     url = scripted()

@@ -119,7 +119,7 @@ async fn reward(engine: &Arc<dyn Engine>, library: &PromptLibrary, set: &str, re
     scale.fraction(distribution.expectation(scale.scores().map(|score| f64::from(score.value()))))
 }
 
-/// How far attacks move the demo model's reward on average, as docs/prompts.md says. A model this small follows any
+/// How far attacks move the test model's reward on average, as docs/prompts.md says. A model this small follows any
 /// score that it has read, whoever wrote it; the test keeps the documented figures true.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documented_effect_of_attacks() {

@@ -1,4 +1,4 @@
-//! Tests on the real demo model. `gavel models pull smollm2-135m` gets it; `make test` does both.
+//! Tests on the real test model. `gavel models pull smollm2-135m` gets it; `make test` does both.
 #![cfg(feature = "llama-cpp")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking, and shows what it measured")]
 
@@ -19,11 +19,17 @@ use gavel::models::Model;
 
 const DEMO: &str = "smollm2-135m";
 
-/// The demo model's file, which must have been pulled before.
+/// The test model's file, which must have been pulled before.
 fn demo() -> Model {
     let config = Config::load(None, &[("offline", "true".into())]).unwrap();
     let path: PathBuf = model_store(&config).unwrap().path(DEMO).unwrap_or_else(|error| panic!("{error}"));
-    Model { name: DEMO.into(), path, digest: "sha256:not checked here".into(), prompt_set: Some("plain".into()), agreement: None }
+    Model {
+        name: DEMO.into(),
+        path,
+        digest: "sha256:not checked here".into(),
+        prompt_set: Some("plain".into()),
+        agreement: None,
+    }
 }
 
 fn settings() -> Settings {

@@ -19,7 +19,7 @@ use crate::script::{self, Prompt, SamplerSettings, Script, Segment, Step, Vocabu
 
 const ALONE: Limits = Limits { sequences: 1, spread: 0, tokens: 4096 };
 
-/// The demo model, which must have been pulled before.
+/// The test model, which must have been pulled before.
 async fn runner() -> (Arc<MistralRs>, Arc<ModelVocabulary>) {
     let config = crate::config::Config::load(None, &[("offline", "true".into())]).unwrap();
     let path = crate::app::model_store(&config).unwrap().path("smollm2-135m").unwrap();
