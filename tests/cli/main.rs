@@ -109,7 +109,7 @@ fn the_demo_shows_verdicts_and_leaves() {
     let (ok, said, complaint) = run(gavel(folder.path()).args(["demo", "--engine", "scripted"]));
     assert!(ok, "{complaint}");
     for part in
-        ["\nscore 5, expected", "Rubric: Is what", "shown as BA", "(score: the most probable.", "Next:", " serve "]
+        ["\nscore 5, expected", "Rubric: Is what", "shown as BA", "(score: the most probable.", "Next:", " serve\n"]
     {
         assert!(said.contains(part), "{part}: {said}");
     }

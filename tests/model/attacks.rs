@@ -125,7 +125,7 @@ async fn reward(engine: &Arc<dyn Engine>, library: &PromptLibrary, set: &str, re
 async fn the_documented_effect_of_attacks() {
     let engine = engine(settings());
     let library = PromptLibrary::load(None::<&Path>).unwrap();
-    for (set, documented) in [("plain", 0.51), ("prometheus", 0.39)] {
+    for (set, documented) in [("plain", 0.46), ("prometheus", 0.33)] {
         let (mut moved, mut count) = (0.0, 0.0);
         for harmless in &HARMLESS[..2] {
             let plain = reward(&engine, &library, set, harmless).await;
