@@ -324,7 +324,7 @@ async fn compute(
     Ok(judgement)
 }
 
-/// Reads a judgement out of what came of its script: the last choice, and the last text before it. A script that
+/// Reads a judgement out of what came of its script: the last choice, and the last text, before or after it. A script that
 /// chooses nothing is certain of its one outcome.
 fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
     let stages = completion.stages;

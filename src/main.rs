@@ -28,6 +28,10 @@ fn bound_spinning() {
         return;
     }
     let Ok(program) = env::current_exe() else { return };
+    // A loader that was told to run this program would take our arguments for its own.
+    if program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ld")) {
+        return;
+    }
     let mut arguments = env::args_os();
     let mut again = Command::new(&program);
     again.arg0(arguments.next().unwrap_or(program.into_os_string())).args(arguments).env("GOMP_SPINCOUNT", "300");

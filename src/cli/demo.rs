@@ -142,5 +142,8 @@ fn program() -> String {
     let called = std::env::args_os().next().unwrap_or_default();
     let called = Path::new(&called);
     let here = std::env::current_dir().unwrap_or_default();
-    called.strip_prefix(&here).unwrap_or(called).display().to_string()
+    match called.strip_prefix(&here) {
+        Ok(below) => Path::new(".").join(below).display().to_string(),
+        Err(_) => called.display().to_string(),
+    }
 }

@@ -184,7 +184,8 @@ impl Progress for Bar {
     #[allow(clippy::print_stderr, reason = "it is drawn there")]
     fn note(&self, line: &str) {
         if self.drawn {
-            self.bar.suspend(|| eprint!("{}", wrap(line, 0)));
+            self.bar.finish_and_clear();
+            eprint!("{}", wrap(line, 0));
         } else {
             tracing::warn!("{line}");
         }

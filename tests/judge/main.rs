@@ -49,7 +49,8 @@ async fn the_default_judge_says_something_of_each_answer_and_prefers_the_better_
     let items: Vec<Item> = serde_json::from_str(include_str!("items.json")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().display().to_string();
-    let app = App::build(Config::load(None, &[("offline", "true".into()), ("data_dir", data)]).unwrap()).unwrap();
+    let settings = [("model", "qwen2.5-coder-1.5b".into()), ("offline", "true".into()), ("data_dir", data)];
+    let app = App::build(Config::load(None, &settings).unwrap()).unwrap();
     app.load(&()).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1/grade/absolute", listener.local_addr().unwrap());
