@@ -11,7 +11,7 @@ const BAR: f64 = 30.0;
 /// What the numbers of an absolute verdict mean.
 pub(super) const ABSOLUTE_LEGEND: &str = "\
   (score: the most probable. expected: the mean of the bars. reward: that mean on
-  0 to 1. label mass: how much of its probability went to a score at all, 1 = all)
+  0 to 1. label mass: how much of its probability went to any score, 1 is all)
 ";
 /// What the numbers of a relative verdict mean.
 pub(super) const RELATIVE_LEGEND: &str = "\
