@@ -314,7 +314,7 @@ fn scripts_follow_the_literals_of_the_set() {
     assert_eq!(flow.0, [say("<feedback>"), feedback, say("\n</feedback>\n<score>\n"), scores]);
     let first = library.get("verdict-first").unwrap();
     let Step::Generate(begun) = generate("[RESULT]", 2) else { unreachable!() };
-    let begun = Step::Generate(Generate { begin: "The response says".to_owned(), ..begun });
+    let begun = Step::Generate(Generate { begin: "The response says \"".to_owned(), ..begun });
     let scores = choose(&[" 1", " 2", " 3"]);
     assert_eq!(
         first.script(Kind::Absolute, Mode::Feedback, scale, 9, 2).0,
