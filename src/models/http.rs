@@ -245,7 +245,8 @@ impl Patience {
         if self.left == 0 {
             return Err(error);
         }
-        tracing::warn!(%error, "a transfer broke off; trying again");
+        // What it comes to in the end is the caller's to tell.
+        tracing::info!(%error, "a transfer broke off; trying again");
         tokio::time::sleep(self.pause).await;
         self.pause *= 2;
         Ok(())
