@@ -1,28 +1,22 @@
 //! The composition root: builds everything once and hands out handles. Nothing is global, so two servers run in
 //! one process.
 
-mod bulk;
-mod many;
-
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use crate::admission::{Admission, Permit, Refusal};
+use futures::{StreamExt, stream};
+use tokio::task::coop::consume_budget;
+
 use crate::config::Config;
-use crate::engine::{Engine, EngineError, Load};
-use crate::grading::{AbsoluteRequest, Judgement, RelativeRequest};
+use crate::engine::{Engine, Load};
 pub use crate::hosting::StartError;
-use crate::hosting::{Hosting, HostingError, Starter};
-use crate::judge::JudgeError;
+use crate::hosting::{Hosting, Starter};
 use crate::judge_models::JudgeModels;
 use crate::metrics::Metrics;
 use crate::models::{HubSettings, ModelError, ModelStore, Progress as PullProgress};
-use crate::panel::{Absolute, Account, Chat, Panel, Plan, Progress, Relative};
 use crate::prompts::PromptLibrary;
 use crate::rubrics::RubricLibrary;
-
-/// Bytes of judged text above which planning leaves the serving thread: some milliseconds of tokenising.
-const LONG_TEXT: usize = 64 << 10;
+use crate::service::Service;
+use crate::service::admission::Admission;
 
 /// Everything that a server is made of.
 pub struct App {
@@ -35,41 +29,11 @@ pub struct App {
     /// The judge models.
     pub judge_models: JudgeModels,
     /// Who gets in.
-    pub admission: Admission,
+    pub admission: Arc<Admission>,
+    /// The door to judging.
+    pub service: Service,
     prompts: Arc<PromptLibrary>,
     hosting: Arc<Hosting>,
-}
-
-/// Why a request is not served.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ServiceError {
-    /// The model is not there.
-    #[error(transparent)]
-    Hosting(#[from] HostingError),
-    /// The judge does not judge.
-    #[error(transparent)]
-    Judge(#[from] JudgeError),
-    /// It is not let in.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// It took too long.
-    #[error("the deadline of {} ms has passed", .0.as_millis())]
-    Deadline(Duration),
-}
-
-/// A request that has been planned and let in.
-pub struct Admitted<R> {
-    panel: Arc<Panel>,
-    plan: Plan<R>,
-    _permit: Permit,
-    deadline: Deadline,
-}
-
-/// How long a request may take, counted from when it came.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadline {
-    allowed: Duration,
-    started: Instant,
 }
 
 impl App {
@@ -86,12 +50,17 @@ impl App {
             // It may still be put there: rubrics come and go while the server runs.
             tracing::warn!(%error, "grading.rubric");
         }
+        let admission = Arc::new(Admission::new(config.limits.in_flight, config.limits.queue));
         let kept = config.limits.cached_judgements;
-        let starter = Starter::new(model_store(&config)?, Arc::clone(&prompts), Arc::clone(&metrics), kept);
+        let shared = (Arc::clone(&admission), Arc::clone(&metrics));
+        let starter = Starter::new(model_store(&config)?, Arc::clone(&prompts), shared, kept);
+        let hosting = Arc::new(Hosting::new(&config, starter));
+        let window = config.limits.in_flight;
         Ok(Arc::new(Self {
+            service: Service::new(Arc::clone(&hosting), Arc::clone(&admission), Arc::clone(&metrics), window),
             metrics,
-            admission: Admission::new(config.limits.in_flight, config.limits.queue),
-            hosting: Arc::new(Hosting::new(&config, starter)),
+            admission,
+            hosting,
             judge_models: JudgeModels::new(&config.judges, &config.aliases)?,
             rubrics,
             prompts,
@@ -128,13 +97,24 @@ impl App {
         self.hosting.host(engine, prompt_set)
     }
 
-    /// The panel of a model, the default one if none is named. One of first use is waited for until the deadline.
-    ///
-    /// # Errors
-    /// When nobody is let in, there is no such model, it is still loading, or could not be loaded.
-    pub async fn panel(&self, model: Option<&str>, deadline: Deadline) -> Result<Arc<Panel>, ServiceError> {
-        self.admission.check()?;
-        Ok(self.hosting.panel(model, deadline.left()).await?)
+    /// Does `work` on every item, `limits.bulk_items` at once, and gives what came of each in the order of the items.
+    /// An item is taken when its turn comes, and gone when it is done; dropping the future stops what runs and never
+    /// begins the rest.
+    pub async fn each<T, R, F>(&self, items: impl IntoIterator<Item = T>, work: impl Fn(usize, T) -> F) -> Vec<R>
+    where
+        F: Future<Output = R>,
+    {
+        let works = stream::iter(items).enumerate().map(|(index, item)| {
+            let work = work(index, item);
+            async move {
+                // An item that ends at once would keep the thread from everybody else.
+                consume_budget().await;
+                (index, work.await)
+            }
+        });
+        let mut done: Vec<(usize, R)> = works.buffer_unordered(self.config.limits.bulk_items).collect().await;
+        done.sort_unstable_by_key(|(index, _)| *index);
+        done.into_iter().map(|(_, result)| result).collect()
     }
 
     /// Whether an engine has died for good, which only a new process mends.
@@ -150,109 +130,6 @@ impl App {
         let engines = self.hosting.engines();
         self.metrics.render(engines.iter().map(|(info, load)| (info, *load)), outside)
     }
-
-    /// Plans an absolute grading and waits until it may run.
-    ///
-    /// # Errors
-    /// When it can never run, when it is not let in, or when the deadline passes first.
-    pub async fn admit_absolute(
-        &self,
-        panel: Arc<Panel>,
-        request: AbsoluteRequest,
-        deadline: Deadline,
-    ) -> Result<Admitted<AbsoluteRequest>, ServiceError> {
-        self.admit(panel, request.text_len(), move |panel| panel.plan_absolute(request), deadline).await
-    }
-
-    /// Plans a relative grading and waits until it may run.
-    ///
-    /// # Errors
-    /// When it can never run, when it is not let in, or when the deadline passes first.
-    pub async fn admit_relative(
-        &self,
-        panel: Arc<Panel>,
-        request: RelativeRequest,
-        deadline: Deadline,
-    ) -> Result<Admitted<RelativeRequest>, ServiceError> {
-        self.admit(panel, request.text_len(), move |panel| panel.plan_relative(request), deadline).await
-    }
-
-    /// Plans what is done with a prompt of the caller's own and waits until it may run.
-    ///
-    /// # Errors
-    /// When it can never run, when it is not let in, or when the deadline passes first.
-    pub async fn admit_chat(
-        &self,
-        panel: Arc<Panel>,
-        request: Chat,
-        deadline: Deadline,
-    ) -> Result<Admitted<Chat>, ServiceError> {
-        self.admit(panel, request.text_len(), move |panel| panel.plan_chat(request), deadline).await
-    }
-
-    /// Plans first, so that what can never run is refused before it waits; but not for a request that would be
-    /// turned away in any case.
-    async fn admit<R: Send + 'static>(
-        &self,
-        panel: Arc<Panel>,
-        text_len: usize,
-        plan: impl FnOnce(&Panel) -> Result<Plan<R>, JudgeError> + Send + 'static,
-        deadline: Deadline,
-    ) -> Result<Admitted<R>, ServiceError> {
-        self.admission.check()?;
-        let mut plan = planned(&panel, text_len, plan).await?;
-        let asked = Instant::now();
-        let permit = deadline.within(self.admission.enter()).await??;
-        plan.has_waited(asked.elapsed());
-        Ok(Admitted { panel, plan, _permit: permit, deadline })
-    }
-}
-
-/// Plans; away from the thread that serves others when there is much to tokenise.
-async fn planned<R: Send + 'static>(
-    panel: &Arc<Panel>,
-    text_len: usize,
-    plan: impl FnOnce(&Panel) -> Result<Plan<R>, JudgeError> + Send + 'static,
-) -> Result<Plan<R>, JudgeError> {
-    if text_len < LONG_TEXT {
-        return plan(panel);
-    }
-    let (panel, span) = (Arc::clone(panel), tracing::Span::current());
-    let planned = tokio::task::spawn_blocking(move || span.in_scope(|| plan(&panel))).await;
-    planned.map_err(|panic| JudgeError::Engine(EngineError::Failed(panic.to_string())))?
-}
-
-impl Admitted<AbsoluteRequest> {
-    /// Runs it. Dropping the future cancels the work in the engine.
-    ///
-    /// # Errors
-    /// When the engine fails or the deadline passes.
-    pub async fn run(self, progress: Option<Progress>) -> Result<(Absolute, Account), ServiceError> {
-        let run = self.panel.absolute(self.plan, progress);
-        Ok(self.deadline.within(run).await??)
-    }
-}
-
-impl Admitted<RelativeRequest> {
-    /// Runs it. Dropping the future cancels the work in the engine.
-    ///
-    /// # Errors
-    /// When the engine fails or the deadline passes.
-    pub async fn run(self, progress: Option<Progress>) -> Result<(Relative, Account), ServiceError> {
-        let run = self.panel.relative(self.plan, progress);
-        Ok(self.deadline.within(run).await??)
-    }
-}
-
-impl Admitted<Chat> {
-    /// Runs it. Dropping the future cancels the work in the engine.
-    ///
-    /// # Errors
-    /// When the engine fails or the deadline passes.
-    pub async fn run(self, progress: Option<Progress>) -> Result<(Vec<Judgement>, Account), ServiceError> {
-        let run = self.panel.chat(self.plan, progress);
-        Ok(self.deadline.within(run).await??)
-    }
 }
 
 /// The models on this disk and where they come from, as configured.
@@ -266,30 +143,4 @@ pub fn model_store(config: &Config) -> Result<ModelStore, ModelError> {
         cache_dir: config.hub.cache_dir.clone(),
     };
     ModelStore::new(config.cache_dir.clone(), hub, config.offline)
-}
-
-impl Deadline {
-    /// So long from now.
-    #[must_use]
-    pub fn after(allowed: Duration) -> Self {
-        Self::since(Instant::now(), allowed)
-    }
-
-    /// So long from when the request came.
-    #[must_use]
-    pub fn since(started: Instant, allowed: Duration) -> Self {
-        Self { allowed, started }
-    }
-
-    fn left(self) -> Duration {
-        self.allowed.saturating_sub(self.started.elapsed())
-    }
-
-    /// Works until the deadline passes.
-    ///
-    /// # Errors
-    /// [`ServiceError::Deadline`].
-    pub async fn within<T>(self, work: impl Future<Output = T>) -> Result<T, ServiceError> {
-        tokio::time::timeout(self.left(), work).await.map_err(|_| ServiceError::Deadline(self.allowed))
-    }
 }

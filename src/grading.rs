@@ -7,7 +7,9 @@
 mod distribution;
 mod groups;
 mod judgement;
+mod provenance;
 mod request;
+mod reward;
 mod rubric;
 mod scale;
 mod verdict;
@@ -15,10 +17,12 @@ mod verdict;
 pub use distribution::Distribution;
 pub use groups::normalized;
 pub use judgement::{Finish, Judgement, Kind, Order, Timing, Usage};
+pub use provenance::{ModelRef, NamedDigest, Provenance};
 pub use request::{
     AbsoluteRequest, Document, Instruction, InvalidRequest, Item, ManyRequest, Method, Mode, Options, RelativeRequest,
     Role, Sampling, Turn, WeightedRubric,
 };
+pub use reward::{Unscored, require_label_mass};
 pub use rubric::{InvalidRubric, NamedRubric, Rubric};
 pub use scale::{InvalidScale, Scale, Score};
 pub use verdict::{AbsoluteVerdict, CriteriaVerdict, Preference, RelativeVerdict, prefer_by_reward};

@@ -19,7 +19,7 @@ pub use start::{Spec, StartError, Starter};
 use crate::config::{Config, LoadWhen};
 use crate::engine::{Engine, EngineInfo, Load};
 use crate::models::{Progress, memory_available};
-use crate::panel::Panel;
+use crate::service::Judge;
 
 /// The models of a server. The first is the one of requests that name none.
 pub struct Hosting {
@@ -48,7 +48,7 @@ enum State {
     Unloaded,
     Loading,
     Ready {
-        panel: Arc<Panel>,
+        judge: Arc<Judge>,
         /// Bytes that it counts for.
         memory: u64,
     },
@@ -100,8 +100,8 @@ pub struct Hosted {
     pub load: LoadWhen,
     /// `loaded`, `loading`, `unloaded` or `failed`.
     pub state: &'static str,
-    /// The panel, if it is loaded.
-    pub panel: Option<Arc<Panel>>,
+    /// The judge, if it is loaded.
+    pub judge: Option<Arc<Judge>>,
 }
 
 impl Hosting {
@@ -142,8 +142,8 @@ impl Hosting {
     /// When its prompt set is not there.
     pub fn host(&self, engine: Arc<dyn Engine>, prompt_set: Option<String>) -> Result<(), StartError> {
         let place = &self.places[0];
-        let panel = Arc::new(self.starter.panel(engine, &place.spec, prompt_set)?);
-        place.state.send_replace(State::Ready { panel, memory: 0 });
+        let judge = Arc::new(self.starter.judge(engine, &place.spec, prompt_set)?);
+        place.state.send_replace(State::Ready { judge, memory: 0 });
         Ok(())
     }
 
@@ -155,13 +155,13 @@ impl Hosting {
         self.find(name).map(drop)
     }
 
-    /// The panel of the model of that name, or of the first one. One of first use is loaded if it is not there: the
+    /// The judge of the model of that name, or of the first one. One of first use is loaded if it is not there: the
     /// request that asks first begins it, and all that ask wait for it, `patience` at most. What was begun goes on
     /// when nobody waits any more.
     ///
     /// # Errors
     /// When there is no such model, it is still loading, or it cannot be had.
-    pub async fn panel(self: &Arc<Self>, name: Option<&str>, patience: Duration) -> Result<Arc<Panel>, HostingError> {
+    pub async fn judge(self: &Arc<Self>, name: Option<&str>, patience: Duration) -> Result<Arc<Judge>, HostingError> {
         let index = self.find(name)?;
         let place = &self.places[index];
         let mut states = place.state.subscribe();
@@ -182,7 +182,7 @@ impl Hosting {
             let idle = match state {
                 State::Unloaded | State::Failed(_) => true,
                 State::Loading => false,
-                State::Ready { panel, .. } => !panel.judge().alive(),
+                State::Ready { judge, .. } => !judge.alive(),
             };
             if idle {
                 left = Some(std::mem::replace(state, State::Loading));
@@ -212,8 +212,8 @@ impl Hosting {
             progress.stage(&format!("loading {}", place.spec.name));
             let started = self.starter.start(&place.spec, source).await;
             progress.finish();
-            let panel = Arc::new(started?);
-            place.state.send_replace(State::Ready { panel, memory });
+            let judge = Arc::new(started?);
+            place.state.send_replace(State::Ready { judge, memory });
             Ok(())
         };
         filled.await.inspect_err(|error: &StartError| {
@@ -267,10 +267,10 @@ impl Hosting {
 
     /// Drops a model, which may take a while, where others are not held up.
     async fn forget(&self, gone: Option<State>) {
-        let Some(State::Ready { panel, .. }) = gone else { return };
-        self.past_restarts.fetch_add(panel.judge().load().restarts, Ordering::Relaxed);
+        let Some(State::Ready { judge, .. }) = gone else { return };
+        self.past_restarts.fetch_add(judge.load().restarts, Ordering::Relaxed);
         // It only drops; an engine whose end panics has said so in the log.
-        let _ = tokio::task::spawn_blocking(move || drop(panel)).await;
+        let _ = tokio::task::spawn_blocking(move || drop(judge)).await;
     }
 
     fn find(&self, name: Option<&str>) -> Result<usize, HostingError> {
@@ -302,8 +302,7 @@ impl Hosting {
     /// Whether an engine has died for good that nothing but a new process brings back.
     #[must_use]
     pub fn engine_has_died(&self) -> bool {
-        let dead =
-            |place: &Place| matches!(&*place.state.borrow(), State::Ready { panel, .. } if !panel.judge().alive());
+        let dead = |place: &Place| matches!(&*place.state.borrow(), State::Ready { judge, .. } if !judge.alive());
         self.places.iter().any(|place| place.spec.load == LoadWhen::Start && dead(place))
     }
 
@@ -316,8 +315,8 @@ impl Hosting {
     /// The engines that run, and how busy they are.
     #[must_use]
     pub fn engines(&self) -> Vec<(EngineInfo, Load)> {
-        let panels = self.all().into_iter().filter_map(|hosted| hosted.panel);
-        panels.map(|panel| (panel.judge().engine().clone(), panel.judge().load())).collect()
+        let judges = self.all().into_iter().filter_map(|hosted| hosted.judge);
+        judges.map(|judge| (judge.engine().clone(), judge.load())).collect()
     }
 
     /// What happened to engines that are gone.
@@ -330,19 +329,17 @@ impl Hosting {
 impl Place {
     fn name(&self) -> String {
         match &*self.state.borrow() {
-            State::Ready { panel, .. } => panel.judge().engine().model.clone(),
+            State::Ready { judge, .. } => judge.engine().model.clone(),
             _ => self.spec.name.clone(),
         }
     }
 
-    fn ready(&self) -> Result<Arc<Panel>, HostingError> {
+    fn ready(&self) -> Result<Arc<Judge>, HostingError> {
         match &*self.state.borrow() {
             State::Unloaded | State::Loading => Err(HostingError::Loading),
             State::Failed(failure) => Err(failure.clone().into()),
-            State::Ready { panel, .. } if !panel.judge().alive() => {
-                Err(Failure::Load("its engine has died".into()).into())
-            }
-            State::Ready { panel, .. } => Ok(Arc::clone(panel)),
+            State::Ready { judge, .. } if !judge.alive() => Err(Failure::Load("its engine has died".into()).into()),
+            State::Ready { judge, .. } => Ok(Arc::clone(judge)),
         }
     }
 
@@ -361,7 +358,7 @@ impl Place {
     fn leave(&self) -> Option<State> {
         let mut gone = None;
         self.state.send_if_modified(|state| {
-            let idle = matches!(state, State::Ready { panel, .. } if Arc::strong_count(panel) == 1);
+            let idle = matches!(state, State::Ready { judge, .. } if Arc::strong_count(judge) == 1);
             if idle {
                 gone = Some(std::mem::take(state));
             }
@@ -371,14 +368,14 @@ impl Place {
     }
 
     fn show(&self) -> Hosted {
-        let (state, panel) = match &*self.state.borrow() {
+        let (state, judge) = match &*self.state.borrow() {
             State::Unloaded => ("unloaded", None),
             State::Loading => ("loading", None),
             State::Failed(_) => ("failed", None),
-            State::Ready { panel, .. } if !panel.judge().alive() => ("failed", None),
-            State::Ready { panel, .. } => ("loaded", Some(Arc::clone(panel))),
+            State::Ready { judge, .. } if !judge.alive() => ("failed", None),
+            State::Ready { judge, .. } => ("loaded", Some(Arc::clone(judge))),
         };
-        Hosted { name: self.name(), load: self.spec.load, state, panel }
+        Hosted { name: self.name(), load: self.spec.load, state, judge }
     }
 }
 

@@ -25,24 +25,23 @@
 //!
 //! [`config`], [`metrics`] and [`telemetry`] serve all of them. docs/architecture.md has the reasons.
 
-pub mod admission;
 pub mod api;
 pub mod app;
-pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod fair;
 pub mod graders;
 pub mod grading;
 pub mod hosting;
-pub mod judge;
 pub mod judge_models;
 pub mod metrics;
 pub mod models;
-pub mod panel;
 pub mod prompts;
 pub mod questions;
 pub mod rank;
 pub mod rubrics;
 pub mod script;
+pub mod service;
+pub mod tasks;
 pub mod telemetry;

@@ -9,9 +9,10 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::cache::Lookup;
 use crate::engine::{EngineInfo, Load};
-use crate::grading::{Kind, Usage};
+use crate::grading::{Kind, Preference, Usage};
+use crate::service::cache::Lookup;
+use crate::tasks::Observation;
 
 /// Every metric that Gavel exports. Labels are bounded: rubric labels are names of the library or `inline`.
 #[allow(missing_docs, reason = "each metric carries its help text, below")]
@@ -188,6 +189,22 @@ impl Metrics {
         reasons.into_iter().for_each(|reason| drop(self.rejected.with_label_values(&[reason])));
     }
 
+    /// Counts what was seen in a verdict of a model.
+    pub fn observe(&self, model: &str, seen: Observation<'_>) {
+        match seen {
+            Observation::Reward { rubric, reward } => self.score.with_label_values(&[rubric, model]).observe(reward),
+            Observation::Preference { rubric, preference, flipped } => {
+                let choice = match preference {
+                    Preference::A => "A",
+                    Preference::B => "B",
+                    Preference::Tie => "tie",
+                };
+                self.preferences.with_label_values(&[choice, rubric]).inc();
+                self.position_flips.with_label_values(&[rubric]).inc_by(u64::from(flipped));
+            }
+        }
+    }
+
     /// Counts the tokens of a judgement that was computed, not cached.
     pub fn count_tokens(&self, usage: &Usage) {
         let counts = [usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens];
@@ -201,13 +218,13 @@ impl Metrics {
     #[must_use]
     pub fn render<'a>(&self, engines: impl IntoIterator<Item = (&'a EngineInfo, Load)>, outside: Load) -> String {
         let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
-        self.observe(engines, outside);
+        self.set_gauges(engines, outside);
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("writing to memory does not fail");
         String::from_utf8(text).expect("the text format is UTF-8")
     }
 
-    fn observe<'a>(&self, engines: impl IntoIterator<Item = (&'a EngineInfo, Load)>, outside: Load) {
+    fn set_gauges<'a>(&self, engines: impl IntoIterator<Item = (&'a EngineInfo, Load)>, outside: Load) {
         let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let mut all = outside;
         // A model that is gone must not stay on the list.

@@ -1,19 +1,18 @@
 //! `POST /v1/grade/absolute`
 
-use std::time::Duration;
-
 use actix_web::{HttpRequest, HttpResponse, web};
 use indexmap::IndexMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use super::verdict::{self, Debug, ModelRef, NamedDigest, Provenance, SamplingUsed};
+use super::verdict::{self, Debug, NamedDigest, Produced};
 use super::wire::{self, Asked, grading_body};
 use super::{extract, stream};
-use crate::app::{App, Deadline, ServiceError};
-use crate::grading::{AbsoluteRequest, AbsoluteVerdict, Finish, Judgement, Kind, Scale, Timing, Usage, WeightedRubric};
-use crate::panel::{Absolute, Account};
+use crate::app::App;
+use crate::grading::{self, AbsoluteRequest, AbsoluteVerdict, Finish, Judgement, Scale, WeightedRubric};
+use crate::service;
+use crate::tasks::Absolute;
 
 grading_body! {
     /// A response to grade against a rubric.
@@ -75,14 +74,8 @@ pub(super) struct VerdictBody {
     /// One verdict a criterion, when a list of rubrics was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     criteria: Option<Vec<CriterionVerdict>>,
-    model: ModelRef,
-    rubric: NamedDigest,
-    prompt: NamedDigest,
-    usage: Usage,
-    timing_ms: Timing,
-    sampling: SamplingUsed,
-    version: &'static str,
-    cached: bool,
+    #[serde(flatten)]
+    produced: Produced,
     #[serde(skip_serializing_if = "Option::is_none")]
     debug: Option<Debug>,
 }
@@ -101,17 +94,12 @@ pub(super) async fn grade(
 ) -> Result<HttpResponse, Problem> {
     let body: AbsoluteBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
     let Asked { request, model, debug } = check(&app, body)?;
-    let deadline = wire::deadline(&http, &app)?;
-    let (rubrics, multi) = (request.rubrics.clone(), request.multi);
-    let panel = app.panel(model.as_deref(), deadline).await?;
-    let source = Provenance::new(panel.judge(), &rubrics, multi, &request.options, Kind::Absolute)?;
-    let longest = wire::longest(&request.item, &[("/response", &request.response)]);
-    let admitted = app.admit_absolute(panel, request, deadline).await;
-    let admitted = admitted.map_err(|error| Problem::from(error).blame_overflow_on(longest))?;
+    let (context, rubrics) = (wire::context(&http, &app)?, request.rubrics.clone());
+    let session = app.service.begin(&context, model.as_deref()).await?;
     stream::answer(
         &http,
-        |progress| admitted.run(progress),
-        move |(verdict, account)| verdict_body(&verdict, &account, source, &rubrics, debug),
+        |progress| async move { Ok(session.run(request, progress).await?) },
+        move |graded| verdict_body(graded, &rubrics, debug),
     )
     .await
 }
@@ -134,24 +122,18 @@ fn check(app: &App, mut body: AbsoluteBody) -> Result<Asked<AbsoluteRequest>, Pr
 /// Those of the request.
 pub async fn prompts(app: &App, body: &str) -> Result<Vec<String>, Problem> {
     let Asked { request, model, .. } = check(app, extract::parse(body.as_bytes())?)?;
-    let deadline = Deadline::after(Duration::from_millis(app.config.limits.deadline_ms));
-    let panel = app.panel(model.as_deref(), deadline).await?;
-    Ok(panel.plan_absolute(request).map_err(ServiceError::from)?.prompts())
+    let session = app.service.begin(&wire::local_context(app), model.as_deref()).await?;
+    Ok(session.prompts(request).await?)
 }
 
 /// A verdict's JSON.
-pub(super) fn verdict_body(
-    verdict: &Absolute,
-    account: &Account,
-    source: Provenance,
-    rubrics: &[WeightedRubric],
-    debug: bool,
-) -> VerdictBody {
-    let (graded, criteria) = match verdict {
+pub(super) fn verdict_body(graded: service::Graded<Absolute>, rubrics: &[WeightedRubric], debug: bool) -> VerdictBody {
+    let service::Graded { id, verdict, provenance, stats, .. } = graded;
+    let (graded, criteria) = match &verdict {
         Absolute::Single(verdict) => (Graded::of(verdict), None),
         Absolute::Multi(all) => {
             let criteria = all.criteria.iter().zip(rubrics).map(|((verdict, weight), rubric)| CriterionVerdict {
-                rubric: verdict::rubric_ref(&rubric.rubric),
+                rubric: NamedDigest::of(grading::NamedDigest::of(&rubric.rubric)),
                 weight: *weight,
                 graded: Graded::of(verdict),
             });
@@ -160,19 +142,12 @@ pub(super) fn verdict_body(
         }
     };
     VerdictBody {
-        id: source.id,
+        id,
         object: "verdict.absolute",
         graded,
         criteria,
-        model: source.model,
-        rubric: source.rubric,
-        prompt: source.prompt,
-        usage: account.usage,
-        timing_ms: account.timing,
-        sampling: source.sampling,
-        version: env!("CARGO_PKG_VERSION"),
-        cached: account.cached,
-        debug: verdict::debug(debug, verdict.first_judgement(), account),
+        debug: verdict::debug(debug, verdict.first_judgement(), &stats),
+        produced: Produced::new(provenance, &stats),
     }
 }
 

@@ -92,7 +92,7 @@ impl Url {
         rubric: Value,
         mode: Mode,
     ) -> Result<Judging, Problem> {
-        let deadline = wire::deadline(http, app)?;
+        let context = wire::context(http, app)?;
         let asked: Option<String> = self.take("mode", "a mode")?;
         let mode = match asked.as_deref() {
             None => mode,
@@ -111,7 +111,7 @@ impl Url {
             return Err(Problem::new(Code::UnknownField, detail));
         }
         let settings = Settings { rubric, mode: Some(mode), sampling, model, prompt, ..Settings::default() };
-        Judging::begin(app, settings.check(app)?, least, deadline).await
+        Judging::begin(app, settings.check(app)?, least, context).await
     }
 }
 

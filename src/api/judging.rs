@@ -1,25 +1,23 @@
 //! What the routes share that give rewards: many items, judged alike; each fails alone, and one that the model hardly
 //! wanted to answer is unscored.
 
-use std::sync::Arc;
-
 use actix_web::web;
 
-use super::problem::{Code, Problem};
-use super::wire::{self, Judged};
-use crate::app::{App, Deadline, ServiceError};
-use crate::grading::{AbsoluteRequest, Instruction, InvalidRequest, Item, Options, WeightedRubric};
-use crate::panel::{Absolute, Account, Panel};
+use super::problem::Problem;
+use super::wire::Judged;
+use crate::app::App;
+use crate::grading::{AbsoluteRequest, Instruction, InvalidRequest, Item, Options, WeightedRubric, require_label_mass};
+use crate::service::{Graded, RequestContext, ServiceError, Session};
+use crate::tasks::Absolute;
 
 /// How every item of a request is judged.
 pub(super) struct Judging {
     app: web::Data<App>,
-    pub(super) panel: Arc<Panel>,
+    pub(super) session: Session,
     pub(super) rubrics: Vec<WeightedRubric>,
     pub(super) multi: bool,
     pub(super) options: Options,
     min_label_mass: f64,
-    deadline: Deadline,
 }
 
 /// An item to judge.
@@ -42,16 +40,16 @@ impl Judging {
         app: &web::Data<App>,
         judged: Judged,
         min_label_mass: Option<f64>,
-        deadline: Deadline,
+        context: RequestContext,
     ) -> Result<Self, Problem> {
         let min_label_mass = min_label_mass.unwrap_or(app.config.grading.min_label_mass);
         if !(0.0..=1.0).contains(&min_label_mass) {
             return Err(InvalidRequest::at("/min_label_mass", "must be between 0 and 1").into());
         }
-        let panel = app.panel(judged.model.as_deref(), deadline).await?;
-        panel.judge().prompt_set(judged.options.prompt.as_deref()).map_err(ServiceError::from)?;
+        let session = app.service.begin(&context, judged.model.as_deref()).await?;
+        session.judge().prompt_set(judged.options.prompt.as_deref()).map_err(ServiceError::from)?;
         let Judged { rubrics, multi, options, .. } = judged;
-        Ok(Self { app: app.clone(), panel, rubrics, multi, options, min_label_mass, deadline })
+        Ok(Self { app: app.clone(), session, rubrics, multi, options, min_label_mass })
     }
 
     /// Judges every item, some at once, in their order. An item is read when its turn comes; of its verdict, only what
@@ -60,7 +58,7 @@ impl Judging {
         &self,
         items: impl IntoIterator<Item = T>,
         read: impl Fn(usize, T) -> Result<Subject, Problem>,
-        keep: impl Fn(&Absolute, &Account) -> R,
+        keep: impl Fn(Graded<Absolute>) -> R,
     ) -> Vec<Outcome<R>> {
         let one = |index, item| {
             let subject = read(index, item);
@@ -71,9 +69,9 @@ impl Judging {
                     Err(problem) => Err(problem),
                 };
                 match judged {
-                    Ok((verdict, account)) => {
-                        let kept = Some(keep(&verdict, &account));
-                        Outcome { reward: self.reward(&verdict), kept }
+                    Ok(graded) => {
+                        let reward = self.reward(&graded.verdict);
+                        Outcome { reward, kept: Some(keep(graded)) }
                     }
                     Err(problem) => Outcome { reward: Err(problem), kept: None },
                 }
@@ -83,7 +81,7 @@ impl Judging {
     }
 
     /// Judges one item.
-    pub(super) async fn one(&self, subject: Subject) -> Result<(Absolute, Account), Problem> {
+    pub(super) async fn one(&self, subject: Subject) -> Result<Graded<Absolute>, Problem> {
         let Subject { item, response } = subject;
         if let Instruction::Text(text) = &item.instruction
             && text.trim().is_empty()
@@ -92,11 +90,9 @@ impl Judging {
                 InvalidRequest::at("/instruction", "the instruction is empty; there is nothing to judge").into()
             );
         }
-        let longest = wire::longest(&item, &[("/response", &response)]);
         let (rubrics, options) = (self.rubrics.clone(), self.options.clone());
         let request = AbsoluteRequest { item, response, rubrics, multi: self.multi, options };
-        let judged = self.app.absolute_in_turn(&self.panel, request, self.deadline).await;
-        judged.map_err(|error| Problem::from(error).blame_overflow_on(longest))
+        Ok(self.session.run(request, None).await?)
     }
 
     /// The reward of a verdict.
@@ -104,21 +100,7 @@ impl Judging {
     /// # Errors
     /// `low_label_mass`: a forced guess must not become a training signal.
     pub(super) fn reward(&self, verdict: &Absolute) -> Result<f64, Problem> {
-        sure(verdict.label_mass(), self.min_label_mass)?;
+        require_label_mass(verdict.label_mass(), self.min_label_mass)?;
         Ok(verdict.reward())
     }
-}
-
-/// Checks that a judgement is more than a forced guess.
-///
-/// # Errors
-/// `low_label_mass`.
-pub(super) fn sure(label_mass: f64, least: f64) -> Result<(), Problem> {
-    if label_mass >= least {
-        return Ok(());
-    }
-    let detail = format!(
-        "the model put {label_mass:.4} of its probability on the answers, less than the {least} that min_label_mass asks for"
-    );
-    Err(Problem::new(Code::LowLabelMass, detail))
 }

@@ -43,10 +43,3 @@ pub(super) fn check(
     };
     Ok(Asked { request, model: checked.model, debug: checked.debug })
 }
-
-/// The pointer of the longest of a request's texts, which an overflow is blamed on.
-pub(super) fn longest(request: &ManyRequest) -> String {
-    let named: Vec<String> = (0..request.responses.len()).map(|place| format!("/responses/{place}")).collect();
-    let texts: Vec<_> = named.iter().map(String::as_str).zip(request.responses.iter().map(String::as_str)).collect();
-    wire::longest(&request.item, &texts).to_owned()
-}

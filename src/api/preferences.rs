@@ -7,11 +7,12 @@ use utoipa::ToSchema;
 use super::extract;
 use super::many::{self, How};
 use super::problem::Problem;
-use super::verdict::{ModelRef, NamedDigest, Provenance, SamplingUsed};
+use super::verdict::Produced;
 use super::wire::{self, Asked, grading_body};
-use crate::app::{App, ServiceError};
-use crate::grading::{Instruction, InvalidRequest, ManyRequest, Method, Timing, Usage};
-use crate::panel::{Account, LeftOut, PairRules, PreferencePair, Preferences, Reason};
+use crate::app::App;
+use crate::grading::{Instruction, InvalidRequest, Method};
+use crate::service::{self, ServiceError};
+use crate::tasks::{FailureIndex, LeftOut, MakePairs, PairRules, PreferencePair, Preferences, Reason};
 
 const MIN_MARGIN: f64 = 0.2;
 
@@ -89,14 +90,8 @@ struct PreferencesAnswer {
     object: &'static str,
     pairs: Vec<PairBody>,
     left_out: Vec<LeftOutBody>,
-    model: ModelRef,
-    rubric: NamedDigest,
-    prompt: NamedDigest,
-    usage: Usage,
-    timing_ms: Timing,
-    sampling: SamplingUsed,
-    version: &'static str,
-    cached: bool,
+    #[serde(flatten)]
+    produced: Produced,
 }
 
 /// Makes preference pairs of responses.
@@ -117,13 +112,10 @@ pub(super) async fn preferences(
     let rules = rules(&app, &body)?;
     let how = How { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
     let Asked { request, model, .. } = many::check(&app, common, body.responses, how)?;
-    let deadline = wire::deadline(&http, &app)?;
-    let panel = app.panel(model.as_deref(), deadline).await?;
-    let source =
-        Provenance::new(panel.judge(), &request.rubrics, request.multi, &request.options, request.method.kind())?;
-    let made = app.preferences(&panel, &request, rules, deadline).await;
-    let (made, account) = made.map_err(|error| Problem::from(error).blame_overflow_on(&many::longest(&request)))?;
-    Ok(HttpResponse::Ok().json(answer(&request, made, &account, source, rules)))
+    let context = wire::context(&http, &app)?;
+    let (prompt, responses) = (conversation(&request.item.instruction), request.responses.clone());
+    let made = app.service.run(&context, model.as_deref(), MakePairs::new(request, rules), None).await?;
+    Ok(HttpResponse::Ok().json(answer(&prompt, &responses, made, rules)))
 }
 
 fn rules(app: &App, body: &PreferencesBody) -> Result<PairRules, Problem> {
@@ -139,26 +131,19 @@ fn rules(app: &App, body: &PreferencesBody) -> Result<PairRules, Problem> {
 }
 
 fn answer(
-    request: &ManyRequest,
-    made: Preferences<ServiceError>,
-    account: &Account,
-    source: Provenance,
+    prompt: &[ChatMessage],
+    responses: &[String],
+    made: service::Graded<Preferences<FailureIndex>>,
     rules: PairRules,
 ) -> PreferencesAnswer {
-    let prompt = conversation(&request.item.instruction);
+    let service::Graded { id, verdict: made, provenance, stats, failures } = made;
+    let left_out = made.left_out.into_iter().map(|left_out| left_out_body(left_out, &failures, rules)).collect();
     PreferencesAnswer {
-        id: source.id,
+        id,
         object: "preferences",
-        pairs: made.pairs.iter().map(|pair| pair_body(pair, &prompt, &request.responses)).collect(),
-        left_out: made.left_out.into_iter().map(|left_out| left_out_body(left_out, rules)).collect(),
-        model: source.model,
-        rubric: source.rubric,
-        prompt: source.prompt,
-        usage: account.usage,
-        timing_ms: account.timing,
-        sampling: source.sampling,
-        version: env!("CARGO_PKG_VERSION"),
-        cached: account.cached,
+        pairs: made.pairs.iter().map(|pair| pair_body(pair, prompt, responses)).collect(),
+        left_out,
+        produced: Produced::new(provenance, &stats),
     }
 }
 
@@ -184,10 +169,14 @@ fn pair_body(pair: &PreferencePair, prompt: &[ChatMessage], responses: &[String]
     }
 }
 
-fn left_out_body(LeftOut { responses, reason }: LeftOut<ServiceError>, rules: PairRules) -> LeftOutBody {
+fn left_out_body(
+    LeftOut { responses, reason }: LeftOut<FailureIndex>,
+    failures: &[ServiceError],
+    rules: PairRules,
+) -> LeftOutBody {
     let (reason, detail) = match reason {
-        Reason::Failed(error) => {
-            let problem = Problem::from(error);
+        Reason::Failed(FailureIndex(index)) => {
+            let problem = Problem::from(failures[index].clone());
             (problem.code().name(), problem.detail().to_owned())
         }
         Reason::LowLabelMass(mass) => {

@@ -7,15 +7,15 @@ use actix_web::http::header::{HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::{Deserialize, Serialize};
 
-use crate::admission::Refusal;
-use crate::app::ServiceError;
 use crate::engine::EngineError;
-use crate::grading::{InvalidRequest, InvalidRubric};
+use crate::grading::{InvalidRequest, InvalidRubric, Unscored};
 use crate::hosting::{Failure, HostingError};
-use crate::judge::JudgeError;
 use crate::prompts::PromptError;
 use crate::rubrics::LibraryError;
 use crate::script::InvalidScript;
+use crate::service::admission::Refusal;
+use crate::service::{DeadlinePassed, ServiceError};
+use crate::tasks::TaskError;
 
 /// The kinds of errors there are; their names are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,12 +247,6 @@ impl Problem {
         Self { detail, ..self }
     }
 
-    /// Names the field at fault, if the problem is that the prompt does not fit.
-    #[must_use]
-    pub fn blame_overflow_on(self, pointer: &str) -> Self {
-        if self.code == Code::ContextOverflow { self.at(pointer) } else { self }
-    }
-
     /// Its code.
     #[must_use]
     pub fn code(&self) -> Code {
@@ -386,6 +380,18 @@ impl From<LibraryError> for Problem {
     }
 }
 
+impl From<DeadlinePassed> for Problem {
+    fn from(passed: DeadlinePassed) -> Self {
+        ServiceError::from(passed).into()
+    }
+}
+
+impl From<Unscored> for Problem {
+    fn from(unscored: Unscored) -> Self {
+        Self::new(Code::LowLabelMass, unscored.to_string())
+    }
+}
+
 impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         let detail = error.to_string();
@@ -398,20 +404,21 @@ impl From<ServiceError> for Problem {
             ServiceError::Refused(Refusal::Saturated(_)) => Self::new(Code::Saturated, detail),
             ServiceError::Refused(Refusal::ShuttingDown) => Self::new(Code::ShuttingDown, detail),
             ServiceError::Deadline(_) => Self::new(Code::DeadlineExceeded, detail),
-            ServiceError::Judge(JudgeError::UnknownPrompt { .. }) => {
+            ServiceError::TooLong { longest, .. } => Self::new(Code::ContextOverflow, detail).at(longest),
+            ServiceError::Task(TaskError::UnknownPrompt { .. }) => {
                 Self::new(Code::InvalidRequest, detail).at("/prompt")
             }
-            ServiceError::Judge(JudgeError::Prompt(PromptError::Unsupported { pointer, .. })) => {
+            ServiceError::Task(TaskError::Prompt(PromptError::Unsupported { pointer, .. })) => {
                 Self::new(Code::UnsupportedContent, detail).at(pointer)
             }
-            ServiceError::Judge(JudgeError::Prompt(PromptError::NoKind { .. })) => {
+            ServiceError::Task(TaskError::Prompt(PromptError::NoKind { .. })) => {
                 Self::new(Code::UnsupportedContent, detail).at("/prompt")
             }
-            ServiceError::Judge(JudgeError::Prompt(error)) => {
+            ServiceError::Task(TaskError::Prompt(error)) => {
                 tracing::error!(%error, "a prompt");
                 Self::new(Code::Internal, "the prompt could not be rendered")
             }
-            ServiceError::Judge(JudgeError::Engine(error)) => match error {
+            ServiceError::Engine(error) => match error {
                 EngineError::ContextOverflow { .. } => Self::new(Code::ContextOverflow, detail),
                 EngineError::EmptyPrompt | EngineError::UnknownToken { .. } => Self::new(Code::InvalidRequest, detail),
                 EngineError::InvalidScript(InvalidScript::BadGrammar(_)) => {

@@ -8,11 +8,12 @@ use super::extract;
 use super::many::{self, How};
 use super::problem::Problem;
 use super::relative::{Grade, grade_body};
-use super::verdict::{self, Debug, ModelRef, NamedDigest, Provenance, SamplingUsed};
+use super::verdict::{self, Debug, Produced};
 use super::wire::{self, Asked, grading_body};
 use crate::app::App;
-use crate::grading::{Method, Preference, Timing, Usage};
-use crate::panel::{Account, Many, Pair, Ranked, Relative};
+use crate::grading::{Method, Preference};
+use crate::service;
+use crate::tasks::{Many, Pair, Rank, Ranked, Relative};
 
 grading_body! {
     /// Responses to put in order.
@@ -65,14 +66,8 @@ struct VerdictBody {
     grades: Option<Vec<Grade>>,
     /// That of the least sure verdict.
     label_mass: f64,
-    model: ModelRef,
-    rubric: NamedDigest,
-    prompt: NamedDigest,
-    usage: Usage,
-    timing_ms: Timing,
-    sampling: SamplingUsed,
-    version: &'static str,
-    cached: bool,
+    #[serde(flatten)]
+    produced: Produced,
     #[serde(skip_serializing_if = "Option::is_none")]
     debug: Option<Debug>,
 }
@@ -94,38 +89,28 @@ pub(super) async fn rank(
     let common = body.common();
     let how = How { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
     let Asked { request, model, debug } = many::check(&app, common, body.responses, how)?;
-    let deadline = wire::deadline(&http, &app)?;
-    let panel = app.panel(model.as_deref(), deadline).await?;
-    let source =
-        Provenance::new(panel.judge(), &request.rubrics, request.multi, &request.options, request.method.kind())?;
-    let ranked = app.rank(&panel, &request, deadline).await;
-    let (ranked, account) = ranked.map_err(|error| Problem::from(error).blame_overflow_on(&many::longest(&request)))?;
-    Ok(HttpResponse::Ok().json(verdict_body(ranked, &account, source, debug)))
+    let context = wire::context(&http, &app)?;
+    let graded = app.service.run(&context, model.as_deref(), Rank::new(request), None).await?;
+    Ok(HttpResponse::Ok().json(verdict_body(graded, debug)))
 }
 
-fn verdict_body(ranked: Ranked, account: &Account, source: Provenance, debug: bool) -> VerdictBody {
+fn verdict_body(graded: service::Graded<Ranked>, debug: bool) -> VerdictBody {
+    let service::Graded { id, verdict: ranked, provenance, stats, .. } = graded;
     let (comparisons, grades) = match &ranked.verdicts {
         Many::Alone(graded) => (Vec::new(), Some(graded.iter().map(grade_body).collect())),
         Many::Pairs(pairs) => (pairs.iter().map(comparison).collect(), None),
     };
     VerdictBody {
-        id: source.id,
+        id,
         object: "verdict.rank",
         label_mass: ranked.verdicts.label_mass(),
-        debug: verdict::debug(debug, ranked.verdicts.first_judgement(), account),
+        debug: verdict::debug(debug, ranked.verdicts.first_judgement(), &stats),
         ranking: ranked.ranking,
         strengths: ranked.strengths,
         ties: ranked.ties,
         comparisons,
         grades,
-        model: source.model,
-        rubric: source.rubric,
-        prompt: source.prompt,
-        usage: account.usage,
-        timing_ms: account.timing,
-        sampling: source.sampling,
-        version: env!("CARGO_PKG_VERSION"),
-        cached: account.cached,
+        produced: Produced::new(provenance, &stats),
     }
 }
 

@@ -1,7 +1,5 @@
 //! `POST /v1/grade/relative`
 
-use std::time::Duration;
-
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,12 +7,13 @@ use utoipa::ToSchema;
 use super::absolute::Graded;
 use super::many::How;
 use super::problem::Problem;
-use super::verdict::{self, Debug, ModelRef, NamedDigest, Provenance, SamplingUsed};
+use super::verdict::{self, Debug, Produced};
 use super::wire::{self, Asked, grading_body};
 use super::{extract, stream};
-use crate::app::{App, Deadline, ServiceError};
-use crate::grading::{Finish, InvalidRequest, Judgement, Method, Order, Preference, RelativeRequest, Timing, Usage};
-use crate::panel::{Absolute, Account, Relative};
+use crate::app::App;
+use crate::grading::{Finish, InvalidRequest, Judgement, Method, Order, Preference, RelativeRequest};
+use crate::service;
+use crate::tasks::{Absolute, Relative};
 
 grading_body! {
     /// Two responses to compare by a rubric.
@@ -76,14 +75,8 @@ pub(super) struct VerdictBody {
     judgements: Vec<RelativeJudgement>,
     #[serde(skip_serializing_if = "Option::is_none")]
     grades: Option<Grades>,
-    model: ModelRef,
-    rubric: NamedDigest,
-    prompt: NamedDigest,
-    usage: Usage,
-    timing_ms: Timing,
-    sampling: SamplingUsed,
-    version: &'static str,
-    cached: bool,
+    #[serde(flatten)]
+    produced: Produced,
     #[serde(skip_serializing_if = "Option::is_none")]
     debug: Option<Debug>,
 }
@@ -102,18 +95,12 @@ pub(super) async fn grade(
 ) -> Result<HttpResponse, Problem> {
     let body: RelativeBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
     let Asked { request, model, debug } = check(&app, body)?;
-    let deadline = wire::deadline(&http, &app)?;
-    let kind = request.method.kind();
-    let panel = app.panel(model.as_deref(), deadline).await?;
-    let source = Provenance::new(panel.judge(), &request.rubrics, request.multi, &request.options, kind)?;
-    let longest =
-        wire::longest(&request.item, &[("/response_a", &request.response_a), ("/response_b", &request.response_b)]);
-    let admitted = app.admit_relative(panel, request, deadline).await;
-    let admitted = admitted.map_err(|error| Problem::from(error).blame_overflow_on(longest))?;
+    let context = wire::context(&http, &app)?;
+    let session = app.service.begin(&context, model.as_deref()).await?;
     stream::answer(
         &http,
-        |progress| admitted.run(progress),
-        move |(verdict, account)| verdict_body(&verdict, &account, source, debug),
+        |progress| async move { Ok(session.run(request, progress).await?) },
+        move |graded| verdict_body(graded, debug),
     )
     .await
 }
@@ -162,18 +149,18 @@ pub(super) fn pairing(app: &App, how: How, multi: bool) -> Result<Pairing, Probl
 /// Those of the request.
 pub async fn prompts(app: &App, body: &str) -> Result<Vec<String>, Problem> {
     let Asked { request, model, .. } = check(app, extract::parse(body.as_bytes())?)?;
-    let deadline = Deadline::after(Duration::from_millis(app.config.limits.deadline_ms));
-    let panel = app.panel(model.as_deref(), deadline).await?;
-    Ok(panel.plan_relative(request).map_err(ServiceError::from)?.prompts())
+    let session = app.service.begin(&wire::local_context(app), model.as_deref()).await?;
+    Ok(session.prompts(request).await?)
 }
 
-fn verdict_body(verdict: &Relative, account: &Account, source: Provenance, debug: bool) -> VerdictBody {
-    let (judgements, grades) = match verdict {
+fn verdict_body(graded: service::Graded<Relative>, debug: bool) -> VerdictBody {
+    let service::Graded { id, verdict, provenance, stats, .. } = graded;
+    let (judgements, grades) = match &verdict {
         Relative::Pairwise(v) => (v.judgements.iter().map(judgement_body).collect(), None),
         Relative::Graded { a, b, .. } => (Vec::new(), Some(Grades { a: grade_body(a), b: grade_body(b) })),
     };
     VerdictBody {
-        id: source.id,
+        id,
         object: "verdict.relative",
         preference: verdict.preference(),
         probability_a: verdict.probability_a(),
@@ -182,15 +169,8 @@ fn verdict_body(verdict: &Relative, account: &Account, source: Provenance, debug
         feedback: verdict.feedback().map(str::to_owned),
         judgements,
         grades,
-        model: source.model,
-        rubric: source.rubric,
-        prompt: source.prompt,
-        usage: account.usage,
-        timing_ms: account.timing,
-        sampling: source.sampling,
-        version: env!("CARGO_PKG_VERSION"),
-        cached: account.cached,
-        debug: verdict::debug(debug, verdict.first_judgement(), account),
+        debug: verdict::debug(debug, verdict.first_judgement(), &stats),
+        produced: Produced::new(provenance, &stats),
     }
 }
 

@@ -10,10 +10,9 @@ use super::extract::{self, Object, object_or_null, parse_value};
 use super::judging::{Judging, Outcome, Subject};
 use super::observe::{base, request_id};
 use super::problem::{Problem, ProblemBody};
-use super::verdict::Provenance;
 use super::wire::{self, About, ContextBody, MessageBody, RubricChoice, SamplingBody, Settings};
 use crate::app::App;
-use crate::grading::{InvalidRequest, Kind, Mode, normalized};
+use crate::grading::{InvalidRequest, Mode, normalized};
 
 /// Many responses to grade alike, for a training job.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -134,23 +133,18 @@ pub(super) async fn rewards(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let mut body: RewardsBody = extract::json(&http, payload, app.config.limits.bulk_body_bytes).await?;
-    let deadline = wire::deadline(&http, &app)?;
+    let context = wire::context(&http, &app)?;
     let judged = body.settings().check(&app)?;
-    let judging = Judging::begin(&app, judged, body.min_label_mass, deadline).await?;
+    let judging = Judging::begin(&app, judged, body.min_label_mass, context).await?;
     let names = |field: &str| body.items.iter().map(|item| name(&item[field])).collect::<Vec<_>>();
     let (ids, groups) = (names("id"), names("group"));
     let grouped = body.normalize.unwrap_or_default() == Normalize::Group;
     let with_verdicts = body.include.iter().flatten().any(|include| *include == Include::Verdicts);
-    let source =
-        || Provenance::new(judging.panel.judge(), &judging.rubrics, judging.multi, &judging.options, Kind::Absolute);
     let outcomes = judging
         .each(
             body.items,
             |_, item| subject(&item, grouped),
-            |verdict, account| {
-                let source = with_verdicts.then(source).and_then(Result::ok)?;
-                Some(verdict_body(verdict, account, source, &judging.rubrics, false))
-            },
+            |graded| with_verdicts.then(|| verdict_body(graded, &judging.rubrics, false)),
         )
         .await;
     let (base, id) = (base(&http), request_id(&http));

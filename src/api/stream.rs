@@ -16,9 +16,10 @@ use tokio::task::JoinHandle;
 
 use super::observe::{base, in_spans, request_id};
 use super::problem::{Code, Problem};
-use crate::app::{App, ServiceError};
+use crate::app::App;
 use crate::grading::Order;
-use crate::panel::{Delta, Progress};
+use crate::service::{Delta, Progress};
+use crate::tasks::RunKey;
 
 #[derive(Serialize)]
 struct FeedbackEvent {
@@ -73,7 +74,7 @@ pub(super) async fn answer<T, B, F>(
 where
     T: 'static,
     B: Serialize + 'static,
-    F: Future<Output = Result<T, ServiceError>> + 'static,
+    F: Future<Output = Result<T, Problem>> + 'static,
 {
     let accepts = http.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
     if !accepts.is_some_and(|accepts| accepts.contains("text/event-stream")) {
@@ -81,7 +82,7 @@ where
     }
     let form = Events {
         delta: Arc::new(|delta: Delta| {
-            let Delta { sample, order, criterion, response, text } = delta;
+            let Delta { run: RunKey { criterion, response, order, .. }, sample, text } = delta;
             event("feedback", &FeedbackEvent { sample, order, criterion, response, delta: text })
         }),
         last: Box::new(move |verdict| event("verdict", &body(verdict))),
@@ -107,7 +108,7 @@ pub(super) async fn events<T, F>(
 ) -> Result<HttpResponse, Problem>
 where
     T: 'static,
-    F: Future<Output = Result<T, ServiceError>> + 'static,
+    F: Future<Output = Result<T, Problem>> + 'static,
 {
     let (sender, events) = mpsc::unbounded_channel();
     let deltas = sender.clone();
@@ -120,7 +121,7 @@ where
     });
     let run = run(Some(progress));
     let work = Work(actix_web::rt::spawn(in_spans(http, async move {
-        let ended = run.await.map(last).map_err(Problem::from);
+        let ended = run.await.map(last);
         // The same holds here.
         let _ = sender.send(ended);
     })));

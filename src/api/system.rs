@@ -5,10 +5,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::problem::{Code, Problem};
-use crate::app::{App, ServiceError};
+use crate::app::App;
 use crate::config::LoadWhen;
 use crate::hosting::Hosted;
-use crate::judge::Judge;
+use crate::service::ServiceError;
 
 /// What runs, and within which limits.
 #[derive(Debug, Serialize, ToSchema)]
@@ -43,8 +43,8 @@ pub(super) struct InfoHosted {
 
 impl InfoHosted {
     fn of(hosted: &Hosted) -> Self {
-        let judge = hosted.panel.as_ref().map(|panel| panel.judge());
-        let engine = judge.map(Judge::engine);
+        let judge = hosted.judge.as_ref();
+        let engine = judge.map(|judge| judge.engine());
         Self {
             name: hosted.name.clone(),
             state: hosted.state,
@@ -82,8 +82,8 @@ pub(super) struct InfoLimits {
 #[utoipa::path(get, path = "/v1/info", tag = "server", responses((status = 200, body = Info)))]
 pub(super) async fn info(app: web::Data<App>) -> HttpResponse {
     let hosted = app.hosting().all();
-    let panel = hosted.first().and_then(|first| first.panel.clone());
-    let engine = panel.as_ref().map(|panel| panel.judge().engine());
+    let judge = hosted.first().and_then(|first| first.judge.clone());
+    let engine = judge.as_ref().map(|judge| judge.engine());
     let limits = &app.config.limits;
     let features = [
         ("llama-cpp", cfg!(feature = "llama-cpp")),
@@ -92,8 +92,7 @@ pub(super) async fn info(app: web::Data<App>) -> HttpResponse {
         ("cuda", cfg!(feature = "cuda")),
         ("metal", cfg!(feature = "metal")),
     ];
-    let default_set =
-        panel.as_ref().and_then(|panel| panel.judge().prompt_set(None).ok()).map(|set| set.name().to_owned());
+    let default_set = judge.as_ref().and_then(|judge| judge.prompt_set(None).ok()).map(|set| set.name().to_owned());
     HttpResponse::Ok().json(Info {
         name: "gavel",
         version: env!("CARGO_PKG_VERSION"),

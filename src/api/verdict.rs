@@ -2,19 +2,13 @@
 
 use indexmap::IndexMap;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
-use ulid::Ulid;
 use utoipa::ToSchema;
 
-use super::problem::Problem;
-use crate::app::ServiceError;
-use crate::engine::EngineInfo;
-use crate::grading::{Judgement, Kind, NamedRubric, Options, WeightedRubric};
-use crate::judge::Judge;
-use crate::panel::Account;
+use crate::grading::{self, Judgement, Provenance, Timing, Usage};
 use crate::prompts::Neutralized;
+use crate::service::RunStats;
 
-/// What produced a verdict.
+/// The model behind a verdict.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ModelRef {
     name: String,
@@ -23,8 +17,8 @@ pub(super) struct ModelRef {
 }
 
 impl ModelRef {
-    pub(super) fn of(engine: &EngineInfo) -> Self {
-        Self { name: engine.model.clone(), engine: engine.engine, digest: engine.digest.clone() }
+    pub(super) fn of(grading::ModelRef { name, engine, digest }: grading::ModelRef) -> Self {
+        Self { name, engine, digest }
     }
 }
 
@@ -33,6 +27,12 @@ impl ModelRef {
 pub(super) struct NamedDigest {
     name: String,
     digest: String,
+}
+
+impl NamedDigest {
+    pub(super) fn of(grading::NamedDigest { name, digest }: grading::NamedDigest) -> Self {
+        Self { name, digest }
+    }
 }
 
 /// How text was generated.
@@ -66,40 +66,31 @@ pub(super) struct Debug {
     neutralized: Vec<Neutralized>,
 }
 
-/// What every verdict says of how it came about.
-pub(super) struct Provenance {
-    pub(super) id: String,
-    pub(super) model: ModelRef,
-    pub(super) rubric: NamedDigest,
-    pub(super) prompt: NamedDigest,
-    pub(super) sampling: SamplingUsed,
+/// What produced a verdict, and what it took.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Produced {
+    model: ModelRef,
+    rubric: NamedDigest,
+    prompt: NamedDigest,
+    usage: Usage,
+    timing_ms: Timing,
+    sampling: SamplingUsed,
+    version: &'static str,
+    cached: bool,
 }
 
-impl Provenance {
-    pub(super) fn new(
-        judge: &Judge,
-        rubrics: &[WeightedRubric],
-        multi: bool,
-        options: &Options,
-        kind: Kind,
-    ) -> Result<Self, Problem> {
-        let engine = judge.engine();
-        let set = judge.prompt_set(options.prompt.as_deref()).map_err(ServiceError::from)?;
-        let rubric = match rubrics {
-            [one] if !multi => {
-                NamedDigest { name: one.rubric.name.clone(), digest: one.rubric.rubric.digest().to_owned() }
-            }
-            many => NamedDigest { name: "multi".into(), digest: digest_of_all(many) },
+impl Produced {
+    pub(super) fn new(provenance: Provenance, stats: &RunStats) -> Self {
+        let Provenance { model, rubric, prompt, sampling } = provenance;
+        let named = |digest: Option<grading::NamedDigest>| {
+            NamedDigest::of(digest.expect("gradings have a rubric and a prompt set"))
         };
-        let sampling = &options.sampling;
-        Ok(Self {
-            id: format!("vrd_{}", Ulid::new()),
-            model: ModelRef::of(engine),
-            rubric,
-            prompt: NamedDigest {
-                name: format!("{}/{}", set.name(), kind.name()),
-                digest: set.digest(kind).to_owned(),
-            },
+        Self {
+            model: ModelRef::of(model),
+            rubric: named(rubric),
+            prompt: named(prompt),
+            usage: stats.usage,
+            timing_ms: stats.timing,
             sampling: SamplingUsed {
                 temperature: sampling.temperature,
                 top_p: sampling.top_p,
@@ -109,28 +100,18 @@ impl Provenance {
                 max_feedback_tokens: sampling.max_feedback_tokens,
                 min_feedback_tokens: sampling.min_feedback_tokens,
             },
-        })
+            version: env!("CARGO_PKG_VERSION"),
+            cached: stats.cached,
+        }
     }
 }
 
-pub(super) fn rubric_ref(rubric: &NamedRubric) -> NamedDigest {
-    NamedDigest { name: rubric.name.clone(), digest: rubric.rubric.digest().to_owned() }
-}
-
-fn digest_of_all(rubrics: &[WeightedRubric]) -> String {
-    let mut hash = Sha256::new();
-    rubrics
-        .iter()
-        .for_each(|weighted| hash.update(format!("{} {}\n", weighted.rubric.rubric.digest(), weighted.weight)));
-    format!("sha256:{:x}", hash.finalize())
-}
-
 /// The debug part of a verdict: that of its first judgement.
-pub(super) fn debug(asked: bool, first: Option<&Judgement>, account: &Account) -> Option<Debug> {
+pub(super) fn debug(asked: bool, first: Option<&Judgement>, stats: &RunStats) -> Option<Debug> {
     first.filter(|_| asked).map(|judgement| Debug {
         prompt: judgement.prompt.clone(),
         answer: judgement.answer.clone(),
-        neutralized: account.neutralized.to_vec(),
+        neutralized: stats.neutralized.to_vec(),
     })
 }
 

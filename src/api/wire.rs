@@ -11,11 +11,12 @@ use utoipa::ToSchema;
 use super::extract::{Object, parse_value};
 use super::observe::arrived;
 use super::problem::{Code, Problem};
-use crate::app::{App, Deadline, ServiceError};
+use crate::app::App;
 use crate::grading::{
     Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Role, Rubric, Sampling, Turn,
     WeightedRubric,
 };
+use crate::service::{Deadline, RequestContext, ServiceError};
 
 /// The most rubrics of one request: each is a judgement of its own.
 const MOST_RUBRICS: usize = 32;
@@ -397,17 +398,16 @@ fn rubric(value: &serde_json::Value, at: &str, app: &App) -> Result<NamedRubric,
     }
 }
 
-/// The pointer of the longest of a request's texts, which an overflow is blamed on.
-pub(super) fn longest<'a>(item: &Item, responses: &[(&'a str, &str)]) -> &'a str {
-    let (pointer, instruction) = match &item.instruction {
-        Instruction::Text(text) => ("/instruction", text.len()),
-        Instruction::Conversation(turns) => ("/messages", turns.iter().map(|turn| turn.content.len()).sum()),
-    };
-    let context = item.context.iter().map(|document| document.text.len()).sum();
-    let reference = item.reference_answer.as_ref().map_or(0, String::len);
-    let others = [(pointer, instruction), ("/context", context), ("/reference_answer", reference)];
-    let all = others.into_iter().chain(responses.iter().map(|(pointer, text)| (*pointer, text.len())));
-    all.max_by_key(|(_, len)| *len).map_or("", |(pointer, _)| pointer)
+/// A request that begins: whose it is, and how long it may take.
+pub(super) fn context(request: &HttpRequest, app: &App) -> Result<RequestContext, Problem> {
+    let deadline = deadline(request, app)?;
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical().to_string());
+    Ok(app.service.context(peer.as_deref().unwrap_or("unknown"), deadline))
+}
+
+/// A request of this process's own.
+pub(super) fn local_context(app: &App) -> RequestContext {
+    app.service.context("local", Deadline::after(Duration::from_millis(app.config.limits.deadline_ms)))
 }
 
 /// How long a request may take since its head arrived: what it asks for, up to the configured ceiling.

@@ -234,6 +234,20 @@ impl InvalidRequest {
 }
 
 impl Item {
+    /// JSON pointer to the longest of its texts and of these responses, which come with their pointers.
+    #[must_use]
+    pub fn longest_text<'a>(&self, responses: &[(&'a str, &str)]) -> &'a str {
+        let (pointer, instruction) = match &self.instruction {
+            Instruction::Text(text) => ("/instruction", text.len()),
+            Instruction::Conversation(turns) => ("/messages", turns.iter().map(|turn| turn.content.len()).sum()),
+        };
+        let context = self.context.iter().map(|document| document.text.len()).sum();
+        let reference = self.reference_answer.as_ref().map_or(0, String::len);
+        let others = [(pointer, instruction), ("/context", context), ("/reference_answer", reference)];
+        let all = others.into_iter().chain(responses.iter().map(|(pointer, text)| (*pointer, text.len())));
+        all.max_by_key(|(_, len)| *len).map_or("", |(pointer, _)| pointer)
+    }
+
     /// Bytes of its texts, about.
     #[must_use]
     pub fn text_len(&self) -> usize {
@@ -247,48 +261,18 @@ impl Item {
 }
 
 impl AbsoluteRequest {
-    /// Bytes of text to render, over all rubrics.
+    /// Bytes of judged text in one prompt.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        (self.item.text_len() + self.response.len()) * self.rubrics.len()
+        self.item.text_len() + self.response.len()
     }
 }
 
 impl RelativeRequest {
-    /// Bytes of text to render, over both orders.
+    /// Bytes of judged text in one prompt.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        (self.item.text_len() + self.response_a.len() + self.response_b.len()) * 2 * self.rubrics.len()
-    }
-}
-
-impl ManyRequest {
-    /// What it takes to grade one of the responses alone.
-    #[must_use]
-    pub fn alone(&self, response: usize) -> AbsoluteRequest {
-        AbsoluteRequest {
-            item: self.item.clone(),
-            response: self.responses[response].clone(),
-            rubrics: self.rubrics.clone(),
-            multi: self.multi,
-            options: self.options.clone(),
-        }
-    }
-
-    /// What it takes to compare two of the responses.
-    #[must_use]
-    pub fn pair(&self, a: usize, b: usize) -> RelativeRequest {
-        RelativeRequest {
-            item: self.item.clone(),
-            response_a: self.responses[a].clone(),
-            response_b: self.responses[b].clone(),
-            rubrics: self.rubrics.clone(),
-            multi: self.multi,
-            swap: self.swap,
-            tie_margin: self.tie_margin,
-            method: self.method,
-            options: self.options.clone(),
-        }
+        self.item.text_len() + self.response_a.len() + self.response_b.len()
     }
 }
 

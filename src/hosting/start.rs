@@ -8,12 +8,13 @@ use super::engines::{self, Sizes};
 use crate::config::{Config, EngineChoice, LoadWhen, ModelConfig};
 use crate::engine::scripted::Scripted;
 use crate::engine::{Engine, EngineInfo, LoadError};
-use crate::judge::{Judge, JudgeError};
 use crate::judge_models::InvalidJudge;
 use crate::metrics::Metrics;
 use crate::models::{Model, ModelError, ModelStore, Progress, memory_needed, name_of};
-use crate::panel::Panel;
 use crate::prompts::{PromptError, PromptLibrary};
+use crate::service::Judge;
+use crate::service::admission::Admission;
+use crate::tasks::TaskError;
 
 /// The prompt set of models that name none.
 const GENERAL_PROMPT_SET: &str = "plain";
@@ -48,7 +49,7 @@ pub enum StartError {
     Prompts(#[from] PromptError),
     /// The default prompt set is not there.
     #[error(transparent)]
-    Judge(#[from] JudgeError),
+    PromptSet(#[from] TaskError),
     /// A judge model of the configuration is wrong.
     #[error(transparent)]
     JudgeModel(#[from] InvalidJudge),
@@ -84,7 +85,7 @@ pub(super) enum Source {
 pub struct Starter {
     models: ModelStore,
     prompts: Arc<PromptLibrary>,
-    metrics: Arc<Metrics>,
+    shared: (Arc<Admission>, Arc<Metrics>),
     cached_judgements: u64,
 }
 
@@ -122,8 +123,13 @@ impl Spec {
 impl Starter {
     /// Starts engines on the models of a store.
     #[must_use]
-    pub fn new(models: ModelStore, prompts: Arc<PromptLibrary>, metrics: Arc<Metrics>, cached_judgements: u64) -> Self {
-        Self { models, prompts, metrics, cached_judgements }
+    pub fn new(
+        models: ModelStore,
+        prompts: Arc<PromptLibrary>,
+        shared: (Arc<Admission>, Arc<Metrics>),
+        cached_judgements: u64,
+    ) -> Self {
+        Self { models, prompts, shared, cached_judgements }
     }
 
     /// Gets what the engine is made of, the model's file if it has one.
@@ -149,8 +155,8 @@ impl Starter {
         }
     }
 
-    /// Starts the engine, warm and answering, with a panel over it.
-    pub(super) async fn start(&self, spec: &Spec, source: Source) -> Result<Panel, StartError> {
+    /// Starts the engine, warm and answering, as a judge.
+    pub(super) async fn start(&self, spec: &Spec, source: Source) -> Result<Judge, StartError> {
         match source {
             Source::Script => {
                 let engine = if spec.scripted_answers.as_os_str().is_empty() {
@@ -158,34 +164,35 @@ impl Starter {
                 } else {
                     Scripted::from_file(&spec.scripted_answers, spec.scripted_delay)?
                 };
-                self.panel(Arc::new(engine.named(&spec.name)), spec, None)
+                self.judge(Arc::new(engine.named(&spec.name)), spec, None)
             }
             Source::File(model) => {
                 let (prompt_set, agreement) = (model.prompt_set.clone(), model.agreement.clone());
                 let model = Model { name: spec.name.clone(), ..model };
                 let engine = engines::open(spec.engine, model, &spec.sizes).await?;
-                let panel = self.panel(engine, spec, prompt_set)?;
-                let (info, prompt) = (panel.judge().engine(), panel.judge().prompt_set(None)?.name());
+                let judge = self.judge(engine, spec, prompt_set)?;
+                let (info, prompt) = (judge.engine(), judge.prompt_set(None)?.name());
                 let agreement = agreement.as_deref().unwrap_or("not measured");
                 let EngineInfo { model, digest, engine, context, sequences } = info;
                 tracing::info!(model, engine, prompt, context, sequences, digest, agreement, "the judge is ready");
-                Ok(panel)
+                Ok(judge)
             }
         }
     }
 
-    /// A panel over an engine; `prompt_set` is the model's own.
-    pub(super) fn panel(
+    /// A judge on an engine; `prompt_set` is the model's own.
+    pub(super) fn judge(
         &self,
         engine: Arc<dyn Engine>,
         spec: &Spec,
         prompt_set: Option<String>,
-    ) -> Result<Panel, StartError> {
+    ) -> Result<Judge, StartError> {
         let configured = Some(spec.prompt.clone()).filter(|name| !name.is_empty());
         let set = configured.or(prompt_set).unwrap_or_else(|| GENERAL_PROMPT_SET.to_owned());
-        let (prompts, metrics) = (Arc::clone(&self.prompts), Arc::clone(&self.metrics));
-        let judge = Judge::new(engine, prompts, set, self.cached_judgements, Arc::clone(&metrics));
+        let (admission, metrics) = &self.shared;
+        let shared = (Arc::clone(admission), Arc::clone(metrics));
+        let judge = Judge::new(engine, Arc::clone(&self.prompts), set, self.cached_judgements, shared);
         judge.prompt_set(None)?;
-        Ok(Panel::new(judge, metrics))
+        Ok(judge)
     }
 }

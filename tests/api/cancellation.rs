@@ -82,5 +82,6 @@ async fn a_caller_that_leaves_the_queue() {
         } => {}
     }
     running(&server, 0.0).await;
-    cancelled(&server, 1.0).await;
+    // Both were to be judged.
+    cancelled(&server, 2.0).await;
 }

@@ -100,13 +100,14 @@ pub(in super::super) async fn eval(
         context: body.model_context.into_iter().map(|text| Document { id: None, text }).collect(),
         annotator: None,
     };
-    let (verdict, _) = judging.one(Subject { item, response: body.model_output }).await?;
-    judging.reward(&verdict)?;
-    let graded = verdict
+    let graded = judging.one(Subject { item, response: body.model_output }).await?;
+    judging.reward(&graded.verdict)?;
+    let scored = graded
+        .verdict
         .verdicts()
         .next()
         .map(|verdict| (verdict.score.value().to_string(), verdict.feedback().unwrap_or_default().to_owned()));
-    let (score, critique) = graded.ok_or_else(|| Problem::new(Code::Internal, "there is no verdict"))?;
+    let (score, critique) = scored.ok_or_else(|| Problem::new(Code::Internal, "there is no verdict"))?;
     let result = EvalResult { model_id: body.model_id, evaluation: Evaluation { score, critique } };
     Ok(HttpResponse::Ok().json(EvalReply { request_id: request_id(&http), status: "success", result }))
 }

@@ -220,7 +220,7 @@ pub(in super::super) async fn predict(
             _ => Err(invalid("an input is a text, or a list of an instruction and a response").at(at)),
         }
     };
-    let graded = all(judging.each(inputs, read, |_, _| ()).await)?;
+    let graded = all(judging.each(inputs, read, |_| ()).await)?;
     let mut predictions = graded.into_iter().map(|(score, ())| Prediction { score, label: LABEL });
     if batch {
         return Ok(HttpResponse::Ok().json(predictions.map(|one| [one]).collect::<Vec<_>>()));
@@ -235,7 +235,7 @@ async fn conversations(judging: &Judging, input: Value, field: &str) -> Result<(
         let text = input.as_str().ok_or_else(|| invalid("a conversation is one text").at(&at))?;
         conversation(text, &at)
     };
-    let graded = all(judging.each(one_or_many(input), read, |_, account| account.usage).await)?;
+    let graded = all(judging.each(one_or_many(input), read, |graded| graded.stats.usage).await)?;
     let usage = count(graded.iter().map(|(_, usage)| usage));
     Ok((graded.into_iter().map(|(reward, _)| reward).collect(), usage))
 }
@@ -261,7 +261,7 @@ pub(super) fn count<'a>(usages: impl Iterator<Item = &'a crate::grading::Usage>)
 
 /// What the caller calls the model, or else what we do.
 pub(super) fn called(model: Option<String>, judging: &Judging) -> String {
-    model.unwrap_or_else(|| judging.panel.judge().engine().model.clone())
+    model.unwrap_or_else(|| judging.session.judge().engine().model.clone())
 }
 
 pub(super) fn now() -> u64 {

@@ -11,7 +11,7 @@ use super::super::problem::{Problem, ProblemBody};
 use super::{Url, all, dialogue, invalid, reference, text, turns};
 use crate::app::App;
 use crate::grading::{Mode, Role, Rubric, Turn, prefer_by_reward};
-use crate::panel::Absolute;
+use crate::tasks::Absolute;
 
 /// Where a task may hold its reference, in itself or in its `verifier_metadata`.
 const REFERENCES: [&str; 4] = ["expected_answer", "reference_answer", "ground_truth", "label"];
@@ -90,7 +90,7 @@ pub(in super::super) async fn verify(
     let mut body: VerifyBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
     let judging = url.judging(&app, &http, None, Mode::Feedback).await?;
     let rewarded = match subject(&body) {
-        Ok(subject) => judging.one(subject).await.and_then(|(verdict, _)| judging.reward(&verdict)),
+        Ok(subject) => judging.one(subject).await.and_then(|graded| judging.reward(&graded.verdict)),
         Err(problem) => return Err(problem),
     };
     for stale in ["_ng_failure_class", "_ng_failure_judge_error", "mask_sample", "failure_kind", "failure_reason"] {
@@ -178,7 +178,7 @@ pub(in super::super) async fn compare(
         let (item, response) = dialogue::conversed(history.clone(), "", response);
         Ok(Subject { item, response })
     };
-    let graded = all(judging.each(body.response_objs, read, |verdict, _| verdict.clone()).await)?;
+    let graded = all(judging.each(body.response_objs, read, |graded| graded.verdict).await)?;
     let rewards: Vec<f64> = graded.iter().map(|(reward, _)| on_genrm_scale(*reward)).collect();
     let pairs = (0..graded.len()).flat_map(|i| (i + 1..graded.len()).map(move |j| (i, j)));
     let comparison_results = pairs.map(|(i, j)| comparison(&graded, i, j)).collect();

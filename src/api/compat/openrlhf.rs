@@ -11,7 +11,8 @@ use super::super::problem::{Problem, ProblemBody};
 use super::{Url, all, dialogue, invalid, reference};
 use crate::app::App;
 use crate::grading::Mode;
-use crate::panel::{Absolute, Account};
+use crate::service::Graded;
+use crate::tasks::Absolute;
 
 /// Prompts and responses of a policy; before 0.5.8 only `query`, before 0.6.0 no `labels`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -94,7 +95,7 @@ pub(in super::super) async fn get_reward(
 }
 
 /// The expected score and the label mass of a verdict.
-fn scored(verdict: &Absolute, _: &Account) -> (f64, f64) {
+fn scored(Graded { verdict, .. }: Graded<Absolute>) -> (f64, f64) {
     let expected = verdict.verdicts().next().map_or(f64::NAN, |verdict| verdict.expected_score);
     (expected, verdict.label_mass())
 }

@@ -11,7 +11,7 @@ use super::super::problem::{Problem, ProblemBody};
 use super::{Url, dialogue, invalid, reference, turns};
 use crate::app::App;
 use crate::grading::Mode;
-use crate::panel::Absolute;
+use crate::tasks::Absolute;
 
 /// From which reward on an output passes, unless the URL says so.
 const THRESHOLD: f64 = 0.5;
@@ -70,9 +70,13 @@ pub(in super::super) async fn webhook(
             None => dialogue::conversed(Vec::new(), &body.context.prompt, output),
         };
     item.reference_answer = reference(body.context.vars.get(&variable));
-    let (verdict, _) = judging.one(Subject { item, response }).await?;
-    let score = judging.reward(&verdict)?;
-    Ok(HttpResponse::Ok().json(WebhookReply { pass: score >= threshold, score, reason: reason(&judging, &verdict) }))
+    let graded = judging.one(Subject { item, response }).await?;
+    let score = judging.reward(&graded.verdict)?;
+    Ok(HttpResponse::Ok().json(WebhookReply {
+        pass: score >= threshold,
+        score,
+        reason: reason(&judging, &graded.verdict),
+    }))
 }
 
 fn reason(judging: &Judging, verdict: &Absolute) -> String {

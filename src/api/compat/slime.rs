@@ -70,8 +70,8 @@ pub(in super::super) async fn reward(
         _ => return Err(invalid("`prompt` is a text or a list of messages").at("/prompt")),
     };
     item.reference_answer = reference(Some(&body.label));
-    let (verdict, _) = judging.one(Subject { item, response }).await?;
-    let reward = judging.reward(&verdict)?;
+    let graded = judging.one(Subject { item, response }).await?;
+    let reward = judging.reward(&graded.verdict)?;
     Ok(match key {
         Some(key) => HttpResponse::Ok().json(json!({ key: reward })),
         None => HttpResponse::Ok().json(reward),

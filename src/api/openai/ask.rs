@@ -1,12 +1,12 @@
 //! What the routes that are no chats share: a model found by name, asked, and its judgements.
 
 use crate::api::problem::{Code, Problem};
-use crate::app::{App, Deadline, ServiceError};
+use crate::app::App;
 use crate::grading::{InvalidRequest, Judgement, Mode, Options, Sampling, Turn};
-use crate::judge::{JudgeError, Opening};
-use crate::panel::Chat;
 use crate::prompts::PromptError;
 use crate::questions::{self, Question};
+use crate::service::{RequestContext, ServiceError};
+use crate::tasks::{Opening, Prompted, TaskError};
 
 /// The most bytes that are tokenised to tell the options of one request apart. It is the engine that does it, between
 /// the steps of everybody else: at a few megabytes a second this much is some tens of seconds, spread over the
@@ -44,20 +44,18 @@ pub(super) fn hosted<'a>(app: &'a App, asked: Option<&'a str>) -> Option<&'a str
 pub(super) async fn model(
     app: &App,
     asked: Option<&str>,
-    chat: Chat,
-    deadline: Deadline,
+    task: Prompted,
+    context: &RequestContext,
 ) -> Result<Answered, ServiceError> {
-    let panel = app.panel(hosted(app, asked), deadline).await?;
-    let model = panel.judge().engine().model.clone();
-    let (judgements, _) = app.admit_chat(panel, chat, deadline).await?.run(None).await?;
-    Ok(Answered { judgements, model })
+    let graded = app.service.run(context, hosted(app, asked), task, None).await?;
+    Ok(Answered { judgements: graded.verdict, model: graded.provenance.model.name })
 }
 
 /// Checks that a chat's options are not too much work to tell apart.
 ///
 /// # Errors
 /// With the numbers, at `field`.
-pub(super) fn check_options(chat: &Chat, field: &str) -> Result<(), InvalidRequest> {
+pub(super) fn check_options(chat: &Prompted, field: &str) -> Result<(), InvalidRequest> {
     let (count, bytes) = chat.options();
     if bytes <= MOST_OPTION_BYTES {
         return Ok(());
@@ -80,16 +78,17 @@ pub(super) async fn questions(
     (turns, field): (Vec<Turn>, &str),
     questions: &[Question],
     purpose: &str,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<Answered, Problem> {
-    let chat = Chat {
+    let task = Prompted {
         purpose: Some(purpose.to_owned()),
         openings: vec![Opening::Conversation(questions::conversation(turns))],
         scripts: questions.iter().map(Question::script).collect(),
         options: defaults(app),
+        field: field.to_owned(),
     };
-    check_options(&chat, "/questions")?;
-    model(app, asked, chat, deadline).await.map_err(|error| blamed(error, field))
+    check_options(&task, "/questions")?;
+    model(app, asked, task, context).await.map_err(|error| blamed(error, field))
 }
 
 /// What a request does not say.
@@ -108,12 +107,12 @@ pub(super) fn defaults(app: &App) -> Options {
     Options { mode: Mode::Feedback, samples: 1, sampling, prompt: None, cache: defaults.cache, deterministic: false }
 }
 
-/// Names the field with the messages as what does not fit, or has no form in the model's chat template.
+/// Names the field with the messages as what has no form in the model's chat template.
 pub(super) fn blamed(error: ServiceError, field: &str) -> Problem {
     match &error {
-        ServiceError::Judge(JudgeError::Prompt(PromptError::Chat(_))) => {
+        ServiceError::Task(TaskError::Prompt(PromptError::Chat(_))) => {
             Problem::new(Code::InvalidRequest, error.to_string()).at(field)
         }
-        _ => Problem::from(error).blame_overflow_on(field),
+        _ => Problem::from(error),
     }
 }

@@ -16,9 +16,9 @@ use crate::api::stream::{self, Events};
 use crate::api::{extract, wire};
 use crate::app::App;
 use crate::grading::{InvalidRequest, Judgement};
-use crate::judge::Opening;
-use crate::panel::{Account, Chat, Delta};
 use crate::script::{Generate, Script, Step, WrittenToken};
+use crate::service::Delta;
+use crate::tasks::{Opening, Prompted};
 
 /// The most prompts of a request.
 const MOST_PROMPTS: usize = 128;
@@ -155,9 +155,9 @@ pub(in crate::api) async fn create(
     if most.is_some_and(|most| most > MOST_LOGPROBS) {
         return Err(InvalidRequest::at("/logprobs", format!("logprobs is 0 to {MOST_LOGPROBS}")).into());
     }
-    let deadline = wire::deadline(&http, &app)?;
-    let panel = app.panel(ask::hosted(&app, body.model.as_deref()), deadline).await?;
-    let engine = panel.judge().engine().clone();
+    let context = wire::context(&http, &app)?;
+    let session = app.service.begin(&context, ask::hosted(&app, body.model.as_deref())).await?;
+    let engine = session.judge().engine().clone();
     let max_tokens = options.sampling.max_feedback_tokens as usize;
     let write = Generate { stop: stops(&body.stop), max_tokens, logprobs: most, verbatim: true, ..Generate::default() };
     let asked = body.model.as_deref().unwrap_or(&engine.model);
@@ -170,10 +170,19 @@ pub(in crate::api) async fn create(
     };
     let tell = told.then(|| Step::Tell(most.unwrap_or(0)));
     let steps = tell.into_iter().chain(writes.then_some(Step::Generate(write)));
-    let chat = Chat { purpose: None, openings, scripts: vec![Script(steps.collect())], options };
-    let admitted = app.admit_chat(panel, chat, deadline).await.map_err(|error| ask::blamed(error, "/prompt"))?;
+    let chat = Prompted {
+        purpose: None,
+        openings,
+        scripts: vec![Script(steps.collect())],
+        options,
+        field: "/prompt".to_owned(),
+    };
+    let run = |progress| async move {
+        let graded = session.run(chat, progress).await;
+        graded.map(|graded| graded.verdict).map_err(|error| ask::blamed(error, "/prompt"))
+    };
     if body.stream != Some(true) {
-        let (judgements, _) = admitted.run(None).await?;
+        let judgements = run(None).await?;
         let choices = (0..).zip(&judgements).map(|(index, judgement)| form.choice(index, judgement)).collect();
         return Ok(HttpResponse::Ok().json(TextCompletion {
             head: form.head.clone(),
@@ -182,7 +191,7 @@ pub(in crate::api) async fn create(
         }));
     }
     let with_usage = body.stream_options.is_some_and(|options| options.include_usage == Some(true));
-    stream::events(&http, |progress| admitted.run(progress), form.events(with_usage)).await
+    stream::events(&http, run, form.events(with_usage)).await
 }
 
 impl PromptBody {
@@ -236,17 +245,17 @@ impl Form {
     }
 
     /// The same as a stream; an echo comes before the first text.
-    fn events(self, with_usage: bool) -> Events<(Vec<Judgement>, Account)> {
+    fn events(self, with_usage: bool) -> Events<Vec<Judgement>> {
         let (of_delta, shown) = (self.clone(), Arc::new(stream::Shown::default()));
         let seen = Arc::clone(&shown);
         Events {
-            delta: Arc::new(move |Delta { sample, criterion, text, .. }: Delta| {
-                let index = criterion as u32 * of_delta.samples as u32 + sample;
+            delta: Arc::new(move |Delta { run, sample, text }: Delta| {
+                let index = run.part as u32 * of_delta.samples as u32 + sample;
                 let first = seen.add(index, text.len()) == 0;
                 let text = if first { of_delta.echo(index as usize, None) + &text } else { text };
                 of_delta.chunk(vec![TextChoice { index, text, logprobs: None, finish_reason: None }], None)
             }),
-            last: Box::new(move |(judgements, _)| {
+            last: Box::new(move |judgements| {
                 let mut out = String::new();
                 for (index, judgement) in (0..).zip(&judgements) {
                     let mut choice = self.choice(index, judgement);

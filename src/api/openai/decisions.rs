@@ -148,9 +148,9 @@ pub(in crate::api) async fn create(
     let questions: Vec<Question> =
         body.questions.iter().enumerate().map(|(index, question)| question.check(index)).collect::<Result<_, _>>()?;
     check_count(questions.len(), 1, MOST_QUESTIONS, "/questions")?;
-    let deadline = wire::deadline(&http, &app)?;
+    let context = wire::context(&http, &app)?;
     let answered =
-        ask::questions(&app, body.model.as_deref(), (turns, "/input"), &questions, "decisions", deadline).await?;
+        ask::questions(&app, body.model.as_deref(), (turns, "/input"), &questions, "decisions", &context).await?;
     let least = app.config.grading.min_label_mass;
     let answers = body.questions.into_iter().zip(&answered.judgements).map(|(question, judgement)| {
         let distribution = &judgement.distribution;

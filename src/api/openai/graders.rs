@@ -12,15 +12,14 @@ use super::ask::{self, Answered};
 use super::messages;
 use super::report::{Graded, GraderReport};
 use crate::api::extract::{self, parse_lenient};
-use crate::api::judging;
 use crate::api::problem::{Code, OpenAiError, Problem};
 use crate::api::wire;
-use crate::app::{App, Deadline};
+use crate::app::App;
 use crate::graders::{self, Metric, Operation, Variables};
-use crate::grading::{InvalidRequest, Options, Role, Turn};
-use crate::judge::Opening;
-use crate::panel::Chat;
+use crate::grading::{InvalidRequest, Options, Role, Turn, require_label_mass};
 use crate::script::{Generate, Script, Step};
+use crate::service::RequestContext;
+use crate::tasks::{Opening, Prompted};
 
 /// The most graders of a multi grader; they run one after the other.
 const GRADERS: usize = 64;
@@ -122,9 +121,9 @@ pub(in crate::api) async fn run(
 ) -> Result<HttpResponse, Problem> {
     let body: RunBody = extract::lenient(&http, payload, app.config.limits.body_bytes).await?;
     let grader = check(&body.grader)?;
-    let (variables, deadline) = (Variables::new(&body.item, &body.model_sample), wire::deadline(&http, &app)?);
+    let (variables, context) = (Variables::new(&body.item, &body.model_sample), wire::context(&http, &app)?);
     let started = Instant::now();
-    let graded = grade(&app, &grader, &variables, "/grader", deadline).await?;
+    let graded = grade(&app, &grader, &variables, "/grader", &context).await?;
     Ok(HttpResponse::Ok().json(GraderReport::new(grader.name(), grader.kind(), graded, started.elapsed())))
 }
 
@@ -228,14 +227,14 @@ async fn grade(
     grader: &Grader,
     variables: &Variables,
     at: &str,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<Graded, Problem> {
     let Grader::Multi { graders, calculate_output, .. } = grader else {
-        return single(app, grader, variables, at, deadline).await;
+        return single(app, grader, variables, at, context).await;
     };
     let mut all = Graded::default();
     for (name, grader) in graders {
-        let graded = single(app, grader, variables, &format!("{at}/graders/{name}"), deadline).await?;
+        let graded = single(app, grader, variables, &format!("{at}/graders/{name}"), context).await?;
         all.add(name, graded);
     }
     let rewards = all.sub_rewards.iter().map(|(name, reward)| (name.as_str(), *reward)).collect();
@@ -249,7 +248,7 @@ async fn single(
     grader: &Grader,
     variables: &Variables,
     at: &str,
-    deadline: Deadline,
+    context: &RequestContext,
 ) -> Result<Graded, Problem> {
     let fill = |field: &str, text: &str| {
         let filled = variables.fill(text);
@@ -274,7 +273,7 @@ async fn single(
             let options = levels.iter().map(|level| format!(" {level}")).collect();
             let request = format!("Explain, then write \"{SCORE}\" and a number from {lowest} to {highest}.");
             let chat = chat(app, &grader.input, variables, &request, SCORE, options, &grader.sampling_params, at)?;
-            let answered = asked(app, &grader.model, chat, at, deadline).await?;
+            let answered = asked(app, &grader.model, chat, at, context).await?;
             let reward = answered.judgements[0].distribution.expectation(levels);
             Ok(Graded::by_model(reward, &grader.model, &answered))
         }
@@ -282,7 +281,7 @@ async fn single(
             let options = grader.labels.iter().map(|label| format!(" {label}")).collect();
             let request = format!("Explain, then write \"{LABEL}\" and one of: {}.", grader.labels.join(", "));
             let chat = chat(app, &grader.input, variables, &request, LABEL, options, &grader.sampling_params, at)?;
-            let answered = asked(app, &grader.model, chat, at, deadline).await?;
+            let answered = asked(app, &grader.model, chat, at, context).await?;
             let distribution = &answered.judgements[0].distribution;
             let passes = grader.passing_labels.contains(&grader.labels[distribution.argmax()]);
             let mut graded = Graded::by_model(f64::from(u8::from(passes)), &grader.model, &answered);
@@ -296,12 +295,18 @@ async fn single(
 }
 
 /// Asks the grader's model. A forced guess is no reward, nor a part of one.
-async fn asked(app: &App, model: &str, chat: Chat, at: &str, deadline: Deadline) -> Result<Answered, Problem> {
+async fn asked(
+    app: &App,
+    model: &str,
+    chat: Prompted,
+    at: &str,
+    context: &RequestContext,
+) -> Result<Answered, Problem> {
     ask::check_options(&chat, &format!("{at}/input"))?;
-    let answered = ask::model(app, Some(model), chat, deadline).await;
+    let answered = ask::model(app, Some(model), chat, context).await;
     let answered = answered.map_err(|error| ask::blamed(error, &format!("{at}/input")))?;
-    judging::sure(answered.judgements[0].label_mass, app.config.grading.min_label_mass)
-        .map_err(|problem| problem.at(at))?;
+    require_label_mass(answered.judgements[0].label_mass, app.config.grading.min_label_mass)
+        .map_err(|unscored| Problem::from(unscored).at(at))?;
     Ok(answered)
 }
 
@@ -316,7 +321,7 @@ fn chat(
     options: Vec<String>,
     sampling: &Option<SamplingParams>,
     at: &str,
-) -> Result<Chat, Problem> {
+) -> Result<Prompted, Problem> {
     let mut turns = messages::turns_at(input, &format!("{at}/input"))?;
     for (index, turn) in turns.iter_mut().enumerate() {
         turn.content = variables
@@ -334,7 +339,13 @@ fn chat(
     let steps = vec![Step::Generate(explain), Step::Say(format!("\n\n{lead}")), Step::Choose(options)];
     let options = Options { sampling, ..ask::defaults(app) };
     let openings = vec![Opening::Conversation(turns)];
-    Ok(Chat { purpose: Some(PURPOSE.to_owned()), openings, scripts: vec![Script(steps)], options })
+    Ok(Prompted {
+        purpose: Some(PURPOSE.to_owned()),
+        openings,
+        scripts: vec![Script(steps)],
+        options,
+        field: format!("{at}/input"),
+    })
 }
 
 fn with(app: &App, params: SamplingParams, at: &str) -> Result<Options, InvalidRequest> {

@@ -16,12 +16,11 @@ use crate::api::stream::{self, Events};
 use crate::api::verdict::{self, ModelRef, NamedDigest};
 use crate::api::wire;
 use crate::app::App;
-use crate::engine::EngineInfo;
-use crate::grading::{Finish, InvalidRequest, Judgement, NamedRubric};
-use crate::judge::Opening;
+use crate::grading::{self, Finish, InvalidRequest, Judgement, NamedRubric};
 use crate::judge_models::{JudgeModel, Limits};
-use crate::panel::{Account, Chat, Delta};
 use crate::script::{Script, Step};
+use crate::service::Delta;
+use crate::tasks::{Opening, Prompted};
 
 /// What a judge model says beyond its text.
 #[derive(Debug, Serialize, ToSchema)]
@@ -58,7 +57,7 @@ struct JudgeVerdict {
 struct Writer {
     judge: String,
     rubric: Option<NamedDigest>,
-    engine: EngineInfo,
+    model: grading::ModelRef,
     head: Head,
     script: Script,
     labels: Vec<String>,
@@ -84,27 +83,40 @@ pub(super) async fn answer(
     let limits = Limits { max_tokens: options.sampling.max_feedback_tokens as usize, min_tokens: 0, stop: body.stop() };
     let script = judge.script(&limits, rubric.as_ref().map(|rubric| &*rubric.rubric));
     let script = script.map_err(|error| InvalidRequest::at("/model", error.to_string()))?;
-    let deadline = wire::deadline(http, app)?;
-    let panel = app.panel(judge.model.as_deref(), deadline).await?;
-    let engine = panel.judge().engine().clone();
+    let context = wire::context(http, app)?;
+    let session = app.service.begin(&context, judge.model.as_deref()).await?;
     let writer = Writer {
         judge: judge.name.clone(),
-        rubric: rubric.as_ref().map(verdict::rubric_ref),
-        head: Head::new("chatcmpl", "chat.completion", body.model.as_deref().unwrap_or_default(), &engine.digest),
-        engine,
+        rubric: rubric.as_ref().map(|rubric| NamedDigest::of(grading::NamedDigest::of(rubric))),
+        head: Head::new(
+            "chatcmpl",
+            "chat.completion",
+            body.model.as_deref().unwrap_or_default(),
+            &session.judge().engine().digest,
+        ),
+        model: session.judge().model(),
         labels: labels(&script),
         script: script.clone(),
         alternatives: body.alternatives()?,
     };
     let openings = vec![Opening::Conversation(turns)];
-    let request = Chat { purpose: Some(judge.name.clone()), openings, scripts: vec![script], options };
-    let admitted = app.admit_chat(panel, request, deadline).await.map_err(|error| ask::blamed(error, "/messages"))?;
+    let request = Prompted {
+        purpose: Some(judge.name.clone()),
+        openings,
+        scripts: vec![script],
+        options,
+        field: "/messages".to_owned(),
+    };
+    let run = |progress| async move {
+        let graded = session.run(request, progress).await;
+        graded.map(|graded| graded.verdict).map_err(|error| ask::blamed(error, "/messages"))
+    };
     if body.stream != Some(true) {
-        let (judgements, _) = admitted.run(None).await?;
+        let judgements = run(None).await?;
         return Ok(HttpResponse::Ok().json(writer.completion(&judgements)));
     }
     let usage = body.stream_options.is_some_and(|options| options.include_usage == Some(true));
-    stream::events(http, |progress| admitted.run(progress), writer.events(usage)).await
+    stream::events(http, run, writer.events(usage)).await
 }
 
 /// The labels of a script's verdict: its last choice, without the space that stands before each.
@@ -180,13 +192,13 @@ impl Writer {
         JudgeReport {
             judge: self.judge.clone(),
             rubric: self.rubric.clone(),
-            model: ModelRef::of(&self.engine),
+            model: ModelRef::of(self.model.clone()),
             verdicts: judgements.iter().map(verdict).collect(),
         }
     }
 
     /// The same as a stream. What was shown of each sample is kept, so that the rest follows with the verdict.
-    fn events(mut self, with_usage: bool) -> Events<(Vec<Judgement>, Account)> {
+    fn events(mut self, with_usage: bool) -> Events<Vec<Judgement>> {
         self.head = self.head.of_chunk();
         let shown: Arc<Mutex<IndexMap<u32, String>>> = Arc::default();
         let (writer, seen) = (Arc::new(self), Arc::clone(&shown));
@@ -203,7 +215,7 @@ impl Writer {
                 so_far.push_str(&text);
                 of_delta.chunk(sample, ChunkDelta { role, content: Some(text), ..ChunkDelta::default() }, None)
             }),
-            last: Box::new(move |(judgements, _)| {
+            last: Box::new(move |judgements| {
                 let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut out = String::new();
                 for judgement in &judgements {

@@ -32,7 +32,7 @@ impl ModelEntry {
 }
 
 fn entries(app: &App) -> impl Iterator<Item = ModelEntry> {
-    let usable = |model: &Hosted| model.panel.is_some() || model.load == LoadWhen::FirstUse;
+    let usable = |model: &Hosted| model.judge.is_some() || model.load == LoadWhen::FirstUse;
     let hosted: Vec<String> = app.hosting().all().into_iter().filter(usable).map(|model| model.name).collect();
     let judges = app.judge_models.all().iter().map(|judge| judge.name.clone());
     let others = judges.chain(app.judge_models.aliases().map(str::to_owned));

@@ -113,9 +113,9 @@ pub(in crate::api) async fn create(
     let turns = vec![Turn { role: Role::User, content: text(&body.state) }];
     let questions: Vec<Question> =
         body.questions.iter().map(|(id, question)| question.check(id)).collect::<Result<_, _>>()?;
-    let deadline = wire::deadline(&http, &app)?;
+    let context = wire::context(&http, &app)?;
     let answered =
-        ask::questions(&app, body.model.as_deref(), (turns, "/state"), &questions, "systemone", deadline).await?;
+        ask::questions(&app, body.model.as_deref(), (turns, "/state"), &questions, "systemone", &context).await?;
     let both = || body.questions.keys().cloned().zip(questions.iter().zip(&answered.judgements));
     let (input_tokens, _, output_tokens) = answered.tokens();
     Ok(HttpResponse::Ok().json(SystemOneAnswers {

@@ -14,9 +14,9 @@ use crate::api::stream::{self, Events, Shown};
 use crate::api::wire;
 use crate::app::App;
 use crate::grading::{Finish, Judgement};
-use crate::judge::Opening;
-use crate::panel::{Account, Chat, Delta};
 use crate::script::{Generate, Script, Step};
+use crate::service::Delta;
+use crate::tasks::{Opening, Prompted};
 
 /// What OpenAI calls the end of a text.
 pub(super) fn finish_reason(finish: Finish) -> &'static str {
@@ -35,25 +35,34 @@ pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Res
     let turns = shape.asked_for(messages::turns(&body.messages)?);
     let mut options = body.options(&app.config.grading, Some(1.0))?;
     options.cache = false;
-    let deadline = wire::deadline(http, app)?;
-    let panel = app.panel(ask::hosted(app, body.model.as_deref()), deadline).await?;
-    let engine = panel.judge().engine().clone();
+    let context = wire::context(http, app)?;
+    let session = app.service.begin(&context, ask::hosted(app, body.model.as_deref())).await?;
+    let engine = session.judge().engine().clone();
     let logprobs = body.alternatives()?;
     let max_tokens = body.max_tokens().map_or(engine.context, |most| most as usize);
     let grammar = shape.grammar();
     let write = Generate { stop: body.stop(), max_tokens, logprobs, grammar, ..Generate::default() };
     let scripts = vec![Script(vec![Step::Generate(write)])];
-    let chat = Chat { purpose: None, openings: vec![Opening::Conversation(turns)], scripts, options };
+    let chat = Prompted {
+        purpose: None,
+        openings: vec![Opening::Conversation(turns)],
+        scripts,
+        options,
+        field: "/messages".to_owned(),
+    };
     let asked = body.model.as_deref().unwrap_or(&engine.model);
     let head = Head::new("chatcmpl", "chat.completion", asked, &engine.digest);
-    let admitted = app.admit_chat(panel, chat, deadline).await.map_err(|error| ask::blamed(error, "/messages"))?;
+    let run = |progress| async move {
+        let graded = session.run(chat, progress).await;
+        graded.map(|graded| graded.verdict).map_err(|error| ask::blamed(error, "/messages"))
+    };
     if body.stream != Some(true) {
-        let (judgements, _) = admitted.run(None).await?;
+        let judgements = run(None).await?;
         let choices = judgements.iter().map(|judgement| choice(judgement, logprobs, &shape)).collect();
         return Ok(HttpResponse::Ok().json(ChatCompletion { head, choices, usage: usage(&judgements), gavel: None }));
     }
     let with_usage = body.stream_options.is_some_and(|options| options.include_usage == Some(true));
-    stream::events(http, |progress| admitted.run(progress), events(head, logprobs, shape, with_usage)).await
+    stream::events(http, run, events(head, logprobs, shape, with_usage)).await
 }
 
 fn choice(judgement: &Judgement, logprobs: Option<usize>, shape: &Shape) -> Choice {
@@ -65,7 +74,7 @@ fn choice(judgement: &Judgement, logprobs: Option<usize>, shape: &Shape) -> Choi
     }
 }
 
-fn events(head: Head, logprobs: Option<usize>, shape: Shape, with_usage: bool) -> Events<(Vec<Judgement>, Account)> {
+fn events(head: Head, logprobs: Option<usize>, shape: Shape, with_usage: bool) -> Events<Vec<Judgement>> {
     let (head, shown, shape) = (Arc::new(head.of_chunk()), Arc::new(Shown::default()), Arc::new(shape));
     let (seen, of_delta, shaped) = (Arc::clone(&shown), Arc::clone(&head), Arc::clone(&shape));
     Events {
@@ -73,7 +82,7 @@ fn events(head: Head, logprobs: Option<usize>, shape: Shape, with_usage: bool) -
             let first = seen.add(sample, text.len()) == 0;
             chunk(&of_delta, sample, shaped.delta(first, text), None, None)
         }),
-        last: Box::new(move |(judgements, _)| {
+        last: Box::new(move |judgements| {
             let mut out = String::new();
             for judgement in &judgements {
                 let Choice { index, logprobs, finish_reason, .. } = choice(judgement, logprobs, &shape);

@@ -1,7 +1,11 @@
 //! Pairs for preference learning: which of several responses is better than which, and what became no pair, and why.
 
-use super::{Absolute, Many, Pair, Relative};
-use crate::grading::Preference;
+use super::candidates::Candidates;
+use super::{
+    Absolute, Answer, Ask, FailureIndex, JudgeProfile, Many, Observe, Pair, Relative, RunKey, Task, TaskError,
+    rubric_of,
+};
+use crate::grading::{ManyRequest, NamedDigest, Options, Preference};
 use crate::rank::{self, Contest};
 
 /// Margins are differences of rounded numbers: one that falls short by less is not short.
@@ -16,6 +20,13 @@ pub struct PairRules {
     pub min_margin: f64,
     /// The least label mass of a verdict, 0..1; a forced guess is no training signal.
     pub min_label_mass: f64,
+}
+
+/// Makes pairs of several responses. What fails fails alone, and is listed with what else became no pair.
+#[derive(Debug, Clone)]
+pub struct MakePairs {
+    candidates: Candidates,
+    rules: PairRules,
 }
 
 /// What became of several responses.
@@ -70,6 +81,68 @@ pub enum Reason<E> {
 struct Candidate {
     pair: PreferencePair,
     tie: bool,
+}
+
+impl MakePairs {
+    /// A task for a checked request.
+    #[must_use]
+    pub fn new(request: ManyRequest, rules: PairRules) -> Self {
+        Self { candidates: Candidates::new(request), rules }
+    }
+}
+
+impl Task for MakePairs {
+    type Verdict = Preferences<FailureIndex>;
+
+    fn kind(&self) -> &'static str {
+        self.candidates.request.method.kind().name()
+    }
+
+    fn options(&self) -> &Options {
+        &self.candidates.request.options
+    }
+
+    fn runs(&self) -> Vec<RunKey> {
+        self.candidates.runs()
+    }
+
+    fn ask(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError> {
+        self.candidates.ask(run, judge)
+    }
+
+    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Self::Verdict {
+        let request = &self.candidates.request;
+        Preferences::new(
+            self.candidates.combine(answers, observe),
+            request.responses.len(),
+            request.tie_margin,
+            self.rules,
+        )
+    }
+
+    fn allows_failures(&self) -> bool {
+        true
+    }
+
+    fn text_len(&self) -> usize {
+        self.candidates.text_len()
+    }
+
+    fn longest_text(&self) -> String {
+        self.candidates.longest_text()
+    }
+
+    fn label(&self, run: RunKey) -> &str {
+        self.candidates.label(run)
+    }
+
+    fn rubric(&self) -> Option<NamedDigest> {
+        rubric_of(&self.candidates.request.rubrics, self.candidates.request.multi)
+    }
+
+    fn prompt(&self, judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {
+        judge.templates(self.candidates.request.method.kind(), self.options())
+    }
 }
 
 impl<E> Preferences<E> {

@@ -1,0 +1,57 @@
+//! What produced a verdict, so that it can be told apart from others and run again.
+
+use sha2::{Digest, Sha256};
+
+use super::request::{Sampling, WeightedRubric};
+use super::rubric::NamedRubric;
+
+/// What produced a verdict.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Provenance {
+    /// The model that judged.
+    pub model: ModelRef,
+    /// The rubric, or all of a multi-criteria verdict; `None` where the prompt was the caller's own.
+    pub rubric: Option<NamedDigest>,
+    /// The templates of the prompt; `None` where the prompt was the caller's own.
+    pub prompt: Option<NamedDigest>,
+    /// How text was generated.
+    pub sampling: Sampling,
+}
+
+/// A hosted model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelRef {
+    /// Its name.
+    pub name: String,
+    /// The engine that runs it.
+    pub engine: &'static str,
+    /// `sha256:<hex>` of the model.
+    pub digest: String,
+}
+
+/// A rubric or a prompt, and the digest of its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedDigest {
+    /// Its name.
+    pub name: String,
+    /// `sha256:<hex>` of its content.
+    pub digest: String,
+}
+
+impl NamedDigest {
+    /// One rubric.
+    #[must_use]
+    pub fn of(rubric: &NamedRubric) -> Self {
+        Self { name: rubric.name.clone(), digest: rubric.rubric.digest().to_owned() }
+    }
+
+    /// Several rubrics with their weights.
+    #[must_use]
+    pub fn of_all(rubrics: &[WeightedRubric]) -> Self {
+        let mut hash = Sha256::new();
+        for weighted in rubrics {
+            hash.update(format!("{} {}\n", weighted.rubric.rubric.digest(), weighted.weight));
+        }
+        Self { name: "multi".into(), digest: format!("sha256:{:x}", hash.finalize()) }
+    }
+}

@@ -1,0 +1,398 @@
+//! The one door to judging, for HTTP, the command line and users of the library alike: whoever comes in is admitted,
+//! every judgement runs once its turn comes, and verdict, provenance and statistics go out together.
+
+pub mod admission;
+pub mod cache;
+mod context;
+mod judge;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::task::coop::consume_budget;
+use tracing::Instrument;
+use tracing::field::Empty;
+use ulid::Ulid;
+
+use self::admission::{Admission, Refusal};
+use self::cache::Lookup;
+pub use self::context::{Deadline, DeadlinePassed, RequestContext};
+pub use self::judge::Judge;
+use self::judge::PlannedRun;
+use crate::engine::{EngineError, EngineInfo};
+use crate::grading::{Judgement, Order, Provenance, Timing, Usage};
+use crate::hosting::{Hosting, HostingError};
+use crate::metrics::Metrics;
+use crate::prompts::Neutralized;
+use crate::tasks::{Answer, FailureIndex, RunKey, TEXT, Task, TaskError};
+use crate::telemetry::TRACES;
+
+/// Bytes of judged text above which planning leaves the serving thread: some milliseconds of tokenising.
+const LONG_TEXT: usize = 64 << 10;
+
+/// Judges for everybody.
+pub struct Service {
+    hosting: Arc<Hosting>,
+    admission: Arc<Admission>,
+    metrics: Arc<Metrics>,
+    /// How many runs of one task are planned and wait at once; the others are planned when their turn comes.
+    window: usize,
+    /// How many requests there were.
+    requests: AtomicU64,
+}
+
+/// A request that was let in, and the judge that it asks.
+#[derive(Clone)]
+pub struct Session {
+    metrics: Arc<Metrics>,
+    window: usize,
+    judge: Arc<Judge>,
+    context: RequestContext,
+}
+
+/// A verdict, what produced it, and what it took.
+#[derive(Debug, Clone)]
+pub struct Graded<V> {
+    /// Its own name.
+    pub id: String,
+    /// The verdict.
+    pub verdict: V,
+    /// What produced it.
+    pub provenance: Provenance,
+    /// What it took.
+    pub stats: RunStats,
+    /// What failed, of tasks that allow it; verdicts name these by their [`FailureIndex`].
+    pub failures: Vec<ServiceError>,
+}
+
+/// What a verdict took.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunStats {
+    /// Tokens of all its judgements.
+    pub usage: Usage,
+    /// The longest of each stage, and the total.
+    pub timing: Timing,
+    /// Whether every judgement came from the cache.
+    pub cached: bool,
+    /// What was changed in the judged texts, for the first judgement.
+    pub neutralized: Arc<[Neutralized]>,
+}
+
+/// Text as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delta {
+    /// The run that writes it.
+    pub run: RunKey,
+    /// The sample.
+    pub sample: u32,
+    /// The text.
+    pub text: String,
+}
+
+/// Takes text as it is written.
+pub type Progress<T = ()> = Arc<dyn Fn(Delta) -> T + Send + Sync>;
+
+/// Why a request is not served.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ServiceError {
+    /// The model is not there.
+    #[error(transparent)]
+    Hosting(#[from] HostingError),
+    /// The judge cannot be asked.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// The engine does not run it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A prompt does not fit the model's context.
+    #[error("{error}")]
+    TooLong {
+        /// How much does not fit.
+        error: EngineError,
+        /// JSON pointer to the longest of its texts.
+        longest: String,
+    },
+    /// It is not let in.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It took too long.
+    #[error(transparent)]
+    Deadline(#[from] DeadlinePassed),
+}
+
+impl Service {
+    /// The door to these models; `window` runs of one task wait at once, at most.
+    #[must_use]
+    pub fn new(hosting: Arc<Hosting>, admission: Arc<Admission>, metrics: Arc<Metrics>, window: usize) -> Self {
+        Self { hosting, admission, metrics, window: window.max(1), requests: AtomicU64::new(0) }
+    }
+
+    /// A request that comes in.
+    #[must_use]
+    pub fn context(&self, caller: &str, deadline: Deadline) -> RequestContext {
+        RequestContext::new(caller, self.requests.fetch_add(1, Ordering::Relaxed), deadline)
+    }
+
+    /// Lets a request in and finds the judge that it names, the default one if it names none. A model of first use is
+    /// waited for until the deadline.
+    ///
+    /// # Errors
+    /// When nobody is let in, there is no such model, it is still loading, or could not be loaded.
+    pub async fn begin(&self, context: &RequestContext, model: Option<&str>) -> Result<Session, ServiceError> {
+        self.admission.check()?;
+        let judge = self.hosting.judge(model, context.deadline.left()).await?;
+        let (metrics, window) = (Arc::clone(&self.metrics), self.window);
+        Ok(Session { metrics, window, judge, context: context.clone() })
+    }
+
+    /// Judges: [`Service::begin`] and [`Session::run`].
+    ///
+    /// # Errors
+    /// Those of both.
+    pub async fn run<T: Task>(
+        &self,
+        context: &RequestContext,
+        model: Option<&str>,
+        task: T,
+        progress: Option<Progress>,
+    ) -> Result<Graded<T::Verdict>, ServiceError> {
+        self.begin(context, model).await?.run(task, progress).await
+    }
+}
+
+impl Session {
+    /// The judge.
+    #[must_use]
+    pub fn judge(&self) -> &Judge {
+        &self.judge
+    }
+
+    /// The time that the request has.
+    #[must_use]
+    pub fn deadline(&self) -> Deadline {
+        self.context.deadline
+    }
+
+    /// Judges. Text is shown as it is written; dropping the future stops the work.
+    ///
+    /// What can never run is found before anything runs, in the first runs of the task; the others are planned when
+    /// their turn comes, so that what waits costs its text and no more.
+    ///
+    /// # Errors
+    /// The first that a run has, which stops the others; with a task that allows failures, the last, and only when all
+    /// runs have one. When the deadline passes.
+    pub async fn run<T: Task>(&self, task: T, progress: Option<Progress>) -> Result<Graded<T::Verdict>, ServiceError> {
+        let deadline = self.context.deadline;
+        deadline.check()?;
+        deadline.within(self.run_all(Arc::new(task), progress)).await?
+    }
+
+    /// What the model would be given, run by run.
+    ///
+    /// # Errors
+    /// When a prompt cannot be rendered or does not fit.
+    pub async fn prompts<T: Task>(&self, task: T) -> Result<Vec<String>, ServiceError> {
+        let task = Arc::new(task);
+        let planned = self.plan(&task, task.runs()).await;
+        let planned: Vec<PlannedRun> = planned.into_iter().map(|(_, planned)| planned).collect::<Result<_, _>>()?;
+        Ok(planned.iter().filter(|planned| planned.sample == 0).map(|planned| planned.prompt().to_owned()).collect())
+    }
+
+    async fn run_all<T: Task>(
+        &self,
+        task: Arc<T>,
+        progress: Option<Progress>,
+    ) -> Result<Graded<T::Verdict>, ServiceError> {
+        let started = Instant::now();
+        let provenance = Provenance {
+            model: self.judge.model(),
+            rubric: task.rubric(),
+            prompt: task.prompt(&self.judge.profile())?,
+            sampling: task.options().sampling,
+        };
+        let mut runs = task.runs();
+        let rest = runs.split_off(runs.len().min(self.window));
+        let planned = self.plan(&task, runs).await;
+        let refused = planned.iter().find_map(|(_, planned)| planned.as_ref().err());
+        if let (false, Some(error)) = (task.allows_failures(), refused) {
+            return Err(error.clone());
+        }
+        let first = planned.iter().find_map(|(_, planned)| planned.as_ref().ok());
+        let neutralized = first.map(|planned| Arc::clone(&planned.neutralized)).unwrap_or_default();
+        let (task_of_rest, task_of_runs) = (Arc::clone(&task), &*task);
+        let rest = stream::iter(rest).then(move |run| {
+            let task = Arc::clone(&task_of_rest);
+            async move { stream::iter(self.plan(&task, vec![run]).await) }
+        });
+        let progress = progress.as_ref();
+        let answers = stream::iter(planned)
+            .chain(rest.flatten())
+            .map(move |planned| self.judge_one(task_of_runs, planned, progress))
+            .buffered(self.window);
+        let mut outcome = Outcome::default();
+        if task.allows_failures() {
+            answers
+                .for_each(|answer| {
+                    outcome.add(answer);
+                    std::future::ready(())
+                })
+                .await;
+            if let (true, Some(error)) = (outcome.judged == 0, outcome.failures.last()) {
+                return Err(error.clone());
+            }
+        } else {
+            // The first that fails ends the others.
+            let answered = answers.map(|(run, answer)| answer.map(|answer| (run, Ok(answer))));
+            answered
+                .try_for_each(|answer| {
+                    outcome.add(answer);
+                    std::future::ready(Ok(()))
+                })
+                .await?;
+        }
+        let mut stats = outcome.stats;
+        stats.neutralized = neutralized;
+        stats.timing.total = stats.timing.total.max(milliseconds(started.elapsed()));
+        // A verdict counts as a miss as soon as one of its judgements had to be computed.
+        if let Some(lookup) = outcome.lookup {
+            self.metrics.verdict_cache.with_label_values(&[lookup.name()]).inc();
+        }
+        if task.kind() != TEXT {
+            let histogram = self.metrics.label_mass.with_label_values(&[task.kind()]);
+            let judged = outcome.answers.iter().filter_map(|answer| answer.judgement.as_ref().ok());
+            judged.for_each(|judgement| histogram.observe(judgement.label_mass));
+        }
+        let model = &provenance.model.name;
+        let verdict = task.combine(outcome.answers, &mut |seen| self.metrics.observe(model, seen));
+        Ok(Graded { id: format!("vrd_{}", Ulid::new()), verdict, provenance, stats, failures: outcome.failures })
+    }
+
+    /// Renders and tokenises runs, away from the thread that serves others when there is much to tokenise. Gives the
+    /// samples of each run, or its error.
+    async fn plan<T: Task>(&self, task: &Arc<T>, runs: Vec<RunKey>) -> Vec<Planned> {
+        let length = task.text_len().saturating_mul(runs.len());
+        let first = runs.first().copied().unwrap_or_default();
+        let (judge, metrics, task) = (Arc::clone(&self.judge), Arc::clone(&self.metrics), Arc::clone(task));
+        let plan = move || runs.into_iter().flat_map(|run| plan_run(&judge, &metrics, &*task, run)).collect();
+        if length < LONG_TEXT {
+            return plan();
+        }
+        let span = tracing::Span::current();
+        let planned = tokio::task::spawn_blocking(move || span.in_scope(plan)).await;
+        planned.unwrap_or_else(|panic| vec![(first, Err(EngineError::Failed(panic.to_string()).into()))])
+    }
+
+    /// Runs one sample.
+    async fn judge_one<T: Task>(
+        &self,
+        task: &T,
+        (run, planned): Planned,
+        progress: Option<&Progress>,
+    ) -> (RunKey, Result<(Judgement, Option<Lookup>), ServiceError>) {
+        // What fails or is cached ends at once, and many of these would keep the thread from everybody else.
+        consume_budget().await;
+        let planned = match planned {
+            Ok(planned) => planned,
+            Err(error) => return (run, Err(error)),
+        };
+        let (sample, kind, rubric) = (planned.sample, task.kind(), task.label(run));
+        let show = progress.map(|progress| move |text: &str| progress(Delta { run, sample, text: text.to_owned() }));
+        let show = show.as_ref().map(|show| show as &(dyn Fn(&str) + Send + Sync));
+        let mut counted = JudgementCount::new(&self.metrics, kind, rubric, self.judge.engine());
+        let span = tracing::info_span!(
+            target: TRACES,
+            "judgement",
+            kind,
+            rubric,
+            sample,
+            order = run.order.map(Order::name),
+            cache = Empty,
+        );
+        let judged = self.judge.run(planned, &self.context.flow, show).instrument(span.clone()).await;
+        if let Ok((_, Some(lookup))) = &judged {
+            span.record("cache", lookup.name());
+        }
+        counted.ended = Some(if judged.is_ok() { "ok" } else { "failed" });
+        (run, judged.map_err(ServiceError::from))
+    }
+}
+
+/// One sample of a run, or why the run cannot be asked.
+type Planned = (RunKey, Result<PlannedRun, ServiceError>);
+
+/// Renders and tokenises a run; gives its samples.
+fn plan_run<T: Task>(judge: &Judge, metrics: &Metrics, task: &T, run: RunKey) -> Vec<Planned> {
+    let started = Instant::now();
+    let set = task.options().prompt.as_deref().unwrap_or(judge.profile().default_set);
+    let ask =
+        tracing::info_span!(target: TRACES, "render", prompt_set = set).in_scope(|| task.ask(run, &judge.profile()));
+    metrics.stage.render.observe(started.elapsed().as_secs_f64());
+    let planned = ask.map_err(ServiceError::from).and_then(|ask| {
+        judge.plan(run, ask, task.options()).map_err(|error| match error {
+            EngineError::ContextOverflow { .. } => ServiceError::TooLong { error, longest: task.longest_text() },
+            error => error.into(),
+        })
+    });
+    match planned {
+        Ok(samples) => samples.into_iter().map(|sample| (run, Ok(sample))).collect(),
+        Err(error) => vec![(run, Err(error))],
+    }
+}
+
+/// What came of the runs so far.
+#[derive(Default)]
+struct Outcome {
+    answers: Vec<Answer>,
+    failures: Vec<ServiceError>,
+    judged: usize,
+    stats: RunStats,
+    lookup: Option<Lookup>,
+}
+
+impl Outcome {
+    fn add(&mut self, (run, answer): (RunKey, Result<(Judgement, Option<Lookup>), ServiceError>)) {
+        let judgement = match answer {
+            Ok((judgement, lookup)) => {
+                self.stats.usage += judgement.usage;
+                self.stats.timing = self.stats.timing.longest(judgement.timing);
+                self.stats.cached = judgement.cached && (self.judged == 0 || self.stats.cached);
+                self.judged += 1;
+                self.lookup = self.lookup.max(lookup);
+                Ok(judgement)
+            }
+            Err(error) => {
+                self.failures.push(error);
+                Err(FailureIndex(self.failures.len() - 1))
+            }
+        };
+        self.answers.push(Answer { run, judgement });
+    }
+}
+
+/// Counts how a judgement ended; one that is dropped before its end was cancelled.
+struct JudgementCount<'a> {
+    metrics: &'a Metrics,
+    labels: [&'a str; 3],
+    ended: Option<&'static str>,
+}
+
+impl<'a> JudgementCount<'a> {
+    fn new(metrics: &'a Metrics, kind: &'static str, rubric: &'a str, engine: &'a EngineInfo) -> Self {
+        Self { metrics, labels: [kind, rubric, engine.model.as_str()], ended: None }
+    }
+}
+
+impl Drop for JudgementCount<'_> {
+    fn drop(&mut self) {
+        let [kind, rubric, model] = self.labels;
+        self.metrics.judgements.with_label_values(&[kind, rubric, model, self.ended.unwrap_or("cancelled")]).inc();
+    }
+}
+
+/// For people: in milliseconds.
+fn milliseconds(duration: Duration) -> f64 {
+    // Microseconds are as fine as these figures are good for.
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

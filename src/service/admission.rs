@@ -1,0 +1,230 @@
+//! Admission: how many judgements are worked on, how many requests may wait, and when no more are taken.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::fair::{FairQueue, Flow};
+
+/// Lets a bounded number of judgements run. Those that wait are let in fairly: callers take turns, and so do the
+/// requests of one caller, however many judgements each of them asks for.
+pub struct Admission {
+    state: Arc<Mutex<State>>,
+    queue: usize,
+    closing: AtomicBool,
+}
+
+struct State {
+    /// How many more may run.
+    free: usize,
+    waiting: FairQueue<oneshot::Sender<()>>,
+    /// How many of those that wait have gone away and are still in the queue.
+    departed: usize,
+}
+
+/// Why a request is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// As many requests wait as may.
+    #[error("the server is busy, and all {0} places in its queue are taken; try again later")]
+    Saturated(usize),
+    /// The server shuts down.
+    #[error("the server is shutting down; try another one, or again later")]
+    ShuttingDown,
+}
+
+/// The right of a judgement to run; dropping it lets the next one in.
+pub struct Permit {
+    state: Arc<Mutex<State>>,
+}
+
+impl Admission {
+    /// Lets `in_flight` judgements run at once, and `queue` requests wait.
+    #[must_use]
+    pub fn new(in_flight: usize, queue: usize) -> Self {
+        let state = State { free: in_flight, waiting: FairQueue::default(), departed: 0 };
+        Self { state: Arc::new(Mutex::new(state)), queue, closing: AtomicBool::new(false) }
+    }
+
+    /// Says at once whether a new request would be turned away.
+    ///
+    /// # Errors
+    /// When the queue is full or the server is shutting down.
+    pub fn check(&self) -> Result<(), Refusal> {
+        if self.closing() {
+            return Err(Refusal::ShuttingDown);
+        }
+        let mut state = lock(&self.state);
+        if state.free > 0 || state.waiting.requests() < self.queue {
+            return Ok(());
+        }
+        state.forget_departed();
+        if state.waiting.requests() < self.queue { Ok(()) } else { Err(Refusal::Saturated(self.queue)) }
+    }
+
+    /// Waits until a judgement of that flow may run. It is never refused: [`Admission::check`] refuses requests before
+    /// they begin.
+    pub async fn enter(&self, flow: Flow) -> Permit {
+        let receiver = {
+            let mut state = lock(&self.state);
+            if state.free > 0 {
+                state.free -= 1;
+                return Permit { state: Arc::clone(&self.state) };
+            }
+            let (sender, receiver) = oneshot::channel();
+            state.waiting.push(&flow, sender);
+            receiver
+        };
+        let mut place = QueueSlot { state: &self.state, receiver: Some(receiver) };
+        if let Some(receiver) = &mut place.receiver {
+            receiver.await.expect("a sender is dropped only after its receiver");
+        }
+        place.receiver = None;
+        Permit { state: Arc::clone(&self.state) }
+    }
+
+    /// How many judgements wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        let state = lock(&self.state);
+        state.waiting.len() - state.departed
+    }
+
+    /// Takes no more requests; judgements that wait are still let in.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// Whether no more requests are taken.
+    #[must_use]
+    pub fn closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+}
+
+impl State {
+    /// Passes a permit on, or keeps it for the next that comes.
+    fn release(&mut self) {
+        while let Some(next) = self.waiting.pop(1) {
+            if next.send(()).is_ok() {
+                return;
+            }
+            self.departed -= 1;
+        }
+        self.free += 1;
+    }
+
+    fn forget_departed(&mut self) {
+        self.waiting.retain(|sender| !sender.is_closed());
+        self.departed = 0;
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        lock(&self.state).release();
+    }
+}
+
+/// A judgement in the queue, which leaves it when it is let in or goes away.
+struct QueueSlot<'a> {
+    state: &'a Mutex<State>,
+    receiver: Option<oneshot::Receiver<()>>,
+}
+
+impl Drop for QueueSlot<'_> {
+    fn drop(&mut self) {
+        let Some(receiver) = &mut self.receiver else { return };
+        let mut state = lock(self.state);
+        receiver.close();
+        if receiver.try_recv().is_ok() {
+            // It was let in just before it went away.
+            state.release();
+            return;
+        }
+        state.departed += 1;
+        // Looking through the queue for each that goes would take too long when a large request is given up.
+        if state.departed > state.waiting.len() / 2 {
+            state.forget_departed();
+        }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    // Nothing panics between two changes that belong together.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(caller: &str, request: u64) -> Flow {
+        Flow { caller: caller.into(), request }
+    }
+
+    #[tokio::test]
+    async fn the_queue_is_bounded_in_requests() {
+        let admission = Admission::new(1, 1);
+        let first = admission.enter(flow("a", 1)).await;
+        assert_eq!(admission.check(), Ok(()));
+        let mut second = Box::pin(admission.enter(flow("a", 2)));
+        let mut of_the_same = Box::pin(admission.enter(flow("a", 2)));
+        assert!(futures::poll!(&mut second).is_pending() && futures::poll!(&mut of_the_same).is_pending());
+        assert_eq!((admission.check(), admission.waiting()), (Err(Refusal::Saturated(1)), 2));
+        drop(of_the_same);
+        assert_eq!((admission.check(), admission.waiting()), (Err(Refusal::Saturated(1)), 1));
+        drop(first);
+        let second = second.await;
+        assert_eq!((admission.check(), admission.waiting()), (Ok(()), 0));
+        drop(second);
+        admission.close();
+        assert_eq!(admission.check(), Err(Refusal::ShuttingDown));
+    }
+
+    #[tokio::test]
+    async fn one_judgement_of_another_caller_waits_for_one_of_a_large_request_and_not_for_all() {
+        let admission = Admission::new(1, 8);
+        let mut running = admission.enter(flow("a", 1)).await;
+        let mut large: Vec<_> = (0..50).map(|_| Box::pin(admission.enter(flow("a", 1)))).collect();
+        for judgement in &mut large {
+            assert!(futures::poll!(judgement).is_pending());
+        }
+        let mut small = Box::pin(admission.enter(flow("b", 2)));
+        assert!(futures::poll!(&mut small).is_pending());
+        let mut turns = 0;
+        while futures::poll!(&mut small).is_pending() {
+            drop(running);
+            turns += 1;
+            let Some(next) = large.first_mut() else { break };
+            match futures::poll!(next) {
+                std::task::Poll::Ready(permit) => running = permit,
+                std::task::Poll::Pending => break,
+            }
+            drop(large.remove(0));
+        }
+        assert!(turns <= 2, "{turns}");
+        drop(small.await);
+    }
+
+    #[tokio::test]
+    async fn a_permit_that_reaches_one_that_has_gone_is_passed_on() {
+        let admission = Admission::new(1, 8);
+        let first = admission.enter(flow("a", 1)).await;
+        let mut gone = Box::pin(admission.enter(flow("a", 2)));
+        let mut next = Box::pin(admission.enter(flow("a", 3)));
+        let mut left = Box::pin(admission.enter(flow("a", 4)));
+        assert!(futures::poll!(&mut gone).is_pending());
+        assert!(futures::poll!(&mut next).is_pending());
+        assert!(futures::poll!(&mut left).is_pending());
+        drop(left);
+        assert_eq!(admission.waiting(), 2);
+        // The permit is on its way to one that never looks.
+        drop(first);
+        drop(gone);
+        drop(next.await);
+        assert_eq!(admission.waiting(), 0);
+        drop(admission.enter(flow("a", 5)).await);
+    }
+}

@@ -1,0 +1,312 @@
+//! One judge: a loaded model with its prompts. It plans runs, runs them once their turn comes, and reads the answers.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+use tracing::Instrument;
+use tracing::field::Empty;
+
+use super::admission::Admission;
+use super::cache::{Cache, Lookup, Writer};
+use super::milliseconds;
+use crate::engine::{Completion, Engine, EngineError, EngineInfo, Job, Load, Prepared, Stages};
+use crate::fair::Flow;
+use crate::grading::{Distribution, Finish, Judgement, ModelRef, Options, Sampling, Timing, Usage};
+use crate::metrics::Metrics;
+use crate::prompts::{Neutralized, PromptLibrary, PromptSet, Renderer};
+use crate::script::{Outcome, Prompt, SamplerSettings, Script};
+use crate::tasks::{Ask, JudgeProfile, RunKey, TaskError};
+use crate::telemetry::TRACES;
+
+/// A loaded model and what it is asked with.
+pub struct Judge {
+    engine: Arc<dyn Engine>,
+    prompts: Arc<PromptLibrary>,
+    renderer: Renderer,
+    default_set: String,
+    cache: Cache<[u8; 32], Arc<Judgement>, EngineError>,
+    admission: Arc<Admission>,
+    metrics: Arc<Metrics>,
+}
+
+/// One sample of a run, ready: rendered, tokenised, and known to fit.
+#[derive(Clone)]
+pub(super) struct PlannedRun {
+    pub(super) run: RunKey,
+    pub(super) sample: u32,
+    /// What was changed in the judged texts so that they cannot forge markers.
+    pub(super) neutralized: Arc<[Neutralized]>,
+    prepared: Prepared,
+    prompt_text: Arc<str>,
+    cacheable: bool,
+    /// Whether what is written keeps the white space that it begins with.
+    verbatim: bool,
+}
+
+impl PlannedRun {
+    /// What the model is given, control tokens written out.
+    pub(super) fn prompt(&self) -> &str {
+        &self.prompt_text
+    }
+}
+
+impl Judge {
+    /// A judge on an engine. `default_set` is the prompt set of requests that name none; `cached` judgements are
+    /// kept.
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        prompts: Arc<PromptLibrary>,
+        default_set: String,
+        cached: u64,
+        (admission, metrics): (Arc<Admission>, Arc<Metrics>),
+    ) -> Self {
+        let renderer = Renderer::new(engine.chat_format().clone());
+        Self { engine, prompts, renderer, default_set, cache: Cache::new(cached), admission, metrics }
+    }
+
+    /// What it judges with.
+    #[must_use]
+    pub fn engine(&self) -> &EngineInfo {
+        self.engine.info()
+    }
+
+    /// Whether its engine still runs.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        self.engine.alive()
+    }
+
+    /// How busy its engine is.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        self.engine.load()
+    }
+
+    /// The model, as verdicts name it.
+    #[must_use]
+    pub fn model(&self) -> ModelRef {
+        let EngineInfo { model, engine, digest, .. } = self.engine.info();
+        ModelRef { name: model.clone(), engine, digest: digest.clone() }
+    }
+
+    /// What tasks know of it.
+    #[must_use]
+    pub fn profile(&self) -> JudgeProfile<'_> {
+        JudgeProfile { prompts: &self.prompts, default_set: &self.default_set, renderer: &self.renderer }
+    }
+
+    /// The prompt set of that name, or the default one.
+    ///
+    /// # Errors
+    /// [`TaskError::UnknownPrompt`].
+    pub fn prompt_set(&self, name: Option<&str>) -> Result<&PromptSet, TaskError> {
+        self.profile().prompt_set(name)
+    }
+
+    /// Tokenises what a run asks, and gives each of its samples. Where the context has no room for all that the script
+    /// may write, it may write less, if the run allows it.
+    ///
+    /// # Errors
+    /// When the prompt does not fit, or the script cannot be run.
+    pub(super) fn plan(&self, run: RunKey, ask: Ask, options: &Options) -> Result<Vec<PlannedRun>, EngineError> {
+        let Ask { prompt, script, neutralized, may_shorten, verbatim } = ask;
+        let prepared = match self.engine.prepare(job(prompt.clone(), script.clone(), options)) {
+            Err(overflow @ EngineError::ContextOverflow { prompt_tokens, context, reserved, .. }) if may_shorten => {
+                let shorter = script.shortened(prompt_tokens + reserved - context).ok_or(overflow)?;
+                self.engine.prepare(job(prompt, shorter, options))?
+            }
+            other => other?,
+        };
+        let sampling = &options.sampling;
+        let first = PlannedRun {
+            run,
+            sample: 0,
+            neutralized: neutralized.into(),
+            prompt_text: prepared.job.prompt.text().into(),
+            prepared,
+            cacheable: options.cache && (sampling.temperature == 0.0 || sampling.seeded),
+            verbatim,
+        };
+        // All but the last are copies.
+        let numbered = std::iter::repeat_n(first, options.samples as usize).zip(0..);
+        let sample = |(mut planned, sample): (PlannedRun, u32)| {
+            planned.sample = sample;
+            planned.prepared.job.sampling.seed = sampling.seed.wrapping_add(u64::from(sample));
+            planned
+        };
+        Ok(numbered.map(sample).collect())
+    }
+
+    /// Runs a judgement once the turn of its flow comes, or takes it from the cache. With `on_delta`, feedback is shown as it is written.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub(super) async fn run(
+        &self,
+        planned: PlannedRun,
+        flow: &Flow,
+        on_delta: Option<&(dyn Fn(&str) + Send + Sync)>,
+    ) -> Result<(Judgement, Option<Lookup>), EngineError> {
+        let started = Instant::now();
+        let (sample, order) = (planned.sample, planned.run.order);
+        let (judged, lookup) = if planned.cacheable {
+            let (key, computing) = (self.key(&planned), self.computing(flow));
+            let work = move |writer: Writer| async move {
+                computing.run(planned, |text| writer.write(text)).await.map(Arc::new)
+            };
+            let (judged, lookup) = self.cache.get_or_run(key, work, on_delta).await;
+            let judged = Arc::unwrap_or_clone(judged?);
+            if let (Lookup::Hit, Some(show), Some(feedback)) = (lookup, on_delta, &judged.feedback) {
+                show(feedback);
+            }
+            (judged, Some(lookup))
+        } else {
+            let show = |text: &str| on_delta.iter().for_each(|show| show(text));
+            (self.computing(flow).run(planned, show).await?, None)
+        };
+        let cached = lookup == Some(Lookup::Hit);
+        let total = milliseconds(started.elapsed());
+        let timing = if cached { Timing { total, ..Timing::default() } } else { Timing { total, ..judged.timing } };
+        Ok((Judgement { sample, order, cached, timing, ..judged }, lookup))
+    }
+
+    fn computing(&self, flow: &Flow) -> Computing {
+        Computing {
+            engine: Arc::clone(&self.engine),
+            admission: Arc::clone(&self.admission),
+            metrics: Arc::clone(&self.metrics),
+            flow: flow.clone(),
+        }
+    }
+
+    /// What a judgement depends on. The digest stands for the model, the prompt for rubric and prompt set.
+    fn key(&self, planned: &PlannedRun) -> [u8; 32] {
+        let Job { prompt, script, sampling, deterministic } = &planned.prepared.job;
+        let SamplerSettings { temperature, top_p, top_k, min_p, seed } = sampling;
+        let mut key = Key(Sha256::new());
+        (&self.engine.info().digest, prompt, script, deterministic).hash(&mut key);
+        ([temperature, top_p, min_p].map(|n| n.to_bits()), top_k, seed).hash(&mut key);
+        key.0.finalize().into()
+    }
+}
+
+fn job(prompt: Prompt, script: Script, options: &Options) -> Job {
+    let Sampling { temperature, top_p, top_k, min_p, seed, .. } = options.sampling;
+    let sampling = SamplerSettings { temperature, top_p, top_k: top_k as usize, min_p, seed };
+    Job { prompt, script, sampling, deterministic: options.deterministic }
+}
+
+/// Takes what is hashed into a digest.
+struct Key(Sha256);
+
+impl Hasher for Key {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        unreachable!("the digest itself is taken")
+    }
+}
+
+/// What computes one judgement.
+struct Computing {
+    engine: Arc<dyn Engine>,
+    admission: Arc<Admission>,
+    metrics: Arc<Metrics>,
+    flow: Flow,
+}
+
+impl Computing {
+    async fn run(self, planned: PlannedRun, show: impl Fn(&str) + Send) -> Result<Judgement, EngineError> {
+        let asked = Instant::now();
+        let permit = self.admission.enter(self.flow).await;
+        let waited = asked.elapsed();
+        let (seed, mut begun) = (planned.prepared.job.sampling.seed, planned.verbatim);
+        let on_delta = move |delta: String| {
+            // Feedback is given without the white space that it may begin with.
+            let text = if begun { delta.as_str() } else { delta.trim_start() };
+            if !text.is_empty() {
+                begun = true;
+                show(text);
+            }
+        };
+        let span = tracing::info_span!(
+            target: TRACES,
+            "engine",
+            queue_seconds = Empty,
+            prefill_seconds = Empty,
+            decode_seconds = Empty,
+            prompt_tokens = Empty,
+            cached_tokens = Empty,
+            completion_tokens = Empty,
+            skipped_mass = Empty,
+        );
+        let mut completion = self.engine.start(planned.prepared).finish(on_delta).instrument(span.clone()).await?;
+        drop(permit);
+        let Stages { queue, prefill, decode } = completion.stages;
+        span.record("queue_seconds", queue.as_secs_f64());
+        span.record("prefill_seconds", prefill.as_secs_f64());
+        span.record("decode_seconds", decode.as_secs_f64());
+        // Traces know signed numbers only.
+        let count = |tokens: usize| i64::try_from(tokens).unwrap_or(i64::MAX);
+        span.record("prompt_tokens", count(completion.prompt_tokens));
+        span.record("cached_tokens", count(completion.cached_tokens));
+        span.record("completion_tokens", count(completion.transcript.completion_tokens));
+        if completion.transcript.skipped_mass > 0.0 {
+            span.record("skipped_mass", completion.transcript.skipped_mass);
+        }
+        completion.stages.queue += waited;
+        self.metrics.stage.queue.observe(completion.stages.queue.as_secs_f64());
+        self.metrics.stage.prefill.observe(completion.stages.prefill.as_secs_f64());
+        self.metrics.stage.decode.observe(completion.stages.decode.as_secs_f64());
+        let judgement = read(completion, seed, &planned.prompt_text);
+        self.metrics.count_tokens(&judgement.usage);
+        Ok(judgement)
+    }
+}
+
+/// Reads a judgement out of what came of its script: the last choice, and the last text, before or after it. A script that
+/// chooses nothing is certain of its one outcome.
+fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
+    let stages = completion.stages;
+    let (mut feedback, mut finish, mut masses) = (None, Finish::Stop, Vec::new());
+    for outcome in completion.transcript.outcomes {
+        match outcome {
+            Outcome::Generated { text, finish: end } => {
+                feedback = Some(text.trim().to_owned());
+                finish = end;
+            }
+            Outcome::Chosen { log_masses, .. } => masses = log_masses,
+            Outcome::Told | Outcome::Said | Outcome::Branched(_) => {}
+        }
+    }
+    let (distribution, label_mass) = Distribution::from_log_masses(if masses.is_empty() { &[0.0] } else { &masses });
+    Judgement {
+        sample: 0,
+        seed,
+        order: None,
+        distribution,
+        label_mass,
+        feedback,
+        finish,
+        usage: Usage {
+            prompt_tokens: completion.prompt_tokens as u64,
+            cached_tokens: completion.cached_tokens as u64,
+            completion_tokens: completion.transcript.completion_tokens as u64,
+        },
+        timing: Timing {
+            queue: milliseconds(stages.queue),
+            prefill: milliseconds(stages.prefill),
+            decode: milliseconds(stages.decode),
+            total: 0.0,
+        },
+        prompt: prompt.to_owned(),
+        answer: completion.transcript.answer,
+        read: completion.transcript.read,
+        written: completion.transcript.written,
+        cached: false,
+    }
+}

@@ -1,0 +1,113 @@
+//! Absolute grading: one response against a rubric, or against several with weights.
+
+use super::{Answer, Ask, JudgeProfile, Observation, Observe, RunKey, Task, TaskError, judged, rubric_of};
+use crate::grading::{
+    AbsoluteRequest, AbsoluteVerdict, CriteriaVerdict, Judgement, Kind, NamedDigest, Options, WeightedRubric,
+};
+use crate::prompts::Subject;
+
+/// An absolute verdict against one rubric or several.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Absolute {
+    /// Against one rubric.
+    Single(AbsoluteVerdict),
+    /// Against a list of rubrics with weights.
+    Multi(CriteriaVerdict),
+}
+
+impl Task for AbsoluteRequest {
+    type Verdict = Absolute;
+
+    fn kind(&self) -> &'static str {
+        Kind::Absolute.name()
+    }
+
+    fn options(&self) -> &Options {
+        &self.options
+    }
+
+    fn runs(&self) -> Vec<RunKey> {
+        (0..self.rubrics.len()).map(|criterion| RunKey { criterion, ..RunKey::default() }).collect()
+    }
+
+    fn ask(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError> {
+        let rubric = &self.rubrics[run.criterion].rubric.rubric;
+        judge.grading(&Subject::Absolute { item: &self.item, response: &self.response, rubric }, &self.options)
+    }
+
+    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Absolute {
+        Absolute::combine(&self.rubrics, self.multi, judged(answers), observe)
+    }
+
+    fn text_len(&self) -> usize {
+        Self::text_len(self)
+    }
+
+    fn longest_text(&self) -> String {
+        self.item.longest_text(&[("/response", &self.response)]).to_owned()
+    }
+
+    fn label(&self, run: RunKey) -> &str {
+        &self.rubrics[run.criterion].rubric.name
+    }
+
+    fn rubric(&self) -> Option<NamedDigest> {
+        rubric_of(&self.rubrics, self.multi)
+    }
+
+    fn prompt(&self, judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {
+        judge.templates(Kind::Absolute, &self.options)
+    }
+}
+
+impl Absolute {
+    /// Combines the samples of each criterion.
+    pub(super) fn combine(
+        rubrics: &[WeightedRubric],
+        multi: bool,
+        judged: impl Iterator<Item = (RunKey, Judgement)>,
+        observe: Observe<'_>,
+    ) -> Self {
+        let mut by_criterion: Vec<Vec<Judgement>> = vec![Vec::new(); rubrics.len()];
+        judged.for_each(|(run, judgement)| by_criterion[run.criterion].push(judgement));
+        let mut verdicts = rubrics.iter().zip(by_criterion).map(|(weighted, judgements)| {
+            let verdict = AbsoluteVerdict::combine(weighted.rubric.rubric.scale(), judgements);
+            observe(Observation::Reward { rubric: &weighted.rubric.name, reward: verdict.reward });
+            (verdict, weighted.weight)
+        });
+        match (multi, verdicts.next()) {
+            (false, Some((verdict, _))) => Self::Single(verdict),
+            (_, first) => Self::Multi(CriteriaVerdict::combine(first.into_iter().chain(verdicts).collect())),
+        }
+    }
+
+    /// The reward: of the one verdict, or the weighted mean.
+    #[must_use]
+    pub fn reward(&self) -> f64 {
+        match self {
+            Self::Single(verdict) => verdict.reward,
+            Self::Multi(criteria) => criteria.reward,
+        }
+    }
+
+    /// How much of the model's probability lay on the labels: that of the least sure criterion.
+    #[must_use]
+    pub fn label_mass(&self) -> f64 {
+        self.verdicts().map(|verdict| verdict.label_mass).fold(1.0, f64::min)
+    }
+
+    /// The verdict of each criterion.
+    pub fn verdicts(&self) -> impl Iterator<Item = &AbsoluteVerdict> {
+        let (one, many) = match self {
+            Self::Single(verdict) => (Some(verdict), None),
+            Self::Multi(criteria) => (None, Some(criteria.criteria.iter().map(|(verdict, _)| verdict))),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    /// The first of its judgements.
+    #[must_use]
+    pub fn first_judgement(&self) -> Option<&Judgement> {
+        self.verdicts().next()?.judgements.first()
+    }
+}

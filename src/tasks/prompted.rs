@@ -1,0 +1,117 @@
+//! The caller's own prompt: judge models, decisions, model graders, and the model itself.
+
+use super::{Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, judged};
+use crate::grading::{Judgement, Options, Turn};
+use crate::script::{Prompt, Script, Segment, Step, Token};
+
+/// The kind of runs whose answer is a choice.
+const CHAT: &str = "chat";
+/// The kind of runs that judge nothing.
+pub const TEXT: &str = "text";
+
+/// Prompts of the caller's own, and what the model does with each.
+#[derive(Debug, Clone)]
+pub struct Prompted {
+    /// What it is for, as metrics name it: the name of a judge model, `decisions`, … `None` where the model only
+    /// writes.
+    pub purpose: Option<String>,
+    /// The caller's prompts.
+    pub openings: Vec<Opening>,
+    /// What the model does with each: every script begins anew after the prompt.
+    pub scripts: Vec<Script>,
+    /// How often, and how it samples; the scripts have the limits.
+    pub options: Options,
+    /// JSON pointer to where the prompts came in the request.
+    pub field: String,
+}
+
+/// What a prompt of the caller's own is.
+#[derive(Debug, Clone)]
+pub enum Opening {
+    /// A conversation, in the form of the model's chat template.
+    Conversation(Vec<Turn>),
+    /// A text that the model goes on with.
+    Text(String),
+    /// The same as token ids.
+    Tokens(Vec<Token>),
+}
+
+impl Task for Prompted {
+    /// One judgement for each sample of each script of each prompt, in that order.
+    type Verdict = Vec<Judgement>;
+
+    fn kind(&self) -> &'static str {
+        if self.purpose.is_some() { CHAT } else { TEXT }
+    }
+
+    fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The part is the place of the prompt, the criterion that of the script.
+    fn runs(&self) -> Vec<RunKey> {
+        let scripts = self.scripts.len();
+        let of = |part| (0..scripts).map(move |criterion| RunKey { part, criterion, ..RunKey::default() });
+        (0..self.openings.len()).flat_map(of).collect()
+    }
+
+    fn ask(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError> {
+        let (prompt, verbatim) = match &self.openings[run.part] {
+            Opening::Conversation(turns) => (judge.renderer.conversation(turns)?, false),
+            Opening::Text(text) => (Prompt(vec![Segment::Text(text.clone())]), true),
+            Opening::Tokens(ids) => (Prompt(vec![Segment::Tokens(ids.clone())]), true),
+        };
+        let script = self.scripts[run.criterion].clone();
+        Ok(Ask { prompt, script, neutralized: Vec::new(), may_shorten: true, verbatim })
+    }
+
+    fn combine(&self, answers: Vec<Answer>, _observe: Observe<'_>) -> Vec<Judgement> {
+        judged(answers).map(|(_, judgement)| judgement).collect()
+    }
+
+    fn text_len(&self) -> usize {
+        self.openings.iter().map(Opening::len).max().unwrap_or(0)
+    }
+
+    fn longest_text(&self) -> String {
+        self.field.clone()
+    }
+
+    fn label(&self, _run: RunKey) -> &str {
+        self.purpose.as_deref().unwrap_or(TEXT)
+    }
+}
+
+impl Opening {
+    fn len(&self) -> usize {
+        match self {
+            Self::Conversation(turns) => turns.iter().map(Turn::text_len).sum(),
+            Self::Text(text) => text.len(),
+            Self::Tokens(ids) => ids.len(),
+        }
+    }
+}
+
+impl Prompted {
+    /// How many options its choices have together, and the bytes that telling them apart takes: an option is tokenised
+    /// with all the text that stands before it.
+    #[must_use]
+    pub fn options(&self) -> (usize, usize) {
+        let (mut count, mut bytes) = (0_usize, 0_usize);
+        for script in &self.scripts {
+            let mut before = self.openings.iter().map(Opening::len).sum();
+            for step in &script.0 {
+                match step {
+                    Step::Say(text) => before += text.len(),
+                    Step::Choose(options) => {
+                        count += options.len();
+                        let own: usize = options.iter().map(String::len).sum();
+                        bytes = bytes.saturating_add(options.len().saturating_mul(before).saturating_add(own));
+                    }
+                    Step::Tell(_) | Step::Generate(_) | Step::Branch(_) => {}
+                }
+            }
+        }
+        (count, bytes)
+    }
+}

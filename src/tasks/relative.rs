@@ -1,0 +1,195 @@
+//! Relative grading: which of two responses is better, shown together in both orders or each graded alone.
+
+use super::{Absolute, Answer, Ask, JudgeProfile, Observation, Observe, RunKey, Task, TaskError, judged, rubric_of};
+use crate::grading::{
+    Distribution, Judgement, Method, NamedDigest, Options, Order, Preference, RelativeRequest, RelativeVerdict,
+    WeightedRubric, prefer_by_reward,
+};
+use crate::prompts::Subject;
+
+/// A relative verdict.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Relative {
+    /// Both responses were shown together.
+    Pairwise(RelativeVerdict),
+    /// Each response was graded alone.
+    Graded {
+        /// The one with the higher reward.
+        preference: Preference,
+        /// The probability that A scores higher, ties counted half.
+        probability_a: f64,
+        /// The verdict on A.
+        a: Absolute,
+        /// The verdict on B.
+        b: Absolute,
+    },
+}
+
+impl Task for RelativeRequest {
+    type Verdict = Relative;
+
+    fn kind(&self) -> &'static str {
+        self.method.kind().name()
+    }
+
+    fn options(&self) -> &Options {
+        &self.options
+    }
+
+    fn runs(&self) -> Vec<RunKey> {
+        match self.method {
+            Method::Pairwise => {
+                let orders = if self.swap { &[Order::AB, Order::BA][..] } else { &[Order::AB] };
+                orders.iter().map(|order| RunKey { order: Some(*order), ..RunKey::default() }).collect()
+            }
+            Method::Absolute => {
+                let of = |response| {
+                    (0..self.rubrics.len()).map(move |criterion| RunKey {
+                        criterion,
+                        response: Some(response),
+                        ..RunKey::default()
+                    })
+                };
+                of('A').chain(of('B')).collect()
+            }
+        }
+    }
+
+    fn ask(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError> {
+        let (a, b) = ((self.response_a.as_str(), "response_a"), (self.response_b.as_str(), "response_b"));
+        let (item, rubric) = (&self.item, &self.rubrics[run.criterion].rubric.rubric);
+        let subject = match run.response {
+            Some(name) => Subject::Absolute { item, response: if name == 'A' { a.0 } else { b.0 }, rubric },
+            None => {
+                let ((first, first_field), (second, second_field)) =
+                    if run.order == Some(Order::BA) { (b, a) } else { (a, b) };
+                Subject::Relative { item, first, second, first_field, second_field, rubric }
+            }
+        };
+        judge.grading(&subject, &self.options)
+    }
+
+    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Relative {
+        let judged = judged(answers);
+        match self.method {
+            Method::Pairwise => {
+                let judgements = judged.map(|(_, judgement)| judgement).collect();
+                Relative::pairwise(judgements, self.tie_margin, (&self.rubrics, self.multi), observe)
+            }
+            Method::Absolute => {
+                let (a, b): (Vec<_>, Vec<_>) = judged.partition(|(run, _)| run.response == Some('A'));
+                let [a, b] =
+                    [a, b].map(|judged| Absolute::combine(&self.rubrics, self.multi, judged.into_iter(), observe));
+                let pairs: Vec<(&Distribution, &Distribution, f64)> = a
+                    .verdicts()
+                    .zip(b.verdicts())
+                    .zip(&self.rubrics)
+                    .map(|((a, b), rubric)| (&a.distribution, &b.distribution, rubric.weight))
+                    .collect();
+                let (preference, probability_a) = prefer_by_reward(a.reward(), b.reward(), &pairs, self.tie_margin);
+                let verdict = Relative::Graded { preference, probability_a, a, b };
+                verdict.observe(&self.rubrics, self.multi, observe);
+                verdict
+            }
+        }
+    }
+
+    fn text_len(&self) -> usize {
+        Self::text_len(self)
+    }
+
+    fn longest_text(&self) -> String {
+        let responses = [("/response_a", self.response_a.as_str()), ("/response_b", &self.response_b)];
+        self.item.longest_text(&responses).to_owned()
+    }
+
+    fn label(&self, run: RunKey) -> &str {
+        &self.rubrics[run.criterion].rubric.name
+    }
+
+    fn rubric(&self) -> Option<NamedDigest> {
+        rubric_of(&self.rubrics, self.multi)
+    }
+
+    fn prompt(&self, judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {
+        judge.templates(self.method.kind(), &self.options)
+    }
+}
+
+impl Relative {
+    /// Combines the samples of both orders.
+    pub(super) fn pairwise(
+        judgements: Vec<Judgement>,
+        tie_margin: f64,
+        (rubrics, multi): (&[WeightedRubric], bool),
+        observe: Observe<'_>,
+    ) -> Self {
+        let verdict = Self::Pairwise(RelativeVerdict::combine(judgements, tie_margin));
+        verdict.observe(rubrics, multi, observe);
+        verdict
+    }
+
+    /// Shows which one is better.
+    fn observe(&self, rubrics: &[WeightedRubric], multi: bool, observe: Observe<'_>) {
+        let rubric = match rubrics {
+            [one] if !multi => one.rubric.name.as_str(),
+            _ => "multi",
+        };
+        let (preference, flipped) = (self.preference(), self.consistent() == Some(false));
+        observe(Observation::Preference { rubric, preference, flipped });
+    }
+
+    /// Which response is better.
+    #[must_use]
+    pub fn preference(&self) -> Preference {
+        match self {
+            Self::Pairwise(verdict) => verdict.preference,
+            Self::Graded { preference, .. } => *preference,
+        }
+    }
+
+    /// The probability that A is better.
+    #[must_use]
+    pub fn probability_a(&self) -> f64 {
+        match self {
+            Self::Pairwise(verdict) => verdict.probability_a,
+            Self::Graded { probability_a, .. } => *probability_a,
+        }
+    }
+
+    /// Whether both orders agree; `None` where not both were judged.
+    #[must_use]
+    pub fn consistent(&self) -> Option<bool> {
+        match self {
+            Self::Pairwise(verdict) => verdict.consistent,
+            Self::Graded { .. } => None,
+        }
+    }
+
+    /// How much of the model's probability lay on the labels at all.
+    #[must_use]
+    pub fn label_mass(&self) -> f64 {
+        match self {
+            Self::Pairwise(verdict) => verdict.label_mass,
+            Self::Graded { a, b, .. } => a.label_mass().min(b.label_mass()),
+        }
+    }
+
+    /// The feedback of an AB judgement, where the two were shown together.
+    #[must_use]
+    pub fn feedback(&self) -> Option<&str> {
+        match self {
+            Self::Pairwise(verdict) => verdict.feedback(),
+            Self::Graded { .. } => None,
+        }
+    }
+
+    /// The first of its judgements.
+    #[must_use]
+    pub fn first_judgement(&self) -> Option<&Judgement> {
+        match self {
+            Self::Pairwise(verdict) => verdict.judgements.first(),
+            Self::Graded { a, .. } => a.first_judgement(),
+        }
+    }
+}
