@@ -2,6 +2,7 @@
 
 mod absolute;
 mod compat;
+mod domain_schema;
 mod exchange;
 mod extract;
 mod judging;

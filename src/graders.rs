@@ -12,7 +12,7 @@ pub use template::{BadTemplate, Variables};
 use serde::{Deserialize, Serialize};
 
 /// How two strings are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
     /// They are equal.

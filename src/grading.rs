@@ -16,7 +16,7 @@ mod verdict;
 
 pub use distribution::Distribution;
 pub use groups::normalized;
-pub use judgement::{Finish, Judgement, Kind, Order, Timing, Usage};
+pub use judgement::{Finish, Judgement, Kind, Order, Timing, Usage, milliseconds};
 pub use provenance::{ModelRef, NamedDigest, Provenance};
 pub use request::{
     AbsoluteRequest, Document, Instruction, InvalidRequest, Item, ManyRequest, Method, Mode, Options, RelativeRequest,

@@ -11,7 +11,6 @@ use prometheus::{
 
 use crate::engine::{EngineInfo, Load};
 use crate::grading::{Kind, Preference, Usage};
-use crate::service::cache::Lookup;
 use crate::tasks::Observation;
 
 /// Every metric that Gavel exports. Labels are bounded: rubric labels are names of the library or `inline`.
@@ -52,6 +51,7 @@ const SECONDS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 /// The values of the labels whose values are known beforehand.
 const TOKENS: [&str; 3] = ["prompt", "cached", "completion"];
+pub(crate) const CACHE_RESULTS: [&str; 3] = ["hit", "coalesced", "miss"];
 const KV_STATES: [&str; 3] = ["running", "cached", "free"];
 const SHARES: &[f64] = &[0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
 
@@ -149,9 +149,7 @@ impl Metrics {
         // A series that is not there has no rate: what is known beforehand starts at zero.
         TOKENS.iter().for_each(|kind| drop(tokens.with_label_values(&[kind])));
         KV_STATES.iter().for_each(|state| drop(kv_tokens.with_label_values(&[state])));
-        [Lookup::Hit, Lookup::Coalesced, Lookup::Miss]
-            .into_iter()
-            .for_each(|result| drop(verdict_cache.with_label_values(&[result.name()])));
+        CACHE_RESULTS.iter().for_each(|result| drop(verdict_cache.with_label_values(&[result])));
         [Kind::Absolute, Kind::Relative]
             .into_iter()
             .for_each(|kind| drop(label_mass.with_label_values(&[kind.name()])));

@@ -8,7 +8,7 @@ mod judge;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::task::coop::consume_budget;
@@ -22,7 +22,7 @@ pub use self::context::{Deadline, DeadlinePassed, RequestContext};
 pub use self::judge::Judge;
 use self::judge::PlannedRun;
 use crate::engine::{EngineError, EngineInfo};
-use crate::grading::{Judgement, Order, Provenance, Timing, Usage};
+use crate::grading::{Judgement, Order, Provenance, Timing, Usage, milliseconds};
 use crate::hosting::{Hosting, HostingError};
 use crate::metrics::Metrics;
 use crate::prompts::Neutralized;
@@ -389,10 +389,4 @@ impl Drop for JudgementCount<'_> {
         let [kind, rubric, model] = self.labels;
         self.metrics.judgements.with_label_values(&[kind, rubric, model, self.ended.unwrap_or("cancelled")]).inc();
     }
-}
-
-/// For people: in milliseconds.
-fn milliseconds(duration: Duration) -> f64 {
-    // Microseconds are as fine as these figures are good for.
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

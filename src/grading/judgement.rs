@@ -1,5 +1,7 @@
 //! A judgement: what one run of a script says.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::distribution::Distribution;
@@ -26,7 +28,7 @@ impl Kind {
 }
 
 /// The order in which the caller's two responses were shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Order {
     /// The caller's A first.
     AB,
@@ -46,7 +48,7 @@ impl Order {
 }
 
 /// Why feedback ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
     /// The model came to its verdict, or ended its turn.
@@ -56,7 +58,7 @@ pub enum Finish {
 }
 
 /// Tokens that a judgement took.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens of the prompts.
     pub prompt_tokens: u64,
@@ -66,8 +68,14 @@ pub struct Usage {
     pub completion_tokens: u64,
 }
 
+/// A time as verdicts show it: in milliseconds, to a microsecond.
+#[must_use]
+pub fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
 /// Where the time went, in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
     /// Waiting for the engine.
     pub queue: f64,

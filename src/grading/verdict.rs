@@ -37,7 +37,7 @@ pub struct CriteriaVerdict {
 }
 
 /// Which response is better, in the caller's terms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Preference {
     /// The caller's A.
     A,

@@ -8,7 +8,7 @@ use super::layout::{Layout, Place};
 use crate::script::{Prompt, Segment};
 
 /// A marker that stood in a text of the request and was broken by one space after its first character.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Neutralized {
     /// The field: `response`, `messages/0`, `context/1`, …
     pub field: String,

@@ -12,6 +12,8 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use tokio::sync::watch;
 
+use crate::metrics::CACHE_RESULTS;
+
 /// How a value was come by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lookup {
@@ -28,9 +30,9 @@ impl Lookup {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Hit => "hit",
-            Self::Coalesced => "coalesced",
-            Self::Miss => "miss",
+            Self::Hit => CACHE_RESULTS[0],
+            Self::Coalesced => CACHE_RESULTS[1],
+            Self::Miss => CACHE_RESULTS[2],
         }
     }
 }

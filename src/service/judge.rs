@@ -10,10 +10,9 @@ use tracing::field::Empty;
 
 use super::admission::Admission;
 use super::cache::{Cache, Lookup, Writer};
-use super::milliseconds;
 use crate::engine::{Completion, Engine, EngineError, EngineInfo, Job, Load, Prepared, Stages};
 use crate::fair::Flow;
-use crate::grading::{Distribution, Finish, Judgement, ModelRef, Options, Sampling, Timing, Usage};
+use crate::grading::{Distribution, Finish, Judgement, ModelRef, Options, Sampling, Timing, Usage, milliseconds};
 use crate::metrics::Metrics;
 use crate::prompts::{Neutralized, PromptLibrary, PromptSet, Renderer};
 use crate::script::{Outcome, Prompt, SamplerSettings, Script};
