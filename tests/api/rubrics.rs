@@ -87,6 +87,8 @@ async fn what_cannot_be_written_is_refused() {
     check("mine", json!({"criterion": "x", "descriptions": {"1": "a", "3": "b"}}), 422, "invalid_rubric").await;
     check("mine", json!({"criterion": "x", "descriptions": {"1": "a", "2": " "}}), 422, "invalid_rubric").await;
     check("mine", json!({"criterion": "x", "descriptions": {"1": "a", "two": "b"}}), 422, "invalid_rubric").await;
+    check("mine", json!({"criterion": "x", "descriptions": {"1": "a", "01": "b", "2": "c"}}), 422, "invalid_rubric")
+        .await;
     check("mine", json!({"criterion": " ", "descriptions": {"1": "a", "2": "b"}}), 422, "invalid_rubric").await;
     check("mine", json!([1]), 422, "invalid_request").await;
     let missing = check("mine", json!({"criterion": "x"}), 422, "invalid_request").await;
