@@ -4,6 +4,7 @@
 //! held: a [`Score`] exists only on its [`Scale`], a [`Distribution`] sums to one, and a [`Rubric`]
 //! describes every level.
 
+mod blank;
 mod distribution;
 mod groups;
 mod judgement;
@@ -11,8 +12,10 @@ mod request;
 mod rubric;
 mod scale;
 mod verdict;
+mod weight;
 
-pub use distribution::Distribution;
+pub use blank::is_blank;
+pub use distribution::{Distribution, InvalidDistribution};
 pub use groups::normalized;
 pub use judgement::{Finish, Judgement, Kind, Order, Timing, Usage};
 pub use request::{
@@ -21,4 +24,5 @@ pub use request::{
 };
 pub use rubric::{InvalidRubric, NamedRubric, Rubric};
 pub use scale::{InvalidScale, Scale, Score};
-pub use verdict::{AbsoluteVerdict, CriteriaVerdict, Preference, RelativeVerdict, prefer_by_reward};
+pub use verdict::{AbsoluteVerdict, CriteriaVerdict, InvalidVerdict, Preference, RelativeVerdict, prefer_by_reward};
+pub use weight::{InvalidWeight, Weight};

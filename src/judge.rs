@@ -10,7 +10,10 @@ use tracing::field::Empty;
 
 use crate::cache::{Cache, Lookup, Writer};
 use crate::engine::{Completion, Engine, EngineError, EngineInfo, Job, Load, Prepared, Stages};
-use crate::grading::{Distribution, Finish, Judgement, Kind, Options, Order, Sampling, Scale, Timing, Turn, Usage};
+use crate::grading::{
+    Distribution, Finish, InvalidRequest, InvalidVerdict, Judgement, Kind, Options, Order, Sampling, Scale, Timing,
+    Turn, Usage,
+};
 use crate::metrics::Metrics;
 use crate::prompts::{Neutralized, PromptError, PromptLibrary, PromptSet, Renderer, Subject};
 use crate::script::{Outcome, Prompt, SamplerSettings, Script, Segment, Token};
@@ -88,6 +91,12 @@ pub enum JudgeError {
     /// The engine does not run it.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The request makes no sense; what came over HTTP has been checked before.
+    #[error(transparent)]
+    Invalid(#[from] InvalidRequest),
+    /// What was judged makes no verdict.
+    #[error(transparent)]
+    Verdict(#[from] InvalidVerdict),
 }
 
 impl Judge {
@@ -319,14 +328,14 @@ async fn compute(
     metrics.stage.queue.observe(completion.stages.queue.as_secs_f64());
     metrics.stage.prefill.observe(completion.stages.prefill.as_secs_f64());
     metrics.stage.decode.observe(completion.stages.decode.as_secs_f64());
-    let judgement = read(completion, seed, &ready.prompt_text);
+    let judgement = read(completion, seed, &ready.prompt_text)?;
     metrics.count_tokens(&judgement.usage);
     Ok(judgement)
 }
 
 /// Reads a judgement out of what came of its script: the last choice, and the last text, before or after it. A script that
 /// chooses nothing is certain of its one outcome.
-fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
+fn read(completion: Completion, seed: u64, prompt: &str) -> Result<Judgement, InvalidVerdict> {
     let stages = completion.stages;
     let (mut feedback, mut finish, mut masses) = (None, Finish::Stop, Vec::new());
     for outcome in completion.transcript.outcomes {
@@ -339,8 +348,8 @@ fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
             Outcome::Told | Outcome::Said | Outcome::Branched(_) => {}
         }
     }
-    let (distribution, label_mass) = Distribution::from_log_masses(if masses.is_empty() { &[0.0] } else { &masses });
-    Judgement {
+    let (distribution, label_mass) = Distribution::from_log_masses(if masses.is_empty() { &[0.0] } else { &masses })?;
+    Ok(Judgement {
         sample: 0,
         seed,
         order: None,
@@ -364,7 +373,7 @@ fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
         read: completion.transcript.read,
         written: completion.transcript.written,
         cached: false,
-    }
+    })
 }
 
 /// For people: in milliseconds.

@@ -16,15 +16,15 @@ pub use self::many::{Many, Pair, Ranked, meetings};
 pub use self::preferences::{LeftOut, PairRules, PreferencePair, Preferences, Reason};
 use crate::cache::Lookup;
 use crate::grading::{
-    AbsoluteRequest, AbsoluteVerdict, CriteriaVerdict, Distribution, Judgement, Kind, Method, Order, Preference,
-    RelativeRequest, RelativeVerdict, Timing, Usage, WeightedRubric, prefer_by_reward,
+    AbsoluteRequest, AbsoluteVerdict, CriteriaVerdict, Distribution, InvalidVerdict, Judgement, Kind, Method, Order,
+    Preference, RelativeRequest, RelativeVerdict, Timing, Usage, Weight, WeightedRubric, prefer_by_reward,
 };
 use crate::judge::{Judge, JudgeError, Ready, milliseconds};
 use crate::metrics::Metrics;
 use crate::prompts::{Neutralized, Subject};
 use crate::telemetry::TRACES;
 
-pub use self::chat::Chat;
+pub use self::chat::{Chat, MOST_CHOICES};
 
 /// Feedback as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,8 +135,9 @@ impl Panel {
     /// Renders and tokenises everything that an absolute grading needs.
     ///
     /// # Errors
-    /// When a prompt cannot be rendered or does not fit.
+    /// When the request makes no sense, or a prompt cannot be rendered or does not fit.
     pub fn plan_absolute(&self, request: AbsoluteRequest) -> Result<Plan<AbsoluteRequest>, JudgeError> {
+        request.check()?;
         let runs = self.absolute_runs(&request, &request.response, None)?;
         Ok(Plan { request, runs })
     }
@@ -144,8 +145,9 @@ impl Panel {
     /// Renders and tokenises everything that a relative grading needs.
     ///
     /// # Errors
-    /// When a prompt cannot be rendered or does not fit.
+    /// When the request makes no sense, or a prompt cannot be rendered or does not fit.
     pub fn plan_relative(&self, request: RelativeRequest) -> Result<Plan<RelativeRequest>, JudgeError> {
+        request.check()?;
         let mut runs = Vec::new();
         match request.method {
             Method::Absolute => {
@@ -208,7 +210,7 @@ impl Panel {
         let rubrics = &plan.request.rubrics;
         let names: Vec<&str> = rubrics.iter().map(|weighted| weighted.rubric.name.as_str()).collect();
         let (judged, account) = self.run(plan.runs, &names, Kind::Absolute.name(), progress).await?;
-        Ok((self.combine(rubrics, plan.request.multi, judged), account))
+        Ok((self.combine(rubrics, plan.request.multi, judged)?, account))
     }
 
     /// Runs a relative grading.
@@ -228,21 +230,22 @@ impl Panel {
         let verdict = match request.method {
             Method::Pairwise => {
                 let judgements = judged.into_iter().map(|(_, _, judgement)| judgement).collect();
-                let verdict = RelativeVerdict::combine(judgements, request.tie_margin);
+                let verdict = RelativeVerdict::combine(judgements, request.tie_margin)?;
                 let flipped = u64::from(verdict.consistent == Some(false));
                 self.metrics.position_flips.with_label_values(&[rubric]).inc_by(flipped);
                 Relative::Pairwise(verdict)
             }
             Method::Absolute => {
                 let (a, b): (Vec<_>, Vec<_>) = judged.into_iter().partition(|(_, response, _)| *response == Some('A'));
-                let [a, b] = [a, b].map(|judged| self.combine(&request.rubrics, request.multi, judged));
-                let pairs: Vec<(&Distribution, &Distribution, f64)> = a
+                let combine = |judged| self.combine(&request.rubrics, request.multi, judged);
+                let (a, b) = (combine(a)?, combine(b)?);
+                let pairs: Vec<(&Distribution, &Distribution, Weight)> = a
                     .verdicts()
                     .zip(b.verdicts())
                     .zip(&request.rubrics)
                     .map(|((a, b), rubric)| (&a.distribution, &b.distribution, rubric.weight))
                     .collect();
-                let (preference, probability_a) = prefer_by_reward(a.reward(), b.reward(), &pairs, request.tie_margin);
+                let (preference, probability_a) = prefer_by_reward(a.reward(), b.reward(), &pairs, request.tie_margin)?;
                 Relative::Graded { preference, probability_a, a, b }
             }
         };
@@ -255,21 +258,27 @@ impl Panel {
         Ok((verdict, account))
     }
 
-    fn combine(&self, rubrics: &[WeightedRubric], multi: bool, judged: Vec<Judged>) -> Absolute {
+    fn combine(
+        &self,
+        rubrics: &[WeightedRubric],
+        multi: bool,
+        judged: Vec<Judged>,
+    ) -> Result<Absolute, InvalidVerdict> {
         let mut by_criterion: Vec<Vec<Judgement>> = vec![Vec::new(); rubrics.len()];
         for (criterion, _, judgement) in judged {
             by_criterion[criterion].push(judgement);
         }
-        let mut verdicts = rubrics.iter().zip(by_criterion).map(|(weighted, judgements)| {
-            let verdict = AbsoluteVerdict::combine(weighted.rubric.rubric.scale(), judgements);
+        let verdicts = rubrics.iter().zip(by_criterion).map(|(weighted, judgements)| {
+            let verdict = AbsoluteVerdict::combine(weighted.rubric.rubric.scale(), judgements)?;
             let labels = [weighted.rubric.name.as_str(), self.judge.engine().model.as_str()];
             self.metrics.score.with_label_values(&labels).observe(verdict.reward);
-            (verdict, weighted.weight)
+            Ok((verdict, weighted.weight))
         });
-        match (multi, verdicts.next()) {
-            (false, Some((verdict, _))) => Absolute::Single(verdict),
-            (_, first) => Absolute::Multi(CriteriaVerdict::combine(first.into_iter().chain(verdicts).collect())),
+        let mut verdicts: Vec<(AbsoluteVerdict, Weight)> = verdicts.collect::<Result<_, InvalidVerdict>>()?;
+        if multi {
+            return Ok(Absolute::Multi(CriteriaVerdict::combine(verdicts)?));
         }
+        verdicts.pop().map(|(verdict, _)| Absolute::Single(verdict)).ok_or(InvalidVerdict::Empty)
     }
 
     /// Runs judgements side by side; `names` are those of the criteria. Gives each with its criterion and response,

@@ -416,6 +416,11 @@ impl From<ServiceError> for Problem {
                 EngineError::EmptyPrompt | EngineError::UnknownToken { .. } => Self::new(Code::InvalidRequest, detail),
                 EngineError::InvalidScript(InvalidScript::BadGrammar(_)) => {
                     Self::new(Code::InvalidRequest, detail).at("/response_format")
+            ServiceError::Judge(JudgeError::Invalid(error)) => error.into(),
+            ServiceError::Judge(JudgeError::Verdict(error)) => {
+                tracing::error!(%error, "judgements that make no verdict");
+                Self::new(Code::Internal, "what was judged makes no verdict")
+            }
                 }
                 EngineError::InvalidScript(_) => Self::new(Code::Internal, detail),
                 EngineError::Failed(_) | EngineError::Stopped => Self::new(Code::EngineFailed, detail),

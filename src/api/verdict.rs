@@ -121,7 +121,7 @@ fn digest_of_all(rubrics: &[WeightedRubric]) -> String {
     let mut hash = Sha256::new();
     rubrics
         .iter()
-        .for_each(|weighted| hash.update(format!("{} {}\n", weighted.rubric.rubric.digest(), weighted.weight)));
+        .for_each(|weighted| hash.update(format!("{} {}\n", weighted.rubric.rubric.digest(), weighted.weight.get())));
     format!("sha256:{:x}", hash.finalize())
 }
 

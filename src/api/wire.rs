@@ -13,8 +13,8 @@ use super::observe::arrived;
 use super::problem::{Code, Problem};
 use crate::app::{App, Deadline, ServiceError};
 use crate::grading::{
-    Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Role, Rubric, Sampling, Turn,
-    WeightedRubric,
+    Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Role, Rubric, Sampling, Turn, Weight,
+    WeightedRubric, is_blank,
 };
 
 /// The most rubrics of one request: each is a judgement of its own.
@@ -107,6 +107,7 @@ pub(super) struct RubricBody {
 pub(super) struct WeightedBody {
     #[schema(value_type = NameOrRubric)]
     rubric: serde_json::Value,
+    /// 0.000001 to 1000000; 1 if left out.
     weight: Option<f64>,
 }
 
@@ -361,7 +362,7 @@ fn content(value: &serde_json::Value, at: &str) -> Result<String, Problem> {
 
 fn rubrics(value: &serde_json::Value, app: &App) -> Result<(Vec<WeightedRubric>, bool), Problem> {
     let Some(list) = value.as_array() else {
-        return Ok((vec![WeightedRubric { rubric: rubric(value, "/rubric", app)?, weight: 1.0 }], false));
+        return Ok((vec![WeightedRubric { rubric: rubric(value, "/rubric", app)?, weight: Weight::ONE }], false));
     };
     if list.is_empty() {
         return Err(InvalidRequest::at("/rubric", "the list of rubrics is empty").into());
@@ -373,10 +374,8 @@ fn rubrics(value: &serde_json::Value, app: &App) -> Result<(Vec<WeightedRubric>,
     let weighted = list.iter().enumerate().map(|(index, value)| {
         let at = format!("/rubric/{index}");
         let body: WeightedBody = parse_value(value, &at)?;
-        let weight = body.weight.unwrap_or(1.0);
-        if !(weight > 0.0 && weight.is_finite()) {
-            return Err(InvalidRequest::at(format!("{at}/weight"), "a weight is above 0").into());
-        }
+        let weight = body.weight.map_or(Ok(Weight::ONE), Weight::new);
+        let weight = weight.map_err(|error| InvalidRequest::at(format!("{at}/weight"), error.to_string()))?;
         Ok(WeightedRubric { rubric: rubric(&body.rubric, &format!("{at}/rubric"), app)?, weight })
     });
     Ok((weighted.collect::<Result<_, Problem>>()?, true))

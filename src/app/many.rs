@@ -7,14 +7,14 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{App, Deadline, ServiceError};
 use crate::grading::ManyRequest;
-use crate::judge::milliseconds;
+use crate::judge::{JudgeError, milliseconds};
 use crate::panel::{Account, Many, Pair, PairRules, Panel, Preferences, Ranked, Relative, meetings};
 
 impl App {
     /// Puts responses in order.
     ///
     /// # Errors
-    /// The first that a judgement has, which stops the others: an order of only some of the responses is not what was
+    /// When the request makes no sense; else the first that a judgement has, which stops the others: an order of only some of the responses is not what was
     /// asked for.
     pub async fn rank(
         &self,
@@ -22,6 +22,7 @@ impl App {
         request: &ManyRequest,
         deadline: Deadline,
     ) -> Result<(Ranked, Account), ServiceError> {
+        request.check().map_err(JudgeError::from)?;
         let at_once = self.config.limits.bulk_items;
         let (verdicts, accounts) = match meetings(&request.responses, request.method) {
             Many::Alone(places) => {
@@ -47,7 +48,7 @@ impl App {
     /// Makes pairs of responses. What fails fails alone, and is reported with what else became no pair.
     ///
     /// # Errors
-    /// The last that there was, when nothing was judged at all.
+    /// When the request makes no sense; else the last that there was, when nothing was judged at all.
     pub async fn preferences(
         &self,
         panel: &Arc<Panel>,
@@ -55,6 +56,7 @@ impl App {
         rules: PairRules,
         deadline: Deadline,
     ) -> Result<(Preferences<ServiceError>, Account), ServiceError> {
+        request.check().map_err(JudgeError::from)?;
         let mut kept = Kept::default();
         let tried = match meetings(&request.responses, request.method) {
             Many::Alone(places) => {

@@ -1,7 +1,7 @@
 //! Conversations that are the caller's own prompt: judge models, decisions, model graders, and the model itself.
 
 use super::{Account, Panel, Plan, Planned, Progress};
-use crate::grading::{Judgement, Options, Turn};
+use crate::grading::{InvalidRequest, Judgement, Options, Turn};
 use crate::judge::{JudgeError, Opening};
 use crate::script::{Script, Step};
 
@@ -9,6 +9,9 @@ use crate::script::{Script, Step};
 const KIND: &str = "chat";
 /// The kind of answers that judge nothing.
 pub(super) const TEXT: &str = "text";
+
+/// The most answers to each prompt.
+pub const MOST_CHOICES: u32 = 128;
 
 /// A conversation, and what the model does with it.
 #[derive(Debug, Clone)]
@@ -25,6 +28,20 @@ pub struct Chat {
 }
 
 impl Chat {
+    /// Checks what the types alone do not say.
+    ///
+    /// # Errors
+    /// At the first field that is out of its range.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        if self.openings.is_empty() || self.scripts.is_empty() {
+            return Err(InvalidRequest::at("", "there is no prompt, or nothing to do with it"));
+        }
+        if !(1..=MOST_CHOICES).contains(&self.options.samples) {
+            return Err(InvalidRequest::at("/n", format!("n is 1 to {MOST_CHOICES}")));
+        }
+        self.options.sampling.check()
+    }
+
     /// Bytes of its texts, about.
     #[must_use]
     pub fn text_len(&self) -> usize {
@@ -67,8 +84,9 @@ impl Panel {
     /// Lays out and tokenises the prompts.
     ///
     /// # Errors
-    /// When it cannot be rendered or does not fit.
+    /// When the request makes no sense, or a prompt cannot be rendered or does not fit.
     pub fn plan_chat(&self, request: Chat) -> Result<Plan<Chat>, JudgeError> {
+        request.check()?;
         let mut runs = Vec::new();
         for (place, opening) in request.openings.iter().enumerate() {
             for script in &request.scripts {

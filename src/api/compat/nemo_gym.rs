@@ -9,8 +9,9 @@ use super::super::extract;
 use super::super::judging::{Judging, Subject};
 use super::super::problem::{Problem, ProblemBody};
 use super::{Url, all, dialogue, invalid, reference, text, turns};
-use crate::app::App;
-use crate::grading::{Mode, Role, Rubric, Turn, prefer_by_reward};
+use crate::app::{App, ServiceError};
+use crate::grading::{InvalidVerdict, Mode, Role, Rubric, Turn, Weight, prefer_by_reward};
+use crate::judge::JudgeError;
 use crate::panel::Absolute;
 
 /// Where a task may hold its reference, in itself or in its `verifier_metadata`.
@@ -181,7 +182,8 @@ pub(in super::super) async fn compare(
     let graded = all(judging.each(body.response_objs, read, |verdict, _| verdict.clone()).await)?;
     let rewards: Vec<f64> = graded.iter().map(|(reward, _)| on_genrm_scale(*reward)).collect();
     let pairs = (0..graded.len()).flat_map(|i| (i + 1..graded.len()).map(move |j| (i, j)));
-    let comparison_results = pairs.map(|(i, j)| comparison(&graded, i, j)).collect();
+    let comparison_results = pairs.map(|(i, j)| comparison(&graded, i, j)).collect::<Result<_, _>>();
+    let comparison_results = comparison_results.map_err(|error| ServiceError::from(JudgeError::from(error)))?;
     Ok(HttpResponse::Ok().json(CompareReply { rewards, comparison_results, metrics: Map::new() }))
 }
 
@@ -190,22 +192,22 @@ fn on_genrm_scale(reward: f64) -> f64 {
     1.0 + 4.0 * reward
 }
 
-fn comparison(graded: &[(f64, Absolute)], i: usize, j: usize) -> Comparison {
+fn comparison(graded: &[(f64, Absolute)], i: usize, j: usize) -> Result<Comparison, InvalidVerdict> {
     let ((reward_i, verdict_i), (reward_j, verdict_j)) = (&graded[i], &graded[j]);
     let distributions: Vec<_> = verdict_i
         .verdicts()
         .zip(verdict_j.verdicts())
-        .map(|(one, other)| (&one.distribution, &other.distribution, 1.0))
+        .map(|(one, other)| (&one.distribution, &other.distribution, Weight::ONE))
         .collect();
-    let (_, probability_i) = prefer_by_reward(*reward_i, *reward_j, &distributions, 0.0);
-    Comparison {
+    let (_, probability_i) = prefer_by_reward(*reward_i, *reward_j, &distributions, 0.0)?;
+    Ok(Comparison {
         response_i: i,
         response_j: j,
         judge_idx: 0,
         score_1: on_genrm_scale(*reward_i),
         score_2: on_genrm_scale(*reward_j),
         ranking: 1.0 + 5.0 * (1.0 - probability_i),
-    }
+    })
 }
 
 /// Judges by a principle as well as by the rubric.
