@@ -1,5 +1,7 @@
 //! `/v1/rubrics`
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,7 +11,7 @@ use super::problem::{Code, Problem};
 use super::wire::RubricBody;
 use crate::app::App;
 use crate::grading::Rubric;
-use crate::rubrics::Entry;
+use crate::rubrics::{Entry, LibraryError};
 
 /// A rubric of the library.
 #[derive(Debug, Serialize, ToSchema)]
@@ -59,8 +61,10 @@ pub(super) async fn put(
     admin(&http)?;
     let body: RubricBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
     let rubric = Rubric::new(&body.criterion, &body.descriptions)?;
-    let mut response = if app.rubrics.put(&name, &rubric)? { HttpResponse::Created() } else { HttpResponse::Ok() };
-    Ok(response.json(entry(&app.rubrics.get(&name)?)))
+    let library = Arc::clone(&app.rubrics);
+    let (written, new) = written(move || library.put(&name, rubric)).await?;
+    let mut response = if new { HttpResponse::Created() } else { HttpResponse::Ok() };
+    Ok(response.json(entry(&written)))
 }
 
 /// Removes a rubric's file; a built-in one of the same name comes back.
@@ -74,8 +78,17 @@ pub(super) async fn delete(
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     admin(&http)?;
-    app.rubrics.remove(&name)?;
+    let library = Arc::clone(&app.rubrics);
+    written(move || library.remove(&name)).await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Works on files, away from the threads that serve others.
+async fn written<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LibraryError> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = web::block(work).await;
+    Ok(done.map_err(|_| Problem::new(Code::Internal, "the rubric's file could not be changed"))??)
 }
 
 /// Until there are keys with scopes, the server's own machine is the administrator.
