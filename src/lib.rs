@@ -35,6 +35,7 @@ pub mod engine;
 pub mod graders;
 pub mod grading;
 pub mod hosting;
+pub mod json_text;
 pub mod judge;
 pub mod judge_models;
 pub mod metrics;
