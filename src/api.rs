@@ -18,6 +18,7 @@ mod rubrics;
 mod stream;
 mod system;
 mod verdict;
+mod tools;
 mod wire;
 
 use std::net::TcpListener;
