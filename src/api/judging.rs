@@ -8,7 +8,7 @@ use actix_web::web;
 use super::problem::{Code, Problem};
 use super::wire::{self, Judged};
 use crate::app::{App, Deadline, ServiceError};
-use crate::grading::{AbsoluteRequest, Instruction, InvalidRequest, Item, Options, WeightedRubric};
+use crate::grading::{AbsoluteRequest, Instruction, InvalidRequest, Item, Options, WeightedRubric, is_blank};
 use crate::panel::{Absolute, Account, Panel};
 
 /// How every item of a request is judged.
@@ -84,9 +84,13 @@ impl Judging {
 
     /// Judges one item.
     pub(super) async fn one(&self, subject: Subject) -> Result<(Absolute, Account), Problem> {
-        let Subject { item, response } = subject;
+        let Subject { item, mut response } = subject;
+        // What shows nothing is judged as the empty text that it is: none of its forms may get more than another.
+        if is_blank(&response) {
+            response.clear();
+        }
         if let Instruction::Text(text) = &item.instruction
-            && text.trim().is_empty()
+            && is_blank(text)
         {
             return Err(
                 InvalidRequest::at("/instruction", "the instruction is empty; there is nothing to judge").into()

@@ -305,7 +305,7 @@ impl About {
 
 /// A text that must say something.
 pub(super) fn not_empty(text: String, pointer: &str, what: &str) -> Result<String, Problem> {
-    if text.trim().is_empty() {
+    if is_blank(&text) {
         return Err(InvalidRequest::at(pointer, format!("{what} is empty; there is nothing to judge")).into());
     }
     Ok(text)
