@@ -155,7 +155,7 @@ pub enum Form {
 }
 
 /// Where routes with OpenAI's errors begin.
-const OPENAI: [&str; 9] = [
+const OPENAI: [&str; 14] = [
     "/v1/chat/",
     "/v1/completions",
     "/v1/models/",
@@ -165,6 +165,11 @@ const OPENAI: [&str; 9] = [
     "/rerank",
     "/v1/rerank",
     "/v2/rerank",
+    "/classify",
+    "/v1/classify",
+    "/score",
+    "/v1/score",
+    "/v1/embeddings",
 ];
 
 impl Form {
@@ -411,16 +416,16 @@ impl From<ServiceError> for Problem {
                 tracing::error!(%error, "a prompt");
                 Self::new(Code::Internal, "the prompt could not be rendered")
             }
-            ServiceError::Judge(JudgeError::Engine(error)) => match error {
-                EngineError::ContextOverflow { .. } => Self::new(Code::ContextOverflow, detail),
-                EngineError::EmptyPrompt | EngineError::UnknownToken { .. } => Self::new(Code::InvalidRequest, detail),
-                EngineError::InvalidScript(InvalidScript::BadGrammar(_)) => {
-                    Self::new(Code::InvalidRequest, detail).at("/response_format")
             ServiceError::Judge(JudgeError::Invalid(error)) => error.into(),
             ServiceError::Judge(JudgeError::Verdict(error)) => {
                 tracing::error!(%error, "judgements that make no verdict");
                 Self::new(Code::Internal, "what was judged makes no verdict")
             }
+            ServiceError::Judge(JudgeError::Engine(error)) => match error {
+                EngineError::ContextOverflow { .. } => Self::new(Code::ContextOverflow, detail),
+                EngineError::EmptyPrompt | EngineError::UnknownToken { .. } => Self::new(Code::InvalidRequest, detail),
+                EngineError::InvalidScript(InvalidScript::BadGrammar(_)) => {
+                    Self::new(Code::InvalidRequest, detail).at("/response_format")
                 }
                 EngineError::InvalidScript(_) => Self::new(Code::Internal, detail),
                 EngineError::Failed(_) | EngineError::Stopped => Self::new(Code::EngineFailed, detail),
