@@ -97,6 +97,26 @@ async fn a_judge_reads_what_tools_were_asked_and_gave() {
 }
 
 #[tokio::test]
+async fn a_rollout_that_used_tools_is_judged_with_what_they_gave() {
+    let (engine, prompts) = listening(says("Right.", &[0.0, 0.0, 0.0, 0.0, 0.9]));
+    let server = Server::with(engine);
+    let output = json!({"output": [{"type": "message", "content": [{"type": "output_text", "text": "Sunny."}]}]});
+    let input = json!([
+        {"role": "user", "content": "What is the weather in Paris?"},
+        {"type": "reasoning", "summary": []},
+        {"type": "function_call", "call_id": "c1", "name": "get_weather", "arguments": "{\"city\": \"Paris\"}"},
+        {"type": "function_call_output", "call_id": "c1", "output": "Sunny, 21 °C"},
+    ]);
+    let verify = json!({"responses_create_params": {"input": input}, "response": output});
+    let row = ok(server.post_json("/compat/nemo-gym/helpfulness/verify?mode=score", &verify).await).await;
+    assert_eq!(row["reward"], 1.0, "{row}");
+    let prompts = prompts.lock().unwrap();
+    for part in ["get_weather({\"city\": \"Paris\"})", "Tool result (get_weather): Sunny, 21 °C"] {
+        assert!(prompts[0].contains(part), "{part}: {}", prompts[0]);
+    }
+}
+
+#[tokio::test]
 async fn a_response_that_shows_nothing_is_judged_as_nothing_on_every_route() {
     for blank in ["", " \n", "\u{200b}", "\u{feff}\u{2060} "] {
         let (engine, prompts) = listening(says("It says nothing.", &[0.9]));

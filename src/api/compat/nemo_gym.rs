@@ -127,7 +127,7 @@ fn subject(body: &VerifyBody) -> Result<Subject, Problem> {
     let said = match asked.get("input") {
         Some(Value::String(text)) => vec![Turn { role: Role::User, content: text.clone() }],
         Some(Value::Array(messages)) => {
-            let messages: Vec<Value> = messages.iter().filter(|message| message["role"].is_string()).cloned().collect();
+            let messages: Vec<Value> = messages.iter().filter_map(message).collect();
             turns(&messages, INPUT)?
         }
         _ => return Err(invalid("`input` is a text or a list of messages").at(INPUT)),
@@ -138,6 +138,23 @@ fn subject(body: &VerifyBody) -> Result<Subject, Problem> {
     let of = |name| body.rest.get(name).or_else(|| metadata?.get(name));
     item.reference_answer = REFERENCES.into_iter().find_map(|name| reference(of(name)));
     Ok(Subject { item, response })
+}
+
+/// An item of OpenAI's Responses API as a message of its chat API; what is neither said nor called nor given, such as
+/// reasoning, is none.
+fn message(item: &Value) -> Option<Value> {
+    match item["type"].as_str() {
+        _ if item["role"].is_string() => Some(item.clone()),
+        Some("function_call") => {
+            let function = json!({"name": item["name"], "arguments": item["arguments"]});
+            let call = json!({"id": item["call_id"], "type": "function", "function": function});
+            Some(json!({"role": "assistant", "content": null, "tool_calls": [call]}))
+        }
+        Some("function_call_output") => {
+            Some(json!({"role": "tool", "tool_call_id": item["call_id"], "content": item["output"]}))
+        }
+        _ => None,
+    }
 }
 
 /// How many responses one comparison may have: its reply has an entry for every pair.
