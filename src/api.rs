@@ -10,6 +10,7 @@ mod many;
 mod observe;
 mod openai;
 mod openapi;
+mod paths;
 mod preferences;
 pub mod problem;
 mod rank;
@@ -18,6 +19,7 @@ mod rewards;
 mod rubrics;
 mod stream;
 mod system;
+mod tools;
 mod verdict;
 mod wire;
 
@@ -107,6 +109,7 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
             .app_data(data.clone())
             .app_data(web::PayloadConfig::new(usize::MAX))
             .wrap(from_fn(observe::observe))
+            .wrap(from_fn(paths::tidied))
             .configure(routes)
     });
     Ok(server

@@ -10,6 +10,7 @@ mod grade;
 mod host;
 mod items;
 mod lists;
+mod results;
 mod show;
 mod text;
 
@@ -167,8 +168,14 @@ async fn run(cli: Cli) -> Result<(), CliError> {
             listen.extend(port.map(|port| ("port", port.to_string())));
             host::serve(config(&listen)?).await
         }
-        Command::Grade(args) => grade::run(*args, || config(&[])).await,
-        Command::Bench(args) => bench::run(*args, cli.settings.model.clone(), || config(&[])).await,
+        Command::Grade(args) => {
+            cli.settings.check_beside(args.server())?;
+            grade::run(*args, cli.settings.model.clone(), || config(&[])).await
+        }
+        Command::Bench(args) => {
+            cli.settings.check_beside(args.server())?;
+            bench::run(*args, cli.settings.model.clone(), || config(&[])).await
+        }
         Command::Demo => demo::run(config(&[])?).await,
         Command::Doctor(args) => doctor::run(args, &config(&[])?).await,
         Command::Models(command) => lists::models(command, &config(&[])?).await,
@@ -196,6 +203,27 @@ async fn run(cli: Cli) -> Result<(), CliError> {
 }
 
 impl Settings {
+    /// Refuses what a server of its own process has settled for itself; its model can be chosen.
+    fn check_beside(&self, server: Option<&str>) -> Result<(), CliError> {
+        let given = [
+            ("--config", self.config.is_some()),
+            ("--engine", self.engine.is_some()),
+            ("--data-dir", self.data_dir.is_some()),
+            ("--cache-dir", self.cache_dir.is_some()),
+            ("--offline", self.offline),
+            ("--scripted-delay-ms", self.scripted_delay_ms.is_some()),
+            ("--scripted-answers", self.scripted_answers.is_some()),
+        ];
+        let given: Vec<&str> = given.into_iter().filter_map(|(flag, given)| given.then_some(flag)).collect();
+        if server.is_none() || given.is_empty() {
+            return Ok(());
+        }
+        let flags = given.join(", ");
+        Err(CliError::Failed(format!(
+            "{flags}: of no effect beside --server, which has settings of its own; leave it out, or leave out --server"
+        )))
+    }
+
     fn load(&self, more: &[(&'static str, String)]) -> Result<Config, CliError> {
         let path = |key, path: &Option<PathBuf>| path.as_ref().map(|path| (key, path.display().to_string()));
         let mut overrides = more.to_vec();

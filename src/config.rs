@@ -42,6 +42,7 @@ pub struct Config {
     pub hub: HubConfig,
     pub llama_cpp: LlamaCppConfig,
     pub mistralrs: MistralRsConfig,
+    pub rubrics: RubricsConfig,
     pub grading: GradingConfig,
     pub limits: LimitsConfig,
     pub log: LogConfig,
@@ -169,6 +170,14 @@ impl LlamaCppConfig {
     pub fn tokens_in_memory(&self) -> u64 {
         (self.kv_tokens + self.cached_tokens) as u64
     }
+}
+
+/// Rubrics over HTTP.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
+pub struct RubricsConfig {
+    pub allow_writes: bool,
 }
 
 /// What a grading request does not say.

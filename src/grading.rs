@@ -4,6 +4,7 @@
 //! held: a [`Score`] exists only on its [`Scale`], a [`Distribution`] sums to one, and a [`Rubric`]
 //! describes every level.
 
+mod blank;
 mod distribution;
 mod groups;
 mod judgement;
@@ -13,8 +14,10 @@ mod reward;
 mod rubric;
 mod scale;
 mod verdict;
+mod weight;
 
-pub use distribution::Distribution;
+pub use blank::is_blank;
+pub use distribution::{Distribution, InvalidDistribution};
 pub use groups::normalized;
 pub use judgement::{Finish, Judgement, Kind, Order, Timing, Usage, milliseconds};
 pub use provenance::{ModelRef, NamedDigest, Provenance};
@@ -25,4 +28,5 @@ pub use request::{
 pub use reward::{Unscored, require_label_mass};
 pub use rubric::{InvalidRubric, NamedRubric, Rubric};
 pub use scale::{InvalidScale, Scale, Score};
-pub use verdict::{AbsoluteVerdict, CriteriaVerdict, Preference, RelativeVerdict, prefer_by_reward};
+pub use verdict::{AbsoluteVerdict, CriteriaVerdict, InvalidVerdict, Preference, RelativeVerdict, prefer_by_reward};
+pub use weight::{InvalidWeight, Weight};

@@ -177,6 +177,18 @@ impl JudgeModel {
         turns
     }
 
+    /// An example of its answers, where they are JSON objects.
+    #[must_use]
+    pub fn json_example(&self) -> Option<serde_json::Map<String, serde_json::Value>> {
+        let step = |step: &VerdictStep| match step {
+            VerdictStep::Say(text) => text.clone(),
+            VerdictStep::Generate(_) => "x".to_owned(),
+            VerdictStep::Choose(options) => options.first().cloned().unwrap_or_default(),
+            VerdictStep::Score(Scores { text, lowest, .. }) => text.replace(SCORE, &lowest.to_string()),
+        };
+        serde_json::from_str(&self.steps.iter().map(step).collect::<String>()).ok()
+    }
+
     fn check(&self) -> Result<(), InvalidJudge> {
         let name = if self.name.trim().is_empty() { "(without a name)" } else { &self.name };
         if self.name.trim().is_empty() || self.name.contains(':') {

@@ -34,6 +34,7 @@ pub mod fair;
 pub mod graders;
 pub mod grading;
 pub mod hosting;
+pub mod json_text;
 pub mod judge_models;
 pub mod metrics;
 pub mod models;

@@ -1,8 +1,9 @@
 //! The rubric library: built-in rubrics and the user's own, reloaded when a file changes.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use include_dir::{Dir, include_dir};
 use notify::{RecursiveMode, Watcher};
@@ -68,6 +69,8 @@ pub struct RubricLibrary {
     entries: RwLock<BTreeMap<String, Entry>>,
     refused: RwLock<Vec<RefusedFile>>,
     changed: watch::Sender<u64>,
+    /// Held while the folder is read or written: what is read last is what is served last.
+    folder_access: Mutex<()>,
     watcher: Mutex<Option<notify::RecommendedWatcher>>,
 }
 
@@ -80,6 +83,7 @@ impl RubricLibrary {
             entries: RwLock::new(built_in()),
             refused: RwLock::default(),
             changed: watch::Sender::new(0),
+            folder_access: Mutex::default(),
             watcher: Mutex::default(),
         };
         library.reload();
@@ -112,8 +116,16 @@ impl RubricLibrary {
         self.changed.subscribe()
     }
 
-    /// Reads the folder. A bad file is refused while the last good version of its rubric stays in use.
+    /// Reads the folder. A bad file is refused while the last good version of its rubric stays in use. Blocks the thread.
     pub fn reload(&self) {
+        self.read_folder(&self.access());
+    }
+
+    fn access(&self) -> MutexGuard<'_, ()> {
+        self.folder_access.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_folder(&self, _access: &MutexGuard<'_, ()>) {
         let mut fresh = built_in();
         let mut refused = Vec::new();
         let held = self.entries.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -173,32 +185,32 @@ impl RubricLibrary {
         self.get(name).map(|entry| NamedRubric { name: entry.name, rubric: entry.rubric })
     }
 
-    /// Writes a rubric's file; says whether the name is new.
+    /// Writes a rubric's file; gives the rubric as it was written, and whether the name is new. Blocks the thread.
     ///
     /// # Errors
     /// When the name cannot be a file's, or the file cannot be written.
-    pub fn put(&self, name: &str, rubric: &Rubric) -> Result<bool, LibraryError> {
+    pub fn put(&self, name: &str, rubric: Rubric) -> Result<(Entry, bool), LibraryError> {
         let path = self.path(name)?;
+        let access = self.access();
         let new = self.get(name).is_err();
-        let fail = |cause| LibraryError::Write { path: path.display().to_string(), cause };
-        std::fs::create_dir_all(&self.folder).map_err(fail)?;
-        // Written beside and renamed, so that nobody reads half a file.
-        let partial = path.with_extension("partial");
-        std::fs::write(&partial, rubric.to_toml()).and_then(|()| std::fs::rename(&partial, &path)).map_err(fail)?;
-        self.reload();
-        Ok(new)
+        write_atomically(&path, rubric.to_toml().as_bytes())
+            .map_err(|cause| LibraryError::Write { path: path.display().to_string(), cause })?;
+        self.read_folder(&access);
+        Ok((Entry { name: name.to_owned(), rubric: Arc::new(rubric), file: Some(path) }, new))
     }
 
-    /// Removes a rubric's file; a built-in one of the same name comes back.
+    /// Removes a rubric's file; a built-in one of the same name comes back. Blocks the thread.
     ///
     /// # Errors
     /// When there is no such rubric, when it is built in, or when the file cannot be removed.
     pub fn remove(&self, name: &str) -> Result<(), LibraryError> {
+        let access = self.access();
         let entry = self.get(name)?;
         let path = entry.file.ok_or_else(|| LibraryError::BuiltIn(name.to_owned()))?;
-        std::fs::remove_file(&path).map_err(|cause| LibraryError::Write { path: path.display().to_string(), cause })?;
-        self.reload();
-        Ok(())
+        let removed = std::fs::remove_file(&path);
+        // Whatever became of the file: the folder says what there is.
+        self.read_folder(&access);
+        removed.map_err(|cause| LibraryError::Write { path: path.display().to_string(), cause })
     }
 
     fn path(&self, name: &str) -> Result<PathBuf, LibraryError> {
@@ -208,6 +220,23 @@ impl RubricLibrary {
         }
         Ok(self.folder.join(format!("{name}.toml")))
     }
+}
+
+/// Writes a file beside its place under a name of its own, then renames it, so that nobody reads half of it.
+fn write_atomically(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let partial = folder.join(format!(".{}.partial", ulid::Ulid::new()));
+    let written = std::fs::File::create_new(&partial).and_then(|mut file| {
+        file.write_all(text)?;
+        file.sync_all()
+    });
+    let renamed = written.and_then(|()| std::fs::rename(&partial, path));
+    if renamed.is_err() {
+        // It may never have been made; the error that matters is the one above.
+        let _ = std::fs::remove_file(&partial);
+    }
+    renamed
 }
 
 /// Reads one rubric file.
@@ -289,8 +318,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let library = RubricLibrary::load(folder.path().join("rubrics"));
         let rubric = Rubric::from_toml(GOOD).unwrap();
-        assert!(library.put("mine", &rubric).unwrap());
-        assert!(!library.put("helpfulness", &rubric).unwrap(), "replaces the built-in one");
+        let (entry, new) = library.put("mine", rubric.clone()).unwrap();
+        assert_eq!((library.get("mine").unwrap(), new), (entry, true));
+        assert!(!library.put("helpfulness", rubric.clone()).unwrap().1, "replaces the built-in one");
         let again = RubricLibrary::load(folder.path().join("rubrics"));
         assert_eq!(*again.get("helpfulness").unwrap().rubric, rubric);
         library.remove("helpfulness").unwrap();
@@ -298,8 +328,34 @@ mod tests {
         assert!(matches!(library.remove("helpfulness"), Err(LibraryError::BuiltIn(_))));
         assert!(matches!(library.remove("nothing"), Err(LibraryError::Unknown { .. })));
         for name in ["", "../x", "a/b", "inline", &"x".repeat(65)] {
-            assert!(matches!(library.put(name, &rubric), Err(LibraryError::Name(_))), "{name}");
+            assert!(matches!(library.put(name, rubric.clone()), Err(LibraryError::Name(_))), "{name}");
         }
+    }
+
+    #[test]
+    fn many_writers_and_readers_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let library = RubricLibrary::load(folder.path().to_owned());
+        let rubric = Rubric::from_toml(GOOD).unwrap();
+        std::thread::scope(|scope| {
+            for writer in 0..8 {
+                let (library, rubric) = (&library, &rubric);
+                scope.spawn(move || {
+                    let own = format!("of-{writer}");
+                    for _ in 0..40 {
+                        library.put(&own, rubric.clone()).unwrap();
+                        library.put("shared", rubric.clone()).unwrap();
+                        assert!(library.get(&own).is_ok(), "what was written is there");
+                        library.remove(&own).unwrap();
+                        assert!(library.get(&own).is_err(), "what was removed is gone");
+                    }
+                });
+                // As the watcher does.
+                scope.spawn(move || (0..40).for_each(|_| library.reload()));
+            }
+        });
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["shared.toml"], "nothing else is left");
     }
 
     #[tokio::test]

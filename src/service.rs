@@ -20,7 +20,7 @@ use self::admission::{Admission, Refusal};
 use self::cache::Lookup;
 pub use self::context::{Deadline, DeadlinePassed, RequestContext};
 pub use self::judge::Judge;
-use self::judge::PlannedRun;
+use self::judge::{PlannedRun, RunError};
 use crate::engine::{EngineError, EngineInfo};
 use crate::grading::{Judgement, Order, Provenance, Timing, Usage, milliseconds};
 use crate::hosting::{Hosting, HostingError};
@@ -122,6 +122,15 @@ pub enum ServiceError {
     Deadline(#[from] DeadlinePassed),
 }
 
+impl From<RunError> for ServiceError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Engine(error) => error.into(),
+            RunError::Verdict(error) => TaskError::from(error).into(),
+        }
+    }
+}
+
 impl Service {
     /// The door to these models; `window` runs of one task wait at once, at most.
     #[must_use]
@@ -194,6 +203,7 @@ impl Session {
     /// # Errors
     /// When a prompt cannot be rendered or does not fit.
     pub async fn prompts<T: Task>(&self, task: T) -> Result<Vec<String>, ServiceError> {
+        task.check().map_err(TaskError::from)?;
         let task = Arc::new(task);
         let planned = self.plan(&task, task.runs()).await;
         let planned: Vec<PlannedRun> = planned.into_iter().map(|(_, planned)| planned).collect::<Result<_, _>>()?;
@@ -206,6 +216,7 @@ impl Session {
         progress: Option<Progress>,
     ) -> Result<Graded<T::Verdict>, ServiceError> {
         let started = Instant::now();
+        task.check().map_err(TaskError::from)?;
         let provenance = Provenance {
             model: self.judge.model(),
             rubric: task.rubric(),
@@ -266,6 +277,7 @@ impl Session {
         }
         let model = &provenance.model.name;
         let verdict = task.combine(outcome.answers, &mut |seen| self.metrics.observe(model, seen));
+        let verdict = verdict.map_err(TaskError::from)?;
         Ok(Graded { id: format!("vrd_{}", Ulid::new()), verdict, provenance, stats, failures: outcome.failures })
     }
 

@@ -9,14 +9,16 @@ mod preferences;
 mod prompted;
 mod relative;
 
-use crate::grading::{Judgement, Kind, NamedDigest, Options, Order, Preference, WeightedRubric};
+use crate::grading::{
+    InvalidRequest, InvalidVerdict, Judgement, Kind, NamedDigest, Options, Order, Preference, WeightedRubric,
+};
 use crate::prompts::{Neutralized, PromptError, PromptLibrary, PromptSet, Renderer, Subject};
 use crate::script::{Prompt, Script};
 
 pub use absolute::Absolute;
 pub use candidates::{Many, Pair, Rank, Ranked, meetings};
 pub use preferences::{LeftOut, MakePairs, PairRules, PreferencePair, Preferences, Reason};
-pub use prompted::{Opening, Prompted, TEXT};
+pub use prompted::{MOST_CHOICES, Opening, Prompted, TEXT};
 pub use relative::Relative;
 
 /// A judging method with all that it is asked about.
@@ -26,6 +28,12 @@ pub trait Task: Send + Sync + 'static {
 
     /// The name in metrics, traces and digests; one of a fixed few.
     fn kind(&self) -> &'static str;
+
+    /// Checks what its types alone do not say; what came over HTTP has been checked before.
+    ///
+    /// # Errors
+    /// At the first field that is out of its range or does not go with another.
+    fn check(&self) -> Result<(), InvalidRequest>;
 
     /// How often each run is sampled, and how text is generated.
     fn options(&self) -> &Options;
@@ -41,7 +49,10 @@ pub trait Task: Send + Sync + 'static {
 
     /// Combines the answers: the samples of each run, run after run. Unless [`Task::allows_failures`], all are there.
     /// What metrics count of them is shown to `observe`.
-    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Self::Verdict;
+    ///
+    /// # Errors
+    /// When they make no verdict.
+    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Result<Self::Verdict, InvalidVerdict>;
 
     /// Whether runs may fail without failing the task; else the first that fails ends it.
     fn allows_failures(&self) -> bool {
@@ -161,6 +172,12 @@ pub enum TaskError {
     /// The prompt cannot be rendered.
     #[error(transparent)]
     Prompt(#[from] PromptError),
+    /// The task makes no sense.
+    #[error(transparent)]
+    Invalid(#[from] InvalidRequest),
+    /// What was judged makes no verdict.
+    #[error(transparent)]
+    Verdict(#[from] InvalidVerdict),
 }
 
 impl<'a> JudgeProfile<'a> {

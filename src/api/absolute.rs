@@ -134,7 +134,7 @@ pub(super) fn verdict_body(graded: service::Graded<Absolute>, rubrics: &[Weighte
         Absolute::Multi(all) => {
             let criteria = all.criteria.iter().zip(rubrics).map(|((verdict, weight), rubric)| CriterionVerdict {
                 rubric: NamedDigest::of(grading::NamedDigest::of(&rubric.rubric)),
-                weight: *weight,
+                weight: weight.get(),
                 graded: Graded::of(verdict),
             });
             let label_mass = verdict.label_mass();
@@ -161,22 +161,27 @@ impl Graded {
             label_mass: verdict.label_mass,
             entropy: Some(verdict.distribution.entropy()),
             feedback: verdict.feedback().map(str::to_owned),
-            judgements: verdict.judgements.iter().map(|judgement| judgement_body(verdict.scale, judgement)).collect(),
+            judgements: verdict
+                .judgements
+                .iter()
+                .filter_map(|judgement| judgement_body(verdict.scale, judgement))
+                .collect(),
             agreement: Some(verdict.agreement),
         }
     }
 }
 
-fn judgement_body(scale: Scale, judgement: &Judgement) -> AbsoluteJudgement {
-    AbsoluteJudgement {
+/// A judgement of a verdict on that scale.
+fn judgement_body(scale: Scale, judgement: &Judgement) -> Option<AbsoluteJudgement> {
+    Some(AbsoluteJudgement {
         sample: judgement.sample,
         seed: judgement.seed,
-        score: scale.score(judgement.distribution.argmax()).value(),
+        score: scale.score(judgement.distribution.argmax())?.value(),
         distribution: distribution(scale, judgement.distribution.probabilities()),
         label_mass: judgement.label_mass,
         feedback: judgement.feedback.clone(),
         finish: judgement.finish,
-    }
+    })
 }
 
 fn distribution(scale: Scale, probabilities: &[f64]) -> IndexMap<String, f64> {

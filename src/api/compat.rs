@@ -23,6 +23,7 @@ use utoipa::ToSchema;
 
 use super::judging::{Judging, Outcome};
 use super::problem::{Code, Problem};
+use super::tools::{self, Tools};
 use super::wire::{self, SamplingBody, Settings};
 use crate::app::App;
 use crate::grading::{InvalidRequest, Mode, Role, Turn};
@@ -163,7 +164,8 @@ pub(super) fn reference(value: Option<&Value>) -> Option<String> {
 
 /// The turns of a conversation; whoever is neither system nor assistant speaks as the user.
 pub(super) fn turns(messages: &[Value], at: &str) -> Result<Vec<Turn>, Problem> {
-    let turn = |(index, message): (usize, &Value)| {
+    let (tools, mut turns) = (Tools::of(messages), Vec::with_capacity(messages.len()));
+    for (index, message) in messages.iter().enumerate() {
         let role = match message["role"].as_str() {
             Some("system" | "developer") => Role::System,
             Some("assistant" | "model") => Role::Assistant,
@@ -174,9 +176,10 @@ pub(super) fn turns(messages: &[Value], at: &str) -> Result<Vec<Turn>, Problem> 
             let detail = "the model reads text only";
             return Err(Problem::new(Code::UnsupportedContent, detail).at(format!("{at}/{index}/content")));
         }
-        Ok(Turn { role, content: text(&message["content"]).unwrap_or_default() })
-    };
-    messages.iter().enumerate().map(turn).collect()
+        let after_result = index > 0 && tools::is_result(&messages[index - 1]);
+        tools.add(&mut turns, role, message, after_result, text(&message["content"]).unwrap_or_default());
+    }
+    Ok(turns)
 }
 
 #[cfg(test)]

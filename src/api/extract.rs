@@ -10,6 +10,7 @@ use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor, value::MapAc
 use super::problem::{Code, Problem};
 use super::wire;
 use crate::app::App;
+use crate::json_text::readable;
 
 /// How much of a refused body is read on, so that the caller reads the answer and not a reset connection.
 const DRAINED: usize = 128 << 20;
@@ -126,7 +127,8 @@ fn parsed<T: DeserializeOwned>(body: &[u8], lenient: bool) -> Result<T, Problem>
     let text = std::str::from_utf8(body).map_err(|error| {
         Problem::new(Code::MalformedJson, format!("the body is not UTF-8 from byte {}", error.valid_up_to()))
     })?;
-    let mut json = serde_json::Deserializer::from_str(text);
+    let text = readable(text);
+    let mut json = serde_json::Deserializer::from_str(&text);
     let parsed = tracked(&mut json, "", lenient)?;
     json.end().map_err(|error| Problem::new(Code::MalformedJson, error.to_string()))?;
     Ok(parsed)
@@ -283,5 +285,6 @@ mod tests {
         check(b"{\"count\": 1, \"inner\": {\"nane\": \"x\"}}", "unknown_field", Some("/inner/nane"));
         check(b"{\"count\": 1, \"list\": [{}, {\"name\": 1}]}", "invalid_request", Some("/list/1/name"));
         parse::<Outer>(b"{\"count\": 1, \"inner\": null}").unwrap();
+        parse::<Outer>(b"\xef\xbb\xbf{\"count\": 1, \"inner\": {\"name\": \"\\ud83d\"}}\r\n").unwrap();
     }
 }

@@ -6,7 +6,9 @@ use actix_web::web;
 use super::problem::Problem;
 use super::wire::Judged;
 use crate::app::App;
-use crate::grading::{AbsoluteRequest, Instruction, InvalidRequest, Item, Options, WeightedRubric, require_label_mass};
+use crate::grading::{
+    AbsoluteRequest, Instruction, InvalidRequest, Item, Options, WeightedRubric, is_blank, require_label_mass,
+};
 use crate::service::{Graded, RequestContext, ServiceError, Session};
 use crate::tasks::Absolute;
 
@@ -82,9 +84,13 @@ impl Judging {
 
     /// Judges one item.
     pub(super) async fn one(&self, subject: Subject) -> Result<Graded<Absolute>, Problem> {
-        let Subject { item, response } = subject;
+        let Subject { item, mut response } = subject;
+        // What shows nothing is judged as the empty text that it is: none of its forms may get more than another.
+        if is_blank(&response) {
+            response.clear();
+        }
         if let Instruction::Text(text) = &item.instruction
-            && text.trim().is_empty()
+            && is_blank(text)
         {
             return Err(
                 InvalidRequest::at("/instruction", "the instruction is empty; there is nothing to judge").into()

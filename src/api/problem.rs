@@ -155,7 +155,7 @@ pub enum Form {
 }
 
 /// Where routes with OpenAI's errors begin.
-const OPENAI: [&str; 9] = [
+const OPENAI: [&str; 14] = [
     "/v1/chat/",
     "/v1/completions",
     "/v1/models/",
@@ -165,6 +165,11 @@ const OPENAI: [&str; 9] = [
     "/rerank",
     "/v1/rerank",
     "/v2/rerank",
+    "/classify",
+    "/v1/classify",
+    "/score",
+    "/v1/score",
+    "/v1/embeddings",
 ];
 
 impl Form {
@@ -417,6 +422,11 @@ impl From<ServiceError> for Problem {
             ServiceError::Task(TaskError::Prompt(error)) => {
                 tracing::error!(%error, "a prompt");
                 Self::new(Code::Internal, "the prompt could not be rendered")
+            }
+            ServiceError::Task(TaskError::Invalid(error)) => error.into(),
+            ServiceError::Task(TaskError::Verdict(error)) => {
+                tracing::error!(%error, "judgements that make no verdict");
+                Self::new(Code::Internal, "what was judged makes no verdict")
             }
             ServiceError::Engine(error) => match error {
                 EngineError::ContextOverflow { .. } => Self::new(Code::ContextOverflow, detail),

@@ -1,5 +1,11 @@
 //! `/v1/rubrics`
 
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use actix_web::http::Version;
+use actix_web::http::header::HOST;
+use actix_web::http::uri::Authority;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,7 +15,7 @@ use super::problem::{Code, Problem};
 use super::wire::RubricBody;
 use crate::app::App;
 use crate::grading::Rubric;
-use crate::rubrics::Entry;
+use crate::rubrics::{Entry, LibraryError};
 
 /// A rubric of the library.
 #[derive(Debug, Serialize, ToSchema)]
@@ -56,11 +62,13 @@ pub(super) async fn put(
     name: web::Path<String>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    admin(&http)?;
+    admin(&http, &app)?;
     let body: RubricBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
     let rubric = Rubric::new(&body.criterion, &body.descriptions)?;
-    let mut response = if app.rubrics.put(&name, &rubric)? { HttpResponse::Created() } else { HttpResponse::Ok() };
-    Ok(response.json(entry(&app.rubrics.get(&name)?)))
+    let library = Arc::clone(&app.rubrics);
+    let (written, new) = written(move || library.put(&name, rubric)).await?;
+    let mut response = if new { HttpResponse::Created() } else { HttpResponse::Ok() };
+    Ok(response.json(entry(&written)))
 }
 
 /// Removes a rubric's file; a built-in one of the same name comes back.
@@ -73,19 +81,89 @@ pub(super) async fn delete(
     http: HttpRequest,
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    admin(&http)?;
-    app.rubrics.remove(&name)?;
+    admin(&http, &app)?;
+    let library = Arc::clone(&app.rubrics);
+    written(move || library.remove(&name)).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Until there are keys with scopes, the server's own machine is the administrator.
-fn admin(http: &HttpRequest) -> Result<(), Problem> {
-    // A proxy on this machine speaks for callers from anywhere.
-    let proxied = ["forwarded", "x-forwarded-for", "via"].iter().any(|name| http.headers().contains_key(*name));
-    if !proxied && http.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback()) {
-        return Ok(());
+/// Works on files, away from the threads that serve others.
+async fn written<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LibraryError> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = web::block(work).await;
+    Ok(done.map_err(|_| Problem::new(Code::Internal, "the rubric's file could not be changed"))??)
+}
+
+/// Headers that say, each in its own way, that a request was passed on for somebody else. Those that begin with
+/// `x-forwarded` count as well.
+const FORWARDED: [&str; 19] = [
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-real-host",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-original-url",
+    "x-envoy-external-address",
+    "x-envoy-original-path",
+    "x-amzn-trace-id",
+    "x-azure-clientip",
+    "cf-connecting-ip",
+    "cf-ray",
+    "true-client-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
+    "cdn-loop",
+];
+
+/// Until there are keys with scopes, the administrator is whoever is on the server's own machine, and that must be
+/// beyond doubt: the server listens on a loopback address only, the caller comes from one and asks for one (a page that
+/// has bound its own name to this address asks for its name), and nothing looks like a proxy, which speaks for callers
+/// from anywhere. A proxy that leaves no trace cannot be told from a local caller: `rubrics.allow_writes` is for those.
+fn admin(http: &HttpRequest, app: &App) -> Result<(), Problem> {
+    let refuse = |why: &str| Err(Problem::new(Code::Forbidden, format!("{why}; or write it as a file")));
+    if !app.config.rubrics.allow_writes {
+        return refuse("rubrics.allow_writes is off");
     }
-    Err(Problem::new(Code::Forbidden, "rubrics are written from the server's own machine only, or as files"))
+    let loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
+    if !loopback(http.app_config().local_addr()) {
+        return refuse("the server listens on more than a loopback address, so rubrics are not written over HTTP");
+    }
+    if !http.peer_addr().is_some_and(loopback) {
+        return refuse("rubrics are written from the server's own machine only");
+    }
+    let mut names = http.headers().keys().map(|name| name.as_str());
+    // Proxies speak HTTP/1.0 to what is behind them unless they are told otherwise; hardly anything else does.
+    if http.version() < Version::HTTP_11
+        || names.any(|name| name.starts_with("x-forwarded") || FORWARDED.contains(&name))
+    {
+        return refuse("rubrics are written from the server's own machine only, not through a proxy");
+    }
+    let mut hosts = http.headers().get_all(HOST);
+    let host = (hosts.next(), hosts.next());
+    let named = http.uri().host().is_none_or(is_loopback_name);
+    match host {
+        (Some(host), None) if named && host.to_str().is_ok_and(is_loopback_host) => Ok(()),
+        _ => {
+            refuse("rubrics are written to a loopback address, such as http://127.0.0.1:8080, and not by another name")
+        }
+    }
+}
+
+/// Whether a `Host` header names this machine to itself.
+fn is_loopback_host(host: &str) -> bool {
+    host.parse::<Authority>().is_ok_and(|authority| !host.contains('@') && is_loopback_name(authority.host()))
+}
+
+fn is_loopback_name(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let host = host.trim_end_matches('.');
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let address: Result<IpAddr, _> = address.parse();
+    host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 fn entry(entry: &Entry) -> RubricEntry {
@@ -96,5 +174,26 @@ fn entry(entry: &Entry) -> RubricEntry {
         digest: entry.rubric.digest().to_owned(),
         built_in: entry.file.is_none(),
         rubric: RubricBody { criterion: entry.rubric.criterion().to_owned(), descriptions },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_that_are_this_machine() {
+        for host in ["localhost", "localhost:8080", "LOCALHOST", "127.0.0.1:1", "127.8.9.1", "[::1]", "[::1]:8080"] {
+            assert!(is_loopback_host(host), "{host}");
+        }
+        for host in ["judge.localhost:1", "localhost.:8080", "[::ffff:127.0.0.1]"] {
+            assert!(is_loopback_host(host), "{host}");
+        }
+        for host in ["", "example.com", "localhost.example.com", "127.0.0.1.nip.io", "10.0.0.1", "[::2]", "0.0.0.0"] {
+            assert!(!is_loopback_host(host), "{host}");
+        }
+        for host in ["localhost@example.com", "example.com@localhost", "example.com:80 localhost", "local host"] {
+            assert!(!is_loopback_host(host), "{host}");
+        }
     }
 }

@@ -146,9 +146,20 @@ where
     });
     let all = stream::iter([first]).chain(rest);
     Ok(HttpResponse::Ok()
-        .content_type("text/event-stream")
+        .content_type("text/event-stream; charset=utf-8")
         .insert_header((CACHE_CONTROL, "no-cache"))
-        .streaming(all.map(|event| Ok::<_, std::convert::Infallible>(Bytes::from(event)))))
+        .streaming(all.map(|event| Ok::<_, std::convert::Infallible>(Bytes::from(unbroken(event))))))
+}
+
+/// An event whose JSON escapes what some readers (Python's `splitlines`, and so `iter_lines` of its HTTP clients) take
+/// for the end of a line.
+fn unbroken(event: String) -> String {
+    const ENDS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
+    if !event.contains(ENDS) {
+        return event;
+    }
+    let escaped = |c: char| if ENDS.contains(&c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    event.chars().map(escaped).collect()
 }
 
 fn event(name: &str, data: &impl Serialize) -> String {

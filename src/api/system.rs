@@ -149,5 +149,10 @@ pub(super) async fn metrics(app: web::Data<App>) -> HttpResponse {
 
 /// For every path that is not a route.
 pub(super) async fn nothing_here(http: HttpRequest) -> Result<HttpResponse, Problem> {
-    Err(Problem::new(Code::NotFound, format!("{} {} is not a route", http.method(), http.path())))
+    let mut detail = format!("{} {} is not a route", http.method(), http.path());
+    let below = format!("/v1{}", http.path());
+    if http.resource_map().has_resource(&below) {
+        detail.push_str(&format!("; {below} is: the base address ends in /v1"));
+    }
+    Err(Problem::new(Code::NotFound, detail))
 }

@@ -13,8 +13,8 @@ use super::observe::arrived;
 use super::problem::{Code, Problem};
 use crate::app::App;
 use crate::grading::{
-    Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Role, Rubric, Sampling, Turn,
-    WeightedRubric,
+    Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Role, Rubric, Sampling, Turn, Weight,
+    WeightedRubric, is_blank,
 };
 use crate::service::{Deadline, RequestContext, ServiceError};
 
@@ -108,6 +108,7 @@ pub(super) struct RubricBody {
 pub(super) struct WeightedBody {
     #[schema(value_type = NameOrRubric)]
     rubric: serde_json::Value,
+    /// 0.000001 to 1000000; 1 if left out.
     weight: Option<f64>,
 }
 
@@ -305,7 +306,7 @@ impl About {
 
 /// A text that must say something.
 pub(super) fn not_empty(text: String, pointer: &str, what: &str) -> Result<String, Problem> {
-    if text.trim().is_empty() {
+    if is_blank(&text) {
         return Err(InvalidRequest::at(pointer, format!("{what} is empty; there is nothing to judge")).into());
     }
     Ok(text)
@@ -362,7 +363,7 @@ fn content(value: &serde_json::Value, at: &str) -> Result<String, Problem> {
 
 fn rubrics(value: &serde_json::Value, app: &App) -> Result<(Vec<WeightedRubric>, bool), Problem> {
     let Some(list) = value.as_array() else {
-        return Ok((vec![WeightedRubric { rubric: rubric(value, "/rubric", app)?, weight: 1.0 }], false));
+        return Ok((vec![WeightedRubric { rubric: rubric(value, "/rubric", app)?, weight: Weight::ONE }], false));
     };
     if list.is_empty() {
         return Err(InvalidRequest::at("/rubric", "the list of rubrics is empty").into());
@@ -374,10 +375,8 @@ fn rubrics(value: &serde_json::Value, app: &App) -> Result<(Vec<WeightedRubric>,
     let weighted = list.iter().enumerate().map(|(index, value)| {
         let at = format!("/rubric/{index}");
         let body: WeightedBody = parse_value(value, &at)?;
-        let weight = body.weight.unwrap_or(1.0);
-        if !(weight > 0.0 && weight.is_finite()) {
-            return Err(InvalidRequest::at(format!("{at}/weight"), "a weight is above 0").into());
-        }
+        let weight = body.weight.map_or(Ok(Weight::ONE), Weight::new);
+        let weight = weight.map_err(|error| InvalidRequest::at(format!("{at}/weight"), error.to_string()))?;
         Ok(WeightedRubric { rubric: rubric(&body.rubric, &format!("{at}/rubric"), app)?, weight })
     });
     Ok((weighted.collect::<Result<_, Problem>>()?, true))

@@ -95,6 +95,11 @@ pub(super) async fn run(
 }
 
 impl BenchArgs {
+    /// The server that is measured, where it is another process.
+    pub(super) fn server(&self) -> Option<&str> {
+        self.server.as_deref()
+    }
+
     fn requests(&self, model: Option<String>) -> Result<Requests, CliError> {
         let settings = Settings {
             model,

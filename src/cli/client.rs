@@ -36,6 +36,12 @@ impl Client {
         Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
     }
 
+    /// The JSON of a route, asked once; `None` where there is none.
+    pub(super) async fn get(&self, path: &str) -> Option<Value> {
+        let response = self.http.get(format!("{}{path}", self.base)).send().await.ok()?;
+        if response.status().is_success() { response.json().await.ok() } else { None }
+    }
+
     /// Posts a body. A server that is busy, loading, mending its engine or away for a moment is asked again.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Reply {
         let url = format!("{}{path}", self.base);

@@ -1,17 +1,16 @@
 //! `gavel grade`: one request from flags, or a JSONL file in and a JSONL file out.
 
-use std::collections::HashSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use futures::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::client::{Client, Reply};
 use super::host::Hosted;
 use super::items::{self, Item, KindArg, ModeArg, Wanted};
+use super::results::{Results, request_digest};
 use super::{CliError, show};
 use crate::config::Config;
 
@@ -52,10 +51,23 @@ pub(super) struct GradeArgs {
     json: bool,
 }
 
-pub(super) async fn run(args: GradeArgs, config: impl FnOnce() -> Result<Config, CliError>) -> Result<(), CliError> {
+impl GradeArgs {
+    /// The server that is asked, where it is another process.
+    pub(super) fn server(&self) -> Option<&str> {
+        self.server.as_deref()
+    }
+}
+
+pub(super) async fn run(
+    args: GradeArgs,
+    model: Option<String>,
+    config: impl FnOnce() -> Result<Config, CliError>,
+) -> Result<(), CliError> {
+    // A model that this command hosts is the one that answers; a server may have several.
+    let model = model.filter(|_| args.server.is_some());
     // Read before a model is loaded: a slip in the file should not cost a minute.
     let work = match (&args.data, &args.out) {
-        (Some(data), Some(out)) => Some(Work::read(data, out, &args)?),
+        (Some(data), Some(out)) => Some(Work::read(data, out, &args, model.as_deref())?),
         _ => None,
     };
     let hosted = match &args.server {
@@ -66,7 +78,7 @@ pub(super) async fn run(args: GradeArgs, config: impl FnOnce() -> Result<Config,
     let client = Client::new(url)?;
     let outcome = match work {
         Some(work) => work.grade(&client, usize::from(args.concurrency)).await,
-        None => one(&client, args).await,
+        None => one(&client, args, model).await,
     };
     if let Some(hosted) = hosted {
         hosted.stop().await;
@@ -74,11 +86,12 @@ pub(super) async fn run(args: GradeArgs, config: impl FnOnce() -> Result<Config,
     outcome
 }
 
-async fn one(client: &Client, args: GradeArgs) -> Result<(), CliError> {
+async fn one(client: &Client, args: GradeArgs, model: Option<String>) -> Result<(), CliError> {
     let mut body = json!({
         "instruction": args.instruction,
         "rubric": args.wanted.rubric(),
         "reference_answer": args.reference,
+        "model": model,
     });
     body["mode"] = json!(args.wanted.mode.map(ModeArg::name));
     let path = match args.response_b {
@@ -103,83 +116,54 @@ async fn one(client: &Client, args: GradeArgs) -> Result<(), CliError> {
 struct Work {
     items: Vec<Item>,
     out: PathBuf,
-    done: usize,
+    results: Results,
 }
 
 impl Work {
-    fn read(data: &Path, out: &Path, args: &GradeArgs) -> Result<Self, CliError> {
+    fn read(data: &Path, out: &Path, args: &GradeArgs, model: Option<&str>) -> Result<Self, CliError> {
         if out.canonicalize().is_ok_and(|out| data.canonicalize().is_ok_and(|data| data == out)) {
             return Err(CliError::Failed(format!("{} is both --data and --out; name another file", out.display())));
         }
-        let items = items::read(data, &args.wanted)?;
-        let done = keep_verdicts(out)?;
-        let total = items.len();
-        let items: Vec<Item> = items.into_iter().filter(|item| !done.contains(&item.id)).collect();
-        Ok(Self { done: total - items.len(), items, out: out.to_owned() })
+        let mut items = items::read(data, &args.wanted)?;
+        if let Some(model) = model {
+            items.iter_mut().for_each(|item| item.body["model"] = json!(model));
+        }
+        let results = Results::open(out)?;
+        results.check(&items)?;
+        Ok(Self { items, out: out.to_owned(), results })
     }
 
     async fn grade(self, client: &Client, concurrency: usize) -> Result<(), CliError> {
-        let total = self.done + self.items.len();
-        let fail = |error: std::io::Error| CliError::because(self.out.display(), error);
-        let mut out = std::fs::OpenOptions::new().create(true).append(true).open(&self.out).map_err(fail)?;
+        let Self { items, out, mut results } = self;
+        results.check_with(client, &items).await?;
+        let total = items.len();
+        let items: Vec<Item> = items.into_iter().filter(|item| !results.holds(item)).collect();
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {per_sec} {eta} left, {msg} failed");
         let bar = ProgressBar::new(total as u64).with_style(style.expect("a fixed template")).with_message("0");
-        bar.set_position(self.done as u64);
+        bar.set_position((total - items.len()) as u64);
         bar.reset_eta();
-        let mut replies = stream::iter(self.items)
-            .map(|item| async move { (client.post(item.kind.path(), &item.body).await, item.id) })
+        let mut replies = stream::iter(items)
+            .map(|item| async move { (client.post(item.kind.path(), &item.body).await, item) })
             .buffer_unordered(concurrency);
         let mut failed = 0;
-        while let Some((reply, id)) = replies.next().await {
+        while let Some((reply, item)) = replies.next().await {
+            let id = &item.id;
             let line = match reply {
-                Reply::Verdict(verdict) => json!({"id": id, "verdict": verdict}),
+                Reply::Verdict(verdict) => json!({"id": id, "request": request_digest(&item), "verdict": verdict}),
                 Reply::Problem(problem) => {
                     failed += 1;
                     bar.set_message(failed.to_string());
                     json!({"id": id, "error": problem})
                 }
             };
-            writeln!(out, "{line}").and_then(|()| out.flush()).map_err(fail)?;
+            results.add(&line)?;
             bar.inc(1);
         }
         bar.finish_and_clear();
-        println!("{} of {total} graded, {failed} failed: {}", total - failed, self.out.display());
+        println!("{} of {total} graded, {failed} failed: {}", total - failed, out.display());
         if failed > 0 {
             return Err(CliError::Failed(format!("{failed} items failed; run the same command again to retry them")));
         }
         Ok(())
     }
-}
-
-/// Keeps the verdicts of an earlier run, gives their ids, and drops what failed or was cut off.
-fn keep_verdicts(out: &Path) -> Result<HashSet<String>, CliError> {
-    let fail = |error: std::io::Error| CliError::because(out.display(), error);
-    let text = match std::fs::read(out) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashSet::new()),
-        Err(error) => return Err(fail(error)),
-    };
-    let (mut done, mut kept) = (HashSet::new(), Vec::new());
-    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
-    for (index, line) in lines.iter().enumerate() {
-        let value: Value = serde_json::from_slice(line).unwrap_or_default();
-        let ours = value["id"].is_string() && (value["verdict"].is_object() || value["error"].is_object());
-        // The last line may be cut off; any other that is not ours means that the file is not.
-        if !ours && !line.is_empty() && index + 1 < lines.len() {
-            let what = format!("{}:{}: is not a verdict; name another file", out.display(), index + 1);
-            return Err(CliError::Failed(what));
-        }
-        if let (Some(id), true) = (value["id"].as_str(), value["verdict"].is_object())
-            && done.insert(id.to_owned())
-        {
-            kept.extend_from_slice(line);
-            kept.push(b'\n');
-        }
-    }
-    if kept != text {
-        let mut partial = out.as_os_str().to_owned();
-        partial.push(".partial");
-        std::fs::write(&partial, kept).and_then(|()| std::fs::rename(&partial, out)).map_err(fail)?;
-    }
-    Ok(done)
 }

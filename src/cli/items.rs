@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::CliError;
+use crate::json_text::readable;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum KindArg {
@@ -73,11 +74,17 @@ pub(super) struct Item {
 /// With the line that is wrong.
 pub(super) fn read(data: &Path, wanted: &Wanted) -> Result<Vec<Item>, CliError> {
     let file = std::fs::File::open(data).map_err(|error| CliError::because(data.display(), error))?;
+    let mut file = BufReader::new(file);
+    let begins = file.fill_buf().map_err(|error| CliError::because(data.display(), error))?;
+    if begins.starts_with(&[0xff, 0xfe]) || begins.starts_with(&[0xfe, 0xff]) {
+        return Err(CliError::Failed(format!("{}: is in UTF-16; save it in UTF-8", data.display())));
+    }
     let (mut items, mut seen) = (Vec::new(), HashMap::new());
-    for (index, line) in BufReader::new(file).lines().enumerate() {
+    for (index, line) in file.lines().enumerate() {
         let number = index + 1;
         let wrong = |what: String| CliError::Failed(format!("{}:{number}: {what}", data.display()));
         let line = line.map_err(|error| wrong(error.to_string()))?;
+        let line = readable(&line);
         if line.trim().is_empty() {
             continue;
         }

@@ -220,7 +220,8 @@ fn verdict(completion: Completion) -> Result<Verdict, String> {
         match outcome {
             Outcome::Generated { text, .. } => feedback = text,
             Outcome::Chosen { log_masses, .. } => {
-                let probabilities = Distribution::from_log_masses(&log_masses).0.probabilities().to_vec();
+                let distribution = Distribution::from_log_masses(&log_masses).map_err(|error| error.to_string())?;
+                let probabilities = distribution.0.probabilities().to_vec();
                 return Ok(Verdict { feedback, probabilities, log_masses });
             }
             Outcome::Told | Outcome::Said | Outcome::Branched(_) => {}

@@ -93,6 +93,8 @@ mod tests {
         check("c", Err("no number"));
         check("a +", Err("cannot be evaluated"));
         check("a / 0", Err("cannot be evaluated"));
+        check("1e308 * a + 1e308 * b", Err("it gives inf"));
+        check("1e308 * b - 1e308 * b", Err("it gives NaN"));
         check("'a' * 9", Err("no place"));
         check("a[0]", Err("no place"));
         check("range(9)", Err("cannot be evaluated"));

@@ -4,43 +4,62 @@
 #[derive(Debug, Clone, PartialEq)]
 pub struct Distribution(Vec<f64>);
 
+/// Why there is no distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDistribution {
+    /// It has no labels, or it is the mean of nothing.
+    #[error("a distribution needs at least one label, and a mean at least one distribution")]
+    Empty,
+    /// A mass is no number, or infinite.
+    #[error("a probability is not a number")]
+    NotANumber,
+    /// Two distributions are over different labels.
+    #[error("the distributions are over {0} and {1} labels")]
+    Labels(usize, usize),
+}
+
 impl Distribution {
     /// Normalises the natural logarithms of disjoint masses; also gives their sum, `label_mass` (0..1).
     ///
     /// Working on logarithms keeps the shape of a distribution whose masses are too small for a float.
     /// Where no label has any mass at all, the distribution is uniform and `label_mass` is zero.
     ///
-    /// # Panics
-    /// When there are no labels.
-    #[must_use]
-    pub fn from_log_masses(log_masses: &[f64]) -> (Self, f64) {
-        assert!(!log_masses.is_empty(), "a distribution has at least one label");
+    /// # Errors
+    /// When there are no labels, or a mass is NaN or infinite.
+    pub fn from_log_masses(log_masses: &[f64]) -> Result<(Self, f64), InvalidDistribution> {
+        if log_masses.is_empty() {
+            return Err(InvalidDistribution::Empty);
+        }
+        if log_masses.iter().any(|mass| mass.is_nan() || *mass == f64::INFINITY) {
+            return Err(InvalidDistribution::NotANumber);
+        }
         let highest = log_masses.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         if !highest.is_finite() {
-            return (Self(vec![1.0 / log_masses.len() as f64; log_masses.len()]), 0.0);
+            return Ok((Self(vec![1.0 / log_masses.len() as f64; log_masses.len()]), 0.0));
         }
         let scaled: Vec<f64> = log_masses.iter().map(|m| (m - highest).exp()).collect();
         let sum: f64 = scaled.iter().sum();
         let label_mass = (highest + sum.ln()).exp().min(1.0);
-        (Self(scaled.into_iter().map(|p| p / sum).collect()), label_mass)
+        Ok((Self(scaled.into_iter().map(|p| p / sum).collect()), label_mass))
     }
 
     /// The mean of several distributions over the same labels.
     ///
-    /// # Panics
+    /// # Errors
     /// When there are none, or when they differ in length.
-    #[must_use]
-    pub fn mean<'a>(distributions: impl IntoIterator<Item = &'a Self>) -> Self {
+    pub fn mean<'a>(distributions: impl IntoIterator<Item = &'a Self>) -> Result<Self, InvalidDistribution> {
         let mut distributions = distributions.into_iter();
-        let mut sum = distributions.next().expect("the mean of at least one distribution").0.clone();
+        let mut sum = distributions.next().ok_or(InvalidDistribution::Empty)?.0.clone();
         let mut count = 1.0;
         for distribution in distributions {
-            assert_eq!(distribution.0.len(), sum.len(), "distributions over the same labels");
+            if distribution.0.len() != sum.len() {
+                return Err(InvalidDistribution::Labels(sum.len(), distribution.0.len()));
+            }
             sum.iter_mut().zip(&distribution.0).for_each(|(total, p)| *total += p);
             count += 1.0;
         }
         sum.iter_mut().for_each(|p| *p /= count);
-        Self(sum)
+        Ok(Self(sum))
     }
 
     /// The probability of each label, in order.
@@ -76,25 +95,36 @@ mod tests {
 
     #[test]
     fn masses_too_small_for_a_float_keep_their_shape() {
-        let (distribution, label_mass) = Distribution::from_log_masses(&[-2000.0, -2000.0 + 3f64.ln()]);
+        let (distribution, label_mass) = Distribution::from_log_masses(&[-2000.0, -2000.0 + 3f64.ln()]).unwrap();
         assert!((distribution.probabilities()[1] - 0.75).abs() < 1e-12);
         assert_eq!(label_mass, 0.0);
     }
 
     #[test]
     fn no_mass_at_all_is_uniform_and_says_so() {
-        let (distribution, label_mass) = Distribution::from_log_masses(&[f64::NEG_INFINITY; 4]);
+        let (distribution, label_mass) = Distribution::from_log_masses(&[f64::NEG_INFINITY; 4]).unwrap();
         assert_eq!((distribution.probabilities()[2], label_mass), (0.25, 0.0));
+    }
+
+    #[test]
+    fn what_is_no_distribution_is_an_error() {
+        assert_eq!(Distribution::from_log_masses(&[]), Err(InvalidDistribution::Empty));
+        for bad in [f64::NAN, f64::INFINITY] {
+            assert_eq!(Distribution::from_log_masses(&[-1.0, bad]), Err(InvalidDistribution::NotANumber));
+        }
+        assert_eq!(Distribution::mean([]), Err(InvalidDistribution::Empty));
+        let [two, three] = [2, 3].map(|labels| Distribution::from_log_masses(&vec![-1.0; labels]).unwrap().0);
+        assert_eq!(Distribution::mean([&two, &three]), Err(InvalidDistribution::Labels(2, 3)));
     }
 
     proptest! {
         #[test]
         fn always_sums_to_one(masses in prop::collection::vec(-60.0..0.0f64, 1..12)) {
-            let (distribution, label_mass) = Distribution::from_log_masses(&masses);
+            let (distribution, label_mass) = Distribution::from_log_masses(&masses).unwrap();
             prop_assert!((distribution.probabilities().iter().sum::<f64>() - 1.0).abs() < 1e-9);
             prop_assert!((0.0..=1.0).contains(&label_mass));
             prop_assert!(distribution.entropy() <= (masses.len() as f64).ln() + 1e-9);
-            let mean = Distribution::mean([&distribution, &distribution]);
+            let mean = Distribution::mean([&distribution, &distribution]).unwrap();
             prop_assert_eq!(mean.argmax(), distribution.argmax());
         }
     }

@@ -50,7 +50,7 @@ impl NamedDigest {
     pub fn of_all(rubrics: &[WeightedRubric]) -> Self {
         let mut hash = Sha256::new();
         for weighted in rubrics {
-            hash.update(format!("{} {}\n", weighted.rubric.rubric.digest(), weighted.weight));
+            hash.update(format!("{} {}\n", weighted.rubric.rubric.digest(), weighted.weight.get()));
         }
         Self { name: "multi".into(), digest: format!("sha256:{:x}", hash.finalize()) }
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::judgement::Kind;
 use super::rubric::NamedRubric;
+use super::weight::Weight;
 
 /// Who speaks in a turn of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -153,8 +154,8 @@ pub struct Options {
 pub struct WeightedRubric {
     /// The rubric.
     pub rubric: NamedRubric,
-    /// Its weight, above 0.
-    pub weight: f64,
+    /// Its weight.
+    pub weight: Weight,
 }
 
 /// A checked request for absolute grading.
@@ -261,6 +262,15 @@ impl Item {
 }
 
 impl AbsoluteRequest {
+    /// Checks what the types alone do not say.
+    ///
+    /// # Errors
+    /// At the first field that is out of its range or does not go with another.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        check_rubrics(&self.rubrics, self.multi)?;
+        self.options.check()
+    }
+
     /// Bytes of judged text in one prompt.
     #[must_use]
     pub fn text_len(&self) -> usize {
@@ -269,6 +279,15 @@ impl AbsoluteRequest {
 }
 
 impl RelativeRequest {
+    /// Checks what the types alone do not say.
+    ///
+    /// # Errors
+    /// At the first field that is out of its range or does not go with another.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        check_comparison(&self.rubrics, self.multi, self.method, self.tie_margin)?;
+        self.options.check()
+    }
+
     /// Bytes of judged text in one prompt.
     #[must_use]
     pub fn text_len(&self) -> usize {
@@ -276,13 +295,51 @@ impl RelativeRequest {
     }
 }
 
-impl Options {
+impl ManyRequest {
+    /// Checks what the types alone do not say.
+    ///
+    /// # Errors
+    /// At the first field that is out of its range or does not go with another.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        if self.responses.len() < 2 {
+            return Err(InvalidRequest::at("/responses", "there are fewer than two responses"));
+        }
+        check_comparison(&self.rubrics, self.multi, self.method, self.tie_margin)?;
+        self.options.check()
+    }
+}
+
+fn check_rubrics(rubrics: &[WeightedRubric], multi: bool) -> Result<(), InvalidRequest> {
+    match rubrics {
+        [] => Err(InvalidRequest::at("/rubric", "there is no rubric")),
+        [_, _, ..] if !multi => Err(InvalidRequest::at("/rubric", "there are several rubrics where one is expected")),
+        _ => Ok(()),
+    }
+}
+
+fn check_comparison(
+    rubrics: &[WeightedRubric],
+    multi: bool,
+    method: Method,
+    tie_margin: f64,
+) -> Result<(), InvalidRequest> {
+    check_rubrics(rubrics, multi)?;
+    if method == Method::Pairwise && rubrics.len() > 1 {
+        return Err(InvalidRequest::at("/rubric", "responses are compared in pairs by one rubric"));
+    }
+    if !(0.0..=0.5).contains(&tie_margin) {
+        return Err(InvalidRequest::at("/tie_margin", format!("is {tie_margin}; it must be between 0 and 0.5")));
+    }
+    Ok(())
+}
+
+impl Sampling {
     /// Checks ranges and combinations.
     ///
     /// # Errors
     /// At the first field that is out of its range or does not go with another.
     pub fn check(&self) -> Result<(), InvalidRequest> {
-        let sampling = &self.sampling;
+        let sampling = self;
         let within = |pointer: &str, value: f32, low: f32, high: f32| {
             if (low..=high).contains(&value) {
                 Ok(())
@@ -306,6 +363,17 @@ impl Options {
                 format!("is above max_feedback_tokens, which is {}", sampling.max_feedback_tokens),
             ));
         }
+        Ok(())
+    }
+}
+
+impl Options {
+    /// Checks ranges and combinations.
+    ///
+    /// # Errors
+    /// At the first field that is out of its range or does not go with another.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        self.sampling.check()?;
         if !(1..=64).contains(&self.samples) {
             return Err(InvalidRequest::at("/samples", format!("is {}; it must be between 1 and 64", self.samples)));
         }
@@ -315,7 +383,7 @@ impl Options {
                 "more than one sample needs \"mode\": \"feedback\": a score without feedback is the same every time",
             ));
         }
-        if self.samples > 1 && sampling.temperature == 0.0 {
+        if self.samples > 1 && self.sampling.temperature == 0.0 {
             return Err(InvalidRequest::at(
                 "/samples",
                 "more than one sample needs a temperature above 0, else all samples are the same",
@@ -329,26 +397,79 @@ impl Options {
 mod tests {
     use super::*;
 
+    fn options() -> Options {
+        Options {
+            mode: Mode::Feedback,
+            samples: 1,
+            sampling: Sampling {
+                temperature: 0.0,
+                top_p: 1.0,
+                top_k: 0,
+                min_p: 0.0,
+                seed: 0,
+                seeded: false,
+                max_feedback_tokens: 512,
+                min_feedback_tokens: 0,
+            },
+            prompt: None,
+            cache: true,
+            deterministic: false,
+        }
+    }
+
+    #[test]
+    fn requests_that_cannot_be_judged_name_their_field() {
+        let levels = [("0", "bad"), ("1", "good")].map(|(level, text)| (level.to_owned(), text.to_owned()));
+        let rubric = super::super::Rubric::new("Is it good?", &levels.into()).unwrap();
+        let rubric = NamedRubric { name: "inline".into(), rubric: rubric.into() };
+        let request = |responses: &[&str], rubrics: usize, method, tie_margin, samples| ManyRequest {
+            item: Item {
+                instruction: Instruction::Text("Why?".into()),
+                reference_answer: None,
+                context: Vec::new(),
+                annotator: None,
+            },
+            responses: responses.iter().map(|text| (*text).to_owned()).collect(),
+            rubrics: vec![WeightedRubric { rubric: rubric.clone(), weight: Weight::ONE }; rubrics],
+            multi: rubrics > 1,
+            swap: true,
+            tie_margin,
+            method,
+            options: Options { samples, ..options() },
+        };
+        let check = |request: ManyRequest, pointer: Option<&str>| {
+            let found = |checked: Result<(), InvalidRequest>| checked.err().map(|error| error.pointer);
+            assert_eq!(found(request.check()).as_deref(), pointer, "{request:?}");
+            if let [response_a, response_b, ..] = &request.responses[..] {
+                let ManyRequest { item, rubrics, multi, swap, tie_margin, method, options, .. } = request.clone();
+                let (response_a, response_b) = (response_a.clone(), response_b.clone());
+                let pair =
+                    RelativeRequest { item, response_a, response_b, rubrics, multi, swap, tie_margin, method, options };
+                assert_eq!(found(pair.check()).as_deref(), pointer, "{request:?}");
+            }
+        };
+        let two = ["a", "b"];
+        check(request(&two, 1, Method::Pairwise, 0.0, 1), None);
+        check(request(&two, 2, Method::Absolute, 0.5, 1), None);
+        check(request(&two[..1], 1, Method::Absolute, 0.0, 1), Some("/responses"));
+        check(request(&two, 0, Method::Pairwise, 0.0, 1), Some("/rubric"));
+        check(request(&two, 2, Method::Pairwise, 0.0, 1), Some("/rubric"));
+        check(request(&two, 1, Method::Pairwise, f64::NAN, 1), Some("/tie_margin"));
+        check(request(&two, 1, Method::Absolute, 0.6, 1), Some("/tie_margin"));
+        check(request(&two, 1, Method::Absolute, 0.0, 0), Some("/samples"));
+        let ManyRequest { item, rubrics, multi, options, .. } = request(&two, 2, Method::Absolute, 0.0, 1);
+        let mut alone = AbsoluteRequest { item, response: "a".into(), rubrics, multi, options };
+        assert_eq!(alone.check(), Ok(()));
+        alone.multi = false;
+        assert_eq!(alone.check().unwrap_err().pointer, "/rubric");
+        alone.rubrics.clear();
+        assert_eq!(alone.check().unwrap_err().pointer, "/rubric");
+    }
+
     #[test]
     fn options_out_of_range_name_their_field() {
         let check = |change: fn(&mut Options), pointer: Option<&str>| {
-            let mut options = Options {
-                mode: Mode::Feedback,
-                samples: 1,
-                sampling: Sampling {
-                    temperature: 0.0,
-                    top_p: 1.0,
-                    top_k: 0,
-                    min_p: 0.0,
-                    seed: 0,
-                    seeded: false,
-                    max_feedback_tokens: 512,
-                    min_feedback_tokens: 0,
-                },
-                prompt: None,
-                cache: true,
-                deterministic: false,
-            };
+            let mut options = options();
             change(&mut options);
             assert_eq!(options.check().err().map(|e| e.pointer).as_deref(), pointer);
         };

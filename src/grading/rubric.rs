@@ -37,6 +37,9 @@ pub enum InvalidRubric {
     /// The levels do not form a scale.
     #[error("{0}")]
     Scale(#[from] InvalidScale),
+    /// Two keys of `descriptions` are the same score, such as `1` and `01`.
+    #[error("`{0}` and `{1}` are the same score; each is described once")]
+    SameScore(String, String),
     /// A level has an empty description.
     #[error("level {0} has no description; every score of the scale needs one")]
     NoDescription(i32),
@@ -54,7 +57,7 @@ impl Rubric {
     /// Builds a rubric from its criterion and a description for each score.
     ///
     /// # Errors
-    /// When the criterion is empty, a key is not an integer, the scores are not 2 to 11 consecutive
+    /// When the criterion is empty, a key is not an integer, two keys are the same one, the scores are not 2 to 11 consecutive
     /// integers, or a description is empty.
     pub fn new(criterion: &str, descriptions: &BTreeMap<String, String>) -> Result<Self, InvalidRubric> {
         if criterion.trim().is_empty() {
@@ -66,10 +69,13 @@ impl Rubric {
             if description.trim().is_empty() {
                 return Err(InvalidRubric::NoDescription(level));
             }
-            levels.insert(level, description.trim().to_owned());
+            if let Some((first, _)) = levels.insert(level, (key, description.trim().to_owned())) {
+                return Err(InvalidRubric::SameScore(first.clone(), key.clone()));
+            }
         }
         let scale = Scale::from_levels(&levels.keys().copied().collect::<Vec<_>>())?;
-        let (criterion, descriptions) = (criterion.trim().to_owned(), levels.into_values().collect::<Vec<_>>());
+        let criterion = criterion.trim().to_owned();
+        let descriptions: Vec<String> = levels.into_values().map(|(_, description)| description).collect();
         let digest = digest(&criterion, &descriptions, scale);
         Ok(Self { criterion, scale, descriptions, digest })
     }
@@ -115,7 +121,7 @@ impl Rubric {
         Self::new(&parsed.criterion, &parsed.descriptions).map_err(|error| {
             let needle = match &error {
                 InvalidRubric::NoCriterion => "criterion".to_owned(),
-                InvalidRubric::NotAScore(key) => key.clone(),
+                InvalidRubric::NotAScore(key) | InvalidRubric::SameScore(_, key) => key.clone(),
                 InvalidRubric::NoDescription(level) => format!("\n{level}"),
                 InvalidRubric::Scale(_) => "[descriptions]".to_owned(),
             };
@@ -159,6 +165,9 @@ mod tests {
         check(&[("1", "bad"), ("3", "good")], Some(InvalidRubric::Scale(InvalidScale::Gap(2))));
         check(&[("1", "bad"), ("2", " ")], Some(InvalidRubric::NoDescription(2)));
         check(&[("1", "bad"), ("two", "good")], Some(InvalidRubric::NotAScore("two".into())));
+        check(&[("01", "bad"), ("1", "fair"), ("2", "good")], Some(InvalidRubric::SameScore("01".into(), "1".into())));
+        check(&[(" 1", "bad"), ("1", "fair"), ("2", "good")], Some(InvalidRubric::SameScore(" 1".into(), "1".into())));
+        check(&[("+2", "bad"), ("1", "fair"), ("2", "good")], Some(InvalidRubric::SameScore("+2".into(), "2".into())));
         check(&[("1", "bad")], Some(InvalidRubric::Scale(InvalidScale::Size(1))));
         let twelve: Vec<String> = (1..=12).map(|n| n.to_string()).collect();
         let twelve: Vec<(&str, &str)> = twelve.iter().map(|n| (n.as_str(), "x")).collect();

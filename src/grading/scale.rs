@@ -52,30 +52,35 @@ impl Scale {
     /// The highest level.
     #[must_use]
     pub fn highest(self) -> i32 {
-        self.score(self.levels - 1).value
+        self.lowest + self.span()
     }
 
     /// Every score of the scale, lowest first.
     pub fn scores(self) -> impl Iterator<Item = Score> {
-        (0..self.levels).map(move |index| self.score(index))
+        (self.lowest..=self.highest()).map(|value| Score { value })
     }
 
-    /// The score at `index`, counted from the lowest.
-    ///
-    /// # Panics
-    /// When the scale has no such level.
+    /// How many levels it has.
     #[must_use]
-    pub fn score(self, index: usize) -> Score {
-        assert!(index < self.levels, "a scale of {} levels has no level number {index}", self.levels);
-        let offset = i32::try_from(index).expect("a scale has at most 11 levels");
-        Score { value: self.lowest + offset }
+    pub fn levels(self) -> usize {
+        self.levels
+    }
+
+    /// The score at `index`, counted from the lowest; `None` where the scale has no such level.
+    #[must_use]
+    pub fn score(self, index: usize) -> Option<Score> {
+        self.scores().nth(index)
     }
 
     /// Maps a value on the scale to 0..1: `(value - lowest) / (highest - lowest)`.
     #[must_use]
     pub fn fraction(self, value: f64) -> f64 {
-        let span = f64::from(self.highest() - self.lowest);
-        ((value - f64::from(self.lowest)) / span).clamp(0.0, 1.0)
+        ((value - f64::from(self.lowest)) / f64::from(self.span())).clamp(0.0, 1.0)
+    }
+
+    /// From the lowest level to the highest.
+    fn span(self) -> i32 {
+        i32::try_from(self.levels - 1).expect("a scale has at most 11 levels")
     }
 }
 
@@ -110,6 +115,17 @@ mod tests {
         check(&[3], Err(InvalidScale::Size(1)));
         check(&[], Err(InvalidScale::Size(0)));
         check(&(0..12).collect::<Vec<_>>(), Err(InvalidScale::Size(12)));
+    }
+
+    #[test]
+    fn a_score_is_on_its_scale() {
+        let scale = Scale::from_levels(&[0, 1, 2]).unwrap();
+        assert_eq!(
+            [0, 2, 3, usize::MAX].map(|index| scale.score(index).map(Score::value)),
+            [Some(0), Some(2), None, None]
+        );
+        let edge = Scale::from_levels(&[i32::MAX - 1, i32::MAX]).unwrap();
+        assert_eq!((edge.highest(), edge.fraction(f64::from(i32::MAX))), (i32::MAX, 1.0));
     }
 
     #[test]

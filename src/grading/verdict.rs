@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::distribution::Distribution;
+use super::distribution::{Distribution, InvalidDistribution};
 use super::judgement::{Judgement, Order};
 use super::scale::{Scale, Score};
+use super::weight::Weight;
 
 /// The combined answer of absolute grading against one rubric.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +32,7 @@ pub struct AbsoluteVerdict {
 #[derive(Debug, Clone, PartialEq)]
 pub struct CriteriaVerdict {
     /// A verdict a criterion, with its weight.
-    pub criteria: Vec<(AbsoluteVerdict, f64)>,
+    pub criteria: Vec<(AbsoluteVerdict, Weight)>,
     /// The weighted mean of their rewards.
     pub reward: f64,
 }
@@ -57,20 +58,59 @@ pub struct RelativeVerdict {
     pub probability_a: f64,
     /// Whether both orders agree; `None` where only one was asked.
     pub consistent: Option<bool>,
-    /// The mean label mass of the judgements.
+    /// The label mass of the less sure order, which is the mean of its samples: where one order is a forced guess, half
+    /// of the verdict is.
     pub label_mass: f64,
     /// What was combined: the AB order's samples, then the BA order's.
     pub judgements: Vec<Judgement>,
 }
 
+/// Why judgements make no verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidVerdict {
+    /// Nothing was judged.
+    #[error("there is nothing to combine")]
+    Empty,
+    /// A judgement is over other labels than what it is combined for.
+    #[error("a judgement over {found} labels where there are {expected}")]
+    Labels {
+        /// How many it should have.
+        expected: usize,
+        /// How many it has.
+        found: usize,
+    },
+    /// A reward is not a finite number.
+    #[error("a reward is not a number")]
+    NotANumber,
+}
+
+impl From<InvalidDistribution> for InvalidVerdict {
+    fn from(error: InvalidDistribution) -> Self {
+        match error {
+            InvalidDistribution::Empty => Self::Empty,
+            InvalidDistribution::NotANumber => Self::NotANumber,
+            InvalidDistribution::Labels(expected, found) => Self::Labels { expected, found },
+        }
+    }
+}
+
+/// Checks that there are judgements, each over that many labels.
+fn check_labels(judgements: &[Judgement], expected: usize) -> Result<(), InvalidVerdict> {
+    if judgements.is_empty() {
+        return Err(InvalidVerdict::Empty);
+    }
+    let mut found = judgements.iter().map(|judgement| judgement.distribution.probabilities().len());
+    found.find(|found| *found != expected).map_or(Ok(()), |found| Err(InvalidVerdict::Labels { expected, found }))
+}
+
 impl AbsoluteVerdict {
     /// Combines the samples of one grading.
     ///
-    /// # Panics
+    /// # Errors
     /// When there are none, or when their labels are not the scale's.
-    #[must_use]
-    pub fn combine(scale: Scale, judgements: Vec<Judgement>) -> Self {
-        let distribution = Distribution::mean(judgements.iter().map(|j| &j.distribution));
+    pub fn combine(scale: Scale, judgements: Vec<Judgement>) -> Result<Self, InvalidVerdict> {
+        check_labels(&judgements, scale.levels())?;
+        let distribution = Distribution::mean(judgements.iter().map(|j| &j.distribution))?;
         let mut votes = vec![0_u32; distribution.probabilities().len()];
         for judgement in &judgements {
             votes[judgement.distribution.argmax()] += 1;
@@ -79,34 +119,40 @@ impl AbsoluteVerdict {
             let key = |i: usize| (votes[i], distribution.probabilities()[i]);
             if key(i) > key(best) { i } else { best }
         });
+        let score = scale.score(winner).ok_or(InvalidVerdict::Empty)?;
         let expected_score = distribution.expectation(scale.scores().map(|s| f64::from(s.value())));
-        Self {
+        Ok(Self {
             scale,
-            score: scale.score(winner),
+            score,
             expected_score,
             reward: scale.fraction(expected_score),
             label_mass: mean(judgements.iter().map(|j| j.label_mass)),
             agreement: f64::from(votes[winner]) / judgements.len() as f64,
             distribution,
             judgements,
-        }
+        })
     }
 
     /// The feedback of the first sample that voted for the score.
     #[must_use]
     pub fn feedback(&self) -> Option<&str> {
-        let agrees = |j: &&Judgement| self.scale.score(j.distribution.argmax()) == self.score;
+        let agrees = |j: &&Judgement| self.scale.score(j.distribution.argmax()) == Some(self.score);
         self.judgements.iter().find(agrees).or(self.judgements.first())?.feedback.as_deref()
     }
 }
 
 impl CriteriaVerdict {
-    /// Combines one verdict a criterion with positive weights.
-    #[must_use]
-    pub fn combine(criteria: Vec<(AbsoluteVerdict, f64)>) -> Self {
-        let total: f64 = criteria.iter().map(|(_, weight)| weight).sum();
-        let reward = criteria.iter().map(|(verdict, weight)| verdict.reward * weight).sum::<f64>() / total;
-        Self { criteria, reward }
+    /// Combines one verdict a criterion.
+    ///
+    /// # Errors
+    /// When there are none, or a reward is not a finite number.
+    pub fn combine(criteria: Vec<(AbsoluteVerdict, Weight)>) -> Result<Self, InvalidVerdict> {
+        if criteria.is_empty() {
+            return Err(InvalidVerdict::Empty);
+        }
+        let total: f64 = criteria.iter().map(|(_, weight)| weight.get()).sum();
+        let reward = criteria.iter().map(|(verdict, weight)| verdict.reward * weight.get()).sum::<f64>() / total;
+        if reward.is_finite() { Ok(Self { criteria, reward }) } else { Err(InvalidVerdict::NotANumber) }
     }
 }
 
@@ -146,10 +192,10 @@ impl Preference {
 impl RelativeVerdict {
     /// Combines the judgements of one order or of both.
     ///
-    /// # Panics
-    /// When there are none.
-    #[must_use]
-    pub fn combine(judgements: Vec<Judgement>, tie_margin: f64) -> Self {
+    /// # Errors
+    /// When there are none, or one is not over two labels.
+    pub fn combine(judgements: Vec<Judgement>, tie_margin: f64) -> Result<Self, InvalidVerdict> {
+        check_labels(&judgements, 2)?;
         let vote = |order: Order| {
             let of_order: Vec<&Judgement> = judgements.iter().filter(|j| j.order == Some(order)).collect();
             (!of_order.is_empty()).then(|| {
@@ -171,8 +217,13 @@ impl RelativeVerdict {
             (one, other) => (one.or(other).unwrap_or(Preference::Tie), None),
         };
         let preference = if (probability_a - 0.5).abs() < tie_margin { Preference::Tie } else { voted };
-        let label_mass = mean(judgements.iter().map(|j| j.label_mass));
-        Self { preference, probability_a, consistent, label_mass, judgements }
+        let mass_of = |order: Option<Order>| {
+            let masses: Vec<f64> = judgements.iter().filter(|j| j.order == order).map(|j| j.label_mass).collect();
+            (!masses.is_empty()).then(|| mean(masses.into_iter()))
+        };
+        let orders = [None, Some(Order::AB), Some(Order::BA)];
+        let label_mass = orders.into_iter().filter_map(mass_of).fold(1.0, f64::min);
+        Ok(Self { preference, probability_a, consistent, label_mass, judgements })
     }
 
     /// The feedback of an AB judgement, one that shares the verdict's preference where there is one.
@@ -188,13 +239,26 @@ impl RelativeVerdict {
 ///
 /// `pairs` holds, for each criterion, A's distribution, B's, and the weight. Gives the preference and the
 /// probability that A scores higher, ties counted half, with the two scores taken as independent.
-#[must_use]
+///
+/// # Errors
+/// When there is no criterion, the two distributions of one differ in their labels, or a reward is not a finite number.
 pub fn prefer_by_reward(
     reward_a: f64,
     reward_b: f64,
-    pairs: &[(&Distribution, &Distribution, f64)],
+    pairs: &[(&Distribution, &Distribution, Weight)],
     tie_margin: f64,
-) -> (Preference, f64) {
+) -> Result<(Preference, f64), InvalidVerdict> {
+    if pairs.is_empty() {
+        return Err(InvalidVerdict::Empty);
+    }
+    let lengths = pairs.iter().map(|(a, b, _)| (a.probabilities().len(), b.probabilities().len()));
+    if let Some((expected, found)) = lengths.into_iter().find(|(a, b)| a != b) {
+        return Err(InvalidVerdict::Labels { expected, found });
+    }
+    let margin = reward_a - reward_b;
+    if !margin.is_finite() {
+        return Err(InvalidVerdict::NotANumber);
+    }
     let above = |a: &Distribution, b: &Distribution| -> f64 {
         let mut below_b = 0.0;
         a.probabilities()
@@ -207,13 +271,12 @@ pub fn prefer_by_reward(
             })
             .sum()
     };
-    let total: f64 = pairs.iter().map(|(_, _, weight)| weight).sum();
+    let total: f64 = pairs.iter().map(|(_, _, weight)| weight.get()).sum();
     let weighted = |flip: bool| -> f64 {
-        pairs.iter().map(|(a, b, w)| if flip { above(b, a) * w } else { above(a, b) * w }).sum::<f64>() / total
+        pairs.iter().map(|(a, b, w)| if flip { above(b, a) } else { above(a, b) } * w.get()).sum::<f64>() / total
     };
     // Taken from both sides, so that exchanging A and B gives the exact complement.
     let probability_a = 0.5 + on_grid((weighted(false) - weighted(true)) / 2.0);
-    let margin = reward_a - reward_b;
     let preference = if margin == 0.0 || margin.abs() < tie_margin {
         Preference::Tie
     } else if margin > 0.0 {
@@ -221,7 +284,7 @@ pub fn prefer_by_reward(
     } else {
         Preference::B
     };
-    (preference, probability_a)
+    Ok((preference, probability_a))
 }
 
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {

@@ -12,7 +12,9 @@ use super::admission::Admission;
 use super::cache::{Cache, Lookup, Writer};
 use crate::engine::{Completion, Engine, EngineError, EngineInfo, Job, Load, Prepared, Stages};
 use crate::fair::Flow;
-use crate::grading::{Distribution, Finish, Judgement, ModelRef, Options, Sampling, Timing, Usage, milliseconds};
+use crate::grading::{
+    Distribution, Finish, InvalidVerdict, Judgement, ModelRef, Options, Sampling, Timing, Usage, milliseconds,
+};
 use crate::metrics::Metrics;
 use crate::prompts::{Neutralized, PromptLibrary, PromptSet, Renderer};
 use crate::script::{Outcome, Prompt, SamplerSettings, Script};
@@ -25,7 +27,7 @@ pub struct Judge {
     prompts: Arc<PromptLibrary>,
     renderer: Renderer,
     default_set: String,
-    cache: Cache<[u8; 32], Arc<Judgement>, EngineError>,
+    cache: Cache<[u8; 32], Arc<Judgement>, RunError>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
 }
@@ -42,6 +44,17 @@ pub(super) struct PlannedRun {
     cacheable: bool,
     /// Whether what is written keeps the white space that it begins with.
     verbatim: bool,
+}
+
+/// Why there is no judgement.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum RunError {
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// What the model did makes no verdict.
+    #[error(transparent)]
+    Verdict(#[from] InvalidVerdict),
 }
 
 impl PlannedRun {
@@ -147,7 +160,7 @@ impl Judge {
         planned: PlannedRun,
         flow: &Flow,
         on_delta: Option<&(dyn Fn(&str) + Send + Sync)>,
-    ) -> Result<(Judgement, Option<Lookup>), EngineError> {
+    ) -> Result<(Judgement, Option<Lookup>), RunError> {
         let started = Instant::now();
         let (sample, order) = (planned.sample, planned.run.order);
         let (judged, lookup) = if planned.cacheable {
@@ -219,7 +232,7 @@ struct Computing {
 }
 
 impl Computing {
-    async fn run(self, planned: PlannedRun, show: impl Fn(&str) + Send) -> Result<Judgement, EngineError> {
+    async fn run(self, planned: PlannedRun, show: impl Fn(&str) + Send) -> Result<Judgement, RunError> {
         let asked = Instant::now();
         let permit = self.admission.enter(self.flow).await;
         let waited = asked.elapsed();
@@ -261,7 +274,7 @@ impl Computing {
         self.metrics.stage.queue.observe(completion.stages.queue.as_secs_f64());
         self.metrics.stage.prefill.observe(completion.stages.prefill.as_secs_f64());
         self.metrics.stage.decode.observe(completion.stages.decode.as_secs_f64());
-        let judgement = read(completion, seed, &planned.prompt_text);
+        let judgement = read(completion, seed, &planned.prompt_text)?;
         self.metrics.count_tokens(&judgement.usage);
         Ok(judgement)
     }
@@ -269,7 +282,7 @@ impl Computing {
 
 /// Reads a judgement out of what came of its script: the last choice, and the last text, before or after it. A script that
 /// chooses nothing is certain of its one outcome.
-fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
+fn read(completion: Completion, seed: u64, prompt: &str) -> Result<Judgement, InvalidVerdict> {
     let stages = completion.stages;
     let (mut feedback, mut finish, mut masses) = (None, Finish::Stop, Vec::new());
     for outcome in completion.transcript.outcomes {
@@ -282,8 +295,8 @@ fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
             Outcome::Told | Outcome::Said | Outcome::Branched(_) => {}
         }
     }
-    let (distribution, label_mass) = Distribution::from_log_masses(if masses.is_empty() { &[0.0] } else { &masses });
-    Judgement {
+    let (distribution, label_mass) = Distribution::from_log_masses(if masses.is_empty() { &[0.0] } else { &masses })?;
+    Ok(Judgement {
         sample: 0,
         seed,
         order: None,
@@ -307,5 +320,5 @@ fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
         read: completion.transcript.read,
         written: completion.transcript.written,
         cached: false,
-    }
+    })
 }

@@ -2,7 +2,8 @@
 
 use super::{Answer, Ask, JudgeProfile, Observation, Observe, RunKey, Task, TaskError, judged, rubric_of};
 use crate::grading::{
-    AbsoluteRequest, AbsoluteVerdict, CriteriaVerdict, Judgement, Kind, NamedDigest, Options, WeightedRubric,
+    AbsoluteRequest, AbsoluteVerdict, CriteriaVerdict, InvalidRequest, InvalidVerdict, Judgement, Kind, NamedDigest,
+    Options, Weight, WeightedRubric,
 };
 use crate::prompts::Subject;
 
@@ -22,6 +23,10 @@ impl Task for AbsoluteRequest {
         Kind::Absolute.name()
     }
 
+    fn check(&self) -> Result<(), InvalidRequest> {
+        Self::check(self)
+    }
+
     fn options(&self) -> &Options {
         &self.options
     }
@@ -35,7 +40,7 @@ impl Task for AbsoluteRequest {
         judge.grading(&Subject::Absolute { item: &self.item, response: &self.response, rubric }, &self.options)
     }
 
-    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Absolute {
+    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Result<Absolute, InvalidVerdict> {
         Absolute::combine(&self.rubrics, self.multi, judged(answers), observe)
     }
 
@@ -67,18 +72,19 @@ impl Absolute {
         multi: bool,
         judged: impl Iterator<Item = (RunKey, Judgement)>,
         observe: Observe<'_>,
-    ) -> Self {
+    ) -> Result<Self, InvalidVerdict> {
         let mut by_criterion: Vec<Vec<Judgement>> = vec![Vec::new(); rubrics.len()];
         judged.for_each(|(run, judgement)| by_criterion[run.criterion].push(judgement));
-        let mut verdicts = rubrics.iter().zip(by_criterion).map(|(weighted, judgements)| {
-            let verdict = AbsoluteVerdict::combine(weighted.rubric.rubric.scale(), judgements);
+        let verdicts = rubrics.iter().zip(by_criterion).map(|(weighted, judgements)| {
+            let verdict = AbsoluteVerdict::combine(weighted.rubric.rubric.scale(), judgements)?;
             observe(Observation::Reward { rubric: &weighted.rubric.name, reward: verdict.reward });
-            (verdict, weighted.weight)
+            Ok((verdict, weighted.weight))
         });
-        match (multi, verdicts.next()) {
-            (false, Some((verdict, _))) => Self::Single(verdict),
-            (_, first) => Self::Multi(CriteriaVerdict::combine(first.into_iter().chain(verdicts).collect())),
+        let mut verdicts: Vec<(AbsoluteVerdict, Weight)> = verdicts.collect::<Result<_, InvalidVerdict>>()?;
+        if multi {
+            return Ok(Self::Multi(CriteriaVerdict::combine(verdicts)?));
         }
+        verdicts.pop().map(|(verdict, _)| Self::Single(verdict)).ok_or(InvalidVerdict::Empty)
     }
 
     /// The reward: of the one verdict, or the weighted mean.

@@ -1,7 +1,9 @@
 //! Several responses to one instruction: each graded alone, or compared in pairs, and put in order.
 
 use super::{Absolute, Answer, Ask, FailureIndex, JudgeProfile, Observe, Relative, RunKey, Task, TaskError, rubric_of};
-use crate::grading::{Judgement, ManyRequest, Method, NamedDigest, Options, Order, Preference};
+use crate::grading::{
+    InvalidRequest, InvalidVerdict, Judgement, ManyRequest, Method, NamedDigest, Options, Order, Preference,
+};
 use crate::prompts::Subject;
 use crate::rank::{self, Contest};
 
@@ -10,6 +12,9 @@ use crate::rank::{self, Contest};
 pub struct Rank {
     candidates: Candidates,
 }
+
+/// The verdict of each part, or why it has none.
+pub(super) type Judged = Many<Result<Absolute, FailureIndex>, Result<Relative, FailureIndex>>;
 
 /// Several responses, and what is judged of them.
 #[derive(Debug, Clone)]
@@ -87,6 +92,10 @@ impl Task for Rank {
         self.candidates.request.method.kind().name()
     }
 
+    fn check(&self) -> Result<(), InvalidRequest> {
+        self.candidates.request.check()
+    }
+
     fn options(&self) -> &Options {
         &self.candidates.request.options
     }
@@ -99,12 +108,13 @@ impl Task for Rank {
         self.candidates.ask(run, judge)
     }
 
-    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Ranked {
-        let verdicts = match self.candidates.combine(answers, observe) {
+    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Result<Ranked, InvalidVerdict> {
+        let verdicts = match self.candidates.combine(answers, observe)? {
             Many::Alone(graded) => Many::Alone(graded.into_iter().filter_map(Result::ok).collect()),
             Many::Pairs(pairs) => Many::Pairs(pairs.into_iter().filter_map(Pair::judged).collect()),
         };
-        Ranked::new(verdicts, self.candidates.request.responses.len(), self.candidates.request.tie_margin)
+        let request = &self.candidates.request;
+        Ok(Ranked::new(verdicts, request.responses.len(), request.tie_margin))
     }
 
     fn text_len(&self) -> usize {
@@ -169,11 +179,7 @@ impl Candidates {
     }
 
     /// The verdict of each part, or the first failure that it had.
-    pub(super) fn combine(
-        &self,
-        answers: Vec<Answer>,
-        observe: Observe<'_>,
-    ) -> Many<Result<Absolute, FailureIndex>, Result<Relative, FailureIndex>> {
+    pub(super) fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Result<Judged, InvalidVerdict> {
         let parts = match &self.meetings {
             Many::Alone(places) => places.len(),
             Many::Pairs(pairs) => pairs.len(),
@@ -187,27 +193,29 @@ impl Candidates {
                 (Err(_), _) => {}
             }
         }
-        let request = &self.request;
-        match &self.meetings {
+        let ManyRequest { rubrics, multi, tie_margin, .. } = &self.request;
+        Ok(match &self.meetings {
             Many::Alone(_) => {
-                let mut graded =
-                    |judged: Vec<_>| Absolute::combine(&request.rubrics, request.multi, judged.into_iter(), observe);
-                Many::Alone(by_part.into_iter().map(|part| part.map(&mut graded)).collect())
+                let graded = by_part.into_iter().map(|part| {
+                    let graded = part.map(|judged| Absolute::combine(rubrics, *multi, judged.into_iter(), observe));
+                    graded.map_or_else(|failure| Ok(Err(failure)), |graded| graded.map(Ok))
+                });
+                Many::Alone(graded.collect::<Result<_, _>>()?)
             }
             Many::Pairs(pairs) => {
-                let mut compared = |judged: Vec<(RunKey, Judgement)>| {
-                    let judgements = judged.into_iter().map(|(_, judgement)| judgement).collect();
-                    let rubrics = (&request.rubrics[..], request.multi);
-                    Relative::pairwise(judgements, request.tie_margin, rubrics, observe)
-                };
-                let of = |(pair, part): (&Pair<()>, Result<_, _>)| Pair {
-                    a: pair.a,
-                    b: pair.b,
-                    of: part.map(&mut compared),
-                };
-                Many::Pairs(pairs.iter().zip(by_part).map(of).collect())
+                let compared = pairs.iter().zip(by_part).map(|(Pair { a, b, .. }, part)| {
+                    let of = match part {
+                        Ok(judged) => {
+                            let judgements = judged.into_iter().map(|(_, judgement)| judgement).collect();
+                            Ok(Relative::pairwise(judgements, *tie_margin, (rubrics, *multi), observe)?)
+                        }
+                        Err(failure) => Err(failure),
+                    };
+                    Ok(Pair { a: *a, b: *b, of })
+                });
+                Many::Pairs(compared.collect::<Result<_, InvalidVerdict>>()?)
             }
-        }
+        })
     }
 
     pub(super) fn text_len(&self) -> usize {

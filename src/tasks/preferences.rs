@@ -5,7 +5,7 @@ use super::{
     Absolute, Answer, Ask, FailureIndex, JudgeProfile, Many, Observe, Pair, Relative, RunKey, Task, TaskError,
     rubric_of,
 };
-use crate::grading::{ManyRequest, NamedDigest, Options, Preference};
+use crate::grading::{InvalidRequest, InvalidVerdict, ManyRequest, NamedDigest, Options, Preference};
 use crate::rank::{self, Contest};
 
 /// Margins are differences of rounded numbers: one that falls short by less is not short.
@@ -98,6 +98,10 @@ impl Task for MakePairs {
         self.candidates.request.method.kind().name()
     }
 
+    fn check(&self) -> Result<(), InvalidRequest> {
+        self.candidates.request.check()
+    }
+
     fn options(&self) -> &Options {
         &self.candidates.request.options
     }
@@ -110,14 +114,10 @@ impl Task for MakePairs {
         self.candidates.ask(run, judge)
     }
 
-    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Self::Verdict {
+    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Result<Self::Verdict, InvalidVerdict> {
         let request = &self.candidates.request;
-        Preferences::new(
-            self.candidates.combine(answers, observe),
-            request.responses.len(),
-            request.tie_margin,
-            self.rules,
-        )
+        let judged = self.candidates.combine(answers, observe)?;
+        Ok(Preferences::new(judged, request.responses.len(), request.tie_margin, self.rules))
     }
 
     fn allows_failures(&self) -> bool {

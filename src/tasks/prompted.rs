@@ -1,11 +1,13 @@
 //! The caller's own prompt: judge models, decisions, model graders, and the model itself.
 
 use super::{Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, judged};
-use crate::grading::{Judgement, Options, Turn};
+use crate::grading::{InvalidRequest, InvalidVerdict, Judgement, Options, Turn};
 use crate::script::{Prompt, Script, Segment, Step, Token};
 
 /// The kind of runs whose answer is a choice.
 const CHAT: &str = "chat";
+/// The most answers to each prompt.
+pub const MOST_CHOICES: u32 = 128;
 /// The kind of runs that judge nothing.
 pub const TEXT: &str = "text";
 
@@ -44,6 +46,16 @@ impl Task for Prompted {
         if self.purpose.is_some() { CHAT } else { TEXT }
     }
 
+    fn check(&self) -> Result<(), InvalidRequest> {
+        if self.openings.is_empty() || self.scripts.is_empty() {
+            return Err(InvalidRequest::at("", "there is no prompt, or nothing to do with it"));
+        }
+        if !(1..=MOST_CHOICES).contains(&self.options.samples) {
+            return Err(InvalidRequest::at("/n", format!("n is 1 to {MOST_CHOICES}")));
+        }
+        self.options.sampling.check()
+    }
+
     fn options(&self) -> &Options {
         &self.options
     }
@@ -65,8 +77,8 @@ impl Task for Prompted {
         Ok(Ask { prompt, script, neutralized: Vec::new(), may_shorten: true, verbatim })
     }
 
-    fn combine(&self, answers: Vec<Answer>, _observe: Observe<'_>) -> Vec<Judgement> {
-        judged(answers).map(|(_, judgement)| judgement).collect()
+    fn combine(&self, answers: Vec<Answer>, _observe: Observe<'_>) -> Result<Vec<Judgement>, InvalidVerdict> {
+        Ok(judged(answers).map(|(_, judgement)| judgement).collect())
     }
 
     fn text_len(&self) -> usize {

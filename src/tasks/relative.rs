@@ -2,8 +2,8 @@
 
 use super::{Absolute, Answer, Ask, JudgeProfile, Observation, Observe, RunKey, Task, TaskError, judged, rubric_of};
 use crate::grading::{
-    Distribution, Judgement, Method, NamedDigest, Options, Order, Preference, RelativeRequest, RelativeVerdict,
-    WeightedRubric, prefer_by_reward,
+    Distribution, InvalidRequest, InvalidVerdict, Judgement, Method, NamedDigest, Options, Order, Preference,
+    RelativeRequest, RelativeVerdict, Weight, WeightedRubric, prefer_by_reward,
 };
 use crate::prompts::Subject;
 
@@ -30,6 +30,10 @@ impl Task for RelativeRequest {
 
     fn kind(&self) -> &'static str {
         self.method.kind().name()
+    }
+
+    fn check(&self) -> Result<(), InvalidRequest> {
+        Self::check(self)
     }
 
     fn options(&self) -> &Options {
@@ -69,7 +73,7 @@ impl Task for RelativeRequest {
         judge.grading(&subject, &self.options)
     }
 
-    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Relative {
+    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Result<Relative, InvalidVerdict> {
         let judged = judged(answers);
         match self.method {
             Method::Pairwise => {
@@ -78,18 +82,19 @@ impl Task for RelativeRequest {
             }
             Method::Absolute => {
                 let (a, b): (Vec<_>, Vec<_>) = judged.partition(|(run, _)| run.response == Some('A'));
-                let [a, b] =
-                    [a, b].map(|judged| Absolute::combine(&self.rubrics, self.multi, judged.into_iter(), observe));
-                let pairs: Vec<(&Distribution, &Distribution, f64)> = a
+                let mut combine =
+                    |judged: Vec<_>| Absolute::combine(&self.rubrics, self.multi, judged.into_iter(), observe);
+                let (a, b) = (combine(a)?, combine(b)?);
+                let pairs: Vec<(&Distribution, &Distribution, Weight)> = a
                     .verdicts()
                     .zip(b.verdicts())
                     .zip(&self.rubrics)
                     .map(|((a, b), rubric)| (&a.distribution, &b.distribution, rubric.weight))
                     .collect();
-                let (preference, probability_a) = prefer_by_reward(a.reward(), b.reward(), &pairs, self.tie_margin);
+                let (preference, probability_a) = prefer_by_reward(a.reward(), b.reward(), &pairs, self.tie_margin)?;
                 let verdict = Relative::Graded { preference, probability_a, a, b };
                 verdict.observe(&self.rubrics, self.multi, observe);
-                verdict
+                Ok(verdict)
             }
         }
     }
@@ -123,10 +128,10 @@ impl Relative {
         tie_margin: f64,
         (rubrics, multi): (&[WeightedRubric], bool),
         observe: Observe<'_>,
-    ) -> Self {
-        let verdict = Self::Pairwise(RelativeVerdict::combine(judgements, tie_margin));
+    ) -> Result<Self, InvalidVerdict> {
+        let verdict = Self::Pairwise(RelativeVerdict::combine(judgements, tie_margin)?);
         verdict.observe(rubrics, multi, observe);
-        verdict
+        Ok(verdict)
     }
 
     /// Shows which one is better.

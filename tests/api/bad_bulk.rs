@@ -172,9 +172,17 @@ async fn a_failure_is_never_a_number() {
             async |path: &str, body: Value| problem(&server, server.post_json(path, &body).await, status, code).await;
         check(OPENRLHF, openrlhf(&["So."])).await;
         check("/compat/slime/helpfulness", json!({"prompt": "Why?", "response": "So.", "label": null})).await;
-        check("/classify?rubric=helpfulness", json!({"input": chat})).await;
-        check("/v1/embeddings?rubric=helpfulness", json!({"input": chat})).await;
-        check("/score?rubric=helpfulness", json!({"queries": "Why?", "documents": "So."})).await;
+        for (path, body) in [
+            ("/classify", json!({"input": chat})),
+            ("/v1/embeddings", json!({"input": chat})),
+            ("/score", json!({"queries": "Why?", "documents": "So."})),
+        ] {
+            let response = server.post_json(&format!("{path}?rubric=helpfulness"), &body).await;
+            // OpenAI's form, which is vLLM's, knows no 422.
+            assert_eq!(response.status().as_u16(), if status == 422 { 400 } else { status }, "{path}");
+            let answer: Value = response.json().await.unwrap();
+            assert_eq!(answer["error"]["code"], code, "{path}: {answer}");
+        }
         check("/compat/promptfoo/helpfulness", json!({"output": "So.", "context": {"prompt": "Why?"}})).await;
         let eval = json!({"model_id": "m", "model_input": "Why?", "model_output": "So.", "metric_name": "helpfulness"});
         check("/compat/atla/v1/eval", eval).await;

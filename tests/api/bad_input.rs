@@ -47,6 +47,10 @@ async fn fields_that_make_no_sense() {
     invalid(json!({"rubric": 5}), "/rubric").await;
     invalid(json!({"rubric": []}), "/rubric").await;
     invalid(json!({"rubric": [{"rubric": "helpfulness", "weight": 0}]}), "/rubric/0/weight").await;
+    for weight in [-1.0, 5e-324, 1e308] {
+        let rubrics = json!([{"rubric": "helpfulness"}, {"rubric": "honesty", "weight": weight}]);
+        invalid(json!({"rubric": rubrics}), "/rubric/1/weight").await;
+    }
     invalid(json!({"rubric": [{"rubric": "helpfulness"}, {"weight": 1}]}), "/rubric/1/rubric").await;
     invalid(json!({"rubric": [{"rubric": "helpfulness"}, ["honesty"]]}), "/rubric/1").await;
     invalid(json!({"rubric": {"criterion": "x"}}), "/rubric/descriptions").await;

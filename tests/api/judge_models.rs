@@ -243,7 +243,7 @@ async fn a_stream_says_the_same() {
             "stream_options": {"include_usage": true}
         });
         let response = server.post_json("/v1/chat/completions", &chat(change)).await;
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
         let (chunks, texts) = chunks(&response.text().await.unwrap(), 2);
         assert_eq!(texts, [content(&whole), content(&whole)]);
         assert!(

@@ -10,6 +10,7 @@ mod cancellation;
 mod engines;
 mod hosting;
 mod judge_models;
+mod odd_callers;
 mod openai;
 mod preferences;
 mod problems;

@@ -107,6 +107,12 @@ async fn nothing_doubtful_becomes_a_pair_in_silence() {
     check(honest(), &[0.5, 0.3], json!({"tie_margin": 0.2}), &[("tie", "[0,1]")]).await;
     let unsure = || Server::with(always(says("Hm.", &[0.01, 0.03])));
     check(unsure(), &[0.1, 0.9], json!({}), &[("low_label_mass", "[0,1]")]).await;
+    // Sure of one order only: half of the verdict is a forced guess.
+    let half = Server::with(asking(|job| {
+        let better_first = job.prompt.text().find("0.9").unwrap() < job.prompt.text().find("0.1").unwrap();
+        if better_first { says("Hm.", &[0.1, 0.0]) } else { says("Hm.", &[0.0, 0.001]) }
+    }));
+    check(half, &[0.1, 0.9], json!({}), &[("low_label_mass", "[0,1]")]).await;
     let each = [("low_label_mass", "[0]"), ("low_label_mass", "[1]")];
     check(unsure(), &[0.1, 0.9], json!({"method": "absolute"}), &each).await;
 }

@@ -4,7 +4,7 @@ use gavel::engine::scripted::Answer;
 use serde_json::{Value, json};
 
 use crate::engines::{EXAMPLE, always, example, says};
-use crate::server::{Server, near, ok, problem, sent};
+use crate::server::{Server, near, ok, sent};
 
 /// Status and body of an answer.
 async fn answer(server: &Server, path: &str, body: &Value) -> (u16, Value) {
@@ -80,10 +80,11 @@ async fn a_configured_rubric_where_nobody_names_one() {
         let answer = ok(server.post_json(path, &body).await).await;
         assert!(near(answer.pointer(pointer).unwrap(), 0.3275), "{path}: {answer}");
     }
-    let named = server.post_json("/classify?rubric=nothing", &json!({"input": said})).await;
-    problem(&server, named, 404, "unknown_rubric").await;
+    let (status, named) = self::answer(&server, "/classify?rubric=nothing", &json!({"input": said})).await;
+    assert_eq!((status, &named["error"]["code"]), (404, &json!("unknown_rubric")), "{named}");
     let missing = Server::configured(&[("grading.rubric", "not_there")], Some(example()));
-    problem(&missing, missing.post_json("/classify", &json!({"input": said})).await, 404, "unknown_rubric").await;
+    let (status, named) = self::answer(&missing, "/classify", &json!({"input": said})).await;
+    assert_eq!((status, &named["error"]["code"]), (404, &json!("unknown_rubric")), "{named}");
 }
 
 #[tokio::test]

@@ -87,6 +87,8 @@ async fn what_cannot_be_written_is_refused() {
     check("mine", json!({"criterion": "x", "descriptions": {"1": "a", "3": "b"}}), 422, "invalid_rubric").await;
     check("mine", json!({"criterion": "x", "descriptions": {"1": "a", "2": " "}}), 422, "invalid_rubric").await;
     check("mine", json!({"criterion": "x", "descriptions": {"1": "a", "two": "b"}}), 422, "invalid_rubric").await;
+    check("mine", json!({"criterion": "x", "descriptions": {"1": "a", "01": "b", "2": "c"}}), 422, "invalid_rubric")
+        .await;
     check("mine", json!({"criterion": " ", "descriptions": {"1": "a", "2": "b"}}), 422, "invalid_rubric").await;
     check("mine", json!([1]), 422, "invalid_request").await;
     let missing = check("mine", json!({"criterion": "x"}), 422, "invalid_request").await;
@@ -94,6 +96,53 @@ async fn what_cannot_be_written_is_refused() {
     let mut extra = good;
     extra["weight"] = json!(1);
     assert_eq!(check("mine", extra, 422, "unknown_field").await["pointer"], "/weight");
+}
+
+#[tokio::test]
+async fn only_the_servers_own_machine_writes() {
+    let server = Server::configured(&[], None);
+    let put = |headers: &[(&str, &str)]| {
+        let request = server.client.put(format!("{}/v1/rubrics/mine", server.url)).json(&rubric(1, 2));
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))
+    };
+    for host in ["localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:8080"] {
+        let answer = sent(put(&[("Host", host)])).await;
+        assert!(answer.status().is_success(), "{host}: {}", answer.text().await.unwrap());
+    }
+    let refused = async |headers: &[(&str, &str)]| {
+        // Nothing is read of the body, so that the path alone is what is looked at.
+        let answer = sent(put(headers)).await;
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        assert!(status == 403 && text.contains("\"forbidden\""), "{headers:?}: {status} {text}");
+    };
+    for host in ["judge.example.com", "attacker.example:8080", "localhost.attacker.example", "10.0.0.1", "0.0.0.0"] {
+        refused(&[("Host", host)]).await;
+        let request = server.client.delete(format!("{}/v1/rubrics/mine", server.url)).header("Host", host);
+        assert_eq!(sent(request).await.status(), 403, "{host}");
+    }
+    for (name, value) in [
+        ("Forwarded", "for=203.0.113.9"),
+        ("X-Forwarded-For", "203.0.113.9"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "localhost"),
+        ("X-Forwarded", "for=203.0.113.9"),
+        ("X-Real-IP", "127.0.0.1"),
+        ("Via", "1.1 x"),
+        ("CF-Connecting-IP", "203.0.113.9"),
+        ("True-Client-IP", "203.0.113.9"),
+        ("CDN-Loop", "cloudflare"),
+    ] {
+        refused(&[(name, value)]).await;
+    }
+    // As proxies speak unless they are told otherwise.
+    let old = server.client.delete(format!("{}/v1/rubrics/mine", server.url)).version(reqwest::Version::HTTP_10);
+    assert_eq!(sent(old).await.status(), 403);
+    assert_eq!(server.get_json("/v1/rubrics/mine").await["built_in"], false, "it is still there");
+
+    let off = Server::configured(&[("rubrics.allow_writes", "false")], None);
+    let answer = problem(&off, off.put_rubric("mine", &rubric(1, 2)).await, 403, "forbidden").await;
+    assert!(answer["detail"].as_str().unwrap().contains("rubrics.allow_writes"), "{answer}");
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ async fn probabilities(engine: &dyn Engine, job: Job) -> (Vec<i32>, Vec<f64>) {
     let ids = prepared.encoded.ids.clone();
     let completion = engine.start(prepared).finish(|_| ()).await.unwrap();
     let Some(Outcome::Chosen { log_masses, .. }) = completion.transcript.outcomes.last() else { panic!() };
-    (ids, Distribution::from_log_masses(log_masses).0.probabilities().to_vec())
+    (ids, Distribution::from_log_masses(log_masses).unwrap().0.probabilities().to_vec())
 }
 
 #[tokio::test(flavor = "multi_thread")]

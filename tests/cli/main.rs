@@ -93,6 +93,140 @@ fn a_file_is_graded_and_an_interrupted_run_goes_on() {
 }
 
 #[test]
+fn what_was_graded_otherwise_is_not_added_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("items.jsonl"), folder.path().join("verdicts.jsonl"));
+    let server = Server::start(folder.path());
+    let grade = |more: &[&str]| {
+        let mut command = gavel(folder.path());
+        command.args(["grade", "--server", &server.url, "--data"]).arg(&data).arg("--out").arg(&out).args(more);
+        run(&mut command)
+    };
+    write_items(&data, 3);
+    let (ok, said, complaint) = grade(&[]);
+    assert!(ok && said.contains("3 of 3 graded"), "{said} {complaint}");
+    let before = std::fs::read(&out).unwrap();
+    let refused = |more: &[&str], expected: &str| {
+        let (ok, said, complaint) = grade(more);
+        assert!(!ok && complaint.contains(expected) && complaint.contains("--out"), "{more:?}: {said} {complaint}");
+        assert_eq!(std::fs::read(&out).unwrap(), before, "{more:?}");
+    };
+    refused(&["--rubric", "honesty"], "another rubric");
+    refused(&["--mode", "score"], "another mode");
+    refused(&["--model", "scripted"], "another request");
+    let (ok, _, complaint) = grade(&[]);
+    assert!(ok, "{complaint}");
+    let edited = std::fs::read_to_string(&data).unwrap().replace("Question 1?", "Question one?");
+    std::fs::write(&data, edited).unwrap();
+    refused(&[], "`item-1` was graded by another request");
+}
+
+#[test]
+fn a_rubric_that_has_changed_on_the_server_is_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("items.jsonl"), folder.path().join("verdicts.jsonl"));
+    let rubrics = folder.path().join("data").join("rubrics");
+    std::fs::create_dir_all(&rubrics).unwrap();
+    let rubric = |text: &str| {
+        let toml = format!("criterion = \"{text}\"\n[descriptions]\n0 = \"no\"\n1 = \"yes\"\n");
+        std::fs::write(rubrics.join("mine.toml"), toml).unwrap();
+    };
+    std::fs::write(&data, "{\"id\": \"a\", \"instruction\": \"Why?\", \"response\": \"So.\", \"rubric\": \"mine\"}")
+        .unwrap();
+    let grade = || {
+        let server = Server::start(folder.path());
+        let mut command = gavel(folder.path());
+        command.args(["grade", "--server", &server.url, "--data"]).arg(&data).arg("--out").arg(&out);
+        run(&mut command)
+    };
+    rubric("Is it good?");
+    assert!(grade().0 && grade().0);
+    rubric("Is it right?");
+    let (ok, _, complaint) = grade();
+    assert!(!ok && complaint.contains("another text of its rubric"), "{complaint}");
+}
+
+#[test]
+fn beside_a_server_only_its_model_can_be_chosen() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    let one = ["--instruction", "Why?", "--response", "So."];
+    let grade = |more: &[&str]| run(gavel(folder.path()).args(["grade", "--server", &server.url]).args(more));
+    let (ok, _, complaint) = grade(&[&one[..], &["--model", "nosuchmodel"]].concat());
+    assert!(!ok && complaint.contains("nosuchmodel"), "{complaint}");
+    let (ok, _, complaint) = grade(&[&one[..], &["--model", "scripted"]].concat());
+    assert!(ok, "{complaint}");
+    let (data, out) = (folder.path().join("items.jsonl"), folder.path().join("verdicts.jsonl"));
+    write_items(&data, 2);
+    let file = ["--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    let (ok, said, _) = grade(&[&file[..], &["--model", "nosuchmodel"]].concat());
+    assert!(!ok && said.contains("0 of 2 graded"), "{said}");
+    assert!(lines(&out).iter().all(|line| line["error"]["code"] == "unknown_model"));
+    for flags in [
+        &["--engine", "scripted"][..],
+        &["--data-dir", "here"],
+        &["--cache-dir", "here"],
+        &["--config", "gavel.toml"],
+        &["--offline"],
+        &["--scripted-delay-ms", "1"],
+        &["--scripted-answers", "answers.toml"],
+    ] {
+        let (ok, _, complaint) = grade(&[&one[..], flags].concat());
+        assert!(!ok && complaint.contains(flags[0]) && complaint.contains("--server"), "{flags:?}: {complaint}");
+        let mut bench = gavel(folder.path());
+        let (ok, _, complaint) = run(bench.args(["bench", "--server", &server.url, "--requests", "1"]).args(flags));
+        assert!(!ok && complaint.contains(flags[0]), "{flags:?}: {complaint}");
+    }
+}
+
+#[test]
+fn a_file_of_verdicts_has_one_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("items.jsonl"), folder.path().join("verdicts.jsonl"));
+    write_items(&data, 2);
+    let server = Server::start(folder.path());
+    let held = std::fs::OpenOptions::new().create(true).append(true).open(&out).unwrap();
+    held.lock().unwrap();
+    let grade = || {
+        let mut command = gavel(folder.path());
+        command.args(["grade", "--server", &server.url, "--data"]).arg(&data).arg("--out").arg(&out);
+        run(&mut command)
+    };
+    let (ok, _, complaint) = grade();
+    assert!(!ok && complaint.contains("another `gavel grade` is writing it"), "{complaint}");
+    assert_eq!(std::fs::read(&out).unwrap(), b"");
+    drop(held);
+    assert!(grade().0);
+    assert_eq!(lines(&out).len(), 2);
+}
+
+#[test]
+fn files_of_other_systems_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("items.jsonl"), folder.path().join("verdicts.jsonl"));
+    let server = Server::start(folder.path());
+    let grade = || {
+        let mut command = gavel(folder.path());
+        command.args(["grade", "--server", &server.url, "--data"]).arg(&data).arg("--out").arg(&out);
+        run(&mut command)
+    };
+    let item = |id: &str, response: &str| {
+        format!(r#"{{"id": "{id}", "instruction": "Why?", "response": "{response}", "rubric": "helpfulness"}}"#)
+    };
+    let text =
+        format!("\u{feff}{}\r\n{}\r\n\r\n{}", item("one", "So."), item("two", r"Cut \ud83d"), item("three", "Ja."));
+    std::fs::write(&data, text).unwrap();
+    let (ok, said, complaint) = grade();
+    assert!(ok && said.contains("3 of 3 graded"), "{said} {complaint}");
+    let mut ids: Vec<String> = lines(&out).iter().map(|line| line["id"].as_str().unwrap().to_owned()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["one", "three", "two"]);
+    std::fs::write(&data, b"\xff\xfe{\0}\0").unwrap();
+    let (ok, _, complaint) = grade();
+    assert!(!ok && complaint.contains("UTF-16"), "{complaint}");
+}
+
+#[test]
 fn without_a_server_it_hosts_the_model_itself() {
     let folder = tempfile::tempdir().unwrap();
     let one = ["grade", "--engine", "scripted", "--instruction", "Why?", "--response", "So.", "--rubric", "reasoning"];

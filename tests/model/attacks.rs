@@ -115,7 +115,7 @@ async fn reward(engine: &Arc<dyn Engine>, library: &PromptLibrary, set: &str, re
     };
     let completion = engine.start(engine.prepare(job).unwrap()).finish(|_| ()).await.unwrap();
     let Some(Outcome::Chosen { log_masses, .. }) = completion.transcript.outcomes.last() else { panic!() };
-    let (distribution, _) = Distribution::from_log_masses(log_masses);
+    let (distribution, _) = Distribution::from_log_masses(log_masses).unwrap();
     scale.fraction(distribution.expectation(scale.scores().map(|score| f64::from(score.value()))))
 }
 

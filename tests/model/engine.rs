@@ -46,7 +46,7 @@ async fn run(engine: &dyn Engine, job: Job) -> Result<Completion, EngineError> {
 fn distribution(completion: &Completion) -> Vec<f64> {
     match completion.transcript.outcomes.last() {
         Some(Outcome::Chosen { log_masses, .. }) => {
-            Distribution::from_log_masses(log_masses).0.probabilities().to_vec()
+            Distribution::from_log_masses(log_masses).unwrap().0.probabilities().to_vec()
         }
         other => panic!("{other:?}"),
     }

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::super::extract;
 use super::super::judging::{Judging, Subject};
-use super::super::problem::{Problem, ProblemBody, TeiError};
+use super::super::problem::{OpenAiError, Problem, TeiError};
 use super::{OneOrMany, Url, all, dialogue, invalid, one_or_many};
 use crate::app::App;
 use crate::grading::{Instruction, Item, Mode};
@@ -136,7 +136,7 @@ pub(in super::super) struct Prediction {
 #[utoipa::path(
     post, path = "/classify", operation_id = "classify", tag = "reward servers", request_body = ClassifyBody,
     params(("rubric" = Option<String>, Query, example = "helpfulness")),
-    responses((status = 200, body = ClassifyReplies), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+    responses((status = 200, body = ClassifyReplies), (status = "default", body = OpenAiError))
 )]
 pub(in super::super) async fn classify(
     app: web::Data<App>,
@@ -174,7 +174,7 @@ pub(in super::super) async fn classify(
 #[utoipa::path(
     post, path = "/v1/embeddings", operation_id = "embeddings", tag = "reward servers", request_body = ClassifyBody,
     params(("rubric" = Option<String>, Query, example = "helpfulness")),
-    responses((status = 200, body = EmbeddingsReply), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+    responses((status = 200, body = EmbeddingsReply), (status = "default", body = OpenAiError))
 )]
 pub(in super::super) async fn embeddings(
     app: web::Data<App>,
@@ -230,8 +230,9 @@ pub(in super::super) async fn predict(
 
 /// The rewards of conversations that a chat template has written.
 async fn conversations(judging: &Judging, input: Value, field: &str) -> Result<(Vec<f64>, TokenCount), Problem> {
+    let many = input.is_array();
     let read = |index: usize, input: Value| {
-        let at = format!("{field}/{index}");
+        let at = if many { format!("{field}/{index}") } else { field.to_owned() };
         let text = input.as_str().ok_or_else(|| invalid("a conversation is one text").at(&at))?;
         conversation(text, &at)
     };

@@ -10,8 +10,9 @@ use super::super::judging::{Judging, Subject};
 use super::super::problem::{Problem, ProblemBody};
 use super::{Url, all, dialogue, invalid, reference, text, turns};
 use crate::app::App;
-use crate::grading::{Mode, Role, Rubric, Turn, prefer_by_reward};
-use crate::tasks::Absolute;
+use crate::grading::{InvalidVerdict, Mode, Role, Rubric, Turn, Weight, prefer_by_reward};
+use crate::service::ServiceError;
+use crate::tasks::{Absolute, TaskError};
 
 /// Where a task may hold its reference, in itself or in its `verifier_metadata`.
 const REFERENCES: [&str; 4] = ["expected_answer", "reference_answer", "ground_truth", "label"];
@@ -126,7 +127,7 @@ fn subject(body: &VerifyBody) -> Result<Subject, Problem> {
     let said = match asked.get("input") {
         Some(Value::String(text)) => vec![Turn { role: Role::User, content: text.clone() }],
         Some(Value::Array(messages)) => {
-            let messages: Vec<Value> = messages.iter().filter(|message| message["role"].is_string()).cloned().collect();
+            let messages: Vec<Value> = messages.iter().filter_map(message).collect();
             turns(&messages, INPUT)?
         }
         _ => return Err(invalid("`input` is a text or a list of messages").at(INPUT)),
@@ -137,6 +138,23 @@ fn subject(body: &VerifyBody) -> Result<Subject, Problem> {
     let of = |name| body.rest.get(name).or_else(|| metadata?.get(name));
     item.reference_answer = REFERENCES.into_iter().find_map(|name| reference(of(name)));
     Ok(Subject { item, response })
+}
+
+/// An item of OpenAI's Responses API as a message of its chat API; what is neither said nor called nor given, such as
+/// reasoning, is none.
+fn message(item: &Value) -> Option<Value> {
+    match item["type"].as_str() {
+        _ if item["role"].is_string() => Some(item.clone()),
+        Some("function_call") => {
+            let function = json!({"name": item["name"], "arguments": item["arguments"]});
+            let call = json!({"id": item["call_id"], "type": "function", "function": function});
+            Some(json!({"role": "assistant", "content": null, "tool_calls": [call]}))
+        }
+        Some("function_call_output") => {
+            Some(json!({"role": "tool", "tool_call_id": item["call_id"], "content": item["output"]}))
+        }
+        _ => None,
+    }
 }
 
 /// How many responses one comparison may have: its reply has an entry for every pair.
@@ -181,7 +199,8 @@ pub(in super::super) async fn compare(
     let graded = all(judging.each(body.response_objs, read, |graded| graded.verdict).await)?;
     let rewards: Vec<f64> = graded.iter().map(|(reward, _)| on_genrm_scale(*reward)).collect();
     let pairs = (0..graded.len()).flat_map(|i| (i + 1..graded.len()).map(move |j| (i, j)));
-    let comparison_results = pairs.map(|(i, j)| comparison(&graded, i, j)).collect();
+    let comparison_results = pairs.map(|(i, j)| comparison(&graded, i, j)).collect::<Result<_, _>>();
+    let comparison_results = comparison_results.map_err(|error| ServiceError::from(TaskError::from(error)))?;
     Ok(HttpResponse::Ok().json(CompareReply { rewards, comparison_results, metrics: Map::new() }))
 }
 
@@ -190,22 +209,22 @@ fn on_genrm_scale(reward: f64) -> f64 {
     1.0 + 4.0 * reward
 }
 
-fn comparison(graded: &[(f64, Absolute)], i: usize, j: usize) -> Comparison {
+fn comparison(graded: &[(f64, Absolute)], i: usize, j: usize) -> Result<Comparison, InvalidVerdict> {
     let ((reward_i, verdict_i), (reward_j, verdict_j)) = (&graded[i], &graded[j]);
     let distributions: Vec<_> = verdict_i
         .verdicts()
         .zip(verdict_j.verdicts())
-        .map(|(one, other)| (&one.distribution, &other.distribution, 1.0))
+        .map(|(one, other)| (&one.distribution, &other.distribution, Weight::ONE))
         .collect();
-    let (_, probability_i) = prefer_by_reward(*reward_i, *reward_j, &distributions, 0.0);
-    Comparison {
+    let (_, probability_i) = prefer_by_reward(*reward_i, *reward_j, &distributions, 0.0)?;
+    Ok(Comparison {
         response_i: i,
         response_j: j,
         judge_idx: 0,
         score_1: on_genrm_scale(*reward_i),
         score_2: on_genrm_scale(*reward_j),
         ranking: 1.0 + 5.0 * (1.0 - probability_i),
-    }
+    })
 }
 
 /// Judges by a principle as well as by the rubric.

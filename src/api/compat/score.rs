@@ -7,7 +7,7 @@ use ulid::Ulid;
 use utoipa::ToSchema;
 
 use super::super::extract;
-use super::super::problem::{Form, OpenAiError, Problem, ProblemBody, TeiError};
+use super::super::problem::{Form, OpenAiError, Problem, TeiError};
 use super::classify::{TokenCount, called, count, now, pair};
 use super::{OneOrMany, Url, all, invalid, one_or_many, text};
 use crate::app::App;
@@ -119,7 +119,7 @@ pub(in super::super) struct RankedText {
 #[utoipa::path(
     post, path = "/score", operation_id = "score", tag = "reward servers", request_body = ScoreBody,
     params(("rubric" = Option<String>, Query, example = "helpfulness")),
-    responses((status = 200, body = ScoreReply), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
+    responses((status = 200, body = ScoreReply), (status = "default", body = OpenAiError))
 )]
 pub(in super::super) async fn score(
     app: web::Data<App>,
@@ -211,8 +211,10 @@ async fn reranked(app: &web::Data<App>, http: &HttpRequest, body: &Value) -> Res
 }
 
 fn texts(value: Value, at: &str) -> Result<Vec<String>, Problem> {
+    let many = value.is_array();
     let read = |(index, value): (usize, Value)| {
-        text(&value).ok_or_else(|| invalid("must be a text").at(format!("{at}/{index}")))
+        let at = || if many { format!("{at}/{index}") } else { at.to_owned() };
+        text(&value).ok_or_else(|| invalid("must be a text").at(at()))
     };
     one_or_many(value).into_iter().enumerate().map(read).collect()
 }

@@ -14,9 +14,8 @@ use crate::api::problem::{OpenAiError, Problem};
 use crate::app::App;
 use crate::config::GradingConfig;
 use crate::grading::{InvalidRequest, Mode, Options, Sampling};
+use crate::tasks::MOST_CHOICES;
 
-/// The most completions of one request.
-const MOST_CHOICES: u32 = 128;
 /// The most alternatives of one token.
 const MOST_LOGPROBS: usize = 20;
 

@@ -11,6 +11,7 @@ use super::answer::{ChatChunk, ChatCompletion, Choice, ChunkChoice, ChunkDelta, 
 use super::ask;
 use super::chat::ChatBody;
 use super::messages;
+use super::shape;
 use crate::api::problem::Problem;
 use crate::api::stream::{self, Events};
 use crate::api::verdict::{self, ModelRef, NamedDigest};
@@ -75,6 +76,7 @@ pub(super) async fn answer(
     judge: &JudgeModel,
     rubric: Option<&str>,
 ) -> Result<HttpResponse, Problem> {
+    shape::check_judge(&body, judge)?;
     let named = |name| app.rubrics.named(name).map_err(|error| Problem::from(error).at("/model"));
     let rubric: Option<NamedRubric> = rubric.map(named).transpose()?;
     let turns = messages::turns(&body.messages)?;

@@ -5,16 +5,21 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::api::problem::{Code, Problem};
+use crate::api::tools::{self, Tools};
 use crate::grading::{InvalidRequest, Role, Turn};
 
 /// A message of a chat.
 #[derive(ToSchema, Deserialize)]
 #[allow(dead_code, reason = "only documents what is read by hand, since fields that are not known are ignored")]
 pub(super) struct ChatMessage {
-    /// `system`, `developer`, `user` or `assistant`.
+    /// `system`, `developer`, `user`, `assistant` or `tool`.
     role: String,
-    /// A text, or a list of parts of the type `text`.
+    /// A text, or a list of parts of the type `text`; null where the assistant only calls tools.
     content: Value,
+    /// The calls of the assistant, which are read as text.
+    tool_calls: Option<Vec<Value>>,
+    /// The call that a tool answers.
+    tool_call_id: Option<String>,
 }
 
 /// The turns of a conversation.
@@ -33,20 +38,30 @@ pub(super) fn turns_at(messages: &[Value], at: &str) -> Result<Vec<Turn>, Proble
     if messages.is_empty() {
         return Err(InvalidRequest::at(at, "there are no messages; there is nothing to answer").into());
     }
-    messages.iter().enumerate().map(|(index, message)| turn(message, &format!("{at}/{index}"))).collect()
+    let (tools, mut turns) = (Tools::of(messages), Vec::with_capacity(messages.len()));
+    for (index, message) in messages.iter().enumerate() {
+        let at = format!("{at}/{index}");
+        let role = role(message, &at)?;
+        let said = match &message["content"] {
+            Value::Null if tools::has_calls(message) => String::new(),
+            said => content(said, &format!("{at}/content"))?,
+        };
+        let after_result = index > 0 && tools::is_result(&messages[index - 1]);
+        tools.add(&mut turns, role, message, after_result, said);
+    }
+    Ok(turns)
 }
 
-fn turn(message: &Value, at: &str) -> Result<Turn, Problem> {
-    let role = match message["role"].as_str() {
-        Some("system" | "developer") => Role::System,
-        Some("user") => Role::User,
-        Some("assistant") => Role::Assistant,
+fn role(message: &Value, at: &str) -> Result<Role, Problem> {
+    match message["role"].as_str() {
+        Some("system" | "developer") => Ok(Role::System),
+        Some("user" | "tool" | "function") => Ok(Role::User),
+        Some("assistant") => Ok(Role::Assistant),
         _ => {
-            let reason = "a role is system, developer, user or assistant";
-            return Err(InvalidRequest::at(format!("{at}/role"), reason).into());
+            let reason = "a role is system, developer, user, assistant or tool";
+            Err(InvalidRequest::at(format!("{at}/role"), reason).into())
         }
-    };
-    Ok(Turn { role, content: content(&message["content"], &format!("{at}/content"))? })
+    }
 }
 
 /// The text of a content: one text, or parts that are texts.
@@ -71,4 +86,56 @@ pub(super) fn content(content: &Value, at: &str) -> Result<String, Problem> {
         }
     });
     Ok(texts.collect::<Result<Vec<_>, Problem>>()?.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn calls_of_tools_and_their_results_are_text() {
+        let call = |id: &str, city: &str| {
+            let arguments = json!({"city": city}).to_string();
+            json!({"id": id, "type": "function", "function": {"name": "get_weather", "arguments": arguments}})
+        };
+        let messages = [
+            json!({"role": "user", "content": "Paris or Rome?"}),
+            json!({"role": "assistant", "content": null, "tool_calls": [call("c1", "Paris"), call("c2", "Rome")]}),
+            json!({"role": "tool", "tool_call_id": "c1", "content": "Sunny"}),
+            json!({"role": "tool", "tool_call_id": "c2", "content": [{"type": "text", "text": "Rain"}]}),
+            json!({"role": "assistant", "content": "One more.", "function_call": {"name": "now", "arguments": "{}"}}),
+            json!({"role": "function", "name": "now", "content": "12:00"}),
+            json!({"role": "assistant", "content": "Paris."}),
+        ];
+        let turns = turns(&messages).unwrap();
+        let said: Vec<(&str, &str)> = turns.iter().map(|turn| (turn.role.name(), turn.content.as_str())).collect();
+        assert_eq!(
+            said,
+            [
+                ("user", "Paris or Rome?"),
+                (
+                    "assistant",
+                    "Tool call: get_weather({\"city\":\"Paris\"})\nTool call: get_weather({\"city\":\"Rome\"})"
+                ),
+                ("user", "Tool result (get_weather): Sunny\nTool result (get_weather): Rain"),
+                ("assistant", "One more.\nTool call: now({})"),
+                ("user", "Tool result (now): 12:00"),
+                ("assistant", "Paris."),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_says_nothing_is_refused() {
+        for message in [
+            json!({"role": "assistant", "content": null}),
+            json!({"role": "assistant", "tool_calls": []}),
+            json!({"role": "tool", "tool_call_id": "c1"}),
+            json!({"role": "critic", "content": "x"}),
+        ] {
+            assert!(turns(std::slice::from_ref(&message)).is_err(), "{message}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The form of an answer: free text, JSON, JSON of a schema, or the forced call of a function.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::answer::{ChunkDelta, Message, ToolCall};
@@ -9,6 +9,7 @@ use super::chat::ChatBody;
 use crate::api::extract::parse_lenient;
 use crate::api::problem::Problem;
 use crate::grading::{InvalidRequest, Role, Turn};
+use crate::judge_models::JudgeModel;
 use crate::script::Grammar;
 
 /// What form the answer has.
@@ -122,6 +123,52 @@ impl Shape {
             _ => ChunkDelta { role, content: Some(text), tool_calls: None },
         }
     }
+}
+
+/// Checks that a judge model, whose form is its own, answers in the form that a request asks for.
+///
+/// # Errors
+/// At `response_format` or `tool_choice`, with what to do.
+pub(super) fn check_judge(body: &ChatBody, judge: &JudgeModel) -> Result<(), Problem> {
+    if forced(body)?.is_some() {
+        let reason = format!("`{}` writes a verdict and calls no function; take the hosted model for that", judge.name);
+        return Err(InvalidRequest::at("/tool_choice", reason).into());
+    }
+    let example = judge.json_example();
+    let fits = match &body.response_format {
+        None | Some(ResponseFormat::Text) => true,
+        Some(ResponseFormat::JsonObject) => example.is_some(),
+        Some(ResponseFormat::JsonSchema { json_schema: NamedSchema { schema } }) => {
+            let fits = |example| schema.as_ref().is_none_or(|schema| may_fit(schema, &example));
+            example.is_some_and(fits)
+        }
+    };
+    if fits {
+        return Ok(());
+    }
+    let reason = format!(
+        "`{}` writes its verdict in a form of its own ({}); leave this out, or take a judge model that writes such JSON, \
+         or the hosted model",
+        judge.name, judge.summary
+    );
+    Err(InvalidRequest::at("/response_format", reason).into())
+}
+
+/// Whether an object has the fields that a schema asks for, in their types; what else the schema says is not looked at.
+fn may_fit(schema: &Value, example: &Map<String, Value>) -> bool {
+    let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let has_all = required.into_iter().all(|name| example.contains_key(name));
+    let closed = schema["additionalProperties"] == Value::Bool(false);
+    let fits = |(name, value): (&String, &Value)| match (&schema["properties"][name], value) {
+        (Value::Null, _) => !closed,
+        (property, Value::String(_)) => property["type"].as_str().is_none_or(|kind| kind == "string"),
+        (property, Value::Bool(_)) => property["type"].as_str().is_none_or(|kind| kind == "boolean"),
+        (property, Value::Number(_)) => {
+            property["type"].as_str().is_none_or(|kind| kind == "number" || kind == "integer")
+        }
+        (property, _) => property["type"].is_null(),
+    };
+    has_all && example.iter().all(fits)
 }
 
 /// The function whose call a request forces. Tools are looked at only then: those that are no functions can be in the

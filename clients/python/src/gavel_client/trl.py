@@ -24,7 +24,7 @@ MissingReward: TypeAlias = Literal["none", "group_mean", "raise"]
 class GavelReward:
     """Rewards of 0..1 for completions, out of one request a batch. It can be pickled.
 
-    An item that fails (it is empty, its prompt does not fit, the judge hardly wanted to answer) has no reward. With
+    An item that fails (its prompt does not fit, the judge hardly wanted to answer) has no reward. With
     the default, `missing="none"`, that is None, which TRL takes to mean "this function does not apply". Where this is
     the *only* reward function, TRL adds up no rewards to 0, which is a low reward: use `missing="group_mean"` there,
     which gives the mean of the other completions of the same prompt, so that the item is no better and no worse than

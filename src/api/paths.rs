@@ -1,0 +1,67 @@
+//! Paths as callers join them: base addresses end in a slash, and routes begin with one.
+
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Uri;
+use actix_web::http::uri::PathAndQuery;
+use actix_web::middleware::Next;
+
+/// Where files are served, whose folder needs its slash.
+const PAGES: &str = "/docs/";
+
+/// Takes runs of slashes for one, and a slash at the end for none.
+pub(super) async fn tidied(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    if let Some(uri) = tidy(request.uri()) {
+        request.match_info_mut().get_mut().update(&uri);
+        request.head_mut().uri = uri;
+    }
+    next.call(request).await
+}
+
+/// The same address with a tidy path; `None` where it is tidy.
+fn tidy(uri: &Uri) -> Option<Uri> {
+    let path = uri.path();
+    let mut tidy = String::with_capacity(path.len());
+    for c in path.chars() {
+        if c != '/' || !tidy.ends_with('/') {
+            tidy.push(c);
+        }
+    }
+    if tidy.len() > 1 && tidy.ends_with('/') && tidy != PAGES {
+        tidy.pop();
+    }
+    if tidy == path {
+        return None;
+    }
+    let whole = uri.query().map_or_else(|| tidy.clone(), |query| format!("{tidy}?{query}"));
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(whole).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slashes_are_as_many_as_they_mean() {
+        let check = |path: &str, expected: Option<&str>| {
+            assert_eq!(tidy(&path.parse().unwrap()).map(|uri| uri.to_string()).as_deref(), expected, "{path}");
+        };
+        check("/v1//chat/completions", Some("/v1/chat/completions"));
+        check("//v1///rewards//?a=//b/", Some("/v1/rewards?a=//b/"));
+        check("/v1/rewards/", Some("/v1/rewards"));
+        check("/v1/models/a%2F%2Fb", None);
+        check("/v1/rewards?rubric=x", None);
+        check("/", None);
+        check("//", Some("/"));
+        check("/docs/", None);
+        check("/docs//", Some("/docs/"));
+        check("/docs/index.html", None);
+        check("*", None);
+    }
+}

@@ -1,0 +1,66 @@
+//! Calls of tools and what they gave, as text: a judge reads a conversation of an agent as it reads any other.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use crate::grading::{Role, Turn};
+
+/// The calls of a conversation: their names by their ids.
+pub(super) struct Tools<'a>(HashMap<&'a str, &'a str>);
+
+impl<'a> Tools<'a> {
+    /// Those of messages in OpenAI's form.
+    pub(super) fn of(messages: &'a [Value]) -> Self {
+        let calls = messages.iter().filter_map(|message| message["tool_calls"].as_array()).flatten();
+        Self(calls.filter_map(|call| Some((call["id"].as_str()?, name_and_arguments(call)?.0))).collect())
+    }
+
+    /// Adds a message whose content has been read to the turns. Results that follow one another are one turn: chat
+    /// templates ask that users and assistants take turns.
+    pub(super) fn add(&self, turns: &mut Vec<Turn>, role: Role, message: &Value, after_result: bool, said: String) {
+        if is_result(message) {
+            let id = message["tool_call_id"].as_str().unwrap_or_default();
+            let name = message["name"].as_str().or_else(|| self.0.get(id).copied());
+            let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
+            let text = format!("Tool result{name}: {said}");
+            match turns.last_mut().filter(|_| after_result) {
+                Some(turn) => turn.content = format!("{}\n{text}", turn.content),
+                None => turns.push(Turn { role: Role::User, content: text }),
+            }
+            return;
+        }
+        let calls = calls(message).map(|(name, arguments)| format!("Tool call: {name}({arguments})"));
+        let parts: Vec<String> = (!said.is_empty()).then_some(said).into_iter().chain(calls).collect();
+        turns.push(Turn { role, content: parts.join("\n") });
+    }
+}
+
+/// Whether a message is what a tool gave.
+pub(super) fn is_result(message: &Value) -> bool {
+    matches!(message["role"].as_str(), Some("tool" | "function"))
+}
+
+/// Whether a message calls tools, so that it may have no content.
+pub(super) fn has_calls(message: &Value) -> bool {
+    calls(message).next().is_some()
+}
+
+fn calls(message: &Value) -> impl Iterator<Item = (&str, String)> {
+    let many = message["tool_calls"].as_array().into_iter().flatten().filter_map(name_and_arguments);
+    // The older form.
+    many.chain(Some(&message["function_call"]).and_then(named))
+}
+
+fn name_and_arguments(call: &Value) -> Option<(&str, String)> {
+    named(&call["function"]).or_else(|| named(&call["custom"]))
+}
+
+fn named(called: &Value) -> Option<(&str, String)> {
+    let arguments = match (&called["arguments"], &called["input"]) {
+        (Value::String(text), _) | (Value::Null, Value::String(text)) => text.clone(),
+        (Value::Null, _) => String::new(),
+        (other, _) => other.to_string(),
+    };
+    Some((called["name"].as_str()?, arguments))
+}

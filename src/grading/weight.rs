@@ -1,0 +1,51 @@
+//! How much a criterion counts beside others.
+
+/// A weight between [`Weight::LEAST`] and [`Weight::MOST`].
+///
+/// The bounds keep sums and products of weights far from where floating-point numbers overflow, or lose what is added.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Weight(f64);
+
+/// A number that is no weight.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[error("is {0}; a weight is between {least} and {most}", least = Weight::LEAST, most = Weight::MOST)]
+pub struct InvalidWeight(pub f64);
+
+impl Weight {
+    /// The least weight.
+    pub const LEAST: f64 = 1e-6;
+    /// The greatest weight.
+    pub const MOST: f64 = 1e6;
+    /// The weight of a criterion that names none.
+    pub const ONE: Self = Self(1.0);
+
+    /// Checks a weight.
+    ///
+    /// # Errors
+    /// When it is no number, or out of bounds.
+    pub fn new(weight: f64) -> Result<Self, InvalidWeight> {
+        if (Self::LEAST..=Self::MOST).contains(&weight) { Ok(Self(weight)) } else { Err(InvalidWeight(weight)) }
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_overflows_or_vanishes_is_no_weight() {
+        for good in [1e-6, 0.5, 1.0, 1e6] {
+            assert_eq!(Weight::new(good).map(Weight::get), Ok(good));
+        }
+        for bad in [0.0, -0.0, -1.0, 5e-324, 1e308, f64::MAX, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(Weight::new(bad), Err(InvalidWeight(bad)));
+        }
+        assert!(Weight::new(f64::NAN).is_err());
+    }
+}
