@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use super::options::log_sum_exp;
 use super::prompt::Encoded;
+use super::stop::{Progress, Stops};
 use super::{
     Constraint, Generate, OptionTree, Outcome, Sampler, SamplerSettings, Script, Step, Token, Transcript, Vocabulary,
-    WrittenToken, stop,
+    WrittenToken,
 };
 use crate::grading::Finish;
 
@@ -65,6 +66,8 @@ struct Writing {
     tokens: usize,
     shown: usize,
     drop_space: bool,
+    stops: Stops,
+    progress: Progress,
     constraint: Option<Box<dyn Constraint>>,
     told: Vec<WrittenToken>,
     /// Whether a stop text was cut off.
@@ -240,13 +243,13 @@ impl Machine {
             if writing.drop_space && writing.tokens == 0 && piece.first() == Some(&b' ') {
                 piece.remove(0);
             }
-            let before = (writing.text.len(), writing.tail.clone());
+            let before = (writing.text.len(), writing.tail.clone(), writing.progress.clone());
             writing.push(&piece);
-            let stopped = stop::find(&writing.text, &writing.limits);
+            let stopped = writing.stops.read(&mut writing.progress, &writing.text[before.0..]);
             if (ends || stopped.is_some()) && !may_stop {
                 // The model must go on writing: take back the token and pick among the others.
                 writing.text.truncate(before.0);
-                writing.tail = before.1;
+                (writing.tail, writing.progress) = (before.1, before.2);
                 banned.push(token);
                 continue;
             }
@@ -269,7 +272,7 @@ impl Machine {
             if writing.tokens == writing.limits.max_tokens {
                 return self.finish(*writing, Finish::Length);
             }
-            let safe = stop::safe_len(&writing.text, &writing.limits);
+            let safe = writing.stops.safe_len(&writing.progress, &writing.text);
             self.show(&mut writing, safe);
             self.state = State::Generating(writing);
             return Action::Feed;
@@ -372,8 +375,11 @@ impl Machine {
 
 impl Writing {
     fn new(limits: Generate) -> Self {
+        let stops = Stops::new(&limits);
         Self {
             limits,
+            progress: stops.begin(),
+            stops,
             text: String::new(),
             tail: Vec::new(),
             tokens: 0,

@@ -33,7 +33,7 @@ pub(super) fn finish_reason(finish: Finish) -> &'static str {
 pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Result<HttpResponse, Problem> {
     let shape = Shape::of(&body)?;
     let turns = shape.asked_for(messages::turns(&body.messages)?);
-    let mut options = body.options(&app.config.grading, Some(1.0))?;
+    let (mut options, stop) = (body.options(&app.config.grading, Some(1.0))?, body.stop()?);
     options.cache = false;
     let deadline = wire::deadline(http, app)?;
     let panel = app.panel(ask::hosted(app, body.model.as_deref()), deadline).await?;
@@ -41,7 +41,7 @@ pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Res
     let logprobs = body.alternatives()?;
     let max_tokens = body.max_tokens().map_or(engine.context, |most| most as usize);
     let grammar = shape.grammar();
-    let write = Generate { stop: body.stop(), max_tokens, logprobs, grammar, ..Generate::default() };
+    let write = Generate { stop, max_tokens, logprobs, grammar, ..Generate::default() };
     let scripts = vec![Script(vec![Step::Generate(write)])];
     let chat = Chat { purpose: None, openings: vec![Opening::Conversation(turns)], scripts, options };
     let asked = body.model.as_deref().unwrap_or(&engine.model);
