@@ -6,6 +6,7 @@
 //! `select` and of SGLang's `fork` (Zheng et al. 2024, arXiv:2312.07104).
 
 mod grammar;
+mod logits;
 mod machine;
 mod options;
 mod prompt;

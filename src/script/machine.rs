@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::options::log_sum_exp;
+use super::logits::{highest, log_sum_exp};
 use super::prompt::Encoded;
 use super::stop::{Progress, Stops};
 use super::{
@@ -283,15 +283,8 @@ impl Machine {
     fn tell(&self, token: Token, bytes: Vec<u8>, logits: &[f32], most: usize) -> WrittenToken {
         let normalizer = log_sum_exp(logits);
         let logprob = |token: usize| f64::from(logits[token]) - normalizer;
-        let mut order: Vec<usize> = (0..logits.len()).collect();
-        let higher = |a: &usize, b: &usize| logits[*b].total_cmp(&logits[*a]);
-        if most > 0 && most < order.len() {
-            order.select_nth_unstable_by(most - 1, higher);
-        }
-        order.truncate(most);
-        order.sort_unstable_by(higher);
-        let top = order.into_iter().map(|id| (self.vocabulary.piece(id as Token), logprob(id))).collect();
-        WrittenToken { bytes, logprob: Some(logprob(token as usize)), top }
+        let top = highest(logits, most).into_iter().map(|id| (self.vocabulary.piece(id as Token), logprob(id)));
+        WrittenToken { bytes, logprob: Some(logprob(token as usize)), top: top.collect() }
     }
 
     fn show(&mut self, writing: &mut Writing, until: usize) {
