@@ -146,6 +146,8 @@ impl Backend for Nothing {
     fn truncate(&mut self, _: Slot, _: usize) -> Result<(), String> {
         Ok(())
     }
+
+    fn wipe(&mut self) {}
 }
 
 /// A reward run of groups of eight on a scheduler with that many tokens of cached prefixes: finding what prompts share, and

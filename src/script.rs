@@ -111,6 +111,19 @@ pub enum InvalidScript {
     BadLimit,
 }
 
+/// Why a script cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StepError {
+    /// Logits that are NaN or +∞, or that make every token impossible.
+    #[error(
+        "the model's output for this input is not a number; its weights may be damaged, or its number format too small"
+    )]
+    BadLogits,
+    /// An option of a choice that the vocabulary has no tokens for.
+    #[error("the model's vocabulary has no tokens for an option of the choice")]
+    NoTokens,
+}
+
 impl Script {
     /// Checks that every step can be run.
     ///

@@ -74,6 +74,9 @@ pub trait Backend {
     /// # Errors
     /// When the model refuses.
     fn truncate(&mut self, slot: Slot, len: usize) -> Result<(), String>;
+
+    /// Forgets all slots, and wipes the memory that they were in.
+    fn wipe(&mut self);
 }
 
 /// Sizes of a scheduler.
@@ -113,6 +116,8 @@ pub struct Scheduler<B: Backend> {
     waiting: VecDeque<Sequence>,
     running: Vec<Sequence>,
     prefixes: Prefixes<B::Saved>,
+    /// Slots whose memory may hold NaN, which attention can spread even from what is masked.
+    fouled: Vec<Slot>,
     next_id: u64,
 }
 
@@ -126,6 +131,7 @@ impl<B: Backend> Scheduler<B> {
             waiting: VecDeque::new(),
             running: Vec::new(),
             prefixes: Prefixes::new(limits.prefix_tokens),
+            fouled: Vec::new(),
             next_id: 0,
         }
     }
@@ -138,11 +144,11 @@ impl<B: Backend> Scheduler<B> {
         let action = machine.start();
         let id = self.new_id();
         let sequence = Sequence::new(id, machine, prompt_tokens, reserved, job.deterministic, events);
-        // A script that asks nothing of the model is done before it has begun.
-        if let Action::Done(transcript) = action {
-            sequence.report(transcript)
-        } else {
-            self.waiting.push_back(sequence)
+        match action {
+            // A script that asks nothing of the model is done before it has begun.
+            Action::Done(transcript) => sequence.report(transcript),
+            Action::Failed(error) => sequence.fail(error.into()),
+            Action::Feed | Action::Fork(_) => self.waiting.push_back(sequence),
         }
     }
 
@@ -170,6 +176,10 @@ impl<B: Backend> Scheduler<B> {
     /// When the backend fails; call [`Scheduler::fail_all`] then.
     pub fn step(&mut self) -> Result<(), String> {
         self.drop_departed()?;
+        if self.running.is_empty() && !self.fouled.is_empty() {
+            self.backend.wipe();
+            self.fouled.clear();
+        }
         self.admit()?;
         // Apart, so that what was generated goes out before a chunk of prompts is read.
         self.decode(Need::Few)?;
@@ -246,7 +256,8 @@ impl<B: Backend> Scheduler<B> {
     /// The lowest free slot: a backend may decode those that lie side by side in one go.
     fn free_slot(&self) -> Option<Slot> {
         let slots = 0..Slot::try_from(self.limits.sequences).expect("a few hundred slots at most");
-        slots.into_iter().find(|slot| self.running.iter().all(|s| s.slot != *slot))
+        let free = |slot: &Slot| !self.fouled.contains(slot) && self.running.iter().all(|s| s.slot != *slot);
+        slots.into_iter().find(free)
     }
 
     /// The waiting sequence to admit next, and what it can begin with: the one with the most of that. One whose
@@ -254,6 +265,10 @@ impl<B: Backend> Scheduler<B> {
     /// overtaken often enough.
     fn next(&self) -> Option<(usize, Option<(Donor, usize)>)> {
         if self.running.iter().any(|s| s.alone) {
+            return None;
+        }
+        if !self.running.is_empty() && 2 * self.fouled.len() >= self.limits.sequences {
+            // What runs ends, and all slots are wiped.
             return None;
         }
         let mut best: Option<(usize, Option<(Donor, usize)>)> = None;
@@ -371,6 +386,10 @@ impl<B: Backend> Scheduler<B> {
                     return Ok(false);
                 }
                 Action::Feed => return Ok(true),
+                Action::Failed(error) => {
+                    self.expel(at)?.fail(error.into());
+                    return Ok(false);
+                }
                 Action::Fork(branches) => sequence.fork(branches),
                 Action::Done(transcript) => match sequence.join(transcript) {
                     Ok(action) => action,
@@ -410,6 +429,16 @@ impl<B: Backend> Scheduler<B> {
             self.prefixes.insert(tokens, saved);
         }
         self.backend.truncate(sequence.slot, 0)?;
+        Ok(sequence)
+    }
+
+    /// Takes a sequence out of the batch that cannot go on. What it computed is of no use to anybody, nor is what it began
+    /// with.
+    fn expel(&mut self, at: usize) -> Result<Sequence, String> {
+        let sequence = self.running.remove(at);
+        self.prefixes.drop_sharing(&sequence.computed);
+        self.backend.truncate(sequence.slot, 0)?;
+        self.fouled.push(sequence.slot);
         Ok(sequence)
     }
 

@@ -8,12 +8,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::logits::{highest, log_sum_exp};
+use super::logits::{highest, is_distribution, log_sum_exp};
 use super::prompt::Encoded;
 use super::stop::{Progress, Stops};
 use super::{
-    Constraint, Generate, OptionTree, Outcome, Sampler, SamplerSettings, Script, Step, Token, Transcript, Vocabulary,
-    WrittenToken,
+    Constraint, Generate, OptionTree, Outcome, Sampler, SamplerSettings, Script, Step, StepError, Token, Transcript,
+    Vocabulary, WrittenToken,
 };
 use crate::grading::Finish;
 
@@ -26,6 +26,9 @@ pub enum Action {
     Fork(Vec<Machine>),
     /// The script has ended.
     Done(Transcript),
+    /// The script cannot go on, unless it was [`StepError::BadLogits`]: the machine is as it was then, and sound logits for
+    /// the same context are as good. What the context holds may be broken as well.
+    Failed(StepError),
 }
 
 /// A script in progress.
@@ -49,6 +52,7 @@ enum State {
     Generating(Box<Writing>),
     Choosing(Box<Choosing>),
     Forking(Vec<Script>),
+    Broken(StepError),
 }
 
 /// The rest of a prompt that is told token by token.
@@ -141,6 +145,9 @@ impl Machine {
     /// # Panics
     /// When the last action was not [`Action::Feed`].
     pub fn on_logits(&mut self, logits: &[f32]) -> Action {
+        if !is_distribution(logits) {
+            return Action::Failed(StepError::BadLogits);
+        }
         match std::mem::replace(&mut self.state, State::Ready) {
             State::Reading(reading) => self.read(reading, logits),
             State::Generating(writing) => self.write(writing, logits),
@@ -196,6 +203,10 @@ impl Machine {
                         .iter()
                         .map(|option| self.vocabulary.tokenize(&format!("{}{option}", self.run_text)))
                         .collect();
+                    if paths.iter().any(Vec::is_empty) {
+                        self.state = State::Broken(StepError::NoTokens);
+                        return Action::Failed(StepError::NoTokens);
+                    }
                     let tree = OptionTree::new(&paths);
                     self.set_run(tree.forced());
                     let (root, probes) = (self.ids.len(), tree.probes().into());
@@ -236,7 +247,9 @@ impl Machine {
         let allowed = masked.as_deref().unwrap_or(logits);
         let mut banned = Vec::new();
         loop {
-            let token = self.sampler.pick(allowed, &banned);
+            let Some(token) = self.sampler.pick(allowed, &banned) else {
+                return self.finish(*writing, Finish::Length);
+            };
             let may_stop = writing.tokens >= writing.limits.min_tokens;
             let ends = self.vocabulary.ends_turn(token);
             let mut piece = if ends { Vec::new() } else { self.vocabulary.piece(token) };

@@ -113,4 +113,8 @@ impl Backend for Context<'_> {
             Err(error) => Err(error.to_string()),
         }
     }
+
+    fn wipe(&mut self) {
+        self.context.clear_kv_cache();
+    }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::engine::{Completion, Job, Run};
 use crate::grading::Finish;
 use crate::script::toy::{self, Toy};
-use crate::script::{Generate, Outcome, Prompt, SamplerSettings, Script, Segment, Step, Transcript};
+use crate::script::{Generate, Outcome, Prompt, SamplerSettings, Script, Segment, Step, StepError, Transcript};
 
 /// A backend that knows what each slot holds, so that a wrong copy or position shows at once.
 #[derive(Default)]
@@ -16,6 +16,11 @@ pub(super) struct Fake {
     steps: Vec<Vec<Row>>,
     fail: bool,
     panic: bool,
+    /// A token that makes what comes after it NaN.
+    bad: Option<Token>,
+    /// Slots whose memory holds NaN, and how often all were wiped.
+    foul: Vec<Slot>,
+    wiped: usize,
 }
 
 impl Fake {
@@ -39,7 +44,14 @@ impl Backend for Fake {
             assert_eq!(slot.len(), row.position, "positions follow each other");
             slot.push(row.token);
             self.most_cells = self.most_cells.max(slot.len());
-            self.logits.push(if row.logits { toy::logits(slot) } else { Vec::new() });
+            if self.bad.is_some_and(|bad| slot.contains(&bad)) {
+                self.foul.push(row.slot);
+            }
+            self.logits.push(match (row.logits, self.foul.contains(&row.slot)) {
+                (true, false) => toy::logits(slot),
+                (true, true) => vec![f32::NAN; toy::SIZE],
+                (false, _) => Vec::new(),
+            });
         }
         self.decoded += rows.len();
         self.steps.push(rows.to_vec());
@@ -64,6 +76,12 @@ impl Backend for Fake {
     fn truncate(&mut self, slot: Slot, len: usize) -> Result<(), String> {
         self.slots[slot as usize].truncate(len);
         Ok(())
+    }
+
+    fn wipe(&mut self) {
+        assert!(self.slots.iter().all(Vec::is_empty), "nothing that runs is wiped");
+        self.foul.clear();
+        self.wiped += 1;
     }
 }
 
@@ -93,6 +111,7 @@ fn alone(prepared: Prepared) -> Transcript {
                 Action::Feed => machine.on_logits(&toy::logits(machine.ids())),
                 Action::Fork(branches) => machine.on_branches(branches.into_iter().map(|mut m| run(&mut m)).collect()),
                 Action::Done(transcript) => return transcript,
+                Action::Failed(error) => panic!("{error}"),
             };
         }
     }
@@ -195,6 +214,30 @@ fn deterministic_runs_alone_and_from_nothing() {
     assert_eq!(completion.cached_tokens, 0);
     let starts = scheduler.backend.steps.iter().filter(|step| step.iter().any(|row| row.position == 0)).count();
     assert_eq!(starts, 1, "only the deterministic one begins from nothing");
+}
+
+#[test]
+fn logits_that_are_no_numbers_fail_one_sequence() {
+    let failed = Err(EngineError::Step(StepError::BadLogits));
+    let bad = Toy.tokenize("\u{7}")[0];
+    for script in [judging(8), Script(judging(8).0[1..].to_vec()), Script(vec![Step::Branch(vec![judging(3)])])] {
+        let mut scheduler = scheduler(LIMITS);
+        scheduler.backend.bad = Some(bad);
+        let sound: Vec<Prepared> = (0..9).map(|i| job(&format!("{SHARED}{i}"), script.clone(), i == 2)).collect();
+        let mut runs: Vec<Run> = sound[..3].iter().map(|sound| submit(&mut scheduler, sound.clone())).collect();
+        let broken = format!("\u{7}{SHARED}");
+        let fails: Vec<Run> = (0..6).map(|_| submit(&mut scheduler, job(&broken, script.clone(), false))).collect();
+        runs.extend(sound[3..].iter().map(|sound| submit(&mut scheduler, sound.clone())));
+        drain(&mut scheduler);
+        for run in fails {
+            assert_eq!(finish(run), failed);
+        }
+        for (run, sound) in runs.into_iter().zip(sound) {
+            assert_eq!(finish(run).unwrap().transcript, alone(sound), "the others get what they get alone");
+        }
+        assert!(scheduler.backend.wiped > 0, "slots come back");
+        assert!(scheduler.prefixes.iter().all(|prefix| !prefix.contains(&bad)), "nothing broken is kept");
+    }
 }
 
 #[test]
