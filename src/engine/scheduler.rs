@@ -121,6 +121,15 @@ pub struct Scheduler<B: Backend> {
     next_id: u64,
 }
 
+/// What is decoded together.
+#[derive(Clone, Copy)]
+enum Batch {
+    /// Those that need few tokens, or those that read prompts.
+    Of(Need),
+    /// One that has a batch of its own, so that others do not change the order of its sums.
+    Own(u64),
+}
+
 impl<B: Backend> Scheduler<B> {
     /// A scheduler over an empty backend.
     pub fn new(backend: B, vocabulary: Arc<dyn Vocabulary>, limits: Limits) -> Self {
@@ -181,14 +190,18 @@ impl<B: Backend> Scheduler<B> {
             self.fouled.clear();
         }
         self.admit()?;
+        // Of those that have batches of their own, one reads its prompt at a time.
+        let mut reading = false;
+        let goes = |s: &&Sequence| s.alone && (s.need() == Need::Few || !std::mem::replace(&mut reading, true));
+        let own: Vec<u64> = self.running.iter().filter(goes).map(|s| s.id).collect();
         // Apart, so that what was generated goes out before a chunk of prompts is read.
-        self.decode(Need::Few)?;
-        self.decode(Need::Prompt)
+        let batches = [Batch::Of(Need::Few)].into_iter().chain(own.into_iter().map(Batch::Own));
+        batches.chain([Batch::Of(Need::Prompt)]).try_for_each(|batch| self.decode(batch))
     }
 
     /// Decodes one batch and acts on its logits.
-    fn decode(&mut self, need: Need) -> Result<(), String> {
-        let (rows, wanted) = self.plan(need);
+    fn decode(&mut self, batch: Batch) -> Result<(), String> {
+        let (rows, wanted) = self.plan(batch);
         if rows.is_empty() {
             return Ok(());
         }
@@ -261,12 +274,8 @@ impl<B: Backend> Scheduler<B> {
     }
 
     /// The waiting sequence to admit next, and what it can begin with: the one with the most of that. One whose
-    /// beginning is just being computed waits for it; and nobody overtakes one that has to run alone, or that was
-    /// overtaken often enough.
+    /// beginning is just being computed waits for it; and nobody overtakes one that was overtaken often enough.
     fn next(&self) -> Option<(usize, Option<(Donor, usize)>)> {
-        if self.running.iter().any(|s| s.alone) {
-            return None;
-        }
         if !self.running.is_empty() && 2 * self.fouled.len() >= self.limits.sequences {
             // What runs ends, and all slots are wiped.
             return None;
@@ -274,10 +283,6 @@ impl<B: Backend> Scheduler<B> {
         let mut best: Option<(usize, Option<(Donor, usize)>)> = None;
         let len = |start: Option<(Donor, usize)>| start.map_or(0, |(_, len)| len);
         for (at, candidate) in self.waiting.iter().take(WINDOW).enumerate() {
-            if candidate.alone {
-                let now = best.is_none() && self.running.is_empty();
-                return best.or(now.then_some((at, None)));
-            }
             let start = self.best_start(candidate);
             let patient = candidate.overtaken < PATIENCE;
             if patient && self.promised(candidate) > len(start) {
@@ -312,7 +317,7 @@ impl<B: Backend> Scheduler<B> {
     fn worth(&self, candidate: &Sequence, tokens: &[Token]) -> usize {
         let ids = candidate.machine.ids();
         let len = shared(tokens, ids).min(ids.len() - 1);
-        if len >= WORTH_SHARING && self.limits.prefix_tokens > 0 { len } else { 0 }
+        if len >= WORTH_SHARING && self.limits.prefix_tokens > 0 && !candidate.alone { len } else { 0 }
     }
 
     /// Makes a slot begin with the first `len` tokens of another sequence.
@@ -334,10 +339,15 @@ impl<B: Backend> Scheduler<B> {
     }
 
     /// The rows of the next batch, and which of them whose logits are for.
-    fn plan(&mut self, need: Need) -> (Vec<Row>, Vec<(u64, Range<usize>)>) {
+    fn plan(&mut self, batch: Batch) -> (Vec<Row>, Vec<(u64, Range<usize>)>) {
         let (mut rows, mut wanted) = (Vec::new(), Vec::new());
-        let mut order: Vec<&mut Sequence> = self.running.iter_mut().filter(|s| s.need() == need).collect();
-        if need == Need::Few {
+        let belongs = |s: &&mut Sequence| match batch {
+            Batch::Of(need) => !s.alone && s.need() == need,
+            Batch::Own(id) => s.id == id,
+        };
+        let mut order: Vec<&mut Sequence> = self.running.iter_mut().filter(belongs).collect();
+        let prompts = matches!(batch, Batch::Of(Need::Prompt));
+        if !prompts {
             // The step goes to those that came first; in it they stand side by side, as a backend may want them.
             let mut room = self.limits.step;
             order.retain(|s| {
@@ -353,8 +363,8 @@ impl<B: Backend> Scheduler<B> {
             let (tokens, room) = (sequence.needs(), self.limits.step - rows.len());
             let take = match part {
                 // Prompts share a step in equal parts or not at all: what is left over would be a small batch.
-                Some(part) if need == Need::Prompt && tokens.min(room) < part => continue,
-                Some(part) if need == Need::Prompt => part,
+                Some(part) if prompts && tokens.min(room) < part => continue,
+                Some(part) if prompts => part,
                 _ => tokens.min(room),
             };
             part = Some(take);

@@ -212,8 +212,37 @@ fn deterministic_runs_alone_and_from_nothing() {
     drain(&mut scheduler);
     let (_, completion, ..) = (finish(warm), finish(exact).unwrap(), finish(first), finish(after));
     assert_eq!(completion.cached_tokens, 0);
-    let starts = scheduler.backend.steps.iter().filter(|step| step.iter().any(|row| row.position == 0)).count();
-    assert_eq!(starts, 1, "only the deterministic one begins from nothing");
+    let starts: Vec<Slot> =
+        scheduler.backend.steps.iter().flatten().filter(|row| row.position == 0).map(|row| row.slot).collect();
+    let [slot] = starts[..] else { panic!("only the deterministic one begins from nothing: {starts:?}") };
+    let beside = |step: &&Vec<Row>| step.iter().any(|row| row.slot == slot && row.position < completion.prompt_tokens);
+    let beside: Vec<Vec<Row>> = scheduler.backend.steps.iter().filter(beside).cloned().collect();
+    let prompt: usize = beside.iter().map(Vec::len).sum();
+    assert_eq!(prompt, completion.prompt_tokens, "it is read in batches of its own");
+    assert!(beside.iter().rev().skip(1).all(|step| step.len() == LIMITS.step), "cut as it would be alone");
+}
+
+fn writing(tokens: usize) -> Script {
+    let generate = Generate { max_tokens: tokens, min_tokens: tokens, ..Generate::default() };
+    Script(vec![Step::Generate(generate)])
+}
+
+#[test]
+fn who_runs_deterministically_keeps_nobody_from_free_slots() {
+    let mut scheduler = scheduler(LIMITS);
+    let runs = [("first", false), ("exact", true), ("after", false)]
+        .map(|(text, exact)| submit(&mut scheduler, job(text, writing(60), exact)));
+    scheduler.step().unwrap();
+    assert_eq!((scheduler.load().running, scheduler.load().waiting), (3, 0));
+    (0..20).for_each(|_| scheduler.step().unwrap());
+    assert!(scheduler.running.iter().all(|s| s.machine.ids().len() > 20), "all go on");
+    let slot = scheduler.running.iter().find(|s| s.alone).unwrap().slot;
+    let apart = |step: &Vec<Row>| step.iter().all(|row| row.slot == slot) || step.iter().all(|row| row.slot != slot);
+    assert!(scheduler.backend.steps.iter().all(apart));
+    drain(&mut scheduler);
+    for run in runs {
+        finish(run).unwrap();
+    }
 }
 
 #[test]
