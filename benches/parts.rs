@@ -167,7 +167,7 @@ fn schedule(bencher: Bencher<'_, '_>, prefix_tokens: usize) {
             Prepared { job, encoded, prompt_tokens }
         })
         .collect();
-    let limits = Limits { sequences: 8, context: 4096, prefix_tokens, step: 256 };
+    let limits = Limits { sequences: 8, context: 4096, prefix_tokens, step: 256, copies: 64 };
     bencher.counter(ItemsCount::new(JOBS)).with_inputs(|| jobs.clone()).bench_values(|jobs| {
         let mut scheduler = Scheduler::new(Nothing(vec![0.0; 257]), Arc::new(Bytes), limits);
         let runs: Vec<Run> = jobs

@@ -90,6 +90,8 @@ pub struct Limits {
     pub prefix_tokens: usize,
     /// The most tokens in one step.
     pub step: usize,
+    /// How many tokens' states are copied in the time that one token of a prompt takes to compute, about.
+    pub copies: usize,
 }
 
 /// What is shared of fewer tokens is computed anew.
@@ -98,6 +100,11 @@ const WORTH_SHARING: usize = 32;
 const WINDOW: usize = 64;
 /// How often the one that has waited longest may be overtaken.
 const PATIENCE: usize = 32;
+
+/// How often the state of a running sequence is copied to begin another: out, in, and what is shared out again.
+const RUNNING: usize = 3;
+/// The same of a cached prefix.
+const CACHED: usize = 1;
 
 /// What a sequence begins with.
 #[derive(Clone, Copy)]
@@ -301,23 +308,26 @@ impl<B: Backend> Scheduler<B> {
     /// What holds most of a sequence's beginning, and how much. The last token is always computed anew, for its
     /// logits.
     fn best_start(&self, candidate: &Sequence) -> Option<(Donor, usize)> {
-        let running = self.running.iter().enumerate().map(|(at, s)| (Donor::Running(at), s.computed.as_slice()));
-        let cached = self.prefixes.iter().enumerate().map(|(at, tokens)| (Donor::Prefix(at), tokens));
+        let running = self.running.iter().enumerate();
+        let running = running.map(|(at, s)| (Donor::Running(at), self.worth(candidate, &s.computed, RUNNING)));
+        let cached = self.prefixes.iter().enumerate();
+        let cached = cached.map(|(at, tokens)| (Donor::Prefix(at), self.worth(candidate, tokens, CACHED)));
         // Of equals the last is taken: a prefix is there to be read, a running sequence has to be saved first.
-        let starts = running.chain(cached).map(|(donor, tokens)| (donor, self.worth(candidate, tokens)));
-        starts.filter(|(_, len)| *len > 0).max_by_key(|(_, len)| *len)
+        running.chain(cached).filter(|(_, len)| *len > 0).max_by_key(|(_, len)| *len)
     }
 
     /// How much of a sequence's beginning will be computed by one that runs already.
     fn promised(&self, candidate: &Sequence) -> usize {
-        self.running.iter().map(|s| self.worth(candidate, s.machine.ids())).max().unwrap_or(0)
+        self.running.iter().map(|s| self.worth(candidate, s.machine.ids(), RUNNING)).max().unwrap_or(0)
     }
 
-    /// How many of these tokens a sequence can begin with; 0 if that is not worth it.
-    fn worth(&self, candidate: &Sequence, tokens: &[Token]) -> usize {
+    /// How many of these tokens a sequence can begin with; 0 if computing them is as cheap as copying their holder so
+    /// often, or if it begins from nothing.
+    fn worth(&self, candidate: &Sequence, tokens: &[Token], copies: usize) -> usize {
         let ids = candidate.machine.ids();
         let len = shared(tokens, ids).min(ids.len() - 1);
-        if len >= WORTH_SHARING && self.limits.prefix_tokens > 0 && !candidate.alone { len } else { 0 }
+        let pays = len >= WORTH_SHARING && self.limits.copies * len > copies * tokens.len();
+        if pays && self.limits.prefix_tokens > 0 && !candidate.alone { len } else { 0 }
     }
 
     /// Makes a slot begin with the first `len` tokens of another sequence.
@@ -331,7 +341,8 @@ impl<B: Backend> Scheduler<B> {
                 // Others of its group are about to ask for the same, and for no more than that.
                 let tokens = donor.computed[..len].to_vec();
                 if self.prefixes.wants(&tokens) {
-                    self.prefixes.insert(tokens, self.backend.save(slot)?);
+                    let whole = len == donor.computed.len();
+                    self.prefixes.insert(tokens, if whole { saved } else { self.backend.save(slot)? });
                 }
             }
         }

@@ -21,6 +21,8 @@ pub(super) struct Fake {
     /// Slots whose memory holds NaN, and how often all were wiped.
     foul: Vec<Slot>,
     wiped: usize,
+    /// Tokens whose state was copied.
+    copied: usize,
 }
 
 impl Fake {
@@ -64,11 +66,13 @@ impl Backend for Fake {
     }
 
     fn save(&mut self, slot: Slot) -> Result<Vec<Token>, String> {
+        self.copied += self.slots[slot as usize].len();
         Ok(self.slots[slot as usize].clone())
     }
 
     fn restore(&mut self, saved: &Vec<Token>, slot: Slot, len: usize) -> Result<(), String> {
         assert!(self.slots[slot as usize].is_empty(), "only empty slots are restored");
+        self.copied += saved.len();
         self.slots[slot as usize] = saved[..len].to_vec();
         Ok(())
     }
@@ -85,7 +89,7 @@ impl Backend for Fake {
     }
 }
 
-pub(super) const LIMITS: Limits = Limits { sequences: 4, context: 700, prefix_tokens: 600, step: 24 };
+pub(super) const LIMITS: Limits = Limits { sequences: 4, context: 700, prefix_tokens: 600, step: 24, copies: 8 };
 
 pub(super) fn job(text: &str, script: Script, deterministic: bool) -> Prepared {
     let prompt = Prompt(vec![Segment::Control("<user>".into()), Segment::Text(text.into())]);
@@ -243,6 +247,37 @@ fn who_runs_deterministically_keeps_nobody_from_free_slots() {
     for run in runs {
         finish(run).unwrap();
     }
+}
+
+#[test]
+fn little_that_is_shared_is_not_worth_a_copy_of_much() {
+    let mut scheduler = scheduler(LIMITS);
+    let start = SHARED.repeat(2);
+    let long =
+        submit(&mut scheduler, job(&format!("{start}{}", "a much longer story, ".repeat(12)), writing(40), false));
+    (0..20).for_each(|_| scheduler.step().unwrap());
+    let short = submit(&mut scheduler, job(&format!("{start}?"), writing(2), false));
+    scheduler.step().unwrap();
+    assert_eq!((scheduler.load().running, scheduler.backend.copied), (2, 0), "it neither waits nor is copied");
+    drain(&mut scheduler);
+    assert_eq!(finish(short).unwrap().cached_tokens, 0);
+    let long = finish(long).unwrap();
+    assert!(long.prompt_tokens > 5 * WORTH_SHARING, "{}", long.prompt_tokens);
+}
+
+#[test]
+fn what_is_shared_whole_is_copied_once_out_and_once_in() {
+    let mut scheduler = scheduler(LIMITS);
+    let text = SHARED.repeat(3);
+    let first = submit(&mut scheduler, job(&text, writing(30), false));
+    let second = submit(&mut scheduler, job(&format!("{text}?"), writing(30), false));
+    while scheduler.load().running < 2 && scheduler.load().waiting > 0 {
+        scheduler.step().unwrap();
+    }
+    let held = scheduler.backend.copied;
+    drain(&mut scheduler);
+    let (_, cached) = (finish(first).unwrap(), finish(second).unwrap().cached_tokens);
+    assert!(cached > WORTH_SHARING && held <= 2 * (cached + 2), "{held} tokens copied to share {cached}");
 }
 
 #[test]
