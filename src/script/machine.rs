@@ -153,6 +153,10 @@ impl Machine {
             State::Generating(writing) => self.write(writing, logits),
             State::Choosing(choosing) => self.choose(choosing, logits),
             State::Forking(scripts) => Action::Fork(scripts.into_iter().map(|script| self.branch(script)).collect()),
+            State::Broken(error) => {
+                self.state = State::Broken(error);
+                Action::Failed(error)
+            }
             State::Ready => unreachable!("logits come only after a Feed"),
         }
     }
@@ -186,7 +190,7 @@ impl Machine {
                     self.run_text.push_str(&limits.begin);
                     self.delta.push_str(&limits.begin);
                     self.retokenize();
-                    let drop_space = self.run_text.is_empty() && self.vocabulary.adds_space();
+                    let drop_space = self.vocabulary.adds_space() && self.begins_text();
                     let mut writing = Writing { drop_space, ..Writing::new(limits) };
                     if let Some(grammar) = &writing.limits.grammar {
                         match self.vocabulary.constrain(grammar) {
@@ -363,6 +367,11 @@ impl Machine {
             delta: String::new(),
             transcript: Transcript::default(),
         }
+    }
+
+    /// Whether what comes next begins a run of text. Token ids of the caller's own may end in the middle of one.
+    fn begins_text(&self) -> bool {
+        self.run_text.is_empty() && self.ids.last().is_none_or(|last| self.vocabulary.ends_turn(*last))
     }
 
     /// Makes the ids those of the whole text of the run.

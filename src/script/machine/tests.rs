@@ -173,6 +173,52 @@ fn branches_are_blind_to_each_other() {
     assert_eq!(transcript.outcomes.last(), alone(Script(vec![choose(&[" good", " bad"])])).as_ref());
 }
 
+/// The toy with a space of its own before every run of text, as SPM vocabularies have.
+struct Spaced;
+
+impl Vocabulary for Spaced {
+    fn size(&self) -> usize {
+        Toy.size()
+    }
+    fn tokenize(&self, text: &str) -> Vec<Token> {
+        Toy.tokenize(&format!(" {text}"))
+    }
+    fn control(&self, text: &str) -> Option<Token> {
+        Toy.control(text)
+    }
+    fn piece(&self, token: Token) -> Vec<u8> {
+        Toy.piece(token)
+    }
+    fn longest_piece(&self) -> usize {
+        Toy.longest_piece()
+    }
+    fn ends_turn(&self, token: Token) -> bool {
+        Toy.ends_turn(token)
+    }
+    fn adds_space(&self) -> bool {
+        true
+    }
+    fn begin(&self) -> Option<Token> {
+        Toy.begin()
+    }
+}
+
+/// A first token's space is the vocabulary's own only where a run of text begins.
+#[test]
+fn the_first_space_is_kept_after_token_ids_of_text() {
+    let check = |prompt: Vec<Segment>, answer: &str| {
+        let encoded = Prompt(prompt).encode(&Spaced);
+        let start = encoded.ids.len();
+        let mut machine = Machine::new(Arc::new(Spaced), encoded, Script(vec![generate(4, 0)]), settings(0.0));
+        let (transcript, _, deltas) = run(&mut machine, &writes(" good", start));
+        assert_eq!((transcript.answer.as_str(), deltas.as_str()), (answer, answer));
+    };
+    check(vec![Segment::Control("<user>".into())], "good");
+    check(vec![Segment::Text("the".into())], " good");
+    check(vec![Segment::Tokens(Toy.tokenize("the"))], " good");
+    check(vec![Segment::Tokens([Toy.tokenize("the"), vec![toy::END]].concat())], "good");
+}
+
 #[test]
 fn logits_that_are_no_numbers_fail_the_step() {
     let with = |value: f32| {
