@@ -203,6 +203,7 @@ impl Judge {
     ) -> Result<(Judgement, Option<Lookup>), JudgeError> {
         let started = Instant::now();
         let (sample, order, waited) = (ready.sample, ready.order, ready.waited);
+        let seed = ready.prepared.job.sampling.seed;
         let (judged, lookup) = if ready.cacheable {
             let (engine, metrics, key) = (Arc::clone(&self.engine), Arc::clone(&self.metrics), self.key(&ready));
             let work = move |writer: Writer| async move {
@@ -221,16 +222,19 @@ impl Judge {
         let cached = lookup == Some(Lookup::Hit);
         let total = milliseconds(waited + started.elapsed());
         let timing = if cached { Timing { total, ..Timing::default() } } else { Timing { total, ..judged.timing } };
-        Ok((Judgement { sample, order, cached, timing, ..judged }, lookup))
+        Ok((Judgement { sample, order, seed, cached, timing, ..judged }, lookup))
     }
 
-    /// What a judgement depends on. The digest stands for the model, the prompt for rubric and prompt set.
+    /// What a judgement depends on. The digest stands for the model, the prompt for rubric and prompt set; sampling matters
+    /// where text is generated.
     fn key(&self, ready: &Ready) -> [u8; 32] {
         let Job { prompt, script, sampling, deterministic } = &ready.prepared.job;
         let SamplerSettings { temperature, top_p, top_k, min_p, seed } = sampling;
         let mut key = Key(Sha256::new());
         (&self.engine.info().digest, prompt, script, deterministic).hash(&mut key);
-        ([temperature, top_p, min_p].map(|n| n.to_bits()), top_k, seed).hash(&mut key);
+        if generates(script) {
+            ([temperature, top_p, min_p].map(|n| n.to_bits()), top_k, seed).hash(&mut key);
+        }
         key.0.finalize().into()
     }
 }
@@ -241,16 +245,22 @@ fn job(prompt: Prompt, script: Script, options: &Options) -> Job {
     Job { prompt, script, sampling, deterministic: options.deterministic }
 }
 
+/// Whether anything is sampled; a script that only chooses comes to the same every time.
+fn generates(script: &Script) -> bool {
+    script.most_generated() > 0
+}
+
 /// A run for each sample; all but the last are copies.
 fn copies(prepared: Prepared, neutralized: Vec<Neutralized>, order: Option<Order>, options: &Options) -> Vec<Ready> {
     let sampling = &options.sampling;
+    let repeats = sampling.temperature == 0.0 || sampling.seeded || !generates(&prepared.job.script);
     let first = Ready {
         prompt_text: prepared.job.prompt.text().into(),
         prepared,
         neutralized: neutralized.into(),
         sample: 0,
         order,
-        cacheable: options.cache && (sampling.temperature == 0.0 || sampling.seeded),
+        cacheable: options.cache && repeats,
         waited: Duration::ZERO,
         verbatim: false,
     };
@@ -282,7 +292,7 @@ async fn compute(
     ready: Ready,
     show: impl Fn(&str) + Send,
 ) -> Result<Judgement, JudgeError> {
-    let (seed, mut begun) = (ready.prepared.job.sampling.seed, ready.verbatim);
+    let mut begun = ready.verbatim;
     let on_delta = move |delta: String| {
         // Feedback is given without the white space that it may begin with.
         let text = if begun { delta.as_str() } else { delta.trim_start() };
@@ -319,14 +329,14 @@ async fn compute(
     metrics.stage.queue.observe(completion.stages.queue.as_secs_f64());
     metrics.stage.prefill.observe(completion.stages.prefill.as_secs_f64());
     metrics.stage.decode.observe(completion.stages.decode.as_secs_f64());
-    let judgement = read(completion, seed, &ready.prompt_text);
+    let judgement = read(completion, &ready.prompt_text);
     metrics.count_tokens(&judgement.usage);
     Ok(judgement)
 }
 
 /// Reads a judgement out of what came of its script: the last choice, and the last text, before or after it. A script that
 /// chooses nothing is certain of its one outcome.
-fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
+fn read(completion: Completion, prompt: &str) -> Judgement {
     let stages = completion.stages;
     let (mut feedback, mut finish, mut masses) = (None, Finish::Stop, Vec::new());
     for outcome in completion.transcript.outcomes {
@@ -342,7 +352,7 @@ fn read(completion: Completion, seed: u64, prompt: &str) -> Judgement {
     let (distribution, label_mass) = Distribution::from_log_masses(if masses.is_empty() { &[0.0] } else { &masses });
     Judgement {
         sample: 0,
-        seed,
+        seed: 0,
         order: None,
         distribution,
         label_mass,
