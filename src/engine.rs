@@ -307,7 +307,7 @@ pub(crate) fn check_fit(info: &EngineInfo, prompt_tokens: usize, script: &Script
         return Err(EngineError::EmptyPrompt);
     }
     let reserved = script.most_tokens();
-    if prompt_tokens + reserved > info.context {
+    if prompt_tokens.saturating_add(reserved) > info.context {
         return Err(EngineError::ContextOverflow {
             model: info.model.clone(),
             prompt_tokens,

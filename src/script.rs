@@ -163,12 +163,13 @@ impl Script {
                 Step::Say(text) => text.len() + 1,
                 // Nothing is forced where there is nothing to begin with.
                 Step::Generate(generate) => {
-                    generate.max_tokens + generate.begin.len() + usize::from(!generate.begin.is_empty())
+                    let forced = generate.begin.len() + usize::from(!generate.begin.is_empty());
+                    generate.max_tokens.saturating_add(forced)
                 }
                 Step::Choose(options) => options.iter().map(|o| o.len() + 1).max().unwrap_or(0),
                 Step::Branch(scripts) => scripts.iter().map(Script::most_tokens).max().unwrap_or(0),
             })
-            .sum()
+            .fold(0, usize::saturating_add)
     }
 
     /// The grammars of its `Generate` steps.
@@ -203,7 +204,7 @@ impl Script {
                 Step::Branch(scripts) => scripts.iter().map(Script::most_generated).max().unwrap_or(0),
                 Step::Tell(_) | Step::Say(_) | Step::Choose(_) => 0,
             })
-            .sum()
+            .fold(0, usize::saturating_add)
     }
 }
 
