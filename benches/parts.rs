@@ -146,6 +146,8 @@ impl Backend for Nothing {
     fn truncate(&mut self, _: Slot, _: usize) -> Result<(), String> {
         Ok(())
     }
+
+    fn wipe(&mut self) {}
 }
 
 /// A reward run of groups of eight on a scheduler with that many tokens of cached prefixes: finding what prompts share, and
@@ -165,7 +167,7 @@ fn schedule(bencher: Bencher<'_, '_>, prefix_tokens: usize) {
             Prepared { job, encoded, prompt_tokens }
         })
         .collect();
-    let limits = Limits { sequences: 8, context: 4096, prefix_tokens, step: 256 };
+    let limits = Limits { sequences: 8, context: 4096, prefix_tokens, step: 256, copies: 64 };
     bencher.counter(ItemsCount::new(JOBS)).with_inputs(|| jobs.clone()).bench_values(|jobs| {
         let mut scheduler = Scheduler::new(Nothing(vec![0.0; 257]), Arc::new(Bytes), limits);
         let runs: Vec<Run> = jobs

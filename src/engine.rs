@@ -18,7 +18,9 @@ pub mod waves;
 use tokio::sync::mpsc;
 
 use crate::prompts::ChatFormat;
-use crate::script::{Encoded, InvalidScript, Prompt, SamplerSettings, Script, Token, Transcript, Vocabulary};
+use crate::script::{
+    Encoded, InvalidScript, Prompt, SamplerSettings, Script, StepError, Token, Transcript, Vocabulary,
+};
 
 /// What runs scripts.
 pub trait Engine: Send + Sync {
@@ -217,6 +219,9 @@ pub enum EngineError {
     /// The script cannot be run.
     #[error(transparent)]
     InvalidScript(#[from] InvalidScript),
+    /// The job failed by itself; others go on.
+    #[error("the engine failed: {0}")]
+    Step(#[from] StepError),
     /// The engine failed while the job was in flight.
     #[error("the engine failed: {0}")]
     Failed(String),
@@ -302,7 +307,7 @@ pub(crate) fn check_fit(info: &EngineInfo, prompt_tokens: usize, script: &Script
         return Err(EngineError::EmptyPrompt);
     }
     let reserved = script.most_tokens();
-    if prompt_tokens + reserved > info.context {
+    if prompt_tokens.saturating_add(reserved) > info.context {
         return Err(EngineError::ContextOverflow {
             model: info.model.clone(),
             prompt_tokens,

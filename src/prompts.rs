@@ -201,6 +201,7 @@ impl PromptSet {
             .filter(|pieces| fields.missing(pieces).is_none())
             .ok_or_else(|| PromptError::Chat("it cuts or drops parts of what the user says".to_owned()))?;
         let mut markers = laid_out.roles;
+        markers.extend(chat.structure().cloned());
         markers.extend(self.file.marker_texts().map(str::to_owned));
         if shape.turns.is_some() {
             markers.extend(self.templates.roles.iter().cloned());

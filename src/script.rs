@@ -6,6 +6,7 @@
 //! `select` and of SGLang's `fork` (Zheng et al. 2024, arXiv:2312.07104).
 
 mod grammar;
+mod logits;
 mod machine;
 mod options;
 mod prompt;
@@ -110,6 +111,19 @@ pub enum InvalidScript {
     BadLimit,
 }
 
+/// Why a script cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StepError {
+    /// Logits that are NaN or +∞, or that make every token impossible.
+    #[error(
+        "the model's output for this input is not a number; its weights may be damaged, or its number format too small"
+    )]
+    BadLogits,
+    /// An option of a choice that the vocabulary has no tokens for.
+    #[error("the model's vocabulary has no tokens for an option of the choice")]
+    NoTokens,
+}
+
 impl Script {
     /// Checks that every step can be run.
     ///
@@ -149,12 +163,13 @@ impl Script {
                 Step::Say(text) => text.len() + 1,
                 // Nothing is forced where there is nothing to begin with.
                 Step::Generate(generate) => {
-                    generate.max_tokens + generate.begin.len() + usize::from(!generate.begin.is_empty())
+                    let forced = generate.begin.len() + usize::from(!generate.begin.is_empty());
+                    generate.max_tokens.saturating_add(forced)
                 }
                 Step::Choose(options) => options.iter().map(|o| o.len() + 1).max().unwrap_or(0),
                 Step::Branch(scripts) => scripts.iter().map(Script::most_tokens).max().unwrap_or(0),
             })
-            .sum()
+            .fold(0, usize::saturating_add)
     }
 
     /// The grammars of its `Generate` steps.
@@ -189,7 +204,7 @@ impl Script {
                 Step::Branch(scripts) => scripts.iter().map(Script::most_generated).max().unwrap_or(0),
                 Step::Tell(_) | Step::Say(_) | Step::Choose(_) => 0,
             })
-            .sum()
+            .fold(0, usize::saturating_add)
     }
 }
 

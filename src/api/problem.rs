@@ -435,7 +435,9 @@ impl From<ServiceError> for Problem {
                     Self::new(Code::InvalidRequest, detail).at("/response_format")
                 }
                 EngineError::InvalidScript(_) => Self::new(Code::Internal, detail),
-                EngineError::Failed(_) | EngineError::Stopped => Self::new(Code::EngineFailed, detail),
+                EngineError::Step(_) | EngineError::Failed(_) | EngineError::Stopped => {
+                    Self::new(Code::EngineFailed, detail)
+                }
             },
         }
     }

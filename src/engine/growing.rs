@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use crate::script::{Action, Machine, Token, Transcript};
+use crate::script::{Action, Machine, StepError, Token, Transcript};
 
 /// Inner nodes of option trees that hold less than this share of what all options hold are not looked into.
 pub const RARE: f64 = 1e-4;
@@ -32,10 +32,16 @@ pub enum Next {
     Leave,
 }
 
-/// The engine gave logits for a context that is not this script's.
+/// Why a script cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the engine's context is not the one it was given")]
-pub struct Strayed;
+pub enum GrowingError {
+    /// The engine gave logits for a context that is not this script's.
+    #[error("the engine's context is not the one it was given")]
+    Strayed,
+    /// The script itself cannot.
+    #[error(transparent)]
+    Step(#[from] StepError),
+}
 
 impl Growing {
     /// Starts a machine that has not been started.
@@ -49,7 +55,8 @@ impl Growing {
             done: None,
         };
         let action = growing.script.start();
-        growing.settle(action);
+        // A script that cannot begin says so again at its first logits.
+        let _ = growing.settle(action);
         growing
     }
 
@@ -73,14 +80,15 @@ impl Growing {
     /// Takes the raw logits that follow `context`, and says what the request does next.
     ///
     /// # Errors
-    /// [`Strayed`] when the context does not begin with what the script has.
-    pub fn on_logits(&mut self, context: &[Token], logits: &[f32]) -> Result<Next, Strayed> {
+    /// [`GrowingError::Strayed`] when the context does not begin with what the script has, [`GrowingError::Step`] when
+    /// the script cannot go on; after [`StepError::BadLogits`] it can with sound ones.
+    pub fn on_logits(&mut self, context: &[Token], logits: &[f32]) -> Result<Next, GrowingError> {
         if !self.ids().starts_with(context) {
-            return Err(Strayed);
+            return Err(GrowingError::Strayed);
         }
         if self.ids().len() == context.len() {
             let action = self.branch.as_mut().unwrap_or(&mut self.script).on_logits(logits);
-            self.settle(action);
+            self.settle(action)?;
         }
         match self.ids().strip_prefix(context) {
             Some([next, ..]) if self.done.is_none() => Ok(Next::Force(*next)),
@@ -89,10 +97,11 @@ impl Growing {
     }
 
     /// Goes on until logits are needed or the script has ended.
-    fn settle(&mut self, mut action: Action) {
+    fn settle(&mut self, mut action: Action) -> Result<(), StepError> {
         loop {
             action = match action {
-                Action::Feed => return,
+                Action::Feed => return Ok(()),
+                Action::Failed(error) => return Err(error),
                 Action::Fork(branches) => {
                     self.branches = branches.into();
                     self.next_branch()
@@ -103,7 +112,7 @@ impl Growing {
                 }
                 Action::Done(transcript) => {
                     self.done = Some(transcript);
-                    return;
+                    return Ok(());
                 }
             }
         }
@@ -161,6 +170,7 @@ mod tests {
                 Action::Feed => machine.on_logits(&logits(machine.ids())),
                 Action::Fork(branches) => machine.on_branches(branches.into_iter().map(|b| exact(b, logits)).collect()),
                 Action::Done(transcript) => return transcript,
+                Action::Failed(error) => panic!("{error}"),
             };
         }
     }
@@ -237,7 +247,17 @@ mod tests {
         let mut growing = Growing::new(machine(Script(vec![choose(&[" A", " B"])])));
         let mut context = growing.ids().to_vec();
         context[0] += 1;
-        assert_eq!(growing.on_logits(&context, &[0.0; toy::SIZE]), Err(Strayed));
+        assert_eq!(growing.on_logits(&context, &[0.0; toy::SIZE]), Err(GrowingError::Strayed));
+    }
+
+    #[test]
+    fn logits_that_are_no_numbers_are_an_error_that_can_be_mended() {
+        let mut growing = Growing::new(machine(Script(vec![choose(&[" A", " B"])])));
+        let (context, failed) = (growing.ids().to_vec(), Err(GrowingError::Step(StepError::BadLogits)));
+        assert_eq!(growing.on_logits(&context, &[f32::NAN; toy::SIZE]), failed);
+        assert!(growing.take_done().is_none());
+        assert_eq!(growing.on_logits(&context, &[0.0; toy::SIZE]), Ok(Next::Leave), "tried again, it comes out right");
+        assert!(growing.take_done().is_some());
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {

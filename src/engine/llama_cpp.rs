@@ -71,6 +71,11 @@ impl LlamaCpp {
         if weights.is_recurrent() || weights.is_hybrid() {
             return Err(fail("recurrent and hybrid models cannot be rolled back, which scripts need".into()));
         }
+        if !(1..=MOST_SEQUENCES).contains(&settings.sequences) || settings.step_tokens == 0 {
+            return Err(fail(format!(
+                "llama_cpp.sequences is 1 to {MOST_SEQUENCES}, and llama_cpp.step_tokens at least 1"
+            )));
+        }
         let mut settings = settings;
         if slides(&weights, settings.context()) && settings.prefix_tokens > 0 {
             // What its attention no longer sees is not saved, so a prefix could not be cut where others part.
@@ -85,9 +90,6 @@ impl LlamaCpp {
             context: (weights.n_ctx_train() as usize).min(settings.context()),
             sequences: settings.sequences,
         };
-        if settings.sequences > MOST_SEQUENCES {
-            return Err(fail(format!("llama_cpp.sequences may be {MOST_SEQUENCES} at most")));
-        }
         let shared = Arc::new(Shared::default());
         let (submissions, inbox) = mpsc::channel();
         let (ready, started) = mpsc::channel();

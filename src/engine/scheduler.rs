@@ -74,6 +74,9 @@ pub trait Backend {
     /// # Errors
     /// When the model refuses.
     fn truncate(&mut self, slot: Slot, len: usize) -> Result<(), String>;
+
+    /// Forgets all slots, and wipes the memory that they were in.
+    fn wipe(&mut self);
 }
 
 /// Sizes of a scheduler.
@@ -87,6 +90,8 @@ pub struct Limits {
     pub prefix_tokens: usize,
     /// The most tokens in one step.
     pub step: usize,
+    /// How many tokens' states are copied in the time that one token of a prompt takes to compute, about.
+    pub copies: usize,
 }
 
 /// What is shared of fewer tokens is computed anew.
@@ -95,6 +100,11 @@ const WORTH_SHARING: usize = 32;
 const WINDOW: usize = 64;
 /// How often the one that has waited longest may be overtaken.
 const PATIENCE: usize = 32;
+
+/// How often the state of a running sequence is copied to begin another: out, in, and what is shared out again.
+const RUNNING: usize = 3;
+/// The same of a cached prefix.
+const CACHED: usize = 1;
 
 /// What a sequence begins with.
 #[derive(Clone, Copy)]
@@ -113,7 +123,18 @@ pub struct Scheduler<B: Backend> {
     waiting: VecDeque<Sequence>,
     running: Vec<Sequence>,
     prefixes: Prefixes<B::Saved>,
+    /// Slots whose memory may hold NaN, which attention can spread even from what is masked.
+    fouled: Vec<Slot>,
     next_id: u64,
+}
+
+/// What is decoded together.
+#[derive(Clone, Copy)]
+enum Batch {
+    /// Those that need few tokens, or those that read prompts.
+    Of(Need),
+    /// One that has a batch of its own, so that others do not change the order of its sums.
+    Own(u64),
 }
 
 impl<B: Backend> Scheduler<B> {
@@ -126,6 +147,7 @@ impl<B: Backend> Scheduler<B> {
             waiting: VecDeque::new(),
             running: Vec::new(),
             prefixes: Prefixes::new(limits.prefix_tokens),
+            fouled: Vec::new(),
             next_id: 0,
         }
     }
@@ -138,11 +160,11 @@ impl<B: Backend> Scheduler<B> {
         let action = machine.start();
         let id = self.new_id();
         let sequence = Sequence::new(id, machine, prompt_tokens, reserved, job.deterministic, events);
-        // A script that asks nothing of the model is done before it has begun.
-        if let Action::Done(transcript) = action {
-            sequence.report(transcript)
-        } else {
-            self.waiting.push_back(sequence)
+        match action {
+            // A script that asks nothing of the model is done before it has begun.
+            Action::Done(transcript) => sequence.report(transcript),
+            Action::Failed(error) => sequence.fail(error.into()),
+            Action::Feed | Action::Fork(_) => self.waiting.push_back(sequence),
         }
     }
 
@@ -170,15 +192,23 @@ impl<B: Backend> Scheduler<B> {
     /// When the backend fails; call [`Scheduler::fail_all`] then.
     pub fn step(&mut self) -> Result<(), String> {
         self.drop_departed()?;
+        if self.running.is_empty() && !self.fouled.is_empty() {
+            self.backend.wipe();
+            self.fouled.clear();
+        }
         self.admit()?;
+        // Of those that have batches of their own, one reads its prompt at a time.
+        let mut reading = false;
+        let goes = |s: &&Sequence| s.alone && (s.need() == Need::Few || !std::mem::replace(&mut reading, true));
+        let own: Vec<u64> = self.running.iter().filter(goes).map(|s| s.id).collect();
         // Apart, so that what was generated goes out before a chunk of prompts is read.
-        self.decode(Need::Few)?;
-        self.decode(Need::Prompt)
+        let batches = [Batch::Of(Need::Few)].into_iter().chain(own.into_iter().map(Batch::Own));
+        batches.chain([Batch::Of(Need::Prompt)]).try_for_each(|batch| self.decode(batch))
     }
 
     /// Decodes one batch and acts on its logits.
-    fn decode(&mut self, need: Need) -> Result<(), String> {
-        let (rows, wanted) = self.plan(need);
+    fn decode(&mut self, batch: Batch) -> Result<(), String> {
+        let (rows, wanted) = self.plan(batch);
         if rows.is_empty() {
             return Ok(());
         }
@@ -246,23 +276,20 @@ impl<B: Backend> Scheduler<B> {
     /// The lowest free slot: a backend may decode those that lie side by side in one go.
     fn free_slot(&self) -> Option<Slot> {
         let slots = 0..Slot::try_from(self.limits.sequences).expect("a few hundred slots at most");
-        slots.into_iter().find(|slot| self.running.iter().all(|s| s.slot != *slot))
+        let free = |slot: &Slot| !self.fouled.contains(slot) && self.running.iter().all(|s| s.slot != *slot);
+        slots.into_iter().find(free)
     }
 
     /// The waiting sequence to admit next, and what it can begin with: the one with the most of that. One whose
-    /// beginning is just being computed waits for it; and nobody overtakes one that has to run alone, or that was
-    /// overtaken often enough.
+    /// beginning is just being computed waits for it; and nobody overtakes one that was overtaken often enough.
     fn next(&self) -> Option<(usize, Option<(Donor, usize)>)> {
-        if self.running.iter().any(|s| s.alone) {
+        if !self.running.is_empty() && 2 * self.fouled.len() >= self.limits.sequences {
+            // What runs ends, and all slots are wiped.
             return None;
         }
         let mut best: Option<(usize, Option<(Donor, usize)>)> = None;
         let len = |start: Option<(Donor, usize)>| start.map_or(0, |(_, len)| len);
         for (at, candidate) in self.waiting.iter().take(WINDOW).enumerate() {
-            if candidate.alone {
-                let now = best.is_none() && self.running.is_empty();
-                return best.or(now.then_some((at, None)));
-            }
             let start = self.best_start(candidate);
             let patient = candidate.overtaken < PATIENCE;
             if patient && self.promised(candidate) > len(start) {
@@ -281,23 +308,26 @@ impl<B: Backend> Scheduler<B> {
     /// What holds most of a sequence's beginning, and how much. The last token is always computed anew, for its
     /// logits.
     fn best_start(&self, candidate: &Sequence) -> Option<(Donor, usize)> {
-        let running = self.running.iter().enumerate().map(|(at, s)| (Donor::Running(at), s.computed.as_slice()));
-        let cached = self.prefixes.iter().enumerate().map(|(at, tokens)| (Donor::Prefix(at), tokens));
+        let running = self.running.iter().enumerate();
+        let running = running.map(|(at, s)| (Donor::Running(at), self.worth(candidate, &s.computed, RUNNING)));
+        let cached = self.prefixes.iter().enumerate();
+        let cached = cached.map(|(at, tokens)| (Donor::Prefix(at), self.worth(candidate, tokens, CACHED)));
         // Of equals the last is taken: a prefix is there to be read, a running sequence has to be saved first.
-        let starts = running.chain(cached).map(|(donor, tokens)| (donor, self.worth(candidate, tokens)));
-        starts.filter(|(_, len)| *len > 0).max_by_key(|(_, len)| *len)
+        running.chain(cached).filter(|(_, len)| *len > 0).max_by_key(|(_, len)| *len)
     }
 
     /// How much of a sequence's beginning will be computed by one that runs already.
     fn promised(&self, candidate: &Sequence) -> usize {
-        self.running.iter().map(|s| self.worth(candidate, s.machine.ids())).max().unwrap_or(0)
+        self.running.iter().map(|s| self.worth(candidate, s.machine.ids(), RUNNING)).max().unwrap_or(0)
     }
 
-    /// How many of these tokens a sequence can begin with; 0 if that is not worth it.
-    fn worth(&self, candidate: &Sequence, tokens: &[Token]) -> usize {
+    /// How many of these tokens a sequence can begin with; 0 if computing them is as cheap as copying their holder so
+    /// often, or if it begins from nothing.
+    fn worth(&self, candidate: &Sequence, tokens: &[Token], copies: usize) -> usize {
         let ids = candidate.machine.ids();
         let len = shared(tokens, ids).min(ids.len() - 1);
-        if len >= WORTH_SHARING && self.limits.prefix_tokens > 0 { len } else { 0 }
+        let pays = len >= WORTH_SHARING && self.limits.copies * len > copies * tokens.len();
+        if pays && self.limits.prefix_tokens > 0 && !candidate.alone { len } else { 0 }
     }
 
     /// Makes a slot begin with the first `len` tokens of another sequence.
@@ -311,7 +341,8 @@ impl<B: Backend> Scheduler<B> {
                 // Others of its group are about to ask for the same, and for no more than that.
                 let tokens = donor.computed[..len].to_vec();
                 if self.prefixes.wants(&tokens) {
-                    self.prefixes.insert(tokens, self.backend.save(slot)?);
+                    let whole = len == donor.computed.len();
+                    self.prefixes.insert(tokens, if whole { saved } else { self.backend.save(slot)? });
                 }
             }
         }
@@ -319,10 +350,15 @@ impl<B: Backend> Scheduler<B> {
     }
 
     /// The rows of the next batch, and which of them whose logits are for.
-    fn plan(&mut self, need: Need) -> (Vec<Row>, Vec<(u64, Range<usize>)>) {
+    fn plan(&mut self, batch: Batch) -> (Vec<Row>, Vec<(u64, Range<usize>)>) {
         let (mut rows, mut wanted) = (Vec::new(), Vec::new());
-        let mut order: Vec<&mut Sequence> = self.running.iter_mut().filter(|s| s.need() == need).collect();
-        if need == Need::Few {
+        let belongs = |s: &&mut Sequence| match batch {
+            Batch::Of(need) => !s.alone && s.need() == need,
+            Batch::Own(id) => s.id == id,
+        };
+        let mut order: Vec<&mut Sequence> = self.running.iter_mut().filter(belongs).collect();
+        let prompts = matches!(batch, Batch::Of(Need::Prompt));
+        if !prompts {
             // The step goes to those that came first; in it they stand side by side, as a backend may want them.
             let mut room = self.limits.step;
             order.retain(|s| {
@@ -338,8 +374,8 @@ impl<B: Backend> Scheduler<B> {
             let (tokens, room) = (sequence.needs(), self.limits.step - rows.len());
             let take = match part {
                 // Prompts share a step in equal parts or not at all: what is left over would be a small batch.
-                Some(part) if need == Need::Prompt && tokens.min(room) < part => continue,
-                Some(part) if need == Need::Prompt => part,
+                Some(part) if prompts && tokens.min(room) < part => continue,
+                Some(part) if prompts => part,
                 _ => tokens.min(room),
             };
             part = Some(take);
@@ -371,6 +407,10 @@ impl<B: Backend> Scheduler<B> {
                     return Ok(false);
                 }
                 Action::Feed => return Ok(true),
+                Action::Failed(error) => {
+                    self.expel(at)?.fail(error.into());
+                    return Ok(false);
+                }
                 Action::Fork(branches) => sequence.fork(branches),
                 Action::Done(transcript) => match sequence.join(transcript) {
                     Ok(action) => action,
@@ -410,6 +450,16 @@ impl<B: Backend> Scheduler<B> {
             self.prefixes.insert(tokens, saved);
         }
         self.backend.truncate(sequence.slot, 0)?;
+        Ok(sequence)
+    }
+
+    /// Takes a sequence out of the batch that cannot go on. What it computed is of no use to anybody, nor is what it began
+    /// with.
+    fn expel(&mut self, at: usize) -> Result<Sequence, String> {
+        let sequence = self.running.remove(at);
+        self.prefixes.drop_sharing(&sequence.computed);
+        self.backend.truncate(sequence.slot, 0)?;
+        self.fouled.push(sequence.slot);
         Ok(sequence)
     }
 

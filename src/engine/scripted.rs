@@ -18,7 +18,8 @@ use super::{
 use crate::grading::Finish;
 use crate::prompts::ChatFormat;
 use crate::script::{
-    Constraint, Encoded, Grammar, Grammars, Outcome, Script, Step, Token, Transcript, Vocabulary, WrittenToken, stop,
+    Constraint, Encoded, Grammar, Grammars, Outcome, Script, Step, StepError, Token, Transcript, Vocabulary,
+    WrittenToken, stop,
 };
 
 /// What the scripted model does with a job.
@@ -29,7 +30,8 @@ pub struct Answer {
     pub when: String,
     /// What every `Generate` writes.
     pub say: Option<String>,
-    /// The probability mass of each option of a `Choose`; options without one have none. At most 1 in all.
+    /// The probability mass of each option of a `Choose`; options without one have none. At most 1 in all; one that is
+    /// not finite stands for a model whose logits are not.
     pub masses: Option<Vec<f64>>,
     /// How long it takes.
     pub delay_ms: u64,
@@ -196,6 +198,9 @@ fn reply(answer: &Answer, prepared: &Prepared, events: &UnboundedSender<Event>, 
     }
     let event = match &answer.fail {
         Some(reason) => Event::Failed(EngineError::Failed(reason.clone())),
+        None if answer.masses.iter().flatten().any(|mass| !mass.is_finite()) => {
+            Event::Failed(StepError::BadLogits.into())
+        }
         None => {
             let transcript = play(&prepared.job.script, &prepared.job.prompt.text(), answer, &mut |text| {
                 let _ = events.send(Event::Delta(text.to_owned()));

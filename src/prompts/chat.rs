@@ -11,6 +11,10 @@ use crate::grading::Role;
 /// Longer texts are no role strings but sentences, such as a default system prompt.
 const LONGEST_ROLE: usize = 40;
 
+/// What HTML is written with. Some vocabularies have user-defined tokens for it, which are how such models read a text.
+const HTML: &str = "a b blockquote br caption code em h1 h2 h3 h4 h5 h6 hr i li ol p pre s strong sub sup table tbody td \
+                    tfoot th thead tr u ul";
+
 /// How the model's chat template is rendered, and where its control tokens are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChatFormat {
@@ -115,15 +119,26 @@ impl ChatFormat {
             Piece::Field(_) => None,
         });
         let control = Needles::exact(&self.control);
-        let mut roles: Vec<String> = literals
+        literals
             .flat_map(|text| control.split(text))
             .filter(|(is_control, _)| !is_control)
             .flat_map(|(_, text)| role_strings(text))
             .map(str::to_owned)
-            .collect();
-        roles.extend(self.user_defined.iter().filter(|token| probe.contains(token.as_str())).cloned());
-        roles
+            .collect()
     }
+
+    /// The user-defined tokens that no field may write, such as `<think>`: a tokenizer finds them in any text, whether
+    /// the template uses them or not. Those that are plain text are none: words, runs of one character, HTML.
+    pub(super) fn structure(&self) -> impl Iterator<Item = &String> {
+        self.user_defined.iter().filter(|token| !is_plain(token))
+    }
+}
+
+fn is_plain(token: &str) -> bool {
+    let tag = token.strip_prefix('<').and_then(|tag| tag.strip_suffix('>'));
+    let html = tag.is_some_and(|tag| HTML.split(' ').any(|name| name == tag.strip_prefix('/').unwrap_or(tag)));
+    let mut after_first = token.chars().zip(token.chars().skip(1));
+    html || token.chars().all(|c| c.is_alphanumeric() || c.is_whitespace()) || after_first.all(|(a, b)| a == b)
 }
 
 /// Whether a text has the sentinel of every field. Looking for them one by one would take the square of their number.

@@ -156,7 +156,7 @@ struct Forged {
 /// Strings that are searched for together; of those that begin at one place, the longest is found.
 #[derive(Debug)]
 pub(super) struct Needles {
-    /// Longest first.
+    /// In order, so that those which begin alike stand side by side; in lower case where case is ignored.
     texts: Vec<String>,
     /// The bytes that one of them begins with.
     first: [bool; 256],
@@ -177,7 +177,10 @@ impl Needles {
     }
 
     fn new(mut texts: Vec<String>, ignore_case: bool) -> Self {
-        texts.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        if ignore_case {
+            texts.iter_mut().for_each(|text| text.make_ascii_lowercase());
+        }
+        texts.sort();
         texts.dedup();
         let mut first = [false; 256];
         for byte in texts.iter().filter_map(|text| text.bytes().next()) {
@@ -193,15 +196,27 @@ impl Needles {
     /// The first needle at `from` or after it: where it begins, and its length.
     fn find(&self, text: &str, from: usize) -> Option<(usize, usize)> {
         let bytes = text.as_bytes();
-        (from..bytes.len()).filter(|at| self.first[usize::from(bytes[*at])]).find_map(|at| {
-            let begins = |needle: &&String| {
-                bytes.get(at..at + needle.len()).is_some_and(|there| match self.ignore_case {
-                    true => there.eq_ignore_ascii_case(needle.as_bytes()),
-                    false => there == needle.as_bytes(),
-                })
-            };
-            self.texts.iter().find(begins).map(|needle| (at, needle.len()))
-        })
+        let mut starts = (from..bytes.len()).filter(|at| self.first[usize::from(bytes[*at])]);
+        starts.find_map(|at| self.longest(&bytes[at..]).map(|len| (at, len)))
+    }
+
+    /// The length of the longest needle that `bytes` begin with. Vocabularies have thousands of tokens that begin alike,
+    /// so with each byte the range of those that fit is narrowed.
+    fn longest(&self, bytes: &[u8]) -> Option<usize> {
+        let (mut fitting, mut longest) = (&self.texts[..], None);
+        for (at, byte) in bytes.iter().enumerate() {
+            let byte = if self.ignore_case { byte.to_ascii_lowercase() } else { *byte };
+            let next = |text: &String| text.as_bytes().get(at).copied();
+            let start = fitting.partition_point(|text| next(text) < Some(byte));
+            let end = fitting.partition_point(|text| next(text) <= Some(byte));
+            fitting = &fitting[start..end];
+            match fitting.first() {
+                Some(shortest) if shortest.len() == at + 1 => longest = Some(at + 1),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        longest
     }
 
     /// The text in pieces: whether each is a needle, and what it is. Pieces are never empty.

@@ -191,11 +191,16 @@ fn a_field_writes_no_control_token_and_no_marker() {
     let mut control = mistral();
     control.control.extend(["[INST]", "[/INST]"].map(str::to_owned));
     check(control, "[INST] x", "[INST] x", &[]);
-    // A user-defined token is found in plain text too, but matters only if the template uses it.
-    let mut defined = mistral();
-    defined.template = Some("<turn>{{ messages[0]['content'] }}</turn>".to_owned());
-    defined.user_defined = ["<turn>", "<table>", "\n\n", "e"].map(str::to_owned).to_vec();
+    // A user-defined token is found in plain text too, whether the template uses it or not; some are plain text.
+    let tokens = ["<turn>", "</think>", "<|\"|>", "<table>", "</td>", "\n\n", "▁▁", "--", "the", "e"];
+    let user_defined = tokens.map(str::to_owned).to_vec();
+    let template = Some("<turn>{{ messages[0]['content'] }}</turn>".to_owned());
+    let defined = ChatFormat { template, user_defined: user_defined.clone(), ..mistral() };
     check(defined, "<table><turn>\n\n", "<table>< turn>\n\n", &[("<turn>", 7, 13)]);
+    let unused = ChatFormat { user_defined: user_defined.clone(), ..mistral() };
+    check(unused, "So: </think> the <b>end</b>", "So: < /think> the <b>end</b>", &[("</think>", 4, 12)]);
+    let bare = ChatFormat { user_defined, ..ChatFormat::default() };
+    check(bare, "</td>-- ▁▁e<|\"|>", "</td>-- ▁▁e< |\"|>", &[("<|\"|>", 11, 16)]);
     check(ChatFormat::default(), "<s>[INST] [RESULT]", "<s>[INST] [ RESULT]", &[("[RESULT]", 10, 18)]);
 }
 

@@ -125,7 +125,7 @@ mod tests {
                     let next = logits(machine.ids());
                     action = machine.on_logits(&next);
                 }
-                Action::Fork(_) => unreachable!("the script has no branch"),
+                Action::Fork(_) | Action::Failed(_) => unreachable!("the script has no branch, and sound logits"),
                 Action::Done(transcript) => match &transcript.outcomes[0] {
                     Outcome::Generated { text, finish } => return (text.clone(), *finish),
                     other => panic!("{other:?}"),

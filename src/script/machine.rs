@@ -8,11 +8,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::options::log_sum_exp;
+use super::logits::{highest, is_distribution, log_sum_exp};
 use super::prompt::Encoded;
+use super::stop::{Progress, Stops};
 use super::{
-    Constraint, Generate, OptionTree, Outcome, Sampler, SamplerSettings, Script, Step, Token, Transcript, Vocabulary,
-    WrittenToken, stop,
+    Constraint, Generate, OptionTree, Outcome, Sampler, SamplerSettings, Script, Step, StepError, Token, Transcript,
+    Vocabulary, WrittenToken,
 };
 use crate::grading::Finish;
 
@@ -25,6 +26,9 @@ pub enum Action {
     Fork(Vec<Machine>),
     /// The script has ended.
     Done(Transcript),
+    /// The script cannot go on, unless it was [`StepError::BadLogits`]: the machine is as it was then, and sound logits for
+    /// the same context are as good. What the context holds may be broken as well.
+    Failed(StepError),
 }
 
 /// A script in progress.
@@ -48,6 +52,7 @@ enum State {
     Generating(Box<Writing>),
     Choosing(Box<Choosing>),
     Forking(Vec<Script>),
+    Broken(StepError),
 }
 
 /// The rest of a prompt that is told token by token.
@@ -65,6 +70,8 @@ struct Writing {
     tokens: usize,
     shown: usize,
     drop_space: bool,
+    stops: Stops,
+    progress: Progress,
     constraint: Option<Box<dyn Constraint>>,
     told: Vec<WrittenToken>,
     /// Whether a stop text was cut off.
@@ -138,11 +145,18 @@ impl Machine {
     /// # Panics
     /// When the last action was not [`Action::Feed`].
     pub fn on_logits(&mut self, logits: &[f32]) -> Action {
+        if !is_distribution(logits) {
+            return Action::Failed(StepError::BadLogits);
+        }
         match std::mem::replace(&mut self.state, State::Ready) {
             State::Reading(reading) => self.read(reading, logits),
             State::Generating(writing) => self.write(writing, logits),
             State::Choosing(choosing) => self.choose(choosing, logits),
             State::Forking(scripts) => Action::Fork(scripts.into_iter().map(|script| self.branch(script)).collect()),
+            State::Broken(error) => {
+                self.state = State::Broken(error);
+                Action::Failed(error)
+            }
             State::Ready => unreachable!("logits come only after a Feed"),
         }
     }
@@ -176,7 +190,7 @@ impl Machine {
                     self.run_text.push_str(&limits.begin);
                     self.delta.push_str(&limits.begin);
                     self.retokenize();
-                    let drop_space = self.run_text.is_empty() && self.vocabulary.adds_space();
+                    let drop_space = self.vocabulary.adds_space() && self.begins_text();
                     let mut writing = Writing { drop_space, ..Writing::new(limits) };
                     if let Some(grammar) = &writing.limits.grammar {
                         match self.vocabulary.constrain(grammar) {
@@ -193,6 +207,10 @@ impl Machine {
                         .iter()
                         .map(|option| self.vocabulary.tokenize(&format!("{}{option}", self.run_text)))
                         .collect();
+                    if paths.iter().any(Vec::is_empty) {
+                        self.state = State::Broken(StepError::NoTokens);
+                        return Action::Failed(StepError::NoTokens);
+                    }
                     let tree = OptionTree::new(&paths);
                     self.set_run(tree.forced());
                     let (root, probes) = (self.ids.len(), tree.probes().into());
@@ -233,20 +251,22 @@ impl Machine {
         let allowed = masked.as_deref().unwrap_or(logits);
         let mut banned = Vec::new();
         loop {
-            let token = self.sampler.pick(allowed, &banned);
+            let Some(token) = self.sampler.pick(allowed, &banned) else {
+                return self.finish(*writing, Finish::Length);
+            };
             let may_stop = writing.tokens >= writing.limits.min_tokens;
             let ends = self.vocabulary.ends_turn(token);
             let mut piece = if ends { Vec::new() } else { self.vocabulary.piece(token) };
             if writing.drop_space && writing.tokens == 0 && piece.first() == Some(&b' ') {
                 piece.remove(0);
             }
-            let before = (writing.text.len(), writing.tail.clone());
+            let before = (writing.text.len(), writing.tail.clone(), writing.progress.clone());
             writing.push(&piece);
-            let stopped = stop::find(&writing.text, &writing.limits);
+            let stopped = writing.stops.read(&mut writing.progress, &writing.text[before.0..]);
             if (ends || stopped.is_some()) && !may_stop {
                 // The model must go on writing: take back the token and pick among the others.
                 writing.text.truncate(before.0);
-                writing.tail = before.1;
+                (writing.tail, writing.progress) = (before.1, before.2);
                 banned.push(token);
                 continue;
             }
@@ -269,7 +289,7 @@ impl Machine {
             if writing.tokens == writing.limits.max_tokens {
                 return self.finish(*writing, Finish::Length);
             }
-            let safe = stop::safe_len(&writing.text, &writing.limits);
+            let safe = writing.stops.safe_len(&writing.progress, &writing.text);
             self.show(&mut writing, safe);
             self.state = State::Generating(writing);
             return Action::Feed;
@@ -280,15 +300,8 @@ impl Machine {
     fn tell(&self, token: Token, bytes: Vec<u8>, logits: &[f32], most: usize) -> WrittenToken {
         let normalizer = log_sum_exp(logits);
         let logprob = |token: usize| f64::from(logits[token]) - normalizer;
-        let mut order: Vec<usize> = (0..logits.len()).collect();
-        let higher = |a: &usize, b: &usize| logits[*b].total_cmp(&logits[*a]);
-        if most > 0 && most < order.len() {
-            order.select_nth_unstable_by(most - 1, higher);
-        }
-        order.truncate(most);
-        order.sort_unstable_by(higher);
-        let top = order.into_iter().map(|id| (self.vocabulary.piece(id as Token), logprob(id))).collect();
-        WrittenToken { bytes, logprob: Some(logprob(token as usize)), top }
+        let top = highest(logits, most).into_iter().map(|id| (self.vocabulary.piece(id as Token), logprob(id)));
+        WrittenToken { bytes, logprob: Some(logprob(token as usize)), top: top.collect() }
     }
 
     fn show(&mut self, writing: &mut Writing, until: usize) {
@@ -356,6 +369,11 @@ impl Machine {
         }
     }
 
+    /// Whether what comes next begins a run of text. Token ids of the caller's own may end in the middle of one.
+    fn begins_text(&self) -> bool {
+        self.run_text.is_empty() && self.ids.last().is_none_or(|last| self.vocabulary.ends_turn(*last))
+    }
+
     /// Makes the ids those of the whole text of the run.
     fn retokenize(&mut self) {
         let run = if self.run_text.is_empty() { Vec::new() } else { self.vocabulary.tokenize(&self.run_text) };
@@ -372,8 +390,11 @@ impl Machine {
 
 impl Writing {
     fn new(limits: Generate) -> Self {
+        let stops = Stops::new(&limits);
         Self {
             limits,
+            progress: stops.begin(),
+            stops,
             text: String::new(),
             tail: Vec::new(),
             tokens: 0,

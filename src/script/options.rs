@@ -1,6 +1,7 @@
 //! The option tree of a `Choose`: options as paths of tokens, their probability masses disjoint.
 
 use super::Token;
+use super::logits::log_sum_exp;
 
 /// The options of a choice as a tree of tokens.
 ///
@@ -112,13 +113,6 @@ impl OptionTree {
             log_masses[option] = here.log_prefix + (1.0 - continued).max(0.0).ln();
         }
     }
-}
-
-/// ln Σ exp(x), in double precision and without overflow.
-pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
-    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|l| f64::from(l - highest).exp()).sum();
-    f64::from(highest) + sum.ln()
 }
 
 #[cfg(test)]

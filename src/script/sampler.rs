@@ -20,11 +20,9 @@ impl Sampler {
         Self { settings, random: ChaCha8Rng::seed_from_u64(settings.seed) }
     }
 
-    /// Picks a token that is not in `banned` and whose logit is above -∞.
-    ///
-    /// # Panics
-    /// When every token is banned.
-    pub fn pick(&mut self, logits: &[f32], banned: &[Token]) -> Token {
+    /// Picks a token that is not in `banned` and whose logit is above -∞; none where there is no such token. The logits
+    /// hold neither NaN nor +∞.
+    pub fn pick(&mut self, logits: &[f32], banned: &[Token]) -> Option<Token> {
         let allowed = |id: usize| !banned.contains(&(id as Token)) && logits[id] > f32::NEG_INFINITY;
         if self.settings.temperature <= 0.0 {
             let best = logits
@@ -32,7 +30,7 @@ impl Sampler {
                 .enumerate()
                 .filter(|(id, _)| allowed(*id))
                 .reduce(|best, next| if next.1 > best.1 { next } else { best });
-            return best.expect("at least one token is allowed").0 as Token;
+            return best.map(|(id, _)| id as Token);
         }
         let mut kept: Vec<(Token, f32)> =
             logits.iter().enumerate().filter(|(id, _)| allowed(*id)).map(|(id, l)| (id as Token, *l)).collect();
@@ -42,7 +40,7 @@ impl Sampler {
             kept.truncate(self.settings.top_k);
         }
         kept.sort_unstable_by(by_logit);
-        let highest = kept.first().expect("at least one token is allowed").1;
+        let highest = kept.first()?.1;
         let weights: Vec<f64> =
             kept.iter().map(|(_, l)| f64::from((l - highest) / self.settings.temperature).exp()).collect();
         let total: f64 = weights.iter().sum();
@@ -59,7 +57,7 @@ impl Sampler {
             point -= weights[index];
             index += 1;
         }
-        kept[index].0
+        Some(kept[index].0)
     }
 }
 
@@ -75,7 +73,7 @@ mod tests {
         let mut sampler = Sampler::new(settings);
         let mut counts = vec![0; logits.len()];
         for _ in 0..4000 {
-            counts[sampler.pick(logits, &[]) as usize] += 1;
+            counts[sampler.pick(logits, &[]).unwrap() as usize] += 1;
         }
         counts
     }
@@ -83,8 +81,17 @@ mod tests {
     #[test]
     fn greedy_takes_the_first_of_the_highest_and_heeds_bans() {
         let mut sampler = Sampler::new(settings(0.0));
-        assert_eq!(sampler.pick(&[0.0, 3.0, 3.0], &[]), 1);
-        assert_eq!(sampler.pick(&[0.0, 3.0, 3.0], &[1]), 2);
+        assert_eq!(sampler.pick(&[0.0, 3.0, 3.0], &[]), Some(1));
+        assert_eq!(sampler.pick(&[0.0, 3.0, 3.0], &[1]), Some(2));
+    }
+
+    #[test]
+    fn nothing_is_picked_where_nothing_may_be() {
+        for temperature in [0.0, 1.0] {
+            let mut sampler = Sampler::new(settings(temperature));
+            assert_eq!(sampler.pick(&[0.0, f32::NEG_INFINITY, 1.0], &[0, 2]), None);
+            assert_eq!(sampler.pick(&[], &[]), None);
+        }
     }
 
     #[test]

@@ -1,56 +1,206 @@
 //! Finding stop texts in text that arrives piece by piece.
+//!
+//! Each stop text is followed byte by byte (Knuth, Morris and Pratt 1977, doi:10.1137/0206024), so that a piece of text
+//! costs its own length for each of them, however much was written before it.
 
 use super::Generate;
 
-/// Where the earliest stop text begins, if one is complete.
-pub(crate) fn find(text: &str, generate: &Generate) -> Option<usize> {
-    let as_they_stand = |stops: &[String]| stops.iter().filter_map(|stop| text.find(stop.as_str())).min();
-    let exact = as_they_stand(&generate.exact);
-    if !generate.any_case {
-        return as_they_stand(&generate.stop).into_iter().chain(exact).min();
-    }
-    let same = |a: &[u8], b: &str| a.eq_ignore_ascii_case(b.as_bytes());
-    let anywhere = |stop: &String| text.as_bytes().windows(stop.len()).position(|part| same(part, stop));
-    let at_the_start = |stop: &String| {
-        let line = stop.strip_prefix('\n').filter(|line| !line.trim().is_empty())?;
-        let start = text.len() - text.trim_start().len();
-        text.as_bytes().get(start..start + line.len()).filter(|part| same(part, line)).map(|_| start)
-    };
-    generate.stop.iter().filter_map(|stop| at_the_start(stop).or_else(|| anywhere(stop))).chain(exact).min()
+/// The stop texts of a generation, prepared to be searched for.
+pub(super) struct Stops(Vec<Pattern>);
+
+/// A stop text; one that is searched for in any case is in lower case.
+struct Pattern {
+    bytes: Vec<u8>,
+    any_case: bool,
+    /// Whether it counts only where the text begins, after white space.
+    opens: bool,
+    /// For each beginning of it, the length of the longest shorter beginning that this ends with.
+    borders: Vec<u32>,
 }
 
-/// How many bytes of `text` can be shown: the rest may be the beginning of a stop text, or is white space that
-/// would belong to one.
-pub(super) fn safe_len(text: &str, generate: &Generate) -> usize {
-    let ends = |beginning: &str, any_case: bool| match text.as_bytes().split_at_checked(text.len() - beginning.len()) {
-        Some((_, end)) if any_case => end.eq_ignore_ascii_case(beginning.as_bytes()),
-        _ => text.ends_with(beginning),
-    };
-    let longest = |stop: &str, any_case: bool| {
-        let mut lengths = (1..stop.len().min(text.len() + 1)).rev();
-        lengths.find(|n| stop.is_char_boundary(*n) && ends(&stop[..*n], any_case))
-    };
-    let held = generate.stop.iter().filter_map(|stop| longest(stop, generate.any_case));
-    let held = held.chain(generate.exact.iter().filter_map(|stop| longest(stop, false))).max().unwrap_or(0);
-    // The first line may be what a stop text with a line break before it begins with.
-    let first = text.trim_start();
-    let opening = |stop: &String| {
-        let line = stop.strip_prefix('\n').filter(|line| !line.trim().is_empty())?;
-        (generate.any_case && first.len() < line.len() && line[..].get(..first.len())?.eq_ignore_ascii_case(first))
-            .then_some(first.len())
-    };
-    let held = generate.stop.iter().filter_map(opening).max().unwrap_or(0).max(held);
-    text[..text.len() - held].trim_end().len()
+/// How far a text has come into the stop texts.
+#[derive(Debug, Clone)]
+pub(super) struct Progress {
+    /// Bytes of the text.
+    read: usize,
+    /// Whether there was anything but white space.
+    begun: bool,
+    /// For each stop text, how many of its first bytes the text ends with; `None` once it can no longer open the text.
+    matched: Vec<Option<usize>>,
+}
+
+impl Stops {
+    /// Those of a generation; empty ones are none.
+    pub(super) fn new(generate: &Generate) -> Self {
+        let stops = generate.stop.iter().map(|stop| Pattern::new(stop, generate.any_case, false));
+        let lines = generate.stop.iter().filter(|_| generate.any_case).filter_map(|stop| stop.strip_prefix('\n'));
+        let openings = lines.filter(|line| !line.trim().is_empty()).map(|line| Pattern::new(line, true, true));
+        let exact = generate.exact.iter().map(|stop| Pattern::new(stop, false, false));
+        Self(stops.chain(openings).chain(exact).filter(|pattern| !pattern.bytes.is_empty()).collect())
+    }
+
+    /// Before the first piece of a text.
+    pub(super) fn begin(&self) -> Progress {
+        Progress { read: 0, begun: false, matched: vec![Some(0); self.0.len()] }
+    }
+
+    /// Takes the next piece of a text, and says where in the text the earliest stop text begins that it completes.
+    pub(super) fn read(&self, progress: &mut Progress, piece: &str) -> Option<usize> {
+        let blank = if progress.begun { 0 } else { piece.len() - piece.trim_start().len() };
+        let ends = self.0.iter().zip(&mut progress.matched).filter_map(|(pattern, matched)| {
+            let end = if pattern.opens {
+                blank + pattern.open(matched, &piece.as_bytes()[blank..])?
+            } else {
+                pattern.find(matched, piece.as_bytes())?
+            };
+            Some(progress.read + end - pattern.bytes.len())
+        });
+        let first = ends.min();
+        progress.read += piece.len();
+        progress.begun |= blank < piece.len();
+        first
+    }
+
+    /// How many bytes of `text`, which is all that was read, can be shown: the rest may be the beginning of a stop text,
+    /// or is white space that would belong to one.
+    pub(super) fn safe_len(&self, progress: &Progress, text: &str) -> usize {
+        let held = progress.matched.iter().copied().flatten().max().unwrap_or(0);
+        text[..text.len() - held].trim_end().len()
+    }
+}
+
+impl Pattern {
+    fn new(text: &str, any_case: bool, opens: bool) -> Self {
+        let bytes = if any_case { text.to_ascii_lowercase() } else { text.to_owned() }.into_bytes();
+        let mut borders = vec![0; bytes.len()];
+        let mut border = 0;
+        for at in 1..bytes.len() {
+            while border > 0 && bytes[border] != bytes[at] {
+                border = borders[border - 1] as usize;
+            }
+            border += usize::from(bytes[border] == bytes[at]);
+            borders[at] = u32::try_from(border).expect("a stop text is shorter than 4 GB");
+        }
+        Self { bytes, any_case, opens, borders }
+    }
+
+    fn is_next(&self, matched: usize, byte: u8) -> bool {
+        self.bytes[matched] == if self.any_case { byte.to_ascii_lowercase() } else { byte }
+    }
+
+    /// Follows a piece of text, and says where in it the first match ends.
+    fn find(&self, matched: &mut Option<usize>, piece: &[u8]) -> Option<usize> {
+        let (mut held, mut end) = (matched.unwrap_or(0), None);
+        for (at, byte) in piece.iter().enumerate() {
+            while held > 0 && !self.is_next(held, *byte) {
+                held = self.borders[held - 1] as usize;
+            }
+            held += usize::from(self.is_next(held, *byte));
+            if held == self.bytes.len() {
+                end.get_or_insert(at + 1);
+                held = self.borders[held - 1] as usize;
+            }
+        }
+        *matched = Some(held);
+        end
+    }
+
+    /// The same where it has to begin with the text.
+    fn open(&self, matched: &mut Option<usize>, piece: &[u8]) -> Option<usize> {
+        for (at, byte) in piece.iter().enumerate() {
+            let held = matched.filter(|held| self.is_next(*held, *byte));
+            *matched = held.map(|held| held + 1).filter(|held| *held < self.bytes.len());
+            if held? + 1 == self.bytes.len() {
+                return Some(at + 1);
+            }
+        }
+        None
+    }
+}
+
+/// Where the earliest stop text begins in a whole text, if there is one.
+pub(crate) fn find(text: &str, generate: &Generate) -> Option<usize> {
+    let stops = Stops::new(generate);
+    stops.read(&mut stops.begin(), text)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Reads a text character by character up to the first stop text: where that begins, and what can be shown.
+    fn read<'t>(text: &'t str, generate: &Generate) -> (Option<usize>, &'t str) {
+        let stops = Stops::new(generate);
+        let (mut progress, mut found) = (stops.begin(), None);
+        for (at, c) in text.char_indices() {
+            found = found.or(stops.read(&mut progress, &text[at..at + c.len_utf8()]));
+        }
+        (found, &text[..stops.safe_len(&progress, text)])
+    }
+
+    /// What is to be found, said as plainly as can be: the whole text is searched for every stop text.
+    fn plainly(text: &str, generate: &Generate) -> (Option<usize>, usize) {
+        let same = |a: &[u8], b: &str, any_case| {
+            if any_case { a.eq_ignore_ascii_case(b.as_bytes()) } else { a == b.as_bytes() }
+        };
+        let stops = generate.stop.iter().map(|stop| (stop.as_str(), generate.any_case));
+        let stops: Vec<_> = stops.chain(generate.exact.iter().map(|stop| (stop.as_str(), false))).collect();
+        let first = text.trim_start();
+        let openings = generate.stop.iter().filter(|_| generate.any_case).filter_map(|stop| stop.strip_prefix('\n'));
+        let openings: Vec<&str> = openings.filter(|line| !line.trim().is_empty()).collect();
+        let anywhere = |(stop, any_case): &(&str, bool)| {
+            text.as_bytes().windows(stop.len()).position(|part| same(part, stop, *any_case))
+        };
+        let opens = |line: &&&str| first.as_bytes().get(..line.len()).is_some_and(|part| same(part, line, true));
+        let opened = openings.iter().find(opens).map(|_| text.len() - first.len());
+        let held = |(stop, any_case): &(&str, bool)| {
+            (1..stop.len().min(text.len() + 1))
+                .rev()
+                .find(|n| stop.is_char_boundary(*n) && same(&text.as_bytes()[text.len() - n..], &stop[..*n], *any_case))
+        };
+        let opening = openings.iter().filter(|line| {
+            first.len() < line.len() && same(first.as_bytes(), line.get(..first.len()).unwrap_or("\n"), true)
+        });
+        let held = stops.iter().filter_map(held).chain(opening.map(|_| first.len())).max().unwrap_or(0);
+        (stops.iter().filter_map(anywhere).chain(opened).min(), text[..text.len() - held].trim_end().len())
+    }
+
+    proptest! {
+        /// Searching only what is new finds what searching everything finds, and shows as much, piece by piece.
+        #[test]
+        fn nothing_is_missed_between_pieces(
+            pieces in prop::collection::vec("[aAbB\\n\u{3000}é ]{0,4}", 0..12),
+            stop in prop::collection::vec("\\n?[abAé]{1,2}[ab\\n é]{0,3}", 0..4),
+            exact in prop::collection::vec("[abAé\\n ]{1,4}", 0..3),
+            any_case: bool,
+        ) {
+            let generate = Generate { stop, exact, any_case, ..Generate::default() };
+            let stops = Stops::new(&generate);
+            let (mut progress, mut text) = (stops.begin(), String::new());
+            for piece in pieces {
+                let before = progress.clone();
+                let found = stops.read(&mut progress, &piece);
+                text.push_str(&piece);
+                let (expected, shown) = plainly(&text, &generate);
+                prop_assert_eq!(found, expected, "{:?}", text);
+                prop_assert_eq!(find(&text, &generate).is_some(), expected.is_some());
+                if found.is_some() {
+                    // A piece that completes a stop text too early is taken back.
+                    progress = before;
+                    text.truncate(text.len() - piece.len());
+                } else {
+                    prop_assert_eq!(stops.safe_len(&progress, &text), shown, "{:?}", text);
+                }
+            }
+        }
+    }
 
     #[test]
     fn what_may_be_a_stop_is_held_back() {
         let stops = Generate { stop: vec!["[RESULT]".into(), "</s>".into()], ..Generate::default() };
-        let check = |text: &str, shown: &str| assert_eq!(&text[..safe_len(text, &stops)], shown, "{text:?}");
+        let check = |text: &str, shown: &str| assert_eq!(read(text, &stops).1, shown, "{text:?}");
         check("good", "good");
         check("good [", "good");
         check("good [RES", "good");
@@ -67,7 +217,8 @@ mod tests {
     fn in_any_case_and_at_the_start_of_a_line() {
         let stops = Generate { stop: vec!["[result".into(), "\nresult".into()], any_case: true, ..Generate::default() };
         let check = |text: &str, stopped: Option<usize>, shown: &str| {
-            assert_eq!((find(text, &stops), &text[..safe_len(text, &stops)]), (stopped, shown), "{text:?}");
+            assert_eq!(read(text, &stops), (stopped, shown), "{text:?}");
+            assert_eq!(find(text, &stops), stopped);
         };
         check("fine [Result", Some(5), "fine [Result");
         check("fine\nRESULT", Some(4), "fine\nRESULT");
@@ -85,7 +236,8 @@ mod tests {
         let exact = vec!["So".into(), "\nThus".into()];
         let stops = Generate { stop: vec!["[RESULT]".into()], exact, any_case: true, ..Generate::default() };
         let check = |text: &str, stopped: Option<usize>, shown: &str| {
-            assert_eq!((find(text, &stops), &text[..safe_len(text, &stops)]), (stopped, shown), "{text:?}");
+            assert_eq!(read(text, &stops), (stopped, shown), "{text:?}");
+            assert_eq!(find(text, &stops), stopped);
         };
         check("also [result]", Some(5), "also [result]");
         check("So be it", Some(0), "So be it");

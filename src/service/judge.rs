@@ -132,13 +132,14 @@ impl Judge {
             other => other?,
         };
         let sampling = &options.sampling;
+        let repeats = sampling.temperature == 0.0 || sampling.seeded || !generates(&prepared.job.script);
         let first = PlannedRun {
             run,
             sample: 0,
             neutralized: neutralized.into(),
             prompt_text: prepared.job.prompt.text().into(),
             prepared,
-            cacheable: options.cache && (sampling.temperature == 0.0 || sampling.seeded),
+            cacheable: options.cache && repeats,
             verbatim,
         };
         // All but the last are copies.
@@ -163,6 +164,7 @@ impl Judge {
     ) -> Result<(Judgement, Option<Lookup>), RunError> {
         let started = Instant::now();
         let (sample, order) = (planned.sample, planned.run.order);
+        let seed = planned.prepared.job.sampling.seed;
         let (judged, lookup) = if planned.cacheable {
             let (key, computing) = (self.key(&planned), self.computing(flow));
             let work = move |writer: Writer| async move {
@@ -181,7 +183,7 @@ impl Judge {
         let cached = lookup == Some(Lookup::Hit);
         let total = milliseconds(started.elapsed());
         let timing = if cached { Timing { total, ..Timing::default() } } else { Timing { total, ..judged.timing } };
-        Ok((Judgement { sample, order, cached, timing, ..judged }, lookup))
+        Ok((Judgement { sample, order, seed, cached, timing, ..judged }, lookup))
     }
 
     fn computing(&self, flow: &Flow) -> Computing {
@@ -193,13 +195,16 @@ impl Judge {
         }
     }
 
-    /// What a judgement depends on. The digest stands for the model, the prompt for rubric and prompt set.
+    /// What a judgement depends on. The digest stands for the model, the prompt for rubric and prompt set;
+    /// sampling matters where text is generated.
     fn key(&self, planned: &PlannedRun) -> [u8; 32] {
         let Job { prompt, script, sampling, deterministic } = &planned.prepared.job;
         let SamplerSettings { temperature, top_p, top_k, min_p, seed } = sampling;
         let mut key = Key(Sha256::new());
         (&self.engine.info().digest, prompt, script, deterministic).hash(&mut key);
-        ([temperature, top_p, min_p].map(|n| n.to_bits()), top_k, seed).hash(&mut key);
+        if generates(script) {
+            ([temperature, top_p, min_p].map(|n| n.to_bits()), top_k, seed).hash(&mut key);
+        }
         key.0.finalize().into()
     }
 }
@@ -208,6 +213,11 @@ fn job(prompt: Prompt, script: Script, options: &Options) -> Job {
     let Sampling { temperature, top_p, top_k, min_p, seed, .. } = options.sampling;
     let sampling = SamplerSettings { temperature, top_p, top_k: top_k as usize, min_p, seed };
     Job { prompt, script, sampling, deterministic: options.deterministic }
+}
+
+/// Whether anything is sampled; a script that only chooses comes to the same every time.
+fn generates(script: &Script) -> bool {
+    script.most_generated() > 0
 }
 
 /// Takes what is hashed into a digest.
@@ -236,7 +246,7 @@ impl Computing {
         let asked = Instant::now();
         let permit = self.admission.enter(self.flow).await;
         let waited = asked.elapsed();
-        let (seed, mut begun) = (planned.prepared.job.sampling.seed, planned.verbatim);
+        let mut begun = planned.verbatim;
         let on_delta = move |delta: String| {
             // Feedback is given without the white space that it may begin with.
             let text = if begun { delta.as_str() } else { delta.trim_start() };
@@ -274,7 +284,7 @@ impl Computing {
         self.metrics.stage.queue.observe(completion.stages.queue.as_secs_f64());
         self.metrics.stage.prefill.observe(completion.stages.prefill.as_secs_f64());
         self.metrics.stage.decode.observe(completion.stages.decode.as_secs_f64());
-        let judgement = read(completion, seed, &planned.prompt_text)?;
+        let judgement = read(completion, &planned.prompt_text)?;
         self.metrics.count_tokens(&judgement.usage);
         Ok(judgement)
     }
@@ -282,7 +292,7 @@ impl Computing {
 
 /// Reads a judgement out of what came of its script: the last choice, and the last text, before or after it. A script that
 /// chooses nothing is certain of its one outcome.
-fn read(completion: Completion, seed: u64, prompt: &str) -> Result<Judgement, InvalidVerdict> {
+fn read(completion: Completion, prompt: &str) -> Result<Judgement, InvalidVerdict> {
     let stages = completion.stages;
     let (mut feedback, mut finish, mut masses) = (None, Finish::Stop, Vec::new());
     for outcome in completion.transcript.outcomes {
@@ -298,7 +308,7 @@ fn read(completion: Completion, seed: u64, prompt: &str) -> Result<Judgement, In
     let (distribution, label_mass) = Distribution::from_log_masses(if masses.is_empty() { &[0.0] } else { &masses })?;
     Ok(Judgement {
         sample: 0,
-        seed,
+        seed: 0,
         order: None,
         distribution,
         label_mass,

@@ -114,7 +114,24 @@ async fn what_is_asked_again_is_kept_or_not() {
     check(json!({"sampling": {"temperature": 0.7, "seed": 1}}), true).await;
     check(json!({"sampling": {"temperature": 0.7, "seed": 1}, "cache": false}), false).await;
     check(json!({"samples": 3, "sampling": {"temperature": 0.7}}), false).await;
+    check(json!({"mode": "score", "sampling": {"temperature": 0.7}}), true).await;
     check(json!({"samples": 3, "sampling": {"temperature": 0.7, "seed": 1}}), true).await;
+}
+
+/// Nothing is sampled where only options are read: neither seed nor temperature makes another verdict, and each says its own
+/// seed.
+#[tokio::test]
+async fn a_score_does_not_depend_on_sampling() {
+    let (engine, calls) = counting(|_, _| says("", &[0.1, 0.2]));
+    let server = Server::with(engine);
+    for (seed, temperature) in [(1, 0.0), (2, 0.0), (3, 0.7)] {
+        let sampling = json!({"seed": seed, "temperature": temperature, "top_p": 0.9});
+        let verdict = server.absolute(json!({"mode": "score", "sampling": sampling})).await;
+        assert_eq!((&verdict["cached"], &verdict["judgements"][0]["seed"]), (&json!(seed > 1), &json!(seed)));
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    let anew = server.absolute(json!({"mode": "score", "cache": false})).await;
+    assert_eq!((&anew["cached"], calls.load(Ordering::SeqCst)), (&json!(false), 2));
 }
 
 #[tokio::test]

@@ -65,6 +65,25 @@ async fn the_model_as_it_is() {
 }
 
 #[tokio::test]
+async fn texts_to_stop_at_have_bounds() {
+    let server = writing("One two three.");
+    let many = |count: usize, bytes: usize| {
+        let stops: Vec<String> = (0..count).map(|index| format!("{index:x<bytes$}")).collect();
+        json!(stops)
+    };
+    let message = json!([{"role": "user", "content": "Hi"}]);
+    for model in [json!(null), json!("gavel-absolute:helpfulness")] {
+        let body = |stop: Value| json!({"model": model, "messages": message, "stop": stop});
+        let accepted = server.post_json(CHAT, &body(many(64, 256))).await;
+        assert_eq!(accepted.status().as_u16(), 200);
+        refused(&server, CHAT, body(many(65, 3)), 400, "stop").await;
+        refused(&server, CHAT, body(json!(["a", "é".repeat(129)])), 400, "stop.1").await;
+        refused(&server, CHAT, body(json!("x".repeat(257))), 400, "stop").await;
+    }
+    refused(&server, "/v1/completions", json!({"prompt": "Hi", "stop": many(65, 3)}), 400, "stop").await;
+}
+
+#[tokio::test]
 async fn structured_output_fits() {
     let server = writing("Surely no JSON.");
     let schema = json!({

@@ -70,6 +70,26 @@ async fn engines_that_fail() {
 }
 
 #[tokio::test]
+async fn logits_that_are_no_numbers_are_no_verdict() {
+    let server = Server::with(asking(|job| {
+        let mass = if job.prompt.text().contains("BROKEN") { f64::NAN } else { 0.1 };
+        says("Fine.", &[mass, 0.2])
+    }));
+    for change in [json!({"response": "BROKEN"}), json!({"response": "BROKEN", "mode": "score"})] {
+        for _ in 0..2 {
+            let response = server.post_json(ABSOLUTE, &absolute(change.clone())).await;
+            let found = problem(&server, response, 502, "engine_failed").await;
+            assert!(found["detail"].as_str().unwrap().contains("is not a number"), "{found}");
+        }
+    }
+    let item = |response: &str| json!({"instruction": "x", "response": response});
+    let body = json!({"rubric": "helpfulness", "items": [item("sound"), item("BROKEN"), item("sound too")]});
+    let answer: Value = server.post_json("/v1/rewards", &body).await.json().await.unwrap();
+    let rewards = answer["rewards"].as_array().unwrap();
+    assert!(rewards[0].is_number() && rewards[1].is_null() && rewards[2].is_number(), "{answer}");
+}
+
+#[tokio::test]
 async fn a_failure_is_not_kept() {
     let server = Server::with(
         crate::engines::counting(|call, _| match call {

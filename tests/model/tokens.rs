@@ -40,7 +40,7 @@ fn run(
                 logits[*next.unwrap_or(&end) as usize] = 10.0;
                 machine.on_logits(&logits)
             }
-            Action::Fork(_) => unreachable!("no branches here"),
+            Action::Fork(_) | Action::Failed(_) => unreachable!("no branches here, and sound logits"),
             Action::Done(transcript) => return (seen, transcript.outcomes),
         };
     }

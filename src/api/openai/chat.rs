@@ -16,6 +16,10 @@ use crate::config::GradingConfig;
 use crate::grading::{InvalidRequest, Mode, Options, Sampling};
 use crate::tasks::MOST_CHOICES;
 
+/// The most stop texts of one request: OpenAI takes 4.
+const MOST_STOPS: usize = 64;
+/// The most bytes of one.
+const LONGEST_STOP: usize = 256;
 /// The most alternatives of one token.
 const MOST_LOGPROBS: usize = 20;
 
@@ -43,7 +47,7 @@ pub(in crate::api) struct ChatBody {
     n: Option<u32>,
     /// The same seed gives the same text.
     seed: Option<i64>,
-    /// Where to stop writing.
+    /// Where to stop writing: up to 64 texts of 256 bytes at most.
     stop: Option<StopBody>,
     /// Whether to answer with server-sent events.
     pub(super) stream: Option<bool>,
@@ -160,14 +164,24 @@ impl SamplingFields {
     }
 }
 
-/// The texts that end what is written.
-pub(super) fn stops(stop: &Option<StopBody>) -> Vec<String> {
-    let stop = match stop.clone() {
-        Some(StopBody::One(stop)) => vec![stop],
-        Some(StopBody::Many(stop)) => stop,
-        None => Vec::new(),
+/// The texts that end what is written, checked: each is looked for at every token.
+pub(super) fn stops(stop: &Option<StopBody>) -> Result<Vec<String>, Problem> {
+    let stops = match stop {
+        Some(StopBody::One(stop)) => std::slice::from_ref(stop),
+        Some(StopBody::Many(stops)) => stops,
+        None => &[],
     };
-    stop.into_iter().filter(|stop| !stop.is_empty()).collect()
+    if stops.len() > MOST_STOPS {
+        let reason = format!("{} texts to stop at: at most {MOST_STOPS}", stops.len());
+        return Err(InvalidRequest::at("/stop", reason).into());
+    }
+    if let Some((index, long)) = stops.iter().enumerate().find(|(_, stop)| stop.len() > LONGEST_STOP) {
+        let pointer =
+            if matches!(stop, Some(StopBody::One(_))) { "/stop".to_owned() } else { format!("/stop/{index}") };
+        let reason = format!("{} bytes to stop at: at most {LONGEST_STOP}", long.len());
+        return Err(InvalidRequest::at(pointer, reason).into());
+    }
+    Ok(stops.iter().filter(|stop| !stop.is_empty()).cloned().collect())
 }
 
 impl ChatBody {
@@ -191,8 +205,8 @@ impl ChatBody {
         self.max_completion_tokens.or(self.max_tokens)
     }
 
-    /// The texts that end what is written.
-    pub(super) fn stop(&self) -> Vec<String> {
+    /// The texts that end what is written, checked.
+    pub(super) fn stop(&self) -> Result<Vec<String>, Problem> {
         stops(&self.stop)
     }
 

@@ -47,7 +47,7 @@ pub(in crate::api) struct CompletionBody {
     seed: Option<i64>,
     /// The most tokens to write; 16 if left out. With `echo`, 0 writes none.
     max_tokens: Option<u32>,
-    /// Where to stop writing.
+    /// Where to stop writing: up to 64 texts of 256 bytes at most.
     stop: Option<StopBody>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
@@ -155,11 +155,12 @@ pub(in crate::api) async fn create(
     if most.is_some_and(|most| most > MOST_LOGPROBS) {
         return Err(InvalidRequest::at("/logprobs", format!("logprobs is 0 to {MOST_LOGPROBS}")).into());
     }
+    let stop = stops(&body.stop)?;
     let context = wire::context(&http, &app)?;
     let session = app.service.begin(&context, ask::hosted(&app, body.model.as_deref())).await?;
     let engine = session.judge().engine().clone();
     let max_tokens = options.sampling.max_feedback_tokens as usize;
-    let write = Generate { stop: stops(&body.stop), max_tokens, logprobs: most, verbatim: true, ..Generate::default() };
+    let write = Generate { stop, max_tokens, logprobs: most, verbatim: true, ..Generate::default() };
     let asked = body.model.as_deref().unwrap_or(&engine.model);
     let form = Form {
         head: Head::new("cmpl", "text_completion", asked, &engine.digest),

@@ -82,7 +82,8 @@ pub(super) async fn answer(
     let turns = messages::turns(&body.messages)?;
     let turns = rubric.iter().fold(turns, |turns, rubric| judge.with_rubric(turns, &rubric.rubric));
     let options = body.options(&app.config.grading, None)?;
-    let limits = Limits { max_tokens: options.sampling.max_feedback_tokens as usize, min_tokens: 0, stop: body.stop() };
+    let limits =
+        Limits { max_tokens: options.sampling.max_feedback_tokens as usize, min_tokens: 0, stop: body.stop()? };
     let script = judge.script(&limits, rubric.as_ref().map(|rubric| &*rubric.rubric));
     let script = script.map_err(|error| InvalidRequest::at("/model", error.to_string()))?;
     let context = wire::context(http, app)?;

@@ -33,7 +33,7 @@ pub(super) fn finish_reason(finish: Finish) -> &'static str {
 pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Result<HttpResponse, Problem> {
     let shape = Shape::of(&body)?;
     let turns = shape.asked_for(messages::turns(&body.messages)?);
-    let mut options = body.options(&app.config.grading, Some(1.0))?;
+    let (mut options, stop) = (body.options(&app.config.grading, Some(1.0))?, body.stop()?);
     options.cache = false;
     let context = wire::context(http, app)?;
     let session = app.service.begin(&context, ask::hosted(app, body.model.as_deref())).await?;
@@ -41,7 +41,7 @@ pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Res
     let logprobs = body.alternatives()?;
     let max_tokens = body.max_tokens().map_or(engine.context, |most| most as usize);
     let grammar = shape.grammar();
-    let write = Generate { stop: body.stop(), max_tokens, logprobs, grammar, ..Generate::default() };
+    let write = Generate { stop, max_tokens, logprobs, grammar, ..Generate::default() };
     let scripts = vec![Script(vec![Step::Generate(write)])];
     let chat = Prompted {
         purpose: None,

@@ -17,6 +17,12 @@ use crate::script::Vocabulary;
 /// The flag value of llama.cpp's own `enabled`; the binding has no name for it.
 const FLASH_ATTENTION_ENABLED: i32 = 1;
 
+/// How many tokens' states are copied in the time that one takes to compute, about. A token of a model of 7 billion
+/// parameters is 128 kB in half precision: on a GPU, 25 µs over PCIe to pageable memory against 50 to 200 µs of
+/// arithmetic; on a CPU, as much against 10 ms.
+const GPU_COPIES: usize = 4;
+const CPU_COPIES: usize = 64;
+
 /// llama.cpp rounds the cells of a stream up to this.
 const STREAM_UNIT: usize = 256;
 
@@ -49,6 +55,7 @@ fn limits(settings: Settings) -> Limits {
         context: settings.context(),
         prefix_tokens: settings.prefix_tokens,
         step: settings.step_tokens,
+        copies: if settings.gpu_layers > 0 && backend().supports_gpu_offload() { GPU_COPIES } else { CPU_COPIES },
     }
 }
 
@@ -112,5 +119,9 @@ impl Backend for Context<'_> {
             Ok(false) => Err(format!("sequence {slot} cannot be rolled back to {len} tokens")),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    fn wipe(&mut self) {
+        self.context.clear_kv_cache();
     }
 }

@@ -122,8 +122,8 @@ impl Row {
                 self.end = Some(End::Left);
                 None
             }
-            Err(strayed) => {
-                self.fail_request(strayed.to_string());
+            Err(error) => {
+                self.fail_request(error.to_string());
                 None
             }
         }

@@ -3,7 +3,7 @@
 //! Their states lie in the host's memory, outside of the model's context, so an idle one costs memory and no time.
 //! The one used longest ago makes room.
 
-use super::shared;
+use super::{WORTH_SHARING, shared};
 use crate::script::Token;
 
 struct Prefix<S> {
@@ -43,6 +43,11 @@ impl<S> Prefixes<S> {
         while self.tokens() > self.most {
             self.held.remove(0);
         }
+    }
+
+    /// Drops those that such a sequence may have begun with.
+    pub(super) fn drop_sharing(&mut self, tokens: &[Token]) {
+        self.held.retain(|p| shared(&p.tokens, tokens) < WORTH_SHARING);
     }
 
     /// The state of a prefix, which counts as used now.

@@ -39,6 +39,7 @@ pub(super) struct Sequence {
     pub(super) prompt_tokens: usize,
     /// The most tokens it can come to hold.
     pub(super) reserved: usize,
+    /// Whether it begins from nothing and is decoded in batches of its own.
     pub(super) alone: bool,
     /// How often one that came later was admitted while this one was first in the queue.
     pub(super) overtaken: usize,

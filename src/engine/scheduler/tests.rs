@@ -4,7 +4,7 @@ use super::*;
 use crate::engine::{Completion, Job, Run};
 use crate::grading::Finish;
 use crate::script::toy::{self, Toy};
-use crate::script::{Generate, Outcome, Prompt, SamplerSettings, Script, Segment, Step, Transcript};
+use crate::script::{Generate, Outcome, Prompt, SamplerSettings, Script, Segment, Step, StepError, Transcript};
 
 /// A backend that knows what each slot holds, so that a wrong copy or position shows at once.
 #[derive(Default)]
@@ -16,6 +16,13 @@ pub(super) struct Fake {
     steps: Vec<Vec<Row>>,
     fail: bool,
     panic: bool,
+    /// A token that makes what comes after it NaN.
+    bad: Option<Token>,
+    /// Slots whose memory holds NaN, and how often all were wiped.
+    foul: Vec<Slot>,
+    wiped: usize,
+    /// Tokens whose state was copied.
+    copied: usize,
 }
 
 impl Fake {
@@ -39,7 +46,14 @@ impl Backend for Fake {
             assert_eq!(slot.len(), row.position, "positions follow each other");
             slot.push(row.token);
             self.most_cells = self.most_cells.max(slot.len());
-            self.logits.push(if row.logits { toy::logits(slot) } else { Vec::new() });
+            if self.bad.is_some_and(|bad| slot.contains(&bad)) {
+                self.foul.push(row.slot);
+            }
+            self.logits.push(match (row.logits, self.foul.contains(&row.slot)) {
+                (true, false) => toy::logits(slot),
+                (true, true) => vec![f32::NAN; toy::SIZE],
+                (false, _) => Vec::new(),
+            });
         }
         self.decoded += rows.len();
         self.steps.push(rows.to_vec());
@@ -52,11 +66,13 @@ impl Backend for Fake {
     }
 
     fn save(&mut self, slot: Slot) -> Result<Vec<Token>, String> {
+        self.copied += self.slots[slot as usize].len();
         Ok(self.slots[slot as usize].clone())
     }
 
     fn restore(&mut self, saved: &Vec<Token>, slot: Slot, len: usize) -> Result<(), String> {
         assert!(self.slots[slot as usize].is_empty(), "only empty slots are restored");
+        self.copied += saved.len();
         self.slots[slot as usize] = saved[..len].to_vec();
         Ok(())
     }
@@ -65,9 +81,15 @@ impl Backend for Fake {
         self.slots[slot as usize].truncate(len);
         Ok(())
     }
+
+    fn wipe(&mut self) {
+        assert!(self.slots.iter().all(Vec::is_empty), "nothing that runs is wiped");
+        self.foul.clear();
+        self.wiped += 1;
+    }
 }
 
-pub(super) const LIMITS: Limits = Limits { sequences: 4, context: 700, prefix_tokens: 600, step: 24 };
+pub(super) const LIMITS: Limits = Limits { sequences: 4, context: 700, prefix_tokens: 600, step: 24, copies: 8 };
 
 pub(super) fn job(text: &str, script: Script, deterministic: bool) -> Prepared {
     let prompt = Prompt(vec![Segment::Control("<user>".into()), Segment::Text(text.into())]);
@@ -93,6 +115,7 @@ fn alone(prepared: Prepared) -> Transcript {
                 Action::Feed => machine.on_logits(&toy::logits(machine.ids())),
                 Action::Fork(branches) => machine.on_branches(branches.into_iter().map(|mut m| run(&mut m)).collect()),
                 Action::Done(transcript) => return transcript,
+                Action::Failed(error) => panic!("{error}"),
             };
         }
     }
@@ -193,8 +216,92 @@ fn deterministic_runs_alone_and_from_nothing() {
     drain(&mut scheduler);
     let (_, completion, ..) = (finish(warm), finish(exact).unwrap(), finish(first), finish(after));
     assert_eq!(completion.cached_tokens, 0);
-    let starts = scheduler.backend.steps.iter().filter(|step| step.iter().any(|row| row.position == 0)).count();
-    assert_eq!(starts, 1, "only the deterministic one begins from nothing");
+    let starts: Vec<Slot> =
+        scheduler.backend.steps.iter().flatten().filter(|row| row.position == 0).map(|row| row.slot).collect();
+    let [slot] = starts[..] else { panic!("only the deterministic one begins from nothing: {starts:?}") };
+    let beside = |step: &&Vec<Row>| step.iter().any(|row| row.slot == slot && row.position < completion.prompt_tokens);
+    let beside: Vec<Vec<Row>> = scheduler.backend.steps.iter().filter(beside).cloned().collect();
+    let prompt: usize = beside.iter().map(Vec::len).sum();
+    assert_eq!(prompt, completion.prompt_tokens, "it is read in batches of its own");
+    assert!(beside.iter().rev().skip(1).all(|step| step.len() == LIMITS.step), "cut as it would be alone");
+}
+
+fn writing(tokens: usize) -> Script {
+    let generate = Generate { max_tokens: tokens, min_tokens: tokens, ..Generate::default() };
+    Script(vec![Step::Generate(generate)])
+}
+
+#[test]
+fn who_runs_deterministically_keeps_nobody_from_free_slots() {
+    let mut scheduler = scheduler(LIMITS);
+    let runs = [("first", false), ("exact", true), ("after", false)]
+        .map(|(text, exact)| submit(&mut scheduler, job(text, writing(60), exact)));
+    scheduler.step().unwrap();
+    assert_eq!((scheduler.load().running, scheduler.load().waiting), (3, 0));
+    (0..20).for_each(|_| scheduler.step().unwrap());
+    assert!(scheduler.running.iter().all(|s| s.machine.ids().len() > 20), "all go on");
+    let slot = scheduler.running.iter().find(|s| s.alone).unwrap().slot;
+    let apart = |step: &Vec<Row>| step.iter().all(|row| row.slot == slot) || step.iter().all(|row| row.slot != slot);
+    assert!(scheduler.backend.steps.iter().all(apart));
+    drain(&mut scheduler);
+    for run in runs {
+        finish(run).unwrap();
+    }
+}
+
+#[test]
+fn little_that_is_shared_is_not_worth_a_copy_of_much() {
+    let mut scheduler = scheduler(LIMITS);
+    let start = SHARED.repeat(2);
+    let long =
+        submit(&mut scheduler, job(&format!("{start}{}", "a much longer story, ".repeat(12)), writing(40), false));
+    (0..20).for_each(|_| scheduler.step().unwrap());
+    let short = submit(&mut scheduler, job(&format!("{start}?"), writing(2), false));
+    scheduler.step().unwrap();
+    assert_eq!((scheduler.load().running, scheduler.backend.copied), (2, 0), "it neither waits nor is copied");
+    drain(&mut scheduler);
+    assert_eq!(finish(short).unwrap().cached_tokens, 0);
+    let long = finish(long).unwrap();
+    assert!(long.prompt_tokens > 5 * WORTH_SHARING, "{}", long.prompt_tokens);
+}
+
+#[test]
+fn what_is_shared_whole_is_copied_once_out_and_once_in() {
+    let mut scheduler = scheduler(LIMITS);
+    let text = SHARED.repeat(3);
+    let first = submit(&mut scheduler, job(&text, writing(30), false));
+    let second = submit(&mut scheduler, job(&format!("{text}?"), writing(30), false));
+    while scheduler.load().running < 2 && scheduler.load().waiting > 0 {
+        scheduler.step().unwrap();
+    }
+    let held = scheduler.backend.copied;
+    drain(&mut scheduler);
+    let (_, cached) = (finish(first).unwrap(), finish(second).unwrap().cached_tokens);
+    assert!(cached > WORTH_SHARING && held <= 2 * (cached + 2), "{held} tokens copied to share {cached}");
+}
+
+#[test]
+fn logits_that_are_no_numbers_fail_one_sequence() {
+    let failed = Err(EngineError::Step(StepError::BadLogits));
+    let bad = Toy.tokenize("\u{7}")[0];
+    for script in [judging(8), Script(judging(8).0[1..].to_vec()), Script(vec![Step::Branch(vec![judging(3)])])] {
+        let mut scheduler = scheduler(LIMITS);
+        scheduler.backend.bad = Some(bad);
+        let sound: Vec<Prepared> = (0..9).map(|i| job(&format!("{SHARED}{i}"), script.clone(), i == 2)).collect();
+        let mut runs: Vec<Run> = sound[..3].iter().map(|sound| submit(&mut scheduler, sound.clone())).collect();
+        let broken = format!("\u{7}{SHARED}");
+        let fails: Vec<Run> = (0..6).map(|_| submit(&mut scheduler, job(&broken, script.clone(), false))).collect();
+        runs.extend(sound[3..].iter().map(|sound| submit(&mut scheduler, sound.clone())));
+        drain(&mut scheduler);
+        for run in fails {
+            assert_eq!(finish(run), failed);
+        }
+        for (run, sound) in runs.into_iter().zip(sound) {
+            assert_eq!(finish(run).unwrap().transcript, alone(sound), "the others get what they get alone");
+        }
+        assert!(scheduler.backend.wiped > 0, "slots come back");
+        assert!(scheduler.prefixes.iter().all(|prefix| !prefix.contains(&bad)), "nothing broken is kept");
+    }
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn run(machine: &mut Machine, logits: &dyn Fn(&[Token]) -> Vec<f32>) -> (Transcr
                 machine.on_branches(branches.into_iter().map(run_one).collect())
             }
             Action::Done(transcript) => return (transcript, seen, deltas),
+            Action::Failed(error) => panic!("{error}"),
         };
     }
 }
@@ -170,6 +171,91 @@ fn branches_are_blind_to_each_other() {
         assert_eq!(branch.outcomes.last(), alone(script).as_ref());
     }
     assert_eq!(transcript.outcomes.last(), alone(Script(vec![choose(&[" good", " bad"])])).as_ref());
+}
+
+/// The toy with a space of its own before every run of text, as SPM vocabularies have.
+struct Spaced;
+
+impl Vocabulary for Spaced {
+    fn size(&self) -> usize {
+        Toy.size()
+    }
+    fn tokenize(&self, text: &str) -> Vec<Token> {
+        Toy.tokenize(&format!(" {text}"))
+    }
+    fn control(&self, text: &str) -> Option<Token> {
+        Toy.control(text)
+    }
+    fn piece(&self, token: Token) -> Vec<u8> {
+        Toy.piece(token)
+    }
+    fn longest_piece(&self) -> usize {
+        Toy.longest_piece()
+    }
+    fn ends_turn(&self, token: Token) -> bool {
+        Toy.ends_turn(token)
+    }
+    fn adds_space(&self) -> bool {
+        true
+    }
+    fn begin(&self) -> Option<Token> {
+        Toy.begin()
+    }
+}
+
+/// A first token's space is the vocabulary's own only where a run of text begins.
+#[test]
+fn the_first_space_is_kept_after_token_ids_of_text() {
+    let check = |prompt: Vec<Segment>, answer: &str| {
+        let encoded = Prompt(prompt).encode(&Spaced);
+        let start = encoded.ids.len();
+        let mut machine = Machine::new(Arc::new(Spaced), encoded, Script(vec![generate(4, 0)]), settings(0.0));
+        let (transcript, _, deltas) = run(&mut machine, &writes(" good", start));
+        assert_eq!((transcript.answer.as_str(), deltas.as_str()), (answer, answer));
+    };
+    check(vec![Segment::Control("<user>".into())], "good");
+    check(vec![Segment::Text("the".into())], " good");
+    check(vec![Segment::Tokens(Toy.tokenize("the"))], " good");
+    check(vec![Segment::Tokens([Toy.tokenize("the"), vec![toy::END]].concat())], "good");
+}
+
+#[test]
+fn logits_that_are_no_numbers_fail_the_step() {
+    let with = |value: f32| {
+        let mut logits = vec![0.0; toy::SIZE];
+        logits[100] = value;
+        logits
+    };
+    let tell = || vec![Step::Tell(2), choose(&[" A", " B"])];
+    for logits in [with(f32::NAN), with(f32::INFINITY), vec![f32::NAN; toy::SIZE], vec![f32::NEG_INFINITY; toy::SIZE]] {
+        for steps in [
+            vec![generate(4, 0)],
+            vec![choose(&[" A", " B"])],
+            tell(),
+            vec![Step::Branch(vec![Script(tell().split_off(1))])],
+        ] {
+            for temperature in [0.0, 1.0] {
+                let mut machine =
+                    Machine::new(Arc::new(Toy), prompt("x"), Script(steps.clone()), settings(temperature));
+                assert!(matches!(machine.start(), Action::Feed));
+                let action = machine.on_logits(&logits);
+                assert!(matches!(action, Action::Failed(StepError::BadLogits)), "{steps:?}");
+            }
+        }
+    }
+    let mut machine = Machine::new(Arc::new(Toy), prompt("x"), Script(vec![generate(1, 0)]), settings(0.0));
+    machine.start();
+    let action = machine.on_logits(&with(f32::NEG_INFINITY));
+    assert!(matches!(action, Action::Done(_)), "a token may be impossible");
+}
+
+#[test]
+fn text_ends_where_nothing_may_be_written() {
+    let mut logits = vec![f32::NEG_INFINITY; toy::SIZE];
+    logits[toy::END as usize] = 0.0;
+    let mut machine = Machine::new(Arc::new(Toy), prompt("x"), Script(vec![generate(5, 3)]), settings(1.0));
+    let (transcript, ..) = run(&mut machine, &|_: &[Token]| logits.clone());
+    assert_eq!(transcript.outcomes[0], Outcome::Generated { text: String::new(), finish: Finish::Length });
 }
 
 proptest! {
