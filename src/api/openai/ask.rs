@@ -111,7 +111,7 @@ pub(super) fn defaults(app: &App) -> Options {
 /// Names the field with the messages as what does not fit, or has no form in the model's chat template.
 pub(super) fn blamed(error: ServiceError, field: &str) -> Problem {
     match &error {
-        ServiceError::Judge(JudgeError::Prompt(PromptError::Chat(_))) => {
+        ServiceError::Judge(JudgeError::Prompt(PromptError::Conversation(_))) => {
             Problem::new(Code::InvalidRequest, error.to_string()).at(field)
         }
         _ => Problem::from(error).blame_overflow_on(field),
