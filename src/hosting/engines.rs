@@ -160,7 +160,7 @@ async fn mistralrs(
         Use::OneAtATime => Some(Arc::new(engine.limited(1))),
         Use::Other => {
             // The other one needs the memory.
-            engine.close().await;
+            engine.shut_down().await;
             None
         }
     })
