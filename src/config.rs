@@ -2,6 +2,7 @@
 //!
 //! Flags win over the environment, the environment over the file, the file over `config.default.toml`.
 
+mod hosted;
 mod mistralrs;
 
 use std::collections::{BTreeMap, HashMap};
@@ -319,28 +320,6 @@ impl Config {
             }
             None => self.models.clear(),
         }
-    }
-
-    /// What requests call the models, the default one first.
-    #[must_use]
-    pub fn model_names(&self) -> Vec<String> {
-        match (&self.models[..], self.engine) {
-            ([], EngineChoice::Scripted) => vec!["scripted".to_owned()],
-            ([], _) => vec![crate::models::name_of(&self.model)],
-            (models, _) => models.iter().map(ModelConfig::name).collect(),
-        }
-    }
-
-    /// Checks that the models of judge models are there. One that was `listed` and has made way for a model of the
-    /// command line is no mistake of the file: requests for it are told.
-    fn check_judges(&self, listed: Vec<String>) -> Result<(), ConfigError> {
-        let known: Vec<String> = self.model_names().into_iter().chain(listed).collect();
-        let wanted = self.judges.iter().filter_map(|judge| Some((judge, judge.model.as_ref()?)));
-        for (judge, model) in wanted.filter(|(_, model)| !known.contains(model)) {
-            let (name, model, known) = (judge.name.clone(), model.clone(), self.model_names().join(", "));
-            return Err(ConfigError::Judges { name, model, known });
-        }
-        Ok(())
     }
 
     fn check_models(&self) -> Result<(), ConfigError> {
