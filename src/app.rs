@@ -91,7 +91,7 @@ impl App {
         Ok(Arc::new(Self {
             metrics,
             admission: Admission::new(config.limits.in_flight, config.limits.queue),
-            hosting: Arc::new(Hosting::new(&config, starter)),
+            hosting: Arc::new(Hosting::new(&config, starter)?),
             judge_models: JudgeModels::new(&config.judges, &config.aliases)?,
             rubrics,
             prompts,
