@@ -123,7 +123,7 @@ impl Hosting {
     /// Puts an engine that is already running into the first place.
     ///
     /// # Errors
-    /// When its prompt set is not there.
+    /// When its prompt set is not there, or cannot be rendered with the engine's chat template.
     pub fn host(&self, engine: Arc<dyn Engine>, prompt_set: Option<String>) -> Result<(), StartError> {
         let place = &self.places[0];
         let panel = Arc::new(self.starter.panel(engine, &place.spec, prompt_set)?);
