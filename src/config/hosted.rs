@@ -17,11 +17,13 @@ impl Config {
     /// command line is no mistake of the file: requests for it are told.
     pub(super) fn check_judges(&self, listed: Vec<String>) -> Result<(), ConfigError> {
         let known: Vec<String> = self.model_names().into_iter().chain(listed).collect();
-        let wanted = self.judges.iter().filter_map(|judge| Some((judge, judge.model.as_ref()?)));
-        for (judge, model) in wanted.filter(|(_, model)| !known.contains(model)) {
-            let (name, model, known) = (judge.name.clone(), model.clone(), self.model_names().join(", "));
-            return Err(ConfigError::Judges { name, model, known });
+        let mut wanted = self.judges.iter().filter_map(|judge| Some((judge, judge.model.as_ref()?)));
+        match wanted.find(|(_, model)| !known.contains(model)) {
+            None => Ok(()),
+            Some((judge, model)) => {
+                let (name, model, known) = (judge.name.clone(), model.clone(), self.model_names().join(", "));
+                Err(ConfigError::Judges { name, model, known })
+            }
         }
-        Ok(())
     }
 }

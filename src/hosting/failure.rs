@@ -101,10 +101,12 @@ impl Cause {
             }
             StartError::Model(_) => Why::Files,
             StartError::Engine(_) => Why::Engine,
-            StartError::Trial(_, TrialError::Render { .. }) => Why::Template,
-            StartError::Trial(_, TrialError::Context { .. }) => Why::Context,
-            StartError::Trial(_, TrialError::NotNumbers) => Why::Numbers,
-            StartError::Trial(_, TrialError::Engine(_)) => Why::Judgement,
+            StartError::Trial(_, error) => match **error {
+                TrialError::Render { .. } => Why::Template,
+                TrialError::Context { .. } => Why::Context,
+                TrialError::NotNumbers => Why::Numbers,
+                TrialError::Engine(_) => Why::Judgement,
+            },
             // The last three are found before there are models.
             StartError::Judge(_) | StartError::Prompts(_) | StartError::JudgeModel(_) | StartError::NoBudget { .. } => {
                 Why::PromptSet

@@ -59,7 +59,7 @@ pub enum StartError {
     JudgeModel(#[from] InvalidJudge),
     /// It was loaded, and does not do.
     #[error("the model `{0}`: {1}")]
-    Trial(String, TrialError),
+    Trial(String, Box<TrialError>),
     /// What the models of a GPU may take is neither set nor known.
     #[error(
         "models of first use share the memory of the GPU, and how much of it is free is not known ({why}): set \
@@ -213,7 +213,7 @@ impl Starter {
     ) -> Result<Panel, StartError> {
         let panel = self.panel(Arc::clone(&engine), spec, prompt_set)?;
         let warmed = trial::warm_up(&*engine, panel.judge().prompt_set(None)?, spec.feedback).await;
-        warmed.map_err(|error| StartError::Trial(spec.name.clone(), error))?;
+        warmed.map_err(|error| StartError::Trial(spec.name.clone(), Box::new(error)))?;
         Ok(panel)
     }
 
@@ -229,7 +229,7 @@ impl Starter {
         let (prompts, metrics) = (Arc::clone(&self.prompts), Arc::clone(&self.metrics));
         let judge = Judge::new(Arc::clone(&engine), prompts, set, self.cached_judgements, Arc::clone(&metrics));
         let rendered = trial::render(judge.prompt_set(None)?, engine.chat_format());
-        rendered.map_err(|error| StartError::Trial(spec.name.clone(), error))?;
+        rendered.map_err(|error| StartError::Trial(spec.name.clone(), Box::new(error)))?;
         Ok(Panel::new(judge, metrics))
     }
 }

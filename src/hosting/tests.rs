@@ -218,8 +218,8 @@ fn callers_are_told_what_it_is_and_no_path() {
     let errors = [
         StartError::Model(crate::models::ModelError::NoSuchFile { path: path.clone().into() }),
         StartError::Engine(LoadError::Model { path, reason: "unknown architecture in /srv/models".into() }),
-        StartError::Trial("secret".into(), TrialError::NotNumbers),
-        StartError::Trial("secret".into(), TrialError::Engine(EngineError::Failed("/srv/cuda".into()))),
+        StartError::Trial("secret".into(), Box::new(TrialError::NotNumbers)),
+        StartError::Trial("secret".into(), Box::new(TrialError::Engine(EngineError::Failed("/srv/cuda".into())))),
     ];
     let mut told = Vec::new();
     for error in errors {

@@ -269,7 +269,7 @@ impl Tensor {
     /// What engines rely on.
     fn check(&self, alignment: u64) -> Result<(), Fault> {
         let named = || String::from_utf8_lossy(&self.name).into_owned();
-        if self.offset % alignment != 0 {
+        if !self.offset.is_multiple_of(alignment) {
             return Err(wrong(format!(
                 "the tensor {} begins at {}, not a multiple of {alignment}",
                 named(),
@@ -278,7 +278,7 @@ impl Tensor {
         }
         let Some(block) = block(self.kind) else { return Ok(()) };
         let row = self.dimensions.first().copied().unwrap_or(1);
-        if row % block.elements != 0 {
+        if !row.is_multiple_of(block.elements) {
             let (name, kind, elements) = (named(), block.name, block.elements);
             return Err(wrong(format!(
                 "the tensor {name} has rows of {row} values, and {kind} has blocks of {elements}"

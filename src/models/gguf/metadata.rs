@@ -79,7 +79,7 @@ impl Metadata {
         let layers = self.number("block_count").unwrap_or(MOST_LAYERS);
         self.hold("nextn_predict_layers", |nextn| nextn <= layers)?;
         if let Some(heads) = self.number("attention.head_count") {
-            self.hold("attention.head_count_kv", |kv| kv == 0 || heads % kv == 0)?;
+            self.hold("attention.head_count_kv", |kv| kv == 0 || heads.is_multiple_of(kv))?;
         }
         for name in ["layer_norm_rms_epsilon", "layer_norm_epsilon", "group_norm_epsilon"] {
             let name = format!("attention.{name}");
@@ -108,7 +108,7 @@ impl Metadata {
         self.hold("expert_group_count", |groups| match (experts, groups) {
             (0, _) => groups == 0,
             (_, 0 | 1) => groups < experts,
-            _ => groups < experts && experts % groups == 0,
+            _ => groups < experts && experts.is_multiple_of(groups),
         })?;
         match self.number("expert_group_count") {
             Some(groups @ 2..) => self.hold("expert_group_used_count", |used| used > 0 && used < groups),
@@ -117,7 +117,7 @@ impl Metadata {
     }
 
     fn check_positions(&self) -> Result<(), Fault> {
-        self.hold("rope.dimension_count", |dimensions| dimensions % 2 == 0)?;
+        self.hold("rope.dimension_count", |dimensions| dimensions.is_multiple_of(2))?;
         if let Some(Value::Real(base)) = self.of_model("rope.freq_base")
             && !(base.is_finite() && *base > 0.0)
         {
