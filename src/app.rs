@@ -54,7 +54,7 @@ impl App {
         let kept = config.limits.cached_judgements;
         let shared = (Arc::clone(&admission), Arc::clone(&metrics));
         let starter = Starter::new(model_store(&config)?, Arc::clone(&prompts), shared, kept);
-        let hosting = Arc::new(Hosting::new(&config, starter));
+        let hosting = Arc::new(Hosting::new(&config, starter)?);
         let window = config.limits.in_flight;
         Ok(Arc::new(Self {
             service: Service::new(Arc::clone(&hosting), Arc::clone(&admission), Arc::clone(&metrics), window),

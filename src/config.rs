@@ -2,6 +2,7 @@
 //!
 //! Flags win over the environment, the environment over the file, the file over `config.default.toml`.
 
+mod hosted;
 mod mistralrs;
 
 use std::collections::{BTreeMap, HashMap};
@@ -258,6 +259,16 @@ pub enum ConfigError {
     /// The list of models does not hold together.
     #[error("[[models]] {0}")]
     Models(String),
+    /// A judge model wants a model that is not there.
+    #[error("[[judges]] {name}: there is no model `{model}`; there are: {known}")]
+    Judges {
+        /// The judge model.
+        name: String,
+        /// The model that it names.
+        model: String,
+        /// The names there are.
+        known: String,
+    },
 }
 
 impl Config {
@@ -300,7 +311,9 @@ impl Config {
         if config.model.is_empty() {
             config.model = crate::models::DEFAULT_MODEL.to_owned();
         }
+        let listed = config.model_names();
         config.put_first(named_model);
+        config.check_judges(listed)?;
         config.check()?;
         config.fill_folders()?;
         Ok(config)
@@ -538,6 +551,28 @@ mod tests {
         assert_eq!(names(load(Some(file), &[], &[("model", "big".into())]).unwrap()), ["big", "smollm2-135m"]);
         let config = load(Some(file), &[("GAVEL_MODEL", "./x.gguf")], &[]).unwrap();
         assert_eq!((config.model.clone(), names(config)), ("./x.gguf".into(), vec![]));
+    }
+
+    #[test]
+    fn a_judge_models_model_is_one_that_is_there() {
+        let judge = |model: &str| {
+            format!("\n[[judges]]\nname = \"mine\"\nmodel = \"{model}\"\nsteps = [{{ choose = [\"a\", \"b\"] }}]\n")
+        };
+        let two = "[[models]]\nname = \"one\"\n[[models]]\nname = \"two\"\n";
+        let check = |models: &str, model: &str, flags: &[(&str, String)]| {
+            load(Some(&format!("{models}{}", judge(model))), &[], flags).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(check(two, "two", &[]), Ok(()));
+        let error = check(two, "twoo", &[]).unwrap_err();
+        assert_eq!(error, "[[judges]] mine: there is no model `twoo`; there are: one, two");
+        // A single model, by its own name.
+        assert_eq!(check("model = \"./my/judge.gguf\"", "judge", &[]), Ok(()));
+        assert!(check("model = \"./my/judge.gguf\"", "two", &[]).unwrap_err().contains("there are: judge"));
+        assert_eq!(check("engine = \"scripted\"", "scripted", &[]), Ok(()));
+        // A model of the command line takes the place of all.
+        assert_eq!(check(two, "two", &[("model", "three".into())]), Ok(()));
+        assert_eq!(check(two, "three", &[("model", "three".into())]), Ok(()));
+        assert!(check(two, "twoo", &[("model", "three".into())]).is_err());
     }
 
     #[test]

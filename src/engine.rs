@@ -2,7 +2,7 @@
 //!
 //! Nothing above this room knows which engine runs. An engine is given a [`Job`]; [`Engine::prepare`] tokenises
 //! it and refuses what can never fit, before anything is queued; [`Engine::start`] runs it. Dropping the [`Run`]
-//! cancels the work.
+//! cancels the work. [`Engine::shut_down`] ends it all.
 
 pub mod canaries;
 pub mod growing;
@@ -15,6 +15,7 @@ pub mod scripted;
 pub mod shared;
 pub mod waves;
 
+use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use crate::prompts::ChatFormat;
@@ -45,6 +46,13 @@ pub trait Engine: Send + Sync {
     /// Whether it still runs; one that has died for good needs a new process.
     fn alive(&self) -> bool {
         true
+    }
+
+    /// Ends it for good: what was started before is finished, what comes later ends with [`EngineError::Stopped`].
+    /// Returns once its worker has ended and let go of the model; what the engine itself still holds goes with it, so
+    /// after this and its drop its memory is free.
+    fn shut_down(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
     }
 }
 

@@ -2,24 +2,35 @@
 //!
 //! Every model has a place from the beginning; what is there changes. One model is loaded at a time, so that the
 //! memory that one needs is not promised to another. A model of first use that no request holds may be unloaded to
-//! make room, the one that was used longest ago first.
+//! make room, the one that was used longest ago first. One that cannot be loaded is tried again, but not at once.
 
+mod budget;
 mod engines;
+mod failure;
 mod start;
+#[cfg(test)]
+mod tests;
+mod trial;
+mod tries;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, watch};
 
 pub use engines::{Sizes, check_built, open_untried};
+pub use failure::{Failure, HostingError, Why};
 pub use start::{Spec, StartError, Starter};
+pub use trial::TrialError;
 
 use crate::config::{Config, LoadWhen};
 use crate::engine::{Engine, EngineInfo, Load};
-use crate::models::{Progress, memory_available};
+use crate::models::Progress;
 use crate::service::Judge;
+use budget::{Budget, Gauge, Needs, ThisMachine};
+use failure::Cause;
+use tries::Tries;
 
 /// The models of a server. The first is the one of requests that name none.
 pub struct Hosting {
@@ -39,6 +50,7 @@ struct Place {
     spec: Spec,
     state: watch::Sender<State>,
     used: AtomicU64,
+    tries: std::sync::Mutex<Tries>,
 }
 
 /// How far a model is.
@@ -52,45 +64,12 @@ enum State {
         /// Bytes that it counts for.
         memory: u64,
     },
-    Failed(Failure),
+    Failed(Cause),
 }
 
-/// Why a model is not there, as requests are told.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum HostingError {
-    /// No model has that name.
-    #[error("there is no model `{name}`; there are: {known}")]
-    Unknown {
-        /// The name.
-        name: String,
-        /// The names there are.
-        known: String,
-    },
-    /// It is still being loaded.
-    #[error("the model is still loading")]
-    Loading,
-    /// It cannot be had.
-    #[error(transparent)]
-    Failed(#[from] Failure),
-}
-
-/// Why a model is not loaded.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Failure {
-    /// It cannot be loaded.
-    #[error("the model could not be loaded: {0}")]
-    Load(String),
-    /// Others that are in use take the room that it needs.
-    #[error("{0}")]
-    NoRoom(String),
-}
-
-/// What loaded models may take together.
-struct Budget {
-    bytes: u64,
-    /// Set by hand: then it holds for models that are loaded at the start, too.
-    strict: bool,
-}
+/// Sees to it that a model is not left as one that is being loaded, whatever ends the loading: a panic, or a caller of
+/// [`Hosting::load`] that goes away.
+struct Unfinished<'a>(&'a Place);
 
 /// A model as it is at one moment.
 pub struct Hosted {
@@ -106,22 +85,27 @@ pub struct Hosted {
 
 impl Hosting {
     /// The models of a configuration, none of them loaded.
-    #[must_use]
-    pub fn new(config: &Config, starter: Starter) -> Self {
-        let place = |spec| Place { spec, state: watch::Sender::new(State::default()), used: AtomicU64::new(0) };
-        let budget = match config.memory_budget_mb {
-            // Nothing free is what a machine says that does not tell.
-            0 => Budget { bytes: Some(memory_available()).filter(|free| *free > 0).unwrap_or(u64::MAX), strict: false },
-            mb => Budget { bytes: mb.saturating_mul(1_000_000), strict: true },
+    ///
+    /// # Errors
+    /// When models come and go on a GPU whose memory cannot be measured, and no budget is set.
+    pub fn new(config: &Config, starter: Starter) -> Result<Self, StartError> {
+        Self::measured(config, starter, &ThisMachine)
+    }
+
+    fn measured(config: &Config, starter: Starter, gauge: &dyn Gauge) -> Result<Self, StartError> {
+        let specs = Spec::all(config);
+        let needs = Needs {
+            gpu: specs.iter().any(Spec::in_gpu_memory),
+            swaps: specs.iter().any(|spec| spec.load == LoadWhen::FirstUse),
         };
-        Self {
-            places: Spec::all(config).into_iter().map(place).collect(),
+        Ok(Self {
+            budget: Budget::new(config.memory_budget_mb, needs, gauge)?,
+            places: specs.into_iter().map(Place::new).collect(),
             starter,
-            budget,
             loading: Mutex::new(()),
             uses: AtomicU64::new(1),
             past_restarts: AtomicU64::new(0),
-        }
+        })
     }
 
     /// Loads every model that is to be there from the start, one after the other.
@@ -131,7 +115,7 @@ impl Hosting {
     pub async fn load(&self, progress: &dyn Progress) -> Result<(), StartError> {
         for place in self.places.iter().filter(|place| place.spec.load == LoadWhen::Start) {
             place.state.send_replace(State::Loading);
-            self.fill(place, progress).await?;
+            self.fill(place, None, progress).await?;
         }
         Ok(())
     }
@@ -139,7 +123,7 @@ impl Hosting {
     /// Puts an engine that is already running into the first place.
     ///
     /// # Errors
-    /// When its prompt set is not there.
+    /// When its prompt set is not there, or cannot be rendered with the engine's chat template.
     pub fn host(&self, engine: Arc<dyn Engine>, prompt_set: Option<String>) -> Result<(), StartError> {
         let place = &self.places[0];
         let judge = Arc::new(self.starter.judge(engine, &place.spec, prompt_set)?);
@@ -175,14 +159,16 @@ impl Hosting {
         place.ready()
     }
 
-    /// Starts loading a model of first use, unless it is there or being loaded.
+    /// Starts loading a model of first use, unless it is there, being loaded, or has failed a moment ago.
     fn begin(self: &Arc<Self>, index: usize) {
         let mut left = None;
-        let begun = self.places[index].state.send_if_modified(|state| {
+        let place = &self.places[index];
+        let begun = place.state.send_if_modified(|state| {
             let idle = match state {
-                State::Unloaded | State::Failed(_) => true,
+                State::Unloaded | State::Failed(Cause::NoRoom(_)) => true,
                 State::Loading => false,
-                State::Ready { judge, .. } => !judge.alive(),
+                State::Failed(Cause::Load(_)) => place.wait().is_zero(),
+                State::Ready { judge, .. } => !judge.alive() && place.wait().is_zero(),
             };
             if idle {
                 left = Some(std::mem::replace(state, State::Loading));
@@ -192,19 +178,20 @@ impl Hosting {
         if begun {
             let hosting = Arc::clone(self);
             tokio::spawn(async move {
-                hosting.forget(left).await;
                 let place = &hosting.places[index];
                 tracing::info!(model = place.spec.name, "loading at first use");
-                if let Err(error) = hosting.fill(place, &()).await {
+                if let Err(error) = hosting.fill(place, left, &()).await {
                     tracing::error!(model = place.spec.name, %error, "it could not be loaded");
                 }
             });
         }
     }
 
-    /// Loads a model whose state is `Loading` already, and says how that ended.
-    async fn fill(&self, place: &Place, progress: &dyn Progress) -> Result<(), StartError> {
+    /// Loads a model whose state is `Loading` already, and says how that ended. What was there before goes first.
+    async fn fill(&self, place: &Place, left: Option<State>, progress: &dyn Progress) -> Result<(), StartError> {
+        let _unfinished = Unfinished(place);
         let filled = async {
+            self.forget(left).await;
             let source = self.starter.fetch(&place.spec, progress).await?;
             let memory = self.starter.memory(&place.spec, &source)?;
             let _one_at_a_time = self.loading.lock().await;
@@ -213,15 +200,10 @@ impl Hosting {
             let started = self.starter.start(&place.spec, source).await;
             progress.finish();
             let judge = Arc::new(started?);
-            place.state.send_replace(State::Ready { judge, memory });
+            place.ended(State::Ready { judge, memory });
             Ok(())
         };
-        filled.await.inspect_err(|error: &StartError| {
-            let why = error.to_string();
-            let failure =
-                if matches!(error, StartError::NoRoom { .. }) { Failure::NoRoom(why) } else { Failure::Load(why) };
-            place.state.send_replace(State::Failed(failure));
-        })
+        filled.await.inspect_err(|error: &StartError| place.ended(State::Failed(Cause::of(error))))
     }
 
     /// Unloads what must go so that `memory` bytes are free.
@@ -265,11 +247,12 @@ impl Hosting {
         self.places.iter().map(Place::memory).sum()
     }
 
-    /// Drops a model, which may take a while, where others are not held up.
+    /// Ends a model, and returns once its memory is free.
     async fn forget(&self, gone: Option<State>) {
         let Some(State::Ready { judge, .. }) = gone else { return };
         self.past_restarts.fetch_add(judge.load().restarts, Ordering::Relaxed);
-        // It only drops; an engine whose end panics has said so in the log.
+        judge.shut_down().await;
+        // Dropping what is left may take a while. It only drops; an engine whose end panics has said so in the log.
         let _ = tokio::task::spawn_blocking(move || drop(judge)).await;
     }
 
@@ -327,6 +310,34 @@ impl Hosting {
 }
 
 impl Place {
+    fn new(spec: Spec) -> Self {
+        let state = watch::Sender::new(State::default());
+        Self { spec, state, used: AtomicU64::new(0), tries: std::sync::Mutex::default() }
+    }
+
+    fn tries(&self) -> std::sync::MutexGuard<'_, Tries> {
+        self.tries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long until it may be tried again.
+    fn wait(&self) -> Duration {
+        self.tries().wait(Instant::now())
+    }
+
+    /// An attempt to load it has ended so.
+    fn ended(&self, state: State) {
+        if !matches!(state, State::Failed(Cause::NoRoom(_))) {
+            self.tries().end(Instant::now());
+        }
+        self.state.send_replace(state);
+    }
+
+    fn failure(&self, why: Why) -> HostingError {
+        // What is loaded at the start is tried once.
+        let again = (self.spec.load == LoadWhen::FirstUse && why.may_pass()).then(|| self.wait());
+        Failure::Load { name: self.spec.name.clone(), why, again }.into()
+    }
+
     fn name(&self) -> String {
         match &*self.state.borrow() {
             State::Ready { judge, .. } => judge.engine().model.clone(),
@@ -337,8 +348,9 @@ impl Place {
     fn ready(&self) -> Result<Arc<Judge>, HostingError> {
         match &*self.state.borrow() {
             State::Unloaded | State::Loading => Err(HostingError::Loading),
-            State::Failed(failure) => Err(failure.clone().into()),
-            State::Ready { judge, .. } if !judge.alive() => Err(Failure::Load("its engine has died".into()).into()),
+            State::Failed(Cause::NoRoom(why)) => Err(Failure::NoRoom(why.clone()).into()),
+            State::Failed(Cause::Load(why)) => Err(self.failure(*why)),
+            State::Ready { judge, .. } if !judge.alive() => Err(self.failure(Why::Died)),
             State::Ready { judge, .. } => Ok(Arc::clone(judge)),
         }
     }
@@ -361,6 +373,7 @@ impl Place {
             let idle = matches!(state, State::Ready { judge, .. } if Arc::strong_count(judge) == 1);
             if idle {
                 gone = Some(std::mem::take(state));
+                self.tries().forget();
             }
             idle
         });
@@ -376,6 +389,14 @@ impl Place {
             State::Ready { judge, .. } => ("loaded", Some(Arc::clone(judge))),
         };
         Hosted { name: self.name(), load: self.spec.load, state, judge }
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if matches!(*self.0.state.borrow(), State::Loading) {
+            self.0.ended(State::Failed(Cause::Load(Why::BrokeOff)));
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`ModelStore`] turns an alias of `models.toml`, a reference to the Hugging Face hub or a path into a [`Model`]: a
 //! file that is there, whole, and has the digest that every verdict will name.
 
+mod blocking;
 mod catalogue;
 mod convert;
 mod digest;
@@ -15,6 +16,7 @@ mod hub;
 #[cfg(test)]
 mod hub_tests;
 mod joined;
+mod known;
 mod lock;
 mod memory;
 mod package;
@@ -50,7 +52,8 @@ pub struct Model {
     pub name: String,
     /// Where the GGUF file is; with shards, the first one. Or a folder of safetensors.
     pub path: PathBuf,
-    /// `sha256:<hex>` of the file; with shards or a folder, of their files' digests, one a line.
+    /// `sha256:<hex>` of the file; with shards of their digests, one a line; of a folder of what `sha256sum` writes of
+    /// its files.
     pub digest: String,
     /// The prompt set that the model was trained for; `None` for what is not in the catalogue.
     pub prompt_set: Option<String>,

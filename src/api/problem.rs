@@ -1,6 +1,7 @@
 //! Errors as callers read them (RFC 9457). This file alone knows which error has which status.
 
 use std::fmt;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, RETRY_AFTER};
@@ -40,6 +41,7 @@ pub enum Code {
     RateLimited,
     Saturated,
     ModelLoading,
+    ModelFailed,
     ShuttingDown,
     DeadlineExceeded,
     Internal,
@@ -71,6 +73,7 @@ const TABLE: &[Row] = &[
     (Code::RateLimited, "rate_limited", 429, "Too many requests", "Wait as long as `Retry-After` says."),
     (Code::Saturated, "saturated", 503, "There is no room", "Wait as long as `Retry-After` says, or send fewer requests at once; the detail says whether the queue is full or memory for another model is missing."),
     (Code::ModelLoading, "model_loading", 503, "The model is not ready", "Wait as long as `Retry-After` says, or until `/readyz` answers 200."),
+    (Code::ModelFailed, "model_failed", 503, "The model cannot be used", "Ask for another model, or tell who runs the server: its log has the reason. Only where there is a `Retry-After` may a later try find it otherwise."),
     (Code::ShuttingDown, "shutting_down", 503, "The server is shutting down", "Use another server, or try again later."),
     (Code::DeadlineExceeded, "deadline_exceeded", 504, "The request took too long", "Raise `X-Request-Timeout-Ms` up to `limits.deadline_ms`, or send fewer requests at once."),
     (Code::Internal, "internal", 500, "Something went wrong in the server", "The log has the reason under the request id."),
@@ -120,6 +123,8 @@ pub struct Problem {
     detail: String,
     pointer: Option<String>,
     form: Option<Form>,
+    /// Seconds until another try may help, where that is known.
+    again: Option<u64>,
 }
 
 /// The JSON of a problem.
@@ -216,7 +221,7 @@ pub struct TeiError {
 impl Problem {
     /// A problem with a code and what is wrong.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), pointer: None, form: None }
+        Self { code, detail: detail.into(), pointer: None, form: None, again: None }
     }
 
     /// Says in whose form it is answered, where the path alone does not.
@@ -235,6 +240,12 @@ impl Problem {
     #[must_use]
     pub fn at(self, pointer: impl Into<String>) -> Self {
         Self { pointer: Some(pointer.into()), ..self }
+    }
+
+    /// Says when another try may help.
+    #[must_use]
+    fn again(self, wait: Duration) -> Self {
+        Self { again: Some(wait.as_secs() + 1), ..self }
     }
 
     /// Says that the field at fault is inside of `base`, such as `/items/3`.
@@ -300,7 +311,7 @@ impl Problem {
         let (status, error_type) = match self.code {
             Code::ContextOverflow | Code::PayloadTooLarge => (413, "Validation"),
             Code::Saturated | Code::RateLimited => (429, "Overloaded"),
-            Code::ModelLoading | Code::ShuttingDown => (503, "Unhealthy"),
+            Code::ModelLoading | Code::ModelFailed | Code::ShuttingDown => (503, "Unhealthy"),
             Code::EngineFailed | Code::DeadlineExceeded | Code::Internal => (424, "Backend"),
             _ => (self.code.status().as_u16(), "Validation"),
         };
@@ -328,13 +339,13 @@ impl Problem {
             }
         };
         let mut response = HttpResponseBuilder::new(status).content_type(kind).body(body.expect("strings and numbers"));
-        let seconds = match self.code {
-            Code::Saturated | Code::RateLimited | Code::ShuttingDown => Some("1"),
-            Code::ModelLoading => Some("2"),
+        let usual = match self.code {
+            Code::Saturated | Code::RateLimited | Code::ShuttingDown => Some(1),
+            Code::ModelLoading => Some(2),
             _ => None,
         };
-        if let Some(seconds) = seconds {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+        if let Some(seconds) = self.again.or(usual) {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -404,7 +415,11 @@ impl From<ServiceError> for Problem {
             ServiceError::Hosting(error) => match error {
                 HostingError::Unknown { .. } => Self::new(Code::UnknownModel, detail).at("/model"),
                 HostingError::Failed(Failure::NoRoom(_)) => Self::new(Code::Saturated, detail),
-                HostingError::Loading | HostingError::Failed(Failure::Load(_)) => Self::new(Code::ModelLoading, detail),
+                HostingError::Loading => Self::new(Code::ModelLoading, detail),
+                HostingError::Failed(Failure::Load { again, .. }) => {
+                    let problem = Self::new(Code::ModelFailed, detail);
+                    again.into_iter().fold(problem, Self::again)
+                }
             },
             ServiceError::Refused(Refusal::Saturated(_)) => Self::new(Code::Saturated, detail),
             ServiceError::Refused(Refusal::ShuttingDown) => Self::new(Code::ShuttingDown, detail),

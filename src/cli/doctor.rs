@@ -48,6 +48,9 @@ pub(super) async fn run(args: DoctorArgs, config: &Config) -> Result<(), CliErro
         failed +=
             show("two engines, one file: the same ids and logits", "both", canaries::agreement(&**one, &**other).await);
     }
+    for engine in &opened {
+        engine.shut_down().await;
+    }
     println!();
     match failed {
         0 => Ok(()),

@@ -5,10 +5,11 @@ mod vocabulary;
 
 use std::mem::ManuallyDrop;
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
@@ -55,9 +56,15 @@ pub struct LlamaCpp {
     info: EngineInfo,
     chat: ChatFormat,
     vocabulary: Arc<ModelVocabulary>,
-    submissions: Option<mpsc::Sender<Submission>>,
     shared: Arc<Shared>,
-    worker: Option<JoinHandle<()>>,
+    /// `None` once it was shut down.
+    worker: Mutex<Option<Worker>>,
+}
+
+/// The thread that computes, and where it takes its work from.
+struct Worker {
+    submissions: mpsc::Sender<Submission>,
+    thread: JoinHandle<()>,
 }
 
 impl LlamaCpp {
@@ -100,10 +107,24 @@ impl LlamaCpp {
                 worker::run(start, &inbox, &shared, &ready, PAUSE);
             }
         });
-        let worker = worker.map_err(|error| fail(format!("no thread for it: {error}")))?;
+        let thread = worker.map_err(|error| fail(format!("no thread for it: {error}")))?;
         started.recv().map_err(|_| fail("its worker ended at once".into()))?.map_err(fail)?;
         let chat = vocabulary.chat_format();
-        Ok(Self { info, chat, vocabulary, submissions: Some(submissions), shared, worker: Some(worker) })
+        let worker = Mutex::new(Some(Worker { submissions, thread }));
+        Ok(Self { info, chat, vocabulary, shared, worker })
+    }
+
+    fn worker(&self) -> MutexGuard<'_, Option<Worker>> {
+        self.worker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Worker {
+    /// Lets it finish what it has, and waits for its end.
+    fn join(self) {
+        drop(self.submissions);
+        // One that panicked has said so in the log.
+        let _ = self.thread.join();
     }
 }
 
@@ -154,10 +175,10 @@ impl Engine for LlamaCpp {
 
     fn start(&self, prepared: Prepared) -> Run {
         let (events, run) = Run::channel();
-        if let Some(submissions) = &self.submissions {
+        if let Some(worker) = &*self.worker() {
             self.shared.sent();
             // A worker that is gone leaves the run without an end, which is the error `Stopped`.
-            let _ = submissions.send(Submission { prepared, events });
+            let _ = worker.submissions.send(Submission { prepared, events });
         }
         run
     }
@@ -167,16 +188,24 @@ impl Engine for LlamaCpp {
     }
 
     fn alive(&self) -> bool {
-        self.worker.as_ref().is_some_and(|worker| !worker.is_finished())
+        self.worker().as_ref().is_some_and(|worker| !worker.thread.is_finished())
+    }
+
+    fn shut_down(&self) -> BoxFuture<'_, ()> {
+        let worker = self.worker().take();
+        Box::pin(async move {
+            if let Some(worker) = worker {
+                // It only waits; a panic has been dealt with.
+                let _ = tokio::task::spawn_blocking(move || worker.join()).await;
+            }
+        })
     }
 }
 
 impl Drop for LlamaCpp {
     fn drop(&mut self) {
-        self.submissions = None;
-        if let Some(worker) = self.worker.take() {
-            // A worker that panicked has said so in the log.
-            let _ = worker.join();
+        if let Some(worker) = self.worker().take() {
+            worker.join();
         }
     }
 }

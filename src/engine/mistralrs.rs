@@ -13,8 +13,9 @@ mod tests;
 mod vocabulary;
 mod worker;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -46,8 +47,14 @@ pub struct MistralRs {
     info: EngineInfo,
     chat: ChatFormat,
     vocabulary: Arc<ModelVocabulary>,
-    submissions: mpsc::UnboundedSender<Submission>,
     shared: Arc<Shared>,
+    /// `None` once it was shut down.
+    running: Mutex<Option<Running>>,
+}
+
+/// The task that computes, and where it takes its work from.
+struct Running {
+    submissions: mpsc::UnboundedSender<Submission>,
     worker: JoinHandle<()>,
 }
 
@@ -81,23 +88,27 @@ impl MistralRs {
         let worker = Worker::new(runner, known, limits, Arc::clone(&shared));
         let worker = tokio::spawn(worker.run(inbox));
         let chat = vocabulary.chat_format().clone();
-        Ok(Self { info, chat, vocabulary, submissions, shared, worker })
+        let running = Mutex::new(Some(Running { submissions, worker }));
+        Ok(Self { info, chat, vocabulary, shared, running })
     }
 
     /// The same, running at most that many sequences together.
     #[must_use]
     pub fn limited(mut self, sequences: usize) -> Self {
         self.info.sequences = self.info.sequences.min(sequences);
-        // A worker that is gone has no limits any more.
-        let _ = self.submissions.send(Submission::Limit(self.info.sequences));
+        self.submit(Submission::Limit(self.info.sequences));
         self
     }
 
-    /// Ends it, and waits until it has let go of the model.
-    pub async fn close(self) {
-        drop(self.submissions);
-        // A worker that has panicked is gone as well.
-        let _ = self.worker.await;
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands something to the worker. One that is gone leaves a run without an end, which is the error `Stopped`.
+    fn submit(&self, submission: Submission) {
+        if let Some(running) = &*self.running() {
+            let _ = running.submissions.send(submission);
+        }
     }
 }
 
@@ -118,8 +129,7 @@ impl Engine for MistralRs {
         let (events, run) = Run::channel();
         let row = row::Row::new(Arc::clone(&self.vocabulary) as _, prepared, events);
         self.shared.sent();
-        // A worker that is gone leaves the run without an end, which is the error `Stopped`.
-        let _ = self.submissions.send(Submission::Row(Box::new(row)));
+        self.submit(Submission::Row(Box::new(row)));
         run
     }
 
@@ -128,6 +138,17 @@ impl Engine for MistralRs {
     }
 
     fn alive(&self) -> bool {
-        !self.submissions.is_closed()
+        self.running().as_ref().is_some_and(|running| !running.submissions.is_closed())
+    }
+
+    fn shut_down(&self) -> BoxFuture<'_, ()> {
+        let running = self.running().take();
+        Box::pin(async move {
+            if let Some(Running { submissions, worker }) = running {
+                drop(submissions);
+                // A worker that has panicked is gone as well.
+                let _ = worker.await;
+            }
+        })
     }
 }

@@ -40,6 +40,16 @@ pub(super) fn chosen(asked: EngineChoice, folder: bool) -> EngineChoice {
     }
 }
 
+/// Whether the weights of such a model lie in the memory of an NVIDIA GPU. Metal shares the machine's own.
+#[must_use]
+pub(super) fn in_gpu_memory(asked: EngineChoice, sizes: &Sizes) -> bool {
+    match chosen(asked, false) {
+        EngineChoice::Mistralrs => cfg!(feature = "cuda"),
+        EngineChoice::LlamaCpp => cfg!(feature = "llama-cpp-cuda") && sizes.llama_cpp.gpu_layers > 0,
+        _ => false,
+    }
+}
+
 /// Checks that this build has an engine.
 ///
 /// # Errors
@@ -160,7 +170,7 @@ async fn mistralrs(
         Use::OneAtATime => Some(Arc::new(engine.limited(1))),
         Use::Other => {
             // The other one needs the memory.
-            engine.close().await;
+            engine.shut_down().await;
             None
         }
     })

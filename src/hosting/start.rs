@@ -4,13 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use super::engines::{self, Sizes};
+use super::trial::{self, TrialError};
 use crate::config::{Config, EngineChoice, LoadWhen, ModelConfig};
 use crate::engine::scripted::Scripted;
 use crate::engine::{Engine, EngineInfo, LoadError};
 use crate::judge_models::InvalidJudge;
 use crate::metrics::Metrics;
-use crate::models::{Model, ModelError, ModelStore, Progress, memory_needed, name_of};
+use crate::models::{Model, ModelError, ModelStore, Progress, memory_needed};
 use crate::prompts::{PromptError, PromptLibrary};
 use crate::service::Judge;
 use crate::service::admission::Admission;
@@ -31,6 +34,8 @@ pub struct Spec {
     prompt: String,
     memory_mb: Option<u64>,
     sizes: Sizes,
+    /// Tokens of feedback that requests get that do not say how many.
+    feedback: usize,
     scripted_delay: Duration,
     scripted_answers: PathBuf,
 }
@@ -53,6 +58,18 @@ pub enum StartError {
     /// A judge model of the configuration is wrong.
     #[error(transparent)]
     JudgeModel(#[from] InvalidJudge),
+    /// It was loaded, and does not do.
+    #[error("the model `{0}`: {1}")]
+    Trial(String, Box<TrialError>),
+    /// What the models of a GPU may take is neither set nor known.
+    #[error(
+        "models of first use share the memory of the GPU, and how much of it is free is not known ({why}): set \
+         memory_budget_mb"
+    )]
+    NoBudget {
+        /// Why it is not known.
+        why: String,
+    },
     /// The budget of memory has no room for it.
     #[error(
         "the model `{name}` needs {needed} MB, and of the {budget} MB that models may take, {taken} MB are held by \
@@ -96,10 +113,9 @@ impl Spec {
         if !config.models.is_empty() {
             return config.models.iter().map(|model| Self::new(model, config)).collect();
         }
-        let engine = config.engine;
         let single = ModelConfig { model: Some(config.model.clone()), ..ModelConfig::default() };
-        let name = if engine == EngineChoice::Scripted { "scripted".to_owned() } else { name_of(&config.model) };
-        vec![Self::new(&ModelConfig { name: Some(name), ..single }, config)]
+        let named = |name| Self::new(&ModelConfig { name: Some(name), ..single.clone() }, config);
+        config.model_names().into_iter().map(named).collect()
     }
 
     fn new(model: &ModelConfig, config: &Config) -> Self {
@@ -114,9 +130,17 @@ impl Spec {
                 llama_cpp: model.llama_cpp.over(&config.llama_cpp),
                 mistralrs: model.mistralrs.over(&config.mistralrs),
             },
+            feedback: config.grading.max_feedback_tokens as usize,
             scripted_delay: Duration::from_millis(model.scripted_delay_ms.unwrap_or(config.scripted_delay_ms)),
             scripted_answers: model.scripted_answers.clone().unwrap_or_else(|| config.scripted_answers.clone()),
         }
+    }
+}
+
+impl Spec {
+    /// Whether its weights lie in a GPU's own memory.
+    pub(super) fn in_gpu_memory(&self) -> bool {
+        engines::in_gpu_memory(self.engine, &self.sizes)
     }
 }
 
@@ -168,9 +192,15 @@ impl Starter {
             }
             Source::File(model) => {
                 let (prompt_set, agreement) = (model.prompt_set.clone(), model.agreement.clone());
-                let model = Model { name: spec.name.clone(), ..model };
+                let model = Model { name: spec.name.clone(), digest: spec.digest(&model), ..model };
                 let engine = engines::open(spec.engine, model, &spec.sizes).await?;
-                let judge = self.judge(engine, spec, prompt_set)?;
+                let judge = match self.tried(Arc::clone(&engine), spec, prompt_set).await {
+                    Ok(judge) => judge,
+                    Err(error) => {
+                        engine.shut_down().await;
+                        return Err(error);
+                    }
+                };
                 let (info, prompt) = (judge.engine(), judge.prompt_set(None)?.name());
                 let agreement = agreement.as_deref().unwrap_or("not measured");
                 let EngineInfo { model, digest, engine, context, sequences } = info;
@@ -180,7 +210,20 @@ impl Starter {
         }
     }
 
-    /// A judge on an engine; `prompt_set` is the model's own.
+    /// A judge on an engine that has judged once, warm.
+    async fn tried(
+        &self,
+        engine: Arc<dyn Engine>,
+        spec: &Spec,
+        prompt_set: Option<String>,
+    ) -> Result<Judge, StartError> {
+        let judge = self.judge(Arc::clone(&engine), spec, prompt_set)?;
+        let warmed = trial::warm_up(&*engine, judge.prompt_set(None)?, spec.feedback).await;
+        warmed.map_err(|error| StartError::Trial(spec.name.clone(), Box::new(error)))?;
+        Ok(judge)
+    }
+
+    /// A judge on an engine whose prompts can be written; `prompt_set` is the model's own.
     pub(super) fn judge(
         &self,
         engine: Arc<dyn Engine>,
@@ -191,8 +234,53 @@ impl Starter {
         let set = configured.or(prompt_set).unwrap_or_else(|| GENERAL_PROMPT_SET.to_owned());
         let (admission, metrics) = &self.shared;
         let shared = (Arc::clone(admission), Arc::clone(metrics));
-        let judge = Judge::new(engine, Arc::clone(&self.prompts), set, self.cached_judgements, shared);
-        judge.prompt_set(None)?;
+        let judge = Judge::new(Arc::clone(&engine), Arc::clone(&self.prompts), set, self.cached_judgements, shared);
+        let rendered = trial::render(judge.prompt_set(None)?, engine.chat_format());
+        rendered.map_err(|error| StartError::Trial(spec.name.clone(), Box::new(error)))?;
         Ok(judge)
+    }
+}
+
+impl Spec {
+    /// The digest that verdicts name. Weights that are quantised while they are loaded are others than those of the
+    /// files, so they have another one.
+    fn digest(&self, model: &Model) -> String {
+        let folder = model.path.is_dir();
+        let isq = self.sizes.mistralrs.isq.to_lowercase();
+        if isq.is_empty() || engines::chosen(self.engine, folder) != EngineChoice::Mistralrs {
+            return model.digest.clone();
+        }
+        format!("sha256:{:x}", Sha256::digest(format!("{}\nmistralrs.isq = {isq}\n", model.digest)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_that_are_quantised_while_they_are_loaded_have_a_digest_of_their_own() {
+        let file = "[[models]]\nname = \"whole\"\nengine = \"mistralrs\"\n\
+                    [[models]]\nname = \"q4k\"\nengine = \"mistralrs\"\n[models.mistralrs]\nisq = \"q4k\"\n\
+                    [[models]]\nname = \"Q4K\"\nengine = \"mistralrs\"\n[models.mistralrs]\nisq = \"Q4K\"\n\
+                    [[models]]\nname = \"q8_0\"\nengine = \"mistralrs\"\n[models.mistralrs]\nisq = \"q8_0\"\n\
+                    [[models]]\nname = \"other\"\nengine = \"llama-cpp\"\n[models.mistralrs]\nisq = \"q4k\"\n";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gavel.toml");
+        std::fs::write(&path, file).unwrap();
+        let config = Config::load(Some(&path), &[]).unwrap();
+        let digest = format!("sha256:{:064}", 7);
+        let model = Model {
+            name: "m".into(),
+            path: folder.path().to_path_buf(),
+            digest: digest.clone(),
+            prompt_set: None,
+            agreement: None,
+        };
+        let digests: Vec<String> = Spec::all(&config).iter().map(|spec| spec.digest(&model)).collect();
+        assert_eq!((&digests[0], &digests[4]), (&digest, &digest));
+        assert_eq!(digests[1], digests[2]);
+        assert!(digests[1] != digest && digests[3] != digest && digests[1] != digests[3]);
+        assert!(digests[1].len() == digest.len() && digests[1].starts_with("sha256:"));
     }
 }

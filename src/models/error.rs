@@ -336,7 +336,7 @@ impl ModelError {
     }
 
     /// Whether the way to a source is at fault, not what it has.
-    pub(super) fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         matches!(self, Self::Network { .. } | Self::Status { .. })
     }
 

@@ -3,19 +3,30 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::error::ModelError;
-use super::{Model, digest, name_of};
+use super::known::KnownDigests;
+use super::{Model, name_of};
 
 /// What has to be there beside the weights.
 const NEEDED: [&str; 2] = ["config.json", "tokenizer.json"];
+/// What else decides what a prompt looks like and where an answer ends, if it is there.
+const READ: [&str; 3] = ["tokenizer_config.json", "chat_template.jinja", "generation_config.json"];
 
 /// The model that a folder holds, under the folder's name. Blocks the thread for as long as hashing it takes.
-pub(super) fn model(path: PathBuf) -> Result<Model, ModelError> {
-    let files = NEEDED.iter().map(|name| path.join(name)).chain(safetensors(&path)?);
-    let digests = files.map(|file| digest::of_file(&file)).collect::<Result<Vec<_>, _>>()?;
+pub(super) fn model(path: PathBuf, known: &KnownDigests) -> Result<Model, ModelError> {
+    let weights = safetensors(&path)?;
+    let read = READ.iter().map(|name| path.join(name)).filter(|file| file.is_file());
+    // As `sha256sum` writes it, so that anybody can take it again; with the names, a file that is missing shows.
+    let mut sums = String::new();
+    for file in NEEDED.iter().map(|name| path.join(name)).chain(read).chain(weights) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        sums.push_str(&format!("{}  {name}\n", known.of_file(&file)?));
+    }
     let name = name_of(&path.canonicalize().map_err(ModelError::unreadable(&path))?.to_string_lossy());
-    Ok(Model { name, digest: format!("sha256:{}", digest::of_all(&digests)), path, prompt_set: None, agreement: None })
+    let digest = format!("sha256:{:x}", Sha256::digest(sums));
+    Ok(Model { name, digest, path, prompt_set: None, agreement: None })
 }
 
 /// Bytes of its weights.
@@ -66,6 +77,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("judge-7b");
         std::fs::create_dir(&path).unwrap();
+        let known = KnownDigests::new(folder.path().join("digests"));
+        let model = |path: PathBuf| model(path, &known);
         let refused = |why: &str| {
             let error = model(path.clone()).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
@@ -82,5 +95,34 @@ mod tests {
         assert_eq!((weights(&path).unwrap(), kv_per_token(&path).unwrap()), (15, Some(2 * 8 * 4)));
         std::fs::write(path.join("model-1.safetensors"), [2; 5]).unwrap();
         assert_ne!(model(path).unwrap().digest, found.digest);
+    }
+
+    #[test]
+    fn whatever_decides_a_prompt_or_its_answer_shows_in_the_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("judge");
+        std::fs::create_dir(&path).unwrap();
+        let known = KnownDigests::new(folder.path().join("digests"));
+        for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+            std::fs::write(path.join(name), "{}").unwrap();
+        }
+        let digest = || model(path.clone(), &known).unwrap().digest;
+        let mut seen = vec![digest()];
+        std::fs::write(path.join("README.md"), "not read").unwrap();
+        assert_eq!(digest(), seen[0]);
+        for name in ["tokenizer_config.json", "chat_template.jinja", "generation_config.json"] {
+            for text in ["{}", "{ }"] {
+                std::fs::write(path.join(name), text).unwrap();
+                let now = digest();
+                assert!(!seen.contains(&now), "{name} {text}");
+                seen.push(now);
+            }
+            std::fs::remove_file(path.join(name)).unwrap();
+            assert_eq!(digest(), seen[0]);
+        }
+        // What `sha256sum` would write of the two bytes.
+        let sum = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+        let lines = format!("{sum}  config.json\n{sum}  tokenizer.json\n{sum}  model.safetensors\n");
+        assert_eq!(seen[0], format!("sha256:{:x}", Sha256::digest(lines)));
     }
 }

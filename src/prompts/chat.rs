@@ -89,7 +89,7 @@ impl ChatFormat {
             }
         }
         let text = self.render_turns(&environment, &joined)?;
-        if whole(&text) { Ok(text) } else { Err(PromptError::Chat("it leaves out a message".to_owned())) }
+        if whole(&text) { Ok(text) } else { Err(PromptError::Conversation("it leaves out a message".to_owned())) }
     }
 
     fn render(&self, env: &Environment<'_>, system: Option<&str>, user: &str) -> Result<String, PromptError> {
@@ -170,7 +170,7 @@ fn environment(template: &str) -> Result<Environment<'static>, PromptError> {
     env.set_syntax(block_lines());
     env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     env.add_function("raise_exception", |message: String| -> Result<(), Error> {
-        Err(Error::new(ErrorKind::InvalidOperation, message))
+        Err(Error::new(ErrorKind::InvalidOperation, message).with_source(Refusal))
     });
     // A prompt that depends on the day it was rendered could not be graded again.
     env.add_function("strftime_now", |_format: String| "");
@@ -205,7 +205,14 @@ fn without_generation_tags(template: &str) -> String {
     out + rest
 }
 
+/// Marks an error as what the template itself says of a conversation, as opposed to a fault of the template.
+#[derive(Debug, thiserror::Error)]
+#[error("the template refuses it")]
+struct Refusal;
+
 fn refused(error: Error) -> PromptError {
+    let said = std::error::Error::source(&error).is_some_and(|source| source.is::<Refusal>());
     let line = error.line().map(|line| format!(" (line {line})")).unwrap_or_default();
-    PromptError::Chat(format!("{}{line}", error.detail().unwrap_or("it is not valid")))
+    let why = format!("{}{line}", error.detail().unwrap_or("it is not valid"));
+    if said { PromptError::Conversation(why) } else { PromptError::Chat(why) }
 }

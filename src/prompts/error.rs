@@ -52,6 +52,9 @@ pub enum PromptError {
     /// The model's chat template cannot be rendered.
     #[error("the model's chat template cannot be used: {0}")]
     Chat(String),
+    /// The model's chat template has no form for a conversation that a caller brought.
+    #[error("the model's chat template does not take this conversation: {0}")]
+    Conversation(String),
     /// The wording of an installed package cannot be imported.
     #[error("prometheus-eval cannot be imported: {0}")]
     Import(String),

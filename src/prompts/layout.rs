@@ -79,7 +79,7 @@ impl Renderer {
             turns.iter().enumerate().map(|(index, turn)| (turn.role, sentinel(index))).collect();
         let text = self.chat.lay_out_turns(&sentinels)?;
         let pieces = pieces(&text, turns.len())
-            .ok_or_else(|| PromptError::Chat("it cuts parts of what a message says".to_owned()))?;
+            .ok_or_else(|| PromptError::Conversation("it cuts parts of what a message says".to_owned()))?;
         let layout = Layout::new(&pieces, &Needles::exact(&self.chat.control), Needles::markers(&[]));
         let mut segments = Vec::new();
         let mut run = String::new();

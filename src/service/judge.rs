@@ -90,6 +90,11 @@ impl Judge {
         self.engine.alive()
     }
 
+    /// Ends its engine, and waits until that has let go of the model.
+    pub async fn shut_down(&self) {
+        self.engine.shut_down().await;
+    }
+
     /// How busy its engine is.
     #[must_use]
     pub fn load(&self) -> Load {

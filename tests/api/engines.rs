@@ -128,6 +128,42 @@ impl Engine for Gated {
     }
 }
 
+/// The scripted engine with another chat template.
+pub(crate) struct Speaking {
+    inner: Scripted,
+    chat: ChatFormat,
+}
+
+impl Speaking {
+    pub(crate) fn new(template: &str) -> Arc<Self> {
+        let inner = Scripted::fixed(Duration::ZERO);
+        let chat = ChatFormat { template: Some(template.to_owned()), ..inner.chat_format().clone() };
+        Arc::new(Self { inner, chat })
+    }
+}
+
+impl Engine for Speaking {
+    fn info(&self) -> &EngineInfo {
+        self.inner.info()
+    }
+
+    fn chat_format(&self) -> &ChatFormat {
+        &self.chat
+    }
+
+    fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
+        self.inner.prepare(job)
+    }
+
+    fn start(&self, prepared: Prepared) -> Run {
+        self.inner.start(prepared)
+    }
+
+    fn load(&self) -> Load {
+        self.inner.load()
+    }
+}
+
 /// Writes a word at once, and then fails, or waits until its caller goes away.
 pub(crate) struct Breaking {
     inner: Scripted,

@@ -186,20 +186,28 @@ async fn a_model_that_fits_nowhere_is_refused() {
 }
 
 #[tokio::test]
-async fn a_failing_load_is_told_and_tried_again() {
+async fn a_failing_load_is_told_without_paths_and_not_tried_for_each_request() {
     let models = |folder: &Path| {
         let broken = "[[models]]\nname = \"broken\"\nengine = \"scripted\"\nload = \"first_use\"\n";
         let answers = folder.join("broken.toml");
         format!("{}{broken}scripted_answers = '{}'\n", model(folder, "good", 2, ""), answers.display())
     };
     let server = server(models, "").await;
-    let body = absolute(json!({"model": "broken"}));
-    let found = problem(&server, server.post_json(ABSOLUTE, &body).await, 503, "model_loading").await;
-    assert!(found["detail"].as_str().unwrap().contains("broken.toml"), "{found}");
+    let failed = async || {
+        let response = server.post_json(ABSOLUTE, &absolute(json!({"model": "broken"}))).await;
+        assert!(!response.headers().contains_key("retry-after"), "nobody knows that it would help");
+        problem(&server, response, 503, "model_failed").await
+    };
+    let found = failed().await;
+    let detail = found["detail"].as_str().unwrap();
+    assert!(detail.contains("`broken`") && detail.contains("log"), "{found}");
+    assert!(!detail.contains("broken.toml") && !detail.contains('/'), "{found}");
     assert_eq!(server.get_json("/readyz").await["status"], "ready");
     assert_eq!(states(&server).await, are(&[("good", "loaded"), ("broken", "failed")]));
+    // An attempt would find this.
     std::fs::write(server.folder().join("broken.toml"), "[[answer]]\nmasses = [0, 0, 0.9, 0, 0]\n").unwrap();
-    assert_eq!(score(&server, json!("broken")).await, 3);
+    assert_eq!(failed().await["detail"], found["detail"]);
+    assert_eq!(score(&server, json!("good")).await, 2);
 }
 
 #[tokio::test]

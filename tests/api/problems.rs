@@ -129,6 +129,33 @@ async fn a_model_that_is_still_loading() {
 }
 
 #[tokio::test]
+async fn whose_fault_a_chat_template_is() {
+    let template = "{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content | nosuchfilter }}\
+                    {% else %}<|im_start|>{{ m.content }}<|im_end|>{% endif %}{% endfor %}";
+    let server = Server::with(crate::engines::Speaking::new(template));
+    let chat = async |messages: Value| {
+        let response = server.post_json("/v1/chat/completions", &json!({"messages": messages})).await;
+        let status = response.status().as_u16();
+        (status, serde_json::from_str::<Value>(&response.text().await.unwrap()).unwrap())
+    };
+    let user = json!({"role": "user", "content": "Hi."});
+    assert_eq!(chat(json!([user])).await.0, 200);
+    // The template itself is broken: no caller can mend that.
+    let (status, answer) = chat(json!([user, {"role": "assistant", "content": "Hello."}, user])).await;
+    assert_eq!((status, &answer["error"]["code"], &answer["error"]["param"]), (500, &json!("internal"), &Value::Null));
+    // It has no form for that conversation.
+    let refusing = "{% for m in messages %}{% if m.role == 'assistant' %}{{ raise_exception('users only') }}{% endif %}\
+                    <|im_start|>{{ m.content }}<|im_end|>{% endfor %}";
+    let server = Server::with(crate::engines::Speaking::new(refusing));
+    let body = json!({"messages": [user, {"role": "assistant", "content": "Hello."}, user]});
+    let response = server.post_json("/v1/chat/completions", &body).await;
+    assert_eq!(response.status(), 400);
+    let answer: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+    assert_eq!(answer["error"]["param"], "messages");
+    assert!(answer["error"]["message"].as_str().unwrap().contains("users only"), "{answer}");
+}
+
+#[tokio::test]
 async fn one_problem_of_each_code() {
     let mut found = Map::new();
     let mut keep = async |server: &Server, response: Response| {

@@ -30,8 +30,13 @@ async fn a_model_that_cannot_be_loaded_is_said() {
         fn finish(&self) {}
     }
     assert!(server.app.load(&Quiet).await.is_err());
-    let found = problem(&server, server.get("/readyz").await, 503, "model_loading").await;
-    assert!(found["detail"].as_str().unwrap().contains("answers.toml"), "{found}");
+    for path in ["/readyz", "/readyz"] {
+        let response = server.get(path).await;
+        assert!(!response.headers().contains_key("retry-after"), "it is not tried again");
+        let found = problem(&server, response, 503, "model_failed").await;
+        let detail = found["detail"].as_str().unwrap();
+        assert!(detail.contains("`scripted`") && !detail.contains("nowhere"), "no paths of the server: {found}");
+    }
 }
 
 #[tokio::test]

@@ -110,7 +110,7 @@ pub(super) fn defaults(app: &App) -> Options {
 /// Names the field with the messages as what has no form in the model's chat template.
 pub(super) fn blamed(error: ServiceError, field: &str) -> Problem {
     match &error {
-        ServiceError::Task(TaskError::Prompt(PromptError::Chat(_))) => {
+        ServiceError::Task(TaskError::Prompt(PromptError::Conversation(_))) => {
             Problem::new(Code::InvalidRequest, error.to_string()).at(field)
         }
         _ => Problem::from(error),

@@ -1,0 +1,29 @@
+//! Which models a configuration hosts, by the names that requests and judge models have for them.
+
+use super::{Config, ConfigError, EngineChoice, ModelConfig};
+
+impl Config {
+    /// What requests call the models, the default one first.
+    #[must_use]
+    pub fn model_names(&self) -> Vec<String> {
+        match (&self.models[..], self.engine) {
+            ([], EngineChoice::Scripted) => vec!["scripted".to_owned()],
+            ([], _) => vec![crate::models::name_of(&self.model)],
+            (models, _) => models.iter().map(ModelConfig::name).collect(),
+        }
+    }
+
+    /// Checks that the models of judge models are there. One that was `listed` and has made way for a model of the
+    /// command line is no mistake of the file: requests for it are told.
+    pub(super) fn check_judges(&self, listed: Vec<String>) -> Result<(), ConfigError> {
+        let known: Vec<String> = self.model_names().into_iter().chain(listed).collect();
+        let mut wanted = self.judges.iter().filter_map(|judge| Some((judge, judge.model.as_ref()?)));
+        match wanted.find(|(_, model)| !known.contains(model)) {
+            None => Ok(()),
+            Some((judge, model)) => {
+                let (name, model, known) = (judge.name.clone(), model.clone(), self.model_names().join(", "));
+                Err(ConfigError::Judges { name, model, known })
+            }
+        }
+    }
+}
