@@ -241,16 +241,22 @@ impl Item {
             Instruction::Text(text) => text.len(),
             Instruction::Conversation(turns) => turns.iter().map(Turn::text_len).sum(),
         };
-        let context: usize = self.context.iter().map(|document| document.text.len()).sum();
-        instruction + context + self.reference_answer.as_ref().map_or(0, String::len)
+        let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let context: usize = self.context.iter().map(|document| len(&document.id) + document.text.len()).sum();
+        instruction + context + len(&self.reference_answer) + len(&self.annotator)
     }
+}
+
+/// Bytes of `texts` under each of the rubrics, and of the rubrics themselves.
+fn under_each(rubrics: &[WeightedRubric], texts: usize) -> usize {
+    rubrics.iter().map(|weighted| weighted.rubric.rubric.text_len() + texts).sum()
 }
 
 impl AbsoluteRequest {
     /// Bytes of text to render, over all rubrics.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        (self.item.text_len() + self.response.len()) * self.rubrics.len()
+        under_each(&self.rubrics, self.item.text_len() + self.response.len())
     }
 }
 
@@ -258,7 +264,7 @@ impl RelativeRequest {
     /// Bytes of text to render, over both orders.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        (self.item.text_len() + self.response_a.len() + self.response_b.len()) * 2 * self.rubrics.len()
+        2 * under_each(&self.rubrics, self.item.text_len() + self.response_a.len() + self.response_b.len())
     }
 }
 
