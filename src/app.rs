@@ -187,7 +187,50 @@ impl App {
         request: Chat,
         deadline: Deadline,
     ) -> Result<Admitted<Chat>, ServiceError> {
+        if request.has_grammar() {
+            return self.admit_first(panel, move |panel| panel.plan_chat(request), deadline).await;
+        }
         self.admit(panel, request.text_len(), move |panel| panel.plan_chat(request), deadline).await
+    }
+
+    /// Lets in first and plans then, for plans that are much work. The place is taken until the plan is made, whether
+    /// or not anybody still waits for it: what nobody can stop is bounded by the places that there are.
+    async fn admit_first<R: Send + 'static>(
+        &self,
+        panel: Arc<Panel>,
+        plan: impl FnOnce(&Panel) -> Result<Plan<R>, JudgeError> + Send + 'static,
+        deadline: Deadline,
+    ) -> Result<Admitted<R>, ServiceError> {
+        let asked = Instant::now();
+        let permit = deadline.within(self.admission.enter()).await??;
+        let waited = asked.elapsed();
+        let planned = blocking(move || {
+            let plan = plan(&panel);
+            (panel, plan, permit)
+        });
+        let (panel, plan, permit) = deadline.within(planned).await??;
+        let mut plan = plan?;
+        plan.has_waited(waited);
+        Ok(Admitted { panel, plan, _permit: permit, deadline })
+    }
+
+    /// Lets in a computation of the server's own, and does it where it keeps nobody else waiting. Its place is taken
+    /// until it ends, whether or not anybody still waits for it.
+    ///
+    /// # Errors
+    /// When it is not let in, or the deadline passes first.
+    pub async fn compute<T: Send + 'static>(
+        &self,
+        deadline: Deadline,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ServiceError> {
+        let permit = deadline.within(self.admission.enter()).await??;
+        let computed = blocking(move || {
+            let result = work();
+            drop(permit);
+            result
+        });
+        Ok(deadline.within(computed).await??)
     }
 
     /// Plans first, so that what can never run is refused before it waits; but not for a request that would be
@@ -217,9 +260,15 @@ async fn planned<R: Send + 'static>(
     if text_len < LONG_TEXT {
         return plan(panel);
     }
-    let (panel, span) = (Arc::clone(panel), tracing::Span::current());
-    let planned = tokio::task::spawn_blocking(move || span.in_scope(|| plan(&panel))).await;
-    planned.map_err(|panic| JudgeError::Engine(EngineError::Failed(panic.to_string())))?
+    let panel = Arc::clone(panel);
+    blocking(move || plan(&panel)).await?
+}
+
+/// Works on a thread that serves nobody, in the span of who asks.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JudgeError> {
+    let span = tracing::Span::current();
+    let done = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
+    done.map_err(|panic| JudgeError::Engine(EngineError::Failed(panic.to_string())))
 }
 
 impl Admitted<AbsoluteRequest> {

@@ -10,6 +10,7 @@ mod machine;
 mod options;
 mod prompt;
 mod sampler;
+mod schema;
 pub(crate) mod stop;
 mod vocabulary;
 
@@ -21,6 +22,7 @@ pub use machine::{Action, Machine};
 pub use options::OptionTree;
 pub use prompt::{Encoded, Prompt, Segment};
 pub use sampler::Sampler;
+pub use schema::SchemaTooLarge;
 pub use vocabulary::{Token, Vocabulary};
 
 use crate::grading::Finish;

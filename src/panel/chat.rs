@@ -31,6 +31,12 @@ impl Chat {
         self.openings_len().saturating_mul(self.scripts.len())
     }
 
+    /// Whether what it writes has to fit a grammar, which is compiled when the chat is planned.
+    #[must_use]
+    pub fn has_grammar(&self) -> bool {
+        self.scripts.iter().any(|script| script.grammars().next().is_some())
+    }
+
     fn openings_len(&self) -> usize {
         let len = |opening: &Opening| match opening {
             Opening::Conversation(turns) => turns.iter().map(Turn::text_len).sum(),

@@ -46,7 +46,7 @@ pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Res
     let chat = Chat { purpose: None, openings: vec![Opening::Conversation(turns)], scripts, options };
     let asked = body.model.as_deref().unwrap_or(&engine.model);
     let head = Head::new("chatcmpl", "chat.completion", asked, &engine.digest);
-    let admitted = app.admit_chat(panel, chat, deadline).await.map_err(|error| ask::blamed(error, "/messages"))?;
+    let admitted = app.admit_chat(panel, chat, deadline).await.map_err(|error| shape.blamed(error))?;
     if body.stream != Some(true) {
         let (judgements, _) = admitted.run(None).await?;
         let choices = judgements.iter().map(|judgement| choice(judgement, logprobs, &shape)).collect();
