@@ -25,7 +25,7 @@ use crate::grading::{InvalidRequest, Kind, Mode, normalized};
     ],
 }))]
 pub(super) struct RewardsBody {
-    /// The responses; each fails alone.
+    /// The responses, `limits.items` at most; each fails alone.
     #[schema(value_type = Vec<RewardItem>)]
     items: Vec<Value>,
     /// A name of `GET /v1/rubrics`, an inline rubric, or a list of rubrics with weights.
@@ -133,7 +133,7 @@ pub(super) async fn rewards(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let mut body: RewardsBody = extract::json(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let mut body: RewardsBody = extract::json_of_items(&http, payload).await?;
     let deadline = wire::deadline(&http, &app)?;
     let judged = body.settings().check(&app)?;
     let judging = Judging::begin(&app, judged, body.min_label_mass, deadline).await?;

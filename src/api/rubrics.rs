@@ -57,7 +57,7 @@ pub(super) async fn put(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     admin(&http)?;
-    let body: RubricBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
+    let body: RubricBody = extract::json_always(&http, payload, app.config.limits.body_bytes).await?;
     let rubric = Rubric::new(&body.criterion, &body.descriptions)?;
     let mut response = if app.rubrics.put(&name, &rubric)? { HttpResponse::Created() } else { HttpResponse::Ok() };
     Ok(response.json(entry(&app.rubrics.get(&name)?)))
