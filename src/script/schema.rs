@@ -16,6 +16,9 @@ const MOST_ENTRIES: usize = 2_000;
 const MOST_LEVELS: usize = 500;
 /// The most regular expressions for names of properties: whether two can both match is computed for each pair.
 const MOST_PATTERNS: usize = 32;
+/// The most regular expressions (`pattern`, `format`, `multipleOf`) that may be merged into one: the work of telling
+/// whether any text fits them all doubles with each.
+const MOST_MERGED: usize = 8;
 /// The most ways in which the alternatives of one place may be combined, times the pairs of name patterns.
 const MOST_COMBINED_PATTERNS: usize = 4_096;
 /// The most ways in which the alternatives of one place may be combined, times the values of the schema.
@@ -57,7 +60,7 @@ pub(super) fn check(schema: &Value) -> Result<(), SchemaTooLarge> {
     graph.follow_references()?;
     let (order, looped) = graph.inner_first();
     graph.check_levels(&order, &looped)?;
-    graph.check_choices(&order, &looped, patterns)
+    graph.check_merges(&order, &looped, patterns)
 }
 
 struct Graph<'a> {
@@ -210,28 +213,82 @@ impl<'a> Graph<'a> {
         Err(self.refused(place.unwrap_or(0), &reason))
     }
 
-    /// Bounds how alternatives multiply where they are merged: two lists of ten make a hundred.
-    fn check_choices(&self, order: &[usize], looped: &[usize], pairs: usize) -> Result<(), SchemaTooLarge> {
-        let mut choices = vec![1_usize; self.nodes.len()];
-        // What leads into a loop is counted twice, so that each has seen what the others lead to.
-        for place in order.iter().chain(looped.iter().rev()).chain(looped.iter().rev()) {
-            let own = self.choices(*place, &choices);
-            // Values that are listed are merged with nothing but their type, as a rule.
-            let listed = |place: usize| matches!(self.nodes[place].key, Key::Name("enum"));
-            let merged = !listed(*place) && !matches!(self.nodes[*place].inner[..], [only] if listed(only));
-            if own.saturating_mul(pairs) > MOST_COMBINED_PATTERNS
-                || merged && own > 1 && own.saturating_mul(self.values) > MOST_COMBINED_VALUES
-            {
-                let reason = format!(
-                    "its alternatives can be combined in {own} ways, too many for a schema of {} values; use fewer of \
-                     anyOf, oneOf, allOf and patternProperties",
-                    self.values
-                );
-                return Err(self.refused(*place, &reason));
+    /// Bounds how alternatives multiply where they are merged, two lists of ten make a hundred, and how many regular
+    /// expressions meet.
+    fn check_merges(&self, order: &[usize], looped: &[usize], pairs: usize) -> Result<(), SchemaTooLarge> {
+        let (mut choices, mut merged) = (vec![1_usize; self.nodes.len()], vec![0_usize; self.nodes.len()]);
+        let mut settle = |place: usize| {
+            let now = (self.choices(place, &choices), self.merged(place, &merged));
+            let changed = now != (choices[place], merged[place]);
+            (choices[place], merged[place]) = now;
+            self.check_place(place, now, pairs).map(|()| changed)
+        };
+        for place in order {
+            settle(*place)?;
+        }
+        // In a loop each pass carries what was found one reference further; more passes than places change nothing, or
+        // would change it for ever.
+        for _ in 0..=looped.len() {
+            let mut changed = false;
+            for place in looped.iter().rev() {
+                changed |= settle(*place)?;
             }
-            choices[*place] = own;
+            if !changed {
+                return Ok(());
+            }
+        }
+        let place = looped.first().copied().unwrap_or(0);
+        Err(self.refused(place, "its references lead in circles through alternatives that are to be merged"))
+    }
+
+    fn check_place(&self, place: usize, (choices, merged): (usize, usize), pairs: usize) -> Result<(), SchemaTooLarge> {
+        if merged > MOST_MERGED {
+            let reason =
+                format!("{merged} of pattern, format and multipleOf may be merged here, and {MOST_MERGED} at most");
+            return Err(self.refused(place, &reason));
+        }
+        // Values that are listed are merged with nothing but their type, as a rule.
+        let listed = |place: usize| matches!(self.nodes[place].key, Key::Name("enum"));
+        let alone = listed(place) || matches!(self.nodes[place].inner[..], [only] if listed(only));
+        if choices.saturating_mul(pairs) > MOST_COMBINED_PATTERNS
+            || !alone && choices > 1 && choices.saturating_mul(self.values) > MOST_COMBINED_VALUES
+        {
+            let reason = format!(
+                "its alternatives can be combined in {choices} ways, too many for a schema of {} values; use fewer of \
+                 anyOf, oneOf, allOf and patternProperties",
+                self.values
+            );
+            return Err(self.refused(place, &reason));
         }
         Ok(())
+    }
+
+    /// Whether what is inside of an object says more about the same value, as a reference and `allOf` do.
+    fn in_place(&self, place: usize, inner: usize) -> bool {
+        let node = &self.nodes[inner];
+        let listed = matches!(node.key, Key::Name("allOf" | "anyOf" | "oneOf" | "enum"));
+        node.parent != place || (listed && node.value.is_array())
+    }
+
+    /// How many regular expressions may meet in one value, at most: those of one object and of all that is said in
+    /// place, or those of the values inside.
+    fn merged(&self, place: usize, merged: &[usize]) -> usize {
+        let node = &self.nodes[place];
+        let of = |inner: &usize| merged[*inner];
+        let Some(fields) = node.value.as_object() else {
+            let all = matches!(node.key, Key::Name("allOf"));
+            let inner = node.inner.iter().map(of);
+            return if all { inner.fold(0, usize::saturating_add) } else { inner.max().unwrap_or(0) };
+        };
+        let own = ["pattern", "format"].iter().filter(|name| fields.get(**name).is_some_and(Value::is_string)).count()
+            + usize::from(fields.get("multipleOf").is_some_and(Value::is_number));
+        let (in_place, inside): (Vec<usize>, Vec<usize>) =
+            node.inner.iter().partition(|inner| self.in_place(place, **inner));
+        // A property may have a schema by its name and another one by a pattern.
+        let by_pattern = |inner: &&usize| matches!(self.nodes[**inner].key, Key::Name("patternProperties"));
+        let twice = inside.iter().filter(by_pattern).map(of).max().unwrap_or(0);
+        let deepest = inside.iter().map(of).max().unwrap_or(0).max(own);
+        in_place.iter().map(of).fold(deepest.saturating_add(twice), usize::saturating_add)
     }
 
     /// In how many ways what an object holds in place can be combined; of a list, how many it offers.
@@ -247,11 +304,7 @@ impl<'a> Graph<'a> {
             }
             (Value::Array(items), Key::Name("enum")) => items.len().max(1),
             (Value::Object(_), _) => {
-                let in_place = |inner: &&usize| {
-                    let node = &self.nodes[**inner];
-                    let listed = matches!(node.key, Key::Name("allOf" | "anyOf" | "oneOf" | "enum"));
-                    node.parent != place || (listed && node.value.is_array())
-                };
+                let in_place = |inner: &&usize| self.in_place(place, **inner);
                 node.inner.iter().filter(in_place).map(|inner| choices[*inner]).fold(1, usize::saturating_mul)
             }
             _ => 1,
@@ -304,10 +357,19 @@ mod tests {
         let union = json!({"anyOf": variants, "$defs": numbered(60, |_| json!({"type": "object", "properties": {
             "kind": {"const": "x"}, "next": {"$ref": "#"}}}))});
         let patterns = json!({"patternProperties": {"^a": {"type": "integer"}, "^b": {"type": "string"}}});
+        let dated = json!({"properties": numbered(90, |_| json!({"type": "string", "format": "date"}))});
+        let parts = json!({"allOf": vec![json!({"$ref": "#/$defs/dated"}); 7], "$defs": {"dated": dated}});
         let listed = json!({"type": "string", "enum": (0..9_000).map(|at| at.to_string()).collect::<Vec<_>>()});
-        for schema in
-            [tree, json!({"properties": fields}), union, listed, patterns, json!(true), json!({"$ref": "#/none"})]
-        {
+        for schema in [
+            tree,
+            json!({"properties": fields}),
+            union,
+            listed,
+            parts,
+            patterns,
+            json!(true),
+            json!({"$ref": "#/none"}),
+        ] {
             check(&schema).unwrap();
         }
     }
@@ -327,6 +389,14 @@ mod tests {
         refused(&json!({"allOf": vec![ten.clone(); 7]}), "/allOf", "10000000 ways");
         let named = json!({"allOf": vec![json!({"$ref": "#/$defs/ten"}); 7], "$defs": {"ten": ten}});
         refused(&named, "/allOf", "ways");
+        let nine = |entry: fn(usize) -> Value| json!({"items": {"allOf": (0..9).map(entry).collect::<Vec<_>>()}});
+        refused(&nine(|at| json!({"pattern": at.to_string()})), "/items/allOf", "9 of pattern");
+        let inside = nine(|_| json!({"properties": {"a": {"items": {"format": "date"}}}}));
+        refused(&inside, "/items/allOf", "9 of pattern");
+        let mut looped = numbered(9, |at| json!({"pattern": "a", "allOf": [{"$ref": format!("#/$defs/a{}", at + 1)}]}));
+        looped["a9"] = json!({"items": {"$ref": "#/$defs/a0"}, "pattern": "a"});
+        let error = check(&json!({"$defs": looped})).unwrap_err();
+        assert!(error.reason.contains("of pattern"), "{error}");
         let pairs = json!({"patternProperties": numbered(32, |_| json!({})), "anyOf": vec![json!({}); 20]});
         refused(&pairs, "/anyOf", "20 ways");
     }

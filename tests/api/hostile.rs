@@ -54,12 +54,14 @@ async fn schemas_that_would_end_the_process() {
     };
     let wide = json!({"type": "object", "properties": numbered(6_400, |_| json!({"type": "integer"}))});
     let patterns = json!({"type": "object", "patternProperties": numbered(400, |_| json!({"type": "integer"}))});
+    let expressions: Vec<Value> = (0..24).map(|at| json!({"pattern": format!("a{at}")})).collect();
     let alternatives: Vec<Value> = (0..8).map(|_| json!({"anyOf": vec![json!({"type": "object"}); 8]})).collect();
     for (schema, inside, word) in [
         (chain(600, |to| json!({"oneOf": [{"$ref": to}]})), None, "500 levels"),
         (chain(600, |to| json!({"type": "array", "items": {"$ref": to}})), None, "500 levels"),
         (wide, Some("properties"), "6400 entries, and 2000 at most"),
         (patterns, Some(""), "32 patternProperties"),
+        (json!({"type": "string", "allOf": expressions}), Some("allOf"), "24 of pattern"),
         (json!({"allOf": alternatives}), Some("allOf"), "16777216 ways"),
     ] {
         for (body, at) in [
