@@ -1,6 +1,7 @@
 //! The HTTP contract: every route on one page, a resource a file, and [`problem`] alone knows error -> status.
 
 mod absolute;
+mod body;
 mod compat;
 mod domain_schema;
 mod exchange;
@@ -23,8 +24,10 @@ mod tools;
 mod verdict;
 mod wire;
 
+use std::any::Any;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App as Actix, HttpServer, middleware::from_fn, web};
@@ -96,6 +99,22 @@ fn compat_routes(config: &mut web::ServiceConfig) {
         .service(web::resource(["/rerank", "/v1/rerank", "/v2/rerank"]).route(post().to(score::rerank)));
 }
 
+/// How long the rest of a body that is not read is taken after its answer.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Has the system end a connection whose other side takes none of what was sent for that long, which the framework has
+/// no limit for. Elsewhere than on Linux the system's own limits hold.
+fn give_up_after(connection: &dyn Any, unread: Duration) {
+    #[cfg(target_os = "linux")]
+    if let Some(socket) = connection.downcast_ref::<actix_web::rt::net::TcpStream>()
+        && let Err(error) = socket2::SockRef::from(socket).set_tcp_user_timeout(Some(unread))
+    {
+        tracing::warn!(%error, "answers that nobody reads are kept");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (connection, unread);
+}
+
 /// A server on `listener`, not yet running.
 ///
 /// # Errors
@@ -104,9 +123,12 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     let limits = app.config.limits.clone();
     app.metrics.expect_refusals(problem::Code::names());
     let data = web::Data::from(app);
+    let bodies = web::Data::new(body::Bodies::new(limits.held_body_bytes));
+    let unread = Duration::from_millis(limits.unread_ms);
     let server = HttpServer::new(move || {
         Actix::new()
             .app_data(data.clone())
+            .app_data(bodies.clone())
             .app_data(web::PayloadConfig::new(usize::MAX))
             .wrap(from_fn(observe::observe))
             .wrap(from_fn(paths::tidied))
@@ -118,6 +140,9 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
         .disable_signals()
         // A caller that closes its side has gone away: its request is dropped, and the engine stops.
         .h1_allow_half_closed(false)
+        // So long the rest of a refused body is read and thrown away, so that its caller reads the answer.
+        .client_disconnect_timeout(LINGER)
+        .on_connect(move |connection, _| give_up_after(connection, unread))
         .listen(listener)?
         .run())
 }

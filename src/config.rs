@@ -208,10 +208,13 @@ pub struct GradingConfig {
 pub struct LimitsConfig {
     pub body_bytes: usize,
     pub bulk_body_bytes: usize,
+    pub items: usize,
+    pub held_body_bytes: usize,
     pub bulk_items: usize,
     pub in_flight: usize,
     pub queue: usize,
     pub deadline_ms: u64,
+    pub unread_ms: u64,
     pub shutdown_ms: u64,
     pub cached_judgements: u64,
 }
@@ -364,6 +367,7 @@ impl Config {
             ("limits.in_flight", self.limits.in_flight),
             ("limits.body_bytes", self.limits.body_bytes),
             ("limits.bulk_body_bytes", self.limits.bulk_body_bytes),
+            ("limits.items", self.limits.items),
             ("limits.bulk_items", self.limits.bulk_items),
         ];
         if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {

@@ -6,8 +6,8 @@ mod similarity;
 mod template;
 
 pub use formula::{InvalidFormula, check, evaluate};
-pub use similarity::{Metric, similarity};
-pub use template::{BadTemplate, Variables};
+pub use similarity::{LONGEST as LONGEST_COMPARED, Metric, similarity};
+pub use template::{BadTemplate, MOST as LONGEST_TEMPLATE, Variables};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ pub enum Operation {
     Eq,
     /// They are not equal.
     Ne,
-    /// The input holds the reference.
+    /// The input holds the reference, which must not be empty: nothing is in every text.
     Like,
     /// The same, whatever the case.
     Ilike,
@@ -32,6 +32,7 @@ impl Operation {
         match self {
             Self::Eq => input == reference,
             Self::Ne => input != reference,
+            Self::Like | Self::Ilike if reference.is_empty() => false,
             Self::Like => input.contains(reference),
             Self::Ilike => input.to_lowercase().contains(&reference.to_lowercase()),
         }
@@ -66,6 +67,11 @@ mod tests {
         check(Operation::Like, "the cat", "cat", true);
         check(Operation::Like, "the Cat", "cat", false);
         check(Operation::Ilike, "the CÄT", "cät", true);
+        for input in ["the cat", ""] {
+            check(Operation::Like, input, "", false);
+            check(Operation::Ilike, input, "", false);
+        }
+        check(Operation::Eq, "", "", true);
     }
 
     #[test]

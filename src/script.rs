@@ -11,6 +11,7 @@ mod machine;
 mod options;
 mod prompt;
 mod sampler;
+mod schema;
 pub(crate) mod stop;
 mod vocabulary;
 
@@ -22,6 +23,7 @@ pub use machine::{Action, Machine};
 pub use options::OptionTree;
 pub use prompt::{Encoded, Prompt, Segment};
 pub use sampler::Sampler;
+pub use schema::SchemaTooLarge;
 pub use vocabulary::{Token, Vocabulary};
 
 use crate::grading::Finish;

@@ -46,6 +46,7 @@ pub struct Service {
 /// A request that was let in, and the judge that it asks.
 #[derive(Clone)]
 pub struct Session {
+    admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     window: usize,
     judge: Arc<Judge>,
@@ -152,8 +153,37 @@ impl Service {
     pub async fn begin(&self, context: &RequestContext, model: Option<&str>) -> Result<Session, ServiceError> {
         self.admission.check()?;
         let judge = self.hosting.judge(model, context.deadline.left()).await?;
-        let (metrics, window) = (Arc::clone(&self.metrics), self.window);
-        Ok(Session { metrics, window, judge, context: context.clone() })
+        Ok(Session {
+            admission: Arc::clone(&self.admission),
+            metrics: Arc::clone(&self.metrics),
+            window: self.window,
+            judge,
+            context: context.clone(),
+        })
+    }
+
+    /// Lets in a computation of the server's own, and does it where it keeps nobody else waiting. Its place is taken
+    /// until it ends, whether or not anybody still waits for it: what nobody can stop is bounded by the places there
+    /// are.
+    ///
+    /// # Errors
+    /// When it is not let in, or the deadline passes first.
+    pub async fn compute<T: Send + 'static>(
+        &self,
+        context: &RequestContext,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ServiceError> {
+        self.admission.check()?;
+        let computed = async {
+            let permit = self.admission.enter(context.flow.clone()).await;
+            blocking(move || {
+                let result = work();
+                drop(permit);
+                result
+            })
+            .await
+        };
+        Ok(context.deadline.within(computed).await??)
     }
 
     /// Judges: [`Service::begin`] and [`Session::run`].
@@ -284,16 +314,20 @@ impl Session {
     /// Renders and tokenises runs, away from the thread that serves others when there is much to tokenise. Gives the
     /// samples of each run, or its error.
     async fn plan<T: Task>(&self, task: &Arc<T>, runs: Vec<RunKey>) -> Vec<Planned> {
-        let length = task.text_len().saturating_mul(runs.len());
+        let (length, long) = (task.text_len().saturating_mul(runs.len()), task.is_long_to_plan());
         let first = runs.first().copied().unwrap_or_default();
         let (judge, metrics, task) = (Arc::clone(&self.judge), Arc::clone(&self.metrics), Arc::clone(task));
         let plan = move || runs.into_iter().flat_map(|run| plan_run(&judge, &metrics, &*task, run)).collect();
-        if length < LONG_TEXT {
+        if length < LONG_TEXT && !long {
             return plan();
         }
-        let span = tracing::Span::current();
-        let planned = tokio::task::spawn_blocking(move || span.in_scope(plan)).await;
-        planned.unwrap_or_else(|panic| vec![(first, Err(EngineError::Failed(panic.to_string()).into()))])
+        let permit = if long { Some(self.admission.enter(self.context.flow.clone()).await) } else { None };
+        let planned = blocking(move || {
+            let planned = plan();
+            drop(permit);
+            planned
+        });
+        planned.await.unwrap_or_else(|error| vec![(first, Err(error.into()))])
     }
 
     /// Runs one sample.
@@ -351,6 +385,13 @@ fn plan_run<T: Task>(judge: &Judge, metrics: &Metrics, task: &T, run: RunKey) ->
         Ok(samples) => samples.into_iter().map(|sample| (run, Ok(sample))).collect(),
         Err(error) => vec![(run, Err(error))],
     }
+}
+
+/// Works on a thread that serves nobody, in the span of who asks.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, EngineError> {
+    let span = tracing::Span::current();
+    let done = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
+    done.map_err(|panic| EngineError::Failed(panic.to_string()))
 }
 
 /// What came of the runs so far.

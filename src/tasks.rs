@@ -62,6 +62,11 @@ pub trait Task: Send + Sync + 'static {
     /// Bytes of text that one of its prompts is made of, about.
     fn text_len(&self) -> usize;
 
+    /// Whether planning it may take seconds: then it waits for its turn before it is planned, not after.
+    fn is_long_to_plan(&self) -> bool {
+        false
+    }
+
     /// JSON pointer to the longest of its texts: the one to shorten where a prompt does not fit.
     fn longest_text(&self) -> String;
 

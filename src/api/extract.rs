@@ -1,118 +1,181 @@
 //! Reads JSON bodies: bounded in size and time, in UTF-8, with a pointer to whatever is wrong.
 
-use actix_web::dev::Decompress;
-use actix_web::error::PayloadError;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use actix_web::{HttpRequest, web};
-use futures::{Stream, StreamExt};
+use std::sync::Arc;
+
+use actix_web::{HttpMessage, HttpRequest, web};
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 
+use super::body::{self, Bodies, Held};
 use super::problem::{Code, Problem};
 use super::wire;
 use crate::app::App;
 use crate::json_text::readable;
-
-/// How much of a refused body is read on, so that the caller reads the answer and not a reset connection.
-const DRAINED: usize = 128 << 20;
+use crate::service::ServiceError;
 
 /// Bytes of a body above which it is parsed away from the thread that serves others: some milliseconds.
 const LARGE: usize = 1 << 20;
+/// The most JSON values of a body, of which each takes many times its own bytes once it is parsed. 128 prompts of 8192
+/// token ids have half as many.
+const MOST_VALUES: usize = 2 << 20;
+/// The most characters that are said about what is wrong; parsers repeat what they found.
+const LONGEST_DETAIL: usize = 500;
+
+/// What a route takes.
+struct Terms {
+    /// The most bytes.
+    limit: usize,
+    /// The most entries of each list in the object, where it holds the items of a bulk.
+    items: Option<usize>,
+    /// Whether it is refused where nothing is let in.
+    admitted: bool,
+}
 
 /// Reads a JSON object of at most `limit` bytes. Unknown fields are an error.
 ///
 /// # Errors
-/// `unsupported_media_type`, `payload_too_large`, `deadline_exceeded`, `malformed_json`, `invalid_request`,
-/// `unknown_field`.
+/// `saturated`, `shutting_down`, `unsupported_media_type`, `payload_too_large`, `deadline_exceeded`, `malformed_json`,
+/// `invalid_request`, `unknown_field`.
 pub(super) async fn json<T: DeserializeOwned + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
     limit: usize,
 ) -> Result<T, Problem> {
-    body(request, payload, limit, parse).await
+    read(request, payload, |_| Terms { limit, items: None, admitted: true }, parse).await
 }
 
-/// The same, with unknown fields ignored: for the protocols of others.
+/// The same, whether or not anything is let in: for what needs no engine.
 ///
 /// # Errors
-/// `unsupported_media_type`, `payload_too_large`, `deadline_exceeded`, `malformed_json`, `invalid_request`.
+/// Those of [`json`].
+pub(super) async fn json_always<T: DeserializeOwned + Send + 'static>(
+    request: &HttpRequest,
+    payload: web::Payload,
+    limit: usize,
+) -> Result<T, Problem> {
+    read(request, payload, |_| Terms { limit, items: None, admitted: false }, parse).await
+}
+
+/// The same for a bulk, within the limits of bulks.
+///
+/// # Errors
+/// Those of [`json`].
+pub(super) async fn json_of_items<T: DeserializeOwned + Send + 'static>(
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<T, Problem> {
+    read(request, payload, of_items, parse).await
+}
+
+/// The same with unknown fields ignored: for the protocols of others.
+///
+/// # Errors
+/// Those of [`json`], but for `unknown_field`.
+pub(super) async fn lenient_of_items<T: DeserializeOwned + Send + 'static>(
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<T, Problem> {
+    read(request, payload, of_items, |body| parsed(body, true)).await
+}
+
+/// [`json`], with unknown fields ignored: for the protocols of others.
+///
+/// # Errors
+/// Those of [`json`], but for `unknown_field`.
 pub(super) async fn lenient<T: DeserializeOwned + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
     limit: usize,
 ) -> Result<T, Problem> {
-    body(request, payload, limit, |body| parsed(body, true)).await
+    read(request, payload, |_| Terms { limit, items: None, admitted: true }, |body| parsed(body, true)).await
 }
 
-async fn body<T: Send + 'static>(
+fn of_items(app: &App) -> Terms {
+    let limits = &app.config.limits;
+    Terms { limit: limits.bulk_body_bytes, items: Some(limits.items), admitted: true }
+}
+
+async fn read<T: Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
-    limit: usize,
+    terms: impl Fn(&App) -> Terms,
     parse: fn(&[u8]) -> Result<T, Problem>,
 ) -> Result<T, Problem> {
-    let app = request.app_data::<web::Data<App>>();
-    let app = app.ok_or_else(|| Problem::new(Code::Internal, "there is no server behind this route"))?;
+    let (app, bodies) = (request.app_data::<web::Data<App>>(), request.app_data::<web::Data<Arc<Bodies>>>());
+    let (Some(app), Some(bodies)) = (app, bodies) else {
+        return Err(Problem::new(Code::Internal, "there is no server behind this route"));
+    };
+    let Terms { limit, items, admitted } = terms(app);
+    let refusal = app.admission.check().err().filter(|_| admitted).map(|refusal| ServiceError::from(refusal).into());
     // The framework bounds the time that a head may take, but not that of a body.
     let asked = wire::deadline(request, app);
     let deadline = asked.as_ref().copied().unwrap_or(wire::ceiling(request, app));
-    let body = deadline.within(received(request, payload, limit)).await??;
+    let received = body::receive(request, payload.into_inner(), limit, Held::new(bodies), refusal);
+    let received = deadline.within(received).await??;
     asked?;
-    if body.len() < LARGE {
-        return parse(&body);
-    }
-    let parsed = web::block(move || parse(&body)).await;
-    parsed.map_err(|_| Problem::new(Code::Internal, "the body could not be parsed"))?
+    let small = received.plain_len().is_some_and(|length| length < LARGE);
+    let work = move || -> Result<(T, Held), Problem> {
+        let (body, held) = received.inflated(limit)?;
+        scan(&body, items)?;
+        Ok((parse(&body)?, held))
+    };
+    let parsed = if small {
+        work()
+    } else {
+        let parsed = web::block(work).await;
+        parsed.map_err(|_| Problem::new(Code::Internal, "the body could not be parsed"))?
+    };
+    let (parsed, held) = parsed?;
+    // What was read of the body lives as long as its request.
+    request.extensions_mut().insert(held);
+    Ok(parsed)
 }
 
-/// The bytes of a body that says it is JSON.
-async fn received(request: &HttpRequest, payload: web::Payload, limit: usize) -> Result<Vec<u8>, Problem> {
-    let encoding = request.headers().get(CONTENT_ENCODING).map_or("identity", |value| value.to_str().unwrap_or("?"));
-    if !["identity", "gzip", "deflate"].contains(&encoding.trim().to_ascii_lowercase().as_str()) {
-        drain(payload).await;
-        let detail = format!("the body's encoding `{encoding}` is not understood; gzip is");
-        return Err(Problem::new(Code::UnsupportedMediaType, detail));
-    }
-    let body = read(request, payload, limit).await?;
-    let is_json = request.headers().get(CONTENT_TYPE).is_none_or(|kind| {
-        let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        kind == "application/json" || kind.ends_with("+json")
-    });
-    if !is_json {
-        return Err(Problem::new(Code::UnsupportedMediaType, "the body must be application/json"));
-    }
-    Ok(body)
-}
-
-async fn read(request: &HttpRequest, payload: web::Payload, limit: usize) -> Result<Vec<u8>, Problem> {
-    let announced = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-    let mut chunks = Decompress::from_headers(payload.into_inner(), request.headers());
-    let mut body = Vec::new();
-    let mut too_large = announced.is_some_and(|length| length > limit);
-    while let (false, Some(chunk)) = (too_large, chunks.next().await) {
-        let chunk = chunk.map_err(unreadable)?;
-        too_large = body.len() + chunk.len() > limit;
-        body.extend_from_slice(&chunk);
-    }
-    if too_large {
-        drain(chunks).await;
-        return Err(Problem::new(Code::PayloadTooLarge, format!("the body has more than {limit} bytes")));
-    }
-    Ok(body)
-}
-
-fn unreadable(error: PayloadError) -> Problem {
-    match error {
-        PayloadError::UnknownLength | PayloadError::EncodingCorrupted => {
-            Problem::new(Code::UnsupportedMediaType, "the body cannot be decompressed; gzip is understood")
+/// Counts the values of a body, and the entries of each list in its object, before anything is made of them. What is no
+/// JSON is left for the parser to refuse.
+///
+/// # Errors
+/// `payload_too_large`.
+fn scan(body: &[u8], items: Option<usize>) -> Result<(), Problem> {
+    let (mut depth, mut values, mut entries, mut list) = (0_usize, 1_usize, 0_usize, false);
+    let (mut name, mut at) = (0..0, 0);
+    while let Some(byte) = body.get(at) {
+        match byte {
+            b'"' => {
+                let begin = at;
+                at += 1;
+                while body.get(at).is_some_and(|byte| *byte != b'"') {
+                    at += if body[at] == b'\\' { 2 } else { 1 };
+                }
+                if depth == 1 {
+                    name = begin..at + 1;
+                }
+            }
+            b'{' | b'[' => {
+                (depth, values) = (depth + 1, values + 1);
+                if depth == 2 {
+                    (list, entries) = (*byte == b'[', 1);
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b',' => {
+                values += 1;
+                entries += usize::from(depth == 2 && list);
+            }
+            _ => {}
         }
-        other => Problem::new(Code::MalformedJson, format!("the body could not be read: {other}")),
+        if values > MOST_VALUES {
+            let detail = format!("the body has more than {MOST_VALUES} JSON values; send several requests");
+            return Err(Problem::new(Code::PayloadTooLarge, detail));
+        }
+        if let Some(most) = items.filter(|most| depth == 2 && list && entries > *most) {
+            let detail = format!("the list has more than {most} entries; send several requests");
+            let field = body.get(name).and_then(|name| serde_json::from_slice::<String>(name).ok());
+            let pointer = field.map(|field| format!("/{}", escaped(&field)));
+            return Err(Problem::new(Code::PayloadTooLarge, detail).at(pointer.unwrap_or_default()));
+        }
+        at += 1;
     }
-}
-
-async fn drain(mut chunks: impl Stream<Item = Result<web::Bytes, PayloadError>> + Unpin) {
-    let mut left = DRAINED;
-    while let (true, Some(Ok(chunk))) = (left > 0, chunks.next().await) {
-        left = left.saturating_sub(chunk.len());
-    }
+    Ok(())
 }
 
 /// Parses a JSON object. Unknown fields are an error.
@@ -175,6 +238,7 @@ where
             if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
                 pointer = format!("{pointer}/{field}");
             }
+            let message: String = message.chars().take(LONGEST_DETAIL).collect();
             Err(Problem::new(Code::InvalidRequest, message).at(pointer))
         }
         (Err(error), _) => Err(Problem::new(Code::MalformedJson, error.to_string())),
@@ -257,6 +321,25 @@ mod tests {
     #[allow(dead_code)]
     struct Inner {
         name: Option<String>,
+    }
+
+    #[test]
+    fn bodies_are_counted_before_they_are_parsed() {
+        let check = |body: &str, expected: Option<&str>| {
+            let problem = scan(body.as_bytes(), Some(3)).err();
+            let pointer = problem.as_ref().map(|problem| problem.body("", "").pointer.unwrap_or_default());
+            assert_eq!(pointer.as_deref(), expected, "{body}");
+        };
+        check("{\"items\": [1, 2, 3], \"more\": [[], [], {}]}", None);
+        check("{\"items\": [1, 2, 3, 4]}", Some("/items"));
+        check("{\"x\": {\"a\": 1, \"b\": 2, \"c\": 3, \"d\": [1, 2, 3, 4]}}", None);
+        check("{\"x\": [[1, 2, 3, 4], \",,,,\", \"\\\",,,\"]}", None);
+        check("{\"a/\\u0062\": [{\"a\": 1}, {\"b\": 2}, {\"c\": 3}, 4]}", Some("/a~1b"));
+        check("[1, 2, 3, 4]", None);
+        check("\"[[[\\", None);
+        check("]]]]{[", None);
+        let zeros = format!("[{}0]", "0,".repeat(MOST_VALUES));
+        assert_eq!(scan(zeros.as_bytes(), None).unwrap_err().code(), Code::PayloadTooLarge);
     }
 
     #[test]

@@ -66,6 +66,8 @@ impl Judging {
             let subject = read(index, item);
             let keep = &keep;
             async move {
+                // What is refused or known at once never waits by itself, and others are served on this thread.
+                tokio::task::yield_now().await;
                 let judged = match subject {
                     Ok(subject) => self.one(subject).await,
                     Err(problem) => Err(problem),

@@ -10,6 +10,7 @@ use actix_web::{Error, HttpMessage, HttpRequest};
 use tracing::{Instrument, Span};
 use ulid::Ulid;
 
+use super::body::Unread;
 use super::exchange::Exchange;
 use super::problem::{Code, Problem};
 
@@ -49,7 +50,7 @@ pub(super) fn base(request: &HttpRequest) -> String {
 }
 
 pub(super) async fn observe(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
@@ -59,6 +60,7 @@ pub(super) async fn observe(
     let (line, trace) = exchange.spans();
     let spans = (line.clone(), trace.clone());
     request.extensions_mut().insert(Arrival { id: id.clone(), at: Instant::now(), spans });
+    let unread = Unread::of(&mut request);
     let answered = next.call(request).instrument(trace).instrument(line).await;
     let answered = answered.inspect_err(|error| exchange.answered(error.as_response_error().status_code(), None))?;
     let mut response = as_problem(answered.map_into_boxed_body(), &id);
@@ -67,11 +69,12 @@ pub(super) async fn observe(
     }
     let problem = response.response().extensions().get::<Problem>().cloned();
     exchange.answered(response.status(), problem);
-    Ok(match response.response().body().size() {
+    let response = match response.response().body().size() {
         // A stream is answered once it has ended.
         BodySize::Stream => response.map_body(|_, body| exchange.over(body)),
         _ => response,
-    })
+    };
+    Ok(response.map_body(|_, body| unread.beside(body)))
 }
 
 /// Gives errors their one form, those of the framework as well.

@@ -24,7 +24,7 @@ use crate::grading::{InvalidRequest, Mode, normalized};
     ],
 }))]
 pub(super) struct RewardsBody {
-    /// The responses; each fails alone.
+    /// The responses, `limits.items` at most; each fails alone.
     #[schema(value_type = Vec<RewardItem>)]
     items: Vec<Value>,
     /// A name of `GET /v1/rubrics`, an inline rubric, or a list of rubrics with weights.
@@ -132,7 +132,7 @@ pub(super) async fn rewards(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let mut body: RewardsBody = extract::json(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let mut body: RewardsBody = extract::json_of_items(&http, payload).await?;
     let context = wire::context(&http, &app)?;
     let judged = body.settings().check(&app)?;
     let judging = Judging::begin(&app, judged, body.min_label_mass, context).await?;

@@ -63,7 +63,7 @@ pub(super) async fn put(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     admin(&http, &app)?;
-    let body: RubricBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
+    let body: RubricBody = extract::json_always(&http, payload, app.config.limits.body_bytes).await?;
     let rubric = Rubric::new(&body.criterion, &body.descriptions)?;
     let library = Arc::clone(&app.rubrics);
     let (written, new) = written(move || library.put(&name, rubric)).await?;

@@ -4,8 +4,8 @@
 //! distribution and every `Generate` with a fixed sentence.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -50,6 +50,7 @@ pub struct Scripted {
     info: EngineInfo,
     chat: ChatFormat,
     answers: Box<Answers>,
+    bytes: Arc<Bytes>,
     running: Arc<AtomicUsize>,
 }
 
@@ -82,6 +83,7 @@ impl Scripted {
                 user_defined: Vec::new(),
             },
             answers: Box::new(answers),
+            bytes: Arc::default(),
             running: Arc::default(),
         }
     }
@@ -139,7 +141,7 @@ impl Engine for Scripted {
     /// Counts words instead of tokens.
     fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
         job.script.check()?;
-        check_grammars(&job.script, &Bytes)?;
+        check_grammars(&job.script, &*self.bytes)?;
         check_length(&self.info, &job, LONGEST_WORD)?;
         let prompt_tokens = words(&job.prompt.text());
         check_fit(&self.info, prompt_tokens, &job.script)?;
@@ -151,10 +153,10 @@ impl Engine for Scripted {
         let (events, run) = Run::channel();
         let answer = (self.answers)(&prepared.job);
         if answer.delay_ms == 0 && !answer.hold {
-            reply(&answer, &prepared, &events, Instant::now());
+            reply(&answer, &prepared, &self.bytes, &events, Instant::now());
             return run;
         }
-        let guard = Running::new(&self.running);
+        let (guard, bytes) = (Running::new(&self.running), Arc::clone(&self.bytes));
         tokio::spawn(async move {
             let (_guard, started) = (guard, Instant::now());
             tokio::select! {
@@ -165,7 +167,7 @@ impl Engine for Scripted {
                 let _ = events.send(Event::Delta("The".into()));
                 events.closed().await;
             } else {
-                reply(&answer, &prepared, &events, started);
+                reply(&answer, &prepared, &bytes, &events, started);
             }
         });
         run
@@ -192,7 +194,7 @@ impl Drop for Running {
     }
 }
 
-fn reply(answer: &Answer, prepared: &Prepared, events: &UnboundedSender<Event>, started: Instant) {
+fn reply(answer: &Answer, prepared: &Prepared, bytes: &Bytes, events: &UnboundedSender<Event>, started: Instant) {
     if answer.disconnect {
         return;
     }
@@ -202,7 +204,7 @@ fn reply(answer: &Answer, prepared: &Prepared, events: &UnboundedSender<Event>, 
             Event::Failed(StepError::BadLogits.into())
         }
         None => {
-            let transcript = play(&prepared.job.script, &prepared.job.prompt.text(), answer, &mut |text| {
+            let transcript = play(&prepared.job.script, &prepared.job.prompt.text(), answer, bytes, &mut |text| {
                 let _ = events.send(Event::Delta(text.to_owned()));
             });
             let stages = Stages { decode: started.elapsed(), ..Stages::default() };
@@ -213,7 +215,7 @@ fn reply(answer: &Answer, prepared: &Prepared, events: &UnboundedSender<Event>, 
     let _ = events.send(event);
 }
 
-fn play(script: &Script, prompt: &str, answer: &Answer, on_text: &mut dyn FnMut(&str)) -> Transcript {
+fn play(script: &Script, prompt: &str, answer: &Answer, bytes: &Bytes, on_text: &mut dyn FnMut(&str)) -> Transcript {
     let mut transcript = Transcript::default();
     for step in &script.0 {
         let outcome = match step {
@@ -231,7 +233,7 @@ fn play(script: &Script, prompt: &str, answer: &Answer, on_text: &mut dyn FnMut(
                 Outcome::Said
             }
             Step::Generate(generate) => {
-                let fitting = generate.grammar.as_ref().map(shortest);
+                let fitting = generate.grammar.as_ref().map(|grammar| bytes.shortest(grammar));
                 let said = fitting.as_deref().or(answer.say.as_deref()).unwrap_or(SENTENCE);
                 let stop = stop::find(said, generate);
                 let said = said[..stop.unwrap_or(said.len())].trim_end();
@@ -260,7 +262,8 @@ fn play(script: &Script, prompt: &str, answer: &Answer, on_text: &mut dyn FnMut(
                 Outcome::Chosen { index, log_masses }
             }
             Step::Branch(scripts) => {
-                let branches: Vec<Transcript> = scripts.iter().map(|s| play(s, prompt, answer, &mut |_| ())).collect();
+                let branches: Vec<Transcript> =
+                    scripts.iter().map(|s| play(s, prompt, answer, bytes, &mut |_| ())).collect();
                 transcript.completion_tokens += branches.iter().map(|b| b.completion_tokens).sum::<usize>();
                 Outcome::Branched(branches)
             }
@@ -277,7 +280,10 @@ fn certain(word: &str, most: usize) -> WrittenToken {
 }
 
 /// A vocabulary of single bytes, for what has to fit a grammar; the last one ends the turn.
-struct Bytes;
+#[derive(Default)]
+struct Bytes {
+    grammars: OnceLock<Result<Grammars, String>>,
+}
 
 /// The most bytes of structured output.
 const LONGEST: usize = 1 << 16;
@@ -317,31 +323,34 @@ impl Vocabulary for Bytes {
 
     fn constrain(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, String> {
         let end = Token::from(u8::MAX) + 1;
-        Grammars::new(self.size(), |token| self.piece(token), end)?.begin(grammar)
+        let new = || Grammars::new(self.size(), |token| self.piece(token), end);
+        self.grammars.get_or_init(new).as_ref().map_err(String::clone)?.begin(grammar)
     }
 }
 
-/// A short text that fits a grammar: it ends, closes and goes on where it can, and else takes the first byte there is.
-fn shortest(grammar: &Grammar) -> String {
-    let Ok(mut constraint) = Bytes.constrain(grammar) else { return String::new() };
-    let mut likes = vec![0.0_f32; Bytes.size()];
-    likes.iter_mut().enumerate().for_each(|(byte, like)| *like = -(byte as f32));
-    for (rank, byte) in b"\"}],".iter().enumerate() {
-        likes[usize::from(*byte)] = 9.0 - rank as f32;
-    }
-    if let Some(end) = likes.last_mut() {
-        *end = 10.0;
-    }
-    let mut text = Vec::new();
-    while let (true, Some(allowed)) = (text.len() < LONGEST, constraint.masked(&likes)) {
-        let best = (1..allowed.len()).fold(0, |best, byte| if allowed[byte] > allowed[best] { byte } else { best });
-        let Ok(byte) = u8::try_from(best) else { break };
-        text.push(byte);
-        if constraint.accept(Token::from(byte)) {
-            break;
+impl Bytes {
+    /// A short text that fits a grammar: it ends, closes and goes on where it can, and else takes the first byte there is.
+    fn shortest(&self, grammar: &Grammar) -> String {
+        let Ok(mut constraint) = self.constrain(grammar) else { return String::new() };
+        let mut likes = vec![0.0_f32; self.size()];
+        likes.iter_mut().enumerate().for_each(|(byte, like)| *like = -(byte as f32));
+        for (rank, byte) in b"\"}],".iter().enumerate() {
+            likes[usize::from(*byte)] = 9.0 - rank as f32;
         }
+        if let Some(end) = likes.last_mut() {
+            *end = 10.0;
+        }
+        let mut text = Vec::new();
+        while let (true, Some(allowed)) = (text.len() < LONGEST, constraint.masked(&likes)) {
+            let best = (1..allowed.len()).fold(0, |best, byte| if allowed[byte] > allowed[best] { byte } else { best });
+            let Ok(byte) = u8::try_from(best) else { break };
+            text.push(byte);
+            if constraint.accept(Token::from(byte)) {
+                break;
+            }
+        }
+        String::from_utf8_lossy(&text).into_owned()
     }
-    String::from_utf8_lossy(&text).into_owned()
 }
 
 fn words(text: &str) -> usize {

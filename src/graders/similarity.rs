@@ -29,8 +29,10 @@ pub enum Metric {
     RougeL,
 }
 
+/// The most bytes of each of two texts that are compared: about a second of work, which nothing can stop.
+pub const LONGEST: usize = 1 << 20;
 /// The longest n-grams of BLEU and GLEU.
-const LONGEST: usize = 4;
+const LONGEST_GRAM: usize = 4;
 /// Texts of more characters or words are not aligned: the work grows with their product.
 pub(super) const MOST_CELLS: usize = 1 << 28;
 
@@ -44,6 +46,9 @@ pub(super) const MOST_CELLS: usize = 1 << 28;
 /// - ROUGE-N and ROUGE-L (Lin 2004), F1
 #[must_use]
 pub fn similarity(metric: Metric, text: &str, reference: &str) -> Option<f64> {
+    if text.len().max(reference.len()) > LONGEST {
+        return None;
+    }
     if metric == Metric::FuzzyMatch {
         let [a, b] = [text, reference].map(|text| text.chars().collect::<Vec<_>>());
         return f1_of_subsequence(&a, &b);
@@ -97,7 +102,7 @@ fn cosine(a: &[String], b: &[String]) -> f64 {
 }
 
 fn bleu(text: &[String], reference: &[String]) -> f64 {
-    let orders = LONGEST.min(text.len());
+    let orders = LONGEST_GRAM.min(text.len());
     if orders == 0 || shared(text, reference, 1) == 0 {
         return 0.0;
     }
@@ -111,7 +116,7 @@ fn bleu(text: &[String], reference: &[String]) -> f64 {
 }
 
 fn gleu(text: &[String], reference: &[String]) -> f64 {
-    let total = |f: &dyn Fn(usize) -> usize| (1..=LONGEST).map(f).sum::<usize>() as f64;
+    let total = |f: &dyn Fn(usize) -> usize| (1..=LONGEST_GRAM).map(f).sum::<usize>() as f64;
     let matches = total(&|n| shared(text, reference, n));
     share(matches, total(&|n| count(text, n)).max(total(&|n| count(reference, n))))
 }
@@ -209,6 +214,7 @@ mod tests {
         check(Metric::Bleu, "dog", "cat", 0.0);
         for metric in ALL {
             check(metric, "", "something", 0.0);
+            assert_eq!(similarity(metric, &"a".repeat(LONGEST + 1), "a"), None, "{metric:?}");
         }
     }
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone)]
 pub struct Variables(Value);
 
-/// The most bytes that a template may come to: placeholders can multiply what a request holds.
-const MOST: usize = 1 << 24;
+/// The most bytes that a template for a model may come to: placeholders can multiply what a request holds.
+pub const MOST: usize = 1 << 24;
 
 /// Why a template cannot be filled in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,8 +19,8 @@ pub enum BadTemplate {
     )]
     Unknown(String),
     /// What it comes to is too long.
-    #[error("filled in, it is longer than {MOST} bytes; use fewer placeholders, or shorter texts")]
-    TooLong,
+    #[error("filled in, it is longer than {0} bytes; use fewer placeholders, or shorter texts")]
+    TooLong(usize),
 }
 
 impl Variables {
@@ -34,11 +34,11 @@ impl Variables {
         Self(json!({"item": item, "sample": sample}))
     }
 
-    /// Fills in a template. Strings are put in as they are, all else as JSON.
+    /// Fills in a template, up to `most` bytes. Strings are put in as they are, all else as JSON.
     ///
     /// # Errors
     /// At the first placeholder that stands for nothing, or makes the text too long.
-    pub fn fill(&self, template: &str) -> Result<String, BadTemplate> {
+    pub fn fill(&self, template: &str, most: usize) -> Result<String, BadTemplate> {
         let (mut out, mut rest) = (String::new(), template);
         while let Some((before, after)) = rest.split_once("{{") {
             let Some((path, after)) = after.split_once("}}") else { break };
@@ -48,10 +48,13 @@ impl Variables {
                 Some(other) => out.push_str(&other.to_string()),
                 None => return Err(BadTemplate::Unknown(path.trim().to_owned())),
             }
-            if out.len() > MOST {
-                return Err(BadTemplate::TooLong);
+            if out.len() > most {
+                return Err(BadTemplate::TooLong(most));
             }
             rest = after;
+        }
+        if out.len() + rest.len() > most {
+            return Err(BadTemplate::TooLong(most));
         }
         Ok(out + rest)
     }
@@ -73,7 +76,7 @@ mod tests {
         let item = json!({"q": "{{item.secret}}", "n": 3, "deep": {"list": [{"x": "y"}]}, "none": null});
         let variables = Variables::new(&item, "{\"a\": [1]}");
         let check = |template: &str, expected: Result<&str, &str>| {
-            let filled = variables.fill(template);
+            let filled = variables.fill(template, MOST);
             let expected = expected.map(str::to_owned).map_err(|name| BadTemplate::Unknown(name.into()));
             assert_eq!(filled, expected, "{template}");
         };
@@ -83,8 +86,9 @@ mod tests {
         check("{{item.secret}}", Err("item.secret"));
         check("{{secret}}", Err("secret"));
         check("{{", Ok("{{"));
-        assert!(Variables::new(&item, "plain").fill("{{sample.output_json}}").is_err());
+        assert!(Variables::new(&item, "plain").fill("{{sample.output_json}}", MOST).is_err());
         let long = Variables::new(&item, &"x".repeat(MOST / 4));
-        assert_eq!(long.fill(&"{{sample.output_text}}".repeat(100)), Err(BadTemplate::TooLong));
+        assert_eq!(long.fill(&"{{sample.output_text}}".repeat(100), MOST), Err(BadTemplate::TooLong(MOST)));
+        assert_eq!(long.fill("just a text", 10), Err(BadTemplate::TooLong(10)));
     }
 }

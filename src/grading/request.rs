@@ -256,9 +256,15 @@ impl Item {
             Instruction::Text(text) => text.len(),
             Instruction::Conversation(turns) => turns.iter().map(Turn::text_len).sum(),
         };
-        let context: usize = self.context.iter().map(|document| document.text.len()).sum();
-        instruction + context + self.reference_answer.as_ref().map_or(0, String::len)
+        let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let context: usize = self.context.iter().map(|document| len(&document.id) + document.text.len()).sum();
+        instruction + context + len(&self.reference_answer) + len(&self.annotator)
     }
+}
+
+/// Bytes of the longest of these rubrics.
+fn longest(rubrics: &[WeightedRubric]) -> usize {
+    rubrics.iter().map(|weighted| weighted.rubric.rubric.text_len()).max().unwrap_or(0)
 }
 
 impl AbsoluteRequest {
@@ -274,7 +280,7 @@ impl AbsoluteRequest {
     /// Bytes of judged text in one prompt.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        self.item.text_len() + self.response.len()
+        longest(&self.rubrics) + self.item.text_len() + self.response.len()
     }
 }
 
@@ -291,7 +297,7 @@ impl RelativeRequest {
     /// Bytes of judged text in one prompt.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        self.item.text_len() + self.response_a.len() + self.response_b.len()
+        longest(&self.rubrics) + self.item.text_len() + self.response_a.len() + self.response_b.len()
     }
 }
 

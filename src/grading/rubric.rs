@@ -103,6 +103,12 @@ impl Rubric {
         &self.digest
     }
 
+    /// Bytes of its texts.
+    #[must_use]
+    pub fn text_len(&self) -> usize {
+        self.criterion.len() + self.descriptions.iter().map(String::len).sum::<usize>()
+    }
+
     fn text(&self) -> RubricText {
         RubricText {
             criterion: self.criterion.clone(),

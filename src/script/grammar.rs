@@ -1,7 +1,8 @@
 //! Grammars: what a `Generate` step may write, token by token, so that what is written always fits.
 
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, TokRxInfo, TokTrie};
@@ -9,27 +10,67 @@ use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
 
 use super::Token;
+use super::schema::{self, SchemaTooLarge};
 
-/// What may be written: JSON that fits a schema.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Grammar(String);
+/// The stack of the thread that compiles a grammar, in bytes: many times what the deepest schema that passes its
+/// limits takes. Only what is used of it is memory.
+const STACK: usize = 128 << 20;
+/// The most bytes of what is said about a grammar that cannot be understood.
+const LONGEST_REASON: usize = 500;
+
+/// What may be written: JSON that fits a schema. It is compiled once, for the vocabulary that first asks; clones share
+/// that.
+#[derive(Clone)]
+pub struct Grammar {
+    schema: Arc<str>,
+    compiled: Arc<OnceLock<Compiled>>,
+}
+
+/// A grammar before its first token, for one vocabulary.
+struct Compiled {
+    vocabulary: Arc<ParserFactory>,
+    beginning: Result<Mutex<Matcher>, String>,
+}
 
 impl Grammar {
     /// JSON that fits a schema, without white space of its own, so that it comes to an end.
-    #[must_use]
-    pub fn schema(schema: &Value) -> Self {
+    ///
+    /// # Errors
+    /// When the schema is larger than what can be compiled safely and in little time.
+    pub fn schema(schema: &Value) -> Result<Self, SchemaTooLarge> {
+        schema::check(schema)?;
         let mut schema = schema.clone();
         if let Some(fields) = schema.as_object_mut() {
             let layout = json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "});
             fields.insert("x-guidance".to_owned(), layout);
         }
-        Self(schema.to_string())
+        Ok(Self { schema: schema.to_string().into(), compiled: Arc::default() })
     }
 
     /// Any JSON object.
     #[must_use]
     pub fn object() -> Self {
-        Self::schema(&json!({"type": "object"}))
+        Self::schema(&json!({"type": "object"})).expect("it is within every limit")
+    }
+}
+
+impl fmt::Debug for Grammar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Grammar").field(&self.schema).finish()
+    }
+}
+
+impl PartialEq for Grammar {
+    fn eq(&self, other: &Self) -> bool {
+        self.schema == other.schema
+    }
+}
+
+impl Eq for Grammar {}
+
+impl Hash for Grammar {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.schema.hash(state);
     }
 }
 
@@ -44,7 +85,7 @@ pub trait Constraint: Send {
 
 /// The grammars of one vocabulary.
 pub struct Grammars {
-    factory: ParserFactory,
+    factory: Arc<ParserFactory>,
 }
 
 impl fmt::Debug for Grammars {
@@ -65,21 +106,49 @@ impl Grammars {
         let environment = Arc::new(ApproximateTokEnv::new(TokTrie::from(&info, &words)));
         let mut factory = ParserFactory::new_simple(&(environment as _)).map_err(|error| error.to_string())?;
         factory.quiet();
-        Ok(Self { factory })
+        // Errors go to callers, who know what they sent.
+        factory.limits_mut().verbose_errors = false;
+        Ok(Self { factory: Arc::new(factory) })
     }
 
-    /// Begins a text.
+    /// Begins a text. The first one of a grammar compiles it, which can take seconds; the others copy that.
     ///
     /// # Errors
     /// When the grammar cannot be understood.
     pub fn begin(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, String> {
-        let schema: Value = serde_json::from_str(&grammar.0).map_err(|error| error.to_string())?;
-        let parser = self.factory.create_parser(TopLevelGrammar::from_json_schema(schema));
-        let matcher = Matcher::new(parser);
-        match matcher.get_error() {
-            Some(error) => Err(error),
-            None => Ok(Box::new(Guided(matcher))),
-        }
+        let compiled = grammar.compiled.get_or_init(|| self.compile(grammar));
+        let beginning = if Arc::ptr_eq(&compiled.vocabulary, &self.factory) {
+            compiled.beginning()
+        } else {
+            self.compile(grammar).beginning()
+        };
+        Ok(Box::new(Guided(beginning?)))
+    }
+
+    /// Compiles a grammar on a thread whose stack is large enough for it.
+    fn compile(&self, grammar: &Grammar) -> Compiled {
+        let understood = || {
+            let schema: Value = serde_json::from_str(&grammar.schema).map_err(|error| error.to_string())?;
+            let matcher = Matcher::new(self.factory.create_parser(TopLevelGrammar::from_json_schema(schema)));
+            match matcher.get_error() {
+                Some(error) => Err(error.chars().take(LONGEST_REASON).collect()),
+                None => Ok(matcher),
+            }
+        };
+        let beginning = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("grammar".to_owned()).stack_size(STACK);
+            let thread = thread.spawn_scoped(scope, understood).map_err(|error| error.to_string())?;
+            thread.join().unwrap_or_else(|_| Err("the schema could not be compiled".to_owned()))
+        });
+        Compiled { vocabulary: Arc::clone(&self.factory), beginning: beginning.map(Mutex::new) }
+    }
+}
+
+impl Compiled {
+    fn beginning(&self) -> Result<Matcher, String> {
+        let beginning = self.beginning.as_ref().map_err(String::clone)?;
+        // Nothing is written to it, so a panic elsewhere leaves it as it was.
+        Ok(beginning.lock().unwrap_or_else(PoisonError::into_inner).deep_clone())
     }
 }
 
@@ -137,8 +206,49 @@ mod tests {
     #[test]
     fn grammars_that_are_none_are_refused() {
         let grammars = Grammars::new(SIZE, |token| Toy.piece(token), END).unwrap();
-        assert!(grammars.begin(&Grammar::schema(&json!({"type": "nonsense"}))).is_err());
+        assert!(grammars.begin(&Grammar::schema(&json!({"type": "nonsense"})).unwrap()).is_err());
         assert!(grammars.begin(&Grammar::object()).is_ok());
+    }
+
+    /// The deepest chain of references and the widest object that pass the limits, on a thread with a small stack.
+    #[test]
+    fn no_schema_within_the_limits_ends_the_process() {
+        let defs = |count: usize, entry: fn(usize) -> Value| -> Value {
+            (0..=count).map(|at| (format!("a{at}"), entry(at))).collect::<serde_json::Map<_, _>>().into()
+        };
+        let mut schemas = Vec::new();
+        for (links, link) in [
+            (490, (|at| json!({"$ref": format!("#/$defs/a{}", at + 1)})) as fn(usize) -> Value),
+            (160, |at| json!({"oneOf": [{"$ref": format!("#/$defs/a{}", at + 1)}]})),
+            (160, |at| json!({"properties": {"a": {"$ref": format!("#/$defs/a{}", at + 1)}}})),
+        ] {
+            let mut schema = json!({"$defs": defs(links, link)});
+            schema["$defs"][format!("a{links}")] = json!({"type": "integer"});
+            schema["$ref"] = json!("#/$defs/a0");
+            schemas.push(schema);
+        }
+        schemas.push(json!({"type": "object", "properties": defs(1_999, |_| json!({"type": "integer"}))}));
+        let grammars = Grammars::new(SIZE, |token| Toy.piece(token), END).unwrap();
+        let small = std::thread::Builder::new().stack_size(1 << 20);
+        let compiled = small.spawn(move || {
+            for schema in &schemas {
+                let grammar = Grammar::schema(schema).unwrap();
+                let first = grammars.begin(&grammar).map(drop);
+                assert_eq!(grammars.begin(&grammar).map(drop), first, "the second is a copy of the first");
+            }
+        });
+        compiled.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn a_grammar_is_compiled_once_for_each_vocabulary() {
+        let new = || Grammars::new(SIZE, |token| Toy.piece(token), END).unwrap();
+        let (one, other) = (new(), new());
+        let grammar = Grammar::object();
+        one.begin(&grammar.clone()).map(drop).unwrap();
+        let compiled = grammar.compiled.get().expect("a clone's is shared");
+        assert!(Arc::ptr_eq(&compiled.vocabulary, &one.factory));
+        other.begin(&grammar).map(drop).unwrap();
     }
 
     proptest! {
@@ -159,7 +269,7 @@ mod tests {
                 "additionalProperties": false,
                 "$defs": {"flag": {"type": "boolean"}}
             });
-            let (text, finish) = write(Grammar::schema(&schema), max_tokens, seed);
+            let (text, finish) = write(Grammar::schema(&schema).unwrap(), max_tokens, seed);
             match finish {
                 Finish::Length => prop_assert!(text.starts_with('{'), "{text}"),
                 Finish::Stop => {

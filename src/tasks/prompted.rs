@@ -85,6 +85,11 @@ impl Task for Prompted {
         self.openings.iter().map(Opening::len).max().unwrap_or(0)
     }
 
+    /// A grammar is compiled when the run is planned.
+    fn is_long_to_plan(&self) -> bool {
+        self.scripts.iter().any(|script| script.grammars().next().is_some())
+    }
+
     fn longest_text(&self) -> String {
         self.field.clone()
     }

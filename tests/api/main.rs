@@ -8,6 +8,7 @@ mod bad_input;
 mod cache;
 mod cancellation;
 mod engines;
+mod hostile;
 mod hosting;
 mod judge_models;
 mod odd_callers;

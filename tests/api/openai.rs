@@ -121,7 +121,8 @@ async fn structured_output_fits() {
     let arguments: String = calls.iter().filter_map(|call| call["function"]["arguments"].as_str()).collect();
     serde_json::from_str::<Value>(&arguments).unwrap();
     let nonsense = json!({"type": "json_schema", "json_schema": {"name": "v", "schema": {"type": "nonsense"}}});
-    refused(&server, CHAT, body(json!({"response_format": nonsense})), 400, "response_format").await;
+    let at = "response_format.json_schema.schema";
+    refused(&server, CHAT, body(json!({"response_format": nonsense})), 400, at).await;
     refused(&server, CHAT, body(json!({"tool_choice": "required"})), 400, "tool_choice").await;
 }
 

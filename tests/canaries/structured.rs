@@ -21,7 +21,7 @@ fn verdict_schema() -> Value {
 }
 
 fn guided() -> Step {
-    let grammar = Some(Grammar::schema(&verdict_schema()));
+    let grammar = Some(Grammar::schema(&verdict_schema()).unwrap());
     Step::Generate(Generate { max_tokens: 80, grammar, ..Generate::default() })
 }
 

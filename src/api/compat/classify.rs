@@ -144,7 +144,7 @@ pub(in super::super) async fn classify(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let url = Url::of(&http)?;
-    let body: ClassifyBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let body: ClassifyBody = extract::lenient_of_items(&http, payload).await?;
     let judging = url.judging(&app, &http, body.model.as_deref(), Mode::Score).await?;
     let (field, input) = match (body.input, body.text) {
         (Some(input), _) => ("/input", input),
@@ -182,7 +182,7 @@ pub(in super::super) async fn embeddings(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let url = Url::of(&http)?;
-    let body: ClassifyBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let body: ClassifyBody = extract::lenient_of_items(&http, payload).await?;
     let judging = url.judging(&app, &http, body.model.as_deref(), Mode::Score).await?;
     let input = body.input.ok_or_else(|| invalid("send `input`, one text or a list").at("/input"))?;
     let (rewards, usage) = conversations(&judging, input, "/input").await?;
@@ -203,7 +203,7 @@ pub(in super::super) async fn predict(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let url = Url::of(&http)?;
-    let body: PredictBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let body: PredictBody = extract::lenient_of_items(&http, payload).await?;
     let judging = url.judging(&app, &http, None, Mode::Score).await?;
     let batch = body.inputs.as_array().is_some_and(|inputs| inputs.iter().all(Value::is_array));
     let inputs = if batch { one_or_many(body.inputs) } else { vec![body.inputs] };

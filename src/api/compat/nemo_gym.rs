@@ -181,7 +181,7 @@ pub(in super::super) async fn compare(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let url = Url::of(&http)?;
-    let body: CompareBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let body: CompareBody = extract::lenient_of_items(&http, payload).await?;
     let responses = body.response_objs.len();
     if responses > RESPONSES {
         return Err(invalid(format!("{RESPONSES} responses at most; there are {responses}")).at("/response_objs"));

@@ -59,7 +59,7 @@ pub(in super::super) async fn rewards(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let url = Url::of(&http)?;
-    let body: OpenRlhfBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let body: OpenRlhfBody = extract::lenient_of_items(&http, payload).await?;
     let OpenRlhfBody { query, prompts, labels } = body;
     same_length("prompts", prompts.as_ref().map(Vec::len), query.len())?;
     same_length("labels", labels.as_ref().map(Vec::len), query.len())?;

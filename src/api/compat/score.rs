@@ -127,7 +127,7 @@ pub(in super::super) async fn score(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let url = Url::of(&http)?;
-    let body: ScoreBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let body: ScoreBody = extract::lenient_of_items(&http, payload).await?;
     let judging = url.judging(&app, &http, body.model.as_deref(), Mode::Score).await?;
     let (queries, documents) = (texts(body.queries, "/queries")?, texts(body.documents, "/documents")?);
     if queries.len() != documents.len() && queries.len() != 1 {
@@ -170,7 +170,7 @@ pub(in super::super) async fn rerank(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: Value = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let body: Value = extract::lenient_of_items(&http, payload).await?;
     let form = if body["texts"].is_null() { Form::OpenAi } else { Form::Tei };
     reranked(&app, &http, &body).await.map_err(|problem| problem.in_form(form))
 }

@@ -12,7 +12,7 @@ use super::ask::{self, Answered};
 use super::messages;
 use super::report::{Graded, GraderReport};
 use crate::api::extract::{self, parse_lenient};
-use crate::api::problem::{Code, OpenAiError, Problem};
+use crate::api::problem::{OpenAiError, Problem};
 use crate::api::wire;
 use crate::app::App;
 use crate::graders::{self, Metric, Operation, Variables};
@@ -234,6 +234,8 @@ async fn grade(
     };
     let mut all = Graded::default();
     for (name, grader) in graders {
+        // Comparing texts is work, of which others on this thread wait for no more than one.
+        tokio::task::yield_now().await;
         let graded = single(app, grader, variables, &format!("{at}/graders/{name}"), context).await?;
         all.add(name, graded);
     }
@@ -251,7 +253,7 @@ async fn single(
     context: &RequestContext,
 ) -> Result<Graded, Problem> {
     let fill = |field: &str, text: &str| {
-        let filled = variables.fill(text);
+        let filled = variables.fill(text, graders::LONGEST_COMPARED);
         filled.map_err(|error| Problem::from(InvalidRequest::at(format!("{at}/{field}"), error.to_string())))
     };
     match grader {
@@ -261,9 +263,7 @@ async fn single(
         }
         Grader::TextSimilarity { input, reference, evaluation_metric, .. } => {
             let (metric, text, reference) = (*evaluation_metric, fill("input", input)?, fill("reference", reference)?);
-            // Aligning long texts takes a second or so, which other requests should not wait for.
-            let found = web::block(move || graders::similarity(metric, &text, &reference)).await;
-            let found = found.map_err(|_| Problem::new(Code::Internal, "the comparison was interrupted"))?;
+            let found = app.service.compute(context, move || graders::similarity(metric, &text, &reference)).await?;
             let found = found.ok_or_else(|| InvalidRequest::at(at, "the texts are too long to be aligned"))?;
             Ok(Graded::of(found))
         }
@@ -325,7 +325,7 @@ fn chat(
     let mut turns = messages::turns_at(input, &format!("{at}/input"))?;
     for (index, turn) in turns.iter_mut().enumerate() {
         turn.content = variables
-            .fill(&turn.content)
+            .fill(&turn.content, graders::LONGEST_TEMPLATE)
             .map_err(|error| InvalidRequest::at(format!("{at}/input/{index}/content"), error.to_string()))?;
     }
     match turns.last_mut() {

@@ -5,12 +5,15 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::answer::{ChunkDelta, Message, ToolCall};
+use super::ask;
 use super::chat::ChatBody;
 use crate::api::extract::parse_lenient;
 use crate::api::problem::Problem;
+use crate::engine::EngineError;
 use crate::grading::{InvalidRequest, Role, Turn};
 use crate::judge_models::JudgeModel;
-use crate::script::Grammar;
+use crate::script::{Grammar, InvalidScript, SchemaTooLarge};
+use crate::service::ServiceError;
 
 /// What form the answer has.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -48,7 +51,16 @@ pub(super) struct Function {
 
 /// The form of an answer, checked.
 #[derive(Debug)]
-pub(super) enum Shape {
+pub(super) struct Shape {
+    form: Form,
+    /// What may be written; `None` for anything.
+    grammar: Option<Grammar>,
+    /// Pointer to the schema.
+    at: String,
+}
+
+#[derive(Debug)]
+enum Form {
     /// Free text.
     Free,
     /// JSON of a schema; `None` for any object.
@@ -61,35 +73,50 @@ impl Shape {
     /// What a request asks for; a forced call wins over a format.
     ///
     /// # Errors
-    /// When it forces the call of a function that is not there.
+    /// When it forces the call of a function that is not there, or its schema is too large.
     pub(super) fn of(body: &ChatBody) -> Result<Self, Problem> {
-        if let Some(function) = forced(body)? {
+        if let Some((index, function)) = forced(body)? {
             let any = || serde_json::json!({"type": "object"});
             let Function { name, description, parameters } = function;
-            return Ok(Self::Call { name, description, schema: parameters.unwrap_or_else(any) });
+            let schema = parameters.unwrap_or_else(any);
+            let at = format!("/tools/{index}/function/parameters");
+            let grammar = Some(grammar(&schema, &at)?);
+            return Ok(Self { form: Form::Call { name, description, schema }, grammar, at });
         }
-        Ok(match &body.response_format {
-            None | Some(ResponseFormat::Text) => Self::Free,
-            Some(ResponseFormat::JsonObject) => Self::Json(None),
-            Some(ResponseFormat::JsonSchema { json_schema }) => Self::Json(json_schema.schema.clone()),
-        })
+        let at = "/response_format/json_schema/schema".to_owned();
+        let (form, grammar) = match &body.response_format {
+            None | Some(ResponseFormat::Text) => (Form::Free, None),
+            Some(ResponseFormat::JsonSchema { json_schema: NamedSchema { schema: Some(schema) } }) => {
+                (Form::Json(Some(schema.clone())), Some(grammar(schema, &at)?))
+            }
+            Some(ResponseFormat::JsonObject | ResponseFormat::JsonSchema { .. }) => {
+                (Form::Json(None), Some(Grammar::object()))
+            }
+        };
+        Ok(Self { form, grammar, at })
     }
 
     /// What may be written.
     pub(super) fn grammar(&self) -> Option<Grammar> {
-        match self {
-            Self::Free => None,
-            Self::Json(None) => Some(Grammar::object()),
-            Self::Json(Some(schema)) | Self::Call { schema, .. } => Some(Grammar::schema(schema)),
+        self.grammar.clone()
+    }
+
+    /// Names the field at fault of a request that cannot be run: the schema, or the messages.
+    pub(super) fn blamed(&self, error: ServiceError) -> Problem {
+        match &error {
+            ServiceError::Engine(EngineError::InvalidScript(InvalidScript::BadGrammar(_))) => {
+                Problem::from(error).at(self.at.as_str())
+            }
+            _ => ask::blamed(error, "/messages"),
         }
     }
 
     /// The conversation, with the form of the answer said at its end where there is one to follow.
     pub(super) fn asked_for(&self, mut turns: Vec<Turn>) -> Vec<Turn> {
-        let request = match self {
-            Self::Free | Self::Json(None) => return turns,
-            Self::Json(Some(schema)) => format!("Answer in JSON that fits this schema: {schema}"),
-            Self::Call { name, description, schema } => {
+        let request = match &self.form {
+            Form::Free | Form::Json(None) => return turns,
+            Form::Json(Some(schema)) => format!("Answer in JSON that fits this schema: {schema}"),
+            Form::Call { name, description, schema } => {
                 let about = description.as_deref().map(|text| format!(" ({text})")).unwrap_or_default();
                 format!(
                     "Answer with the arguments of the function `{name}`{about}, in JSON that fits this schema: {schema}"
@@ -105,8 +132,8 @@ impl Shape {
 
     /// The whole answer.
     pub(super) fn message(&self, text: &str) -> Message {
-        match self {
-            Self::Call { name, .. } => Message::calls(ToolCall::of(name, text.to_owned())),
+        match &self.form {
+            Form::Call { name, .. } => Message::calls(ToolCall::of(name, text.to_owned())),
             _ => Message::says(text.to_owned()),
         }
     }
@@ -114,8 +141,8 @@ impl Shape {
     /// A piece of it.
     pub(super) fn delta(&self, first: bool, text: String) -> ChunkDelta {
         let role = first.then_some("assistant");
-        match self {
-            Self::Call { name, .. } => {
+        match &self.form {
+            Form::Call { name, .. } => {
                 let call = if first { ToolCall::of(name, text) } else { ToolCall::more(text) };
                 let tool_calls = Some(vec![call.in_stream()]);
                 ChunkDelta { role, content: None, tool_calls }
@@ -171,14 +198,20 @@ fn may_fit(schema: &Value, example: &Map<String, Value>) -> bool {
     has_all && example.iter().all(fits)
 }
 
+/// The grammar of a schema that came at `at`.
+fn grammar(schema: &Value, at: &str) -> Result<Grammar, Problem> {
+    let refused = |error: SchemaTooLarge| InvalidRequest::at(format!("{at}{}", error.pointer), error.reason);
+    Ok(Grammar::schema(schema).map_err(refused)?)
+}
+
 /// The function whose call a request forces. Tools are looked at only then: those that are no functions can be in the
 /// list, and only what is forced must be one.
-fn forced(body: &ChatBody) -> Result<Option<Function>, Problem> {
+fn forced(body: &ChatBody) -> Result<Option<(usize, Function)>, Problem> {
     let tools = body.tools.iter().flatten().enumerate().filter(|(_, tool)| tool["function"].is_object());
     let functions: Vec<(usize, &Value)> = tools.collect();
     let wrong = |reason: &str| Err(InvalidRequest::at("/tool_choice", reason).into());
     let read = |(index, tool): (usize, &Value)| {
-        parse_lenient::<Tool>(tool, &format!("/tools/{index}")).map(|tool| Some(tool.function))
+        parse_lenient::<Tool>(tool, &format!("/tools/{index}")).map(|tool| Some((index, tool.function)))
     };
     match &body.tool_choice {
         None | Some(Value::Null) => Ok(None),

@@ -31,7 +31,7 @@ pub(super) fn finish_reason(finish: Finish) -> &'static str {
 /// # Errors
 /// Those of the request, and those of its run.
 pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Result<HttpResponse, Problem> {
-    let shape = Shape::of(&body)?;
+    let shape = Arc::new(Shape::of(&body)?);
     let turns = shape.asked_for(messages::turns(&body.messages)?);
     let (mut options, stop) = (body.options(&app.config.grading, Some(1.0))?, body.stop()?);
     options.cache = false;
@@ -52,9 +52,10 @@ pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Res
     };
     let asked = body.model.as_deref().unwrap_or(&engine.model);
     let head = Head::new("chatcmpl", "chat.completion", asked, &engine.digest);
+    let blaming = Arc::clone(&shape);
     let run = |progress| async move {
         let graded = session.run(chat, progress).await;
-        graded.map(|graded| graded.verdict).map_err(|error| ask::blamed(error, "/messages"))
+        graded.map(|graded| graded.verdict).map_err(|error| blaming.blamed(error))
     };
     if body.stream != Some(true) {
         let judgements = run(None).await?;
@@ -74,8 +75,8 @@ fn choice(judgement: &Judgement, logprobs: Option<usize>, shape: &Shape) -> Choi
     }
 }
 
-fn events(head: Head, logprobs: Option<usize>, shape: Shape, with_usage: bool) -> Events<Vec<Judgement>> {
-    let (head, shown, shape) = (Arc::new(head.of_chunk()), Arc::new(Shown::default()), Arc::new(shape));
+fn events(head: Head, logprobs: Option<usize>, shape: Arc<Shape>, with_usage: bool) -> Events<Vec<Judgement>> {
+    let (head, shown) = (Arc::new(head.of_chunk()), Arc::new(Shown::default()));
     let (seen, of_delta, shaped) = (Arc::clone(&shown), Arc::clone(&head), Arc::clone(&shape));
     Events {
         delta: Arc::new(move |Delta { sample, text, .. }: Delta| {

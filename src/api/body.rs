@@ -1,0 +1,297 @@
+//! Reads the bytes of bodies: only where a body is wanted, bounded each and all together, and inflated no further than
+//! they may be.
+
+use std::cell::RefCell;
+use std::io::Read;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::error::PayloadError;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::web::Bytes;
+use actix_web::{HttpMessage, HttpRequest};
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use futures::{Stream, StreamExt};
+
+use super::problem::{Code, Problem};
+
+/// A body of so many bytes is not counted among those that all requests hold together, and is read even where it or its
+/// request is refused, so that the connection can be used again.
+const SMALL: usize = 64 << 10;
+
+/// How many bytes are inflated at once.
+const PIECE: usize = 64 << 10;
+
+/// What the bodies of all requests of a server hold together.
+pub(super) struct Bodies {
+    held: AtomicUsize,
+    most: usize,
+}
+
+impl Bodies {
+    /// Together they may hold `most` bytes.
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { held: AtomicUsize::new(0), most })
+    }
+}
+
+/// What the body of one request holds; given back when it is dropped.
+pub(super) struct Held {
+    bodies: Arc<Bodies>,
+    bytes: usize,
+    counted: usize,
+}
+
+impl Held {
+    pub(super) fn new(bodies: &Arc<Bodies>) -> Self {
+        Self { bodies: Arc::clone(bodies), bytes: 0, counted: 0 }
+    }
+
+    /// Holds `more` bytes.
+    ///
+    /// # Errors
+    /// `saturated`, when all requests together would hold too many.
+    fn grow(&mut self, more: usize) -> Result<(), Problem> {
+        self.bytes += more;
+        let most = self.bodies.most;
+        let new = self.bytes.saturating_sub(SMALL) - self.counted;
+        let room = |held: usize| held.checked_add(new).filter(|held| *held <= most);
+        if new > 0 && self.bodies.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).is_err() {
+            let detail =
+                format!("the requests that are worked on hold all the {most} bytes that bodies may take together");
+            return Err(Problem::new(Code::Saturated, detail));
+        }
+        self.counted += new;
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.bodies.held.fetch_sub(self.counted, Ordering::AcqRel);
+    }
+}
+
+/// How a body is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Identity,
+    Gzip,
+    Deflate,
+}
+
+/// A body as it came, and what it holds.
+pub(super) struct Received {
+    raw: Vec<u8>,
+    encoding: Encoding,
+    pub(super) held: Held,
+}
+
+/// Reads a body that says it is JSON, of at most `limit` bytes as they come.
+///
+/// # Errors
+/// `refusal`, if there is one and the body is not small, before anything of it is read; `unsupported_media_type`, `payload_too_large`,
+/// `malformed_json` or `saturated`.
+pub(super) async fn receive(
+    request: &HttpRequest,
+    mut payload: Payload,
+    limit: usize,
+    held: Held,
+    refusal: Option<Problem>,
+) -> Result<Received, Problem> {
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let small = announced.is_some_and(|length| length <= SMALL);
+    let wanted = match refusal {
+        Some(refusal) if !small => Err(refusal),
+        _ => encoding(request),
+    };
+    let encoding = match wanted {
+        Ok(_) if announced.is_some_and(|length| length > limit) => Err(too_large(limit)),
+        wanted => wanted,
+    };
+    if encoding.is_err() && small {
+        while let Some(Ok(_)) = payload.next().await {}
+    }
+    let encoding = encoding?;
+    let mut received = Received { raw: Vec::new(), encoding, held };
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| match error {
+            PayloadError::EncodingCorrupted => Problem::new(Code::UnsupportedMediaType, "the body cannot be decoded"),
+            other => Problem::new(Code::MalformedJson, format!("the body could not be read: {other}")),
+        })?;
+        if received.raw.len() + chunk.len() > limit {
+            return Err(too_large(limit));
+        }
+        received.held.grow(chunk.len())?;
+        received.raw.extend_from_slice(&chunk);
+    }
+    Ok(received)
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(Code::PayloadTooLarge, format!("the body has more than {limit} bytes"))
+}
+
+/// How the body of a request is encoded.
+///
+/// # Errors
+/// When it is not JSON, or encoded in another way.
+fn encoding(request: &HttpRequest) -> Result<Encoding, Problem> {
+    let said = request.headers().get(CONTENT_ENCODING).map_or("identity", |value| value.to_str().unwrap_or("?"));
+    let encoding = match said.trim().to_ascii_lowercase().as_str() {
+        "identity" => Encoding::Identity,
+        "gzip" => Encoding::Gzip,
+        "deflate" => Encoding::Deflate,
+        _ => {
+            let detail = format!("the body's encoding `{said}` is not understood; gzip is");
+            return Err(Problem::new(Code::UnsupportedMediaType, detail));
+        }
+    };
+    let is_json = request.headers().get(CONTENT_TYPE).is_none_or(|kind| {
+        let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        kind == "application/json" || kind.ends_with("+json")
+    });
+    if is_json {
+        return Ok(encoding);
+    }
+    Err(Problem::new(Code::UnsupportedMediaType, "the body must be application/json"))
+}
+
+impl Received {
+    /// Its length as it came, if it is not to be inflated.
+    pub(super) fn plain_len(&self) -> Option<usize> {
+        (self.encoding == Encoding::Identity).then_some(self.raw.len())
+    }
+
+    /// What it says, inflated to at most `limit` bytes, and what is held for it.
+    ///
+    /// # Errors
+    /// `unsupported_media_type`, `payload_too_large` or `saturated`.
+    pub(super) fn inflated(self, limit: usize) -> Result<(Vec<u8>, Held), Problem> {
+        let Self { raw, encoding, mut held } = self;
+        let body = match encoding {
+            Encoding::Identity => return Ok((raw, held)),
+            Encoding::Gzip => inflate(MultiGzDecoder::new(&raw[..]), limit, &mut held)?,
+            Encoding::Deflate => inflate(ZlibDecoder::new(&raw[..]), limit, &mut held)?,
+        };
+        Ok((body, held))
+    }
+}
+
+fn inflate(mut source: impl Read, limit: usize, held: &mut Held) -> Result<Vec<u8>, Problem> {
+    let (mut body, mut piece) = (Vec::new(), vec![0; PIECE]);
+    loop {
+        let read = source.read(&mut piece).map_err(|_| {
+            Problem::new(Code::UnsupportedMediaType, "the body cannot be decompressed; gzip is understood")
+        })?;
+        if read == 0 {
+            return Ok(body);
+        }
+        if body.len() + read > limit {
+            return Err(too_large(limit));
+        }
+        held.grow(read)?;
+        body.extend_from_slice(&piece[..read]);
+    }
+}
+
+/// The body of a request, kept until its answer has been sent. A connection whose body nobody reads to its end is then
+/// closed; the framework would else read on for ever, so that the connection can be used again.
+pub(super) struct Unread(Option<Rc<RefCell<Payload>>>);
+
+impl Unread {
+    pub(super) fn of(request: &mut ServiceRequest) -> Self {
+        let payload = request.take_payload();
+        if matches!(payload, Payload::None) {
+            return Self(None);
+        }
+        let payload = Rc::new(RefCell::new(payload));
+        request.set_payload(Payload::Stream { payload: Box::pin(Shared(Rc::clone(&payload))) });
+        Self(Some(payload))
+    }
+
+    /// The body of the answer, and for as long as it is sent that of the request.
+    pub(super) fn beside(self, answer: BoxBody) -> BoxBody {
+        match self.0 {
+            Some(payload) => BoxBody::new(Beside { answer, _payload: payload }),
+            None => answer,
+        }
+    }
+}
+
+struct Shared(Rc<RefCell<Payload>>);
+
+impl Stream for Shared {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_next(context)
+    }
+}
+
+struct Beside {
+    answer: BoxBody,
+    _payload: Rc<RefCell<Payload>>,
+}
+
+impl MessageBody for Beside {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.answer.size()
+    }
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().answer).poll_next(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::Write;
+
+    fn gzipped(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn received(bodies: &Arc<Bodies>, raw: Vec<u8>) -> Received {
+        Received { raw, encoding: Encoding::Gzip, held: Held::new(bodies) }
+    }
+
+    #[test]
+    fn what_is_inflated_is_counted_and_given_back() {
+        let bodies = Bodies::new(100_000);
+        let zeros = |bytes: usize| gzipped(&vec![0; bytes]);
+        let (body, held) = received(&bodies, zeros(SMALL + 60_000)).inflated(1 << 20).unwrap();
+        assert_eq!((body.len(), bodies.held.load(Ordering::Relaxed)), (SMALL + 60_000, 60_000));
+        let full = received(&bodies, zeros(SMALL + 60_000)).inflated(1 << 20).err().unwrap();
+        assert_eq!(full.code(), Code::Saturated);
+        received(&bodies, zeros(SMALL)).inflated(1 << 20).map(drop).expect("small ones are always taken");
+        drop(held);
+        received(&bodies, zeros(SMALL + 60_000)).inflated(1 << 20).map(drop).unwrap();
+        assert_eq!(bodies.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_bomb_is_inflated_as_far_as_its_limit() {
+        let bodies = Bodies::new(usize::MAX);
+        let mut held = Held::new(&bodies);
+        let bomb = gzipped(&vec![0; 64 << 20]);
+        let problem = inflate(MultiGzDecoder::new(&bomb[..]), 1 << 20, &mut held).unwrap_err();
+        assert_eq!(problem.code(), Code::PayloadTooLarge);
+        assert!(held.bytes <= 1 << 20, "{} bytes", held.bytes);
+        let two: Vec<u8> = [gzipped(b"{\"a\""), gzipped(b":1}")].concat();
+        assert_eq!(inflate(MultiGzDecoder::new(&two[..]), 100, &mut held).unwrap(), b"{\"a\":1}");
+        assert!(inflate(MultiGzDecoder::new(&two[..9]), 100, &mut held).is_err());
+    }
+}
