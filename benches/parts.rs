@@ -18,6 +18,7 @@ use gavel::config::Config;
 use gavel::engine::scheduler::{Backend, Limits, Row, Scheduler, Slot};
 use gavel::engine::scripted::Scripted;
 use gavel::engine::{Engine, Job, Prepared, Run};
+use gavel::fair::Flow;
 use gavel::grading::{Instruction, Item, Mode, Rubric};
 use gavel::prompts::{PromptLibrary, Renderer, Subject};
 use gavel::script::{Prompt, SamplerSettings, Script, Segment, Step, Token, Vocabulary};
@@ -164,7 +165,7 @@ fn schedule(bencher: Bencher<'_, '_>, prefix_tokens: usize) {
             let encoded = prompt.encode(&Bytes);
             let prompt_tokens = encoded.ids.len();
             let job = Job { prompt, script: script.clone(), sampling, deterministic: false };
-            Prepared { job, encoded, prompt_tokens }
+            Prepared { job, encoded, prompt_tokens, flow: Flow::default() }
         })
         .collect();
     let limits = Limits { sequences: 8, context: 4096, prefix_tokens, step: 256, copies: 64 };

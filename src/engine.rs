@@ -18,6 +18,7 @@ pub mod waves;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
+use crate::fair::Flow;
 use crate::prompts::ChatFormat;
 use crate::script::{
     Encoded, InvalidScript, Prompt, SamplerSettings, Script, StepError, Token, Transcript, Vocabulary,
@@ -93,6 +94,8 @@ pub struct Prepared {
     pub encoded: Encoded,
     /// The number of tokens of the prompt.
     pub prompt_tokens: usize,
+    /// Whose it is: an engine is fair between callers, and between the requests of one.
+    pub flow: Flow,
 }
 
 /// What an engine reports while it runs a job.
@@ -273,7 +276,7 @@ fn prepared(job: Job, info: &EngineInfo, vocabulary: &dyn Vocabulary) -> Result<
     let encoded = job.prompt.encode(vocabulary);
     let prompt_tokens = encoded.ids.len();
     check_fit(info, prompt_tokens, &job.script)?;
-    Ok(Prepared { job, encoded, prompt_tokens })
+    Ok(Prepared { job, encoded, prompt_tokens, flow: Flow::default() })
 }
 
 /// Checks that the grammars of a script can be written; what engines that run scripts themselves share.

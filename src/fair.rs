@@ -5,14 +5,14 @@
 //! caller that comes anew begins at the time that the queue has come to, so it waits behind one share of each other
 //! caller and not behind all that they have queued. The same holds, within a caller, between its requests.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// How many idle callers, and idle requests of a caller, are remembered for what they have had already.
 const REMEMBERED: usize = 1024;
 
-/// Whose work something is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// Whose work something is; by default that of the process itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Flow {
     /// The caller: a name that all of its requests share.
     pub caller: Arc<str>,
@@ -97,6 +97,15 @@ impl<K: PartialEq, V: Waiting> Shares<K, V> {
         waiting().filter(move |(_, share)| Some(share.start) == earliest).map(|(at, _)| at)
     }
 
+    /// The places of all that wait, those together of which none comes before the others, in order.
+    fn turns(&self) -> impl Iterator<Item = Vec<usize>> {
+        let mut by_start: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for (at, share) in self.held.iter().enumerate().filter(|(_, share)| !share.value.is_empty()) {
+            by_start.entry(share.start).or_default().push(at);
+        }
+        by_start.into_values()
+    }
+
     /// Charges a share of that cost.
     fn charge(&mut self, at: usize, cost: u64) {
         let share = &mut self.held[at];
@@ -158,6 +167,21 @@ impl<T> FairQueue<T> {
             items.iter().enumerate().map(move |(item, value)| (Ticket { caller, request, item }, value))
         });
         items.take(most)
+    }
+
+    /// All items in groups, in the order in which their turns come: those whose turn it is, as [`FairQueue::next`] gives
+    /// them, then those that follow where none of these can be taken.
+    pub fn turns(&self) -> impl Iterator<Item = Vec<(Ticket, &T)>> {
+        self.callers.turns().flatten().flat_map(|caller| {
+            let requests = &self.callers.held[caller].value;
+            requests.turns().map(move |turn| {
+                let items = turn.into_iter().flat_map(move |request| {
+                    let items = requests.held[request].value.iter().enumerate();
+                    items.map(move |(item, value)| (Ticket { caller, request, item }, value))
+                });
+                items.collect()
+            })
+        })
     }
 
     /// The item of a ticket.
@@ -296,6 +320,18 @@ mod tests {
         let last = queue.next(8).last().map(|(ticket, _)| ticket).unwrap();
         assert_eq!(queue.take(last, 1).as_deref(), Some("a2"));
         assert_eq!(pop(&mut queue, 3), "b3 a1 a1");
+    }
+
+    #[test]
+    fn turns_follow_one_another() {
+        let mut queue = FairQueue::default();
+        push(&mut queue, "a", 1, 2);
+        push(&mut queue, "b", 3, 1);
+        push(&mut queue, "a", 2, 1);
+        assert_eq!(pop(&mut queue, 1), "a1");
+        let names = |turn: Vec<(Ticket, &String)>| turn.into_iter().map(|(_, item)| item.clone()).collect::<Vec<_>>();
+        let turns: Vec<_> = queue.turns().map(names).collect();
+        assert_eq!(turns, [vec!["b3"], vec!["a2"], vec!["a1"]]);
     }
 
     #[test]

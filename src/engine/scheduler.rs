@@ -4,7 +4,8 @@
 //! then one chunk of the prompts, so that long prompts do not stall the rest. A prompt starts from the longest
 //! prefix that any earlier or running prompt has computed; one whose prefix is just being computed waits for it,
 //! so that what requests share is computed once; and of those that wait, the one goes next that has most of its
-//! prompt computed already, so that a group is finished while its prefix is there.
+//! prompt computed already, so that a group is finished while its prefix is there. Whose turn it is comes first: callers
+//! take turns, and so do the requests of one caller.
 //!
 //! Each slot has room for the longest sequence that is let in, so one that has begun is never cut and never evicted.
 
@@ -15,7 +16,6 @@ pub mod worker;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,6 +25,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use self::prefixes::Prefixes;
 use self::sequence::{Need, Sequence};
 use super::{EngineError, Event, Load, Prepared};
+use crate::fair::{FairQueue, Ticket};
 use crate::script::{Action, Machine, Token, Vocabulary};
 
 /// A place for a sequence in the model's context.
@@ -115,12 +116,21 @@ enum Donor {
     Prefix(usize),
 }
 
+/// A waiting sequence that is admitted next.
+struct Chosen {
+    ticket: Ticket,
+    /// What it begins with, and how much of that.
+    start: Option<(Donor, usize)>,
+    /// The one that came first of those whose turn it is.
+    first: Ticket,
+}
+
 /// Decides what a [`Backend`] computes next.
 pub struct Scheduler<B: Backend> {
     backend: B,
     vocabulary: Arc<dyn Vocabulary>,
     limits: Limits,
-    waiting: VecDeque<Sequence>,
+    waiting: FairQueue<Sequence>,
     running: Vec<Sequence>,
     prefixes: Prefixes<B::Saved>,
     /// Slots whose memory may hold NaN, which attention can spread even from what is masked.
@@ -144,7 +154,7 @@ impl<B: Backend> Scheduler<B> {
             backend,
             vocabulary,
             limits,
-            waiting: VecDeque::new(),
+            waiting: FairQueue::default(),
             running: Vec::new(),
             prefixes: Prefixes::new(limits.prefix_tokens),
             fouled: Vec::new(),
@@ -154,7 +164,7 @@ impl<B: Backend> Scheduler<B> {
 
     /// Queues a job; its events go to `events`, and it is dropped once they are closed.
     pub fn submit(&mut self, prepared: Prepared, events: UnboundedSender<Event>) {
-        let Prepared { job, encoded, prompt_tokens } = prepared;
+        let Prepared { job, encoded, prompt_tokens, flow } = prepared;
         let reserved = prompt_tokens + job.script.most_tokens();
         let mut machine = Machine::new(Arc::clone(&self.vocabulary), encoded, job.script, job.sampling);
         let action = machine.start();
@@ -164,7 +174,7 @@ impl<B: Backend> Scheduler<B> {
             // A script that asks nothing of the model is done before it has begun.
             Action::Done(transcript) => sequence.report(transcript),
             Action::Failed(error) => sequence.fail(error.into()),
-            Action::Feed | Action::Fork(_) => self.waiting.push_back(sequence),
+            Action::Feed | Action::Fork(_) => self.waiting.push(&flow, sequence),
         }
     }
 
@@ -236,7 +246,7 @@ impl<B: Backend> Scheduler<B> {
 
     /// Fails everything in flight; the scheduler is of no more use then.
     pub fn fail_all(&mut self, reason: &str) {
-        for sequence in self.waiting.drain(..).chain(self.running.drain(..)) {
+        for sequence in self.waiting.drain().into_iter().chain(self.running.drain(..)) {
             sequence.fail(EngineError::Failed(reason.to_owned()));
         }
     }
@@ -258,15 +268,17 @@ impl<B: Backend> Scheduler<B> {
     /// Admits waiting sequences while there are slots.
     fn admit(&mut self) -> Result<(), String> {
         while let Some(slot) = self.free_slot() {
-            let Some((at, start)) = self.next() else { return Ok(()) };
-            let mut sequence = self.waiting.remove(at).expect("`at` is within the queue");
+            let Some(Chosen { ticket, start, first }) = self.next() else { return Ok(()) };
+            if let Some(first) = self.waiting.get_mut(first).filter(|_| first != ticket) {
+                first.overtaken += 1;
+            }
+            let cost = |sequence: &mut Sequence| u64::try_from(sequence.reserved).unwrap_or(u64::MAX);
+            let cost = self.waiting.get_mut(ticket).map_or(1, cost);
+            let mut sequence = self.waiting.take(ticket, cost).expect("nothing was taken since it was chosen");
             let reused = match start {
                 Some((donor, len)) => self.share(donor, slot, len)?,
                 None => 0,
             };
-            if let Some(first) = self.waiting.front_mut().filter(|_| at > 0) {
-                first.overtaken += 1;
-            }
             sequence.begin(slot, reused);
             self.running.push(sequence);
         }
@@ -280,29 +292,36 @@ impl<B: Backend> Scheduler<B> {
         slots.into_iter().find(free)
     }
 
-    /// The waiting sequence to admit next, and what it can begin with: the one with the most of that. One whose
-    /// beginning is just being computed waits for it; and nobody overtakes one that was overtaken often enough.
-    fn next(&self) -> Option<(usize, Option<(Donor, usize)>)> {
+    /// The waiting sequence to admit next: of those whose turn it is, the one that can begin with most. One whose beginning
+    /// is just being computed waits for it; and nobody overtakes one that was overtaken often enough.
+    fn next(&self) -> Option<Chosen> {
         if !self.running.is_empty() && 2 * self.fouled.len() >= self.limits.sequences {
             // What runs ends, and all slots are wiped.
             return None;
         }
-        let mut best: Option<(usize, Option<(Donor, usize)>)> = None;
-        let len = |start: Option<(Donor, usize)>| start.map_or(0, |(_, len)| len);
-        for (at, candidate) in self.waiting.iter().take(WINDOW).enumerate() {
-            let start = self.best_start(candidate);
-            let patient = candidate.overtaken < PATIENCE;
-            if patient && self.promised(candidate) > len(start) {
-                continue;
+        let (mut looked_at, len) = (0, |start: Option<(Donor, usize)>| start.map_or(0, |(_, len)| len));
+        for turn in self.waiting.turns() {
+            let mut best: Option<Chosen> = None;
+            let first = turn.first().map(|(ticket, _)| *ticket)?;
+            for (ticket, candidate) in turn.into_iter().take(WINDOW) {
+                looked_at += 1;
+                let start = self.best_start(candidate);
+                let patient = candidate.overtaken < PATIENCE;
+                if patient && self.promised(candidate) > len(start) {
+                    continue;
+                }
+                if best.as_ref().is_none_or(|best| len(start) > len(best.start)) {
+                    best = Some(Chosen { ticket, start, first });
+                }
+                if !patient {
+                    break;
+                }
             }
-            if best.is_none_or(|(_, most)| len(start) > len(most)) {
-                best = Some((at, start));
-            }
-            if !patient {
-                break;
+            if best.is_some() || looked_at >= WINDOW {
+                return best;
             }
         }
-        best
+        None
     }
 
     /// What holds most of a sequence's beginning, and how much. The last token is always computed anew, for its
@@ -466,7 +485,7 @@ impl<B: Backend> Scheduler<B> {
     /// How much of a prompt others begin with, if that is most of it; else 0. Its own end is of no use to them,
     /// and would only take room.
     fn in_common(&self, prompt: &[Token]) -> usize {
-        let others = self.running.iter().chain(&self.waiting).map(|s| s.machine.ids());
+        let others = self.running.iter().chain(self.waiting.items()).map(|s| s.machine.ids());
         let common = others.chain(self.prefixes.iter()).map(|ids| shared(ids, prompt)).max().unwrap_or(0);
         if 2 * common >= prompt.len() { common } else { 0 }
     }

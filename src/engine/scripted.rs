@@ -15,6 +15,7 @@ use super::{
     Completion, Engine, EngineError, EngineInfo, Event, Job, Load, LoadError, Prepared, Run, Stages, check_fit,
     check_grammars, check_length,
 };
+use crate::fair::Flow;
 use crate::grading::Finish;
 use crate::prompts::ChatFormat;
 use crate::script::{
@@ -146,7 +147,7 @@ impl Engine for Scripted {
         let prompt_tokens = words(&job.prompt.text());
         check_fit(&self.info, prompt_tokens, &job.script)?;
         let encoded = Encoded { ids: Vec::new(), run_start: 0, run_text: String::new() };
-        Ok(Prepared { job, encoded, prompt_tokens })
+        Ok(Prepared { job, encoded, prompt_tokens, flow: Flow::default() })
     }
 
     fn start(&self, prepared: Prepared) -> Run {

@@ -247,8 +247,9 @@ struct Computing {
 }
 
 impl Computing {
-    async fn run(self, planned: PlannedRun, show: impl Fn(&str) + Send) -> Result<Judgement, RunError> {
+    async fn run(self, mut planned: PlannedRun, show: impl Fn(&str) + Send) -> Result<Judgement, RunError> {
         let asked = Instant::now();
+        planned.prepared.flow.clone_from(&self.flow);
         let permit = self.admission.enter(self.flow).await;
         let waited = asked.elapsed();
         let mut begun = planned.verbatim;

@@ -47,7 +47,7 @@ pub(super) enum Outcome {
 
 impl Row {
     pub(super) fn new(vocabulary: Arc<dyn Vocabulary>, prepared: Prepared, events: UnboundedSender<Event>) -> Self {
-        let Prepared { job, encoded, prompt_tokens } = prepared;
+        let Prepared { job, encoded, prompt_tokens, .. } = prepared;
         let reserved = prompt_tokens + job.script.most_tokens();
         let brief = is_brief(&job.script);
         let growing = Growing::new(Machine::new(vocabulary, encoded, job.script, job.sampling));

@@ -14,6 +14,7 @@ use super::{ModelVocabulary, Settings};
 use crate::engine::shared::Shared;
 use crate::engine::waves::Limits;
 use crate::engine::{Completion, EngineError, Job, Prepared, Run};
+use crate::fair::Flow;
 use crate::script::toy::{self, Toy};
 use crate::script::{self, Prompt, SamplerSettings, Script, Segment, Step, Vocabulary};
 
@@ -44,7 +45,7 @@ fn row(vocabulary: Arc<dyn Vocabulary>, control: [&str; 2]) -> (Row, Run) {
     let prompt_tokens = encoded.ids.len();
     let job = Job { prompt, script, sampling, deterministic: false };
     let (events, run) = Run::channel();
-    (Row::new(vocabulary, Prepared { job, encoded, prompt_tokens }, events), run)
+    (Row::new(vocabulary, Prepared { job, encoded, prompt_tokens, flow: Flow::default() }, events), run)
 }
 
 fn chat(vocabulary: &Arc<ModelVocabulary>) -> (Row, Run) {

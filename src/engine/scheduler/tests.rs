@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::engine::{Completion, Job, Run};
+use crate::fair::Flow;
 use crate::grading::Finish;
 use crate::script::toy::{self, Toy};
 use crate::script::{Generate, Outcome, Prompt, SamplerSettings, Script, Segment, Step, StepError, Transcript};
@@ -96,7 +97,7 @@ pub(super) fn job(text: &str, script: Script, deterministic: bool) -> Prepared {
     let encoded = prompt.encode(&Toy);
     let sampling = SamplerSettings { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 5 };
     let prompt_tokens = encoded.ids.len();
-    Prepared { job: Job { prompt, script, sampling, deterministic }, encoded, prompt_tokens }
+    Prepared { job: Job { prompt, script, sampling, deterministic }, encoded, prompt_tokens, flow: Flow::default() }
 }
 
 pub(super) fn judging(max_tokens: usize) -> Script {
@@ -245,6 +246,38 @@ fn who_runs_deterministically_keeps_nobody_from_free_slots() {
     assert!(scheduler.backend.steps.iter().all(apart));
     drain(&mut scheduler);
     for run in runs {
+        finish(run).unwrap();
+    }
+}
+
+#[test]
+fn callers_take_turns_whatever_they_have_queued() {
+    let mut scheduler = scheduler(LIMITS);
+    let of = |caller: &str, request, text: &str| Prepared {
+        flow: Flow { caller: caller.into(), request },
+        ..job(text, writing(4), false)
+    };
+    // Every one of the large request can begin with what another has computed.
+    let large: Vec<Run> = (0..60).map(|i| submit(&mut scheduler, of("large", 1, &format!("{SHARED}{i}")))).collect();
+    (0..40).for_each(|_| scheduler.step().unwrap());
+    let left = scheduler.load().waiting;
+    assert!(left > 15, "{left}");
+    let small = submit(&mut scheduler, of("small", 2, "Something else."));
+    let same = submit(&mut scheduler, of("large", 3, "Another request of the caller."));
+    let ended = |run: &Run| run.events.sender_strong_count() == 0;
+    let mut last = Vec::new();
+    while last.len() < 2 {
+        scheduler.step().unwrap();
+        let waiting = scheduler.load().waiting;
+        for (name, run) in [("small", &small), ("same", &same)] {
+            if ended(run) && !last.iter().any(|(other, _)| *other == name) {
+                last.push((name, left - waiting));
+            }
+        }
+    }
+    assert!(last[0].0 == "small" && last[1].1 <= 3 * LIMITS.sequences, "{last:?}");
+    drain(&mut scheduler);
+    for run in large.into_iter().chain([small, same]) {
         finish(run).unwrap();
     }
 }
