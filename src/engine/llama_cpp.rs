@@ -1,19 +1,20 @@
 //! The `llama-cpp` engine: one worker thread owns a llama.cpp context and batches continuously over it.
 
 mod context;
+mod settings;
 mod vocabulary;
 
-use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 
+pub use self::settings::Settings;
+use self::settings::backend;
 use self::vocabulary::ModelVocabulary;
 use super::scheduler::worker::{self, Submission};
 use super::shared::Shared;
@@ -21,30 +22,6 @@ use super::{Engine, EngineError, EngineInfo, Job, Load, LoadError, Prepared, Run
 use crate::models::Model;
 use crate::prompts::ChatFormat;
 use crate::script::Vocabulary;
-
-/// Sizes of the engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// The most sequences that run together.
-    pub sequences: usize,
-    /// Tokens that the KV cache holds, an equal part for each sequence.
-    pub kv_tokens: usize,
-    /// The most tokens of prompts that stay cached for reuse; 0 keeps none.
-    pub prefix_tokens: usize,
-    /// The most tokens in one step.
-    pub step_tokens: usize,
-    /// Threads; 0 takes one a core.
-    pub threads: usize,
-    /// Layers on the GPU, in a build that has one.
-    pub gpu_layers: u32,
-}
-
-impl Settings {
-    /// The most tokens of a sequence.
-    fn context(self) -> usize {
-        self.kv_tokens / self.sequences
-    }
-}
 
 /// Before a context that could not be made anew is tried a second time.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -151,13 +128,6 @@ fn load_weights(path: &Path, gpu_layers: u32) -> Result<LlamaModel, LoadError> {
 fn load_file(path: &Path, params: &LlamaModelParams) -> Result<LlamaModel, LoadError> {
     LlamaModel::load_from_file(&backend(), path, params)
         .map_err(|error| LoadError::Model { path: path.display().to_string(), reason: error.to_string() })
-}
-
-/// llama.cpp is initialised once a process and never freed; a second server in the same process finds it so.
-fn backend() -> ManuallyDrop<LlamaBackend> {
-    llama_cpp_2::send_logs_to_tracing(llama_cpp_2::LogOptions::default());
-    // The only error is that it is initialised already, of which an empty token is proof enough.
-    ManuallyDrop::new(LlamaBackend::init().unwrap_or(LlamaBackend {}))
 }
 
 impl Engine for LlamaCpp {

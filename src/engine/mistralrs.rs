@@ -8,6 +8,7 @@ mod force;
 mod load;
 mod request;
 mod row;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use self::request::Known;
+pub use self::settings::Settings;
 pub use self::vocabulary::ModelVocabulary;
 use self::worker::{Submission, Worker};
 use super::shared::Shared;
@@ -28,19 +30,6 @@ use super::{Engine, EngineError, EngineInfo, Job, Load, LoadError, Prepared, Run
 use crate::models::Model;
 use crate::prompts::ChatFormat;
 use crate::script::Vocabulary;
-
-/// Sizes of the engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// The most sequences that run together on a GPU; on a CPU it is always one.
-    pub sequences: usize,
-    /// By how many tokens the prompts of sequences that run together may differ.
-    pub spread: usize,
-    /// Tokens that the KV pool of a GPU holds; on a CPU they bound one sequence.
-    pub kv_tokens: usize,
-    /// How weights of a safetensors folder are quantised while they are loaded, such as `q4k` or `8`; empty: not.
-    pub isq: String,
-}
 
 /// A model in mistral.rs.
 pub struct MistralRs {

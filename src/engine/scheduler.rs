@@ -22,14 +22,12 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use self::prefixes::Prefixes;
+use self::prefixes::{Prefixes, WORTH_SHARING, shared};
+pub use self::sequence::Slot;
 use self::sequence::{Need, Sequence};
 use super::{EngineError, Event, Load, Prepared};
 use crate::fair::{FairQueue, Ticket};
 use crate::script::{Action, Machine, Token, Vocabulary};
-
-/// A place for a sequence in the model's context.
-pub type Slot = i32;
 
 /// A token to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,8 +93,6 @@ pub struct Limits {
     pub copies: usize,
 }
 
-/// What is shared of fewer tokens is computed anew.
-const WORTH_SHARING: usize = 32;
 /// How many waiting sequences are looked through for the one to admit next.
 const WINDOW: usize = 64;
 /// How often the one that has waited longest may be overtaken.
@@ -489,8 +485,4 @@ impl<B: Backend> Scheduler<B> {
         let common = others.chain(self.prefixes.iter()).map(|ids| shared(ids, prompt)).max().unwrap_or(0);
         if 2 * common >= prompt.len() { common } else { 0 }
     }
-}
-
-fn shared(a: &[Token], b: &[Token]) -> usize {
-    a.iter().zip(b).take_while(|(x, y)| x == y).count()
 }

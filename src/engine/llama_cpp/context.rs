@@ -10,7 +10,7 @@ use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 
-use super::{Settings, backend};
+use super::settings::{Settings, backend};
 use crate::engine::scheduler::{Backend, Limits, Row, Scheduler, Slot};
 use crate::script::Vocabulary;
 

@@ -12,7 +12,7 @@ use mistralrs::core::{
 };
 use mistralrs::{Device, IsqType, best_device};
 
-use super::Settings;
+use super::settings::Settings;
 
 /// Tokens of a block, in which the KV pool of a GPU is given out.
 const BLOCK: usize = 32;

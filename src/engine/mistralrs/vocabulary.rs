@@ -5,15 +5,16 @@
 
 mod folder;
 mod gguf;
+mod kind;
+mod parts;
 mod spm;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use tokenizers::Tokenizer;
-
-use self::spm::Spm;
+use self::kind::Kind;
+use self::parts::{Encoder, Parts};
 use crate::prompts::ChatFormat;
 use crate::script::{Constraint, Grammar, Grammars, Token, Vocabulary};
 
@@ -34,38 +35,6 @@ pub struct ModelVocabulary {
     /// Made when first asked for: it takes a moment, and few servers need it.
     grammars: OnceLock<Result<Grammars, String>>,
     chat: ChatFormat,
-}
-
-/// What makes tokens of text between user-defined tokens.
-enum Encoder {
-    Library(Box<Tokenizer>),
-    Spm(Spm),
-}
-
-/// What a token is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Plain,
-    Control,
-    UserDefined,
-    /// A byte that no other token spells.
-    Byte(u8),
-    Unknown,
-}
-
-/// A vocabulary's parts, as its files have them.
-struct Parts {
-    encoder: Encoder,
-    tokens: Vec<(String, Kind)>,
-    /// Whether tokens spell bytes as GPT-2 does, one character each; else `▁` is the space.
-    byte_level: bool,
-    adds_space: bool,
-    begin: Option<Token>,
-    bos: Option<Token>,
-    eos: Option<Token>,
-    /// Further tokens that end a turn.
-    ends: Vec<Token>,
-    template: Option<String>,
 }
 
 /// Tokens that end a turn, whatever a file says of them.
@@ -219,11 +188,6 @@ fn piece(text: &str, kind: Kind, bytes: Option<&HashMap<char, u8>>) -> Vec<u8> {
             .flat_map(|c| bytes.get(&c).map_or_else(|| c.to_string().into_bytes(), |byte| vec![*byte]))
             .collect(),
     }
-}
-
-/// The byte that a token such as `<0x0A>` stands for.
-fn byte_of(text: &str) -> Option<u8> {
-    u8::from_str_radix(text.strip_prefix("<0x")?.strip_suffix('>')?, 16).ok()
 }
 
 /// GPT-2's table: printable bytes are their own characters, the others stand from U+0100 on (Radford et al. 2019).

@@ -3,8 +3,10 @@
 //! Their states lie in the host's memory, outside of the model's context, so an idle one costs memory and no time.
 //! The one used longest ago makes room.
 
-use super::{WORTH_SHARING, shared};
 use crate::script::Token;
+
+/// What is shared of fewer tokens is computed anew.
+pub(super) const WORTH_SHARING: usize = 32;
 
 struct Prefix<S> {
     tokens: Vec<Token>,
@@ -66,6 +68,11 @@ impl<S> Prefixes<S> {
     pub(super) fn tokens(&self) -> usize {
         self.iter().map(<[Token]>::len).sum()
     }
+}
+
+/// How many tokens two sequences begin with in common.
+pub(super) fn shared(a: &[Token], b: &[Token]) -> usize {
+    a.iter().zip(b).take_while(|(x, y)| x == y).count()
 }
 
 #[cfg(test)]

@@ -4,9 +4,11 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Slot;
 use crate::engine::{Completion, EngineError, Event, Stages};
 use crate::script::{Action, Machine, Token, Transcript};
+
+/// A place for a sequence in the model's context.
+pub type Slot = i32;
 
 /// A sequence that needs at most this many tokens goes before those that read prompts.
 const SHORT: usize = 16;

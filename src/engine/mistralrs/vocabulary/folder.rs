@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-use super::{Encoder, Kind, Parts};
+use super::kind::{Kind, byte_of};
+use super::parts::{Encoder, Parts};
 use crate::script::Token;
 
 pub(super) fn read(folder: &Path) -> Result<Parts, String> {
@@ -69,7 +70,7 @@ fn tokens(tokenizer: &Tokenizer, byte_level: bool) -> Vec<(String, Kind)> {
         // The library finds these itself.
         Some(_) => Kind::Plain,
         None if byte_level => Kind::Plain,
-        None => super::byte_of(text).map_or(Kind::Plain, Kind::Byte),
+        None => byte_of(text).map_or(Kind::Plain, Kind::Byte),
     };
     let text = |id: u32| tokenizer.id_to_token(id).unwrap_or_default();
     (0..size).map(|id| (text(id), id)).map(|(text, id)| (text.clone(), kind(id, &text))).collect()

@@ -13,8 +13,9 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
 
+use super::kind::{Kind, byte_of};
+use super::parts::{Encoder, Parts};
 use super::spm::Spm;
-use super::{Encoder, Kind, Parts};
 use crate::script::Token;
 
 /// How text is cut before merging. The expressions are those that the models were trained with.
@@ -160,7 +161,7 @@ fn kind_of(text: String, kind: i32) -> (String, Kind) {
         2 => Kind::Unknown,
         3 => Kind::Control,
         4 => Kind::UserDefined,
-        6 => super::byte_of(&text).map_or(Kind::Plain, Kind::Byte),
+        6 => byte_of(&text).map_or(Kind::Plain, Kind::Byte),
         _ => Kind::Plain,
     };
     (text, kind)

@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 
-use super::Kind;
+use super::kind::Kind;
 use crate::script::Token;
 
 /// Merges by score.
