@@ -165,7 +165,7 @@ fn schedule(bencher: Bencher<'_, '_>, prefix_tokens: usize) {
             let encoded = prompt.encode(&Bytes);
             let prompt_tokens = encoded.ids.len();
             let job = Job { prompt, script: script.clone(), sampling, deterministic: false };
-            Prepared { job, encoded, prompt_tokens, flow: Flow::default() }
+            Prepared { job, encoded, prompt_tokens, flow: Flow::default(), deadline: None }
         })
         .collect();
     let limits = Limits { sequences: 8, context: 4096, prefix_tokens, step: 256, copies: 64 };

@@ -16,6 +16,8 @@ pub mod shared;
 pub mod waves;
 
 use futures::future::BoxFuture;
+use std::time::Instant;
+
 use tokio::sync::mpsc;
 
 use crate::fair::Flow;
@@ -96,6 +98,8 @@ pub struct Prepared {
     pub prompt_tokens: usize,
     /// Whose it is: an engine is fair between callers, and between the requests of one.
     pub flow: Flow,
+    /// When its caller stops waiting; what cannot end by then is not begun.
+    pub deadline: Option<Instant>,
 }
 
 /// What an engine reports while it runs a job.
@@ -236,6 +240,9 @@ pub enum EngineError {
     /// The engine failed while the job was in flight.
     #[error("the engine failed: {0}")]
     Failed(String),
+    /// It waited so long that it could not end before its deadline.
+    #[error("the request waited its turn until too little time was left to judge before its deadline")]
+    TooLate,
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,
@@ -276,7 +283,7 @@ fn prepared(job: Job, info: &EngineInfo, vocabulary: &dyn Vocabulary) -> Result<
     let encoded = job.prompt.encode(vocabulary);
     let prompt_tokens = encoded.ids.len();
     check_fit(info, prompt_tokens, &job.script)?;
-    Ok(Prepared { job, encoded, prompt_tokens, flow: Flow::default() })
+    Ok(Prepared { job, encoded, prompt_tokens, flow: Flow::default(), deadline: None })
 }
 
 /// Checks that the grammars of a script can be written; what engines that run scripts themselves share.

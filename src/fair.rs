@@ -207,14 +207,25 @@ impl<T> FairQueue<T> {
         self.take(ticket, cost)
     }
 
-    /// Keeps the items that are still wanted; the others cost nothing.
-    pub fn retain(&mut self, mut wanted: impl FnMut(&T) -> bool) {
+    /// Takes out the items that are no longer wanted; they cost nothing.
+    pub fn extract(&mut self, mut unwanted: impl FnMut(&T) -> bool) -> Vec<T> {
+        let mut found = Vec::new();
         for caller in &mut self.callers.held {
-            caller.value.held.iter_mut().for_each(|request| request.value.retain(&mut wanted));
+            for request in &mut caller.value.held {
+                let (out, kept) = std::mem::take(&mut request.value).into_iter().partition(&mut unwanted);
+                request.value = kept;
+                found.extend::<VecDeque<T>>(out);
+            }
             caller.value.forget();
         }
-        self.len = self.items().count();
+        self.len -= found.len();
         self.tidy();
+        found
+    }
+
+    /// Keeps the items that are still wanted; the others cost nothing.
+    pub fn retain(&mut self, mut wanted: impl FnMut(&T) -> bool) {
+        drop(self.extract(|item| !wanted(item)));
     }
 
     /// Every item, in no order.

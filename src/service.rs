@@ -356,7 +356,7 @@ impl Session {
             order = run.order.map(Order::name),
             cache = Empty,
         );
-        let judged = self.judge.run(planned, &self.context.flow, show).instrument(span.clone()).await;
+        let judged = self.judge.run(planned, &self.context, show).instrument(span.clone()).await;
         if let Ok((_, Some(lookup))) = &judged {
             span.record("cache", lookup.name());
         }

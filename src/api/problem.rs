@@ -450,6 +450,7 @@ impl From<ServiceError> for Problem {
                     Self::new(Code::InvalidRequest, detail).at("/response_format")
                 }
                 EngineError::InvalidScript(_) => Self::new(Code::Internal, detail),
+                EngineError::TooLate => Self::new(Code::DeadlineExceeded, detail),
                 EngineError::Step(_) | EngineError::Failed(_) | EngineError::Stopped => {
                     Self::new(Code::EngineFailed, detail)
                 }

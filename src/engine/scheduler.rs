@@ -24,7 +24,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use self::prefixes::{Prefixes, WORTH_SHARING, shared};
 pub use self::sequence::Slot;
-use self::sequence::{Need, Sequence};
+use self::sequence::{Need, Sequence, Typical};
 use super::{EngineError, Event, Load, Prepared};
 use crate::fair::{FairQueue, Ticket};
 use crate::script::{Action, Machine, Token, Vocabulary};
@@ -131,6 +131,8 @@ pub struct Scheduler<B: Backend> {
     prefixes: Prefixes<B::Saved>,
     /// Slots whose memory may hold NaN, which attention can spread even from what is masked.
     fouled: Vec<Slot>,
+    /// How long sequences took lately.
+    typical: Typical,
     next_id: u64,
 }
 
@@ -154,18 +156,21 @@ impl<B: Backend> Scheduler<B> {
             running: Vec::new(),
             prefixes: Prefixes::new(limits.prefix_tokens),
             fouled: Vec::new(),
+            typical: Typical::default(),
             next_id: 0,
         }
     }
 
     /// Queues a job; its events go to `events`, and it is dropped once they are closed.
     pub fn submit(&mut self, prepared: Prepared, events: UnboundedSender<Event>) {
-        let Prepared { job, encoded, prompt_tokens, flow } = prepared;
+        let Prepared { job, encoded, prompt_tokens, flow, deadline } = prepared;
+        let writes = job.script.most_generated() > 0;
         let reserved = prompt_tokens + job.script.most_tokens();
         let mut machine = Machine::new(Arc::clone(&self.vocabulary), encoded, job.script, job.sampling);
         let action = machine.start();
         let id = self.new_id();
-        let sequence = Sequence::new(id, machine, prompt_tokens, reserved, job.deterministic, events);
+        let mut sequence = Sequence::new(id, machine, prompt_tokens, reserved, job.deterministic, events);
+        (sequence.deadline, sequence.writes) = (deadline, writes);
         match action {
             // A script that asks nothing of the model is done before it has begun.
             Action::Done(transcript) => sequence.report(transcript),
@@ -198,6 +203,7 @@ impl<B: Backend> Scheduler<B> {
     /// When the backend fails; call [`Scheduler::fail_all`] then.
     pub fn step(&mut self) -> Result<(), String> {
         self.drop_departed()?;
+        self.drop_late();
         if self.running.is_empty() && !self.fouled.is_empty() {
             self.backend.wipe();
             self.fouled.clear();
@@ -259,6 +265,19 @@ impl<B: Backend> Scheduler<B> {
             self.retire(at)?;
         }
         Ok(())
+    }
+
+    /// Fails what waits and cannot end before its deadline any more, by what others took lately: under more load than
+    /// there is time for, the time goes to those that can still be answered. Where nothing runs, the next one shows how
+    /// long it takes.
+    fn drop_late(&mut self) {
+        let (now, typical) = (Instant::now(), self.typical);
+        if self.running.is_empty() || !self.waiting.items().any(|sequence| sequence.is_late(now, typical)) {
+            return;
+        }
+        for late in self.waiting.extract(|sequence| sequence.is_late(now, typical)) {
+            late.fail(EngineError::TooLate);
+        }
     }
 
     /// Admits waiting sequences while there are slots.
@@ -430,7 +449,9 @@ impl<B: Backend> Scheduler<B> {
                 Action::Done(transcript) => match sequence.join(transcript) {
                     Ok(action) => action,
                     Err(transcript) => {
-                        self.retire(at)?.report(transcript);
+                        let done = self.retire(at)?;
+                        self.typical.add(&done);
+                        done.report(transcript);
                         return Ok(false);
                     }
                 },

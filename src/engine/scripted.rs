@@ -147,7 +147,7 @@ impl Engine for Scripted {
         let prompt_tokens = words(&job.prompt.text());
         check_fit(&self.info, prompt_tokens, &job.script)?;
         let encoded = Encoded { ids: Vec::new(), run_start: 0, run_text: String::new() };
-        Ok(Prepared { job, encoded, prompt_tokens, flow: Flow::default() })
+        Ok(Prepared { job, encoded, prompt_tokens, flow: Flow::default(), deadline: None })
     }
 
     fn start(&self, prepared: Prepared) -> Run {

@@ -53,6 +53,12 @@ impl Deadline {
         self.allowed.saturating_sub(self.started.elapsed())
     }
 
+    /// When it passes; `None` where that is too far away to be told.
+    #[must_use]
+    pub fn at(self) -> Option<Instant> {
+        self.started.checked_add(self.allowed)
+    }
+
     /// How long the request has taken so far.
     #[must_use]
     pub fn elapsed(self) -> Duration {

@@ -10,8 +10,8 @@ use tracing::field::Empty;
 
 use super::admission::Admission;
 use super::cache::{Cache, Lookup, Writer};
+use super::context::RequestContext;
 use crate::engine::{Completion, Engine, EngineError, EngineInfo, Job, Load, Prepared, Stages};
-use crate::fair::Flow;
 use crate::grading::{
     Distribution, Finish, InvalidVerdict, Judgement, ModelRef, Options, Sampling, Timing, Usage, milliseconds,
 };
@@ -157,21 +157,21 @@ impl Judge {
         Ok(numbered.map(sample).collect())
     }
 
-    /// Runs a judgement once the turn of its flow comes, or takes it from the cache. With `on_delta`, feedback is shown as it is written.
+    /// Runs a judgement once its turn comes, or takes it from the cache. With `on_delta`, feedback is shown as it is written.
     ///
     /// # Errors
     /// When the engine fails.
     pub(super) async fn run(
         &self,
         planned: PlannedRun,
-        flow: &Flow,
+        context: &RequestContext,
         on_delta: Option<&(dyn Fn(&str) + Send + Sync)>,
     ) -> Result<(Judgement, Option<Lookup>), RunError> {
         let started = Instant::now();
         let (sample, order) = (planned.sample, planned.run.order);
         let seed = planned.prepared.job.sampling.seed;
         let (judged, lookup) = if planned.cacheable {
-            let (key, computing) = (self.key(&planned), self.computing(flow));
+            let (key, computing) = (self.key(&planned), self.computing(context));
             let work = move |writer: Writer| async move {
                 computing.run(planned, |text| writer.write(text)).await.map(Arc::new)
             };
@@ -183,7 +183,7 @@ impl Judge {
             (judged, Some(lookup))
         } else {
             let show = |text: &str| on_delta.iter().for_each(|show| show(text));
-            (self.computing(flow).run(planned, show).await?, None)
+            (self.computing(context).run(planned, show).await?, None)
         };
         let cached = lookup == Some(Lookup::Hit);
         let total = milliseconds(started.elapsed());
@@ -191,12 +191,12 @@ impl Judge {
         Ok((Judgement { sample, order, seed, cached, timing, ..judged }, lookup))
     }
 
-    fn computing(&self, flow: &Flow) -> Computing {
+    fn computing(&self, context: &RequestContext) -> Computing {
         Computing {
             engine: Arc::clone(&self.engine),
             admission: Arc::clone(&self.admission),
             metrics: Arc::clone(&self.metrics),
-            flow: flow.clone(),
+            context: context.clone(),
         }
     }
 
@@ -243,14 +243,16 @@ struct Computing {
     engine: Arc<dyn Engine>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
-    flow: Flow,
+    context: RequestContext,
 }
 
 impl Computing {
     async fn run(self, mut planned: PlannedRun, show: impl Fn(&str) + Send) -> Result<Judgement, RunError> {
         let asked = Instant::now();
-        planned.prepared.flow.clone_from(&self.flow);
-        let permit = self.admission.enter(self.flow).await;
+        let RequestContext { flow, deadline } = self.context;
+        planned.prepared.flow.clone_from(&flow);
+        planned.prepared.deadline = deadline.at();
+        let permit = self.admission.enter(flow).await;
         let waited = asked.elapsed();
         let mut begun = planned.verbatim;
         let on_delta = move |delta: String| {

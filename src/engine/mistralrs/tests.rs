@@ -45,7 +45,7 @@ fn row(vocabulary: Arc<dyn Vocabulary>, control: [&str; 2]) -> (Row, Run) {
     let prompt_tokens = encoded.ids.len();
     let job = Job { prompt, script, sampling, deterministic: false };
     let (events, run) = Run::channel();
-    (Row::new(vocabulary, Prepared { job, encoded, prompt_tokens, flow: Flow::default() }, events), run)
+    (Row::new(vocabulary, Prepared { job, encoded, prompt_tokens, flow: Flow::default(), deadline: None }, events), run)
 }
 
 fn chat(vocabulary: &Arc<ModelVocabulary>) -> (Row, Run) {

@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::engine::{Completion, Job, Run};
@@ -97,7 +98,13 @@ pub(super) fn job(text: &str, script: Script, deterministic: bool) -> Prepared {
     let encoded = prompt.encode(&Toy);
     let sampling = SamplerSettings { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 5 };
     let prompt_tokens = encoded.ids.len();
-    Prepared { job: Job { prompt, script, sampling, deterministic }, encoded, prompt_tokens, flow: Flow::default() }
+    Prepared {
+        job: Job { prompt, script, sampling, deterministic },
+        encoded,
+        prompt_tokens,
+        flow: Flow::default(),
+        deadline: None,
+    }
 }
 
 pub(super) fn judging(max_tokens: usize) -> Script {
@@ -280,6 +287,22 @@ fn callers_take_turns_whatever_they_have_queued() {
     for run in large.into_iter().chain([small, same]) {
         finish(run).unwrap();
     }
+}
+
+#[test]
+fn what_cannot_end_in_time_is_not_begun() {
+    let mut scheduler = scheduler(Limits { sequences: 1, ..LIMITS });
+    let until = |text: &str, deadline| Prepared { deadline, ..job(text, writing(4), false) };
+    let now = Instant::now();
+    let running = submit(&mut scheduler, until("running", Some(now)));
+    scheduler.step().unwrap();
+    let hour = now.checked_add(Duration::from_secs(3600));
+    let runs = [Some(now), hour, None].map(|deadline| submit(&mut scheduler, until("waiting", deadline)));
+    drain(&mut scheduler);
+    assert!(finish(running).is_ok(), "what has begun is not given up");
+    let [late, early, whenever] = runs.map(finish);
+    assert_eq!(late.unwrap_err(), EngineError::TooLate);
+    assert!(early.is_ok() && whenever.is_ok());
 }
 
 #[test]
