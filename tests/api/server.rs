@@ -57,7 +57,9 @@ impl Server {
         let handle = server.handle();
         tokio::spawn(server);
         let redirects = reqwest::redirect::Policy::none();
-        let client = Client::builder().no_proxy().redirect(redirects).build().unwrap();
+        // The server closes idle connections after seconds; a test that was busy for so long has not seen it.
+        let idle = Duration::from_secs(1);
+        let client = Client::builder().no_proxy().redirect(redirects).pool_idle_timeout(idle).build().unwrap();
         Self { url: format!("http://{address}"), address, app, client, handle, folder }
     }
 
