@@ -5,11 +5,13 @@
 //! computes them, and a [`Transcript`] says what came of it. The steps are those of guidance's `gen` and
 //! `select` and of SGLang's `fork` (Zheng et al. 2024, arXiv:2312.07104).
 
+mod compile;
 mod grammar;
 mod logits;
 mod machine;
 mod options;
 mod prompt;
+mod run;
 mod sampler;
 mod schema;
 pub(crate) mod stop;
@@ -18,6 +20,7 @@ mod vocabulary;
 #[cfg(test)]
 pub(crate) mod toy;
 
+pub use compile::CompiledScript;
 pub use grammar::{Constraint, Grammar, Grammars};
 pub use machine::{Action, Machine};
 pub use options::OptionTree;

@@ -24,8 +24,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use self::prefixes::Prefixes;
 use self::sequence::{Need, Sequence};
-use super::{EngineError, Event, Load, Prepared};
-use crate::script::{Action, Machine, Token, Vocabulary};
+use super::{Compiled, EngineError, Event, Load};
+use crate::script::{Action, Token, Vocabulary};
 
 /// A place for a sequence in the model's context.
 pub type Slot = i32;
@@ -153,13 +153,13 @@ impl<B: Backend> Scheduler<B> {
     }
 
     /// Queues a job; its events go to `events`, and it is dropped once they are closed.
-    pub fn submit(&mut self, prepared: Prepared, events: UnboundedSender<Event>) {
-        let Prepared { job, encoded, prompt_tokens } = prepared;
-        let reserved = prompt_tokens + job.script.most_tokens();
-        let mut machine = Machine::new(Arc::clone(&self.vocabulary), encoded, job.script, job.sampling);
+    pub fn submit(&mut self, compiled: Compiled, events: UnboundedSender<Event>) {
+        let (prompt_tokens, reserved) = (compiled.prompt_tokens, compiled.most_tokens());
+        let alone = compiled.job.deterministic;
+        let mut machine = compiled.machine(Arc::clone(&self.vocabulary));
         let action = machine.start();
         let id = self.new_id();
-        let sequence = Sequence::new(id, machine, prompt_tokens, reserved, job.deterministic, events);
+        let sequence = Sequence::new(id, machine, prompt_tokens, reserved, alone, events);
         match action {
             // A script that asks nothing of the model is done before it has begun.
             Action::Done(transcript) => sequence.report(transcript),

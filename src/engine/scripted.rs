@@ -12,14 +12,14 @@ use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    Completion, Engine, EngineError, EngineInfo, Event, Job, Load, LoadError, Prepared, Run, Stages, check_fit,
+    Compiled, Completion, Engine, EngineError, EngineInfo, Event, Job, Load, LoadError, Run, Stages, check_fit,
     check_grammars, check_length,
 };
 use crate::grading::Finish;
 use crate::prompts::ChatFormat;
 use crate::script::{
-    Constraint, Encoded, Grammar, Grammars, Outcome, Script, Step, StepError, Token, Transcript, Vocabulary,
-    WrittenToken, stop,
+    CompiledScript, Constraint, Encoded, Grammar, Grammars, Outcome, Script, Step, StepError, Token, Transcript,
+    Vocabulary, WrittenToken, stop,
 };
 
 /// What the scripted model does with a job.
@@ -139,21 +139,21 @@ impl Engine for Scripted {
     }
 
     /// Counts words instead of tokens.
-    fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
+    fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
         job.script.check()?;
         check_grammars(&job.script, &*self.bytes)?;
         check_length(&self.info, &job, LONGEST_WORD)?;
         let prompt_tokens = words(&job.prompt.text());
         check_fit(&self.info, prompt_tokens, &job.script)?;
         let encoded = Encoded { ids: Vec::new(), run_start: 0, run_text: String::new() };
-        Ok(Prepared { job, encoded, prompt_tokens })
+        Ok(Compiled { job, encoded, script: CompiledScript::default(), prompt_tokens })
     }
 
-    fn start(&self, prepared: Prepared) -> Run {
+    fn start(&self, compiled: Compiled) -> Run {
         let (events, run) = Run::channel();
-        let answer = (self.answers)(&prepared.job);
+        let answer = (self.answers)(&compiled.job);
         if answer.delay_ms == 0 && !answer.hold {
-            reply(&answer, &prepared, &self.bytes, &events, Instant::now());
+            reply(&answer, &compiled, &self.bytes, &events, Instant::now());
             return run;
         }
         let (guard, bytes) = (Running::new(&self.running), Arc::clone(&self.bytes));
@@ -167,7 +167,7 @@ impl Engine for Scripted {
                 let _ = events.send(Event::Delta("The".into()));
                 events.closed().await;
             } else {
-                reply(&answer, &prepared, &bytes, &events, started);
+                reply(&answer, &compiled, &bytes, &events, started);
             }
         });
         run
@@ -194,7 +194,7 @@ impl Drop for Running {
     }
 }
 
-fn reply(answer: &Answer, prepared: &Prepared, bytes: &Bytes, events: &UnboundedSender<Event>, started: Instant) {
+fn reply(answer: &Answer, compiled: &Compiled, bytes: &Bytes, events: &UnboundedSender<Event>, started: Instant) {
     if answer.disconnect {
         return;
     }
@@ -204,11 +204,11 @@ fn reply(answer: &Answer, prepared: &Prepared, bytes: &Bytes, events: &Unbounded
             Event::Failed(StepError::BadLogits.into())
         }
         None => {
-            let transcript = play(&prepared.job.script, &prepared.job.prompt.text(), answer, bytes, &mut |text| {
+            let transcript = play(&compiled.job.script, &compiled.job.prompt.text(), answer, bytes, &mut |text| {
                 let _ = events.send(Event::Delta(text.to_owned()));
             });
             let stages = Stages { decode: started.elapsed(), ..Stages::default() };
-            let prompt_tokens = prepared.prompt_tokens;
+            let prompt_tokens = compiled.prompt_tokens;
             Event::Done(Box::new(Completion { transcript, prompt_tokens, cached_tokens: 0, stages }))
         }
     };

@@ -10,7 +10,7 @@ use tracing::field::Empty;
 
 use super::admission::Admission;
 use super::cache::{Cache, Lookup, Writer};
-use crate::engine::{Completion, Engine, EngineError, EngineInfo, Job, Load, Prepared, Stages};
+use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Job, Load, Stages};
 use crate::fair::Flow;
 use crate::grading::{
     Distribution, Finish, InvalidVerdict, Judgement, ModelRef, Options, Sampling, Timing, Usage, milliseconds,
@@ -39,7 +39,7 @@ pub(super) struct PlannedRun {
     pub(super) sample: u32,
     /// What was changed in the judged texts so that they cannot forge markers.
     pub(super) neutralized: Arc<[Neutralized]>,
-    prepared: Prepared,
+    compiled: Compiled,
     prompt_text: Arc<str>,
     cacheable: bool,
     /// Whether what is written keeps the white space that it begins with.
@@ -129,21 +129,21 @@ impl Judge {
     /// When the prompt does not fit, or the script cannot be run.
     pub(super) fn plan(&self, run: RunKey, ask: Ask, options: &Options) -> Result<Vec<PlannedRun>, EngineError> {
         let Ask { prompt, script, neutralized, may_shorten, verbatim } = ask;
-        let prepared = match self.engine.prepare(job(prompt.clone(), script.clone(), options)) {
+        let compiled = match self.engine.compile(job(prompt.clone(), script.clone(), options)) {
             Err(overflow @ EngineError::ContextOverflow { prompt_tokens, context, reserved, .. }) if may_shorten => {
                 let shorter = script.shortened(prompt_tokens + reserved - context).ok_or(overflow)?;
-                self.engine.prepare(job(prompt, shorter, options))?
+                self.engine.compile(job(prompt, shorter, options))?
             }
             other => other?,
         };
         let sampling = &options.sampling;
-        let repeats = sampling.temperature == 0.0 || sampling.seeded || !generates(&prepared.job.script);
+        let repeats = sampling.temperature == 0.0 || sampling.seeded || !generates(&compiled.job.script);
         let first = PlannedRun {
             run,
             sample: 0,
             neutralized: neutralized.into(),
-            prompt_text: prepared.job.prompt.text().into(),
-            prepared,
+            prompt_text: compiled.job.prompt.text().into(),
+            compiled,
             cacheable: options.cache && repeats,
             verbatim,
         };
@@ -151,7 +151,7 @@ impl Judge {
         let numbered = std::iter::repeat_n(first, options.samples as usize).zip(0..);
         let sample = |(mut planned, sample): (PlannedRun, u32)| {
             planned.sample = sample;
-            planned.prepared.job.sampling.seed = sampling.seed.wrapping_add(u64::from(sample));
+            planned.compiled.job.sampling.seed = sampling.seed.wrapping_add(u64::from(sample));
             planned
         };
         Ok(numbered.map(sample).collect())
@@ -169,7 +169,7 @@ impl Judge {
     ) -> Result<(Judgement, Option<Lookup>), RunError> {
         let started = Instant::now();
         let (sample, order) = (planned.sample, planned.run.order);
-        let seed = planned.prepared.job.sampling.seed;
+        let seed = planned.compiled.job.sampling.seed;
         let (judged, lookup) = if planned.cacheable {
             let (key, computing) = (self.key(&planned), self.computing(flow));
             let work = move |writer: Writer| async move {
@@ -203,7 +203,7 @@ impl Judge {
     /// What a judgement depends on. The digest stands for the model, the prompt for rubric and prompt set;
     /// sampling matters where text is generated.
     fn key(&self, planned: &PlannedRun) -> [u8; 32] {
-        let Job { prompt, script, sampling, deterministic } = &planned.prepared.job;
+        let Job { prompt, script, sampling, deterministic } = &planned.compiled.job;
         let SamplerSettings { temperature, top_p, top_k, min_p, seed } = sampling;
         let mut key = Key(Sha256::new());
         (&self.engine.info().digest, prompt, script, deterministic).hash(&mut key);
@@ -271,7 +271,7 @@ impl Computing {
             completion_tokens = Empty,
             skipped_mass = Empty,
         );
-        let mut completion = self.engine.start(planned.prepared).finish(on_delta).instrument(span.clone()).await?;
+        let mut completion = self.engine.start(planned.compiled).finish(on_delta).instrument(span.clone()).await?;
         drop(permit);
         let Stages { queue, prefill, decode } = completion.stages;
         span.record("queue_seconds", queue.as_secs_f64());
