@@ -33,6 +33,8 @@ pub struct Answer {
     /// The probability mass of each option of a `Choose`; options without one have none. At most 1 in all; one that is
     /// not finite stands for a model whose logits are not.
     pub masses: Option<Vec<f64>>,
+    /// The same for the choices of each branch, in their order; branches without any have those of `masses`.
+    pub branches: Vec<Vec<f64>>,
     /// How long it takes.
     pub delay_ms: u64,
     /// Fails with this reason instead.
@@ -116,7 +118,7 @@ impl Scripted {
         let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
         let file: File = toml::from_str(&text).map_err(|e| fail(e.to_string()))?;
         let wrong = |m: &Vec<f64>| m.iter().any(|p| !(0.0..=1.0).contains(p)) || m.iter().sum::<f64>() > 1.0 + 1e-9;
-        if file.answer.iter().filter_map(|a| a.masses.as_ref()).any(wrong) {
+        if file.answer.iter().flat_map(|a| a.masses.iter().chain(&a.branches)).any(wrong) {
             return Err(fail("masses are probabilities, at most 1 in all".into()));
         }
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
@@ -262,8 +264,11 @@ fn play(script: &Script, prompt: &str, answer: &Answer, bytes: &Bytes, on_text: 
                 Outcome::Chosen { index, log_masses }
             }
             Step::Branch(scripts) => {
-                let branches: Vec<Transcript> =
-                    scripts.iter().map(|s| play(s, prompt, answer, bytes, &mut |_| ())).collect();
+                let branch = |(index, script): (usize, &Script)| {
+                    let masses = answer.branches.get(index).or(answer.masses.as_ref()).cloned();
+                    play(script, prompt, &Answer { masses, ..answer.clone() }, bytes, &mut |_| ())
+                };
+                let branches: Vec<Transcript> = scripts.iter().enumerate().map(branch).collect();
                 transcript.completion_tokens += branches.iter().map(|b| b.completion_tokens).sum::<usize>();
                 Outcome::Branched(branches)
             }

@@ -108,6 +108,15 @@ impl Timing {
     }
 }
 
+/// What a choice in one branch of a script says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BranchChoice {
+    /// Over the options.
+    pub distribution: Distribution,
+    /// How much of the model's probability lay on the options at all, 0..1.
+    pub label_mass: f64,
+}
+
 /// What one run of a judging script says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
@@ -121,6 +130,8 @@ pub struct Judgement {
     pub distribution: Distribution,
     /// How much of the model's probability lay on the labels at all, 0..1.
     pub label_mass: f64,
+    /// What was chosen in each branch of the script, if it has branches.
+    pub branches: Vec<BranchChoice>,
     /// The feedback text; `None` in score mode.
     pub feedback: Option<String>,
     /// Why the feedback ended.
@@ -139,4 +150,13 @@ pub struct Judgement {
     pub written: Vec<WrittenToken>,
     /// Whether it was taken from the cache.
     pub cached: bool,
+}
+
+impl Judgement {
+    /// How much of the model's probability lay on the labels, for each choice that says something: those of the
+    /// branches, or the one there is.
+    pub fn label_masses(&self) -> impl Iterator<Item = f64> {
+        let own = Some(self.label_mass).filter(|_| self.branches.is_empty());
+        own.into_iter().chain(self.branches.iter().map(|branch| branch.label_mass))
+    }
 }

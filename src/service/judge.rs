@@ -13,11 +13,12 @@ use super::cache::{Cache, Lookup, Writer};
 use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Job, Load, Stages};
 use crate::fair::Flow;
 use crate::grading::{
-    Distribution, Finish, InvalidVerdict, Judgement, ModelRef, Options, Sampling, Timing, Usage, milliseconds,
+    BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, ModelRef, Options, Sampling, Timing, Usage,
+    milliseconds,
 };
 use crate::metrics::Metrics;
 use crate::prompts::{Neutralized, PromptLibrary, PromptSet, Renderer};
-use crate::script::{Outcome, Prompt, SamplerSettings, Script};
+use crate::script::{Outcome, Prompt, SamplerSettings, Script, Transcript};
 use crate::tasks::{Ask, JudgeProfile, RunKey, TaskError};
 use crate::telemetry::TRACES;
 
@@ -295,11 +296,11 @@ impl Computing {
     }
 }
 
-/// Reads a judgement out of what came of its script: the last choice, and the last text, before or after it. A script that
-/// chooses nothing is certain of its one outcome.
+/// Reads a judgement out of what came of its script: the last choice, and the last text, before or after it; and the last
+/// choice of each branch.
 fn read(completion: Completion, prompt: &str) -> Result<Judgement, InvalidVerdict> {
     let stages = completion.stages;
-    let (mut feedback, mut finish, mut masses) = (None, Finish::Stop, Vec::new());
+    let (mut feedback, mut finish, mut masses, mut branches) = (None, Finish::Stop, Vec::new(), Vec::new());
     for outcome in completion.transcript.outcomes {
         match outcome {
             Outcome::Generated { text, finish: end } => {
@@ -307,16 +308,20 @@ fn read(completion: Completion, prompt: &str) -> Result<Judgement, InvalidVerdic
                 finish = end;
             }
             Outcome::Chosen { log_masses, .. } => masses = log_masses,
-            Outcome::Told | Outcome::Said | Outcome::Branched(_) => {}
+            Outcome::Branched(transcripts) => {
+                branches = transcripts.iter().map(read_branch).collect::<Result<_, _>>()?;
+            }
+            Outcome::Told | Outcome::Said => {}
         }
     }
-    let (distribution, label_mass) = Distribution::from_log_masses(if masses.is_empty() { &[0.0] } else { &masses })?;
+    let (distribution, label_mass) = chosen(&masses)?;
     Ok(Judgement {
         sample: 0,
         seed: 0,
         order: None,
         distribution,
         label_mass,
+        branches,
         feedback,
         finish,
         usage: Usage {
@@ -336,4 +341,18 @@ fn read(completion: Completion, prompt: &str) -> Result<Judgement, InvalidVerdic
         written: completion.transcript.written,
         cached: false,
     })
+}
+
+fn read_branch(branch: &Transcript) -> Result<BranchChoice, InvalidVerdict> {
+    let masses = branch.outcomes.iter().rev().find_map(|outcome| match outcome {
+        Outcome::Chosen { log_masses, .. } => Some(&log_masses[..]),
+        _ => None,
+    });
+    let (distribution, label_mass) = chosen(masses.unwrap_or(&[]))?;
+    Ok(BranchChoice { distribution, label_mass })
+}
+
+/// What was chosen, and how much the model wanted to. A script that chooses nothing is certain of its one outcome.
+fn chosen(log_masses: &[f64]) -> Result<(Distribution, f64), InvalidVerdict> {
+    Ok(Distribution::from_log_masses(if log_masses.is_empty() { &[0.0] } else { log_masses })?)
 }
