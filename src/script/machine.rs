@@ -15,11 +15,8 @@ use super::compile::{Choice, CompiledStep};
 use super::logits::{highest, is_distribution, log_sum_exp};
 use super::prompt::Encoded;
 use super::run::{Tail, TextRun};
-use super::{
-    CompiledScript, OptionTree, Outcome, Sampler, SamplerSettings, StepError, Token, Transcript, Vocabulary,
-    WrittenToken,
-};
-use crate::grading::Finish;
+use super::{CompiledScript, OptionTree, Outcome, Sampler, SamplerSettings, StepError, Token, Transcript, Vocabulary};
+use crate::grading::{Finish, TokenLogprob};
 
 /// What an engine has to do next for a machine.
 pub enum Action {
@@ -207,7 +204,7 @@ impl Machine {
                 CompiledStep::Tell(most) => {
                     let rest = self.ids.split_off(1);
                     let bytes = self.vocabulary.piece(self.ids[0]);
-                    self.transcript.read.push(WrittenToken { bytes, logprob: None, top: Vec::new() });
+                    self.transcript.read.push(TokenLogprob { bytes, logprob: None, top: Vec::new() });
                     self.transcript.outcomes.push(Outcome::Told);
                     if !rest.is_empty() {
                         self.state = State::Reading(Box::new(Reading { rest, read: 0, most: *most }));
@@ -336,11 +333,11 @@ impl Machine {
     }
 
     /// A token with its probability and the `most` most probable ones.
-    fn tell(&self, token: Token, bytes: Vec<u8>, logits: &[f32], most: usize) -> WrittenToken {
+    fn tell(&self, token: Token, bytes: Vec<u8>, logits: &[f32], most: usize) -> TokenLogprob {
         let normalizer = log_sum_exp(logits);
         let logprob = |token: usize| f64::from(logits[token]) - normalizer;
         let top = highest(logits, most).into_iter().map(|id| (self.vocabulary.piece(id as Token), logprob(id)));
-        WrittenToken { bytes, logprob: Some(logprob(token as usize)), top: top.collect() }
+        TokenLogprob { bytes, logprob: Some(logprob(token as usize)), top: top.collect() }
     }
 
     fn show(&mut self, writing: &mut Writing, until: usize) {

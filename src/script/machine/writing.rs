@@ -1,7 +1,8 @@
 //! Text that a `Generate` step writes.
 
+use crate::grading::TokenLogprob;
 use crate::script::stop::{Progress, Stops};
-use crate::script::{Constraint, Generate, WrittenToken};
+use crate::script::{Constraint, Generate};
 
 /// A text in progress.
 pub(super) struct Writing {
@@ -15,7 +16,7 @@ pub(super) struct Writing {
     pub(super) stops: Stops,
     pub(super) progress: Progress,
     pub(super) constraint: Option<Box<dyn Constraint>>,
-    pub(super) told: Vec<WrittenToken>,
+    pub(super) told: Vec<TokenLogprob>,
     /// Whether a stop text was cut off.
     pub(super) cut: bool,
 }
