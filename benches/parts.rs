@@ -5,7 +5,7 @@
 //! With the feature `llama-cpp` and the test model pulled, the real vocabulary is measured as well.
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,11 +17,10 @@ use gavel::app::App;
 use gavel::config::Config;
 use gavel::engine::scheduler::{Backend, Limits, Row, Scheduler, Slot};
 use gavel::engine::scripted::Scripted;
-use gavel::engine::{Engine, Job, Prepared, Run};
-use gavel::fair::Flow;
+use gavel::engine::{Compiled, Engine, Job, Run};
 use gavel::grading::{Instruction, Item, Mode, Rubric};
 use gavel::prompts::{PromptLibrary, Renderer, Subject};
-use gavel::script::{Prompt, SamplerSettings, Script, Segment, Step, Token, Vocabulary};
+use gavel::script::{Action, Generate, Prompt, SamplerSettings, Script, Segment, Step, Token, Vocabulary};
 use serde_json::json;
 
 fn main() {
@@ -122,6 +121,110 @@ fn tokenise_demo_model(bencher: Bencher<'_, '_>) {
     }
 }
 
+/// A vocabulary of words with the space before them, and bytes: the longest is taken. It tokenises some megabytes a second,
+/// as real ones do.
+struct Words(HashMap<&'static str, Token>);
+
+impl Words {
+    fn new() -> Self {
+        let words = TEXT.split_inclusive([' ', ',', ';', '.']).map(|word| word.trim_end_matches(' '));
+        Self(words.zip(256..).collect())
+    }
+}
+
+impl Vocabulary for Words {
+    fn size(&self) -> usize {
+        512
+    }
+
+    fn tokenize(&self, text: &str) -> Vec<Token> {
+        let (mut ids, mut at) = (Vec::new(), 0);
+        while at < text.len() {
+            let longest = (2..=self.longest_piece()).rev().find_map(|len| {
+                let piece = text.get(at..at + len)?;
+                Some((*self.0.get(piece)?, len))
+            });
+            let (id, len) = longest.unwrap_or((Token::from(text.as_bytes()[at]), 1));
+            ids.push(id);
+            at += len;
+        }
+        ids
+    }
+
+    fn control(&self, _text: &str) -> Option<Token> {
+        None
+    }
+
+    fn piece(&self, token: Token) -> Vec<u8> {
+        let word = self.0.iter().find(|(_, id)| **id == token).map(|(word, _)| word.as_bytes().to_vec());
+        word.unwrap_or_else(|| u8::try_from(token).into_iter().collect())
+    }
+
+    fn longest_piece(&self) -> usize {
+        16
+    }
+
+    fn ends_turn(&self, _token: Token) -> bool {
+        false
+    }
+
+    fn adds_space(&self) -> bool {
+        false
+    }
+
+    fn begin(&self) -> Option<Token> {
+        None
+    }
+}
+
+/// A prompt of 1,500 tokens without control tokens, as Mistral's template has it, and a judgement of it.
+fn plain_judgement(vocabulary: &Words, feedback: bool) -> Compiled {
+    let generate = Generate { max_tokens: 200, ..Generate::default() };
+    let options = (1..=5).map(|score| format!(" {score}")).collect();
+    let mut steps = vec![Step::Say("\n[RESULT]".into()), Step::Choose(options)];
+    if feedback {
+        steps.insert(0, Step::Generate(generate));
+    }
+    let text = format!("[INST] {}\n###Feedback: [/INST]", TEXT.repeat(19));
+    let prompt = Prompt(vec![Segment::Text(text)]);
+    let encoded = prompt.encode(vocabulary);
+    let sampling = SamplerSettings { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 0 };
+    let job = Job { prompt, script: Script(steps), sampling, deterministic: false };
+    Compiled::new(job, encoded, vocabulary).unwrap()
+}
+
+/// What such a judgement takes of the thread that feeds the model, apart from the model.
+#[divan::bench(args = ["score", "feedback"])]
+fn machine(bencher: Bencher<'_, '_>, mode: &str) {
+    let vocabulary = Arc::new(Words::new());
+    let compiled = plain_judgement(&vocabulary, mode == "feedback");
+    let space = vocabulary.tokenize(" blue")[0] as usize;
+    let logits: Vec<f32> = (0..vocabulary.size()).map(|id| if id == space { 9.0 } else { 0.0 }).collect();
+    bencher.with_inputs(|| compiled.clone().machine(Arc::clone(&vocabulary) as _)).bench_local_values(|mut machine| {
+        let mut action = machine.start();
+        while let Action::Feed = action {
+            action = machine.on_logits(&logits);
+        }
+        assert!(matches!(action, Action::Done(_)));
+    });
+}
+
+/// What is done before, on the caller's thread.
+#[divan::bench(args = ["score", "feedback"])]
+fn compile(bencher: Bencher<'_, '_>, mode: &str) {
+    let vocabulary = Words::new();
+    bencher.bench(|| plain_judgement(&vocabulary, mode == "feedback"));
+}
+
+/// The same prompt tokenised once: what each option, and each step after feedback, would cost without windows.
+#[divan::bench]
+fn tokenise_plain_prompt(bencher: Bencher<'_, '_>) {
+    let vocabulary = Words::new();
+    let text = plain_judgement(&vocabulary, false).job.prompt.text();
+    assert!((1_400..1_600).contains(&vocabulary.tokenize(&text).len()), "{}", vocabulary.tokenize(&text).len());
+    bencher.counter(BytesCount::of_str(&text)).bench(|| vocabulary.tokenize(&text));
+}
+
 /// A model that does nothing: what is left is the scheduler.
 struct Nothing(Vec<f32>);
 
@@ -159,13 +262,12 @@ fn schedule(bencher: Bencher<'_, '_>, prefix_tokens: usize) {
     let options: Vec<String> = (1..=5).map(|score| format!(" {score}")).collect();
     let script = Script(vec![Step::Say("[RESULT]".into()), Step::Choose(options)]);
     let sampling = SamplerSettings { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 0 };
-    let jobs: Vec<Prepared> = (0..JOBS)
+    let jobs: Vec<Compiled> = (0..JOBS)
         .map(|job| {
             let prompt = prompt(&format!("{}{}{} {job}", &TEXT[..80], job / 8, TEXT.repeat(3)));
             let encoded = prompt.encode(&Bytes);
-            let prompt_tokens = encoded.ids.len();
             let job = Job { prompt, script: script.clone(), sampling, deterministic: false };
-            Prepared { job, encoded, prompt_tokens, flow: Flow::default(), deadline: None }
+            Compiled::new(job, encoded, &Bytes).unwrap()
         })
         .collect();
     let limits = Limits { sequences: 8, context: 4096, prefix_tokens, step: 256, copies: 64 };

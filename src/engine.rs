@@ -1,8 +1,8 @@
 //! The engine contract: run a script on a prompt, stream its progress, stop when the caller goes away.
 //!
-//! Nothing above this room knows which engine runs. An engine is given a [`Job`]; [`Engine::prepare`] tokenises
-//! it and refuses what can never fit, before anything is queued; [`Engine::start`] runs it. Dropping the [`Run`]
-//! cancels the work. [`Engine::shut_down`] ends it all.
+//! Nothing above this room knows which engine runs. An engine is given a [`Job`]; [`Engine::compile`] tokenises
+//! it and refuses what can never fit, before anything is queued and away from the thread that computes;
+//! [`Engine::start`] runs it. Dropping the [`Run`] cancels the work. [`Engine::shut_down`] ends it all.
 
 pub mod canaries;
 pub mod growing;
@@ -15,6 +15,8 @@ pub mod scripted;
 pub mod shared;
 pub mod waves;
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use std::time::Instant;
 
@@ -23,7 +25,8 @@ use tokio::sync::mpsc;
 use crate::fair::Flow;
 use crate::prompts::ChatFormat;
 use crate::script::{
-    Encoded, InvalidScript, Prompt, SamplerSettings, Script, StepError, Token, Transcript, Vocabulary,
+    CompiledScript, Encoded, InvalidScript, Machine, Prompt, SamplerSettings, Script, StepError, Token, Transcript,
+    Vocabulary,
 };
 
 /// What runs scripts.
@@ -38,10 +41,10 @@ pub trait Engine: Send + Sync {
     ///
     /// # Errors
     /// [`EngineError::ContextOverflow`] when prompt and answer do not fit, [`EngineError::InvalidScript`].
-    fn prepare(&self, job: Job) -> Result<Prepared, EngineError>;
+    fn compile(&self, job: Job) -> Result<Compiled, EngineError>;
 
-    /// Runs a prepared job.
-    fn start(&self, prepared: Prepared) -> Run;
+    /// Runs a compiled job.
+    fn start(&self, compiled: Compiled) -> Run;
 
     /// How busy it is.
     fn load(&self) -> Load;
@@ -87,19 +90,45 @@ pub struct Job {
     pub deterministic: bool,
 }
 
-/// A job that is known to fit.
+/// A job that is known to fit, with all the tokens that are known before it runs.
 #[derive(Debug, Clone)]
-pub struct Prepared {
+pub struct Compiled {
     /// The job.
     pub job: Job,
     /// Its prompt as token ids.
     pub encoded: Encoded,
+    /// Its script with the tokens that follow the prompt.
+    pub script: CompiledScript,
     /// The number of tokens of the prompt.
     pub prompt_tokens: usize,
     /// Whose it is: an engine is fair between callers, and between the requests of one.
     pub flow: Flow,
     /// When its caller stops waiting; what cannot end by then is not begun.
     pub deadline: Option<Instant>,
+}
+
+impl Compiled {
+    /// A job whose prompt was tokenised.
+    ///
+    /// # Errors
+    /// When the vocabulary has no tokens for an option.
+    pub fn new(job: Job, encoded: Encoded, vocabulary: &dyn Vocabulary) -> Result<Self, StepError> {
+        let script = job.script.compile(&encoded, vocabulary)?;
+        let prompt_tokens = encoded.ids.len();
+        Ok(Self { job, encoded, script, prompt_tokens, flow: Flow::default(), deadline: None })
+    }
+
+    /// The most tokens that prompt and answer can come to.
+    #[must_use]
+    pub fn most_tokens(&self) -> usize {
+        self.prompt_tokens.saturating_add(self.job.script.most_tokens())
+    }
+
+    /// The machine that runs it.
+    #[must_use]
+    pub fn machine(self, vocabulary: Arc<dyn Vocabulary>) -> Machine {
+        Machine::new(vocabulary, self.encoded, self.script, self.job.sampling)
+    }
 }
 
 /// What an engine reports while it runs a job.
@@ -267,12 +296,12 @@ pub enum LoadError {
     Script(String),
 }
 
-/// Tokenises a job and checks that it can run: [`Engine::prepare`] of engines that run script machines.
+/// Tokenises a job and checks that it can run: [`Engine::compile`] of engines that run script machines.
 ///
 /// # Errors
 /// When it cannot.
 #[cfg(any(feature = "llama-cpp", feature = "mistralrs"))]
-fn prepared(job: Job, info: &EngineInfo, vocabulary: &dyn Vocabulary) -> Result<Prepared, EngineError> {
+fn compiled(job: Job, info: &EngineInfo, vocabulary: &dyn Vocabulary) -> Result<Compiled, EngineError> {
     job.script.check()?;
     check_grammars(&job.script, vocabulary)?;
     let size = vocabulary.size();
@@ -281,9 +310,8 @@ fn prepared(job: Job, info: &EngineInfo, vocabulary: &dyn Vocabulary) -> Result<
     }
     check_length(info, &job, vocabulary.longest_piece())?;
     let encoded = job.prompt.encode(vocabulary);
-    let prompt_tokens = encoded.ids.len();
-    check_fit(info, prompt_tokens, &job.script)?;
-    Ok(Prepared { job, encoded, prompt_tokens, flow: Flow::default(), deadline: None })
+    check_fit(info, encoded.ids.len(), &job.script)?;
+    Ok(Compiled::new(job, encoded, vocabulary)?)
 }
 
 /// Checks that the grammars of a script can be written; what engines that run scripts themselves share.
@@ -316,7 +344,7 @@ pub(crate) fn check_length(info: &EngineInfo, job: &Job, longest: usize) -> Resu
     })
 }
 
-/// Checks that prompt and answer fit; what every engine's `prepare` shares.
+/// Checks that prompt and answer fit; what every engine's `compile` shares.
 ///
 /// # Errors
 /// [`EngineError::ContextOverflow`] with the token counts, or [`EngineError::EmptyPrompt`].

@@ -19,7 +19,7 @@ mod weight;
 pub use blank::is_blank;
 pub use distribution::{Distribution, InvalidDistribution};
 pub use groups::normalized;
-pub use judgement::{Finish, Judgement, Kind, Order, Timing, Usage, milliseconds};
+pub use judgement::{BranchChoice, Finish, Judgement, Kind, Order, Timing, TokenLogprob, Usage, milliseconds};
 pub use provenance::{ModelRef, NamedDigest, Provenance};
 pub use request::{
     AbsoluteRequest, Document, Instruction, InvalidRequest, Item, ManyRequest, Method, Mode, Options, RelativeRequest,

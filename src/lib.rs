@@ -16,7 +16,7 @@
 //! | [`panel`] | many judgements -> one verdict |
 //! | [`rank`] | many responses -> one order |
 //! | [`judge`] | render -> script -> engine -> one judgement |
-//! | [`graders`], [`questions`] | OpenAI's graders and decisions, as far as they are plain rules |
+//! | [`graders`] | OpenAI's graders, as far as they are plain rules |
 //! | [`judge_models`] | names that run a caller's own prompt as a judging script |
 //! | [`cache`], [`prompts`], [`rubrics`], [`models`] | what a judge needs |
 //! | [`engine`] | the contract, and what runs behind it |
@@ -39,7 +39,6 @@ pub mod judge_models;
 pub mod metrics;
 pub mod models;
 pub mod prompts;
-pub mod questions;
 pub mod rank;
 pub mod rubrics;
 pub mod script;

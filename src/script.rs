@@ -5,28 +5,33 @@
 //! computes them, and a [`Transcript`] says what came of it. The steps are those of guidance's `gen` and
 //! `select` and of SGLang's `fork` (Zheng et al. 2024, arXiv:2312.07104).
 
+mod compile;
 mod grammar;
 mod logits;
 mod machine;
 mod options;
 mod prompt;
+mod run;
 mod sampler;
 mod schema;
 pub(crate) mod stop;
+mod token;
 mod vocabulary;
 
 #[cfg(test)]
 pub(crate) mod toy;
 
+pub use compile::CompiledScript;
 pub use grammar::{Constraint, Grammar, Grammars};
 pub use machine::{Action, Machine};
 pub use options::OptionTree;
 pub use prompt::{Encoded, Prompt, Segment};
 pub use sampler::Sampler;
 pub use schema::SchemaTooLarge;
-pub use vocabulary::{Token, Vocabulary};
+pub use token::Token;
+pub use vocabulary::Vocabulary;
 
-use crate::grading::Finish;
+use crate::grading::{Finish, TokenLogprob};
 
 /// One step of a script.
 #[derive(Debug, Clone, PartialEq, Hash)]
@@ -235,17 +240,6 @@ pub enum Outcome {
     Branched(Vec<Transcript>),
 }
 
-/// A token that was read or generated, and how probable it was before sampling.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WrittenToken {
-    /// The bytes that it writes; none for a control token.
-    pub bytes: Vec<u8>,
-    /// The natural logarithm of its probability; `None` for the first of a prompt, which follows nothing.
-    pub logprob: Option<f64>,
-    /// The most probable tokens there, each with its logarithm, the most probable first.
-    pub top: Vec<(Vec<u8>, f64)>,
-}
-
 /// What came of a script: an outcome a step.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Transcript {
@@ -254,9 +248,9 @@ pub struct Transcript {
     /// The whole answer, forced text included.
     pub answer: String,
     /// The tokens of the prompt, where it was told.
-    pub read: Vec<WrittenToken>,
+    pub read: Vec<TokenLogprob>,
     /// The tokens of `Generate` steps that tell probabilities.
-    pub written: Vec<WrittenToken>,
+    pub written: Vec<TokenLogprob>,
     /// Tokens generated or chosen, branches included.
     pub completion_tokens: usize,
     /// The probability mass of option tree nodes that were not looked into, branches included; 0 unless the engine

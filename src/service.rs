@@ -303,7 +303,7 @@ impl Session {
         if task.kind() != TEXT {
             let histogram = self.metrics.label_mass.with_label_values(&[task.kind()]);
             let judged = outcome.answers.iter().filter_map(|answer| answer.judgement.as_ref().ok());
-            judged.for_each(|judgement| histogram.observe(judgement.label_mass));
+            judged.flat_map(Judgement::label_masses).for_each(|mass| histogram.observe(mass));
         }
         let model = &provenance.model.name;
         let verdict = task.combine(outcome.answers, &mut |seen| self.metrics.observe(model, seen));

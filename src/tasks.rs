@@ -5,6 +5,7 @@
 
 mod absolute;
 mod candidates;
+mod checklist;
 mod preferences;
 mod prompted;
 mod relative;
@@ -17,6 +18,7 @@ use crate::script::{Prompt, Script};
 
 pub use absolute::Absolute;
 pub use candidates::{Many, Pair, Rank, Ranked, meetings};
+pub use checklist::{Checked, Checklist, Listed, Question, QuestionKind, confidence};
 pub use preferences::{LeftOut, MakePairs, PairRules, PreferencePair, Preferences, Reason};
 pub use prompted::{MOST_CHOICES, Opening, Prompted, TEXT};
 pub use relative::Relative;

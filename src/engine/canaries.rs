@@ -84,7 +84,7 @@ pub async fn memory(engine: &dyn Engine, requests: usize) -> Finding {
 pub async fn departure(engine: &dyn Engine) -> Finding {
     let before = run(engine, scored("An owl is a bird.", None)).await?;
     let endless = Generate { max_tokens: 1000, min_tokens: 1000, ..Generate::default() };
-    let long = prepare(engine, job("Write a long story.", vec![Step::Generate(endless)]))?;
+    let long = compile(engine, job("Write a long story.", vec![Step::Generate(endless)]))?;
     let (sender, mut written) = tokio::sync::mpsc::unbounded_channel();
     let caller = tokio::spawn(engine.start(long).finish(move |_| sender.send(()).unwrap_or(())));
     written.recv().await.ok_or("the engine wrote nothing")?;
@@ -110,7 +110,7 @@ pub async fn failure(engine: &dyn Engine) -> Finding {
     for text in texts {
         alone.push(run(engine, scored(text, None)).await?);
     }
-    let mut broken = prepare(engine, scored("An owl is a dog.", None))?;
+    let mut broken = compile(engine, scored("An owl is a dog.", None))?;
     broken.encoded.ids.insert(0, Token::MAX);
     broken.encoded.run_start += 1;
     let broken = engine.start(broken).finish(|_| ());
@@ -153,7 +153,7 @@ pub async fn agreement(one: &dyn Engine, other: &dyn Engine) -> Finding {
     let (mut furthest, mut log_masses) = (0.0_f64, 0.0_f64);
     for word in WORDS {
         let job = scored(&format!("We saw {word}, and 12 more;\n\n  they were near."), None);
-        let (ours, theirs) = (prepare(one, job.clone())?, prepare(other, job.clone())?);
+        let (ours, theirs) = (compile(one, job.clone())?, compile(other, job.clone())?);
         if ours.encoded.ids != theirs.encoded.ids {
             return Err(format!("token ids differ: {:?}, {:?}", ours.encoded.ids, theirs.encoded.ids));
         }
@@ -173,7 +173,7 @@ fn jobs(engine: &dyn Engine) -> Result<Vec<Job>, String> {
     let mut by_length: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     for (place, word) in ["here", "there", "today", "again"].iter().flat_map(|p| WORDS.map(|w| (*p, w))) {
         let text = format!("We saw {word} {place}.");
-        by_length.entry(prepare(engine, scored(&text, None))?.prompt_tokens).or_default().push(text);
+        by_length.entry(compile(engine, scored(&text, None))?.prompt_tokens).or_default().push(text);
     }
     let equal = by_length.into_values().max_by_key(Vec::len).unwrap_or_default().into_iter().take(8);
     let different = (1..=8).map(|n| "We saw a bird of which nobody knew the name. ".repeat(n % 4 + 1) + WORDS[n - 1]);
@@ -201,13 +201,13 @@ fn scored(text: &str, feedback: Option<Generate>) -> Job {
     job(text, steps.collect())
 }
 
-fn prepare(engine: &dyn Engine, job: Job) -> Result<super::Prepared, String> {
-    engine.prepare(job).map_err(|error| error.to_string())
+fn compile(engine: &dyn Engine, job: Job) -> Result<super::Compiled, String> {
+    engine.compile(job).map_err(|error| error.to_string())
 }
 
 async fn complete(engine: &dyn Engine, job: Job) -> Result<Completion, String> {
-    let prepared = prepare(engine, job)?;
-    engine.start(prepared).finish(|_| ()).await.map_err(|error: EngineError| error.to_string())
+    let compiled = compile(engine, job)?;
+    engine.start(compiled).finish(|_| ()).await.map_err(|error: EngineError| error.to_string())
 }
 
 async fn run(engine: &dyn Engine, job: Job) -> Result<Verdict, String> {

@@ -6,8 +6,6 @@
 //! text up to there. Most scripts take one request; of a choice, every inner node of the option tree beside the first
 //! costs one more, unless hardly anything reaches it.
 
-use std::collections::VecDeque;
-
 use crate::script::{Action, Machine, StepError, Token, Transcript};
 
 /// Inner nodes of option trees that hold less than this share of what all options hold are not looked into.
@@ -16,9 +14,9 @@ pub const RARE: f64 = 1e-4;
 /// A script in progress.
 pub struct Growing {
     script: Machine,
-    /// The branch of the script that runs, and those that are still to run.
+    /// The branch of the script that runs, how many there are, and what came of those that have run.
     branch: Option<Machine>,
-    branches: VecDeque<Machine>,
+    branches: usize,
     transcripts: Vec<Transcript>,
     done: Option<Transcript>,
 }
@@ -47,13 +45,8 @@ impl Growing {
     /// Starts a machine that has not been started.
     #[must_use]
     pub fn new(machine: Machine) -> Self {
-        let mut growing = Self {
-            script: machine.skipping(RARE),
-            branch: None,
-            branches: VecDeque::new(),
-            transcripts: Vec::new(),
-            done: None,
-        };
+        let mut growing =
+            Self { script: machine.skipping(RARE), branch: None, branches: 0, transcripts: Vec::new(), done: None };
         let action = growing.script.start();
         // A script that cannot begin says so again at its first logits.
         let _ = growing.settle(action);
@@ -103,7 +96,7 @@ impl Growing {
                 Action::Feed => return Ok(()),
                 Action::Failed(error) => return Err(error),
                 Action::Fork(branches) => {
-                    self.branches = branches.into();
+                    self.branches = branches;
                     self.next_branch()
                 }
                 Action::Done(transcript) if self.branch.take().is_some() => {
@@ -119,14 +112,13 @@ impl Growing {
     }
 
     fn next_branch(&mut self) -> Action {
-        match self.branches.pop_front() {
-            Some(mut branch) => {
-                let action = branch.start();
-                self.branch = Some(branch);
-                action
-            }
-            None => self.script.on_branches(std::mem::take(&mut self.transcripts)),
+        if self.transcripts.len() == self.branches {
+            return self.script.on_branches(std::mem::take(&mut self.transcripts));
         }
+        let mut branch = self.script.branch(self.transcripts.len());
+        let action = branch.start();
+        self.branch = Some(branch);
+        action
     }
 }
 
@@ -143,6 +135,7 @@ mod tests {
     fn machine(script: Script) -> Machine {
         let prompt = Prompt(vec![Segment::Control("<user>".into()), Segment::Text("say:".into())]).encode(&Toy);
         let settings = SamplerSettings { temperature: 0.7, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 3 };
+        let script = script.compile(&prompt, &Toy).unwrap();
         Machine::new(Arc::new(Toy), prompt, script, settings)
     }
 
@@ -168,7 +161,10 @@ mod tests {
         loop {
             action = match action {
                 Action::Feed => machine.on_logits(&logits(machine.ids())),
-                Action::Fork(branches) => machine.on_branches(branches.into_iter().map(|b| exact(b, logits)).collect()),
+                Action::Fork(count) => {
+                    let transcripts = (0..count).map(|index| exact(machine.branch(index), logits)).collect();
+                    machine.on_branches(transcripts)
+                }
                 Action::Done(transcript) => return transcript,
                 Action::Failed(error) => panic!("{error}"),
             };

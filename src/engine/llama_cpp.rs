@@ -18,7 +18,7 @@ use self::settings::backend;
 use self::vocabulary::ModelVocabulary;
 use super::scheduler::worker::{self, Submission};
 use super::shared::Shared;
-use super::{Engine, EngineError, EngineInfo, Job, Load, LoadError, Prepared, Run, prepared};
+use super::{Compiled, Engine, EngineError, EngineInfo, Job, Load, LoadError, Run, compiled};
 use crate::models::Model;
 use crate::prompts::ChatFormat;
 use crate::script::Vocabulary;
@@ -139,16 +139,16 @@ impl Engine for LlamaCpp {
         &self.chat
     }
 
-    fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
-        prepared(job, &self.info, &*self.vocabulary)
+    fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
+        compiled(job, &self.info, &*self.vocabulary)
     }
 
-    fn start(&self, prepared: Prepared) -> Run {
+    fn start(&self, compiled: Compiled) -> Run {
         let (events, run) = Run::channel();
         if let Some(worker) = &*self.worker() {
             self.shared.sent();
             // A worker that is gone leaves the run without an end, which is the error `Stopped`.
-            let _ = worker.submissions.send(Submission { prepared, events });
+            let _ = worker.submissions.send(Submission { compiled, events });
         }
         run
     }

@@ -26,7 +26,7 @@ pub use self::vocabulary::ModelVocabulary;
 use self::worker::{Submission, Worker};
 use super::shared::Shared;
 use super::waves::Limits;
-use super::{Engine, EngineError, EngineInfo, Job, Load, LoadError, Prepared, Run, prepared};
+use super::{Compiled, Engine, EngineError, EngineInfo, Job, Load, LoadError, Run, compiled};
 use crate::models::Model;
 use crate::prompts::ChatFormat;
 use crate::script::Vocabulary;
@@ -110,13 +110,13 @@ impl Engine for MistralRs {
         &self.chat
     }
 
-    fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
-        prepared(job, &self.info, &*self.vocabulary)
+    fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
+        compiled(job, &self.info, &*self.vocabulary)
     }
 
-    fn start(&self, prepared: Prepared) -> Run {
+    fn start(&self, compiled: Compiled) -> Run {
         let (events, run) = Run::channel();
-        let row = row::Row::new(Arc::clone(&self.vocabulary) as _, prepared, events);
+        let row = row::Row::new(Arc::clone(&self.vocabulary) as _, compiled, events);
         self.shared.sent();
         self.submit(Submission::Row(Box::new(row)));
         run

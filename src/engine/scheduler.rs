@@ -25,9 +25,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use self::prefixes::{Prefixes, WORTH_SHARING, shared};
 pub use self::sequence::Slot;
 use self::sequence::{Need, Sequence, Typical};
-use super::{EngineError, Event, Load, Prepared};
+use super::{Compiled, EngineError, Event, Load};
 use crate::fair::{FairQueue, Ticket};
-use crate::script::{Action, Machine, Token, Vocabulary};
+use crate::script::{Action, Token, Vocabulary};
 
 /// A token to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,14 +162,14 @@ impl<B: Backend> Scheduler<B> {
     }
 
     /// Queues a job; its events go to `events`, and it is dropped once they are closed.
-    pub fn submit(&mut self, prepared: Prepared, events: UnboundedSender<Event>) {
-        let Prepared { job, encoded, prompt_tokens, flow, deadline } = prepared;
-        let writes = job.script.most_generated() > 0;
-        let reserved = prompt_tokens + job.script.most_tokens();
-        let mut machine = Machine::new(Arc::clone(&self.vocabulary), encoded, job.script, job.sampling);
+    pub fn submit(&mut self, compiled: Compiled, events: UnboundedSender<Event>) {
+        let (prompt_tokens, reserved) = (compiled.prompt_tokens, compiled.most_tokens());
+        let (alone, writes) = (compiled.job.deterministic, compiled.job.script.most_generated() > 0);
+        let (flow, deadline) = (compiled.flow.clone(), compiled.deadline);
+        let mut machine = compiled.machine(Arc::clone(&self.vocabulary));
         let action = machine.start();
         let id = self.new_id();
-        let mut sequence = Sequence::new(id, machine, prompt_tokens, reserved, job.deterministic, events);
+        let mut sequence = Sequence::new(id, machine, prompt_tokens, reserved, alone, events);
         (sequence.deadline, sequence.writes) = (deadline, writes);
         match action {
             // A script that asks nothing of the model is done before it has begun.

@@ -12,15 +12,15 @@ use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    Completion, Engine, EngineError, EngineInfo, Event, Job, Load, LoadError, Prepared, Run, Stages, check_fit,
+    Compiled, Completion, Engine, EngineError, EngineInfo, Event, Job, Load, LoadError, Run, Stages, check_fit,
     check_grammars, check_length,
 };
 use crate::fair::Flow;
-use crate::grading::Finish;
+use crate::grading::{Finish, TokenLogprob};
 use crate::prompts::ChatFormat;
 use crate::script::{
-    Constraint, Encoded, Grammar, Grammars, Outcome, Script, Step, StepError, Token, Transcript, Vocabulary,
-    WrittenToken, stop,
+    CompiledScript, Constraint, Encoded, Grammar, Grammars, Outcome, Script, Step, StepError, Token, Transcript,
+    Vocabulary, stop,
 };
 
 /// What the scripted model does with a job.
@@ -34,6 +34,8 @@ pub struct Answer {
     /// The probability mass of each option of a `Choose`; options without one have none. At most 1 in all; one that is
     /// not finite stands for a model whose logits are not.
     pub masses: Option<Vec<f64>>,
+    /// The same for the choices of each branch, in their order; branches without any have those of `masses`.
+    pub branches: Vec<Vec<f64>>,
     /// How long it takes.
     pub delay_ms: u64,
     /// Fails with this reason instead.
@@ -117,7 +119,7 @@ impl Scripted {
         let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
         let file: File = toml::from_str(&text).map_err(|e| fail(e.to_string()))?;
         let wrong = |m: &Vec<f64>| m.iter().any(|p| !(0.0..=1.0).contains(p)) || m.iter().sum::<f64>() > 1.0 + 1e-9;
-        if file.answer.iter().filter_map(|a| a.masses.as_ref()).any(wrong) {
+        if file.answer.iter().flat_map(|a| a.masses.iter().chain(&a.branches)).any(wrong) {
             return Err(fail("masses are probabilities, at most 1 in all".into()));
         }
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
@@ -140,21 +142,28 @@ impl Engine for Scripted {
     }
 
     /// Counts words instead of tokens.
-    fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
+    fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
         job.script.check()?;
         check_grammars(&job.script, &*self.bytes)?;
         check_length(&self.info, &job, LONGEST_WORD)?;
         let prompt_tokens = words(&job.prompt.text());
         check_fit(&self.info, prompt_tokens, &job.script)?;
         let encoded = Encoded { ids: Vec::new(), run_start: 0, run_text: String::new() };
-        Ok(Prepared { job, encoded, prompt_tokens, flow: Flow::default(), deadline: None })
+        Ok(Compiled {
+            job,
+            encoded,
+            script: CompiledScript::default(),
+            prompt_tokens,
+            flow: Flow::default(),
+            deadline: None,
+        })
     }
 
-    fn start(&self, prepared: Prepared) -> Run {
+    fn start(&self, compiled: Compiled) -> Run {
         let (events, run) = Run::channel();
-        let answer = (self.answers)(&prepared.job);
+        let answer = (self.answers)(&compiled.job);
         if answer.delay_ms == 0 && !answer.hold {
-            reply(&answer, &prepared, &self.bytes, &events, Instant::now());
+            reply(&answer, &compiled, &self.bytes, &events, Instant::now());
             return run;
         }
         let (guard, bytes) = (Running::new(&self.running), Arc::clone(&self.bytes));
@@ -168,7 +177,7 @@ impl Engine for Scripted {
                 let _ = events.send(Event::Delta("The".into()));
                 events.closed().await;
             } else {
-                reply(&answer, &prepared, &bytes, &events, started);
+                reply(&answer, &compiled, &bytes, &events, started);
             }
         });
         run
@@ -195,7 +204,7 @@ impl Drop for Running {
     }
 }
 
-fn reply(answer: &Answer, prepared: &Prepared, bytes: &Bytes, events: &UnboundedSender<Event>, started: Instant) {
+fn reply(answer: &Answer, compiled: &Compiled, bytes: &Bytes, events: &UnboundedSender<Event>, started: Instant) {
     if answer.disconnect {
         return;
     }
@@ -205,11 +214,11 @@ fn reply(answer: &Answer, prepared: &Prepared, bytes: &Bytes, events: &Unbounded
             Event::Failed(StepError::BadLogits.into())
         }
         None => {
-            let transcript = play(&prepared.job.script, &prepared.job.prompt.text(), answer, bytes, &mut |text| {
+            let transcript = play(&compiled.job.script, &compiled.job.prompt.text(), answer, bytes, &mut |text| {
                 let _ = events.send(Event::Delta(text.to_owned()));
             });
             let stages = Stages { decode: started.elapsed(), ..Stages::default() };
-            let prompt_tokens = prepared.prompt_tokens;
+            let prompt_tokens = compiled.prompt_tokens;
             Event::Done(Box::new(Completion { transcript, prompt_tokens, cached_tokens: 0, stages }))
         }
     };
@@ -263,8 +272,11 @@ fn play(script: &Script, prompt: &str, answer: &Answer, bytes: &Bytes, on_text: 
                 Outcome::Chosen { index, log_masses }
             }
             Step::Branch(scripts) => {
-                let branches: Vec<Transcript> =
-                    scripts.iter().map(|s| play(s, prompt, answer, bytes, &mut |_| ())).collect();
+                let branch = |(index, script): (usize, &Script)| {
+                    let masses = answer.branches.get(index).or(answer.masses.as_ref()).cloned();
+                    play(script, prompt, &Answer { masses, ..answer.clone() }, bytes, &mut |_| ())
+                };
+                let branches: Vec<Transcript> = scripts.iter().enumerate().map(branch).collect();
                 transcript.completion_tokens += branches.iter().map(|b| b.completion_tokens).sum::<usize>();
                 Outcome::Branched(branches)
             }
@@ -275,9 +287,9 @@ fn play(script: &Script, prompt: &str, answer: &Answer, bytes: &Bytes, on_text: 
 }
 
 /// A word without alternatives.
-fn certain(word: &str, most: usize) -> WrittenToken {
+fn certain(word: &str, most: usize) -> TokenLogprob {
     let bytes = word.as_bytes().to_vec();
-    WrittenToken { top: vec![(bytes.clone(), 0.0); most.min(1)], bytes, logprob: Some(0.0) }
+    TokenLogprob { top: vec![(bytes.clone(), 0.0); most.min(1)], bytes, logprob: Some(0.0) }
 }
 
 /// A vocabulary of single bytes, for what has to fit a grammar; the last one ends the turn.

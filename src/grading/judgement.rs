@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::distribution::Distribution;
-use crate::script::WrittenToken;
 
 /// The grading kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,6 +107,26 @@ impl Timing {
     }
 }
 
+/// A token that was read or generated, and how probable it was before sampling.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprob {
+    /// The bytes that it writes; none for a control token.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability; `None` for the first of a prompt, which follows nothing.
+    pub logprob: Option<f64>,
+    /// The most probable tokens there, each with its logarithm, the most probable first.
+    pub top: Vec<(Vec<u8>, f64)>,
+}
+
+/// What a choice in one branch of a script says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BranchChoice {
+    /// Over the options.
+    pub distribution: Distribution,
+    /// How much of the model's probability lay on the options at all, 0..1.
+    pub label_mass: f64,
+}
+
 /// What one run of a judging script says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
@@ -121,6 +140,8 @@ pub struct Judgement {
     pub distribution: Distribution,
     /// How much of the model's probability lay on the labels at all, 0..1.
     pub label_mass: f64,
+    /// What was chosen in each branch of the script, if it has branches.
+    pub branches: Vec<BranchChoice>,
     /// The feedback text; `None` in score mode.
     pub feedback: Option<String>,
     /// Why the feedback ended.
@@ -134,9 +155,18 @@ pub struct Judgement {
     /// What the model's answer then held, forced text included.
     pub answer: String,
     /// The prompt, token by token, where its probabilities were asked for.
-    pub read: Vec<WrittenToken>,
+    pub read: Vec<TokenLogprob>,
     /// What was generated, token by token, where probabilities were asked for.
-    pub written: Vec<WrittenToken>,
+    pub written: Vec<TokenLogprob>,
     /// Whether it was taken from the cache.
     pub cached: bool,
+}
+
+impl Judgement {
+    /// How much of the model's probability lay on the labels, for each choice that says something: those of the
+    /// branches, or the one there is.
+    pub fn label_masses(&self) -> impl Iterator<Item = f64> {
+        let own = Some(self.label_mass).filter(|_| self.branches.is_empty());
+        own.into_iter().chain(self.branches.iter().map(|branch| branch.label_mass))
+    }
 }

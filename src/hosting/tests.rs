@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::engine::scripted::{Answer, Scripted};
-use crate::engine::{EngineError, Job, LoadError, Prepared, Run};
+use crate::engine::{Compiled, EngineError, Job, LoadError, Run};
 use crate::metrics::Metrics;
 use crate::models::{HubSettings, ModelStore};
 use crate::prompts::{ChatFormat, PromptLibrary};
@@ -82,12 +82,12 @@ impl Engine for Steered {
         self.inner.chat_format()
     }
 
-    fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
-        self.inner.prepare(job)
+    fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
+        self.inner.compile(job)
     }
 
-    fn start(&self, prepared: Prepared) -> Run {
-        self.inner.start(prepared)
+    fn start(&self, compiled: Compiled) -> Run {
+        self.inner.start(compiled)
     }
 
     fn load(&self) -> Load {
@@ -193,11 +193,11 @@ async fn a_template_that_cannot_be_rendered_is_found_before_a_model_counts_as_lo
             &self.1
         }
 
-        fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
-            self.0.prepare(job)
+        fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
+            self.0.compile(job)
         }
 
-        fn start(&self, _: Prepared) -> Run {
+        fn start(&self, _: Compiled) -> Run {
             panic!("nothing is run on an engine that was given")
         }
 

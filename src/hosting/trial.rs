@@ -83,10 +83,10 @@ pub(super) async fn warm_up(engine: &dyn Engine, set: &PromptSet, feedback: usiz
     let score = jobs(set, chat, &[Mode::Score], feedback)?;
     let mut ready = Vec::new();
     for job in score {
-        ready.push(engine.prepare(job).map_err(|error| refused(error, info))?);
+        ready.push(engine.compile(job).map_err(|error| refused(error, info))?);
     }
     for job in jobs(set, chat, &[Mode::Feedback], feedback)? {
-        if let Err(cause @ EngineError::ContextOverflow { .. }) = engine.prepare(job) {
+        if let Err(cause @ EngineError::ContextOverflow { .. }) = engine.compile(job) {
             let (model, remedy) = (&info.model, remedy(info));
             tracing::warn!(model, "requests with the default max_feedback_tokens do not fit: {cause} {remedy}");
         }
@@ -148,7 +148,7 @@ mod tests {
 
     use super::*;
     use crate::engine::scripted::{Answer, Scripted};
-    use crate::engine::{Load, Prepared, Run, check_fit};
+    use crate::engine::{Compiled, Load, Run, check_fit};
     use crate::prompts::PromptLibrary;
 
     fn library() -> PromptLibrary {
@@ -179,14 +179,14 @@ mod tests {
             self.0.chat_format()
         }
 
-        fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
-            let prepared = self.0.prepare(job)?;
-            check_fit(&self.1, prepared.prompt_tokens, &prepared.job.script)?;
-            Ok(prepared)
+        fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
+            let compiled = self.0.compile(job)?;
+            check_fit(&self.1, compiled.prompt_tokens, &compiled.job.script)?;
+            Ok(compiled)
         }
 
-        fn start(&self, prepared: Prepared) -> Run {
-            self.0.start(prepared)
+        fn start(&self, compiled: Compiled) -> Run {
+            self.0.start(compiled)
         }
 
         fn load(&self) -> Load {

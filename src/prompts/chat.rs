@@ -5,7 +5,7 @@ use minijinja::{Environment, Error, ErrorKind, Value, context};
 
 use super::error::PromptError;
 use super::fields::{Piece, pieces, sentinel};
-use super::hostile::Needles;
+use super::patterns::PatternSet;
 use crate::grading::Role;
 
 /// Longer texts are no role strings but sentences, such as a default system prompt.
@@ -118,7 +118,7 @@ impl ChatFormat {
             Piece::Literal(text) => Some(text),
             Piece::Field(_) => None,
         });
-        let control = Needles::exact(&self.control);
+        let control = PatternSet::exact(&self.control);
         literals
             .flat_map(|text| control.split(text))
             .filter(|(is_control, _)| !is_control)

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-use super::PromptSet;
 use super::error::PromptError;
+use super::library::PromptSet;
 use super::set::{Begin, SetFile, Source, Verdict, io};
 
 const NAME: &str = "prometheus-eval";

@@ -3,9 +3,12 @@ use std::collections::BTreeMap;
 use minijinja::context;
 use proptest::prelude::*;
 
+use super::fields::Fields;
+use super::layout::Layout;
+use super::patterns::PatternSet;
 use super::*;
-use crate::grading::{Document, Instruction, Item, Role, Rubric, Turn};
-use crate::script::Segment;
+use crate::grading::{Document, Instruction, Item, Kind, Mode, Role, Rubric, Turn};
+use crate::script::{Generate, Prompt, Segment, Step};
 
 fn library() -> PromptLibrary {
     PromptLibrary::load(None).unwrap()
@@ -255,8 +258,8 @@ fn a_broken_marker_may_leave_or_complete_another() {
         let mut fields = Fields::default();
         fields.put("response", text);
         let pieces = [fields::Piece::Literal("<"), fields::Piece::Field(0), fields::Piece::Literal(">")];
-        let layout = Layout::new(&pieces, &Needles::exact(&[]), Needles::markers(&markers));
-        let rendered = hostile::assemble(&layout, &fields);
+        let layout = Layout::new(&pieces, &PatternSet::exact(&[]), PatternSet::markers(&markers));
+        let rendered = escape::assemble(&layout, &fields);
         assert_eq!(rendered.prompt.text(), format!("<{expected}>"));
     };
     check(&["### Instruction:", "Instruction:"], "### Instruction:", "# ## I nstruction:");

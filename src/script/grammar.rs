@@ -186,7 +186,8 @@ mod tests {
         let generate = Generate { max_tokens, grammar: Some(grammar), ..Generate::default() };
         let settings = SamplerSettings { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed };
         let prompt = Encoded { ids: vec![0], run_start: 1, run_text: String::new() };
-        let mut machine = Machine::new(Arc::new(Toy), prompt, Script(vec![Step::Generate(generate)]), settings);
+        let script = Script(vec![Step::Generate(generate)]).compile(&prompt, &Toy).unwrap();
+        let mut machine = Machine::new(Arc::new(Toy), prompt, script, settings);
         let mut action = machine.start();
         loop {
             match action {

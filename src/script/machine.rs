@@ -1,29 +1,30 @@
 //! Runs a script one set of logits at a time.
 //!
 //! A machine never computes anything of the model itself. It says which tokens the context must hold
-//! ([`Machine::ids`]), gets the logits that follow the last of them, and says what comes next. Forced text is
-//! tokenised together with all the text before it since the last control token, so the ids that a script runs
-//! are those of the whole text, whatever the boundaries between its steps.
+//! ([`Machine::ids`]), gets the logits that follow the last of them, and says what comes next. The ids that a script
+//! runs are those of the whole text since the last control token, whatever the boundaries between its steps. What is
+//! known of them beforehand was tokenised by [`Script::compile`](super::Script::compile).
+
+mod writing;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use self::writing::Writing;
+use super::compile::{Choice, CompiledStep};
 use super::logits::{highest, is_distribution, log_sum_exp};
 use super::prompt::Encoded;
-use super::stop::{Progress, Stops};
-use super::{
-    Constraint, Generate, OptionTree, Outcome, Sampler, SamplerSettings, Script, Step, StepError, Token, Transcript,
-    Vocabulary, WrittenToken,
-};
-use crate::grading::Finish;
+use super::run::{Tail, TextRun};
+use super::{CompiledScript, OptionTree, Outcome, Sampler, SamplerSettings, StepError, Token, Transcript, Vocabulary};
+use crate::grading::{Finish, TokenLogprob};
 
 /// What an engine has to do next for a machine.
 pub enum Action {
     /// Make the context hold [`Machine::ids`], and pass the logits after the last of them to [`Machine::on_logits`].
     Feed,
-    /// Run these machines, each from a copy of this one's context, and pass their transcripts, in order, to
-    /// [`Machine::on_branches`].
-    Fork(Vec<Machine>),
+    /// Run so many machines, each from a copy of this one's context, which [`Machine::branch`] makes; and pass their
+    /// transcripts, in order, to [`Machine::on_branches`].
+    Fork(usize),
     /// The script has ended.
     Done(Transcript),
     /// The script cannot go on, unless it was [`StepError::BadLogits`]: the machine is as it was then, and sound logits for
@@ -34,12 +35,16 @@ pub enum Action {
 /// A script in progress.
 pub struct Machine {
     vocabulary: Arc<dyn Vocabulary>,
-    steps: VecDeque<Step>,
+    script: CompiledScript,
+    /// The step that comes next.
+    next: usize,
     sampler: Sampler,
     skip_below: f64,
     ids: Vec<Token>,
+    /// Where the last run of text begins in `ids`, and that run. Generated tokens are in `ids` as they came; in the run
+    /// they are as the tokenizer has their text.
     run_start: usize,
-    run_text: String,
+    run: TextRun,
     answer_start: usize,
     state: State,
     delta: String,
@@ -51,7 +56,8 @@ enum State {
     Reading(Box<Reading>),
     Generating(Box<Writing>),
     Choosing(Box<Choosing>),
-    Forking(Vec<Script>),
+    Forking(Vec<CompiledScript>),
+    Forked(Vec<CompiledScript>),
     Broken(StepError),
 }
 
@@ -62,43 +68,36 @@ struct Reading {
     most: usize,
 }
 
-struct Writing {
-    limits: Generate,
-    text: String,
-    /// Bytes that are not yet a whole character.
-    tail: Vec<u8>,
-    tokens: usize,
-    shown: usize,
-    drop_space: bool,
-    stops: Stops,
-    progress: Progress,
-    constraint: Option<Box<dyn Constraint>>,
-    told: Vec<WrittenToken>,
-    /// Whether a stop text was cut off.
-    cut: bool,
-}
-
 struct Choosing {
     options: Vec<String>,
     tree: OptionTree,
+    /// How many tokens of the run the tree begins after.
+    keep: usize,
     root: usize,
     probes: VecDeque<usize>,
     log_masses: Vec<f64>,
 }
 
 impl Machine {
-    /// A machine at the end of a prompt. The script must have passed [`Script::check`].
+    /// A machine at the end of the prompt that the script was compiled for. The script must have passed
+    /// [`Script::check`](super::Script::check).
     #[must_use]
-    pub fn new(vocabulary: Arc<dyn Vocabulary>, prompt: Encoded, script: Script, settings: SamplerSettings) -> Self {
+    pub fn new(
+        vocabulary: Arc<dyn Vocabulary>,
+        prompt: Encoded,
+        script: CompiledScript,
+        settings: SamplerSettings,
+    ) -> Self {
         Self {
             vocabulary,
-            steps: script.0.into(),
+            script,
+            next: 0,
             sampler: Sampler::new(settings),
             skip_below: 0.0,
             answer_start: prompt.run_text.len(),
+            run: prompt.run(),
             ids: prompt.ids,
             run_start: prompt.run_start,
-            run_text: prompt.run_text,
             state: State::Ready,
             delta: String::new(),
             transcript: Transcript::default(),
@@ -152,17 +151,45 @@ impl Machine {
             State::Reading(reading) => self.read(reading, logits),
             State::Generating(writing) => self.write(writing, logits),
             State::Choosing(choosing) => self.choose(choosing, logits),
-            State::Forking(scripts) => Action::Fork(scripts.into_iter().map(|script| self.branch(script)).collect()),
+            State::Forking(scripts) => {
+                let count = scripts.len();
+                self.state = State::Forked(scripts);
+                Action::Fork(count)
+            }
             State::Broken(error) => {
                 self.state = State::Broken(error);
                 Action::Failed(error)
             }
-            State::Ready => unreachable!("logits come only after a Feed"),
+            State::Ready | State::Forked(_) => unreachable!("logits come only after a Feed"),
+        }
+    }
+
+    /// The machine of a branch of the last [`Action::Fork`].
+    ///
+    /// # Panics
+    /// When the last action was another, or there are not so many branches.
+    #[must_use]
+    pub fn branch(&self, index: usize) -> Self {
+        let State::Forked(scripts) = &self.state else { unreachable!("branches come only after a Fork") };
+        Self {
+            vocabulary: Arc::clone(&self.vocabulary),
+            script: scripts[index].clone(),
+            next: 0,
+            sampler: self.sampler.clone(),
+            skip_below: self.skip_below,
+            ids: self.ids.clone(),
+            run_start: self.run_start,
+            run: self.run.clone(),
+            answer_start: self.run.text().len(),
+            state: State::Ready,
+            delta: String::new(),
+            transcript: Transcript::default(),
         }
     }
 
     /// Takes the transcripts of the machines of the last [`Action::Fork`], in their order.
     pub fn on_branches(&mut self, transcripts: Vec<Transcript>) -> Action {
+        self.state = State::Ready;
         self.transcript.completion_tokens += transcripts.iter().map(|t| t.completion_tokens).sum::<usize>();
         self.transcript.skipped_mass += transcripts.iter().map(|t| t.skipped_mass).sum::<f64>();
         self.transcript.outcomes.push(Outcome::Branched(transcripts));
@@ -170,28 +197,30 @@ impl Machine {
     }
 
     fn advance(&mut self) -> Action {
-        while let Some(step) = self.steps.pop_front() {
+        let script = self.script.clone();
+        while let Some(step) = script.step(self.next) {
+            self.next += 1;
             match step {
-                Step::Tell(most) => {
+                CompiledStep::Tell(most) => {
                     let rest = self.ids.split_off(1);
                     let bytes = self.vocabulary.piece(self.ids[0]);
-                    self.transcript.read.push(WrittenToken { bytes, logprob: None, top: Vec::new() });
+                    self.transcript.read.push(TokenLogprob { bytes, logprob: None, top: Vec::new() });
                     self.transcript.outcomes.push(Outcome::Told);
                     if !rest.is_empty() {
-                        self.state = State::Reading(Box::new(Reading { rest, read: 0, most }));
+                        self.state = State::Reading(Box::new(Reading { rest, read: 0, most: *most }));
                         return Action::Feed;
                     }
                 }
-                Step::Say(text) => {
-                    self.run_text.push_str(&text);
+                CompiledStep::Say(text) => {
+                    self.run.push(text);
                     self.transcript.outcomes.push(Outcome::Said);
                 }
-                Step::Generate(limits) => {
-                    self.run_text.push_str(&limits.begin);
+                CompiledStep::Generate(limits, tail) => {
+                    self.run.push(&limits.begin);
                     self.delta.push_str(&limits.begin);
-                    self.retokenize();
+                    self.tokenize(tail.as_ref());
                     let drop_space = self.vocabulary.adds_space() && self.begins_text();
-                    let mut writing = Writing { drop_space, ..Writing::new(limits) };
+                    let mut writing = Writing::new(limits.clone(), drop_space);
                     if let Some(grammar) = &writing.limits.grammar {
                         match self.vocabulary.constrain(grammar) {
                             Ok(constraint) => writing.constraint = Some(constraint),
@@ -202,31 +231,38 @@ impl Machine {
                     self.state = State::Generating(Box::new(writing));
                     return Action::Feed;
                 }
-                Step::Choose(options) => {
-                    let paths: Vec<Vec<Token>> = options
-                        .iter()
-                        .map(|option| self.vocabulary.tokenize(&format!("{}{option}", self.run_text)))
-                        .collect();
-                    if paths.iter().any(Vec::is_empty) {
-                        self.state = State::Broken(StepError::NoTokens);
-                        return Action::Failed(StepError::NoTokens);
-                    }
-                    let tree = OptionTree::new(&paths);
-                    self.set_run(tree.forced());
-                    let (root, probes) = (self.ids.len(), tree.probes().into());
-                    let log_masses = vec![f64::NEG_INFINITY; options.len()];
-                    self.state = State::Choosing(Box::new(Choosing { options, tree, root, probes, log_masses }));
-                    return Action::Feed;
-                }
-                Step::Branch(scripts) => {
-                    self.retokenize();
-                    self.state = State::Forking(scripts);
+                CompiledStep::Choose(options, known) => return self.begin_choice(options.clone(), known.clone()),
+                CompiledStep::Branch(scripts, tail) => {
+                    self.tokenize(tail.as_ref());
+                    self.state = State::Forking(scripts.clone());
                     return Action::Feed;
                 }
             }
         }
-        self.transcript.answer = self.run_text[self.answer_start..].to_owned();
+        self.transcript.answer = self.run.text()[self.answer_start..].to_owned();
         Action::Done(std::mem::take(&mut self.transcript))
+    }
+
+    fn begin_choice(&mut self, options: Vec<String>, known: Option<Choice>) -> Action {
+        let choice = match known {
+            Some(choice) => {
+                choice.apply(&mut self.run);
+                choice
+            }
+            None => match Choice::new(&mut self.run, &options, &*self.vocabulary) {
+                Ok(choice) => choice,
+                Err(error) => {
+                    self.state = State::Broken(error);
+                    return Action::Failed(error);
+                }
+            },
+        };
+        let Choice { keep, tree, .. } = choice;
+        self.hold_run(keep, tree.forced());
+        let (root, probes) = (self.ids.len(), tree.probes().into());
+        let log_masses = vec![f64::NEG_INFINITY; options.len()];
+        self.state = State::Choosing(Box::new(Choosing { options, tree, keep, root, probes, log_masses }));
+        Action::Feed
     }
 
     fn read(&mut self, mut reading: Box<Reading>, logits: &[f32]) -> Action {
@@ -297,11 +333,11 @@ impl Machine {
     }
 
     /// A token with its probability and the `most` most probable ones.
-    fn tell(&self, token: Token, bytes: Vec<u8>, logits: &[f32], most: usize) -> WrittenToken {
+    fn tell(&self, token: Token, bytes: Vec<u8>, logits: &[f32], most: usize) -> TokenLogprob {
         let normalizer = log_sum_exp(logits);
         let logprob = |token: usize| f64::from(logits[token]) - normalizer;
         let top = highest(logits, most).into_iter().map(|id| (self.vocabulary.piece(id as Token), logprob(id)));
-        WrittenToken { bytes, logprob: Some(logprob(token as usize)), top: top.collect() }
+        TokenLogprob { bytes, logprob: Some(logprob(token as usize)), top: top.collect() }
     }
 
     fn show(&mut self, writing: &mut Writing, until: usize) {
@@ -323,7 +359,7 @@ impl Machine {
             kept
         });
         self.transcript.written.append(&mut writing.told);
-        self.run_text.push_str(&writing.text);
+        self.run.push(&writing.text);
         writing.text.insert_str(0, &writing.limits.begin);
         self.transcript.outcomes.push(Outcome::Generated { text: writing.text, finish });
         self.advance()
@@ -345,93 +381,36 @@ impl Machine {
             self.state = State::Choosing(choosing);
             return Action::Feed;
         }
-        let Choosing { options, tree, log_masses, .. } = *choosing;
+        let Choosing { options, tree, keep, log_masses, .. } = *choosing;
         let index = (1..options.len()).fold(0, |best, i| if log_masses[i] > log_masses[best] { i } else { best });
-        self.run_text.push_str(&options[index]);
+        self.run.push_tokenized(&options[index], &Tail { keep, ids: tree.tokens(index) });
         self.transcript.completion_tokens += tree.path_len(index);
         self.transcript.outcomes.push(Outcome::Chosen { index, log_masses });
         self.advance()
     }
 
-    fn branch(&self, script: Script) -> Self {
-        Self {
-            vocabulary: Arc::clone(&self.vocabulary),
-            steps: script.0.into(),
-            sampler: self.sampler.clone(),
-            skip_below: self.skip_below,
-            ids: self.ids.clone(),
-            run_start: self.run_start,
-            run_text: self.run_text.clone(),
-            answer_start: self.run_text.len(),
-            state: State::Ready,
-            delta: String::new(),
-            transcript: Transcript::default(),
-        }
-    }
-
     /// Whether what comes next begins a run of text. Token ids of the caller's own may end in the middle of one.
     fn begins_text(&self) -> bool {
-        self.run_text.is_empty() && self.ids.last().is_none_or(|last| self.vocabulary.ends_turn(*last))
+        self.run.text().is_empty() && self.ids.last().is_none_or(|last| self.vocabulary.ends_turn(*last))
     }
 
-    /// Makes the ids those of the whole text of the run.
-    fn retokenize(&mut self) {
-        let run = if self.run_text.is_empty() { Vec::new() } else { self.vocabulary.tokenize(&self.run_text) };
-        self.set_run(&run);
-    }
-
-    fn set_run(&mut self, run: &[Token]) {
-        let held = &self.ids[self.run_start..];
-        let same = held.iter().zip(run).take_while(|(a, b)| a == b).count();
-        self.ids.truncate(self.run_start + same);
-        self.ids.extend_from_slice(&run[same..]);
-    }
-}
-
-impl Writing {
-    fn new(limits: Generate) -> Self {
-        let stops = Stops::new(&limits);
-        Self {
-            limits,
-            progress: stops.begin(),
-            stops,
-            text: String::new(),
-            tail: Vec::new(),
-            tokens: 0,
-            shown: 0,
-            drop_space: false,
-            constraint: None,
-            told: Vec::new(),
-            cut: false,
-        }
-    }
-
-    /// Appends the bytes of a token; bytes that are no UTF-8 become U+FFFD.
-    fn push(&mut self, piece: &[u8]) {
-        self.tail.extend_from_slice(piece);
-        loop {
-            match std::str::from_utf8(&self.tail) {
-                Ok(whole) => {
-                    self.text.push_str(whole);
-                    self.tail.clear();
-                    return;
-                }
-                Err(error) => {
-                    let valid = error.valid_up_to();
-                    self.text.push_str(&String::from_utf8_lossy(&self.tail[..valid]));
-                    match error.error_len() {
-                        Some(bad) => {
-                            self.text.push(char::REPLACEMENT_CHARACTER);
-                            self.tail.drain(..valid + bad);
-                        }
-                        None => {
-                            self.tail.drain(..valid);
-                            return;
-                        }
-                    }
-                }
+    /// Makes the ids those of the whole text of the run, as known beforehand or tokenised now.
+    fn tokenize(&mut self, known: Option<&Tail>) {
+        match known {
+            Some(tail) => self.run.apply(tail),
+            None => {
+                self.run.tokenize(&*self.vocabulary);
             }
         }
+        self.hold_run(self.run.ids().len(), &[]);
+    }
+
+    /// Makes the ids those of the first `keep` tokens of the run and these.
+    fn hold_run(&mut self, keep: usize, more: &[Token]) {
+        let run = || self.run.ids()[..keep].iter().chain(more);
+        let same = self.ids[self.run_start..].iter().zip(run()).take_while(|(held, wanted)| held == wanted).count();
+        self.ids.truncate(self.run_start + same);
+        self.ids.extend(run().skip(same));
     }
 }
 

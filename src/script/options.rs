@@ -76,6 +76,13 @@ impl OptionTree {
         &self.nodes[node].path
     }
 
+    /// All tokens of an option, [`OptionTree::forced`] included.
+    #[must_use]
+    pub fn tokens(&self, option: usize) -> Vec<Token> {
+        let path = self.nodes.iter().find(|n| n.option == Some(option)).map_or(&[][..], |n| &n.path);
+        [&self.forced, path].concat()
+    }
+
     /// The number of tokens in an option's path.
     #[must_use]
     pub fn path_len(&self, option: usize) -> usize {

@@ -1,9 +1,6 @@
 //! What a script needs to know of a model's vocabulary.
 
-use super::{Constraint, Grammar};
-
-/// A token id.
-pub type Token = i32;
+use super::{Constraint, Grammar, Token};
 
 /// A model's vocabulary, as far as scripts use it.
 pub trait Vocabulary: Send + Sync {

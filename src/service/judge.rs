@@ -11,13 +11,14 @@ use tracing::field::Empty;
 use super::admission::Admission;
 use super::cache::{Cache, Lookup, Writer};
 use super::context::RequestContext;
-use crate::engine::{Completion, Engine, EngineError, EngineInfo, Job, Load, Prepared, Stages};
+use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Job, Load, Stages};
 use crate::grading::{
-    Distribution, Finish, InvalidVerdict, Judgement, ModelRef, Options, Sampling, Timing, Usage, milliseconds,
+    BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, ModelRef, Options, Sampling, Timing, Usage,
+    milliseconds,
 };
 use crate::metrics::Metrics;
 use crate::prompts::{Neutralized, PromptLibrary, PromptSet, Renderer};
-use crate::script::{Outcome, Prompt, SamplerSettings, Script};
+use crate::script::{Outcome, Prompt, SamplerSettings, Script, Transcript};
 use crate::tasks::{Ask, JudgeProfile, RunKey, TaskError};
 use crate::telemetry::TRACES;
 
@@ -39,7 +40,7 @@ pub(super) struct PlannedRun {
     pub(super) sample: u32,
     /// What was changed in the judged texts so that they cannot forge markers.
     pub(super) neutralized: Arc<[Neutralized]>,
-    prepared: Prepared,
+    compiled: Compiled,
     prompt_text: Arc<str>,
     cacheable: bool,
     /// Whether what is written keeps the white space that it begins with.
@@ -129,21 +130,21 @@ impl Judge {
     /// When the prompt does not fit, or the script cannot be run.
     pub(super) fn plan(&self, run: RunKey, ask: Ask, options: &Options) -> Result<Vec<PlannedRun>, EngineError> {
         let Ask { prompt, script, neutralized, may_shorten, verbatim } = ask;
-        let prepared = match self.engine.prepare(job(prompt.clone(), script.clone(), options)) {
+        let compiled = match self.engine.compile(job(prompt.clone(), script.clone(), options)) {
             Err(overflow @ EngineError::ContextOverflow { prompt_tokens, context, reserved, .. }) if may_shorten => {
                 let shorter = script.shortened(prompt_tokens + reserved - context).ok_or(overflow)?;
-                self.engine.prepare(job(prompt, shorter, options))?
+                self.engine.compile(job(prompt, shorter, options))?
             }
             other => other?,
         };
         let sampling = &options.sampling;
-        let repeats = sampling.temperature == 0.0 || sampling.seeded || !generates(&prepared.job.script);
+        let repeats = sampling.temperature == 0.0 || sampling.seeded || !generates(&compiled.job.script);
         let first = PlannedRun {
             run,
             sample: 0,
             neutralized: neutralized.into(),
-            prompt_text: prepared.job.prompt.text().into(),
-            prepared,
+            prompt_text: compiled.job.prompt.text().into(),
+            compiled,
             cacheable: options.cache && repeats,
             verbatim,
         };
@@ -151,7 +152,7 @@ impl Judge {
         let numbered = std::iter::repeat_n(first, options.samples as usize).zip(0..);
         let sample = |(mut planned, sample): (PlannedRun, u32)| {
             planned.sample = sample;
-            planned.prepared.job.sampling.seed = sampling.seed.wrapping_add(u64::from(sample));
+            planned.compiled.job.sampling.seed = sampling.seed.wrapping_add(u64::from(sample));
             planned
         };
         Ok(numbered.map(sample).collect())
@@ -169,7 +170,7 @@ impl Judge {
     ) -> Result<(Judgement, Option<Lookup>), RunError> {
         let started = Instant::now();
         let (sample, order) = (planned.sample, planned.run.order);
-        let seed = planned.prepared.job.sampling.seed;
+        let seed = planned.compiled.job.sampling.seed;
         let (judged, lookup) = if planned.cacheable {
             let (key, computing) = (self.key(&planned), self.computing(context));
             let work = move |writer: Writer| async move {
@@ -203,7 +204,7 @@ impl Judge {
     /// What a judgement depends on. The digest stands for the model, the prompt for rubric and prompt set;
     /// sampling matters where text is generated.
     fn key(&self, planned: &PlannedRun) -> [u8; 32] {
-        let Job { prompt, script, sampling, deterministic } = &planned.prepared.job;
+        let Job { prompt, script, sampling, deterministic } = &planned.compiled.job;
         let SamplerSettings { temperature, top_p, top_k, min_p, seed } = sampling;
         let mut key = Key(Sha256::new());
         (&self.engine.info().digest, prompt, script, deterministic).hash(&mut key);
@@ -250,8 +251,8 @@ impl Computing {
     async fn run(self, mut planned: PlannedRun, show: impl Fn(&str) + Send) -> Result<Judgement, RunError> {
         let asked = Instant::now();
         let RequestContext { flow, deadline } = self.context;
-        planned.prepared.flow.clone_from(&flow);
-        planned.prepared.deadline = deadline.at();
+        planned.compiled.flow.clone_from(&flow);
+        planned.compiled.deadline = deadline.at();
         let permit = self.admission.enter(flow).await;
         let waited = asked.elapsed();
         let mut begun = planned.verbatim;
@@ -274,7 +275,7 @@ impl Computing {
             completion_tokens = Empty,
             skipped_mass = Empty,
         );
-        let mut completion = self.engine.start(planned.prepared).finish(on_delta).instrument(span.clone()).await?;
+        let mut completion = self.engine.start(planned.compiled).finish(on_delta).instrument(span.clone()).await?;
         drop(permit);
         let Stages { queue, prefill, decode } = completion.stages;
         span.record("queue_seconds", queue.as_secs_f64());
@@ -298,11 +299,11 @@ impl Computing {
     }
 }
 
-/// Reads a judgement out of what came of its script: the last choice, and the last text, before or after it. A script that
-/// chooses nothing is certain of its one outcome.
+/// Reads a judgement out of what came of its script: the last choice, and the last text, before or after it; and the last
+/// choice of each branch.
 fn read(completion: Completion, prompt: &str) -> Result<Judgement, InvalidVerdict> {
     let stages = completion.stages;
-    let (mut feedback, mut finish, mut masses) = (None, Finish::Stop, Vec::new());
+    let (mut feedback, mut finish, mut masses, mut branches) = (None, Finish::Stop, Vec::new(), Vec::new());
     for outcome in completion.transcript.outcomes {
         match outcome {
             Outcome::Generated { text, finish: end } => {
@@ -310,16 +311,20 @@ fn read(completion: Completion, prompt: &str) -> Result<Judgement, InvalidVerdic
                 finish = end;
             }
             Outcome::Chosen { log_masses, .. } => masses = log_masses,
-            Outcome::Told | Outcome::Said | Outcome::Branched(_) => {}
+            Outcome::Branched(transcripts) => {
+                branches = transcripts.iter().map(read_branch).collect::<Result<_, _>>()?;
+            }
+            Outcome::Told | Outcome::Said => {}
         }
     }
-    let (distribution, label_mass) = Distribution::from_log_masses(if masses.is_empty() { &[0.0] } else { &masses })?;
+    let (distribution, label_mass) = chosen(&masses)?;
     Ok(Judgement {
         sample: 0,
         seed: 0,
         order: None,
         distribution,
         label_mass,
+        branches,
         feedback,
         finish,
         usage: Usage {
@@ -339,4 +344,18 @@ fn read(completion: Completion, prompt: &str) -> Result<Judgement, InvalidVerdic
         written: completion.transcript.written,
         cached: false,
     })
+}
+
+fn read_branch(branch: &Transcript) -> Result<BranchChoice, InvalidVerdict> {
+    let masses = branch.outcomes.iter().rev().find_map(|outcome| match outcome {
+        Outcome::Chosen { log_masses, .. } => Some(&log_masses[..]),
+        _ => None,
+    });
+    let (distribution, label_mass) = chosen(masses.unwrap_or(&[]))?;
+    Ok(BranchChoice { distribution, label_mass })
+}
+
+/// What was chosen, and how much the model wanted to. A script that chooses nothing is certain of its one outcome.
+fn chosen(log_masses: &[f64]) -> Result<(Distribution, f64), InvalidVerdict> {
+    Ok(Distribution::from_log_masses(if log_masses.is_empty() { &[0.0] } else { log_masses })?)
 }

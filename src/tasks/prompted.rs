@@ -1,11 +1,11 @@
-//! The caller's own prompt: judge models, decisions, model graders, and the model itself.
+//! The caller's own prompt: judge models, model graders, and the model itself.
 
 use super::{Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, judged};
 use crate::grading::{InvalidRequest, InvalidVerdict, Judgement, Options, Turn};
 use crate::script::{Prompt, Script, Segment, Step, Token};
 
 /// The kind of runs whose answer is a choice.
-const CHAT: &str = "chat";
+pub(super) const CHAT: &str = "chat";
 /// The most answers to each prompt.
 pub const MOST_CHOICES: u32 = 128;
 /// The kind of runs that judge nothing.
@@ -14,7 +14,7 @@ pub const TEXT: &str = "text";
 /// Prompts of the caller's own, and what the model does with each.
 #[derive(Debug, Clone)]
 pub struct Prompted {
-    /// What it is for, as metrics name it: the name of a judge model, `decisions`, … `None` where the model only
+    /// What it is for, as metrics name it: the name of a judge model, of a grader, … `None` where the model only
     /// writes.
     pub purpose: Option<String>,
     /// The caller's prompts.
@@ -110,8 +110,8 @@ impl Opening {
 }
 
 impl Prompted {
-    /// How many options its choices have together, and the bytes that telling them apart takes: an option is tokenised
-    /// with all the text that stands before it.
+    /// How many options its choices have together, and the bytes that telling them apart can take: where a text has no
+    /// words to part it at, an option is tokenised with all the text that stands before it.
     #[must_use]
     pub fn options(&self) -> (usize, usize) {
         let (mut count, mut bytes) = (0_usize, 0_usize);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gavel::engine::scripted::{Answer, Scripted};
-use gavel::engine::{Engine, EngineError, EngineInfo, Event, Job, Load, Prepared, Run};
+use gavel::engine::{Compiled, Engine, EngineError, EngineInfo, Event, Job, Load, Run};
 use gavel::prompts::ChatFormat;
 use tokio::sync::watch;
 
@@ -100,13 +100,13 @@ impl Engine for Gated {
         self.inner.chat_format()
     }
 
-    fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
-        self.inner.prepare(job)
+    fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
+        self.inner.compile(job)
     }
 
-    fn start(&self, prepared: Prepared) -> Run {
+    fn start(&self, compiled: Compiled) -> Run {
         let (events, run) = Run::channel();
-        let (inner, mut gate) = (self.inner.start(prepared), self.gate.subscribe());
+        let (inner, mut gate) = (self.inner.start(compiled), self.gate.subscribe());
         self.started.fetch_add(1, Ordering::SeqCst);
         self.running.fetch_add(1, Ordering::SeqCst);
         let leaves = Leaves(Arc::clone(&self.running));
@@ -151,12 +151,12 @@ impl Engine for Speaking {
         &self.chat
     }
 
-    fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
-        self.inner.prepare(job)
+    fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
+        self.inner.compile(job)
     }
 
-    fn start(&self, prepared: Prepared) -> Run {
-        self.inner.start(prepared)
+    fn start(&self, compiled: Compiled) -> Run {
+        self.inner.start(compiled)
     }
 
     fn load(&self) -> Load {
@@ -185,11 +185,11 @@ impl Engine for Breaking {
         self.inner.chat_format()
     }
 
-    fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
-        self.inner.prepare(job)
+    fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
+        self.inner.compile(job)
     }
 
-    fn start(&self, _: Prepared) -> Run {
+    fn start(&self, _: Compiled) -> Run {
         let (events, run) = Run::channel();
         events.send(Event::Delta("It".into())).unwrap();
         if self.fails {

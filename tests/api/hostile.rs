@@ -7,7 +7,7 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use gavel::engine::scripted::Scripted;
-use gavel::engine::{Engine, EngineError, EngineInfo, Job, Load, Prepared, Run};
+use gavel::engine::{Compiled, Engine, EngineError, EngineInfo, Job, Load, Run};
 use gavel::prompts::ChatFormat;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -84,7 +84,7 @@ async fn schemas_that_would_end_the_process() {
 /// Remembers on which threads it was asked to do what.
 struct Threads {
     inner: Scripted,
-    prepared: Mutex<HashSet<ThreadId>>,
+    compiled: Mutex<HashSet<ThreadId>>,
     started: Mutex<HashSet<ThreadId>>,
 }
 
@@ -97,14 +97,14 @@ impl Engine for Threads {
         self.inner.chat_format()
     }
 
-    fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
-        self.prepared.lock().unwrap().insert(std::thread::current().id());
-        self.inner.prepare(job)
+    fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
+        self.compiled.lock().unwrap().insert(std::thread::current().id());
+        self.inner.compile(job)
     }
 
-    fn start(&self, prepared: Prepared) -> Run {
+    fn start(&self, compiled: Compiled) -> Run {
         self.started.lock().unwrap().insert(std::thread::current().id());
-        self.inner.start(prepared)
+        self.inner.start(compiled)
     }
 
     fn load(&self) -> Load {
@@ -123,14 +123,14 @@ async fn long_preparation_keeps_nobody_waiting() {
         (ABSOLUTE, absolute(json!({"annotator": texts, "mode": "score"}))),
     ] {
         let inner = Scripted::fixed(Duration::ZERO);
-        let engine = Arc::new(Threads { inner, prepared: Mutex::default(), started: Mutex::default() });
+        let engine = Arc::new(Threads { inner, compiled: Mutex::default(), started: Mutex::default() });
         let server = Server::with(Arc::clone(&engine) as Arc<dyn Engine>);
         let response = server.post_json(path, &body).await;
         assert!([200, 422].contains(&response.status().as_u16()), "{}", response.text().await.unwrap());
-        let (prepared, started) = (engine.prepared.lock().unwrap(), engine.started.lock().unwrap());
+        let (compiled, started) = (engine.compiled.lock().unwrap(), engine.started.lock().unwrap());
         // What is started is started where it is served.
         let serving = |id: &ThreadId| started.contains(id);
-        assert!(!prepared.is_empty() && !prepared.iter().any(serving), "{path}");
+        assert!(!compiled.is_empty() && !compiled.iter().any(serving), "{path}");
     }
 }
 

@@ -1,10 +1,13 @@
 //! OpenAI's surface on the hosted model itself: chat, texts, structured output, decisions and graders.
 
+use std::sync::atomic::Ordering;
+
+use gavel::engine::Job;
 use gavel::engine::scripted::Answer;
-use gavel::script::Step;
+use gavel::script::{Script, Step};
 use serde_json::{Value, json};
 
-use crate::engines::{always, asking, example, says};
+use crate::engines::{always, asking, counting, example, says};
 use crate::server::{Server, near, ok};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -188,12 +191,21 @@ async fn prompts_come_back_with_their_probabilities() {
     assert_eq!(answer["choices"].as_array().unwrap().len(), 2);
 }
 
+/// Answers the choice of each branch by its options.
+fn branching(job: &Job, masses: impl Fn(&[String]) -> Vec<f64>) -> Answer {
+    let Some(Step::Branch(scripts)) = job.script.0.last() else { return Answer::default() };
+    let of = |script: &Script| match script.0.last() {
+        Some(Step::Choose(options)) => masses(options),
+        _ => Vec::new(),
+    };
+    Answer { branches: scripts.iter().map(of).collect(), ..Answer::default() }
+}
+
 #[tokio::test]
 async fn decisions_have_the_probability_of_every_answer() {
-    let server = Server::with(asking(|job| match job.script.0.last() {
-        Some(Step::Choose(options)) if options.len() == 2 && options[0] == " yes" => says("", &[0.6, 0.2]),
-        _ => says("", &[0.1, 0.3]),
-    }));
+    let answers = |options: &[String]| if options[0] == " yes" { vec![0.6, 0.2] } else { vec![0.1, 0.3] };
+    let (engine, runs) = counting(move |_, job| branching(job, answers));
+    let server = Server::with(engine);
     let body = json!({
         "model": "scripted", "input": "The sea is blue.", "prompt_cache_key": null,
         "questions": [
@@ -209,6 +221,7 @@ async fn decisions_have_the_probability_of_every_answer() {
     assert!(c["choice"] == true && near(&c["confidence"], 0.5) && near(&c["probabilities"][0]["probability"], 0.25));
     assert!(s["name"].is_null() && near(&s["score"], 0.75) && s["probabilities"][1]["value"] == 1, "{s}");
     assert_eq!(answer["usage"]["output_tokens"], 3);
+    assert_eq!(runs.load(Ordering::SeqCst), 1, "one run for all questions, over one reading of the input");
     let state = json!({
         "state": {"text": "The sea is blue."},
         "questions": {
@@ -315,9 +328,10 @@ async fn graders_of_every_type() {
 #[tokio::test]
 async fn a_forced_guess_is_no_reward_and_no_answer() {
     // Of two answers the model is sure enough, of more it is not.
-    let server = Server::with(asking(|job| match job.script.0.last() {
-        Some(Step::Choose(options)) if options.len() == 2 => says("Hm.", &[0.04, 0.02]),
-        _ => says("Hm.", &[0.01, 0.02, 0.01]),
+    let few = |options: &[String]| if options.len() == 2 { vec![0.04, 0.02] } else { vec![0.01, 0.02, 0.01] };
+    let server = Server::with(asking(move |job| match job.script.0.last() {
+        Some(Step::Choose(options)) => says("Hm.", &few(options)),
+        _ => branching(job, few),
     }));
     let input = json!([{"role": "user", "content": "Is it right?"}]);
     let score = json!({"type": "score_model", "name": "m", "model": "scripted", "input": input});

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gavel::engine::scripted::Scripted;
-use gavel::engine::{Engine, EngineError, EngineInfo, Event, Job, Load, Prepared, Run};
+use gavel::engine::{Compiled, Engine, EngineError, EngineInfo, Event, Job, Load, Run};
 use gavel::prompts::ChatFormat;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,11 +31,11 @@ impl Engine for Flood {
         self.inner.chat_format()
     }
 
-    fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
-        self.inner.prepare(job)
+    fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
+        self.inner.compile(job)
     }
 
-    fn start(&self, _: Prepared) -> Run {
+    fn start(&self, _: Compiled) -> Run {
         let (events, run) = Run::channel();
         for _ in 0..PIECES {
             events.send(Event::Delta("x".repeat(1 << 20))).unwrap();

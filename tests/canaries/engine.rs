@@ -33,7 +33,7 @@ fn job(steps: Vec<Step>, temperature: f32, seed: u64) -> Job {
 
 async fn run(engine: &dyn Engine, job: Job) -> Result<(Completion, String), EngineError> {
     let mut shown = String::new();
-    let completion = engine.start(engine.prepare(job)?).finish(|delta| shown.push_str(&delta)).await?;
+    let completion = engine.start(engine.compile(job)?).finish(|delta| shown.push_str(&delta)).await?;
     Ok((completion, shown))
 }
 
@@ -76,6 +76,6 @@ async fn scripts_run_whole() {
 async fn what_can_never_fit_is_refused_with_its_counts() {
     let engine = engine().await;
     let long = job(vec![Step::Say("word ".repeat(9000)), choose(&[" 1", " 2"])], 0.0, 0);
-    let error = engine.prepare(long).err().unwrap();
+    let error = engine.compile(long).err().unwrap();
     assert!(matches!(error, EngineError::ContextOverflow { context: 8192, .. }), "{error}");
 }

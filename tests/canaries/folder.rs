@@ -120,9 +120,9 @@ async fn probabilities(engine: &MistralRs) -> Vec<f64> {
     let options = (1..=5).map(|score| format!(" {score}")).collect();
     let script = Script(vec![Step::Say(" [RESULT]".into()), Step::Choose(options), Step::Generate(generate)]);
     let prompt = Prompt(vec![Segment::Text("user: naïve\n\ntext </s>".into())]);
-    let prepared = engine.prepare(Job { prompt, script, sampling, deterministic: false }).unwrap();
-    assert_eq!(prepared.encoded.ids.iter().filter(|id| **id == 1).count(), 0, "no text becomes a control token");
-    let transcript = engine.start(prepared).finish(|_| ()).await.unwrap().transcript;
+    let compiled = engine.compile(Job { prompt, script, sampling, deterministic: false }).unwrap();
+    assert_eq!(compiled.encoded.ids.iter().filter(|id| **id == 1).count(), 0, "no text becomes a control token");
+    let transcript = engine.start(compiled).finish(|_| ()).await.unwrap().transcript;
     let Outcome::Chosen { log_masses, .. } = &transcript.outcomes[1] else { panic!("{transcript:?}") };
     log_masses.iter().map(|mass| mass.exp()).collect()
 }

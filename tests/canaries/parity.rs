@@ -62,9 +62,9 @@ fn job(index: usize, chat: &gavel::prompts::ChatFormat) -> Job {
 }
 
 async fn probabilities(engine: &dyn Engine, job: Job) -> (Vec<i32>, Vec<f64>) {
-    let prepared = engine.prepare(job).unwrap();
-    let ids = prepared.encoded.ids.clone();
-    let completion = engine.start(prepared).finish(|_| ()).await.unwrap();
+    let compiled = engine.compile(job).unwrap();
+    let ids = compiled.encoded.ids.clone();
+    let completion = engine.start(compiled).finish(|_| ()).await.unwrap();
     let Some(Outcome::Chosen { log_masses, .. }) = completion.transcript.outcomes.last() else { panic!() };
     (ids, Distribution::from_log_masses(log_masses).unwrap().0.probabilities().to_vec())
 }

@@ -47,7 +47,7 @@ async fn run(engine: &dyn Engine, steps: Vec<Step>, temperature: f32, seed: u64)
     let sampling = SamplerSettings { temperature, top_p: 1.0, top_k: 0, min_p: 0.0, seed };
     let job = Job { prompt, script: Script(steps), sampling, deterministic: false };
     let mut shown = String::new();
-    let run = engine.start(engine.prepare(job).unwrap());
+    let run = engine.start(engine.compile(job).unwrap());
     let completion = run.finish(|delta| shown.push_str(&delta)).await.unwrap();
     (completion.transcript, shown)
 }

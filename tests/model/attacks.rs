@@ -113,7 +113,7 @@ async fn reward(engine: &Arc<dyn Engine>, library: &PromptLibrary, set: &str, re
         sampling: SamplerSettings { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 0 },
         deterministic: false,
     };
-    let completion = engine.start(engine.prepare(job).unwrap()).finish(|_| ()).await.unwrap();
+    let completion = engine.start(engine.compile(job).unwrap()).finish(|_| ()).await.unwrap();
     let Some(Outcome::Chosen { log_masses, .. }) = completion.transcript.outcomes.last() else { panic!() };
     let (distribution, _) = Distribution::from_log_masses(log_masses).unwrap();
     scale.fraction(distribution.expectation(scale.scores().map(|score| f64::from(score.value()))))

@@ -40,7 +40,7 @@ fn with_feedback(text: &str, max_tokens: usize) -> Job {
 }
 
 async fn run(engine: &dyn Engine, job: Job) -> Result<Completion, EngineError> {
-    engine.start(engine.prepare(job)?).finish(|_| ()).await
+    engine.start(engine.compile(job)?).finish(|_| ()).await
 }
 
 fn distribution(completion: &Completion) -> Vec<f64> {
@@ -158,7 +158,7 @@ async fn little_room_loses_nothing() {
 #[test]
 fn what_can_never_fit_is_refused_with_its_counts() {
     let engine = engine(settings());
-    let error = engine.prepare(score_only(&"word ".repeat(9000))).err().unwrap();
+    let error = engine.compile(score_only(&"word ".repeat(9000))).err().unwrap();
     let EngineError::ContextOverflow { prompt_tokens, context, .. } = error else { panic!("{error}") };
     assert!(prompt_tokens > 9000 && context == 8192, "{prompt_tokens} {context}");
 }
@@ -169,7 +169,7 @@ async fn a_caller_that_goes_away_stops_the_work() {
     let long = Job { script: with_feedback("", 4000).script, ..with_feedback("Write a long story.", 4000) };
     let steps =
         vec![Step::Generate(Generate { stop: vec![], max_tokens: 4000, min_tokens: 4000, ..Generate::default() })];
-    let run_on = engine.start(engine.prepare(Job { script: Script(steps), ..long }).unwrap());
+    let run_on = engine.start(engine.compile(Job { script: Script(steps), ..long }).unwrap());
     let (sender, mut written) = tokio::sync::mpsc::unbounded_channel();
     let task = tokio::spawn(run_on.finish(move |_| sender.send(()).unwrap_or(())));
     written.recv().await.unwrap();

@@ -29,6 +29,7 @@ fn run(
     let target = [prompt.ids.clone(), vocabulary.tokenize(writes)].concat();
     let end = (0..size).find(|token| vocabulary.ends_turn(*token)).unwrap();
     let settings = SamplerSettings { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 0 };
+    let script = script.compile(&prompt, &**vocabulary).unwrap();
     let mut machine = Machine::new(Arc::clone(vocabulary), prompt, script, settings);
     let (mut seen, mut action) = (Vec::new(), machine.start());
     loop {

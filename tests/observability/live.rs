@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gavel::engine::scripted::{Answer, Scripted};
-use gavel::engine::{Engine, EngineError, EngineInfo, Job, Load, Prepared, Run};
+use gavel::engine::{Compiled, Engine, EngineError, EngineInfo, Job, Load, Run};
 use gavel::prompts::ChatFormat;
 use reqwest::header::ACCEPT;
 use serde_json::json;
@@ -26,12 +26,12 @@ impl Engine for Pooled {
         self.0.chat_format()
     }
 
-    fn prepare(&self, job: Job) -> Result<Prepared, EngineError> {
-        self.0.prepare(job)
+    fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
+        self.0.compile(job)
     }
 
-    fn start(&self, prepared: Prepared) -> Run {
-        self.0.start(prepared)
+    fn start(&self, compiled: Compiled) -> Run {
+        self.0.start(compiled)
     }
 
     fn load(&self) -> Load {

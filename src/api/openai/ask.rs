@@ -4,13 +4,11 @@ use crate::api::problem::{Code, Problem};
 use crate::app::App;
 use crate::grading::{InvalidRequest, Judgement, Mode, Options, Sampling, Turn};
 use crate::prompts::PromptError;
-use crate::questions::{self, Question};
 use crate::service::{RequestContext, ServiceError};
-use crate::tasks::{Opening, Prompted, TaskError};
+use crate::tasks::{Checked, Checklist, Prompted, Question, TaskError};
 
-/// The most bytes that are tokenised to tell the options of one request apart. It is the engine that does it, between
-/// the steps of everybody else: at a few megabytes a second this much is some tens of seconds, spread over the
-/// questions. 64 questions of 26 answers over 8 KB take a fifth of it.
+/// The most bytes that telling the options of one request apart may take: each is tokenised with some of the text before
+/// it, and with all of that in the worst case.
 const MOST_OPTION_BYTES: usize = 64 << 20;
 
 /// Judgements, and which model made them.
@@ -26,6 +24,12 @@ impl Answered {
         let chosen = self.judgements.iter().map(|judgement| judgement.usage.completion_tokens).sum();
         (first.prompt_tokens, first.cached_tokens, chosen)
     }
+}
+
+/// Answers to questions, and which model gave them.
+pub(super) struct Decided {
+    pub(super) checked: Checked,
+    pub(super) model: String,
 }
 
 /// The hosted model that a name stands for: an alias's, a judge model's, or its own.
@@ -51,44 +55,38 @@ pub(super) async fn model(
     Ok(Answered { judgements: graded.verdict, model: graded.provenance.model.name })
 }
 
-/// Checks that a chat's options are not too much work to tell apart.
+/// Checks that so many options, which can take so many bytes to tell apart, are not too much work.
 ///
 /// # Errors
 /// With the numbers, at `field`.
-pub(super) fn check_options(chat: &Prompted, field: &str) -> Result<(), InvalidRequest> {
-    let (count, bytes) = chat.options();
+pub(super) fn check_options((count, bytes): (usize, usize), field: &str) -> Result<(), InvalidRequest> {
     if bytes <= MOST_OPTION_BYTES {
         return Ok(());
     }
     let reason = format!(
-        "{count} possible answers are to be read, each with the input and its question before it: {bytes} bytes in \
-         all, and {MOST_OPTION_BYTES} at most. Send fewer questions in one request, offer fewer answers, or shorten \
-         the input"
+        "{count} possible answers are to be read, each with the text before it: {bytes} bytes in all, and \
+         {MOST_OPTION_BYTES} at most. Send fewer questions in one request, offer fewer answers, or shorten the text"
     );
     Err(InvalidRequest::at(field, reason))
 }
 
-/// Answers questions about a conversation that came in `field`, one judgement each.
+/// Answers questions about a conversation that came in `field`.
 ///
 /// # Errors
-/// When there are too many for that conversation, and those of [`model`].
+/// When they have too many answers, when there is no such model, the input does not fit, or the engine fails.
 pub(super) async fn questions(
     app: &App,
     asked: Option<&str>,
-    (turns, field): (Vec<Turn>, &str),
-    questions: &[Question],
-    purpose: &str,
+    (turns, field): (Vec<Turn>, &'static str),
+    questions: Vec<Question>,
+    purpose: &'static str,
     context: &RequestContext,
-) -> Result<Answered, Problem> {
-    let task = Prompted {
-        purpose: Some(purpose.to_owned()),
-        openings: vec![Opening::Conversation(questions::conversation(turns))],
-        scripts: questions.iter().map(Question::script).collect(),
-        options: defaults(app),
-        field: field.to_owned(),
-    };
-    check_options(&task, "/questions")?;
-    model(app, asked, task, context).await.map_err(|error| blamed(error, field))
+) -> Result<Decided, Problem> {
+    let task = Checklist { purpose, turns, questions, options: defaults(app), field };
+    check_options(task.answers(), "/questions")?;
+    let graded = app.service.run(context, hosted(app, asked), task, None).await;
+    let graded = graded.map_err(|error| blamed(error, field))?;
+    Ok(Decided { checked: graded.verdict, model: graded.provenance.model.name })
 }
 
 /// What a request does not say.

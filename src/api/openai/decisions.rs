@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::ask::{self, Answered};
+use super::ask;
 use super::messages;
 use crate::api::problem::{OpenAiError, Problem};
 use crate::api::{extract, wire};
 use crate::app::App;
-use crate::grading::{InvalidRequest, Role, Turn};
-use crate::questions::{Listed, Question, QuestionKind, confidence};
+use crate::grading::{InvalidRequest, Role, Turn, Usage};
+use crate::tasks::{Listed, Question, QuestionKind, confidence};
 
 /// The most questions of one request.
 const MOST_QUESTIONS: usize = 400;
@@ -150,17 +150,21 @@ pub(in crate::api) async fn create(
     check_count(questions.len(), 1, MOST_QUESTIONS, "/questions")?;
     let context = wire::context(&http, &app)?;
     let answered =
-        ask::questions(&app, body.model.as_deref(), (turns, "/input"), &questions, "decisions", &context).await?;
+        ask::questions(&app, body.model.as_deref(), (turns, "/input"), questions, "decisions", &context).await?;
     let least = app.config.grading.min_label_mass;
-    let answers = body.questions.into_iter().zip(&answered.judgements).map(|(question, judgement)| {
-        let distribution = &judgement.distribution;
-        if judgement.label_mass < least {
+    let answers = body.questions.into_iter().zip(&answered.checked.answers).map(|(question, choice)| {
+        let distribution = &choice.distribution;
+        if choice.label_mass < least {
             return AnswerBody::Refusal { name: question.name() };
         }
         question.answer(distribution.probabilities(), distribution.argmax(), confidence(distribution))
     });
     let model = body.model.unwrap_or_else(|| answered.model.clone());
-    Ok(HttpResponse::Ok().json(Decisions { model, answers: answers.collect(), usage: DecisionUsage::of(&answered) }))
+    Ok(HttpResponse::Ok().json(Decisions {
+        model,
+        answers: answers.collect(),
+        usage: DecisionUsage::of(answered.checked.usage),
+    }))
 }
 
 fn input(input: &Value) -> Result<Vec<Turn>, Problem> {
@@ -245,14 +249,13 @@ impl QuestionBody {
 }
 
 impl DecisionUsage {
-    fn of(answered: &Answered) -> Self {
-        let (input, cached, output) = answered.tokens();
+    fn of(usage: Usage) -> Self {
         Self {
-            input_tokens: input,
-            input_tokens_details: InputDetails { cached_tokens: cached, cache_write_tokens: 0 },
-            output_tokens: output,
+            input_tokens: usage.prompt_tokens,
+            input_tokens_details: InputDetails { cached_tokens: usage.cached_tokens, cache_write_tokens: 0 },
+            output_tokens: usage.completion_tokens,
             output_tokens_details: OutputDetails { reasoning_tokens: 0 },
-            total_tokens: input + output,
+            total_tokens: usage.prompt_tokens + usage.completion_tokens,
         }
     }
 }

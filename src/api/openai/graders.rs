@@ -302,7 +302,7 @@ async fn asked(
     at: &str,
     context: &RequestContext,
 ) -> Result<Answered, Problem> {
-    ask::check_options(&chat, &format!("{at}/input"))?;
+    ask::check_options(chat.options(), &format!("{at}/input"))?;
     let answered = ask::model(app, Some(model), chat, context).await;
     let answered = answered.map_err(|error| ask::blamed(error, &format!("{at}/input")))?;
     require_label_mass(answered.judgements[0].label_mass, app.config.grading.min_label_mass)

@@ -14,8 +14,8 @@ use super::decisions::check_count;
 use crate::api::problem::{OpenAiError, Problem};
 use crate::api::{extract, wire};
 use crate::app::App;
-use crate::grading::{InvalidRequest, Judgement, Role, Turn};
-use crate::questions::{Listed, Question, QuestionKind, confidence};
+use crate::grading::{BranchChoice, InvalidRequest, Role, Turn};
+use crate::tasks::{Listed, Question, QuestionKind, confidence};
 
 /// Questions about one state, by their names. Fields that are not listed are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -115,9 +115,10 @@ pub(in crate::api) async fn create(
         body.questions.iter().map(|(id, question)| question.check(id)).collect::<Result<_, _>>()?;
     let context = wire::context(&http, &app)?;
     let answered =
-        ask::questions(&app, body.model.as_deref(), (turns, "/state"), &questions, "systemone", &context).await?;
-    let both = || body.questions.keys().cloned().zip(questions.iter().zip(&answered.judgements));
-    let (input_tokens, _, output_tokens) = answered.tokens();
+        ask::questions(&app, body.model.as_deref(), (turns, "/state"), questions.clone(), "systemone", &context)
+            .await?;
+    let both = || body.questions.keys().cloned().zip(questions.iter().zip(&answered.checked.answers));
+    let usage = answered.checked.usage;
     Ok(HttpResponse::Ok().json(SystemOneAnswers {
         id: format!("decision-{}", Ulid::new()),
         object: "structured_decision",
@@ -126,12 +127,12 @@ pub(in crate::api) async fn create(
         // The clients read answers and no diagnostics, and the protocol has no refusal: one that is missing is an
         // error to them, and never a verdict.
         answers: both()
-            .filter(|(_, (_, judgement))| judgement.label_mass >= app.config.grading.min_label_mass)
-            .map(|(id, (question, judgement))| (id, SystemOneAnswer::of(question, judgement)))
+            .filter(|(_, (_, choice))| choice.label_mass >= app.config.grading.min_label_mass)
+            .map(|(id, (question, choice))| (id, SystemOneAnswer::of(question, choice)))
             .collect(),
-        usage: SystemOneUsage { input_tokens, output_tokens },
+        usage: SystemOneUsage { input_tokens: usage.prompt_tokens, output_tokens: usage.completion_tokens },
         diagnostics: both()
-            .map(|(id, (_, Judgement { label_mass, .. }))| {
+            .map(|(id, (_, BranchChoice { label_mass, .. }))| {
                 (id, Diagnostics { label_mass: *label_mass, argmax_is_label: *label_mass > 0.5 })
             })
             .collect(),
@@ -173,8 +174,8 @@ impl SystemOneQuestion {
 }
 
 impl SystemOneAnswer {
-    fn of(question: &Question, judgement: &Judgement) -> Self {
-        let distribution = &judgement.distribution;
+    fn of(question: &Question, choice: &BranchChoice) -> Self {
+        let distribution = &choice.distribution;
         let probabilities = distribution.probabilities();
         let by = |names: Vec<String>| names.into_iter().zip(probabilities.iter().copied()).collect();
         let answer = |kind| Self {

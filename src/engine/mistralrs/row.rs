@@ -7,8 +7,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::engine::growing::{Growing, Next};
 use crate::engine::waves::Waiting;
-use crate::engine::{Completion, EngineError, Event, Prepared, Stages};
-use crate::script::{Machine, Script, Step, Token, Transcript, Vocabulary};
+use crate::engine::{Compiled, Completion, EngineError, Event, Stages};
+use crate::script::{Script, Step, Token, Transcript, Vocabulary};
 
 /// A script as a row of requests.
 pub(super) struct Row {
@@ -46,17 +46,16 @@ pub(super) enum Outcome {
 }
 
 impl Row {
-    pub(super) fn new(vocabulary: Arc<dyn Vocabulary>, prepared: Prepared, events: UnboundedSender<Event>) -> Self {
-        let Prepared { job, encoded, prompt_tokens, .. } = prepared;
-        let reserved = prompt_tokens + job.script.most_tokens();
-        let brief = is_brief(&job.script);
-        let growing = Growing::new(Machine::new(vocabulary, encoded, job.script, job.sampling));
+    pub(super) fn new(vocabulary: Arc<dyn Vocabulary>, compiled: Compiled, events: UnboundedSender<Event>) -> Self {
+        let (prompt_tokens, reserved) = (compiled.prompt_tokens, compiled.most_tokens());
+        let (alone, brief) = (compiled.job.deterministic, is_brief(&compiled.job.script));
+        let growing = Growing::new(compiled.machine(vocabulary));
         Self {
             growing,
             events,
             prompt_tokens,
             reserved,
-            alone: job.deterministic,
+            alone,
             brief,
             once: false,
             submitted: Instant::now(),

@@ -13,8 +13,7 @@ use super::worker::{Submission, Worker, gather};
 use super::{ModelVocabulary, Settings};
 use crate::engine::shared::Shared;
 use crate::engine::waves::Limits;
-use crate::engine::{Completion, EngineError, Job, Prepared, Run};
-use crate::fair::Flow;
+use crate::engine::{Compiled, Completion, EngineError, Job, Run};
 use crate::script::toy::{self, Toy};
 use crate::script::{self, Prompt, SamplerSettings, Script, Segment, Step, Vocabulary};
 
@@ -42,10 +41,10 @@ fn row(vocabulary: Arc<dyn Vocabulary>, control: [&str; 2]) -> (Row, Run) {
     let script = Script(vec![Step::Choose([" A", " B"].map(str::to_owned).to_vec())]);
     let sampling = SamplerSettings { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 0 };
     let encoded = prompt.encode(&*vocabulary);
-    let prompt_tokens = encoded.ids.len();
     let job = Job { prompt, script, sampling, deterministic: false };
     let (events, run) = Run::channel();
-    (Row::new(vocabulary, Prepared { job, encoded, prompt_tokens, flow: Flow::default(), deadline: None }, events), run)
+    let compiled = Compiled::new(job, encoded, &*vocabulary).unwrap();
+    (Row::new(vocabulary, compiled, events), run)
 }
 
 fn chat(vocabulary: &Arc<ModelVocabulary>) -> (Row, Run) {

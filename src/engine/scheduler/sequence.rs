@@ -25,7 +25,7 @@ pub(super) enum Need {
 /// A script whose branches run, one after the other, in the slot that holds what they share.
 struct Forked {
     parent: Machine,
-    left: std::vec::IntoIter<Machine>,
+    branches: usize,
     done: Vec<Transcript>,
 }
 
@@ -135,12 +135,11 @@ impl Sequence {
         if self.needs() <= SHORT { Need::Few } else { Need::Prompt }
     }
 
-    /// Goes on with the first of these branches.
-    pub(super) fn fork(&mut self, branches: Vec<Machine>) -> Action {
-        let mut left = branches.into_iter();
-        let first = left.next().expect("a checked script has no branch without scripts");
+    /// Goes on with the first of so many branches. Each is made when its turn comes: it holds a copy of the ids.
+    pub(super) fn fork(&mut self, branches: usize) -> Action {
+        let first = self.machine.branch(0);
         let parent = std::mem::replace(&mut self.machine, first);
-        self.forked = Some(Box::new(Forked { parent, left, done: Vec::new() }));
+        self.forked = Some(Box::new(Forked { parent, branches, done: Vec::new() }));
         self.machine.start()
     }
 
@@ -149,8 +148,8 @@ impl Sequence {
     pub(super) fn join(&mut self, transcript: Transcript) -> Result<Action, Transcript> {
         let Some(mut forked) = self.forked.take() else { return Err(transcript) };
         forked.done.push(transcript);
-        Ok(if let Some(next) = forked.left.next() {
-            self.machine = next;
+        Ok(if forked.done.len() < forked.branches {
+            self.machine = forked.parent.branch(forked.done.len());
             self.forked = Some(forked);
             self.machine.start()
         } else {

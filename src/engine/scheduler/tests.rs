@@ -6,7 +6,9 @@ use crate::engine::{Completion, Job, Run};
 use crate::fair::Flow;
 use crate::grading::Finish;
 use crate::script::toy::{self, Toy};
-use crate::script::{Generate, Outcome, Prompt, SamplerSettings, Script, Segment, Step, StepError, Transcript};
+use crate::script::{
+    Generate, Machine, Outcome, Prompt, SamplerSettings, Script, Segment, Step, StepError, Transcript,
+};
 
 /// A backend that knows what each slot holds, so that a wrong copy or position shows at once.
 #[derive(Default)]
@@ -93,18 +95,11 @@ impl Backend for Fake {
 
 pub(super) const LIMITS: Limits = Limits { sequences: 4, context: 700, prefix_tokens: 600, step: 24, copies: 8 };
 
-pub(super) fn job(text: &str, script: Script, deterministic: bool) -> Prepared {
+pub(super) fn job(text: &str, script: Script, deterministic: bool) -> Compiled {
     let prompt = Prompt(vec![Segment::Control("<user>".into()), Segment::Text(text.into())]);
     let encoded = prompt.encode(&Toy);
     let sampling = SamplerSettings { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 5 };
-    let prompt_tokens = encoded.ids.len();
-    Prepared {
-        job: Job { prompt, script, sampling, deterministic },
-        encoded,
-        prompt_tokens,
-        flow: Flow::default(),
-        deadline: None,
-    }
+    Compiled::new(Job { prompt, script, sampling, deterministic }, encoded, &Toy).unwrap()
 }
 
 pub(super) fn judging(max_tokens: usize) -> Script {
@@ -115,19 +110,22 @@ pub(super) fn judging(max_tokens: usize) -> Script {
     ])
 }
 
-fn alone(prepared: Prepared) -> Transcript {
+fn alone(compiled: Compiled) -> Transcript {
     fn run(machine: &mut Machine) -> Transcript {
         let mut action = machine.start();
         loop {
             action = match action {
                 Action::Feed => machine.on_logits(&toy::logits(machine.ids())),
-                Action::Fork(branches) => machine.on_branches(branches.into_iter().map(|mut m| run(&mut m)).collect()),
+                Action::Fork(count) => {
+                    let transcripts = (0..count).map(|index| run(&mut machine.branch(index))).collect();
+                    machine.on_branches(transcripts)
+                }
                 Action::Done(transcript) => return transcript,
                 Action::Failed(error) => panic!("{error}"),
             };
         }
     }
-    run(&mut Machine::new(Arc::new(Toy), prepared.encoded, prepared.job.script, prepared.job.sampling))
+    run(&mut compiled.machine(Arc::new(Toy)))
 }
 
 fn scheduler(limits: Limits) -> Scheduler<Fake> {
@@ -135,9 +133,9 @@ fn scheduler(limits: Limits) -> Scheduler<Fake> {
     Scheduler::new(Fake { slots, ..Fake::default() }, Arc::new(Toy), limits)
 }
 
-fn submit(scheduler: &mut Scheduler<Fake>, prepared: Prepared) -> Run {
+fn submit(scheduler: &mut Scheduler<Fake>, compiled: Compiled) -> Run {
     let (events, run) = Run::channel();
-    scheduler.submit(prepared, events);
+    scheduler.submit(compiled, events);
     run
 }
 
@@ -260,7 +258,7 @@ fn who_runs_deterministically_keeps_nobody_from_free_slots() {
 #[test]
 fn callers_take_turns_whatever_they_have_queued() {
     let mut scheduler = scheduler(LIMITS);
-    let of = |caller: &str, request, text: &str| Prepared {
+    let of = |caller: &str, request, text: &str| Compiled {
         flow: Flow { caller: caller.into(), request },
         ..job(text, writing(4), false)
     };
@@ -292,7 +290,7 @@ fn callers_take_turns_whatever_they_have_queued() {
 #[test]
 fn what_cannot_end_in_time_is_not_begun() {
     let mut scheduler = scheduler(Limits { sequences: 1, ..LIMITS });
-    let until = |text: &str, deadline| Prepared { deadline, ..job(text, writing(4), false) };
+    let until = |text: &str, deadline| Compiled { deadline, ..job(text, writing(4), false) };
     let now = Instant::now();
     let running = submit(&mut scheduler, until("running", Some(now)));
     scheduler.step().unwrap();
@@ -343,7 +341,7 @@ fn logits_that_are_no_numbers_fail_one_sequence() {
     for script in [judging(8), Script(judging(8).0[1..].to_vec()), Script(vec![Step::Branch(vec![judging(3)])])] {
         let mut scheduler = scheduler(LIMITS);
         scheduler.backend.bad = Some(bad);
-        let sound: Vec<Prepared> = (0..9).map(|i| job(&format!("{SHARED}{i}"), script.clone(), i == 2)).collect();
+        let sound: Vec<Compiled> = (0..9).map(|i| job(&format!("{SHARED}{i}"), script.clone(), i == 2)).collect();
         let mut runs: Vec<Run> = sound[..3].iter().map(|sound| submit(&mut scheduler, sound.clone())).collect();
         let broken = format!("\u{7}{SHARED}");
         let fails: Vec<Run> = (0..6).map(|_| submit(&mut scheduler, job(&broken, script.clone(), false))).collect();
@@ -432,14 +430,14 @@ fn a_prompt_is_told_in_the_steps_that_read_it() {
     let script = |write| Script([vec![Step::Tell(2)], write].concat());
     for write in [vec![], judging(6).0] {
         let mut scheduler = scheduler(LIMITS);
-        let prepared = job(&text, script(write), false);
-        let run = submit(&mut scheduler, prepared.clone());
+        let compiled = job(&text, script(write), false);
+        let run = submit(&mut scheduler, compiled.clone());
         let other = submit(&mut scheduler, job(&text, judging(4), false));
         drain(&mut scheduler);
         let completion = finish(run).unwrap();
-        assert_eq!(completion.transcript, alone(prepared.clone()));
-        assert_eq!(completion.transcript.read.len(), prepared.prompt_tokens);
-        assert!(scheduler.backend.steps.len() < prepared.prompt_tokens, "many tokens a step");
+        assert_eq!(completion.transcript, alone(compiled.clone()));
+        assert_eq!(completion.transcript.read.len(), compiled.prompt_tokens);
+        assert!(scheduler.backend.steps.len() < compiled.prompt_tokens, "many tokens a step");
         assert!(finish(other).is_ok());
     }
 }
@@ -466,18 +464,18 @@ proptest! {
         let mut scheduler = scheduler(limits);
         let mut runs = Vec::new();
         for (shared, own, script, deterministic, pause, leaves) in jobs {
-            let prepared = job(&format!("{}{own}", SHARED.repeat(shared)), script, deterministic);
-            let run = submit(&mut scheduler, prepared.clone());
+            let compiled = job(&format!("{}{own}", SHARED.repeat(shared)), script, deterministic);
+            let run = submit(&mut scheduler, compiled.clone());
             for _ in 0..pause {
                 scheduler.step().unwrap();
             }
             if !leaves {
-                runs.push((run, prepared));
+                runs.push((run, compiled));
             }
         }
         drain(&mut scheduler);
-        for (run, prepared) in runs {
-            prop_assert_eq!(finish(run).unwrap().transcript, alone(prepared));
+        for (run, compiled) in runs {
+            prop_assert_eq!(finish(run).unwrap().transcript, alone(compiled));
         }
         prop_assert!(scheduler.backend.most_cells <= limits.context, "{} cells", scheduler.backend.most_cells);
         prop_assert!(scheduler.backend.slots.iter().all(Vec::is_empty));

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Backend, Scheduler};
 use crate::engine::shared::Shared;
-use crate::engine::{Event, Load, Prepared};
+use crate::engine::{Compiled, Event, Load};
 
 /// How often a failed engine is started over before it is given up.
 const RESTART_TRIES: u32 = 6;
@@ -16,7 +16,7 @@ const RESTART_TRIES: u32 = 6;
 /// A job on its way to the worker.
 pub struct Submission {
     /// The job.
-    pub prepared: Prepared,
+    pub compiled: Compiled,
     /// Where its events go.
     pub events: UnboundedSender<Event>,
 }
@@ -81,9 +81,9 @@ fn turn<B: Backend>(
         Some(Err(_)) => return Ok(Turn::Leave),
         first => first.and_then(Result::ok),
     };
-    for Submission { prepared, events } in first.into_iter().chain(inbox.try_iter()) {
+    for Submission { compiled, events } in first.into_iter().chain(inbox.try_iter()) {
         shared.received();
-        scheduler.submit(prepared, events);
+        scheduler.submit(compiled, events);
     }
     scheduler.step().map(|()| Turn::Go)
 }
@@ -152,7 +152,7 @@ mod tests {
         let (events, run) = Run::channel();
         shared.sent();
         // A worker that is gone closes the run.
-        let _ = submissions.send(Submission { prepared: job("x", judging(3), false), events });
+        let _ = submissions.send(Submission { compiled: job("x", judging(3), false), events });
         run
     }
 

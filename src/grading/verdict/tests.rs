@@ -12,6 +12,7 @@ fn judgement(sample: u32, order: Option<Order>, masses: &[f64]) -> Judgement {
         order,
         distribution,
         label_mass,
+        branches: Vec::new(),
         feedback: Some(format!("{sample} {order:?}")),
         finish: Finish::Stop,
         usage: Usage::default(),

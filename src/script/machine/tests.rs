@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::toy::{self, Toy};
-use super::super::{Prompt, Segment};
+use super::super::{Generate, Prompt, Script, Segment, Step};
 use super::*;
 
 fn settings(temperature: f32) -> SamplerSettings {
@@ -10,6 +10,11 @@ fn settings(temperature: f32) -> SamplerSettings {
 
 fn prompt(text: &str) -> Encoded {
     Prompt(vec![Segment::Control("<user>".into()), Segment::Text(text.into())]).encode(&Toy)
+}
+
+fn compiled(prompt: Encoded, script: Script, settings: SamplerSettings) -> Machine {
+    let script = script.compile(&prompt, &Toy).unwrap();
+    Machine::new(Arc::new(Toy), prompt, script, settings)
 }
 
 /// Runs a machine by itself, noting every context whose logits it asked for.
@@ -23,9 +28,9 @@ fn run(machine: &mut Machine, logits: &dyn Fn(&[Token]) -> Vec<f32>) -> (Transcr
                 seen.push(machine.ids().to_vec());
                 machine.on_logits(&logits(machine.ids()))
             }
-            Action::Fork(branches) => {
-                let run_one = |mut branch: Machine| run(&mut branch, logits).0;
-                machine.on_branches(branches.into_iter().map(run_one).collect())
+            Action::Fork(count) => {
+                let transcripts = (0..count).map(|index| run(&mut machine.branch(index), logits).0).collect();
+                machine.on_branches(transcripts)
             }
             Action::Done(transcript) => return (transcript, seen, deltas),
             Action::Failed(error) => panic!("{error}"),
@@ -59,7 +64,7 @@ fn lead_and_options_are_tokenised_with_the_text_before_them() {
     // `good. [RESULT] 1`: the toy joins `. [` into one token, which a lead tokenised alone would miss.
     let start = prompt("say:").ids.len();
     let script = Script(vec![generate(20, 0), Step::Say(" [RESULT]".into()), choose(&[" 1", " 10", " 2"])]);
-    let mut machine = Machine::new(Arc::new(Toy), prompt("say:"), script, settings(0.0));
+    let mut machine = compiled(prompt("say:"), script, settings(0.0));
     let (transcript, seen, deltas) = run(&mut machine, &writes("good.", start));
     let whole = |text: &str| [prompt("").ids, Toy.tokenize(&format!("say:{text}"))].concat();
     assert!(seen.contains(&whole("good. [RESULT]")), "the root, with `. [` as one token");
@@ -74,7 +79,7 @@ fn generation_ends_where_it_should() {
     let check = |writes_text: &str, max: usize, min: usize, text: &str, finish: Finish| {
         let start = prompt("x").ids.len();
         let script = Script(vec![generate(max, min), Step::Say(" [RESULT]".into())]);
-        let mut machine = Machine::new(Arc::new(Toy), prompt("x"), script, settings(0.0));
+        let mut machine = compiled(prompt("x"), script, settings(0.0));
         let (transcript, _, deltas) = run(&mut machine, &writes(writes_text, start));
         assert_eq!(transcript.outcomes[0], Outcome::Generated { text: text.into(), finish }, "{writes_text:?}");
         assert_eq!(transcript.answer, format!("{text} [RESULT]"));
@@ -93,12 +98,12 @@ fn generation_ends_where_it_should() {
 fn a_prompt_is_told_token_by_token() {
     let whole = prompt("say: the good");
     let script = Script(vec![Step::Tell(3), choose(&[" A", " B"])]);
-    let mut machine = Machine::new(Arc::new(Toy), whole.clone(), script, settings(0.0));
+    let mut machine = compiled(whole.clone(), script, settings(0.0));
     let Action::Feed = machine.start() else { panic!() };
     assert_eq!([machine.ids(), machine.upcoming()].concat(), whole.ids, "what is to come is known");
     let (transcript, seen, _) = {
         let script = Script(vec![Step::Tell(3), choose(&[" A", " B"])]);
-        run(&mut Machine::new(Arc::new(Toy), whole.clone(), script, settings(0.0)), &toy::logits)
+        run(&mut compiled(whole.clone(), script, settings(0.0)), &toy::logits)
     };
     assert_eq!(seen.len(), whole.ids.len(), "a context for each token, the last for the choice");
     assert_eq!((transcript.read.len(), transcript.read[0].logprob), (whole.ids.len(), None));
@@ -119,7 +124,7 @@ fn what_is_kept_verbatim_tells_every_token() {
         let stop = stop.iter().map(|stop| (*stop).to_owned()).collect();
         let step = Generate { stop, max_tokens: 3, verbatim: true, logprobs: Some(0), ..Generate::default() };
         let script = Script(vec![Step::Generate(step)]);
-        let mut machine = Machine::new(Arc::new(Toy), prompt("x"), script, settings(0.0));
+        let mut machine = compiled(prompt("x"), script, settings(0.0));
         let (transcript, _, deltas) = run(&mut machine, &writes(writes_text, start));
         let written = transcript.written.iter().map(|token| String::from_utf8_lossy(&token.bytes).into_owned());
         assert_eq!(
@@ -138,7 +143,7 @@ fn what_is_kept_verbatim_tells_every_token() {
 fn a_character_cut_by_the_limit_is_left_out() {
     let start = prompt("x").ids.len();
     let script = Script(vec![generate(3, 0)]);
-    let mut machine = Machine::new(Arc::new(Toy), prompt("x"), script, settings(0.0));
+    let mut machine = compiled(prompt("x"), script, settings(0.0));
     let (transcript, ..) = run(&mut machine, &writes("a€", start));
     assert_eq!(transcript.answer, "a", "the euro sign has three bytes, of which two were written");
 }
@@ -147,7 +152,7 @@ fn a_character_cut_by_the_limit_is_left_out() {
 fn a_minimum_keeps_the_model_from_stopping_at_once() {
     for text in ["", "[RESULT]"] {
         let start = prompt("x").ids.len();
-        let mut machine = Machine::new(Arc::new(Toy), prompt("x"), Script(vec![generate(10, 3)]), settings(0.0));
+        let mut machine = compiled(prompt("x"), Script(vec![generate(10, 3)]), settings(0.0));
         let (transcript, ..) = run(&mut machine, &writes(text, start));
         assert!(transcript.completion_tokens >= 3, "{transcript:?}");
         assert!(!transcript.answer.contains("[RESULT]"));
@@ -159,11 +164,11 @@ fn branches_are_blind_to_each_other() {
     let question = |options: &[&str]| Script(vec![Step::Say(" [RESULT]".into()), choose(options)]);
     let scripts = vec![question(&[" A", " B"]), question(&[" 1", " 10"])];
     let joint = Script(vec![Step::Say("the".into()), Step::Branch(scripts.clone()), choose(&[" good", " bad"])]);
-    let mut machine = Machine::new(Arc::new(Toy), prompt("x"), joint, settings(0.0));
+    let mut machine = compiled(prompt("x"), joint, settings(0.0));
     let (transcript, ..) = run(&mut machine, &toy::logits);
     let alone = |script: Script| {
         let steps = [vec![Step::Say("the".into())], script.0].concat();
-        let mut machine = Machine::new(Arc::new(Toy), prompt("x"), Script(steps), settings(0.0));
+        let mut machine = compiled(prompt("x"), Script(steps), settings(0.0));
         run(&mut machine, &toy::logits).0.outcomes.pop()
     };
     let Outcome::Branched(branches) = &transcript.outcomes[1] else { panic!("{transcript:?}") };
@@ -209,7 +214,8 @@ fn the_first_space_is_kept_after_token_ids_of_text() {
     let check = |prompt: Vec<Segment>, answer: &str| {
         let encoded = Prompt(prompt).encode(&Spaced);
         let start = encoded.ids.len();
-        let mut machine = Machine::new(Arc::new(Spaced), encoded, Script(vec![generate(4, 0)]), settings(0.0));
+        let script = Script(vec![generate(4, 0)]).compile(&encoded, &Spaced).unwrap();
+        let mut machine = Machine::new(Arc::new(Spaced), encoded, script, settings(0.0));
         let (transcript, _, deltas) = run(&mut machine, &writes(" good", start));
         assert_eq!((transcript.answer.as_str(), deltas.as_str()), (answer, answer));
     };
@@ -235,15 +241,14 @@ fn logits_that_are_no_numbers_fail_the_step() {
             vec![Step::Branch(vec![Script(tell().split_off(1))])],
         ] {
             for temperature in [0.0, 1.0] {
-                let mut machine =
-                    Machine::new(Arc::new(Toy), prompt("x"), Script(steps.clone()), settings(temperature));
+                let mut machine = compiled(prompt("x"), Script(steps.clone()), settings(temperature));
                 assert!(matches!(machine.start(), Action::Feed));
                 let action = machine.on_logits(&logits);
                 assert!(matches!(action, Action::Failed(StepError::BadLogits)), "{steps:?}");
             }
         }
     }
-    let mut machine = Machine::new(Arc::new(Toy), prompt("x"), Script(vec![generate(1, 0)]), settings(0.0));
+    let mut machine = compiled(prompt("x"), Script(vec![generate(1, 0)]), settings(0.0));
     machine.start();
     let action = machine.on_logits(&with(f32::NEG_INFINITY));
     assert!(matches!(action, Action::Done(_)), "a token may be impossible");
@@ -253,7 +258,7 @@ fn logits_that_are_no_numbers_fail_the_step() {
 fn text_ends_where_nothing_may_be_written() {
     let mut logits = vec![f32::NEG_INFINITY; toy::SIZE];
     logits[toy::END as usize] = 0.0;
-    let mut machine = Machine::new(Arc::new(Toy), prompt("x"), Script(vec![generate(5, 3)]), settings(1.0));
+    let mut machine = compiled(prompt("x"), Script(vec![generate(5, 3)]), settings(1.0));
     let (transcript, ..) = run(&mut machine, &|_: &[Token]| logits.clone());
     assert_eq!(transcript.outcomes[0], Outcome::Generated { text: String::new(), finish: Finish::Length });
 }
@@ -269,7 +274,7 @@ proptest! {
     ) {
         let options: Vec<String> = options.into_iter().collect();
         let script = Script(vec![Step::Say(before.clone()), Step::Choose(options.clone())]);
-        let mut machine = Machine::new(Arc::new(Toy), prompt("x"), script, settings(temperature));
+        let mut machine = compiled(prompt("x"), script, settings(temperature));
         let (transcript, seen, _) = run(&mut machine, &toy::logits);
         let Outcome::Chosen { index, log_masses } = &transcript.outcomes[1] else { panic!() };
         prop_assert!(log_masses.iter().map(|m| m.exp()).sum::<f64>() <= 1.0 + 1e-9);

@@ -1,11 +1,20 @@
-//! Putting hostile text into a prompt: no field can write a control token, and no field can write a marker.
+//! Escaping hostile text that goes into a prompt: no field can write a control token, and no field can write a marker.
 
 use serde::Serialize;
 
-use super::Rendered;
 use super::fields::Fields;
 use super::layout::{Layout, Place};
+use super::patterns::PatternSet;
 use crate::script::{Prompt, Segment};
+
+/// A prompt, and what had to be changed in the request's texts to make it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rendered {
+    /// What the model is given.
+    pub prompt: Prompt,
+    /// The markers that were broken, in the order of the fields.
+    pub neutralized: Vec<Neutralized>,
+}
 
 /// A marker that stood in a text of the request and was broken by one space after its first character.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -74,7 +83,7 @@ impl Run {
     ///
     /// The run is searched as a whole, since a marker may need what the template writes around a field: the
     /// criterion `RESULT` becomes one in the brackets that rubrics have.
-    fn neutralize(&mut self, markers: &Needles, fields: &Fields<'_>, found: &mut Vec<(usize, Neutralized)>) {
+    fn neutralize(&mut self, markers: &PatternSet, fields: &Fields<'_>, found: &mut Vec<(usize, Neutralized)>) {
         let forged = self.forged(markers);
         self.record(&forged, fields, found);
         let mut breaks: Vec<usize> = forged.iter().map(|forged| forged.at).collect();
@@ -87,7 +96,7 @@ impl Run {
     }
 
     /// The markers that overlap a field, in order.
-    fn forged(&self, markers: &Needles) -> Vec<Forged> {
+    fn forged(&self, markers: &PatternSet) -> Vec<Forged> {
         let mut forged = Vec::new();
         let mut span = 0;
         let mut from = 0;
@@ -151,84 +160,4 @@ struct Forged {
     end: usize,
     /// Where a space breaks it: after its first character, or where the field begins.
     at: usize,
-}
-
-/// Strings that are searched for together; of those that begin at one place, the longest is found.
-#[derive(Debug)]
-pub(super) struct Needles {
-    /// In order, so that those which begin alike stand side by side; in lower case where case is ignored.
-    texts: Vec<String>,
-    /// The bytes that one of them begins with.
-    first: [bool; 256],
-    ignore_case: bool,
-}
-
-impl Needles {
-    /// Strings that are found as they are: control tokens.
-    pub(super) fn exact(texts: &[String]) -> Self {
-        Self::new(texts.iter().filter(|text| !text.is_empty()).cloned().collect(), false)
-    }
-
-    /// Strings that are found without regard to ASCII case, without white space around them. Single characters
-    /// are none, since no space can break them.
-    pub(super) fn markers(texts: &[String]) -> Self {
-        let trimmed = texts.iter().map(|text| text.trim());
-        Self::new(trimmed.filter(|text| text.chars().nth(1).is_some()).map(str::to_owned).collect(), true)
-    }
-
-    fn new(mut texts: Vec<String>, ignore_case: bool) -> Self {
-        if ignore_case {
-            texts.iter_mut().for_each(|text| text.make_ascii_lowercase());
-        }
-        texts.sort();
-        texts.dedup();
-        let mut first = [false; 256];
-        for byte in texts.iter().filter_map(|text| text.bytes().next()) {
-            first[usize::from(byte)] = true;
-            if ignore_case {
-                first[usize::from(byte.to_ascii_lowercase())] = true;
-                first[usize::from(byte.to_ascii_uppercase())] = true;
-            }
-        }
-        Self { texts, first, ignore_case }
-    }
-
-    /// The first needle at `from` or after it: where it begins, and its length.
-    fn find(&self, text: &str, from: usize) -> Option<(usize, usize)> {
-        let bytes = text.as_bytes();
-        let mut starts = (from..bytes.len()).filter(|at| self.first[usize::from(bytes[*at])]);
-        starts.find_map(|at| self.longest(&bytes[at..]).map(|len| (at, len)))
-    }
-
-    /// The length of the longest needle that `bytes` begin with. Vocabularies have thousands of tokens that begin alike,
-    /// so with each byte the range of those that fit is narrowed.
-    fn longest(&self, bytes: &[u8]) -> Option<usize> {
-        let (mut fitting, mut longest) = (&self.texts[..], None);
-        for (at, byte) in bytes.iter().enumerate() {
-            let byte = if self.ignore_case { byte.to_ascii_lowercase() } else { *byte };
-            let next = |text: &String| text.as_bytes().get(at).copied();
-            let start = fitting.partition_point(|text| next(text) < Some(byte));
-            let end = fitting.partition_point(|text| next(text) <= Some(byte));
-            fitting = &fitting[start..end];
-            match fitting.first() {
-                Some(shortest) if shortest.len() == at + 1 => longest = Some(at + 1),
-                Some(_) => {}
-                None => break,
-            }
-        }
-        longest
-    }
-
-    /// The text in pieces: whether each is a needle, and what it is. Pieces are never empty.
-    pub(super) fn split<'t>(&self, text: &'t str) -> Vec<(bool, &'t str)> {
-        let mut pieces = Vec::new();
-        let mut from = 0;
-        while let Some((at, len)) = self.find(text, from) {
-            pieces.extend([(false, &text[from..at]), (true, &text[at..at + len])]);
-            from = at + len;
-        }
-        pieces.push((false, &text[from..]));
-        pieces.retain(|(_, piece)| !piece.is_empty());
-        pieces
-    }
 }

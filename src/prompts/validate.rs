@@ -1,9 +1,11 @@
-//! A set is tried out when it is loaded, so that no request finds out what is wrong with its templates.
+//! A set is validated when it is loaded, so that no request finds out what is wrong with its templates.
 
 use std::collections::BTreeMap;
 
+use super::error::PromptError;
+use super::fields::Subject;
+use super::library::PromptSet;
 use super::set::OPTIONAL;
-use super::{PromptError, PromptSet, Subject};
 use crate::grading::{Document, Instruction, Item, Mode, Role, Rubric, Turn};
 
 impl PromptSet {
@@ -11,7 +13,7 @@ impl PromptSet {
     ///
     /// # Errors
     /// At the first template that fails, or that has no place for something that every request has.
-    pub(super) fn try_out(&self) -> Result<(), PromptError> {
+    pub(super) fn validate(&self) -> Result<(), PromptError> {
         let text = || "text".to_owned();
         let rubric = Rubric::new("criterion", &BTreeMap::from([("0", "bad"), ("1", "good")].map(owned)))
             .expect("both scores are described");
@@ -36,14 +38,14 @@ impl PromptSet {
             ];
             for subject in subjects.into_iter().filter(|subject| self.templates.has(subject.kind())) {
                 for mode in [Mode::Feedback, Mode::Score] {
-                    self.try_on(&subject, mode)?;
+                    self.validate_for(&subject, mode)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn try_on(&self, subject: &Subject<'_>, mode: Mode) -> Result<(), PromptError> {
+    fn validate_for(&self, subject: &Subject<'_>, mode: Mode) -> Result<(), PromptError> {
         match self.turns(subject, mode) {
             Err(PromptError::Unsupported { pointer, .. }) if !OPTIONAL.contains(&&pointer[1..]) => {
                 let file = self.templates.file(subject.kind());

@@ -1,0 +1,85 @@
+//! Renders prompts for one model, and keeps the layouts that it has worked out.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+
+use super::chat::ChatFormat;
+use super::error::PromptError;
+use super::escape::{self, Rendered};
+use super::fields::{Fields, Shape, Subject, pieces, sentinel};
+use super::layout::{Layout, Place};
+use super::library::PromptSet;
+use super::patterns::PatternSet;
+use crate::grading::{Mode, Role, Turn};
+use crate::script::{Prompt, Segment};
+
+/// How many layouts are kept; few shapes are ever met.
+const KEPT: u64 = 256;
+/// The layouts of longer conversations, and of more documents, are not kept: each can be as long as its request.
+const LONGEST_KEPT: usize = 32;
+
+/// Renders prompts for one model, and keeps the layouts of the shapes it has met.
+#[derive(Debug)]
+pub struct Renderer {
+    chat: ChatFormat,
+    kept: Cache<(Arc<str>, Shape), Arc<Layout>>,
+}
+
+impl Renderer {
+    /// A renderer for a model with that chat format. It is for the sets of one library, which never change.
+    #[must_use]
+    pub fn new(chat: ChatFormat) -> Self {
+        Self { chat, kept: Cache::new(KEPT) }
+    }
+
+    /// Lays out a conversation that is the caller's own prompt: no text can write a control token, and nothing else
+    /// is changed.
+    ///
+    /// # Errors
+    /// When the model's chat template cannot be rendered over it.
+    pub fn conversation(&self, turns: &[Turn]) -> Result<Prompt, PromptError> {
+        let sentinels: Vec<(Role, String)> =
+            turns.iter().enumerate().map(|(index, turn)| (turn.role, sentinel(index))).collect();
+        let text = self.chat.lay_out_turns(&sentinels)?;
+        let pieces = pieces(&text, turns.len())
+            .ok_or_else(|| PromptError::Conversation("it cuts parts of what a message says".to_owned()))?;
+        let layout = Layout::new(&pieces, &PatternSet::exact(&self.chat.control), PatternSet::markers(&[]));
+        let mut segments = Vec::new();
+        let mut run = String::new();
+        for place in layout.places {
+            match place {
+                Place::Text(text) => run.push_str(&text),
+                Place::Field(index) => run.push_str(&turns[index].content),
+                Place::Control(text) => {
+                    let run = std::mem::take(&mut run);
+                    segments.extend((!run.is_empty()).then_some(Segment::Text(run)));
+                    segments.push(Segment::Control(text));
+                }
+            }
+        }
+        segments.extend((!run.is_empty()).then_some(Segment::Text(run)));
+        Ok(Prompt(segments))
+    }
+
+    /// Renders the prompt, as [`PromptSet::render`] does.
+    ///
+    /// # Errors
+    /// Those of [`PromptSet::render`].
+    pub fn render(&self, set: &PromptSet, subject: &Subject<'_>, mode: Mode) -> Result<Rendered, PromptError> {
+        let (shape, fields) = (subject.shape(mode), Fields::of(subject));
+        if shape.len() > LONGEST_KEPT {
+            return Ok(escape::assemble(&set.layout(&shape, &fields, &self.chat)?, &fields));
+        }
+        let key = (Arc::clone(&set.name), shape);
+        let layout = match self.kept.get(&key) {
+            Some(layout) => layout,
+            None => {
+                let layout = Arc::new(set.layout(&key.1, &fields, &self.chat)?);
+                self.kept.insert(key, Arc::clone(&layout));
+                layout
+            }
+        };
+        Ok(escape::assemble(&layout, &fields))
+    }
+}

@@ -1,0 +1,4 @@
+//! Token ids.
+
+/// A token id.
+pub type Token = i32;

@@ -1,0 +1,289 @@
+//! A checklist: questions about one input, each answered by one choice, blind to the others, after one reading of the
+//! input.
+
+use super::prompted::CHAT;
+use super::{Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, judged};
+use crate::grading::{BranchChoice, Distribution, InvalidRequest, InvalidVerdict, Options, Role, Turn, Usage};
+use crate::script::{Script, Step};
+
+/// Questions about an input.
+#[derive(Debug, Clone)]
+pub struct Checklist {
+    /// What it is for, as metrics name it.
+    pub purpose: &'static str,
+    /// The input.
+    pub turns: Vec<Turn>,
+    /// The questions; 1 at least.
+    pub questions: Vec<Question>,
+    /// How the run is made; nothing is sampled.
+    pub options: Options,
+    /// JSON pointer to where the input came in the request.
+    pub field: &'static str,
+}
+
+/// The answers to a checklist.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked {
+    /// An answer a question, in their order.
+    pub answers: Vec<BranchChoice>,
+    /// Tokens taken; the input counts once.
+    pub usage: Usage,
+}
+
+/// A question about an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// What is asked.
+    pub instructions: String,
+    /// What can be answered.
+    pub kind: QuestionKind,
+}
+
+/// What can be answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QuestionKind {
+    /// Whether a statement is true; what either answer means, where that is said.
+    Predicate {
+        /// What it means that the statement is true.
+        if_true: Option<String>,
+        /// What it means that it is false.
+        if_false: Option<String>,
+    },
+    /// One of several things.
+    Choice(Vec<Listed>),
+    /// One of several levels, the lowest first.
+    Score(Vec<Listed>),
+}
+
+/// A possible answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// What it means.
+    pub description: Option<String>,
+}
+
+/// Bytes of text that are tokenised for each answer, about.
+const BYTES_OF_ANSWER: usize = 128;
+/// Bytes of what is written before the name of an answer, about.
+const ANSWER_LEAD: usize = 8;
+/// More bytes than that take seconds to tokenise.
+const LONG: usize = 4 << 20;
+
+/// The letters of a list of answers; longer lists have numbers.
+const LETTERS: std::ops::RangeInclusive<char> = 'A'..='Z';
+
+impl Task for Checklist {
+    type Verdict = Checked;
+
+    fn kind(&self) -> &'static str {
+        CHAT
+    }
+
+    fn check(&self) -> Result<(), InvalidRequest> {
+        if self.questions.is_empty() {
+            return Err(InvalidRequest::at("/questions", "there is no question"));
+        }
+        if self.options.samples != 1 {
+            return Err(InvalidRequest::at("", "the answers of a checklist are not sampled"));
+        }
+        self.options.sampling.check()
+    }
+
+    fn options(&self) -> &Options {
+        &self.options
+    }
+
+    fn runs(&self) -> Vec<RunKey> {
+        vec![RunKey::default()]
+    }
+
+    fn ask(&self, _run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError> {
+        let prompt = judge.renderer.conversation(&conversation(self.turns.clone()))?;
+        let script = Script(vec![Step::Branch(self.questions.iter().map(Question::script).collect())]);
+        Ok(Ask { prompt, script, neutralized: Vec::new(), may_shorten: false, verbatim: false })
+    }
+
+    fn combine(&self, answers: Vec<Answer>, _observe: Observe<'_>) -> Result<Checked, InvalidVerdict> {
+        let (mut answered, mut usage) = (Vec::new(), Usage::default());
+        for (_, judgement) in judged(answers) {
+            answered.extend(judgement.branches);
+            usage += judgement.usage;
+        }
+        Ok(Checked { answers: answered, usage })
+    }
+
+    fn text_len(&self) -> usize {
+        self.turns.iter().map(Turn::text_len).sum::<usize>() + self.bytes_of_answers()
+    }
+
+    fn is_long_to_plan(&self) -> bool {
+        self.bytes_of_answers() > LONG
+    }
+
+    fn longest_text(&self) -> String {
+        self.field.to_owned()
+    }
+
+    fn label(&self, _run: RunKey) -> &str {
+        self.purpose
+    }
+}
+
+impl Checklist {
+    /// How many answers there are to all questions, and the bytes that telling them apart can take: where a text has no
+    /// words to part it at, an answer is tokenised with all of its question.
+    #[must_use]
+    pub fn answers(&self) -> (usize, usize) {
+        let (mut count, mut bytes) = (0_usize, 0_usize);
+        for question in &self.questions {
+            let answers = question.answers();
+            count += answers;
+            bytes = bytes.saturating_add(answers.saturating_mul(question.text_len()));
+        }
+        (count, bytes)
+    }
+
+    /// Bytes that are tokenised for the questions, about.
+    fn bytes_of_answers(&self) -> usize {
+        self.questions.iter().map(|question| question.text_len() + question.answers() * BYTES_OF_ANSWER).sum()
+    }
+}
+
+/// The input as a conversation that ends in the request to answer. The questions follow where the model answers, so
+/// that all of them share one reading.
+fn conversation(mut turns: Vec<Turn>) -> Vec<Turn> {
+    const REQUEST: &str = "Answer the question about the text above with one of the answers that it lists.";
+    match turns.last_mut() {
+        Some(turn) if turn.role == Role::User => turn.content = format!("{}\n\n{REQUEST}", turn.content),
+        _ => turns.push(Turn { role: Role::User, content: REQUEST.to_owned() }),
+    }
+    turns
+}
+
+impl Question {
+    /// How many answers it has.
+    fn answers(&self) -> usize {
+        match &self.kind {
+            QuestionKind::Predicate { .. } => 2,
+            QuestionKind::Choice(listed) | QuestionKind::Score(listed) => listed.len(),
+        }
+    }
+
+    /// Bytes of its text and of its answers', about.
+    fn text_len(&self) -> usize {
+        let described = |text: &Option<String>| text.as_ref().map_or(0, String::len) + ANSWER_LEAD;
+        let answers: usize = match &self.kind {
+            QuestionKind::Predicate { if_true, if_false } => described(if_true) + described(if_false),
+            QuestionKind::Choice(listed) | QuestionKind::Score(listed) => {
+                listed.iter().map(|listed| listed.name.len() + described(&listed.description)).sum()
+            }
+        };
+        self.instructions.len() + answers
+    }
+
+    /// The script that answers it: the question is said, then one of its answers chosen.
+    #[must_use]
+    pub fn script(&self) -> Script {
+        let described = |name: &str, text: &Option<String>| match text {
+            Some(text) => format!("\n{name}: {text}"),
+            None => format!("\n{name}"),
+        };
+        let (list, options): (String, Vec<String>) = match &self.kind {
+            QuestionKind::Predicate { if_true, if_false } => {
+                (described("yes", if_true) + &described("no", if_false), vec![" yes".to_owned(), " no".to_owned()])
+            }
+            QuestionKind::Choice(listed) | QuestionKind::Score(listed) => {
+                let labels: Vec<String> = if listed.len() <= LETTERS.count() {
+                    LETTERS.take(listed.len()).map(String::from).collect()
+                } else {
+                    (1..=listed.len()).map(|number| number.to_string()).collect()
+                };
+                let line = |(label, listed): (&String, &Listed)| {
+                    described(&format!("{label}) {}", listed.name), &listed.description)
+                };
+                let list = labels.iter().zip(listed).map(line).collect();
+                (list, labels.into_iter().map(|label| format!(" {label}")).collect())
+            }
+        };
+        let question = format!("Question: {}{list}\nAnswer:", self.instructions);
+        Script(vec![Step::Say(question), Step::Choose(options)])
+    }
+}
+
+/// How sure a distribution is of its most probable answer: 0 where all are alike, 1 where there is no doubt.
+#[must_use]
+pub fn confidence(distribution: &Distribution) -> f64 {
+    let probabilities = distribution.probabilities();
+    let (count, most) = (probabilities.len() as f64, probabilities[distribution.argmax()]);
+    ((count * most - 1.0) / (count - 1.0)).clamp(0.0, 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grading::{Mode, Sampling};
+
+    fn listed(count: usize) -> Vec<Listed> {
+        (0..count).map(|n| Listed { name: format!("n{n}"), description: None }).collect()
+    }
+
+    #[test]
+    fn a_question_is_said_and_answered() {
+        let kind = QuestionKind::Predicate { if_true: Some("it is rude".into()), if_false: None };
+        let script = Question { instructions: "It is rude.".into(), kind }.script();
+        let said = Step::Say("Question: It is rude.\nyes: it is rude\nno\nAnswer:".into());
+        assert_eq!(script.0, [said, Step::Choose(vec![" yes".into(), " no".into()])]);
+        let check = |count: usize, last: &str| {
+            let script = Question { instructions: "Which?".into(), kind: QuestionKind::Choice(listed(count)) }.script();
+            script.check().unwrap();
+            let Some(Step::Choose(options)) = script.0.last() else { panic!("no choice") };
+            assert_eq!((options.len(), options.last().unwrap().as_str()), (count, last));
+        };
+        check(2, " B");
+        check(26, " Z");
+        check(27, " 27");
+        check(255, " 255");
+    }
+
+    #[test]
+    fn answers_cost_their_question_and_not_the_input() {
+        let turn = |content: String| Turn { role: Role::User, content };
+        let question = |count| Question { instructions: "x".repeat(100), kind: QuestionKind::Choice(listed(count)) };
+        let sampling = Sampling {
+            temperature: 0.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            seed: 0,
+            seeded: false,
+            max_feedback_tokens: 1,
+            min_feedback_tokens: 0,
+        };
+        let options =
+            Options { mode: Mode::Score, samples: 1, sampling, prompt: None, cache: false, deterministic: false };
+        let checklist = |input: usize, counts: &[usize]| Checklist {
+            purpose: "decisions",
+            turns: vec![turn("a".repeat(input))],
+            questions: counts.iter().map(|count| question(*count)).collect(),
+            options: options.clone(),
+            field: "/input",
+        };
+        let one = checklist(10, &[3]).answers();
+        assert_eq!(one, checklist(10_000, &[3]).answers());
+        assert_eq!(checklist(10, &[3, 3]).answers(), (2 * one.0, 2 * one.1));
+        assert!(!checklist(10_000, &[3, 3]).is_long_to_plan() && checklist(10, &[255; 400]).is_long_to_plan());
+    }
+
+    #[test]
+    fn confidence_is_none_in_the_middle() {
+        let sure = |masses: &[f64]| {
+            let logs: Vec<f64> = masses.iter().map(|m: &f64| m.ln()).collect();
+            confidence(&Distribution::from_log_masses(&logs).unwrap().0)
+        };
+        assert!((sure(&[0.9, 0.1]) - 0.8).abs() < 1e-12);
+        assert!(sure(&[0.25; 4]).abs() < 1e-12);
+        assert!((sure(&[0.0, 1.0, 0.0]) - 1.0).abs() < 1e-12);
+    }
+}
