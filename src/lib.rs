@@ -33,7 +33,6 @@ pub mod engine;
 pub mod fair;
 pub mod graders;
 pub mod grading;
-pub mod hosting;
 pub mod json_text;
 pub mod judge_models;
 pub mod metrics;

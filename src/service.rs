@@ -5,6 +5,7 @@ pub mod admission;
 pub mod cache;
 mod context;
 mod judge;
+pub mod registry;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,9 +22,9 @@ use self::cache::Lookup;
 pub use self::context::{Deadline, DeadlinePassed, RequestContext};
 pub use self::judge::Judge;
 use self::judge::{PlannedRun, RunError};
+use self::registry::{ModelRegistry, RegistryError};
 use crate::engine::{EngineError, EngineInfo};
 use crate::grading::{Judgement, Order, Provenance, Timing, Usage, milliseconds};
-use crate::hosting::{Hosting, HostingError};
 use crate::metrics::Metrics;
 use crate::prompts::Neutralized;
 use crate::tasks::{Answer, FailureIndex, RunKey, TEXT, Task, TaskError};
@@ -34,7 +35,7 @@ const LONG_TEXT: usize = 64 << 10;
 
 /// Judges for everybody.
 pub struct Service {
-    hosting: Arc<Hosting>,
+    models: Arc<ModelRegistry>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     /// How many runs of one task are planned and wait at once; the others are planned when their turn comes.
@@ -98,9 +99,9 @@ pub type Progress<T = ()> = Arc<dyn Fn(Delta) -> T + Send + Sync>;
 /// Why a request is not served.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ServiceError {
-    /// The model is not there.
+    /// The registry has no loaded model of that name.
     #[error(transparent)]
-    Hosting(#[from] HostingError),
+    Registry(#[from] RegistryError),
     /// The judge cannot be asked.
     #[error(transparent)]
     Task(#[from] TaskError),
@@ -135,8 +136,8 @@ impl From<RunError> for ServiceError {
 impl Service {
     /// The door to these models; `window` runs of one task wait at once, at most.
     #[must_use]
-    pub fn new(hosting: Arc<Hosting>, admission: Arc<Admission>, metrics: Arc<Metrics>, window: usize) -> Self {
-        Self { hosting, admission, metrics, window: window.max(1), requests: AtomicU64::new(0) }
+    pub fn new(models: Arc<ModelRegistry>, admission: Arc<Admission>, metrics: Arc<Metrics>, window: usize) -> Self {
+        Self { models, admission, metrics, window: window.max(1), requests: AtomicU64::new(0) }
     }
 
     /// A request that comes in.
@@ -152,7 +153,7 @@ impl Service {
     /// When nobody is let in, there is no such model, it is still loading, or could not be loaded.
     pub async fn begin(&self, context: &RequestContext, model: Option<&str>) -> Result<Session, ServiceError> {
         self.admission.check()?;
-        let judge = self.hosting.judge(model, context.deadline.left()).await?;
+        let judge = self.models.judge(model, context.deadline.left()).await?;
         Ok(Session {
             admission: Arc::clone(&self.admission),
             metrics: Arc::clone(&self.metrics),

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::EngineError;
 use crate::grading::{InvalidRequest, InvalidRubric, Unscored};
-use crate::hosting::{Failure, HostingError};
 use crate::prompts::PromptError;
 use crate::rubrics::LibraryError;
 use crate::script::InvalidScript;
 use crate::service::admission::Refusal;
+use crate::service::registry::{LoadFailure, RegistryError};
 use crate::service::{DeadlinePassed, ServiceError};
 use crate::tasks::TaskError;
 
@@ -412,11 +412,11 @@ impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         let detail = error.to_string();
         match error {
-            ServiceError::Hosting(error) => match error {
-                HostingError::Unknown { .. } => Self::new(Code::UnknownModel, detail).at("/model"),
-                HostingError::Failed(Failure::NoRoom(_)) => Self::new(Code::Saturated, detail),
-                HostingError::Loading => Self::new(Code::ModelLoading, detail),
-                HostingError::Failed(Failure::Load { again, .. }) => {
+            ServiceError::Registry(error) => match error {
+                RegistryError::Unknown { .. } => Self::new(Code::UnknownModel, detail).at("/model"),
+                RegistryError::Failed(LoadFailure::NoRoom(_)) => Self::new(Code::Saturated, detail),
+                RegistryError::Loading => Self::new(Code::ModelLoading, detail),
+                RegistryError::Failed(LoadFailure::Unusable { again, .. }) => {
                     let problem = Self::new(Code::ModelFailed, detail);
                     again.into_iter().fold(problem, Self::again)
                 }

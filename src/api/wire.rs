@@ -268,7 +268,7 @@ impl Common {
 impl Settings {
     pub(super) fn check(self, app: &App) -> Result<Judged, Problem> {
         let defaults = &app.config.grading;
-        app.hosting().check_name(self.model.as_deref()).map_err(ServiceError::from)?;
+        app.models().check_name(self.model.as_deref()).map_err(ServiceError::from)?;
         let (rubrics, multi) = rubrics(&self.rubric, app)?;
         let sampling = Sampling {
             temperature: self.sampling.temperature.unwrap_or(defaults.temperature),
