@@ -11,10 +11,10 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use sha2::{Digest, Sha256};
 
+use super::atomic_file;
 use super::catalogue::Precision;
 use super::error::ModelError;
 use super::gguf::{self, F16, F32, Layout, Q4_0, Q4_1, Q8_0, Tensor};
-use super::place;
 
 /// Values that are in memory at once; every block's size divides it.
 const VALUES: usize = 1 << 18;
@@ -77,7 +77,7 @@ impl Plan {
     /// Makes the result at `to`, where it appears whole and with this digest or not at all, and
     /// tells `advance` of each so many bytes. Blocks the thread. The caller holds the model's lock.
     pub(super) fn carry_out(&self, to: &Path, sha256: &str, advance: impl FnMut(u64)) -> Result<(), ModelError> {
-        place::appear(to, |unfinished| {
+        atomic_file::write_atomically(to, |unfinished| {
             let actual = self.write(unfinished, advance)?;
             if actual == sha256 {
                 return Ok(());

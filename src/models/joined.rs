@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::catalogue::{Entry, Member, PypiFile};
 use super::error::ModelError;
-use super::{digest, place};
+use super::{atomic_file, digest};
 
 /// How much is copied at once.
 const BLOCK: usize = 1 << 20;
@@ -91,7 +91,9 @@ impl Joined {
 
         let state = State { members: self.state.members + 1, bytes, ..self.state.clone() };
         let text = toml::to_string(&state).map_err(std::io::Error::other).map_err(ModelError::cache(&self.record))?;
-        place::appear(&self.record, |unfinished| fs::write(unfinished, text).map_err(ModelError::cache(unfinished)))?;
+        atomic_file::write_atomically(&self.record, |unfinished| {
+            fs::write(unfinished, text).map_err(ModelError::cache(unfinished))
+        })?;
         self.state = state;
         Ok(())
     }
@@ -106,7 +108,9 @@ impl Joined {
             let State { sha256: expected, packages, version, .. } = self.state;
             return Err(ModelError::PackageDigest { name: name.to_owned(), packages, version, expected, actual });
         }
-        place::appear(to, |unfinished| fs::rename(&self.file, unfinished).map_err(ModelError::cache(unfinished)))?;
+        atomic_file::write_atomically(to, |unfinished| {
+            fs::rename(&self.file, unfinished).map_err(ModelError::cache(unfinished))
+        })?;
         remove(&self.record)
     }
 }

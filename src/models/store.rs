@@ -1,6 +1,5 @@
 //! The models on this disk: pulled by name, found, and checked before anyone loads them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::blocking::{blocking, check, recall};
+use super::cache_dir::{CacheDir, create_dir};
 use super::catalogue::{Catalogue, Entry, HubFile, PypiFile, Source};
 use super::error::ModelError;
 use super::http::Effort;
@@ -15,38 +15,17 @@ use super::hub::{Hub, HubSettings};
 use super::known::KnownDigests;
 use super::package::Package;
 use super::pin::Pin;
+#[cfg(test)]
 use super::pip::PipSettings;
-use super::reference::{Reference, stem};
+use super::reference::{Reference, is_path, name_of};
 use super::{Model, Progress, digest, folder, gguf, memory};
 
 /// Models by alias, by reference to the hub, and by path. Cheap to clone.
 #[derive(Clone)]
 pub struct ModelStore {
-    place: Place,
+    cache: CacheDir,
     hub: Hub,
     catalogue: Arc<Catalogue>,
-}
-
-/// Where a store keeps its files, and how it comes by them.
-#[derive(Clone)]
-pub(super) struct Place {
-    pub(super) cache_dir: PathBuf,
-    pub(super) offline: bool,
-    /// `None`: pip is asked when a pull needs to know.
-    pub(super) pip: Option<PipSettings>,
-    /// How hard the only source, or the last one, is tried; and one of several.
-    pub(super) full: Effort,
-    pub(super) brief: Effort,
-}
-
-impl Place {
-    pub(super) fn downloads(&self) -> PathBuf {
-        self.cache_dir.join("downloads")
-    }
-
-    pub(super) fn known(&self) -> KnownDigests {
-        KnownDigests::new(self.cache_dir.join("digests"))
-    }
 }
 
 /// A model of the catalogue, and whether it is here.
@@ -103,8 +82,8 @@ impl ModelStore {
     /// # Errors
     /// When the catalogue that was compiled in is wrong.
     pub fn new(cache_dir: PathBuf, hub: HubSettings, offline: bool) -> Result<Self, ModelError> {
-        let place = Place { cache_dir, offline, pip: None, full: Effort::FULL, brief: Effort::BRIEF };
-        Ok(Self { place, hub: Hub::new(hub), catalogue: Arc::new(Catalogue::built_in()?) })
+        let cache = CacheDir { path: cache_dir, offline, pip: None, full: Effort::FULL, brief: Effort::BRIEF };
+        Ok(Self { cache, hub: Hub::new(hub), catalogue: Arc::new(Catalogue::built_in()?) })
     }
 
     /// A store with its own catalogue and settings that never waits.
@@ -118,8 +97,8 @@ impl ModelStore {
     ) -> Self {
         let full = Effort { pause: Duration::ZERO, ..Effort::FULL };
         let brief = Effort { read: Duration::from_millis(300), ..full };
-        let place = Place { cache_dir, offline, pip: Some(pip), full, brief };
-        Self { place, hub: Hub::new(hub), catalogue: Arc::new(catalogue) }
+        let cache = CacheDir { path: cache_dir, offline, pip: Some(pip), full, brief };
+        Self { cache, hub: Hub::new(hub), catalogue: Arc::new(catalogue) }
     }
 
     /// Every model of the catalogue, in its order. What they need in memory counts the keys and values of `tokens` tokens.
@@ -178,7 +157,7 @@ impl ModelStore {
     }
 
     fn package<'a>(&'a self, entry: &'a Entry, source: &'a PypiFile) -> Package<'a> {
-        Package { place: &self.place, entry, source }
+        Package { cache: &self.cache, entry, source }
     }
 
     /// Makes sure that the files of an alias or of a reference are here, and are the right ones. What the catalogue
@@ -188,7 +167,7 @@ impl ModelStore {
     /// When it cannot be had, or is another one than it was.
     pub async fn pull(&self, name: &str, progress: &dyn Progress) -> Result<Model, ModelError> {
         if let Some(model) = self.on_hub(name)? {
-            return self.pull_from_hub(&model, self.place.full, progress).await;
+            return self.pull_from_hub(&model, self.cache.full, progress).await;
         }
         self.pull_entry(self.catalogue.get(name)?, progress).await
     }
@@ -198,13 +177,13 @@ impl ModelStore {
     async fn pull_entry(&self, entry: &Entry, progress: &dyn Progress) -> Result<Model, ModelError> {
         let here = |source: &&Source| self.found_from(entry, source).is_ok();
         if let Some(source) = entry.sources.iter().find(here) {
-            return self.pull_from(entry, source, self.place.full, progress).await;
+            return self.pull_from(entry, source, self.cache.full, progress).await;
         }
         let mut sources: Vec<&Source> = entry.sources.iter().collect();
         sources.sort_by_key(|source| !self.begun(entry, source));
         let mut tried = Vec::new();
         while let Some((source, others)) = sources.split_first() {
-            let effort = if others.is_empty() { self.place.full } else { self.place.brief };
+            let effort = if others.is_empty() { self.cache.full } else { self.cache.brief };
             let counted = Counted { to: progress, bytes: AtomicU64::new(0) };
             let error = match self.pull_from(entry, source, effort, &counted).await {
                 Ok(model) => return Ok(model),
@@ -213,14 +192,14 @@ impl ModelStore {
             // A source that was sending is tried as hard as an only one: another would begin anew.
             let sending = error.is_passing() && counted.bytes.into_inner() > 0;
             if sending && !others.is_empty() {
-                return self.pull_from(entry, source, self.place.full, progress).await;
+                return self.pull_from(entry, source, self.cache.full, progress).await;
             }
             // The hub's cache is another folder than ours.
             if error.is_local() && (others.is_empty() || matches!(source, Source::Pypi(_))) {
                 return Err(error);
             }
             // Offline nothing is tried, only looked for.
-            if let (Some(next), false) = (others.first(), self.place.offline) {
+            if let (Some(next), false) = (others.first(), self.cache.offline) {
                 progress.note(&format!("{} does not serve: {error}. Trying {}", source.describe(), next.describe()));
             }
             tried.push((source.describe(), error));
@@ -276,7 +255,7 @@ impl ModelStore {
     /// When there is no such model, or it cannot be had.
     pub async fn resolve(&self, name: &str, progress: &dyn Progress) -> Result<Model, ModelError> {
         if Reference::parse(name).is_none() && is_path(name) {
-            own_file(PathBuf::from(name), self.place.known()).await
+            own_file(PathBuf::from(name), self.cache.known()).await
         } else {
             self.pull(name, progress).await
         }
@@ -291,7 +270,7 @@ impl ModelStore {
     fn pin_file(&self, model: &OnHub) -> PathBuf {
         let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '+' };
         let name: String = model.asked.trim_start_matches("hf:").chars().map(plain).collect();
-        self.place.cache_dir.join("pins").join(format!("{name}.toml"))
+        self.cache.path.join("pins").join(format!("{name}.toml"))
     }
 
     /// What the name stood for when it was first pulled.
@@ -301,7 +280,7 @@ impl ModelStore {
 
     /// What the name stands for, as far as this disk knows.
     fn pin(&self, model: &OnHub) -> Option<Pin> {
-        let found = || self.hub.look_around(&model.reference).filter(|pin| model.accepts(pin));
+        let found = || self.hub.resolve_cached(&model.reference).filter(|pin| model.accepts(pin));
         self.kept_pin(model).or_else(found)
     }
 
@@ -330,8 +309,8 @@ impl ModelStore {
         let pin_file = self.pin_file(model);
         let pin = match self.kept_pin(model) {
             Some(pin) => pin,
-            None if self.place.offline => self.pin(model).ok_or_else(|| self.offline(model))?,
-            None => self.hub.look_up(&model.reference, effort).await?,
+            None if self.cache.offline => self.pin(model).ok_or_else(|| self.offline(model))?,
+            None => self.hub.resolve_remote(&model.reference, effort).await?,
         };
         if let Some(expected) = model.sha256.clone().filter(|_| !model.accepts(&pin)) {
             return Err(ModelError::HubDigest { url: pin.repo.clone(), expected, actual: pin.sha256() });
@@ -339,8 +318,8 @@ impl ModelStore {
         for file in &pin.files {
             let path = self.hub.path(&pin, file);
             if path.is_file() {
-                recall(&model.asked, path, &file.sha256, self.place.known()).await?;
-            } else if self.place.offline {
+                recall(&model.asked, path, &file.sha256, self.cache.known()).await?;
+            } else if self.cache.offline {
                 return Err(self.offline(model));
             } else {
                 self.hub.fetch(&pin, file, effort, progress).await?;
@@ -365,19 +344,6 @@ impl ModelStore {
             prompt_set: model.prompt_set.clone(),
             agreement: model.agreement.clone(),
         }
-    }
-}
-
-/// What a model is called that a person names so: an alias is its own name, a file's is that without its ending.
-#[must_use]
-pub fn name_of(asked: &str) -> String {
-    match Reference::parse(asked) {
-        Some(Ok(reference)) => reference.name(),
-        None if is_path(asked) => {
-            let name = Path::new(asked).file_name().unwrap_or_default().to_string_lossy();
-            stem(&name).0.to_owned()
-        }
-        _ => asked.to_owned(),
     }
 }
 
@@ -459,13 +425,4 @@ async fn own_file(path: PathBuf, known: KnownDigests) -> Result<Model, ModelErro
         })
     })
     .await
-}
-
-fn is_path(name: &str) -> bool {
-    let gguf = Path::new(name).extension();
-    name.contains(['/', std::path::MAIN_SEPARATOR]) || gguf.is_some_and(|e| e.eq_ignore_ascii_case("gguf"))
-}
-
-pub(super) fn create_dir(path: &Path) -> Result<(), ModelError> {
-    fs::create_dir_all(path).map_err(ModelError::cache(path))
 }
