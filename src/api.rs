@@ -2,7 +2,9 @@
 
 mod absolute;
 mod body;
+mod comparison_options;
 mod compat;
+mod context;
 mod domain_schema;
 mod exchange;
 mod extract;

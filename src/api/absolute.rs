@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::context;
 use super::problem::Problem;
 use super::verdict::{self, Debug, NamedDigest, Produced};
 use super::wire::{self, Asked, grading_body};
@@ -94,7 +95,7 @@ pub(super) async fn grade(
 ) -> Result<HttpResponse, Problem> {
     let body: AbsoluteBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
     let Asked { request, model, debug } = check(&app, body)?;
-    let (context, rubrics) = (wire::context(&http, &app)?, request.rubrics.clone());
+    let (context, rubrics) = (context::of_request(&http, &app)?, request.rubrics.clone());
     let session = app.service.begin(&context, model.as_deref()).await?;
     stream::answer(
         &http,
@@ -122,7 +123,7 @@ fn check(app: &App, mut body: AbsoluteBody) -> Result<Asked<AbsoluteRequest>, Pr
 /// Those of the request.
 pub async fn prompts(app: &App, body: &str) -> Result<Vec<String>, Problem> {
     let Asked { request, model, .. } = check(app, extract::parse(body.as_bytes())?)?;
-    let session = app.service.begin(&wire::local_context(app), model.as_deref()).await?;
+    let session = app.service.begin(&context::local(app), model.as_deref()).await?;
     Ok(session.prompts(request).await?)
 }
 

@@ -21,10 +21,11 @@ use actix_web::{HttpRequest, web};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::context;
 use super::judging::{Judging, Outcome};
 use super::problem::{Code, Problem};
 use super::tools::{self, Tools};
-use super::wire::{self, SamplingBody, Settings};
+use super::wire::{SamplingBody, Settings};
 use crate::app::App;
 use crate::grading::{InvalidRequest, Mode, Role, Turn};
 
@@ -93,7 +94,7 @@ impl Url {
         rubric: Value,
         mode: Mode,
     ) -> Result<Judging, Problem> {
-        let context = wire::context(http, app)?;
+        let context = context::of_request(http, app)?;
         let asked: Option<String> = self.take("mode", "a mode")?;
         let mode = match asked.as_deref() {
             None => mode,

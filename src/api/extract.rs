@@ -6,8 +6,8 @@ use actix_web::{HttpMessage, HttpRequest, web};
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 
 use super::body::{self, Bodies, Held};
+use super::context;
 use super::problem::{Code, Problem};
-use super::wire;
 use crate::app::App;
 use crate::json_text::readable;
 use crate::service::ServiceError;
@@ -107,8 +107,8 @@ async fn read<T: Send + 'static>(
     let Terms { limit, items, admitted } = terms(app);
     let refusal = app.admission.check().err().filter(|_| admitted).map(|refusal| ServiceError::from(refusal).into());
     // The framework bounds the time that a head may take, but not that of a body.
-    let asked = wire::deadline(request, app);
-    let deadline = asked.as_ref().copied().unwrap_or(wire::ceiling(request, app));
+    let asked = context::deadline(request, app);
+    let deadline = asked.as_ref().copied().unwrap_or(context::ceiling(request, app));
     let received = body::receive(request, payload.into_inner(), limit, Held::new(bodies), refusal);
     let received = deadline.within(received).await??;
     asked?;

@@ -4,11 +4,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::comparison_options::ComparisonFields;
+use super::context;
 use super::extract;
-use super::many::{self, How};
+use super::many;
 use super::problem::Problem;
 use super::verdict::Produced;
-use super::wire::{self, Asked, grading_body};
+use super::wire::{Asked, grading_body};
 use crate::app::App;
 use crate::grading::{Instruction, InvalidRequest, Method};
 use crate::service::{self, ServiceError};
@@ -110,9 +112,9 @@ pub(super) async fn preferences(
     let mut body: PreferencesBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
     let common = body.common();
     let rules = rules(&app, &body)?;
-    let how = How { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
-    let Asked { request, model, .. } = many::check(&app, common, body.responses, how)?;
-    let context = wire::context(&http, &app)?;
+    let comparison = ComparisonFields { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
+    let Asked { request, model, .. } = many::check(&app, common, body.responses, comparison)?;
+    let context = context::of_request(&http, &app)?;
     let (prompt, responses) = (conversation(&request.item.instruction), request.responses.clone());
     let made = app.service.run(&context, model.as_deref(), MakePairs::new(request, rules), None).await?;
     Ok(HttpResponse::Ok().json(answer(&prompt, &responses, made, rules)))

@@ -4,12 +4,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::comparison_options::ComparisonFields;
+use super::context;
 use super::extract;
-use super::many::{self, How};
+use super::many;
 use super::problem::Problem;
 use super::relative::{Grade, grade_body};
 use super::verdict::{self, Debug, Produced};
-use super::wire::{self, Asked, grading_body};
+use super::wire::{Asked, grading_body};
 use crate::app::App;
 use crate::grading::{Method, Preference};
 use crate::service;
@@ -87,9 +89,9 @@ pub(super) async fn rank(
 ) -> Result<HttpResponse, Problem> {
     let mut body: RankBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
     let common = body.common();
-    let how = How { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
-    let Asked { request, model, debug } = many::check(&app, common, body.responses, how)?;
-    let context = wire::context(&http, &app)?;
+    let comparison = ComparisonFields { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
+    let Asked { request, model, debug } = many::check(&app, common, body.responses, comparison)?;
+    let context = context::of_request(&http, &app)?;
     let graded = app.service.run(&context, model.as_deref(), Rank::new(request), None).await?;
     Ok(HttpResponse::Ok().json(verdict_body(graded, debug)))
 }

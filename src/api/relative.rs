@@ -5,13 +5,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::absolute::Graded;
-use super::many::How;
+use super::comparison_options::{ComparisonFields, ComparisonOptions};
+use super::context;
 use super::problem::Problem;
 use super::verdict::{self, Debug, Produced};
 use super::wire::{self, Asked, grading_body};
 use super::{extract, stream};
 use crate::app::App;
-use crate::grading::{Finish, InvalidRequest, Judgement, Method, Order, Preference, RelativeRequest};
+use crate::grading::{Finish, Judgement, Method, Order, Preference, RelativeRequest};
 use crate::service;
 use crate::tasks::{Absolute, Relative};
 
@@ -95,7 +96,7 @@ pub(super) async fn grade(
 ) -> Result<HttpResponse, Problem> {
     let body: RelativeBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
     let Asked { request, model, debug } = check(&app, body)?;
-    let context = wire::context(&http, &app)?;
+    let context = context::of_request(&http, &app)?;
     let session = app.service.begin(&context, model.as_deref()).await?;
     stream::answer(
         &http,
@@ -107,8 +108,8 @@ pub(super) async fn grade(
 
 fn check(app: &App, mut body: RelativeBody) -> Result<Asked<RelativeRequest>, Problem> {
     let checked = body.common().check(app)?;
-    let how = How { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
-    let Pairing { method, swap, tie_margin } = pairing(app, how, checked.multi)?;
+    let comparison = ComparisonFields { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
+    let ComparisonOptions { method, swap, tie_margin } = comparison.check(app, checked.multi)?;
     let request = RelativeRequest {
         response_a: wire::not_empty(body.response_a, "/response_a", "response A")?,
         response_b: wire::not_empty(body.response_b, "/response_b", "response B")?,
@@ -123,33 +124,13 @@ fn check(app: &App, mut body: RelativeBody) -> Result<Asked<RelativeRequest>, Pr
     Ok(Asked { request, model: checked.model, debug: checked.debug })
 }
 
-/// How two responses are compared, checked.
-pub(super) struct Pairing {
-    pub(super) method: Method,
-    pub(super) swap: bool,
-    pub(super) tie_margin: f64,
-}
-
-pub(super) fn pairing(app: &App, how: How, multi: bool) -> Result<Pairing, Problem> {
-    let tie_margin = how.tie_margin.unwrap_or(app.config.grading.tie_margin);
-    if !(0.0..=0.5).contains(&tie_margin) {
-        return Err(InvalidRequest::at("/tie_margin", "must be between 0 and 0.5").into());
-    }
-    let method = how.method.unwrap_or_default();
-    if multi && method == Method::Pairwise {
-        let reason = "pairwise grading takes one rubric; a list of rubrics goes with \"method\": \"absolute\"";
-        return Err(InvalidRequest::at("/rubric", reason).into());
-    }
-    Ok(Pairing { method, swap: how.swap.unwrap_or(app.config.grading.swap), tie_margin })
-}
-
 /// Exactly what the body of a request would send to the model: a prompt for each order.
 ///
 /// # Errors
 /// Those of the request.
 pub async fn prompts(app: &App, body: &str) -> Result<Vec<String>, Problem> {
     let Asked { request, model, .. } = check(app, extract::parse(body.as_bytes())?)?;
-    let session = app.service.begin(&wire::local_context(app), model.as_deref()).await?;
+    let session = app.service.begin(&context::local(app), model.as_deref()).await?;
     Ok(session.prompts(request).await?)
 }
 

@@ -6,11 +6,12 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::absolute::{VerdictBody, verdict_body};
+use super::context;
 use super::extract::{self, Object, object_or_null, parse_value};
 use super::judging::{Judging, Outcome, Subject};
 use super::observe::{base, request_id};
 use super::problem::{Problem, ProblemBody};
-use super::wire::{self, About, ContextBody, MessageBody, RubricChoice, SamplingBody, Settings};
+use super::wire::{About, ContextBody, MessageBody, RubricChoice, SamplingBody, Settings};
 use crate::app::App;
 use crate::grading::{InvalidRequest, Mode, normalized};
 
@@ -133,7 +134,7 @@ pub(super) async fn rewards(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let mut body: RewardsBody = extract::json_of_items(&http, payload).await?;
-    let context = wire::context(&http, &app)?;
+    let context = context::of_request(&http, &app)?;
     let judged = body.settings().check(&app)?;
     let judging = Judging::begin(&app, judged, body.min_label_mass, context).await?;
     let names = |field: &str| body.items.iter().map(|item| name(&item[field])).collect::<Vec<_>>();

@@ -2,21 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use actix_web::HttpRequest;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::extract::{Object, parse_value};
-use super::observe::arrived;
 use super::problem::{Code, Problem};
 use crate::app::App;
 use crate::grading::{
     Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Role, Rubric, Sampling, Turn, Weight,
     WeightedRubric, is_blank,
 };
-use crate::service::{Deadline, RequestContext, ServiceError};
+use crate::service::ServiceError;
 
 /// The most rubrics of one request: each is a judgement of its own.
 const MOST_RUBRICS: usize = 32;
@@ -395,34 +392,4 @@ fn rubric(value: &serde_json::Value, at: &str, app: &App) -> Result<NamedRubric,
                 .into())
         }
     }
-}
-
-/// A request that begins: whose it is, and how long it may take.
-pub(super) fn context(request: &HttpRequest, app: &App) -> Result<RequestContext, Problem> {
-    let deadline = deadline(request, app)?;
-    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical().to_string());
-    Ok(app.service.context(peer.as_deref().unwrap_or("unknown"), deadline))
-}
-
-/// A request of this process's own.
-pub(super) fn local_context(app: &App) -> RequestContext {
-    app.service.context("local", Deadline::after(Duration::from_millis(app.config.limits.deadline_ms)))
-}
-
-/// How long a request may take since its head arrived: what it asks for, up to the configured ceiling.
-pub(super) fn deadline(request: &HttpRequest, app: &App) -> Result<Deadline, Problem> {
-    let Some(value) = request.headers().get("x-request-timeout-ms") else { return Ok(ceiling(request, app)) };
-    match value.to_str().ok().and_then(|text| text.parse::<u64>().ok()) {
-        Some(asked) if asked > 0 => Ok(within(request, asked.min(app.config.limits.deadline_ms))),
-        _ => Err(Problem::new(Code::InvalidRequest, "X-Request-Timeout-Ms is a number of milliseconds above 0")),
-    }
-}
-
-/// The most that any request may take since its head arrived.
-pub(super) fn ceiling(request: &HttpRequest, app: &App) -> Deadline {
-    within(request, app.config.limits.deadline_ms)
-}
-
-fn within(request: &HttpRequest, milliseconds: u64) -> Deadline {
-    Deadline::since(arrived(request), Duration::from_millis(milliseconds))
 }

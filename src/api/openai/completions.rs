@@ -7,13 +7,15 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::answer::{Head, TokenUsage, data, logprob_of, usage};
 use super::ask;
-use super::chat::{SamplingFields, StopBody, StreamOptions, stops};
+use super::chat_request::StreamOptions;
+use super::sampling::{SamplingFields, StopBody, stops};
+use super::schema::{Head, TokenUsage, data, logprob_of, usage};
 use super::text::finish_reason;
+use crate::api::context;
+use crate::api::extract;
 use crate::api::problem::{OpenAiError, Problem};
 use crate::api::stream::{self, Events};
-use crate::api::{extract, wire};
 use crate::app::App;
 use crate::grading::{InvalidRequest, Judgement};
 use crate::script::{Generate, Script, Step, WrittenToken};
@@ -156,7 +158,7 @@ pub(in crate::api) async fn create(
         return Err(InvalidRequest::at("/logprobs", format!("logprobs is 0 to {MOST_LOGPROBS}")).into());
     }
     let stop = stops(&body.stop)?;
-    let context = wire::context(&http, &app)?;
+    let context = context::of_request(&http, &app)?;
     let session = app.service.begin(&context, ask::hosted(&app, body.model.as_deref())).await?;
     let engine = session.judge().engine().clone();
     let max_tokens = options.sampling.max_feedback_tokens as usize;

@@ -7,8 +7,9 @@ use utoipa::ToSchema;
 
 use super::ask::{self, Answered};
 use super::messages;
+use crate::api::context;
+use crate::api::extract;
 use crate::api::problem::{OpenAiError, Problem};
-use crate::api::{extract, wire};
 use crate::app::App;
 use crate::grading::{InvalidRequest, Role, Turn};
 use crate::questions::{Listed, Question, QuestionKind, confidence};
@@ -148,7 +149,7 @@ pub(in crate::api) async fn create(
     let questions: Vec<Question> =
         body.questions.iter().enumerate().map(|(index, question)| question.check(index)).collect::<Result<_, _>>()?;
     check_count(questions.len(), 1, MOST_QUESTIONS, "/questions")?;
-    let context = wire::context(&http, &app)?;
+    let context = context::of_request(&http, &app)?;
     let answered =
         ask::questions(&app, body.model.as_deref(), (turns, "/input"), &questions, "decisions", &context).await?;
     let least = app.config.grading.min_label_mass;

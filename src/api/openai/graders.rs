@@ -11,9 +11,9 @@ use utoipa::ToSchema;
 use super::ask::{self, Answered};
 use super::messages;
 use super::report::{Graded, GraderReport};
+use crate::api::context;
 use crate::api::extract::{self, parse_lenient};
 use crate::api::problem::{OpenAiError, Problem};
-use crate::api::wire;
 use crate::app::App;
 use crate::graders::{self, Metric, Operation, Variables};
 use crate::grading::{InvalidRequest, Options, Role, Turn, require_label_mass};
@@ -121,7 +121,7 @@ pub(in crate::api) async fn run(
 ) -> Result<HttpResponse, Problem> {
     let body: RunBody = extract::lenient(&http, payload, app.config.limits.body_bytes).await?;
     let grader = check(&body.grader)?;
-    let (variables, context) = (Variables::new(&body.item, &body.model_sample), wire::context(&http, &app)?);
+    let (variables, context) = (Variables::new(&body.item, &body.model_sample), context::of_request(&http, &app)?);
     let started = Instant::now();
     let graded = grade(&app, &grader, &variables, "/grader", &context).await?;
     Ok(HttpResponse::Ok().json(GraderReport::new(grader.name(), grader.kind(), graded, started.elapsed())))

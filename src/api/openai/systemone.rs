@@ -11,8 +11,9 @@ use utoipa::ToSchema;
 
 use super::ask;
 use super::decisions::check_count;
+use crate::api::context;
+use crate::api::extract;
 use crate::api::problem::{OpenAiError, Problem};
-use crate::api::{extract, wire};
 use crate::app::App;
 use crate::grading::{InvalidRequest, Judgement, Role, Turn};
 use crate::questions::{Listed, Question, QuestionKind, confidence};
@@ -113,7 +114,7 @@ pub(in crate::api) async fn create(
     let turns = vec![Turn { role: Role::User, content: text(&body.state) }];
     let questions: Vec<Question> =
         body.questions.iter().map(|(id, question)| question.check(id)).collect::<Result<_, _>>()?;
-    let context = wire::context(&http, &app)?;
+    let context = context::of_request(&http, &app)?;
     let answered =
         ask::questions(&app, body.model.as_deref(), (turns, "/state"), &questions, "systemone", &context).await?;
     let both = || body.questions.keys().cloned().zip(questions.iter().zip(&answered.judgements));
