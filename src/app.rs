@@ -20,17 +20,17 @@ use crate::service::registry::{ModelLoader, ModelRegistry};
 
 /// Everything that a server is made of.
 pub struct App {
-    /// The settings.
+    /// The configuration, after all layers were merged.
     pub config: Config,
-    /// The metrics.
+    /// The Prometheus metrics of this server.
     pub metrics: Arc<Metrics>,
-    /// The rubrics.
+    /// The rubrics by name, built in and of `data_dir`.
     pub rubrics: Arc<RubricLibrary>,
-    /// The judge models.
+    /// The judge models of `POST /v1/chat/completions`, built in and configured, with their aliases.
     pub judge_models: JudgeModels,
-    /// Who gets in.
+    /// Admission control: the permits for judgements and the bounded queue.
     pub admission: Arc<Admission>,
-    /// The door to judging.
+    /// Runs tasks on the models.
     pub service: Service,
     prompts: Arc<PromptLibrary>,
     models: Arc<ModelRegistry>,
@@ -68,31 +68,30 @@ impl App {
         }))
     }
 
-    /// The prompt sets.
+    /// The prompt sets by name, built in and of `data_dir`.
     #[must_use]
     pub fn prompts(&self) -> &Arc<PromptLibrary> {
         &self.prompts
     }
 
-    /// The models.
+    /// The registry of the configured models.
     #[must_use]
     pub fn models(&self) -> &ModelRegistry {
         &self.models
     }
 
-    /// Gets the models that are to be there from the start, and starts their engines; the server is ready once this
-    /// returns.
+    /// Loads the models with `load = "start"`; the server is ready once this returns.
     ///
     /// # Errors
-    /// When a model cannot be had or its engine not be started; requests are told so, too.
+    /// When a model cannot be loaded; requests for it fail with that reason, too.
     pub async fn load(&self, progress: &dyn PullProgress) -> Result<(), StartError> {
         self.models.load(progress).await
     }
 
-    /// Judges with an engine that is already running.
+    /// Serves an engine that is already running as the default model.
     ///
     /// # Errors
-    /// When the default prompt set is not there.
+    /// When the default prompt set does not exist, or cannot be rendered with the engine's chat template.
     pub fn host(&self, engine: Arc<dyn Engine>, prompt_set: Option<String>) -> Result<(), StartError> {
         self.models.host(engine, prompt_set)
     }
@@ -117,7 +116,7 @@ impl App {
         done.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// Whether an engine has died for good, which only a new process mends.
+    /// Whether an engine has died, which only a new process repairs.
     #[must_use]
     pub fn engine_has_died(&self) -> bool {
         self.models.engine_has_died()

@@ -1,5 +1,5 @@
-//! The one door to judging, for HTTP, the command line and users of the library alike: whoever comes in is admitted,
-//! every judgement runs once its turn comes, and verdict, provenance and statistics go out together.
+//! Runs tasks, for HTTP, the command line and users of the library alike: admission, scheduling and caching of
+//! judgements, and verdicts with their provenance and statistics.
 
 pub mod admission;
 pub mod cache;
@@ -33,18 +33,18 @@ use crate::telemetry::TRACES;
 /// Bytes of judged text above which planning leaves the serving thread: some milliseconds of tokenising.
 const LONG_TEXT: usize = 64 << 10;
 
-/// Judges for everybody.
+/// Runs tasks on the models of a registry.
 pub struct Service {
     models: Arc<ModelRegistry>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     /// How many runs of one task are planned and wait at once; the others are planned when their turn comes.
     window: usize,
-    /// How many requests there were.
+    /// Counts requests, so that each has a flow of its own in the fair queue.
     requests: AtomicU64,
 }
 
-/// A request that was let in, and the judge that it asks.
+/// An admitted request with its judge.
 #[derive(Clone)]
 pub struct Session {
     admission: Arc<Admission>,
@@ -54,22 +54,22 @@ pub struct Session {
     context: RequestContext,
 }
 
-/// A verdict, what produced it, and what it took.
+/// A verdict with its provenance and statistics.
 #[derive(Debug, Clone)]
 pub struct Graded<V> {
-    /// Its own name.
+    /// The verdict's id, unique: `vrd_` and a ULID.
     pub id: String,
-    /// The verdict.
+    /// What the task made of its judgements.
     pub verdict: V,
-    /// What produced it.
+    /// The model, the rubric, the prompt and the sampling that produced it.
     pub provenance: Provenance,
-    /// What it took.
+    /// Tokens, times and the use of the cache.
     pub stats: RunStats,
     /// What failed, of tasks that allow it; verdicts name these by their [`FailureIndex`].
     pub failures: Vec<ServiceError>,
 }
 
-/// What a verdict took.
+/// The statistics of a verdict.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunStats {
     /// Tokens of all its judgements.
@@ -82,18 +82,18 @@ pub struct RunStats {
     pub neutralized: Arc<[Neutralized]>,
 }
 
-/// Text as it is written.
+/// A piece of text that a run has just generated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delta {
-    /// The run that writes it.
+    /// The run that generates it.
     pub run: RunKey,
-    /// The sample.
+    /// The sample of the run, from 0.
     pub sample: u32,
-    /// The text.
+    /// The new text, which follows that of earlier deltas of the same run and sample.
     pub text: String,
 }
 
-/// Takes text as it is written.
+/// A callback for streamed text.
 pub type Progress<T = ()> = Arc<dyn Fn(Delta) -> T + Send + Sync>;
 
 /// Why a request is not served.
@@ -102,24 +102,24 @@ pub enum ServiceError {
     /// The registry has no loaded model of that name.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The judge cannot be asked.
+    /// The task is wrong, or its verdict is not a number.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// The engine does not run it.
+    /// The engine refused or failed a run.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// A prompt does not fit the model's context.
     #[error("{error}")]
     TooLong {
-        /// How much does not fit.
+        /// The overflow, with the token counts.
         error: EngineError,
         /// JSON pointer to the longest of its texts.
         longest: String,
     },
-    /// It is not let in.
+    /// It was not admitted.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// It took too long.
+    /// Its deadline has passed.
     #[error(transparent)]
     Deadline(#[from] DeadlinePassed),
 }
@@ -134,23 +134,23 @@ impl From<RunError> for ServiceError {
 }
 
 impl Service {
-    /// The door to these models; `window` runs of one task wait at once, at most.
+    /// A service over these models. At most `window` runs of one task are planned and wait at once.
     #[must_use]
     pub fn new(models: Arc<ModelRegistry>, admission: Arc<Admission>, metrics: Arc<Metrics>, window: usize) -> Self {
         Self { models, admission, metrics, window: window.max(1), requests: AtomicU64::new(0) }
     }
 
-    /// A request that comes in.
+    /// The context of a new request. `caller` is the key of fairness.
     #[must_use]
     pub fn context(&self, caller: &str, deadline: Deadline) -> RequestContext {
         RequestContext::new(caller, self.requests.fetch_add(1, Ordering::Relaxed), deadline)
     }
 
-    /// Lets a request in and finds the judge that it names, the default one if it names none. A model of first use is
+    /// Admits a request and finds the judge that it names, or the default one. A model that is loaded on first use is
     /// waited for until the deadline.
     ///
     /// # Errors
-    /// When nobody is let in, there is no such model, it is still loading, or could not be loaded.
+    /// When the request is not admitted, there is no such model, it is still loading, or could not be loaded.
     pub async fn begin(&self, context: &RequestContext, model: Option<&str>) -> Result<Session, ServiceError> {
         self.admission.check()?;
         let judge = self.models.judge(model, context.deadline.left()).await?;
@@ -203,13 +203,13 @@ impl Service {
 }
 
 impl Session {
-    /// The judge.
+    /// The judge that the request named.
     #[must_use]
     pub fn judge(&self) -> &Judge {
         &self.judge
     }
 
-    /// The time that the request has.
+    /// The deadline of the request.
     #[must_use]
     pub fn deadline(&self) -> Deadline {
         self.context.deadline
@@ -273,7 +273,7 @@ impl Session {
             .chain(rest.flatten())
             .map(move |planned| self.judge_one(task_of_runs, planned, progress))
             .buffered(self.window);
-        let mut outcome = Outcome::default();
+        let mut outcome = RunResults::default();
         if task.allows_failures() {
             answers
                 .for_each(|answer| {
@@ -395,9 +395,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     done.map_err(|panic| EngineError::Failed(panic.to_string()))
 }
 
-/// What came of the runs so far.
+/// The answers, failures and statistics of the runs so far.
 #[derive(Default)]
-struct Outcome {
+struct RunResults {
     answers: Vec<Answer>,
     failures: Vec<ServiceError>,
     judged: usize,
@@ -405,7 +405,7 @@ struct Outcome {
     lookup: Option<Lookup>,
 }
 
-impl Outcome {
+impl RunResults {
     fn add(&mut self, (run, answer): (RunKey, Result<(Judgement, Option<Lookup>), ServiceError>)) {
         let judgement = match answer {
             Ok((judgement, lookup)) => {

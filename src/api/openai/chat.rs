@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::chat_request::ChatBody;
 use super::schema::ChatCompletion;
 use super::{judge, text};
-use crate::api::extract;
+use crate::api::json;
 use crate::api::problem::{OpenAiError, Problem};
 use crate::app::App;
 
@@ -22,7 +22,7 @@ pub(in crate::api) async fn create(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: ChatBody = extract::lenient(&http, payload, app.config.limits.body_bytes).await?;
+    let body: ChatBody = json::lenient(&http, payload, app.config.limits.body_bytes).await?;
     let asked = body.model.clone().unwrap_or_default();
     match app.judge_models.find(app.judge_models.resolve(&asked)) {
         Some((judge, rubric)) => judge::answer(&app, &http, body, judge, rubric).await,

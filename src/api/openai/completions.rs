@@ -13,7 +13,7 @@ use super::sampling::{SamplingFields, StopBody, stops};
 use super::schema::{Head, TokenUsage, data, logprob_of, usage};
 use super::text::finish_reason;
 use crate::api::context;
-use crate::api::extract;
+use crate::api::json;
 use crate::api::problem::{OpenAiError, Problem};
 use crate::api::stream::{self, Events};
 use crate::app::App;
@@ -101,7 +101,7 @@ struct TextLogprobs {
 
 /// What each choice has before its text, and after it.
 #[derive(Clone)]
-struct Form {
+struct ChoiceFormat {
     head: Head,
     /// Of each prompt: what comes back of it. That of token ids is known once they were read.
     echo: Option<Vec<String>>,
@@ -123,7 +123,7 @@ pub(in crate::api) async fn create(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: CompletionBody = extract::lenient(&http, payload, app.config.limits.body_bytes).await?;
+    let body: CompletionBody = json::lenient(&http, payload, app.config.limits.body_bytes).await?;
     let (echo, most) = (body.echo == Some(true), body.logprobs);
     let writes = !(echo && body.max_tokens == Some(0));
     let openings = body.prompt.openings()?;
@@ -164,7 +164,7 @@ pub(in crate::api) async fn create(
     let max_tokens = options.sampling.max_feedback_tokens as usize;
     let write = Generate { stop, max_tokens, logprobs: most, verbatim: true, ..Generate::default() };
     let asked = body.model.as_deref().unwrap_or(&engine.model);
-    let form = Form {
+    let form = ChoiceFormat {
         head: Head::new("cmpl", "text_completion", asked, &engine.digest),
         echo: echoed,
         logprobs: most.is_some(),
@@ -215,7 +215,7 @@ impl PromptBody {
     }
 }
 
-impl Form {
+impl ChoiceFormat {
     /// What comes back of a prompt before the text of a choice.
     fn echo(&self, index: usize, judgement: Option<&Judgement>) -> String {
         let Some(echo) = &self.echo else { return String::new() };

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::ask::{self, Answered};
 use super::messages;
 use crate::api::context;
-use crate::api::extract;
+use crate::api::json;
 use crate::api::problem::{OpenAiError, Problem};
 use crate::app::App;
 use crate::grading::{InvalidRequest, Role, Turn};
@@ -144,7 +144,7 @@ pub(in crate::api) async fn create(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: DecisionsBody = extract::lenient(&http, payload, app.config.limits.body_bytes).await?;
+    let body: DecisionsBody = json::lenient(&http, payload, app.config.limits.body_bytes).await?;
     let turns = input(&body.input)?;
     let questions: Vec<Question> =
         body.questions.iter().enumerate().map(|(index, question)| question.check(index)).collect::<Result<_, _>>()?;

@@ -25,7 +25,7 @@ use crate::service::Delta;
 use crate::tasks::{Opening, Prompted};
 
 /// How the answers of one request are written.
-struct Writer {
+struct AnswerWriter {
     judge: String,
     rubric: Option<NamedDigest>,
     model: grading::ModelRef,
@@ -58,7 +58,7 @@ pub(super) async fn answer(
     let script = script.map_err(|error| InvalidRequest::at("/model", error.to_string()))?;
     let context = context::of_request(http, app)?;
     let session = app.service.begin(&context, judge.model.as_deref()).await?;
-    let writer = Writer {
+    let writer = AnswerWriter {
         judge: judge.name.clone(),
         rubric: rubric.as_ref().map(|rubric| NamedDigest::of(grading::NamedDigest::of(rubric))),
         head: Head::new(
@@ -101,7 +101,7 @@ fn labels(script: &Script) -> Vec<String> {
     choice.into_iter().flatten().map(|option| option.trim().to_owned()).collect()
 }
 
-impl Writer {
+impl AnswerWriter {
     /// The text of an answer, without the white space that generated text may begin with.
     fn text(&self, judgement: &Judgement) -> String {
         let opening = self.opening();

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::ask;
 use super::chat_request::{ChatBody, Function, NamedSchema, ResponseFormat, Tool};
 use super::schema::{ChunkDelta, Message, ToolCall};
-use crate::api::extract::parse_lenient;
+use crate::api::json::parse_lenient;
 use crate::api::problem::Problem;
 use crate::engine::EngineError;
 use crate::grading::{InvalidRequest, Role, Turn};

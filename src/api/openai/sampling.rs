@@ -35,7 +35,7 @@ pub(super) struct SamplingFields {
 }
 
 impl SamplingFields {
-    /// Checked; what is not said is as in grading, but for the temperature where one is given here.
+    /// CheckedFields; what is not said is as in grading, but for the temperature where one is given here.
     pub(super) fn options(self, defaults: &GradingConfig, temperature: Option<f32>) -> Result<Options, Problem> {
         let temperature = self.temperature.or(temperature).unwrap_or(defaults.temperature);
         let wrong = |pointer: &str, reason: &str| Problem::from(InvalidRequest::at(pointer, reason));

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::ask;
 use super::decisions::check_count;
 use crate::api::context;
-use crate::api::extract;
+use crate::api::json;
 use crate::api::problem::{OpenAiError, Problem};
 use crate::app::App;
 use crate::grading::{InvalidRequest, Judgement, Role, Turn};
@@ -109,7 +109,7 @@ pub(in crate::api) async fn create(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: SystemOneBody = extract::lenient(&http, payload, app.config.limits.body_bytes).await?;
+    let body: SystemOneBody = json::lenient(&http, payload, app.config.limits.body_bytes).await?;
     check_count(body.questions.len(), 1, 400, "/questions")?;
     let turns = vec![Turn { role: Role::User, content: text(&body.state) }];
     let questions: Vec<Question> =

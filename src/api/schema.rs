@@ -1,4 +1,4 @@
-//! What the requests of the grading routes share on the wire, and how it is checked.
+//! The fields that grading requests share, and their checks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::{Object, parse_value};
+use super::json::{Object, parse_value};
 use super::problem::{Code, Problem};
 use crate::app::App;
 use crate::grading::{
@@ -140,23 +140,23 @@ macro_rules! grading_body {
             /// What the response answers; or `messages`, one of the two.
             instruction: Option<String>,
             /// A conversation whose last user turn is answered.
-            #[schema(value_type = Option<Vec<$crate::api::wire::MessageBody>>)]
-            messages: Option<Vec<$crate::api::extract::Object<$crate::api::wire::MessageBody>>>,
+            #[schema(value_type = Option<Vec<$crate::api::schema::MessageBody>>)]
+            messages: Option<Vec<$crate::api::json::Object<$crate::api::schema::MessageBody>>>,
             /// An answer that would get the highest score.
             reference_answer: Option<String>,
             /// Documents that the response is judged against.
-            #[schema(value_type = Option<Vec<$crate::api::wire::ContextBody>>)]
-            context: Option<Vec<$crate::api::extract::Object<$crate::api::wire::ContextBody>>>,
+            #[schema(value_type = Option<Vec<$crate::api::schema::ContextBody>>)]
+            context: Option<Vec<$crate::api::json::Object<$crate::api::schema::ContextBody>>>,
             /// A name of `GET /v1/rubrics`, an inline rubric, or a list of rubrics with weights.
-            #[schema(value_type = $crate::api::wire::RubricChoice)]
+            #[schema(value_type = $crate::api::schema::RubricChoice)]
             rubric: serde_json::Value,
             /// Feedback and verdict, or the verdict alone.
             mode: Option<$crate::grading::Mode>,
             /// Independent judgements to combine; more than one needs feedback and a temperature above 0.
             samples: Option<u32>,
             /// How feedback is generated.
-            #[serde(default, deserialize_with = "crate::api::extract::object_or_null")]
-            sampling: Option<$crate::api::wire::SamplingBody>,
+            #[serde(default, deserialize_with = "crate::api::json::object_or_null")]
+            sampling: Option<$crate::api::schema::SamplingBody>,
             /// A name of `GET /v1/models`, or null for the default one.
             model: Option<String>,
             /// A prompt set, or null for the model's own.
@@ -173,16 +173,16 @@ macro_rules! grading_body {
 
         impl $name {
             /// Splits what is shared from what is its own.
-            fn common(&mut self) -> $crate::api::wire::Common {
-                $crate::api::wire::Common {
-                    about: $crate::api::wire::About {
+            fn common(&mut self) -> $crate::api::schema::GradingFields {
+                $crate::api::schema::GradingFields {
+                    item: $crate::api::schema::ItemFields {
                         instruction: self.instruction.take(),
                         messages: self.messages.take(),
                         reference_answer: self.reference_answer.take(),
                         context: self.context.take(),
                         annotator: self.annotator.take(),
                     },
-                    settings: $crate::api::wire::Settings {
+                    judging: $crate::api::schema::JudgingFields {
                         rubric: self.rubric.take(),
                         mode: self.mode,
                         samples: self.samples,
@@ -201,15 +201,15 @@ macro_rules! grading_body {
 pub(super) use grading_body;
 
 /// The fields that grading requests share, as they came.
-pub(super) struct Common {
-    pub(super) about: About,
-    pub(super) settings: Settings,
+pub(super) struct GradingFields {
+    pub(super) item: ItemFields,
+    pub(super) judging: JudgingFields,
     pub(super) debug: bool,
 }
 
-/// What is judged, beside the response.
+/// The fields that describe the item to judge, beside its response.
 #[derive(Default)]
-pub(super) struct About {
+pub(super) struct ItemFields {
     pub(super) instruction: Option<String>,
     pub(super) messages: Option<Vec<Object<MessageBody>>>,
     pub(super) reference_answer: Option<String>,
@@ -217,9 +217,9 @@ pub(super) struct About {
     pub(super) annotator: Option<String>,
 }
 
-/// How it is judged, and by whom.
+/// The fields that say how an item is judged, and by which model.
 #[derive(Default)]
-pub(super) struct Settings {
+pub(super) struct JudgingFields {
     pub(super) rubric: serde_json::Value,
     pub(super) mode: Option<Mode>,
     pub(super) samples: Option<u32>,
@@ -230,23 +230,23 @@ pub(super) struct Settings {
     pub(super) deterministic: bool,
 }
 
-/// How it is judged, checked.
-pub(super) struct Judged {
+/// How an item is judged: checked, and with the configured defaults.
+pub(super) struct JudgingOptions {
     pub(super) rubrics: Vec<WeightedRubric>,
     pub(super) multi: bool,
     pub(super) options: Options,
     pub(super) model: Option<String>,
 }
 
-/// A checked request, the model that it names, and whether it asks for debug output.
-pub(super) struct Asked<R> {
+/// A checked request for a task, the model that it names, and whether it asks for debug output.
+pub(super) struct GradingRequest<R> {
     pub(super) request: R,
     pub(super) model: Option<String>,
     pub(super) debug: bool,
 }
 
-/// The same, checked.
-pub(super) struct Checked {
+/// The shared fields of a request, checked and with the configured defaults.
+pub(super) struct CheckedFields {
     pub(super) item: Item,
     pub(super) rubrics: Vec<WeightedRubric>,
     pub(super) multi: bool,
@@ -255,15 +255,15 @@ pub(super) struct Checked {
     pub(super) debug: bool,
 }
 
-impl Common {
-    pub(super) fn check(self, app: &App) -> Result<Checked, Problem> {
-        let Judged { rubrics, multi, options, model } = self.settings.check(app)?;
-        Ok(Checked { item: self.about.check()?, rubrics, multi, options, model, debug: self.debug })
+impl GradingFields {
+    pub(super) fn check(self, app: &App) -> Result<CheckedFields, Problem> {
+        let JudgingOptions { rubrics, multi, options, model } = self.judging.check(app)?;
+        Ok(CheckedFields { item: self.item.check()?, rubrics, multi, options, model, debug: self.debug })
     }
 }
 
-impl Settings {
-    pub(super) fn check(self, app: &App) -> Result<Judged, Problem> {
+impl JudgingFields {
+    pub(super) fn check(self, app: &App) -> Result<JudgingOptions, Problem> {
         let defaults = &app.config.grading;
         app.models().check_name(self.model.as_deref()).map_err(ServiceError::from)?;
         let (rubrics, multi) = rubrics(&self.rubric, app)?;
@@ -286,11 +286,11 @@ impl Settings {
             deterministic: self.deterministic,
         };
         options.check()?;
-        Ok(Judged { rubrics, multi, options, model: self.model })
+        Ok(JudgingOptions { rubrics, multi, options, model: self.model })
     }
 }
 
-impl About {
+impl ItemFields {
     pub(super) fn check(self) -> Result<Item, Problem> {
         Ok(Item {
             instruction: instruction(self.instruction, self.messages)?,

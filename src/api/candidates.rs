@@ -2,7 +2,7 @@
 
 use super::comparison_options::{ComparisonFields, ComparisonOptions};
 use super::problem::Problem;
-use super::wire::{self, Asked, Common};
+use super::schema::{self, GradingFields, GradingRequest};
 use crate::app::App;
 use crate::grading::{InvalidRequest, ManyRequest};
 
@@ -15,10 +15,10 @@ const RESPONSES: std::ops::RangeInclusive<usize> = 2..=64;
 /// Those of the shared fields, and at `/responses` when there are too few, too many or empty ones.
 pub(super) fn check(
     app: &App,
-    common: Common,
+    common: GradingFields,
     responses: Vec<String>,
     comparison: ComparisonFields,
-) -> Result<Asked<ManyRequest>, Problem> {
+) -> Result<GradingRequest<ManyRequest>, Problem> {
     let checked = common.check(app)?;
     let ComparisonOptions { method, swap, tie_margin } = comparison.check(app, checked.multi)?;
     if !RESPONSES.contains(&responses.len()) {
@@ -27,7 +27,7 @@ pub(super) fn check(
         return Err(InvalidRequest::at("/responses", reason).into());
     }
     let named = responses.into_iter().enumerate();
-    let responses = named.map(|(index, text)| wire::not_empty(text, &format!("/responses/{index}"), "the response"));
+    let responses = named.map(|(index, text)| schema::not_empty(text, &format!("/responses/{index}"), "the response"));
     let request = ManyRequest {
         responses: responses.collect::<Result<_, _>>()?,
         item: checked.item,
@@ -38,5 +38,5 @@ pub(super) fn check(
         method,
         options: checked.options,
     };
-    Ok(Asked { request, model: checked.model, debug: checked.debug })
+    Ok(GradingRequest { request, model: checked.model, debug: checked.debug })
 }
