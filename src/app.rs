@@ -8,7 +8,6 @@ use tokio::task::coop::consume_budget;
 
 use crate::config::Config;
 use crate::engine::{Engine, Load};
-use crate::judge_models::JudgeModels;
 use crate::metrics::Metrics;
 use crate::models::{HubSettings, ModelError, ModelStore, Progress as PullProgress};
 use crate::prompts::PromptLibrary;
@@ -17,6 +16,7 @@ use crate::service::Service;
 use crate::service::admission::Admission;
 pub use crate::service::registry::StartError;
 use crate::service::registry::{ModelLoader, ModelRegistry};
+use crate::tasks::presets::JudgeModels;
 
 /// Everything that a server is made of.
 pub struct App {

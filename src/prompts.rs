@@ -35,7 +35,7 @@ pub use hostile::Neutralized;
 pub use import::import_prometheus_eval;
 pub use layout::Renderer;
 
-use crate::grading::{Kind, Mode, Scale};
+use crate::domain::{Kind, Mode, Scale};
 use crate::script::{Generate, Prompt, Script, Step};
 use fields::{Fields, Sentinels, Shape};
 use hostile::Needles;

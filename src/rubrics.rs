@@ -9,7 +9,7 @@ use include_dir::{Dir, include_dir};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::watch;
 
-use crate::grading::{NamedRubric, Rubric};
+use crate::domain::{NamedRubric, Rubric};
 
 static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/rubrics");
 

@@ -26,7 +26,8 @@ pub use sampler::Sampler;
 pub use schema::SchemaTooLarge;
 pub use vocabulary::{Token, Vocabulary};
 
-use crate::grading::Finish;
+use crate::domain::Finish;
+pub use crate::domain::TokenLogprob;
 
 /// One step of a script.
 #[derive(Debug, Clone, PartialEq, Hash)]
@@ -235,17 +236,6 @@ pub enum Outcome {
     Branched(Vec<Transcript>),
 }
 
-/// A token that was read or generated, and how probable it was before sampling.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WrittenToken {
-    /// The bytes that it writes; none for a control token.
-    pub bytes: Vec<u8>,
-    /// The natural logarithm of its probability; `None` for the first of a prompt, which follows nothing.
-    pub logprob: Option<f64>,
-    /// The most probable tokens there, each with its logarithm, the most probable first.
-    pub top: Vec<(Vec<u8>, f64)>,
-}
-
 /// What came of a script: an outcome a step.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Transcript {
@@ -254,9 +244,9 @@ pub struct Transcript {
     /// The whole answer, forced text included.
     pub answer: String,
     /// The tokens of the prompt, where it was told.
-    pub read: Vec<WrittenToken>,
+    pub read: Vec<TokenLogprob>,
     /// The tokens of `Generate` steps that tell probabilities.
-    pub written: Vec<WrittenToken>,
+    pub written: Vec<TokenLogprob>,
     /// Tokens generated or chosen, branches included.
     pub completion_tokens: usize,
     /// The probability mass of option tree nodes that were not looked into, branches included; 0 unless the engine

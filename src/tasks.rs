@@ -5,11 +5,13 @@
 
 mod absolute;
 mod candidates;
+pub mod checklist;
 mod preferences;
+pub mod presets;
 mod prompted;
 mod relative;
 
-use crate::grading::{
+use crate::domain::{
     InvalidRequest, InvalidVerdict, Judgement, Kind, NamedDigest, Options, Order, Preference, WeightedRubric,
 };
 use crate::prompts::{Neutralized, PromptError, PromptLibrary, PromptSet, Renderer, Subject};

@@ -11,7 +11,7 @@ use super::schema::{self, GradingRequest, grading_body};
 use super::verdict::{self, Debug, NamedDigest, Produced};
 use super::{json, stream};
 use crate::app::App;
-use crate::grading::{self, AbsoluteRequest, AbsoluteVerdict, Finish, Judgement, Scale, WeightedRubric};
+use crate::domain::{self, AbsoluteRequest, AbsoluteVerdict, Finish, Judgement, Scale, WeightedRubric};
 use crate::service;
 use crate::tasks::Absolute;
 
@@ -139,7 +139,7 @@ pub(super) fn verdict_body(
         Absolute::Single(verdict) => (CriterionBody::of(verdict), None),
         Absolute::Multi(all) => {
             let criteria = all.criteria.iter().zip(rubrics).map(|((verdict, weight), rubric)| CriterionVerdict {
-                rubric: NamedDigest::of(grading::NamedDigest::of(&rubric.rubric)),
+                rubric: NamedDigest::of(domain::NamedDigest::of(&rubric.rubric)),
                 weight: weight.get(),
                 graded: CriterionBody::of(verdict),
             });

@@ -6,7 +6,7 @@ use actix_web::web;
 use super::problem::Problem;
 use super::schema::JudgingOptions;
 use crate::app::App;
-use crate::grading::{
+use crate::domain::{
     AbsoluteRequest, Instruction, InvalidRequest, Item, Options, WeightedRubric, is_blank, require_label_mass,
 };
 use crate::service::{Graded, RequestContext, ServiceError, Session};

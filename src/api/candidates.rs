@@ -4,7 +4,7 @@ use super::comparison_options::{ComparisonFields, ComparisonOptions};
 use super::problem::Problem;
 use super::schema::{self, GradingFields, GradingRequest};
 use crate::app::App;
-use crate::grading::{InvalidRequest, ManyRequest};
+use crate::domain::{InvalidRequest, ManyRequest};
 
 /// How many responses one request may have. Pairs grow faster than they do: 64 make 352 comparisons.
 const RESPONSES: std::ops::RangeInclusive<usize> = 2..=64;

@@ -2,7 +2,7 @@
 
 use super::problem::Problem;
 use crate::app::App;
-use crate::grading::{InvalidRequest, Method};
+use crate::domain::{InvalidRequest, Method};
 
 /// The fields that say how responses are compared, as they came.
 pub(super) struct ComparisonFields {

@@ -27,7 +27,7 @@ use super::problem::{Code, Problem};
 use super::schema::{JudgingFields, SamplingBody};
 use super::tools::{self, Tools};
 use crate::app::App;
-use crate::grading::{InvalidRequest, Mode, Role, Turn};
+use crate::domain::{InvalidRequest, Mode, Role, Turn};
 
 /// The id of a judge model that names its rubric after a colon.
 const JUDGE: &str = "gavel-absolute:";

@@ -12,7 +12,7 @@ use super::problem::Problem;
 use super::schema::{GradingRequest, grading_body};
 use super::verdict::Produced;
 use crate::app::App;
-use crate::grading::{Instruction, InvalidRequest, Method};
+use crate::domain::{Instruction, InvalidRequest, Method};
 use crate::service::{self, ServiceError};
 use crate::tasks::{FailureIndex, LeftOut, MakePairs, PairRules, PreferencePair, Preferences, Reason};
 

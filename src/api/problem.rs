@@ -8,8 +8,8 @@ use actix_web::http::header::{HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::{InvalidRequest, InvalidRubric, Unscored};
 use crate::engine::EngineError;
-use crate::grading::{InvalidRequest, InvalidRubric, Unscored};
 use crate::prompts::PromptError;
 use crate::rubrics::LibraryError;
 use crate::script::InvalidScript;

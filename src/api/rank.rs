@@ -13,7 +13,7 @@ use super::relative::{Grade, grade_body};
 use super::schema::{GradingRequest, grading_body};
 use super::verdict::{self, Debug, Produced};
 use crate::app::App;
-use crate::grading::{Method, Preference};
+use crate::domain::{Method, Preference};
 use crate::service;
 use crate::tasks::{Many, Pair, Rank, Ranked, Relative};
 

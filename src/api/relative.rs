@@ -12,7 +12,7 @@ use super::schema::{self, GradingRequest, grading_body};
 use super::verdict::{self, Debug, Produced};
 use super::{json, stream};
 use crate::app::App;
-use crate::grading::{Finish, Judgement, Method, Order, Preference, RelativeRequest};
+use crate::domain::{Finish, Judgement, Method, Order, Preference, RelativeRequest};
 use crate::service;
 use crate::tasks::{Absolute, Relative};
 

@@ -13,7 +13,7 @@ use super::middleware::{base, request_id};
 use super::problem::{Problem, ProblemBody};
 use super::schema::{ContextBody, ItemFields, JudgingFields, MessageBody, RubricChoice, SamplingBody};
 use crate::app::App;
-use crate::grading::{InvalidRequest, Mode, normalized};
+use crate::domain::{InvalidRequest, Mode, normalized};
 
 /// Many responses to grade alike, for a training job.
 #[derive(Debug, Deserialize, ToSchema)]

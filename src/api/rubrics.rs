@@ -14,7 +14,7 @@ use super::json;
 use super::problem::{Code, Problem};
 use super::schema::RubricBody;
 use crate::app::App;
-use crate::grading::Rubric;
+use crate::domain::Rubric;
 use crate::rubrics::{LibraryEntry, LibraryError};
 
 /// A rubric of the library.

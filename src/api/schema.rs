@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::json::{Object, parse_value};
 use super::problem::{Code, Problem};
 use crate::app::App;
-use crate::grading::{
+use crate::domain::{
     Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Role, Rubric, Sampling, Turn, Weight,
     WeightedRubric, is_blank,
 };
@@ -151,7 +151,7 @@ macro_rules! grading_body {
             #[schema(value_type = $crate::api::schema::RubricChoice)]
             rubric: serde_json::Value,
             /// Feedback and verdict, or the verdict alone.
-            mode: Option<$crate::grading::Mode>,
+            mode: Option<$crate::domain::Mode>,
             /// Independent judgements to combine; more than one needs feedback and a temperature above 0.
             samples: Option<u32>,
             /// How feedback is generated.

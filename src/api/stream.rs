@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use super::middleware::{base, in_spans, request_id};
 use super::problem::{Code, Problem};
 use crate::app::App;
-use crate::grading::Order;
+use crate::domain::Order;
 use crate::service::{Delta, Progress};
 use crate::tasks::RunKey;
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::distribution::Distribution;
-use crate::script::WrittenToken;
 
 /// The grading kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +54,17 @@ pub enum Finish {
     Stop,
     /// The limit on feedback tokens was reached.
     Length,
+}
+
+/// A token that was read or generated, and how probable it was before sampling.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprob {
+    /// The bytes that it writes; none for a control token.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability; `None` for the first of a prompt, which follows nothing.
+    pub logprob: Option<f64>,
+    /// The most probable tokens there, each with its logarithm, the most probable first.
+    pub top: Vec<(Vec<u8>, f64)>,
 }
 
 /// Tokens that a judgement took.
@@ -134,9 +144,9 @@ pub struct Judgement {
     /// What the model's answer then held, forced text included.
     pub answer: String,
     /// The prompt, token by token, where its probabilities were asked for.
-    pub read: Vec<WrittenToken>,
+    pub read: Vec<TokenLogprob>,
     /// What was generated, token by token, where probabilities were asked for.
-    pub written: Vec<WrittenToken>,
+    pub written: Vec<TokenLogprob>,
     /// Whether it was taken from the cache.
     pub cached: bool,
 }

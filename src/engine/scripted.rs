@@ -15,11 +15,11 @@ use super::{
     Completion, Engine, EngineError, EngineInfo, Event, Job, Load, LoadError, Prepared, Run, Stages, check_fit,
     check_grammars, check_length,
 };
-use crate::grading::Finish;
+use crate::domain::Finish;
 use crate::prompts::ChatFormat;
 use crate::script::{
-    Constraint, Encoded, Grammar, Grammars, Outcome, Script, Step, StepError, Token, Transcript, Vocabulary,
-    WrittenToken, stop,
+    Constraint, Encoded, Grammar, Grammars, Outcome, Script, Step, StepError, Token, TokenLogprob, Transcript,
+    Vocabulary, stop,
 };
 
 /// What the scripted model does with a job.
@@ -274,9 +274,9 @@ fn play(script: &Script, prompt: &str, answer: &Answer, bytes: &Bytes, on_text: 
 }
 
 /// A word without alternatives.
-fn certain(word: &str, most: usize) -> WrittenToken {
+fn certain(word: &str, most: usize) -> TokenLogprob {
     let bytes = word.as_bytes().to_vec();
-    WrittenToken { top: vec![(bytes.clone(), 0.0); most.min(1)], bytes, logprob: Some(0.0) }
+    TokenLogprob { top: vec![(bytes.clone(), 0.0); most.min(1)], bytes, logprob: Some(0.0) }
 }
 
 /// A vocabulary of single bytes, for what has to fit a grammar; the last one ends the turn.

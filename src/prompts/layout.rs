@@ -12,7 +12,7 @@ use super::error::PromptError;
 use super::fields::{Fields, Piece, Shape, pieces, sentinel};
 use super::hostile::{self, Needles};
 use super::{PromptSet, Rendered, Subject};
-use crate::grading::{Mode, Role, Turn};
+use crate::domain::{Mode, Role, Turn};
 use crate::script::{Prompt, Segment};
 
 /// How many layouts are kept; few shapes are ever met.

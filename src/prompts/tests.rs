@@ -4,7 +4,7 @@ use minijinja::context;
 use proptest::prelude::*;
 
 use super::*;
-use crate::grading::{Document, Instruction, Item, Role, Rubric, Turn};
+use crate::domain::{Document, Instruction, Item, Role, Rubric, Turn};
 use crate::script::Segment;
 
 fn library() -> PromptLibrary {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::set::OPTIONAL;
 use super::{PromptError, PromptSet, Subject};
-use crate::grading::{Document, Instruction, Item, Mode, Role, Rubric, Turn};
+use crate::domain::{Document, Instruction, Item, Mode, Role, Rubric, Turn};
 
 impl PromptSet {
     /// Renders every template, with and without all that a request may leave out.

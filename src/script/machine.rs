@@ -12,10 +12,10 @@ use super::logits::{highest, is_distribution, log_sum_exp};
 use super::prompt::Encoded;
 use super::stop::{Progress, Stops};
 use super::{
-    Constraint, Generate, OptionTree, Outcome, Sampler, SamplerSettings, Script, Step, StepError, Token, Transcript,
-    Vocabulary, WrittenToken,
+    Constraint, Generate, OptionTree, Outcome, Sampler, SamplerSettings, Script, Step, StepError, Token, TokenLogprob,
+    Transcript, Vocabulary,
 };
-use crate::grading::Finish;
+use crate::domain::Finish;
 
 /// What an engine has to do next for a machine.
 pub enum Action {
@@ -73,7 +73,7 @@ struct Writing {
     stops: Stops,
     progress: Progress,
     constraint: Option<Box<dyn Constraint>>,
-    told: Vec<WrittenToken>,
+    told: Vec<TokenLogprob>,
     /// Whether a stop text was cut off.
     cut: bool,
 }
@@ -175,7 +175,7 @@ impl Machine {
                 Step::Tell(most) => {
                     let rest = self.ids.split_off(1);
                     let bytes = self.vocabulary.piece(self.ids[0]);
-                    self.transcript.read.push(WrittenToken { bytes, logprob: None, top: Vec::new() });
+                    self.transcript.read.push(TokenLogprob { bytes, logprob: None, top: Vec::new() });
                     self.transcript.outcomes.push(Outcome::Told);
                     if !rest.is_empty() {
                         self.state = State::Reading(Box::new(Reading { rest, read: 0, most }));
@@ -297,11 +297,11 @@ impl Machine {
     }
 
     /// A token with its probability and the `most` most probable ones.
-    fn tell(&self, token: Token, bytes: Vec<u8>, logits: &[f32], most: usize) -> WrittenToken {
+    fn tell(&self, token: Token, bytes: Vec<u8>, logits: &[f32], most: usize) -> TokenLogprob {
         let normalizer = log_sum_exp(logits);
         let logprob = |token: usize| f64::from(logits[token]) - normalizer;
         let top = highest(logits, most).into_iter().map(|id| (self.vocabulary.piece(id as Token), logprob(id)));
-        WrittenToken { bytes, logprob: Some(logprob(token as usize)), top: top.collect() }
+        TokenLogprob { bytes, logprob: Some(logprob(token as usize)), top: top.collect() }
     }
 
     fn show(&mut self, writing: &mut Writing, until: usize) {

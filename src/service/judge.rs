@@ -10,11 +10,11 @@ use tracing::field::Empty;
 
 use super::admission::Admission;
 use super::cache::{Cache, Lookup, Writer};
-use crate::engine::{Completion, Engine, EngineError, EngineInfo, Job, Load, Prepared, Stages};
-use crate::fair::Flow;
-use crate::grading::{
+use crate::domain::fair_queue::Flow;
+use crate::domain::{
     Distribution, Finish, InvalidVerdict, Judgement, ModelRef, Options, Sampling, Timing, Usage, milliseconds,
 };
+use crate::engine::{Completion, Engine, EngineError, EngineInfo, Job, Load, Prepared, Stages};
 use crate::metrics::Metrics;
 use crate::prompts::{Neutralized, PromptLibrary, PromptSet, Renderer};
 use crate::script::{Outcome, Prompt, SamplerSettings, Script};

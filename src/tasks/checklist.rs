@@ -1,6 +1,6 @@
 //! Decisions: questions about one input, each answered by one choice after one reading of the input.
 
-use crate::grading::{Distribution, Role, Turn};
+use crate::domain::{Distribution, Role, Turn};
 use crate::script::{Script, Step};
 
 /// A question about an input.

@@ -14,7 +14,7 @@ use super::super::problem::{Code, Problem, ProblemBody};
 use super::super::schema;
 use super::{Url, invalid};
 use crate::app::App;
-use crate::grading::{Document, Instruction, Item, Mode};
+use crate::domain::{Document, Instruction, Item, Mode};
 
 /// What each score means where a caller sends its criteria as one text.
 const LEVELS: [(&str, &str); 5] = [

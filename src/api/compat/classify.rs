@@ -14,7 +14,7 @@ use super::super::json;
 use super::super::problem::{OpenAiError, Problem, TeiError};
 use super::{OneOrMany, Url, all, dialogue, invalid, one_or_many};
 use crate::app::App;
-use crate::grading::{Instruction, Item, Mode};
+use crate::domain::{Instruction, Item, Mode};
 
 /// The one label of a reward model.
 const LABEL: &str = "LABEL_0";
@@ -252,7 +252,7 @@ pub(super) fn pair(instruction: String, response: String) -> BulkItem {
     BulkItem { item: Item { instruction, reference_answer: None, context: Vec::new(), annotator: None }, response }
 }
 
-pub(super) fn count<'a>(usages: impl Iterator<Item = &'a crate::grading::Usage>) -> TokenCount {
+pub(super) fn count<'a>(usages: impl Iterator<Item = &'a crate::domain::Usage>) -> TokenCount {
     usages.fold(TokenCount::default(), |sum, usage| TokenCount {
         prompt_tokens: sum.prompt_tokens + usage.prompt_tokens,
         total_tokens: sum.total_tokens + usage.prompt_tokens + usage.completion_tokens,

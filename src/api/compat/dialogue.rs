@@ -2,7 +2,7 @@
 //! tokens and all.
 
 use super::super::problem::Problem;
-use crate::grading::{Instruction, InvalidRequest, Item, Role, Turn};
+use crate::domain::{Instruction, InvalidRequest, Item, Role, Turn};
 
 /// How a family of chat templates writes whose turn begins.
 type DialogueTemplate = &'static [(&'static str, Role)];

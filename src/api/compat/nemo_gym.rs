@@ -10,7 +10,7 @@ use super::super::json;
 use super::super::problem::{Problem, ProblemBody};
 use super::{Url, all, dialogue, invalid, reference, text, turns};
 use crate::app::App;
-use crate::grading::{InvalidVerdict, Mode, Role, Rubric, Turn, Weight, prefer_by_reward};
+use crate::domain::{InvalidVerdict, Mode, Role, Rubric, Turn, Weight, prefer_by_reward};
 use crate::service::ServiceError;
 use crate::tasks::{Absolute, TaskError};
 

@@ -10,7 +10,7 @@ use super::super::json;
 use super::super::problem::{Problem, ProblemBody};
 use super::{Url, all, dialogue, invalid, reference};
 use crate::app::App;
-use crate::grading::Mode;
+use crate::domain::Mode;
 use crate::service::Graded;
 use crate::tasks::Absolute;
 

@@ -10,7 +10,7 @@ use super::super::json;
 use super::super::problem::{Problem, ProblemBody};
 use super::{Url, dialogue, invalid, reference, turns};
 use crate::app::App;
-use crate::grading::Mode;
+use crate::domain::Mode;
 use crate::tasks::Absolute;
 
 /// From which reward on an output passes, unless the URL says so.

@@ -11,7 +11,7 @@ use super::super::problem::{ErrorFormat, OpenAiError, Problem, TeiError};
 use super::classify::{TokenCount, called, count, now, pair};
 use super::{OneOrMany, Url, all, invalid, one_or_many, text};
 use crate::app::App;
-use crate::grading::Mode;
+use crate::domain::Mode;
 
 /// Queries and documents: as many of each, or one query for all.
 #[derive(Debug, Deserialize, ToSchema)]

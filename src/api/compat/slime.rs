@@ -10,7 +10,7 @@ use super::super::json;
 use super::super::problem::{Problem, ProblemBody};
 use super::{Url, dialogue, invalid, reference, turns};
 use crate::app::App;
-use crate::grading::Mode;
+use crate::domain::Mode;
 
 /// A sample of a rollout.
 #[derive(Debug, Deserialize, ToSchema)]

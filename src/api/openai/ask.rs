@@ -2,10 +2,10 @@
 
 use crate::api::problem::{Code, Problem};
 use crate::app::App;
-use crate::grading::{InvalidRequest, Judgement, Mode, Options, Sampling, Turn};
+use crate::domain::{InvalidRequest, Judgement, Mode, Options, Sampling, Turn};
 use crate::prompts::PromptError;
-use crate::questions::{self, Question};
 use crate::service::{RequestContext, ServiceError};
+use crate::tasks::checklist::{self, Question};
 use crate::tasks::{Opening, Prompted, TaskError};
 
 /// The most bytes that are tokenised to tell the options of one request apart. It is the engine that does it, between
@@ -82,7 +82,7 @@ pub(super) async fn questions(
 ) -> Result<Answered, Problem> {
     let task = Prompted {
         purpose: Some(purpose.to_owned()),
-        openings: vec![Opening::Conversation(questions::conversation(turns))],
+        openings: vec![Opening::Conversation(checklist::conversation(turns))],
         scripts: questions.iter().map(Question::script).collect(),
         options: defaults(app),
         field: field.to_owned(),

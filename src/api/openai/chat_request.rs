@@ -8,7 +8,7 @@ use super::messages::ChatMessage;
 use super::sampling::{SamplingFields, StopBody, stops};
 use crate::api::problem::Problem;
 use crate::config::GradingConfig;
-use crate::grading::{InvalidRequest, Options};
+use crate::domain::{InvalidRequest, Options};
 
 /// The most alternatives of one token.
 const MOST_LOGPROBS: usize = 20;

@@ -17,8 +17,8 @@ use crate::api::json;
 use crate::api::problem::{OpenAiError, Problem};
 use crate::api::stream::{self, Events};
 use crate::app::App;
-use crate::grading::{InvalidRequest, Judgement};
-use crate::script::{Generate, Script, Step, WrittenToken};
+use crate::domain::{InvalidRequest, Judgement};
+use crate::script::{Generate, Script, Step, TokenLogprob};
 use crate::service::Delta;
 use crate::tasks::{Opening, Prompted};
 
@@ -235,7 +235,7 @@ impl ChoiceFormat {
     }
 
     /// The tokens of a prompt whose probabilities are told, without one that the model itself puts before texts.
-    fn read<'j>(&self, index: usize, judgement: &'j Judgement) -> &'j [WrittenToken] {
+    fn read<'j>(&self, index: usize, judgement: &'j Judgement) -> &'j [TokenLogprob] {
         let as_sent = self.echo.as_ref().is_none_or(|echo| echo[index / self.samples].is_empty());
         match &judgement.read[..] {
             [begin, rest @ ..] if !as_sent && begin.bytes.is_empty() => rest,
@@ -278,14 +278,14 @@ impl ChoiceFormat {
 }
 
 impl TextLogprobs {
-    fn of(read: &[WrittenToken], written: &[WrittenToken]) -> Self {
+    fn of(read: &[TokenLogprob], written: &[TokenLogprob]) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let top = |token: &WrittenToken| {
+        let top = |token: &TokenLogprob| {
             let told = token.top.iter().map(|(bytes, logprob)| (text(bytes), logprob_of(*logprob))).collect();
             token.logprob.map(|_| told)
         };
         let (mut at, tokens) = (0, read.iter().chain(written));
-        let offset = |token: &WrittenToken| {
+        let offset = |token: &TokenLogprob| {
             let begins = at;
             at += String::from_utf8_lossy(&token.bytes).chars().count();
             begins

@@ -11,8 +11,8 @@ use crate::api::context;
 use crate::api::json;
 use crate::api::problem::{OpenAiError, Problem};
 use crate::app::App;
-use crate::grading::{InvalidRequest, Role, Turn};
-use crate::questions::{Listed, Question, QuestionKind, confidence};
+use crate::domain::{InvalidRequest, Role, Turn};
+use crate::tasks::checklist::{Listed, Question, QuestionKind, confidence};
 
 /// The most questions of one request.
 const MOST_QUESTIONS: usize = 400;

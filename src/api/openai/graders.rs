@@ -15,8 +15,9 @@ use crate::api::context;
 use crate::api::json::{self, parse_lenient};
 use crate::api::problem::{OpenAiError, Problem};
 use crate::app::App;
-use crate::graders::{self, Metric, Operation, Variables};
-use crate::grading::{InvalidRequest, Options, Role, Turn, require_label_mass};
+use crate::domain::text_metrics::{self, Metric};
+use crate::domain::{InvalidRequest, Options, Role, Turn, require_label_mass};
+use crate::graders::{self, Operation, Variables};
 use crate::script::{Generate, Script, Step};
 use crate::service::RequestContext;
 use crate::tasks::{Opening, Prompted};
@@ -253,7 +254,7 @@ async fn single(
     context: &RequestContext,
 ) -> Result<GraderOutcome, Problem> {
     let fill = |field: &str, text: &str| {
-        let filled = variables.fill(text, graders::LONGEST_COMPARED);
+        let filled = variables.fill(text, text_metrics::LONGEST_COMPARED);
         filled.map_err(|error| Problem::from(InvalidRequest::at(format!("{at}/{field}"), error.to_string())))
     };
     match grader {
@@ -263,7 +264,8 @@ async fn single(
         }
         Grader::TextSimilarity { input, reference, evaluation_metric, .. } => {
             let (metric, text, reference) = (*evaluation_metric, fill("input", input)?, fill("reference", reference)?);
-            let found = app.service.compute(context, move || graders::similarity(metric, &text, &reference)).await?;
+            let found =
+                app.service.compute(context, move || text_metrics::similarity(metric, &text, &reference)).await?;
             let found = found.ok_or_else(|| InvalidRequest::at(at, "the texts are too long to be aligned"))?;
             Ok(GraderOutcome::of(found))
         }

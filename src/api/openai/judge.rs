@@ -18,17 +18,17 @@ use crate::api::problem::Problem;
 use crate::api::stream::{self, Events};
 use crate::api::verdict::{self, ModelRef, NamedDigest};
 use crate::app::App;
-use crate::grading::{self, InvalidRequest, Judgement, NamedRubric};
-use crate::judge_models::{JudgeModel, Limits};
+use crate::domain::{self, InvalidRequest, Judgement, NamedRubric};
 use crate::script::{Script, Step};
 use crate::service::Delta;
+use crate::tasks::presets::{JudgeModel, PresetLimits};
 use crate::tasks::{Opening, Prompted};
 
 /// How the answers of one request are written.
 struct AnswerWriter {
     judge: String,
     rubric: Option<NamedDigest>,
-    model: grading::ModelRef,
+    model: domain::ModelRef,
     head: Head,
     script: Script,
     labels: Vec<String>,
@@ -53,14 +53,14 @@ pub(super) async fn answer(
     let turns = rubric.iter().fold(turns, |turns, rubric| judge.with_rubric(turns, &rubric.rubric));
     let options = body.options(&app.config.grading, None)?;
     let limits =
-        Limits { max_tokens: options.sampling.max_feedback_tokens as usize, min_tokens: 0, stop: body.stop()? };
+        PresetLimits { max_tokens: options.sampling.max_feedback_tokens as usize, min_tokens: 0, stop: body.stop()? };
     let script = judge.script(&limits, rubric.as_ref().map(|rubric| &*rubric.rubric));
     let script = script.map_err(|error| InvalidRequest::at("/model", error.to_string()))?;
     let context = context::of_request(http, app)?;
     let session = app.service.begin(&context, judge.model.as_deref()).await?;
     let writer = AnswerWriter {
         judge: judge.name.clone(),
-        rubric: rubric.as_ref().map(|rubric| NamedDigest::of(grading::NamedDigest::of(rubric))),
+        rubric: rubric.as_ref().map(|rubric| NamedDigest::of(domain::NamedDigest::of(rubric))),
         head: Head::new(
             "chatcmpl",
             "chat.completion",

@@ -7,11 +7,11 @@ use super::chat_request::{ChatBody, Function, NamedSchema, ResponseFormat, Tool}
 use super::schema::{ChunkDelta, Message, ToolCall};
 use crate::api::json::parse_lenient;
 use crate::api::problem::Problem;
+use crate::domain::{InvalidRequest, Role, Turn};
 use crate::engine::EngineError;
-use crate::grading::{InvalidRequest, Role, Turn};
-use crate::judge_models::JudgeModel;
 use crate::script::{Grammar, InvalidScript, SchemaTooLarge};
 use crate::service::ServiceError;
+use crate::tasks::presets::JudgeModel;
 
 /// The format of an answer, checked.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::api::problem::Problem;
 use crate::config::GradingConfig;
-use crate::grading::{InvalidRequest, Mode, Options, Sampling};
+use crate::domain::{InvalidRequest, Mode, Options, Sampling};
 use crate::tasks::MOST_CHOICES;
 
 /// The most stop texts of one request: OpenAI takes 4.
@@ -35,7 +35,7 @@ pub(super) struct SamplingFields {
 }
 
 impl SamplingFields {
-    /// CheckedFields; what is not said is as in grading, but for the temperature where one is given here.
+    /// The checked options; what is not said is as in grading, but for the temperature where one is given here.
     pub(super) fn options(self, defaults: &GradingConfig, temperature: Option<f32>) -> Result<Options, Problem> {
         let temperature = self.temperature.or(temperature).unwrap_or(defaults.temperature);
         let wrong = |pointer: &str, reason: &str| Problem::from(InvalidRequest::at(pointer, reason));

@@ -8,8 +8,7 @@ use ulid::Ulid;
 use utoipa::ToSchema;
 
 use crate::api::verdict::{ModelRef, NamedDigest};
-use crate::grading::{Finish, Judgement, Usage};
-use crate::script::WrittenToken;
+use crate::domain::{self, Finish, Judgement, Usage};
 
 /// What a token without any probability has for a logarithm; JSON knows no infinity.
 const NEVER: f64 = -9999.0;
@@ -211,14 +210,14 @@ struct Alternative {
 
 impl Logprobs {
     /// Those of what was written, token by token.
-    pub(super) fn of_tokens(written: &[WrittenToken]) -> Self {
+    pub(super) fn of_tokens(written: &[domain::TokenLogprob]) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let alternative = |(bytes, logprob): &(Vec<u8>, f64)| Alternative {
             token: text(bytes),
             logprob: logprob_of(*logprob),
             bytes: bytes.clone(),
         };
-        let entry = |token: &WrittenToken| TokenLogprob {
+        let entry = |token: &domain::TokenLogprob| TokenLogprob {
             token: text(&token.bytes),
             logprob: token.logprob.map_or(0.0, logprob_of),
             bytes: token.bytes.clone(),

@@ -15,8 +15,8 @@ use crate::api::context;
 use crate::api::json;
 use crate::api::problem::{OpenAiError, Problem};
 use crate::app::App;
-use crate::grading::{InvalidRequest, Judgement, Role, Turn};
-use crate::questions::{Listed, Question, QuestionKind, confidence};
+use crate::domain::{InvalidRequest, Judgement, Role, Turn};
+use crate::tasks::checklist::{Listed, Question, QuestionKind, confidence};
 
 /// Questions about one state, by their names. Fields that are not listed are ignored.
 #[derive(Debug, Deserialize, ToSchema)]

@@ -13,7 +13,7 @@ use crate::api::context;
 use crate::api::problem::Problem;
 use crate::api::stream::{self, Events, Shown};
 use crate::app::App;
-use crate::grading::{Finish, Judgement};
+use crate::domain::{Finish, Judgement};
 use crate::script::{Generate, Script, Step};
 use crate::service::Delta;
 use crate::tasks::{Opening, Prompted};

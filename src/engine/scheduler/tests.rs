@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::Finish;
 use crate::engine::{Completion, Job, Run};
-use crate::grading::Finish;
 use crate::script::toy::{self, Toy};
 use crate::script::{Generate, Outcome, Prompt, SamplerSettings, Script, Segment, Step, StepError, Transcript};
 

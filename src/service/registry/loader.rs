@@ -11,13 +11,13 @@ use super::self_test::{self, SelfTestError};
 use crate::config::{Config, EngineChoice, LoadWhen, ModelConfig};
 use crate::engine::scripted::Scripted;
 use crate::engine::{Engine, EngineInfo, LoadError};
-use crate::judge_models::InvalidJudge;
 use crate::metrics::Metrics;
 use crate::models::{Model, ModelError, ModelStore, Progress, memory_needed};
 use crate::prompts::{PromptError, PromptLibrary};
 use crate::service::admission::Admission;
 use crate::service::judge::Judge;
 use crate::tasks::TaskError;
+use crate::tasks::presets::InvalidJudge;
 
 /// The prompt set of models that name none.
 const GENERAL_PROMPT_SET: &str = "plain";

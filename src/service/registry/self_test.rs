@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::{Instruction, Item, Kind, Mode, Rubric};
 use crate::engine::{Engine, EngineError, EngineInfo, Job};
-use crate::grading::{Instruction, Item, Kind, Mode, Rubric};
 use crate::prompts::{ChatFormat, PromptError, PromptSet, Renderer, Subject};
 use crate::script::{SamplerSettings, StepError};
 
