@@ -1,14 +1,16 @@
 //! The HTTP contract: every route on one page, a resource a file, and [`problem`] alone knows error -> status.
 
 mod absolute;
+mod access_log;
 mod body;
+mod bulk;
+mod candidates;
+mod comparison_options;
 mod compat;
+mod context;
 mod domain_schema;
-mod exchange;
-mod extract;
-mod judging;
-mod many;
-mod observe;
+mod json;
+mod middleware;
 mod openai;
 mod openapi;
 mod paths;
@@ -18,11 +20,11 @@ mod rank;
 mod relative;
 mod rewards;
 mod rubrics;
+mod schema;
 mod stream;
 mod system;
 mod tools;
 mod verdict;
-mod wire;
 
 use std::any::Any;
 use std::net::TcpListener;
@@ -130,7 +132,7 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
             .app_data(data.clone())
             .app_data(bodies.clone())
             .app_data(web::PayloadConfig::new(usize::MAX))
-            .wrap(from_fn(observe::observe))
+            .wrap(from_fn(middleware::observe))
             .wrap(from_fn(paths::tidied))
             .configure(routes)
     });

@@ -8,32 +8,32 @@ use tokio::task::coop::consume_budget;
 
 use crate::config::Config;
 use crate::engine::{Engine, Load};
-pub use crate::hosting::StartError;
-use crate::hosting::{Hosting, Starter};
-use crate::judge_models::JudgeModels;
 use crate::metrics::Metrics;
 use crate::models::{HubSettings, ModelError, ModelStore, Progress as PullProgress};
 use crate::prompts::PromptLibrary;
 use crate::rubrics::RubricLibrary;
 use crate::service::Service;
 use crate::service::admission::Admission;
+pub use crate::service::registry::StartError;
+use crate::service::registry::{ModelLoader, ModelRegistry};
+use crate::tasks::presets::JudgeModels;
 
 /// Everything that a server is made of.
 pub struct App {
-    /// The settings.
+    /// The configuration, after all layers were merged.
     pub config: Config,
-    /// The metrics.
+    /// The Prometheus metrics of this server.
     pub metrics: Arc<Metrics>,
-    /// The rubrics.
+    /// The rubrics by name, built in and of `data_dir`.
     pub rubrics: Arc<RubricLibrary>,
-    /// The judge models.
+    /// The judge models of `POST /v1/chat/completions`, built in and configured, with their aliases.
     pub judge_models: JudgeModels,
-    /// Who gets in.
+    /// Admission control: the permits for judgements and the bounded queue.
     pub admission: Arc<Admission>,
-    /// The door to judging.
+    /// Runs tasks on the models.
     pub service: Service,
     prompts: Arc<PromptLibrary>,
-    hosting: Arc<Hosting>,
+    models: Arc<ModelRegistry>,
 }
 
 impl App {
@@ -53,14 +53,14 @@ impl App {
         let admission = Arc::new(Admission::new(config.limits.in_flight, config.limits.queue));
         let kept = config.limits.cached_judgements;
         let shared = (Arc::clone(&admission), Arc::clone(&metrics));
-        let starter = Starter::new(model_store(&config)?, Arc::clone(&prompts), shared, kept);
-        let hosting = Arc::new(Hosting::new(&config, starter)?);
+        let loader = ModelLoader::new(model_store(&config)?, Arc::clone(&prompts), shared, kept);
+        let models = Arc::new(ModelRegistry::new(&config, loader)?);
         let window = config.limits.in_flight;
         Ok(Arc::new(Self {
-            service: Service::new(Arc::clone(&hosting), Arc::clone(&admission), Arc::clone(&metrics), window),
+            service: Service::new(Arc::clone(&models), Arc::clone(&admission), Arc::clone(&metrics), window),
             metrics,
             admission,
-            hosting,
+            models,
             judge_models: JudgeModels::new(&config.judges, &config.aliases)?,
             rubrics,
             prompts,
@@ -68,33 +68,32 @@ impl App {
         }))
     }
 
-    /// The prompt sets.
+    /// The prompt sets by name, built in and of `data_dir`.
     #[must_use]
     pub fn prompts(&self) -> &Arc<PromptLibrary> {
         &self.prompts
     }
 
-    /// The models.
+    /// The registry of the configured models.
     #[must_use]
-    pub fn hosting(&self) -> &Hosting {
-        &self.hosting
+    pub fn models(&self) -> &ModelRegistry {
+        &self.models
     }
 
-    /// Gets the models that are to be there from the start, and starts their engines; the server is ready once this
-    /// returns.
+    /// Loads the models with `load = "start"`; the server is ready once this returns.
     ///
     /// # Errors
-    /// When a model cannot be had or its engine not be started; requests are told so, too.
+    /// When a model cannot be loaded; requests for it fail with that reason, too.
     pub async fn load(&self, progress: &dyn PullProgress) -> Result<(), StartError> {
-        self.hosting.load(progress).await
+        self.models.load(progress).await
     }
 
-    /// Judges with an engine that is already running.
+    /// Serves an engine that is already running as the default model.
     ///
     /// # Errors
-    /// When the default prompt set is not there.
+    /// When the default prompt set does not exist, or cannot be rendered with the engine's chat template.
     pub fn host(&self, engine: Arc<dyn Engine>, prompt_set: Option<String>) -> Result<(), StartError> {
-        self.hosting.host(engine, prompt_set)
+        self.models.host(engine, prompt_set)
     }
 
     /// Does `work` on every item, `limits.bulk_items` at once, and gives what came of each in the order of the items.
@@ -117,17 +116,17 @@ impl App {
         done.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// Whether an engine has died for good, which only a new process mends.
+    /// Whether an engine has died, which only a new process repairs.
     #[must_use]
     pub fn engine_has_died(&self) -> bool {
-        self.hosting.engine_has_died()
+        self.models.engine_has_died()
     }
 
     /// The metrics in the Prometheus text format, as they are now.
     #[must_use]
     pub fn render_metrics(&self) -> String {
-        let outside = Load { waiting: self.admission.waiting(), ..self.hosting.past() };
-        let engines = self.hosting.engines();
+        let outside = Load { waiting: self.admission.waiting(), ..self.models.past_load() };
+        let engines = self.models.engines();
         self.metrics.render(engines.iter().map(|(info, load)| (info, *load)), outside)
     }
 }

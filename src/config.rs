@@ -13,7 +13,7 @@ use config::{Environment, File, FileFormat};
 use serde::Deserialize;
 
 pub use self::mistralrs::{MistralRsConfig, MistralRsOverrides};
-use crate::judge_models::JudgeModel;
+use crate::tasks::presets::JudgeModel;
 
 /// What the variables of the environment begin with.
 const PREFIX: &str = "GAVEL_";

@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use crate::fair::Flow;
+use crate::domain::fair_queue::Flow;
 use crate::prompts::ChatFormat;
 use crate::script::{
     CompiledScript, Encoded, InvalidScript, Machine, Prompt, SamplerSettings, Script, StepError, Token, Transcript,

@@ -1,12 +1,9 @@
-//! Graders in the sense of OpenAI's fine-tuning: string checks, text similarity, templates and formulas. What a model
-//! has to say is asked through scripts; everything here is plain and pure.
+//! The rules of OpenAI's graders that need no model: string checks, templates and formulas. Everything here is pure.
 
 mod formula;
-mod similarity;
 mod template;
 
 pub use formula::{InvalidFormula, check, evaluate};
-pub use similarity::{LONGEST as LONGEST_COMPARED, Metric, similarity};
 pub use template::{BadTemplate, MOST as LONGEST_TEMPLATE, Variables};
 
 use serde::{Deserialize, Serialize};

@@ -11,17 +11,13 @@
 //! | [`cli`] | the commands of the program |
 //! | [`api`] | every route; wire types; errors and their statuses |
 //! | [`app`] | the composition root |
-//! | [`admission`] | who gets in, and who waits |
-//! | [`hosting`] | the models of a server: loaded, found by name, unloaded |
-//! | [`panel`] | many judgements -> one verdict |
-//! | [`rank`] | many responses -> one order |
-//! | [`judge`] | render -> script -> engine -> one judgement |
+//! | [`service`] | runs tasks: admission, the registry of loaded models, judges, the cache of judgements |
+//! | [`tasks`] | the judging methods: which runs one needs, and how their answers combine |
 //! | [`graders`] | OpenAI's graders, as far as they are plain rules |
-//! | [`judge_models`] | names that run a caller's own prompt as a judging script |
-//! | [`cache`], [`prompts`], [`rubrics`], [`models`] | what a judge needs |
-//! | [`engine`] | the contract, and what runs behind it |
+//! | [`prompts`], [`rubrics`], [`models`] | prompt sets, rubrics and model files by name |
+//! | [`engine`] | the contract of engines, and the engines |
 //! | [`script`] | the one idea: a judgement is a script of Say, Generate, Choose, Branch |
-//! | [`grading`] | the domain: scales, rubrics, distributions, judgements, verdicts |
+//! | [`domain`] | scales, rubrics, distributions, judgements, verdicts, rankings, text metrics |
 //!
 //! [`config`], [`metrics`] and [`telemetry`] serve all of them. docs/architecture.md has the reasons.
 
@@ -29,17 +25,13 @@ pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod domain;
 pub mod engine;
-pub mod fair;
 pub mod graders;
-pub mod grading;
-pub mod hosting;
 pub mod json_text;
-pub mod judge_models;
 pub mod metrics;
 pub mod models;
 pub mod prompts;
-pub mod rank;
 pub mod rubrics;
 pub mod script;
 pub mod service;

@@ -9,8 +9,8 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::domain::{Kind, Preference, Usage};
 use crate::engine::{EngineInfo, Load};
-use crate::grading::{Kind, Preference, Usage};
 use crate::tasks::Observation;
 
 /// Every metric that Gavel exports. Labels are bounded: rubric labels are names of the library or `inline`.

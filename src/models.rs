@@ -3,7 +3,9 @@
 //! [`ModelStore`] turns an alias of `models.toml`, a reference to the Hugging Face hub or a path into a [`Model`]: a
 //! file that is there, whole, and has the digest that every verdict will name.
 
+mod atomic_file;
 mod blocking;
+mod cache_dir;
 mod catalogue;
 mod convert;
 mod digest;
@@ -24,7 +26,6 @@ mod package;
 mod parts_tests;
 mod pin;
 mod pip;
-mod place;
 mod pypi;
 mod reference;
 mod store;
@@ -36,7 +37,8 @@ use std::path::PathBuf;
 pub use error::ModelError;
 pub use hub::HubSettings;
 pub use memory::{available as memory_available, needed as memory_needed, shards};
-pub use store::{ModelStatus, ModelStore, name_of};
+pub use reference::name_of;
+pub use store::{ModelStatus, ModelStore};
 
 /// The alias of the judge that is taken where none is named: on a GPU there is room for a strong one.
 pub const DEFAULT_MODEL: &str = if cfg!(any(feature = "cuda", feature = "metal", feature = "llama-cpp-cuda")) {

@@ -9,13 +9,13 @@ use include_dir::{Dir, include_dir};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::watch;
 
-use crate::grading::{NamedRubric, Rubric};
+use crate::domain::{NamedRubric, Rubric};
 
 static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/rubrics");
 
 /// A rubric of the library.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct LibraryEntry {
     /// The name that requests use: the file's name without `.toml`.
     pub name: String,
     /// The rubric.
@@ -66,7 +66,7 @@ pub enum LibraryError {
 /// All rubrics by name. Files stay the source of truth: writing a rubric writes its file.
 pub struct RubricLibrary {
     folder: PathBuf,
-    entries: RwLock<BTreeMap<String, Entry>>,
+    entries: RwLock<BTreeMap<String, LibraryEntry>>,
     refused: RwLock<Vec<RefusedFile>>,
     changed: watch::Sender<u64>,
     /// Held while the folder is read or written: what is read last is what is served last.
@@ -133,7 +133,7 @@ impl RubricLibrary {
             let name = stem(&file);
             match read(&file) {
                 Ok(rubric) => {
-                    fresh.insert(name.clone(), Entry { name, rubric: Arc::new(rubric), file: Some(file) });
+                    fresh.insert(name.clone(), LibraryEntry { name, rubric: Arc::new(rubric), file: Some(file) });
                 }
                 Err(error) => {
                     if let Some(last_good) = held.get(&name).filter(|entry| entry.file.is_some()) {
@@ -161,7 +161,7 @@ impl RubricLibrary {
 
     /// Every rubric, by name.
     #[must_use]
-    pub fn list(&self) -> Vec<Entry> {
+    pub fn list(&self) -> Vec<LibraryEntry> {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
@@ -169,7 +169,7 @@ impl RubricLibrary {
     ///
     /// # Errors
     /// [`LibraryError::Unknown`], with the names there are.
-    pub fn get(&self, name: &str) -> Result<Entry, LibraryError> {
+    pub fn get(&self, name: &str) -> Result<LibraryEntry, LibraryError> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.get(name).cloned().ok_or_else(|| LibraryError::Unknown {
             name: name.to_owned(),
@@ -189,14 +189,14 @@ impl RubricLibrary {
     ///
     /// # Errors
     /// When the name cannot be a file's, or the file cannot be written.
-    pub fn put(&self, name: &str, rubric: Rubric) -> Result<(Entry, bool), LibraryError> {
+    pub fn put(&self, name: &str, rubric: Rubric) -> Result<(LibraryEntry, bool), LibraryError> {
         let path = self.path(name)?;
         let access = self.access();
         let new = self.get(name).is_err();
         write_atomically(&path, rubric.to_toml().as_bytes())
             .map_err(|cause| LibraryError::Write { path: path.display().to_string(), cause })?;
         self.read_folder(&access);
-        Ok((Entry { name: name.to_owned(), rubric: Arc::new(rubric), file: Some(path) }, new))
+        Ok((LibraryEntry { name: name.to_owned(), rubric: Arc::new(rubric), file: Some(path) }, new))
     }
 
     /// Removes a rubric's file; a built-in one of the same name comes back. Blocks the thread.
@@ -249,14 +249,14 @@ pub fn read(file: &Path) -> Result<Rubric, RefusedFile> {
     Rubric::from_toml(&text).map_err(|(line, reason)| refuse(line, reason))
 }
 
-fn built_in() -> BTreeMap<String, Entry> {
+fn built_in() -> BTreeMap<String, LibraryEntry> {
     let files = BUILT_IN.files().filter(|file| file.path().extension().is_some_and(|e| e == "toml"));
     files
         .map(|file| {
             let text = file.contents_utf8().expect("built-in rubrics are UTF-8");
             let rubric = Rubric::from_toml(text).expect("a test loads every built-in rubric");
             let name = stem(file.path());
-            (name.clone(), Entry { name, rubric: Arc::new(rubric), file: None })
+            (name.clone(), LibraryEntry { name, rubric: Arc::new(rubric), file: None })
         })
         .collect()
 }

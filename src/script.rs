@@ -31,7 +31,7 @@ pub use schema::SchemaTooLarge;
 pub use token::Token;
 pub use vocabulary::Vocabulary;
 
-use crate::grading::{Finish, TokenLogprob};
+use crate::domain::{Finish, TokenLogprob};
 
 /// One step of a script.
 #[derive(Debug, Clone, PartialEq, Hash)]

@@ -1,10 +1,11 @@
-//! The one door to judging, for HTTP, the command line and users of the library alike: whoever comes in is admitted,
-//! every judgement runs once its turn comes, and verdict, provenance and statistics go out together.
+//! Runs tasks, for HTTP, the command line and users of the library alike: admission, scheduling and caching of
+//! judgements, and verdicts with their provenance and statistics.
 
 pub mod admission;
 pub mod cache;
 mod context;
 mod judge;
+pub mod registry;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,9 +22,9 @@ use self::cache::Lookup;
 pub use self::context::{Deadline, DeadlinePassed, RequestContext};
 pub use self::judge::Judge;
 use self::judge::{PlannedRun, RunError};
+use self::registry::{ModelRegistry, RegistryError};
+use crate::domain::{Judgement, Order, Provenance, Timing, Usage, milliseconds};
 use crate::engine::{EngineError, EngineInfo};
-use crate::grading::{Judgement, Order, Provenance, Timing, Usage, milliseconds};
-use crate::hosting::{Hosting, HostingError};
 use crate::metrics::Metrics;
 use crate::prompts::Neutralized;
 use crate::tasks::{Answer, FailureIndex, RunKey, TEXT, Task, TaskError};
@@ -32,18 +33,18 @@ use crate::telemetry::TRACES;
 /// Bytes of judged text above which planning leaves the serving thread: some milliseconds of tokenising.
 const LONG_TEXT: usize = 64 << 10;
 
-/// Judges for everybody.
+/// Runs tasks on the models of a registry.
 pub struct Service {
-    hosting: Arc<Hosting>,
+    models: Arc<ModelRegistry>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     /// How many runs of one task are planned and wait at once; the others are planned when their turn comes.
     window: usize,
-    /// How many requests there were.
+    /// Counts requests, so that each has a flow of its own in the fair queue.
     requests: AtomicU64,
 }
 
-/// A request that was let in, and the judge that it asks.
+/// An admitted request with its judge.
 #[derive(Clone)]
 pub struct Session {
     admission: Arc<Admission>,
@@ -53,22 +54,22 @@ pub struct Session {
     context: RequestContext,
 }
 
-/// A verdict, what produced it, and what it took.
+/// A verdict with its provenance and statistics.
 #[derive(Debug, Clone)]
 pub struct Graded<V> {
-    /// Its own name.
+    /// The verdict's id, unique: `vrd_` and a ULID.
     pub id: String,
-    /// The verdict.
+    /// What the task made of its judgements.
     pub verdict: V,
-    /// What produced it.
+    /// The model, the rubric, the prompt and the sampling that produced it.
     pub provenance: Provenance,
-    /// What it took.
+    /// Tokens, times and the use of the cache.
     pub stats: RunStats,
     /// What failed, of tasks that allow it; verdicts name these by their [`FailureIndex`].
     pub failures: Vec<ServiceError>,
 }
 
-/// What a verdict took.
+/// The statistics of a verdict.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunStats {
     /// Tokens of all its judgements.
@@ -81,44 +82,44 @@ pub struct RunStats {
     pub neutralized: Arc<[Neutralized]>,
 }
 
-/// Text as it is written.
+/// A piece of text that a run has just generated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delta {
-    /// The run that writes it.
+    /// The run that generates it.
     pub run: RunKey,
-    /// The sample.
+    /// The sample of the run, from 0.
     pub sample: u32,
-    /// The text.
+    /// The new text, which follows that of earlier deltas of the same run and sample.
     pub text: String,
 }
 
-/// Takes text as it is written.
+/// A callback for streamed text.
 pub type Progress<T = ()> = Arc<dyn Fn(Delta) -> T + Send + Sync>;
 
 /// Why a request is not served.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ServiceError {
-    /// The model is not there.
+    /// The registry has no loaded model of that name.
     #[error(transparent)]
-    Hosting(#[from] HostingError),
-    /// The judge cannot be asked.
+    Registry(#[from] RegistryError),
+    /// The task is wrong, or its verdict is not a number.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// The engine does not run it.
+    /// The engine refused or failed a run.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// A prompt does not fit the model's context.
     #[error("{error}")]
     TooLong {
-        /// How much does not fit.
+        /// The overflow, with the token counts.
         error: EngineError,
         /// JSON pointer to the longest of its texts.
         longest: String,
     },
-    /// It is not let in.
+    /// It was not admitted.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// It took too long.
+    /// Its deadline has passed.
     #[error(transparent)]
     Deadline(#[from] DeadlinePassed),
 }
@@ -133,26 +134,26 @@ impl From<RunError> for ServiceError {
 }
 
 impl Service {
-    /// The door to these models; `window` runs of one task wait at once, at most.
+    /// A service over these models. At most `window` runs of one task are planned and wait at once.
     #[must_use]
-    pub fn new(hosting: Arc<Hosting>, admission: Arc<Admission>, metrics: Arc<Metrics>, window: usize) -> Self {
-        Self { hosting, admission, metrics, window: window.max(1), requests: AtomicU64::new(0) }
+    pub fn new(models: Arc<ModelRegistry>, admission: Arc<Admission>, metrics: Arc<Metrics>, window: usize) -> Self {
+        Self { models, admission, metrics, window: window.max(1), requests: AtomicU64::new(0) }
     }
 
-    /// A request that comes in.
+    /// The context of a new request. `caller` is the key of fairness.
     #[must_use]
     pub fn context(&self, caller: &str, deadline: Deadline) -> RequestContext {
         RequestContext::new(caller, self.requests.fetch_add(1, Ordering::Relaxed), deadline)
     }
 
-    /// Lets a request in and finds the judge that it names, the default one if it names none. A model of first use is
+    /// Admits a request and finds the judge that it names, or the default one. A model that is loaded on first use is
     /// waited for until the deadline.
     ///
     /// # Errors
-    /// When nobody is let in, there is no such model, it is still loading, or could not be loaded.
+    /// When the request is not admitted, there is no such model, it is still loading, or could not be loaded.
     pub async fn begin(&self, context: &RequestContext, model: Option<&str>) -> Result<Session, ServiceError> {
         self.admission.check()?;
-        let judge = self.hosting.judge(model, context.deadline.left()).await?;
+        let judge = self.models.judge(model, context.deadline.left()).await?;
         Ok(Session {
             admission: Arc::clone(&self.admission),
             metrics: Arc::clone(&self.metrics),
@@ -202,13 +203,13 @@ impl Service {
 }
 
 impl Session {
-    /// The judge.
+    /// The judge that the request named.
     #[must_use]
     pub fn judge(&self) -> &Judge {
         &self.judge
     }
 
-    /// The time that the request has.
+    /// The deadline of the request.
     #[must_use]
     pub fn deadline(&self) -> Deadline {
         self.context.deadline
@@ -272,7 +273,7 @@ impl Session {
             .chain(rest.flatten())
             .map(move |planned| self.judge_one(task_of_runs, planned, progress))
             .buffered(self.window);
-        let mut outcome = Outcome::default();
+        let mut outcome = RunResults::default();
         if task.allows_failures() {
             answers
                 .for_each(|answer| {
@@ -394,9 +395,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     done.map_err(|panic| EngineError::Failed(panic.to_string()))
 }
 
-/// What came of the runs so far.
+/// The answers, failures and statistics of the runs so far.
 #[derive(Default)]
-struct Outcome {
+struct RunResults {
     answers: Vec<Answer>,
     failures: Vec<ServiceError>,
     judged: usize,
@@ -404,7 +405,7 @@ struct Outcome {
     lookup: Option<Lookup>,
 }
 
-impl Outcome {
+impl RunResults {
     fn add(&mut self, (run, answer): (RunKey, Result<(Judgement, Option<Lookup>), ServiceError>)) {
         let judgement = match answer {
             Ok((judgement, lookup)) => {

@@ -7,10 +7,11 @@ mod absolute;
 mod candidates;
 mod checklist;
 mod preferences;
+pub mod presets;
 mod prompted;
 mod relative;
 
-use crate::grading::{
+use crate::domain::{
     InvalidRequest, InvalidVerdict, Judgement, Kind, NamedDigest, Options, Order, Preference, WeightedRubric,
 };
 use crate::prompts::{Neutralized, PromptError, PromptLibrary, PromptSet, Renderer, Subject};

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use gavel::grading::{Instruction, Item, Kind, Mode, Rubric};
+use gavel::domain::{Instruction, Item, Kind, Mode, Rubric};
 use gavel::prompts::{PromptLibrary, Subject, import_prometheus_eval};
 use serde_json::{Value, json};
 

@@ -5,12 +5,13 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::context;
 use super::problem::Problem;
+use super::schema::{self, GradingRequest, grading_body};
 use super::verdict::{self, Debug, NamedDigest, Produced};
-use super::wire::{self, Asked, grading_body};
-use super::{extract, stream};
+use super::{json, stream};
 use crate::app::App;
-use crate::grading::{self, AbsoluteRequest, AbsoluteVerdict, Finish, Judgement, Scale, WeightedRubric};
+use crate::domain::{self, AbsoluteRequest, AbsoluteVerdict, Finish, Judgement, Scale, WeightedRubric};
 use crate::service;
 use crate::tasks::Absolute;
 
@@ -40,12 +41,13 @@ pub(super) struct CriterionVerdict {
     rubric: NamedDigest,
     weight: f64,
     #[serde(flatten)]
-    graded: Graded,
+    graded: CriterionBody,
 }
 
 /// Score, distribution and feedback; null at the top of a multi-criteria verdict, where each criterion has its own.
 #[derive(Debug, Default, Serialize, ToSchema)]
-pub(super) struct Graded {
+#[schema(as = Graded)]
+pub(super) struct CriterionBody {
     /// The most probable label, or the majority of the samples.
     score: Option<i32>,
     /// The mean under the distribution.
@@ -66,11 +68,11 @@ pub(super) struct Graded {
 /// The verdict on a response.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AbsoluteVerdict)]
-pub(super) struct VerdictBody {
+pub(super) struct AbsoluteVerdictBody {
     id: String,
     object: &'static str,
     #[serde(flatten)]
-    graded: Graded,
+    graded: CriterionBody,
     /// One verdict a criterion, when a list of rubrics was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     criteria: Option<Vec<CriterionVerdict>>,
@@ -85,16 +87,16 @@ pub(super) struct VerdictBody {
 /// With `Accept: text/event-stream`, feedback is streamed as it is written, and the verdict is the last event.
 #[utoipa::path(
     post, path = "/v1/grade/absolute", operation_id = "grade_absolute", tag = "grading", request_body = AbsoluteBody,
-    responses((status = 200, content((VerdictBody = "application/json"), (String = "text/event-stream"))), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
+    responses((status = 200, content((AbsoluteVerdictBody = "application/json"), (String = "text/event-stream"))), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
 )]
 pub(super) async fn grade(
     app: web::Data<App>,
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: AbsoluteBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
-    let Asked { request, model, debug } = check(&app, body)?;
-    let (context, rubrics) = (wire::context(&http, &app)?, request.rubrics.clone());
+    let body: AbsoluteBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
+    let GradingRequest { request, model, debug } = check(&app, body)?;
+    let (context, rubrics) = (context::of_request(&http, &app)?, request.rubrics.clone());
     let session = app.service.begin(&context, model.as_deref()).await?;
     stream::answer(
         &http,
@@ -104,16 +106,16 @@ pub(super) async fn grade(
     .await
 }
 
-fn check(app: &App, mut body: AbsoluteBody) -> Result<Asked<AbsoluteRequest>, Problem> {
+fn check(app: &App, mut body: AbsoluteBody) -> Result<GradingRequest<AbsoluteRequest>, Problem> {
     let checked = body.common().check(app)?;
     let request = AbsoluteRequest {
-        response: wire::not_empty(body.response, "/response", "the response")?,
+        response: schema::not_empty(body.response, "/response", "the response")?,
         item: checked.item,
         rubrics: checked.rubrics,
         multi: checked.multi,
         options: checked.options,
     };
-    Ok(Asked { request, model: checked.model, debug: checked.debug })
+    Ok(GradingRequest { request, model: checked.model, debug: checked.debug })
 }
 
 /// Exactly what the body of a request would send to the model: a prompt for each rubric.
@@ -121,27 +123,31 @@ fn check(app: &App, mut body: AbsoluteBody) -> Result<Asked<AbsoluteRequest>, Pr
 /// # Errors
 /// Those of the request.
 pub async fn prompts(app: &App, body: &str) -> Result<Vec<String>, Problem> {
-    let Asked { request, model, .. } = check(app, extract::parse(body.as_bytes())?)?;
-    let session = app.service.begin(&wire::local_context(app), model.as_deref()).await?;
+    let GradingRequest { request, model, .. } = check(app, json::parse(body.as_bytes())?)?;
+    let session = app.service.begin(&context::local(app), model.as_deref()).await?;
     Ok(session.prompts(request).await?)
 }
 
 /// A verdict's JSON.
-pub(super) fn verdict_body(graded: service::Graded<Absolute>, rubrics: &[WeightedRubric], debug: bool) -> VerdictBody {
+pub(super) fn verdict_body(
+    graded: service::Graded<Absolute>,
+    rubrics: &[WeightedRubric],
+    debug: bool,
+) -> AbsoluteVerdictBody {
     let service::Graded { id, verdict, provenance, stats, .. } = graded;
     let (graded, criteria) = match &verdict {
-        Absolute::Single(verdict) => (Graded::of(verdict), None),
+        Absolute::Single(verdict) => (CriterionBody::of(verdict), None),
         Absolute::Multi(all) => {
             let criteria = all.criteria.iter().zip(rubrics).map(|((verdict, weight), rubric)| CriterionVerdict {
-                rubric: NamedDigest::of(grading::NamedDigest::of(&rubric.rubric)),
+                rubric: NamedDigest::of(domain::NamedDigest::of(&rubric.rubric)),
                 weight: weight.get(),
-                graded: Graded::of(verdict),
+                graded: CriterionBody::of(verdict),
             });
             let label_mass = verdict.label_mass();
-            (Graded { reward: all.reward, label_mass, ..Graded::default() }, Some(criteria.collect()))
+            (CriterionBody { reward: all.reward, label_mass, ..CriterionBody::default() }, Some(criteria.collect()))
         }
     };
-    VerdictBody {
+    AbsoluteVerdictBody {
         id,
         object: "verdict.absolute",
         graded,
@@ -151,7 +157,7 @@ pub(super) fn verdict_body(graded: service::Graded<Absolute>, rubrics: &[Weighte
     }
 }
 
-impl Graded {
+impl CriterionBody {
     pub(super) fn of(verdict: &AbsoluteVerdict) -> Self {
         Self {
             score: Some(verdict.score.value()),

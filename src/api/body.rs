@@ -211,7 +211,7 @@ impl Unread {
             return Self(None);
         }
         let payload = Rc::new(RefCell::new(payload));
-        request.set_payload(Payload::Stream { payload: Box::pin(Shared(Rc::clone(&payload))) });
+        request.set_payload(Payload::Stream { payload: Box::pin(SharedPayload(Rc::clone(&payload))) });
         Self(Some(payload))
     }
 
@@ -224,9 +224,9 @@ impl Unread {
     }
 }
 
-struct Shared(Rc<RefCell<Payload>>);
+struct SharedPayload(Rc<RefCell<Payload>>);
 
-impl Stream for Shared {
+impl Stream for SharedPayload {
     type Item = Result<Bytes, PayloadError>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -21,12 +21,13 @@ use actix_web::{HttpRequest, web};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::judging::{Judging, Outcome};
+use super::bulk::{BulkJudging, ItemOutcome};
+use super::context;
 use super::problem::{Code, Problem};
+use super::schema::{JudgingFields, SamplingBody};
 use super::tools::{self, Tools};
-use super::wire::{self, SamplingBody, Settings};
 use crate::app::App;
-use crate::grading::{InvalidRequest, Mode, Role, Turn};
+use crate::domain::{InvalidRequest, Mode, Role, Turn};
 
 /// The id of a judge model that names its rubric after a colon.
 const JUDGE: &str = "gavel-absolute:";
@@ -79,7 +80,7 @@ impl Url {
         http: &HttpRequest,
         model: Option<&str>,
         mode: Mode,
-    ) -> Result<Judging, Problem> {
+    ) -> Result<BulkJudging, Problem> {
         let rubric = self.rubric(model, app)?;
         app.rubrics.named(&rubric)?;
         self.judging_by(app, http, Value::String(rubric), mode).await
@@ -92,8 +93,8 @@ impl Url {
         http: &HttpRequest,
         rubric: Value,
         mode: Mode,
-    ) -> Result<Judging, Problem> {
-        let context = wire::context(http, app)?;
+    ) -> Result<BulkJudging, Problem> {
+        let context = context::of_request(http, app)?;
         let asked: Option<String> = self.take("mode", "a mode")?;
         let mode = match asked.as_deref() {
             None => mode,
@@ -111,15 +112,15 @@ impl Url {
             let detail = format!("?{name}= is not known on this route; there are: {known}");
             return Err(Problem::new(Code::UnknownField, detail));
         }
-        let settings = Settings { rubric, mode: Some(mode), sampling, model, prompt, ..Settings::default() };
-        Judging::begin(app, settings.check(app)?, least, context).await
+        let settings = JudgingFields { rubric, mode: Some(mode), sampling, model, prompt, ..JudgingFields::default() };
+        BulkJudging::begin(app, settings.check(app)?, least, context).await
     }
 }
 
 /// The rewards of all items and what was kept of them; or, where one has none, the reason of the first.
-pub(super) fn all<R>(outcomes: Vec<Outcome<R>>) -> Result<Vec<(f64, R)>, Problem> {
+pub(super) fn all<R>(outcomes: Vec<ItemOutcome<R>>) -> Result<Vec<(f64, R)>, Problem> {
     let (count, failed) = (outcomes.len(), outcomes.iter().filter(|outcome| outcome.reward.is_err()).count());
-    let rewards = outcomes.into_iter().enumerate().map(|(index, Outcome { reward, kept })| match (reward, kept) {
+    let rewards = outcomes.into_iter().enumerate().map(|(index, ItemOutcome { reward, kept })| match (reward, kept) {
         (Ok(reward), Some(kept)) => Ok((reward, kept)),
         (Err(problem), _) if count > 1 => Err(problem.of_many(index, failed, count)),
         (Err(problem), _) => Err(problem),

@@ -6,8 +6,8 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::domain::{self, text_metrics};
 use crate::graders;
-use crate::grading;
 use crate::prompts;
 
 /// Documents a type as another one with the same fields, which exists for that only.
@@ -34,16 +34,16 @@ macro_rules! documented {
 }
 
 documented! {
-    grading::Mode as Mode,
-    grading::Method as Method,
-    grading::Order as Order,
-    grading::Finish as Finish,
-    grading::Usage as Usage,
-    grading::Timing as Timing,
-    grading::Preference as Preference,
+    domain::Mode as Mode,
+    domain::Method as Method,
+    domain::Order as Order,
+    domain::Finish as Finish,
+    domain::Usage as Usage,
+    domain::Timing as Timing,
+    domain::Preference as Preference,
     prompts::Neutralized as Neutralized,
     graders::Operation as Operation,
-    graders::Metric as Metric,
+    text_metrics::Metric as Metric,
 }
 
 /// Whether feedback is written before the verdict.

@@ -1,9 +1,9 @@
 //! OpenAI's surface: chat and text completions, decisions, graders and models, in its shapes and with its errors. Fields
 //! that are not known are ignored, as the original does.
 
-mod answer;
 mod ask;
 mod chat;
+mod chat_request;
 mod completions;
 mod decisions;
 mod graders;
@@ -11,7 +11,9 @@ mod judge;
 mod messages;
 mod models;
 mod report;
-mod shape;
+mod response_format;
+mod sampling;
+mod schema;
 mod systemone;
 mod text;
 

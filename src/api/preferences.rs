@@ -4,13 +4,15 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract;
-use super::many::{self, How};
+use super::candidates;
+use super::comparison_options::ComparisonFields;
+use super::context;
+use super::json;
 use super::problem::Problem;
+use super::schema::{GradingRequest, grading_body};
 use super::verdict::Produced;
-use super::wire::{self, Asked, grading_body};
 use crate::app::App;
-use crate::grading::{Instruction, InvalidRequest, Method};
+use crate::domain::{Instruction, InvalidRequest, Method};
 use crate::service::{self, ServiceError};
 use crate::tasks::{FailureIndex, LeftOut, MakePairs, PairRules, PreferencePair, Preferences, Reason};
 
@@ -49,8 +51,7 @@ pub(super) enum Pairs {
 
 /// A turn of a conversation.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(as = PreferenceMessage)]
-struct ChatMessage {
+struct PreferenceMessage {
     role: &'static str,
     content: String,
 }
@@ -59,9 +60,9 @@ struct ChatMessage {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PreferencePair)]
 struct PairBody {
-    prompt: Vec<ChatMessage>,
-    chosen: Vec<ChatMessage>,
-    rejected: Vec<ChatMessage>,
+    prompt: Vec<PreferenceMessage>,
+    chosen: Vec<PreferenceMessage>,
+    rejected: Vec<PreferenceMessage>,
     /// With the method `pairwise` the probability that it is the better of the two, with `absolute` its reward.
     score_chosen: f64,
     score_rejected: f64,
@@ -107,12 +108,12 @@ pub(super) async fn preferences(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let mut body: PreferencesBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
+    let mut body: PreferencesBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
     let common = body.common();
     let rules = rules(&app, &body)?;
-    let how = How { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
-    let Asked { request, model, .. } = many::check(&app, common, body.responses, how)?;
-    let context = wire::context(&http, &app)?;
+    let comparison = ComparisonFields { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
+    let GradingRequest { request, model, .. } = candidates::check(&app, common, body.responses, comparison)?;
+    let context = context::of_request(&http, &app)?;
     let (prompt, responses) = (conversation(&request.item.instruction), request.responses.clone());
     let made = app.service.run(&context, model.as_deref(), MakePairs::new(request, rules), None).await?;
     Ok(HttpResponse::Ok().json(answer(&prompt, &responses, made, rules)))
@@ -131,7 +132,7 @@ fn rules(app: &App, body: &PreferencesBody) -> Result<PairRules, Problem> {
 }
 
 fn answer(
-    prompt: &[ChatMessage],
+    prompt: &[PreferenceMessage],
     responses: &[String],
     made: service::Graded<Preferences<FailureIndex>>,
     rules: PairRules,
@@ -147,17 +148,18 @@ fn answer(
     }
 }
 
-fn conversation(instruction: &Instruction) -> Vec<ChatMessage> {
+fn conversation(instruction: &Instruction) -> Vec<PreferenceMessage> {
     match instruction {
-        Instruction::Text(text) => vec![ChatMessage { role: "user", content: text.clone() }],
-        Instruction::Conversation(turns) => {
-            turns.iter().map(|turn| ChatMessage { role: turn.role.name(), content: turn.content.clone() }).collect()
-        }
+        Instruction::Text(text) => vec![PreferenceMessage { role: "user", content: text.clone() }],
+        Instruction::Conversation(turns) => turns
+            .iter()
+            .map(|turn| PreferenceMessage { role: turn.role.name(), content: turn.content.clone() })
+            .collect(),
     }
 }
 
-fn pair_body(pair: &PreferencePair, prompt: &[ChatMessage], responses: &[String]) -> PairBody {
-    let said = |place: usize| vec![ChatMessage { role: "assistant", content: responses[place].clone() }];
+fn pair_body(pair: &PreferencePair, prompt: &[PreferenceMessage], responses: &[String]) -> PairBody {
+    let said = |index: usize| vec![PreferenceMessage { role: "assistant", content: responses[index].clone() }];
     PairBody {
         prompt: prompt.to_vec(),
         chosen: said(pair.chosen),

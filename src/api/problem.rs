@@ -8,13 +8,13 @@ use actix_web::http::header::{HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::{InvalidRequest, InvalidRubric, Unscored};
 use crate::engine::EngineError;
-use crate::grading::{InvalidRequest, InvalidRubric, Unscored};
-use crate::hosting::{Failure, HostingError};
 use crate::prompts::PromptError;
 use crate::rubrics::LibraryError;
 use crate::script::InvalidScript;
 use crate::service::admission::Refusal;
+use crate::service::registry::{LoadFailure, RegistryError};
 use crate::service::{DeadlinePassed, ServiceError};
 use crate::tasks::TaskError;
 
@@ -49,11 +49,11 @@ pub enum Code {
 }
 
 /// A row of the table: code, name, status, title, and what to do.
-type Row = (Code, &'static str, u16, &'static str, &'static str);
+type CodeRow = (Code, &'static str, u16, &'static str, &'static str);
 
 /// The one table of error codes; docs/errors.md is made from it.
 #[rustfmt::skip]
-const TABLE: &[Row] = &[
+const TABLE: &[CodeRow] = &[
     (Code::MalformedJson, "malformed_json", 400, "The body is not JSON", "Send one JSON object in UTF-8; the detail names line and column."),
     (Code::Unauthenticated, "unauthenticated", 401, "A key is needed", "Send `Authorization: Bearer KEY`."),
     (Code::Forbidden, "forbidden", 403, "This caller may not do that", "Rubrics are written from the server's own machine (a loopback address), or as files."),
@@ -81,7 +81,7 @@ const TABLE: &[Row] = &[
 ];
 
 impl Code {
-    fn row(self) -> &'static Row {
+    fn row(self) -> &'static CodeRow {
         TABLE.iter().find(|row| row.0 == self).expect("a test looks up every code")
     }
 
@@ -122,7 +122,7 @@ pub struct Problem {
     code: Code,
     detail: String,
     pointer: Option<String>,
-    form: Option<Form>,
+    form: Option<ErrorFormat>,
     /// Seconds until another try may help, where that is known.
     again: Option<u64>,
 }
@@ -150,7 +150,7 @@ pub struct ProblemBody {
 
 /// Whose errors a route answers with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum ErrorFormat {
     /// RFC 9457.
     Problem,
     /// OpenAI's, which is vLLM's as well.
@@ -177,7 +177,7 @@ const OPENAI: [&str; 14] = [
     "/v1/embeddings",
 ];
 
-impl Form {
+impl ErrorFormat {
     /// The form of a path's errors.
     #[must_use]
     pub fn of(path: &str) -> Self {
@@ -226,14 +226,14 @@ impl Problem {
 
     /// Says in whose form it is answered, where the path alone does not.
     #[must_use]
-    pub fn in_form(self, form: Form) -> Self {
+    pub fn in_form(self, form: ErrorFormat) -> Self {
         Self { form: Some(form), ..self }
     }
 
     /// In whose form it is answered on a path.
     #[must_use]
-    pub fn form(&self, path: &str) -> Form {
-        self.form.unwrap_or_else(|| Form::of(path))
+    pub fn form(&self, path: &str) -> ErrorFormat {
+        self.form.unwrap_or_else(|| ErrorFormat::of(path))
     }
 
     /// Names the field at fault.
@@ -321,18 +321,18 @@ impl Problem {
 
     /// The whole response.
     #[must_use]
-    pub fn response(&self, form: Form, base: &str, request_id: &str) -> HttpResponse {
+    pub fn response(&self, form: ErrorFormat, base: &str, request_id: &str) -> HttpResponse {
         let (status, kind, body) = match form {
-            Form::Problem => {
+            ErrorFormat::Problem => {
                 let body = serde_json::to_string(&self.body(base, request_id));
                 (self.code.status(), "application/problem+json", body)
             }
-            Form::OpenAi => {
+            ErrorFormat::OpenAi => {
                 // What is wrong with the request's fields is a 400 there, and clients know no 422.
                 let status = Some(self.code.status()).filter(|status| *status != StatusCode::UNPROCESSABLE_ENTITY);
                 (status.unwrap_or(StatusCode::BAD_REQUEST), "application/json", serde_json::to_string(&self.openai()))
             }
-            Form::Tei => {
+            ErrorFormat::Tei => {
                 let (status, error) = self.tei();
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FAILED_DEPENDENCY);
                 (status, "application/json", serde_json::to_string(&error))
@@ -364,7 +364,7 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        self.response(Form::Problem, "", "")
+        self.response(ErrorFormat::Problem, "", "")
     }
 }
 
@@ -412,11 +412,11 @@ impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         let detail = error.to_string();
         match error {
-            ServiceError::Hosting(error) => match error {
-                HostingError::Unknown { .. } => Self::new(Code::UnknownModel, detail).at("/model"),
-                HostingError::Failed(Failure::NoRoom(_)) => Self::new(Code::Saturated, detail),
-                HostingError::Loading => Self::new(Code::ModelLoading, detail),
-                HostingError::Failed(Failure::Load { again, .. }) => {
+            ServiceError::Registry(error) => match error {
+                RegistryError::Unknown { .. } => Self::new(Code::UnknownModel, detail).at("/model"),
+                RegistryError::Failed(LoadFailure::NoRoom(_)) => Self::new(Code::Saturated, detail),
+                RegistryError::Loading => Self::new(Code::ModelLoading, detail),
+                RegistryError::Failed(LoadFailure::Unusable { again, .. }) => {
                     let problem = Self::new(Code::ModelFailed, detail);
                     again.into_iter().fold(problem, Self::again)
                 }
@@ -469,7 +469,7 @@ pub fn reference() -> String {
          Made from the table in `src/api/problem.rs` with `gavel docs errors`.\n\n\
          | code | status | what it means | what to do |\n| --- | --- | --- | --- |\n",
     );
-    let mut rows: Vec<&Row> = TABLE.iter().collect();
+    let mut rows: Vec<&CodeRow> = TABLE.iter().collect();
     rows.sort_by_key(|row| row.2);
     for (_, name, status, title, hint) in rows {
         page.push_str(&format!("| <a id=\"{name}\"></a>`{name}` | {status} | {title}. | {hint} |\n"));

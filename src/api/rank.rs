@@ -4,14 +4,16 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::extract;
-use super::many::{self, How};
+use super::candidates;
+use super::comparison_options::ComparisonFields;
+use super::context;
+use super::json;
 use super::problem::Problem;
 use super::relative::{Grade, grade_body};
+use super::schema::{GradingRequest, grading_body};
 use super::verdict::{self, Debug, Produced};
-use super::wire::{self, Asked, grading_body};
 use crate::app::App;
-use crate::grading::{Method, Preference};
+use crate::domain::{Method, Preference};
 use crate::service;
 use crate::tasks::{Many, Pair, Rank, Ranked, Relative};
 
@@ -48,7 +50,7 @@ struct Comparison {
 /// Responses in order.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RankVerdict)]
-struct VerdictBody {
+struct RankVerdictBody {
     id: String,
     object: &'static str,
     /// The places of the responses in the request, best first.
@@ -78,29 +80,29 @@ struct VerdictBody {
 /// `absolute` grades each response alone. docs/ranking.md says how.
 #[utoipa::path(
     post, path = "/v1/rank", operation_id = "rank", tag = "grading", request_body = RankBody,
-    responses((status = 200, body = VerdictBody), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
+    responses((status = 200, body = RankVerdictBody), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
 )]
 pub(super) async fn rank(
     app: web::Data<App>,
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let mut body: RankBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
+    let mut body: RankBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
     let common = body.common();
-    let how = How { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
-    let Asked { request, model, debug } = many::check(&app, common, body.responses, how)?;
-    let context = wire::context(&http, &app)?;
+    let comparison = ComparisonFields { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
+    let GradingRequest { request, model, debug } = candidates::check(&app, common, body.responses, comparison)?;
+    let context = context::of_request(&http, &app)?;
     let graded = app.service.run(&context, model.as_deref(), Rank::new(request), None).await?;
     Ok(HttpResponse::Ok().json(verdict_body(graded, debug)))
 }
 
-fn verdict_body(graded: service::Graded<Ranked>, debug: bool) -> VerdictBody {
+fn verdict_body(graded: service::Graded<Ranked>, debug: bool) -> RankVerdictBody {
     let service::Graded { id, verdict: ranked, provenance, stats, .. } = graded;
     let (comparisons, grades) = match &ranked.verdicts {
         Many::Alone(graded) => (Vec::new(), Some(graded.iter().map(grade_body).collect())),
         Many::Pairs(pairs) => (pairs.iter().map(comparison).collect(), None),
     };
-    VerdictBody {
+    RankVerdictBody {
         id,
         object: "verdict.rank",
         label_mass: ranked.verdicts.label_mass(),

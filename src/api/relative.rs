@@ -4,14 +4,15 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::absolute::Graded;
-use super::many::How;
+use super::absolute::CriterionBody;
+use super::comparison_options::{ComparisonFields, ComparisonOptions};
+use super::context;
 use super::problem::Problem;
+use super::schema::{self, GradingRequest, grading_body};
 use super::verdict::{self, Debug, Produced};
-use super::wire::{self, Asked, grading_body};
-use super::{extract, stream};
+use super::{json, stream};
 use crate::app::App;
-use crate::grading::{Finish, InvalidRequest, Judgement, Method, Order, Preference, RelativeRequest};
+use crate::domain::{Finish, Judgement, Method, Order, Preference, RelativeRequest};
 use crate::service;
 use crate::tasks::{Absolute, Relative};
 
@@ -56,13 +57,13 @@ pub(super) struct Grades {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Grade {
     reward: f64,
-    criteria: Vec<Graded>,
+    criteria: Vec<CriterionBody>,
 }
 
 /// Which of two responses is better.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RelativeVerdict)]
-pub(super) struct VerdictBody {
+pub(super) struct RelativeVerdictBody {
     id: String,
     object: &'static str,
     preference: Preference,
@@ -86,16 +87,16 @@ pub(super) struct VerdictBody {
 /// With `Accept: text/event-stream`, feedback is streamed as it is written, and the verdict is the last event.
 #[utoipa::path(
     post, path = "/v1/grade/relative", operation_id = "grade_relative", tag = "grading", request_body = RelativeBody,
-    responses((status = 200, content((VerdictBody = "application/json"), (String = "text/event-stream"))), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
+    responses((status = 200, content((RelativeVerdictBody = "application/json"), (String = "text/event-stream"))), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
 )]
 pub(super) async fn grade(
     app: web::Data<App>,
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: RelativeBody = extract::json(&http, payload, app.config.limits.body_bytes).await?;
-    let Asked { request, model, debug } = check(&app, body)?;
-    let context = wire::context(&http, &app)?;
+    let body: RelativeBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
+    let GradingRequest { request, model, debug } = check(&app, body)?;
+    let context = context::of_request(&http, &app)?;
     let session = app.service.begin(&context, model.as_deref()).await?;
     stream::answer(
         &http,
@@ -105,13 +106,13 @@ pub(super) async fn grade(
     .await
 }
 
-fn check(app: &App, mut body: RelativeBody) -> Result<Asked<RelativeRequest>, Problem> {
+fn check(app: &App, mut body: RelativeBody) -> Result<GradingRequest<RelativeRequest>, Problem> {
     let checked = body.common().check(app)?;
-    let how = How { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
-    let Pairing { method, swap, tie_margin } = pairing(app, how, checked.multi)?;
+    let comparison = ComparisonFields { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
+    let ComparisonOptions { method, swap, tie_margin } = comparison.check(app, checked.multi)?;
     let request = RelativeRequest {
-        response_a: wire::not_empty(body.response_a, "/response_a", "response A")?,
-        response_b: wire::not_empty(body.response_b, "/response_b", "response B")?,
+        response_a: schema::not_empty(body.response_a, "/response_a", "response A")?,
+        response_b: schema::not_empty(body.response_b, "/response_b", "response B")?,
         swap,
         item: checked.item,
         rubrics: checked.rubrics,
@@ -120,27 +121,7 @@ fn check(app: &App, mut body: RelativeBody) -> Result<Asked<RelativeRequest>, Pr
         tie_margin,
         method,
     };
-    Ok(Asked { request, model: checked.model, debug: checked.debug })
-}
-
-/// How two responses are compared, checked.
-pub(super) struct Pairing {
-    pub(super) method: Method,
-    pub(super) swap: bool,
-    pub(super) tie_margin: f64,
-}
-
-pub(super) fn pairing(app: &App, how: How, multi: bool) -> Result<Pairing, Problem> {
-    let tie_margin = how.tie_margin.unwrap_or(app.config.grading.tie_margin);
-    if !(0.0..=0.5).contains(&tie_margin) {
-        return Err(InvalidRequest::at("/tie_margin", "must be between 0 and 0.5").into());
-    }
-    let method = how.method.unwrap_or_default();
-    if multi && method == Method::Pairwise {
-        let reason = "pairwise grading takes one rubric; a list of rubrics goes with \"method\": \"absolute\"";
-        return Err(InvalidRequest::at("/rubric", reason).into());
-    }
-    Ok(Pairing { method, swap: how.swap.unwrap_or(app.config.grading.swap), tie_margin })
+    Ok(GradingRequest { request, model: checked.model, debug: checked.debug })
 }
 
 /// Exactly what the body of a request would send to the model: a prompt for each order.
@@ -148,18 +129,18 @@ pub(super) fn pairing(app: &App, how: How, multi: bool) -> Result<Pairing, Probl
 /// # Errors
 /// Those of the request.
 pub async fn prompts(app: &App, body: &str) -> Result<Vec<String>, Problem> {
-    let Asked { request, model, .. } = check(app, extract::parse(body.as_bytes())?)?;
-    let session = app.service.begin(&wire::local_context(app), model.as_deref()).await?;
+    let GradingRequest { request, model, .. } = check(app, json::parse(body.as_bytes())?)?;
+    let session = app.service.begin(&context::local(app), model.as_deref()).await?;
     Ok(session.prompts(request).await?)
 }
 
-fn verdict_body(graded: service::Graded<Relative>, debug: bool) -> VerdictBody {
+fn verdict_body(graded: service::Graded<Relative>, debug: bool) -> RelativeVerdictBody {
     let service::Graded { id, verdict, provenance, stats, .. } = graded;
     let (judgements, grades) = match &verdict {
         Relative::Pairwise(v) => (v.judgements.iter().map(judgement_body).collect(), None),
         Relative::Graded { a, b, .. } => (Vec::new(), Some(Grades { a: grade_body(a), b: grade_body(b) })),
     };
-    VerdictBody {
+    RelativeVerdictBody {
         id,
         object: "verdict.relative",
         preference: verdict.preference(),
@@ -188,5 +169,5 @@ fn judgement_body(judgement: &Judgement) -> RelativeJudgement {
 }
 
 pub(super) fn grade_body(verdict: &Absolute) -> Grade {
-    Grade { reward: verdict.reward(), criteria: verdict.verdicts().map(Graded::of).collect() }
+    Grade { reward: verdict.reward(), criteria: verdict.verdicts().map(CriterionBody::of).collect() }
 }

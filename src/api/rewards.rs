@@ -5,14 +5,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::absolute::{VerdictBody, verdict_body};
-use super::extract::{self, Object, object_or_null, parse_value};
-use super::judging::{Judging, Outcome, Subject};
-use super::observe::{base, request_id};
+use super::absolute::{AbsoluteVerdictBody, verdict_body};
+use super::bulk::{BulkItem, BulkJudging, ItemOutcome};
+use super::context;
+use super::json::{self, Object, object_or_null, parse_value};
+use super::middleware::{base, request_id};
 use super::problem::{Problem, ProblemBody};
-use super::wire::{self, About, ContextBody, MessageBody, RubricChoice, SamplingBody, Settings};
+use super::schema::{ContextBody, ItemFields, JudgingFields, MessageBody, RubricChoice, SamplingBody};
 use crate::app::App;
-use crate::grading::{InvalidRequest, Mode, normalized};
+use crate::domain::{InvalidRequest, Mode, normalized};
 
 /// Many responses to grade alike, for a training job.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -116,7 +117,7 @@ pub(super) struct Rewards {
     ids: Option<Vec<Option<Name>>>,
     /// With `include: ["verdicts"]`; null where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    verdicts: Option<Vec<Option<VerdictBody>>>,
+    verdicts: Option<Vec<Option<AbsoluteVerdictBody>>>,
 }
 
 /// Grades many responses and gives a reward for each, on 0..1 or relative to its group.
@@ -132,10 +133,10 @@ pub(super) async fn rewards(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let mut body: RewardsBody = extract::json_of_items(&http, payload).await?;
-    let context = wire::context(&http, &app)?;
+    let mut body: RewardsBody = json::strict_bulk(&http, payload).await?;
+    let context = context::of_request(&http, &app)?;
     let judged = body.settings().check(&app)?;
-    let judging = Judging::begin(&app, judged, body.min_label_mass, context).await?;
+    let judging = BulkJudging::begin(&app, judged, body.min_label_mass, context).await?;
     let names = |field: &str| body.items.iter().map(|item| name(&item[field])).collect::<Vec<_>>();
     let (ids, groups) = (names("id"), names("group"));
     let grouped = body.normalize.unwrap_or_default() == Normalize::Group;
@@ -143,13 +144,13 @@ pub(super) async fn rewards(
     let outcomes = judging
         .each(
             body.items,
-            |_, item| subject(&item, grouped),
+            |_, item| bulk_item(&item, grouped),
             |graded| with_verdicts.then(|| verdict_body(graded, &judging.rubrics, false)),
         )
         .await;
     let (base, id) = (base(&http), request_id(&http));
     let (mut rewards, mut errors, mut verdicts) = (Vec::new(), Vec::new(), Vec::new());
-    for (index, Outcome { reward, kept }) in outcomes.into_iter().enumerate() {
+    for (index, ItemOutcome { reward, kept }) in outcomes.into_iter().enumerate() {
         let error = reward.as_ref().err().map(|problem| problem.clone().within(&format!("/items/{index}")));
         errors.push(error.map(|problem| problem.body(&base, &id)));
         rewards.push(reward.ok());
@@ -163,8 +164,8 @@ pub(super) async fn rewards(
 
 impl RewardsBody {
     /// How all items are judged.
-    fn settings(&mut self) -> Settings {
-        Settings {
+    fn settings(&mut self) -> JudgingFields {
+        JudgingFields {
             rubric: self.rubric.take(),
             mode: self.mode,
             samples: self.samples,
@@ -183,17 +184,17 @@ fn name(value: &Value) -> Option<Name> {
 }
 
 /// Checks an item; pointers are inside of it.
-fn subject(item: &Value, grouped: bool) -> Result<Subject, Problem> {
+fn bulk_item(item: &Value, grouped: bool) -> Result<BulkItem, Problem> {
     let item: RewardItem = parse_value(item, "")?;
     if grouped && item.group.is_none() {
         return Err(InvalidRequest::at("/group", "with \"normalize\": \"group\" every item names its group").into());
     }
-    let about = About {
+    let about = ItemFields {
         instruction: item.instruction,
         messages: item.messages,
         reference_answer: item.reference_answer,
         context: item.context,
         annotator: item.annotator,
     };
-    Ok(Subject { response: item.response, item: about.check()? })
+    Ok(BulkItem { response: item.response, item: about.check()? })
 }

@@ -10,12 +10,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::extract;
+use super::json;
 use super::problem::{Code, Problem};
-use super::wire::RubricBody;
+use super::schema::RubricBody;
 use crate::app::App;
-use crate::grading::Rubric;
-use crate::rubrics::{Entry, LibraryError};
+use crate::domain::Rubric;
+use crate::rubrics::{LibraryEntry, LibraryError};
 
 /// A rubric of the library.
 #[derive(Debug, Serialize, ToSchema)]
@@ -63,7 +63,7 @@ pub(super) async fn put(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     admin(&http, &app)?;
-    let body: RubricBody = extract::json_always(&http, payload, app.config.limits.body_bytes).await?;
+    let body: RubricBody = json::strict_unadmitted(&http, payload, app.config.limits.body_bytes).await?;
     let rubric = Rubric::new(&body.criterion, &body.descriptions)?;
     let library = Arc::clone(&app.rubrics);
     let (written, new) = written(move || library.put(&name, rubric)).await?;
@@ -166,7 +166,7 @@ fn is_loopback_name(host: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
-fn entry(entry: &Entry) -> RubricEntry {
+fn entry(entry: &LibraryEntry) -> RubricEntry {
     let descriptions = entry.rubric.descriptions().map(|(score, text)| (score.to_string(), text.to_owned())).collect();
     RubricEntry {
         name: entry.name.clone(),

@@ -14,10 +14,10 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::observe::{base, in_spans, request_id};
+use super::middleware::{base, in_spans, request_id};
 use super::problem::{Code, Problem};
 use crate::app::App;
-use crate::grading::Order;
+use crate::domain::Order;
 use crate::service::{Delta, Progress};
 use crate::tasks::RunKey;
 
@@ -92,9 +92,9 @@ where
 }
 
 /// Work that is stopped when its response is dropped.
-struct Work(JoinHandle<()>);
+struct AbortOnDrop(JoinHandle<()>);
 
-impl Drop for Work {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -120,7 +120,7 @@ where
         }
     });
     let run = run(Some(progress));
-    let work = Work(actix_web::rt::spawn(in_spans(http, async move {
+    let work = AbortOnDrop(actix_web::rt::spawn(in_spans(http, async move {
         let ended = run.await.map(last);
         // The same holds here.
         let _ = sender.send(ended);

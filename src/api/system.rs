@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 use super::problem::{Code, Problem};
 use crate::app::App;
 use crate::config::LoadWhen;
-use crate::hosting::Hosted;
 use crate::service::ServiceError;
+use crate::service::registry::SlotStatus;
 
 /// What runs, and within which limits.
 #[derive(Debug, Serialize, ToSchema)]
@@ -42,7 +42,7 @@ pub(super) struct InfoHosted {
 }
 
 impl InfoHosted {
-    fn of(hosted: &Hosted) -> Self {
+    fn of(hosted: &SlotStatus) -> Self {
         let judge = hosted.judge.as_ref();
         let engine = judge.map(|judge| judge.engine());
         Self {
@@ -81,7 +81,7 @@ pub(super) struct InfoLimits {
 /// Says what runs, and within which limits.
 #[utoipa::path(get, path = "/v1/info", tag = "server", responses((status = 200, body = Info)))]
 pub(super) async fn info(app: web::Data<App>) -> HttpResponse {
-    let hosted = app.hosting().all();
+    let hosted = app.models().all();
     let judge = hosted.first().and_then(|first| first.judge.clone());
     let engine = judge.as_ref().map(|judge| judge.engine());
     let limits = &app.config.limits;
@@ -137,7 +137,7 @@ pub(super) async fn ready(app: web::Data<App>) -> Result<HttpResponse, Problem> 
     if app.admission.closing() {
         return Err(Problem::new(Code::ShuttingDown, "the server is shutting down"));
     }
-    app.hosting().ready().map_err(ServiceError::from)?;
+    app.models().ready().map_err(ServiceError::from)?;
     Ok(HttpResponse::Ok().json(Status { status: "ready" }))
 }
 

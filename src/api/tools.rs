@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use crate::grading::{Role, Turn};
+use crate::domain::{Role, Turn};
 
 /// The calls of a conversation: their names by their ids.
 pub(super) struct Tools<'a>(HashMap<&'a str, &'a str>);

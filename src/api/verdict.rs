@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::grading::{self, Judgement, Provenance, Timing, Usage};
+use crate::domain::{self, Judgement, Provenance, Timing, Usage};
 use crate::prompts::Neutralized;
 use crate::service::RunStats;
 
@@ -17,7 +17,7 @@ pub(super) struct ModelRef {
 }
 
 impl ModelRef {
-    pub(super) fn of(grading::ModelRef { name, engine, digest }: grading::ModelRef) -> Self {
+    pub(super) fn of(domain::ModelRef { name, engine, digest }: domain::ModelRef) -> Self {
         Self { name, engine, digest }
     }
 }
@@ -30,7 +30,7 @@ pub(super) struct NamedDigest {
 }
 
 impl NamedDigest {
-    pub(super) fn of(grading::NamedDigest { name, digest }: grading::NamedDigest) -> Self {
+    pub(super) fn of(domain::NamedDigest { name, digest }: domain::NamedDigest) -> Self {
         Self { name, digest }
     }
 }
@@ -82,7 +82,7 @@ pub(super) struct Produced {
 impl Produced {
     pub(super) fn new(provenance: Provenance, stats: &RunStats) -> Self {
         let Provenance { model, rubric, prompt, sampling } = provenance;
-        let named = |digest: Option<grading::NamedDigest>| {
+        let named = |digest: Option<domain::NamedDigest>| {
             NamedDigest::of(digest.expect("gradings have a rubric and a prompt set"))
         };
         Self {

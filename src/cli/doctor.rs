@@ -10,7 +10,7 @@ use crate::app::model_store;
 use crate::config::{Config, EngineChoice};
 use crate::engine::canaries::{self, Finding};
 use crate::engine::{Engine, LoadError};
-use crate::hosting::{Sizes, check_built, open_untried};
+use crate::service::registry::{EngineSizes, check_built, open_unchecked};
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
@@ -22,7 +22,7 @@ pub(super) struct DoctorArgs {
 /// Loads the model into the engine that is named, or into every one of this build, and tries it.
 pub(super) async fn run(args: DoctorArgs, config: &Config) -> Result<(), CliError> {
     let model = model_store(config)?.resolve(&config.model, &Bar::drawn()).await?;
-    let sizes = Sizes { llama_cpp: config.llama_cpp.clone(), mistralrs: config.mistralrs.clone() };
+    let sizes = EngineSizes { llama_cpp: config.llama_cpp.clone(), mistralrs: config.mistralrs.clone() };
     let engines = match config.engine {
         EngineChoice::Auto => vec![EngineChoice::LlamaCpp, EngineChoice::Mistralrs],
         named => vec![named],
@@ -32,7 +32,7 @@ pub(super) async fn run(args: DoctorArgs, config: &Config) -> Result<(), CliErro
     let mut opened: Vec<Arc<dyn Engine>> = Vec::new();
     for choice in fitting {
         let engine =
-            open_untried(choice, model.clone(), &sizes).await.map_err(|e| CliError::because("the engine", e))?;
+            open_unchecked(choice, model.clone(), &sizes).await.map_err(|e| CliError::because("the engine", e))?;
         opened.push(engine);
     }
     if opened.is_empty() {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::CliError;
 use super::client::Client;
 use super::items::{Item, KindArg};
-use crate::grading::Rubric;
+use crate::domain::Rubric;
 
 /// The file, locked until it is dropped.
 pub(super) struct Results {

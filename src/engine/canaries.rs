@@ -10,7 +10,7 @@ use futures::future::join_all;
 use sysinfo::{Pid, ProcessesToUpdate, System};
 
 use super::{Completion, Engine, EngineError, Job};
-use crate::grading::Distribution;
+use crate::domain::Distribution;
 use crate::script::{Generate, Outcome, Prompt, SamplerSettings, Script, Segment, Step, Token};
 
 /// What was measured, or why that will not do.

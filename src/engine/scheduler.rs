@@ -26,7 +26,7 @@ use self::prefixes::{Prefixes, WORTH_SHARING, shared};
 pub use self::sequence::Slot;
 use self::sequence::{Need, Sequence, Typical};
 use super::{Compiled, EngineError, Event, Load};
-use crate::fair::{FairQueue, Ticket};
+use crate::domain::fair_queue::{FairQueue, Ticket};
 use crate::script::{Action, Token, Vocabulary};
 
 /// A token to decode.

@@ -15,8 +15,8 @@ use super::{
     Compiled, Completion, Engine, EngineError, EngineInfo, Event, Job, Load, LoadError, Run, Stages, check_fit,
     check_grammars, check_length,
 };
-use crate::fair::Flow;
-use crate::grading::{Finish, TokenLogprob};
+use crate::domain::fair_queue::Flow;
+use crate::domain::{Finish, TokenLogprob};
 use crate::prompts::ChatFormat;
 use crate::script::{
     CompiledScript, Constraint, Encoded, Grammar, Grammars, Outcome, Script, Step, StepError, Token, Transcript,

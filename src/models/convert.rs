@@ -11,10 +11,10 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use sha2::{Digest, Sha256};
 
+use super::atomic_file;
 use super::catalogue::Precision;
 use super::error::ModelError;
 use super::gguf::{self, F16, F32, Layout, Q4_0, Q4_1, Q8_0, Tensor};
-use super::place;
 
 /// Values that are in memory at once; every block's size divides it.
 const VALUES: usize = 1 << 18;
@@ -30,14 +30,14 @@ pub(super) struct Plan {
     layout: Layout,
     to: Precision,
     /// For each tensor of the source, what becomes of it.
-    steps: Vec<Step>,
+    steps: Vec<TensorStep>,
     /// The result's list of tensors.
     list: Vec<u8>,
     bytes: u64,
 }
 
 /// What becomes of a tensor.
-struct Step {
+struct TensorStep {
     /// `None`: it is copied.
     decode: Option<Decoder>,
     /// Bytes in the source and in the result.
@@ -53,7 +53,7 @@ impl Plan {
         let layout = gguf::read(&source)?;
         let (mut steps, mut list, mut data) = (Vec::new(), Vec::new(), 0u64);
         for tensor in &layout.tensors {
-            let step = Step::new(tensor, to).map_err(|why| unconvertible(&source, tensor, &why))?;
+            let step = TensorStep::new(tensor, to).map_err(|why| unconvertible(&source, tensor, &why))?;
             let kind = if step.decode.is_some() { to.kind() } else { tensor.kind };
             list.extend((tensor.name.len() as u64).to_le_bytes());
             list.extend(&tensor.name);
@@ -77,7 +77,7 @@ impl Plan {
     /// Makes the result at `to`, where it appears whole and with this digest or not at all, and
     /// tells `advance` of each so many bytes. Blocks the thread. The caller holds the model's lock.
     pub(super) fn carry_out(&self, to: &Path, sha256: &str, advance: impl FnMut(u64)) -> Result<(), ModelError> {
-        place::appear(to, |unfinished| {
+        atomic_file::write_atomically(to, |unfinished| {
             let actual = self.write(unfinished, advance)?;
             if actual == sha256 {
                 return Ok(());
@@ -90,7 +90,7 @@ impl Plan {
     /// Writes and syncs the result, and returns its hexadecimal SHA-256.
     fn write(&self, to: &Path, advance: impl FnMut(u64)) -> Result<String, ModelError> {
         let file = File::open(&self.source).map_err(ModelError::unreadable(&self.source))?;
-        let mut source = Source { file, path: &self.source };
+        let mut source = SourceFile { file, path: &self.source };
         let file = File::create(to).map_err(ModelError::cache(to))?;
         let mut out = Out { file, path: to, hasher: Sha256::new(), at: 0, advance };
 
@@ -119,9 +119,9 @@ impl Plan {
 
     fn widen(
         &self,
-        source: &mut Source<'_>,
+        source: &mut SourceFile<'_>,
         tensor: &Tensor,
-        step: &Step,
+        step: &TensorStep,
         decode: Decoder,
         out: &mut Out<'_, impl FnMut(u64)>,
     ) -> Result<(), ModelError> {
@@ -153,7 +153,7 @@ impl Plan {
     }
 }
 
-impl Step {
+impl TensorStep {
     /// What becomes of `tensor`, or why nothing can.
     fn new(tensor: &Tensor, to: Precision) -> Result<Self, String> {
         let Some(block) = gguf::block(tensor.kind) else {
@@ -236,12 +236,12 @@ fn unconvertible(source: &Path, tensor: &Tensor, why: &str) -> ModelError {
 }
 
 /// The file that is read.
-struct Source<'a> {
+struct SourceFile<'a> {
     file: File,
     path: &'a Path,
 }
 
-impl Source<'_> {
+impl SourceFile<'_> {
     fn seek(&mut self, to: u64) -> Result<(), ModelError> {
         self.file.seek(SeekFrom::Start(to)).map(drop).map_err(ModelError::unreadable(self.path))
     }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::Model;
 use super::error::ModelError;
 use super::known::KnownDigests;
-use super::{Model, name_of};
+use super::reference::name_of;
 
 /// What has to be there beside the weights.
 const NEEDED: [&str; 2] = ["config.json", "tokenizer.json"];

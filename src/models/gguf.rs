@@ -3,12 +3,14 @@
 //! Engines take much on trust: llama.cpp ends the whole process where a file is not what it expects. So what it would
 //! stumble over is looked at here, first.
 
+mod fault;
 mod metadata;
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::path::Path;
 
+use self::fault::{Fault, absurd, wrong};
 use self::metadata::{Metadata, Value};
 use super::error::ModelError;
 
@@ -97,13 +99,6 @@ const MAX_DIMENSIONS: u32 = 4;
 pub(super) const U32: u32 = 4;
 pub(super) const STRING: u32 = 8;
 const ARRAY: u32 = 9;
-
-enum Fault {
-    /// The header goes on to this byte, the file does not.
-    EndsBefore(u64),
-    Wrong(String),
-    Io(io::Error),
-}
 
 struct Header {
     reader: BufReader<File>,
@@ -345,14 +340,6 @@ pub(super) fn block(kind: u32) -> Option<Block> {
         _ => return None,
     };
     Some(Block { name, elements, bytes })
-}
-
-fn wrong(why: impl Into<String>) -> Fault {
-    Fault::Wrong(why.into())
-}
-
-fn absurd() -> Fault {
-    wrong("a length in its header is absurd")
 }
 
 #[cfg(test)]

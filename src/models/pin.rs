@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ModelError;
 use super::reference::Reference;
-use super::{digest, place};
+use super::{atomic_file, digest};
 
 /// A model on the hub at one commit, with the digests of its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ impl Pin {
     /// Writes it, whole or not at all.
     pub(super) fn write(&self, file: &Path) -> Result<(), ModelError> {
         let text = toml::to_string(self).map_err(std::io::Error::other).map_err(ModelError::cache(file))?;
-        place::appear(file, |unfinished| fs::write(unfinished, text).map_err(ModelError::cache(file)))
+        atomic_file::write_atomically(file, |unfinished| fs::write(unfinished, text).map_err(ModelError::cache(file)))
     }
 
     /// The digest of the whole.

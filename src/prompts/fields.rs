@@ -2,7 +2,7 @@
 
 use minijinja::{Value, context};
 
-use crate::grading::{Instruction, Item, Kind, Mode, Role, Rubric};
+use crate::domain::{Instruction, Item, Kind, Mode, Role, Rubric};
 
 /// Private-use characters; between them stands the index of a field.
 const OPEN: char = '\u{10F0A0}';

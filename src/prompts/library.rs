@@ -14,7 +14,7 @@ use super::fields::{self, Fields, Sentinels, Shape, Subject};
 use super::layout::Layout;
 use super::patterns::PatternSet;
 use super::set::{self, Places, SetFile, Source, Templates};
-use crate::grading::{Kind, Mode, Scale};
+use crate::domain::{Kind, Mode, Scale};
 use crate::script::{Generate, Script, Step};
 
 static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/prompts");

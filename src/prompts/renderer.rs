@@ -11,7 +11,7 @@ use super::fields::{Fields, Shape, Subject, pieces, sentinel};
 use super::layout::{Layout, Place};
 use super::library::PromptSet;
 use super::patterns::PatternSet;
-use crate::grading::{Mode, Role, Turn};
+use crate::domain::{Mode, Role, Turn};
 use crate::script::{Prompt, Segment};
 
 /// How many layouts are kept; few shapes are ever met.

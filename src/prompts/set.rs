@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::chat::{block_lines, role_strings};
 use super::error::PromptError;
 use super::fields::{Piece, pieces, sentinel};
-use crate::grading::{Kind, Role};
+use crate::domain::{Kind, Role};
 
 const SET: &str = "set.toml";
 const CONVERSATION: &str = "conversation.txt.j2";

@@ -7,7 +7,7 @@ use super::fields::Fields;
 use super::layout::Layout;
 use super::patterns::PatternSet;
 use super::*;
-use crate::grading::{Document, Instruction, Item, Kind, Mode, Role, Rubric, Turn};
+use crate::domain::{Document, Instruction, Item, Kind, Mode, Role, Rubric, Turn};
 use crate::script::{Generate, Prompt, Segment, Step};
 
 fn library() -> PromptLibrary {

@@ -6,7 +6,7 @@ use super::error::PromptError;
 use super::fields::Subject;
 use super::library::PromptSet;
 use super::set::OPTIONAL;
-use crate::grading::{Document, Instruction, Item, Mode, Role, Rubric, Turn};
+use crate::domain::{Document, Instruction, Item, Mode, Role, Rubric, Turn};
 
 impl PromptSet {
     /// Renders every template, with and without all that a request may leave out.

@@ -178,7 +178,7 @@ mod tests {
     use super::super::toy::{END, SIZE, Toy, logits};
     use super::super::{Generate, Machine, Outcome, SamplerSettings, Script, Step, Vocabulary};
     use super::*;
-    use crate::grading::Finish;
+    use crate::domain::Finish;
     use crate::script::{Action, Encoded};
     use proptest::prelude::*;
 

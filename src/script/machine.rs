@@ -16,7 +16,7 @@ use super::logits::{highest, is_distribution, log_sum_exp};
 use super::prompt::Encoded;
 use super::run::{Tail, TextRun};
 use super::{CompiledScript, OptionTree, Outcome, Sampler, SamplerSettings, StepError, Token, Transcript, Vocabulary};
-use crate::grading::{Finish, TokenLogprob};
+use crate::domain::{Finish, TokenLogprob};
 
 /// What an engine has to do next for a machine.
 pub enum Action {

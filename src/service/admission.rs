@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::fair::{FairQueue, Flow};
+use crate::domain::fair_queue::{FairQueue, Flow};
 
 /// Lets a bounded number of judgements run. Those that wait are let in fairly: callers take turns, and so do the
 /// requests of one caller, however many judgements each of them asks for.

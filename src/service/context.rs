@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::fair::Flow;
+use crate::domain::fair_queue::Flow;
 
 /// A request that is being served.
 #[derive(Debug, Clone)]

@@ -11,11 +11,11 @@ use tracing::field::Empty;
 use super::admission::Admission;
 use super::cache::{Cache, Lookup, Writer};
 use super::context::RequestContext;
-use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Job, Load, Stages};
-use crate::grading::{
+use crate::domain::{
     BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, ModelRef, Options, Sampling, Timing, Usage,
     milliseconds,
 };
+use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Job, Load, Stages};
 use crate::metrics::Metrics;
 use crate::prompts::{Neutralized, PromptLibrary, PromptSet, Renderer};
 use crate::script::{Outcome, Prompt, SamplerSettings, Script, Transcript};

@@ -1,7 +1,7 @@
 //! Absolute grading: one response against a rubric, or against several with weights.
 
 use super::{Answer, Ask, JudgeProfile, Observation, Observe, RunKey, Task, TaskError, judged, rubric_of};
-use crate::grading::{
+use crate::domain::{
     AbsoluteRequest, AbsoluteVerdict, CriteriaVerdict, InvalidRequest, InvalidVerdict, Judgement, Kind, NamedDigest,
     Options, Weight, WeightedRubric,
 };

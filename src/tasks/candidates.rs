@@ -1,11 +1,11 @@
 //! Several responses to one instruction: each graded alone, or compared in pairs, and put in order.
 
 use super::{Absolute, Answer, Ask, FailureIndex, JudgeProfile, Observe, Relative, RunKey, Task, TaskError, rubric_of};
-use crate::grading::{
+use crate::domain::ranking::{self, Contest};
+use crate::domain::{
     InvalidRequest, InvalidVerdict, Judgement, ManyRequest, Method, NamedDigest, Options, Order, Preference,
 };
 use crate::prompts::Subject;
-use crate::rank::{self, Contest};
 
 /// Puts responses in order.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ pub struct Ranked {
     pub verdicts: Many<Absolute, Relative>,
 }
 
-/// What is to be judged so that responses can be put in order: each alone, or the pairs of [`rank::pairs`].
+/// What is to be judged so that responses can be put in order: each alone, or the pairs of [`ranking::pairs`].
 ///
 /// Who meets whom is decided by the order of the texts and not by their places in the request, so that the same
 /// responses in another order are compared in the same pairs.
@@ -70,7 +70,7 @@ pub fn meetings(responses: &[String], method: Method) -> Many<usize, ()> {
             let mut seats: Vec<usize> = (0..count).collect();
             seats.sort_by_key(|place| &responses[*place]);
             let seated = |(a, b): (usize, usize)| Pair { a: seats[a], b: seats[b], of: () };
-            let mut pairs: Vec<_> = rank::pairs(count).into_iter().map(seated).collect();
+            let mut pairs: Vec<_> = ranking::pairs(count).into_iter().map(seated).collect();
             pairs.sort_unstable_by_key(Pair::places);
             Many::Pairs(pairs)
         }
@@ -242,15 +242,15 @@ impl Ranked {
         let (strengths, ties) = match &verdicts {
             Many::Alone(graded) => {
                 let rewards: Vec<f64> = graded.iter().map(Absolute::reward).collect();
-                (rank::to_shares(&rewards), rank::ties(&rewards, tie_margin))
+                (ranking::to_shares(&rewards), ranking::ties(&rewards, tie_margin))
             }
             Many::Pairs(pairs) => {
                 let contests: Vec<Contest> = pairs.iter().map(Pair::contest).collect();
                 let tied = pairs.iter().filter(|pair| pair.of.preference() == Preference::Tie);
-                (rank::strengths(count, &contests), tied.map(Pair::places).collect())
+                (ranking::strengths(count, &contests), tied.map(Pair::places).collect())
             }
         };
-        Self { ranking: rank::best_first(&strengths), strengths, ties, verdicts }
+        Self { ranking: ranking::best_first(&strengths), strengths, ties, verdicts }
     }
 }
 

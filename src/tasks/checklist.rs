@@ -3,7 +3,7 @@
 
 use super::prompted::CHAT;
 use super::{Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, judged};
-use crate::grading::{BranchChoice, Distribution, InvalidRequest, InvalidVerdict, Options, Role, Turn, Usage};
+use crate::domain::{BranchChoice, Distribution, InvalidRequest, InvalidVerdict, Options, Role, Turn, Usage};
 use crate::script::{Script, Step};
 
 /// Questions about an input.
@@ -223,7 +223,7 @@ pub fn confidence(distribution: &Distribution) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grading::{Mode, Sampling};
+    use crate::domain::{Mode, Sampling};
 
     fn listed(count: usize) -> Vec<Listed> {
         (0..count).map(|n| Listed { name: format!("n{n}"), description: None }).collect()

@@ -5,8 +5,8 @@ use super::{
     Absolute, Answer, Ask, FailureIndex, JudgeProfile, Many, Observe, Pair, Relative, RunKey, Task, TaskError,
     rubric_of,
 };
-use crate::grading::{InvalidRequest, InvalidVerdict, ManyRequest, NamedDigest, Options, Preference};
-use crate::rank::{self, Contest};
+use crate::domain::ranking::{self, Contest};
+use crate::domain::{InvalidRequest, InvalidVerdict, ManyRequest, NamedDigest, Options, Preference};
 
 /// Margins are differences of rounded numbers: one that falls short by less is not short.
 const ROUNDING: f64 = 1e-9;
@@ -210,12 +210,12 @@ fn sure<V, E>(verdict: Result<V, E>, label_mass: impl Fn(&V) -> f64, least: f64)
 /// Candidates among responses with rewards: every two, or the best and the worst.
 fn by_reward(scored: &[(usize, f64)], tie_margin: f64, all: bool) -> Vec<Candidate> {
     let rewards: Vec<f64> = scored.iter().map(|(_, reward)| *reward).collect();
-    let order = rank::best_first(&rewards);
+    let order = ranking::best_first(&rewards);
     let candidate = |better: usize, worse: usize| {
         let ((chosen, score_chosen), (rejected, score_rejected)) = (scored[better], scored[worse]);
         Candidate {
             pair: PreferencePair { chosen, rejected, score_chosen, score_rejected, consistent: None },
-            tie: rank::is_tie(score_chosen, score_rejected, tie_margin),
+            tie: ranking::is_tie(score_chosen, score_rejected, tie_margin),
         }
     };
     match order[..] {
@@ -231,8 +231,8 @@ fn by_reward(scored: &[(usize, f64)], tie_margin: f64, all: bool) -> Vec<Candida
 /// two against each other.
 fn best_and_worst(judged: &[Pair<Relative>], count: usize) -> Option<Candidate> {
     let contests: Vec<Contest> = judged.iter().map(Pair::contest).collect();
-    let strengths = rank::strengths(count, &contests);
-    let mut order = rank::best_first(&strengths);
+    let strengths = ranking::strengths(count, &contests);
+    let mut order = ranking::best_first(&strengths);
     order.retain(|place| contests.iter().any(|contest| [contest.a, contest.b].contains(place)));
     let (&chosen, &rejected) = (order.first()?, order.last()?);
     let places = [chosen.min(rejected), chosen.max(rejected)];
@@ -242,7 +242,7 @@ fn best_and_worst(judged: &[Pair<Relative>], count: usize) -> Option<Candidate> 
     let score_chosen = strengths[chosen] / (strengths[chosen] + strengths[rejected]);
     let score_rejected = 1.0 - score_chosen;
     let pair = PreferencePair { chosen, rejected, score_chosen, score_rejected, consistent: None };
-    rank::joined(&contests, chosen, rejected).then_some(Candidate { pair, tie: false })
+    ranking::joined(&contests, chosen, rejected).then_some(Candidate { pair, tie: false })
 }
 
 impl Candidate {

@@ -1,7 +1,7 @@
 //! The caller's own prompt: judge models, model graders, and the model itself.
 
 use super::{Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, judged};
-use crate::grading::{InvalidRequest, InvalidVerdict, Judgement, Options, Turn};
+use crate::domain::{InvalidRequest, InvalidVerdict, Judgement, Options, Turn};
 use crate::script::{Prompt, Script, Segment, Step, Token};
 
 /// The kind of runs whose answer is a choice.

@@ -1,7 +1,7 @@
 //! Relative grading: which of two responses is better, shown together in both orders or each graded alone.
 
 use super::{Absolute, Answer, Ask, JudgeProfile, Observation, Observe, RunKey, Task, TaskError, judged, rubric_of};
-use crate::grading::{
+use crate::domain::{
     Distribution, InvalidRequest, InvalidVerdict, Judgement, Method, NamedDigest, Options, Order, Preference,
     RelativeRequest, RelativeVerdict, Weight, WeightedRubric, prefer_by_reward,
 };

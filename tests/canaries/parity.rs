@@ -1,8 +1,8 @@
 //! One GGUF file through llama-cpp and through mistralrs: the same token ids, and the same verdicts.
 
+use gavel::domain::{Distribution, Instruction, Item, Kind, Mode, Rubric};
 use gavel::engine::llama_cpp::{self, LlamaCpp};
 use gavel::engine::{Engine, Job, canaries};
-use gavel::grading::{Distribution, Instruction, Item, Kind, Mode, Rubric};
 use gavel::prompts::{PromptLibrary, Subject};
 use gavel::script::{Outcome, Prompt, SamplerSettings, Script, Segment, Step};
 

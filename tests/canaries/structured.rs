@@ -1,7 +1,7 @@
 //! What is written under a grammar fits it, and what comes after it is as ever.
 
+use gavel::domain::Finish;
 use gavel::engine::{Engine, Job};
-use gavel::grading::Finish;
 use gavel::script::{Generate, Grammar, Outcome, Prompt, SamplerSettings, Script, Segment, Step, Transcript};
 use serde_json::{Value, json};
 

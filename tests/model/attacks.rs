@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use gavel::domain::{Distribution, Instruction, Item, Kind, Mode, Rubric, Scale};
 use gavel::engine::llama_cpp::load_vocabulary;
 use gavel::engine::{Engine, Job};
-use gavel::grading::{Distribution, Instruction, Item, Kind, Mode, Rubric, Scale};
 use gavel::prompts::{ChatFormat, PromptLibrary, Rendered, Subject};
 use gavel::script::{Outcome, SamplerSettings, Segment, Vocabulary};
 

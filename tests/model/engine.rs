@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use gavel::domain::Distribution;
 use gavel::engine::llama_cpp::Settings;
 use gavel::engine::{Completion, Engine, EngineError, Job};
-use gavel::grading::Distribution;
 use gavel::script::{Generate, Outcome, Prompt, SamplerSettings, Script, Segment, Step};
 
 use super::{engine, settings};

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::super::extract;
-use super::super::judging::Subject;
-use super::super::observe::request_id;
+use super::super::bulk::BulkItem;
+use super::super::json;
+use super::super::middleware::request_id;
 use super::super::problem::{Code, Problem, ProblemBody};
-use super::super::wire;
+use super::super::schema;
 use super::{Url, invalid};
 use crate::app::App;
-use crate::grading::{Document, Instruction, Item, Mode};
+use crate::domain::{Document, Instruction, Item, Mode};
 
 /// What each score means where a caller sends its criteria as one text.
 const LEVELS: [(&str, &str); 5] = [
@@ -77,7 +77,7 @@ pub(in super::super) async fn eval(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let url = Url::of(&http)?;
-    let body: EvalBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let body: EvalBody = json::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
     if body.few_shot_examples.is_some_and(|examples| !examples.is_empty()) {
         let detail = "no prompt set has a place for examples; send none";
         return Err(Problem::new(Code::UnsupportedContent, detail).at("/few_shot_examples"));
@@ -88,7 +88,7 @@ pub(in super::super) async fn eval(
             json!(name)
         }
         (None, Some(criterion)) => {
-            let criterion = wire::not_empty(criterion, "/evaluation_criteria", "the text of the criteria")?;
+            let criterion = schema::not_empty(criterion, "/evaluation_criteria", "the text of the criteria")?;
             json!({"criterion": criterion, "descriptions": BTreeMap::from(LEVELS)})
         }
         _ => return Err(invalid("send `metric_name`, a rubric's name, or `evaluation_criteria`: one of the two")),
@@ -100,7 +100,7 @@ pub(in super::super) async fn eval(
         context: body.model_context.into_iter().map(|text| Document { id: None, text }).collect(),
         annotator: None,
     };
-    let graded = judging.one(Subject { item, response: body.model_output }).await?;
+    let graded = judging.one(BulkItem { item, response: body.model_output }).await?;
     judging.reward(&graded.verdict)?;
     let scored = graded
         .verdict

@@ -9,12 +9,12 @@ use serde_json::{Map, Value};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
-use super::super::extract;
-use super::super::judging::{Judging, Subject};
+use super::super::bulk::{BulkItem, BulkJudging};
+use super::super::json;
 use super::super::problem::{OpenAiError, Problem, TeiError};
 use super::{OneOrMany, Url, all, dialogue, invalid, one_or_many};
 use crate::app::App;
-use crate::grading::{Instruction, Item, Mode};
+use crate::domain::{Instruction, Item, Mode};
 
 /// The one label of a reward model.
 const LABEL: &str = "LABEL_0";
@@ -144,7 +144,7 @@ pub(in super::super) async fn classify(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let url = Url::of(&http)?;
-    let body: ClassifyBody = extract::lenient_of_items(&http, payload).await?;
+    let body: ClassifyBody = json::lenient_bulk(&http, payload).await?;
     let judging = url.judging(&app, &http, body.model.as_deref(), Mode::Score).await?;
     let (field, input) = match (body.input, body.text) {
         (Some(input), _) => ("/input", input),
@@ -182,7 +182,7 @@ pub(in super::super) async fn embeddings(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let url = Url::of(&http)?;
-    let body: ClassifyBody = extract::lenient_of_items(&http, payload).await?;
+    let body: ClassifyBody = json::lenient_bulk(&http, payload).await?;
     let judging = url.judging(&app, &http, body.model.as_deref(), Mode::Score).await?;
     let input = body.input.ok_or_else(|| invalid("send `input`, one text or a list").at("/input"))?;
     let (rewards, usage) = conversations(&judging, input, "/input").await?;
@@ -203,7 +203,7 @@ pub(in super::super) async fn predict(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let url = Url::of(&http)?;
-    let body: PredictBody = extract::lenient_of_items(&http, payload).await?;
+    let body: PredictBody = json::lenient_bulk(&http, payload).await?;
     let judging = url.judging(&app, &http, None, Mode::Score).await?;
     let batch = body.inputs.as_array().is_some_and(|inputs| inputs.iter().all(Value::is_array));
     let inputs = if batch { one_or_many(body.inputs) } else { vec![body.inputs] };
@@ -229,7 +229,7 @@ pub(in super::super) async fn predict(
 }
 
 /// The rewards of conversations that a chat template has written.
-async fn conversations(judging: &Judging, input: Value, field: &str) -> Result<(Vec<f64>, TokenCount), Problem> {
+async fn conversations(judging: &BulkJudging, input: Value, field: &str) -> Result<(Vec<f64>, TokenCount), Problem> {
     let many = input.is_array();
     let read = |index: usize, input: Value| {
         let at = if many { format!("{field}/{index}") } else { field.to_owned() };
@@ -241,18 +241,18 @@ async fn conversations(judging: &Judging, input: Value, field: &str) -> Result<(
     Ok((graded.into_iter().map(|(reward, _)| reward).collect(), usage))
 }
 
-fn conversation(text: &str, at: &str) -> Result<Subject, Problem> {
+fn conversation(text: &str, at: &str) -> Result<BulkItem, Problem> {
     let (item, response) = dialogue::read(text, None).map_err(|problem| problem.within(at))?;
-    Ok(Subject { item, response })
+    Ok(BulkItem { item, response })
 }
 
 /// A response to an instruction.
-pub(super) fn pair(instruction: String, response: String) -> Subject {
+pub(super) fn pair(instruction: String, response: String) -> BulkItem {
     let instruction = Instruction::Text(instruction);
-    Subject { item: Item { instruction, reference_answer: None, context: Vec::new(), annotator: None }, response }
+    BulkItem { item: Item { instruction, reference_answer: None, context: Vec::new(), annotator: None }, response }
 }
 
-pub(super) fn count<'a>(usages: impl Iterator<Item = &'a crate::grading::Usage>) -> TokenCount {
+pub(super) fn count<'a>(usages: impl Iterator<Item = &'a crate::domain::Usage>) -> TokenCount {
     usages.fold(TokenCount::default(), |sum, usage| TokenCount {
         prompt_tokens: sum.prompt_tokens + usage.prompt_tokens,
         total_tokens: sum.total_tokens + usage.prompt_tokens + usage.completion_tokens,
@@ -261,7 +261,7 @@ pub(super) fn count<'a>(usages: impl Iterator<Item = &'a crate::grading::Usage>)
 }
 
 /// What the caller calls the model, or else what we do.
-pub(super) fn called(model: Option<String>, judging: &Judging) -> String {
+pub(super) fn called(model: Option<String>, judging: &BulkJudging) -> String {
     model.unwrap_or_else(|| judging.session.judge().engine().model.clone())
 }
 

@@ -2,13 +2,13 @@
 //! tokens and all.
 
 use super::super::problem::Problem;
-use crate::grading::{Instruction, InvalidRequest, Item, Role, Turn};
+use crate::domain::{Instruction, InvalidRequest, Item, Role, Turn};
 
 /// How a family of chat templates writes whose turn begins.
-type Template = &'static [(&'static str, Role)];
+type DialogueTemplate = &'static [(&'static str, Role)];
 
 /// The families, each with a marker that the others do not have.
-const TEMPLATES: &[Template] = &[
+const TEMPLATES: &[DialogueTemplate] = &[
     &[
         ("<|im_start|>system", Role::System),
         ("<|im_start|>user", Role::User),
@@ -93,7 +93,7 @@ pub(super) fn conversed(mut turns: Vec<Turn>, text: &str, response: String) -> (
 
 /// The turns of a text, by the template whose marker comes first; none where it holds no marker.
 fn turns(text: &str) -> Vec<Turn> {
-    let first = |template: &Template| template.iter().filter_map(|(marker, _)| text.find(marker)).min();
+    let first = |template: &DialogueTemplate| template.iter().filter_map(|(marker, _)| text.find(marker)).min();
     let found = TEMPLATES.iter().filter_map(|template| Some((first(template)?, template)));
     let Some((_, template)) = found.min_by_key(|(at, _)| *at) else { return Vec::new() };
     let mut begins: Vec<(usize, &str, Role)> = template

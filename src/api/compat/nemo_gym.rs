@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::super::extract;
-use super::super::judging::{Judging, Subject};
+use super::super::bulk::{BulkItem, BulkJudging};
+use super::super::json;
 use super::super::problem::{Problem, ProblemBody};
 use super::{Url, all, dialogue, invalid, reference, text, turns};
 use crate::app::App;
-use crate::grading::{InvalidVerdict, Mode, Role, Rubric, Turn, Weight, prefer_by_reward};
+use crate::domain::{InvalidVerdict, Mode, Role, Rubric, Turn, Weight, prefer_by_reward};
 use crate::service::ServiceError;
 use crate::tasks::{Absolute, TaskError};
 
@@ -57,14 +57,14 @@ pub(in super::super) struct CompareBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct CompareReply {
     rewards: Vec<f64>,
-    comparison_results: Vec<Comparison>,
+    comparison_results: Vec<NemoGymComparison>,
     #[schema(value_type = Object)]
     metrics: Map<String, Value>,
 }
 
 /// Two responses beside each other.
 #[derive(Debug, Serialize, ToSchema)]
-struct Comparison {
+struct NemoGymComparison {
     response_i: usize,
     response_j: usize,
     judge_idx: usize,
@@ -88,9 +88,9 @@ pub(in super::super) async fn verify(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let url = Url::of(&http)?;
-    let mut body: VerifyBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let mut body: VerifyBody = json::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
     let judging = url.judging(&app, &http, None, Mode::Feedback).await?;
-    let rewarded = match subject(&body) {
+    let rewarded = match bulk_item(&body) {
         Ok(subject) => judging.one(subject).await.and_then(|graded| judging.reward(&graded.verdict)),
         Err(problem) => return Err(problem),
     };
@@ -119,7 +119,7 @@ fn failed(problem: &Problem) -> Map<String, Value> {
     marks.as_object().cloned().unwrap_or_default()
 }
 
-fn subject(body: &VerifyBody) -> Result<Subject, Problem> {
+fn bulk_item(body: &VerifyBody) -> Result<BulkItem, Problem> {
     const INPUT: &str = "/responses_create_params/input";
     let asked = &body.responses_create_params;
     let above = asked.get("instructions").and_then(Value::as_str);
@@ -137,7 +137,7 @@ fn subject(body: &VerifyBody) -> Result<Subject, Problem> {
     let metadata = body.rest.get("verifier_metadata");
     let of = |name| body.rest.get(name).or_else(|| metadata?.get(name));
     item.reference_answer = REFERENCES.into_iter().find_map(|name| reference(of(name)));
-    Ok(Subject { item, response })
+    Ok(BulkItem { item, response })
 }
 
 /// An item of OpenAI's Responses API as a message of its chat API; what is neither said nor called nor given, such as
@@ -181,7 +181,7 @@ pub(in super::super) async fn compare(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let url = Url::of(&http)?;
-    let body: CompareBody = extract::lenient_of_items(&http, payload).await?;
+    let body: CompareBody = json::lenient_bulk(&http, payload).await?;
     let responses = body.response_objs.len();
     if responses > RESPONSES {
         return Err(invalid(format!("{RESPONSES} responses at most; there are {responses}")).at("/response_objs"));
@@ -194,7 +194,7 @@ pub(in super::super) async fn compare(
         let at = format!("/response_objs/{index}/output");
         let response = output.ok_or_else(|| invalid(NO_OUTPUT).at(at))?;
         let (item, response) = dialogue::conversed(history.clone(), "", response);
-        Ok(Subject { item, response })
+        Ok(BulkItem { item, response })
     };
     let graded = all(judging.each(body.response_objs, read, |graded| graded.verdict).await)?;
     let rewards: Vec<f64> = graded.iter().map(|(reward, _)| on_genrm_scale(*reward)).collect();
@@ -209,7 +209,7 @@ fn on_genrm_scale(reward: f64) -> f64 {
     1.0 + 4.0 * reward
 }
 
-fn comparison(graded: &[(f64, Absolute)], i: usize, j: usize) -> Result<Comparison, InvalidVerdict> {
+fn comparison(graded: &[(f64, Absolute)], i: usize, j: usize) -> Result<NemoGymComparison, InvalidVerdict> {
     let ((reward_i, verdict_i), (reward_j, verdict_j)) = (&graded[i], &graded[j]);
     let distributions: Vec<_> = verdict_i
         .verdicts()
@@ -217,7 +217,7 @@ fn comparison(graded: &[(f64, Absolute)], i: usize, j: usize) -> Result<Comparis
         .map(|(one, other)| (&one.distribution, &other.distribution, Weight::ONE))
         .collect();
     let (_, probability_i) = prefer_by_reward(*reward_i, *reward_j, &distributions, 0.0)?;
-    Ok(Comparison {
+    Ok(NemoGymComparison {
         response_i: i,
         response_j: j,
         judge_idx: 0,
@@ -228,7 +228,7 @@ fn comparison(graded: &[(f64, Absolute)], i: usize, j: usize) -> Result<Comparis
 }
 
 /// Judges by a principle as well as by the rubric.
-fn add_principle(judging: &mut Judging, principle: Option<&str>) -> Result<(), Problem> {
+fn add_principle(judging: &mut BulkJudging, principle: Option<&str>) -> Result<(), Problem> {
     let Some(principle) = principle.filter(|principle| !principle.trim().is_empty()) else { return Ok(()) };
     for weighted in &mut judging.rubrics {
         let rubric = &weighted.rubric.rubric;

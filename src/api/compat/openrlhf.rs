@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::super::extract;
-use super::super::judging::Subject;
+use super::super::bulk::BulkItem;
+use super::super::json;
 use super::super::problem::{Problem, ProblemBody};
 use super::{Url, all, dialogue, invalid, reference};
 use crate::app::App;
-use crate::grading::Mode;
+use crate::domain::Mode;
 use crate::service::Graded;
 use crate::tasks::Absolute;
 
@@ -59,7 +59,7 @@ pub(in super::super) async fn rewards(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let url = Url::of(&http)?;
-    let body: OpenRlhfBody = extract::lenient_of_items(&http, payload).await?;
+    let body: OpenRlhfBody = json::lenient_bulk(&http, payload).await?;
     let OpenRlhfBody { query, prompts, labels } = body;
     same_length("prompts", prompts.as_ref().map(Vec::len), query.len())?;
     same_length("labels", labels.as_ref().map(Vec::len), query.len())?;
@@ -69,7 +69,7 @@ pub(in super::super) async fn rewards(
         let (mut item, response) =
             dialogue::read(&query, prompt).map_err(|problem| problem.within(&format!("/query/{index}")))?;
         item.reference_answer = labels.as_ref().and_then(|labels| reference(Some(&labels[index])));
-        Ok(Subject { item, response })
+        Ok(BulkItem { item, response })
     };
     let graded = all(judging.each(query, read, scored).await)?;
     let column = |of: fn(&(f64, (f64, f64))) -> f64| graded.iter().map(of).collect::<Vec<f64>>();

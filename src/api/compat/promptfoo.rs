@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::super::extract;
-use super::super::judging::{Judging, Subject};
+use super::super::bulk::{BulkItem, BulkJudging};
+use super::super::json;
 use super::super::problem::{Problem, ProblemBody};
 use super::{Url, dialogue, invalid, reference, turns};
 use crate::app::App;
-use crate::grading::Mode;
+use crate::domain::Mode;
 use crate::tasks::Absolute;
 
 /// From which reward on an output passes, unless the URL says so.
@@ -60,7 +60,7 @@ pub(in super::super) async fn webhook(
     let mut url = Url::of(&http)?;
     let threshold = url.take("threshold", "a number between 0 and 1")?.unwrap_or(THRESHOLD);
     let variable = url.take("reference", "a name")?.unwrap_or_else(|| "reference_answer".to_owned());
-    let body: WebhookBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let body: WebhookBody = json::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
     let judging = url.judging(&app, &http, None, Mode::Score).await?;
     let output = reference(Some(&body.output)).ok_or_else(|| invalid("there is no output").at("/output"))?;
     let messages: Option<Vec<Value>> = serde_json::from_str(&body.context.prompt).ok();
@@ -70,7 +70,7 @@ pub(in super::super) async fn webhook(
             None => dialogue::conversed(Vec::new(), &body.context.prompt, output),
         };
     item.reference_answer = reference(body.context.vars.get(&variable));
-    let graded = judging.one(Subject { item, response }).await?;
+    let graded = judging.one(BulkItem { item, response }).await?;
     let score = judging.reward(&graded.verdict)?;
     Ok(HttpResponse::Ok().json(WebhookReply {
         pass: score >= threshold,
@@ -79,7 +79,7 @@ pub(in super::super) async fn webhook(
     }))
 }
 
-fn reason(judging: &Judging, verdict: &Absolute) -> String {
+fn reason(judging: &BulkJudging, verdict: &Absolute) -> String {
     let said = verdict.verdicts().zip(&judging.rubrics).map(|(verdict, weighted)| {
         let (name, scale) = (&weighted.rubric.name, weighted.rubric.rubric.scale());
         let highest = scale.scores().last().map_or(0, |score| score.value());

@@ -6,12 +6,12 @@ use serde_json::Value;
 use ulid::Ulid;
 use utoipa::ToSchema;
 
-use super::super::extract;
-use super::super::problem::{Form, OpenAiError, Problem, TeiError};
+use super::super::json;
+use super::super::problem::{ErrorFormat, OpenAiError, Problem, TeiError};
 use super::classify::{TokenCount, called, count, now, pair};
 use super::{OneOrMany, Url, all, invalid, one_or_many, text};
 use crate::app::App;
-use crate::grading::Mode;
+use crate::domain::Mode;
 
 /// Queries and documents: as many of each, or one query for all.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -39,12 +39,13 @@ pub(in super::super) struct ScoreReply {
     object: &'static str,
     created: u64,
     model: String,
-    data: Vec<Score>,
+    data: Vec<ScoreEntry>,
     usage: TokenCount,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Score {
+#[schema(as = Score)]
+struct ScoreEntry {
     index: usize,
     object: &'static str,
     score: f64,
@@ -77,7 +78,7 @@ pub(in super::super) struct RerankReply {
     id: String,
     model: String,
     usage: RerankUsage,
-    results: Vec<Ranked>,
+    results: Vec<RerankEntry>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -86,7 +87,8 @@ struct RerankUsage {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Ranked {
+#[schema(as = Ranked)]
+struct RerankEntry {
     index: usize,
     document: RankedDocument,
     relevance_score: f64,
@@ -127,7 +129,7 @@ pub(in super::super) async fn score(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let url = Url::of(&http)?;
-    let body: ScoreBody = extract::lenient_of_items(&http, payload).await?;
+    let body: ScoreBody = json::lenient_bulk(&http, payload).await?;
     let judging = url.judging(&app, &http, body.model.as_deref(), Mode::Score).await?;
     let (queries, documents) = (texts(body.queries, "/queries")?, texts(body.documents, "/documents")?);
     if queries.len() != documents.len() && queries.len() != 1 {
@@ -138,7 +140,7 @@ pub(in super::super) async fn score(
     let queries = queries.iter().cycle().cloned();
     let outcomes = judging.each(queries.zip(documents), |_, (q, d)| Ok(pair(q, d)), |graded| graded.stats.usage).await;
     let graded = all(outcomes)?;
-    let score = |(index, (score, _)): (usize, &(f64, _))| Score { index, object: "score", score: *score };
+    let score = |(index, (score, _)): (usize, &(f64, _))| ScoreEntry { index, object: "score", score: *score };
     Ok(HttpResponse::Ok().json(ScoreReply {
         id: format!("score-{}", Ulid::new()),
         object: "list",
@@ -170,14 +172,14 @@ pub(in super::super) async fn rerank(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: Value = extract::lenient_of_items(&http, payload).await?;
-    let form = if body["texts"].is_null() { Form::OpenAi } else { Form::Tei };
+    let body: Value = json::lenient_bulk(&http, payload).await?;
+    let form = if body["texts"].is_null() { ErrorFormat::OpenAi } else { ErrorFormat::Tei };
     reranked(&app, &http, &body).await.map_err(|problem| problem.in_form(form))
 }
 
 async fn reranked(app: &web::Data<App>, http: &HttpRequest, body: &Value) -> Result<HttpResponse, Problem> {
     let url = Url::of(http)?;
-    let body: RerankBody = extract::parse_lenient(body, "")?;
+    let body: RerankBody = json::parse_lenient(body, "")?;
     let judging = url.judging(app, http, body.model.as_deref(), Mode::Score).await?;
     let plain = body.texts.is_some();
     let documents = match (body.documents, body.texts) {
@@ -201,7 +203,7 @@ async fn reranked(app: &web::Data<App>, http: &HttpRequest, body: &Value) -> Res
         return Ok(HttpResponse::Ok().json(ranked.collect::<Vec<_>>()));
     }
     order.truncate(body.top_n.filter(|most| *most > 0).unwrap_or(usize::MAX));
-    let ranked = order.into_iter().map(|(index, (relevance_score, text))| Ranked {
+    let ranked = order.into_iter().map(|(index, (relevance_score, text))| RerankEntry {
         index,
         document: RankedDocument { text },
         relevance_score,

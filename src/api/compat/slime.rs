@@ -5,12 +5,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::super::extract;
-use super::super::judging::Subject;
+use super::super::bulk::BulkItem;
+use super::super::json;
 use super::super::problem::{Problem, ProblemBody};
 use super::{Url, dialogue, invalid, reference, turns};
 use crate::app::App;
-use crate::grading::Mode;
+use crate::domain::Mode;
 
 /// A sample of a rollout.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -60,7 +60,7 @@ pub(in super::super) async fn reward(
 ) -> Result<HttpResponse, Problem> {
     let mut url = Url::of(&http)?;
     let key: Option<String> = url.take("reward_key", "a name")?;
-    let body: SlimeBody = extract::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
+    let body: SlimeBody = json::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
     let judging = url.judging(&app, &http, None, Mode::Feedback).await?;
     let (mut item, response) = match &body.prompt {
         Value::String(prompt) => dialogue::answered(prompt, &body.response),
@@ -70,7 +70,7 @@ pub(in super::super) async fn reward(
         _ => return Err(invalid("`prompt` is a text or a list of messages").at("/prompt")),
     };
     item.reference_answer = reference(Some(&body.label));
-    let graded = judging.one(Subject { item, response }).await?;
+    let graded = judging.one(BulkItem { item, response }).await?;
     let reward = judging.reward(&graded.verdict)?;
     Ok(match key {
         Some(key) => HttpResponse::Ok().json(json!({ key: reward })),

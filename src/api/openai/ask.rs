@@ -2,7 +2,7 @@
 
 use crate::api::problem::{Code, Problem};
 use crate::app::App;
-use crate::grading::{InvalidRequest, Judgement, Mode, Options, Sampling, Turn};
+use crate::domain::{InvalidRequest, Judgement, Mode, Options, Sampling, Turn};
 use crate::prompts::PromptError;
 use crate::service::{RequestContext, ServiceError};
 use crate::tasks::{Checked, Checklist, Prompted, Question, TaskError};

@@ -7,15 +7,17 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::answer::{Head, TokenUsage, data, logprob_of, usage};
 use super::ask;
-use super::chat::{SamplingFields, StopBody, StreamOptions, stops};
+use super::chat_request::StreamOptions;
+use super::sampling::{SamplingFields, StopBody, stops};
+use super::schema::{Head, TokenUsage, data, logprob_of, usage};
 use super::text::finish_reason;
+use crate::api::context;
+use crate::api::json;
 use crate::api::problem::{OpenAiError, Problem};
 use crate::api::stream::{self, Events};
-use crate::api::{extract, wire};
 use crate::app::App;
-use crate::grading::{InvalidRequest, Judgement, TokenLogprob};
+use crate::domain::{InvalidRequest, Judgement, TokenLogprob};
 use crate::script::{Generate, Script, Step};
 use crate::service::Delta;
 use crate::tasks::{Opening, Prompted};
@@ -99,7 +101,7 @@ struct TextLogprobs {
 
 /// What each choice has before its text, and after it.
 #[derive(Clone)]
-struct Form {
+struct ChoiceFormat {
     head: Head,
     /// Of each prompt: what comes back of it. That of token ids is known once they were read.
     echo: Option<Vec<String>>,
@@ -121,7 +123,7 @@ pub(in crate::api) async fn create(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: CompletionBody = extract::lenient(&http, payload, app.config.limits.body_bytes).await?;
+    let body: CompletionBody = json::lenient(&http, payload, app.config.limits.body_bytes).await?;
     let (echo, most) = (body.echo == Some(true), body.logprobs);
     let writes = !(echo && body.max_tokens == Some(0));
     let openings = body.prompt.openings()?;
@@ -156,13 +158,13 @@ pub(in crate::api) async fn create(
         return Err(InvalidRequest::at("/logprobs", format!("logprobs is 0 to {MOST_LOGPROBS}")).into());
     }
     let stop = stops(&body.stop)?;
-    let context = wire::context(&http, &app)?;
+    let context = context::of_request(&http, &app)?;
     let session = app.service.begin(&context, ask::hosted(&app, body.model.as_deref())).await?;
     let engine = session.judge().engine().clone();
     let max_tokens = options.sampling.max_feedback_tokens as usize;
     let write = Generate { stop, max_tokens, logprobs: most, verbatim: true, ..Generate::default() };
     let asked = body.model.as_deref().unwrap_or(&engine.model);
-    let form = Form {
+    let form = ChoiceFormat {
         head: Head::new("cmpl", "text_completion", asked, &engine.digest),
         echo: echoed,
         logprobs: most.is_some(),
@@ -213,7 +215,7 @@ impl PromptBody {
     }
 }
 
-impl Form {
+impl ChoiceFormat {
     /// What comes back of a prompt before the text of a choice.
     fn echo(&self, index: usize, judgement: Option<&Judgement>) -> String {
         let Some(echo) = &self.echo else { return String::new() };

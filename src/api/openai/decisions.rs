@@ -7,10 +7,11 @@ use utoipa::ToSchema;
 
 use super::ask;
 use super::messages;
+use crate::api::context;
+use crate::api::json;
 use crate::api::problem::{OpenAiError, Problem};
-use crate::api::{extract, wire};
 use crate::app::App;
-use crate::grading::{InvalidRequest, Role, Turn, Usage};
+use crate::domain::{InvalidRequest, Role, Turn, Usage};
 use crate::tasks::{Listed, Question, QuestionKind, confidence};
 
 /// The most questions of one request.
@@ -143,12 +144,12 @@ pub(in crate::api) async fn create(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: DecisionsBody = extract::lenient(&http, payload, app.config.limits.body_bytes).await?;
+    let body: DecisionsBody = json::lenient(&http, payload, app.config.limits.body_bytes).await?;
     let turns = input(&body.input)?;
     let questions: Vec<Question> =
         body.questions.iter().enumerate().map(|(index, question)| question.check(index)).collect::<Result<_, _>>()?;
     check_count(questions.len(), 1, MOST_QUESTIONS, "/questions")?;
-    let context = wire::context(&http, &app)?;
+    let context = context::of_request(&http, &app)?;
     let answered =
         ask::questions(&app, body.model.as_deref(), (turns, "/input"), questions, "decisions", &context).await?;
     let least = app.config.grading.min_label_mass;

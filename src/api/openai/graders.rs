@@ -10,13 +10,14 @@ use utoipa::ToSchema;
 
 use super::ask::{self, Answered};
 use super::messages;
-use super::report::{Graded, GraderReport};
-use crate::api::extract::{self, parse_lenient};
+use super::report::{GraderOutcome, GraderReport};
+use crate::api::context;
+use crate::api::json::{self, parse_lenient};
 use crate::api::problem::{OpenAiError, Problem};
-use crate::api::wire;
 use crate::app::App;
-use crate::graders::{self, Metric, Operation, Variables};
-use crate::grading::{InvalidRequest, Options, Role, Turn, require_label_mass};
+use crate::domain::text_metrics::{self, Metric};
+use crate::domain::{InvalidRequest, Options, Role, Turn, require_label_mass};
+use crate::graders::{self, Operation, Variables};
 use crate::script::{Generate, Script, Step};
 use crate::service::RequestContext;
 use crate::tasks::{Opening, Prompted};
@@ -119,9 +120,9 @@ pub(in crate::api) async fn run(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: RunBody = extract::lenient(&http, payload, app.config.limits.body_bytes).await?;
+    let body: RunBody = json::lenient(&http, payload, app.config.limits.body_bytes).await?;
     let grader = check(&body.grader)?;
-    let (variables, context) = (Variables::new(&body.item, &body.model_sample), wire::context(&http, &app)?);
+    let (variables, context) = (Variables::new(&body.item, &body.model_sample), context::of_request(&http, &app)?);
     let started = Instant::now();
     let graded = grade(&app, &grader, &variables, "/grader", &context).await?;
     Ok(HttpResponse::Ok().json(GraderReport::new(grader.name(), grader.kind(), graded, started.elapsed())))
@@ -137,7 +138,7 @@ pub(in crate::api) async fn validate(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: ValidateBody = extract::lenient(&http, payload, app.config.limits.body_bytes).await?;
+    let body: ValidateBody = json::lenient(&http, payload, app.config.limits.body_bytes).await?;
     check(&body.grader)?;
     Ok(HttpResponse::Ok().json(body))
 }
@@ -228,11 +229,11 @@ async fn grade(
     variables: &Variables,
     at: &str,
     context: &RequestContext,
-) -> Result<Graded, Problem> {
+) -> Result<GraderOutcome, Problem> {
     let Grader::Multi { graders, calculate_output, .. } = grader else {
         return single(app, grader, variables, at, context).await;
     };
-    let mut all = Graded::default();
+    let mut all = GraderOutcome::default();
     for (name, grader) in graders {
         // Comparing texts is work, of which others on this thread wait for no more than one.
         tokio::task::yield_now().await;
@@ -251,21 +252,22 @@ async fn single(
     variables: &Variables,
     at: &str,
     context: &RequestContext,
-) -> Result<Graded, Problem> {
+) -> Result<GraderOutcome, Problem> {
     let fill = |field: &str, text: &str| {
-        let filled = variables.fill(text, graders::LONGEST_COMPARED);
+        let filled = variables.fill(text, text_metrics::LONGEST_COMPARED);
         filled.map_err(|error| Problem::from(InvalidRequest::at(format!("{at}/{field}"), error.to_string())))
     };
     match grader {
         Grader::StringCheck { input, reference, operation, .. } => {
             let holds = operation.holds(&fill("input", input)?, &fill("reference", reference)?);
-            Ok(Graded::of(f64::from(u8::from(holds))))
+            Ok(GraderOutcome::of(f64::from(u8::from(holds))))
         }
         Grader::TextSimilarity { input, reference, evaluation_metric, .. } => {
             let (metric, text, reference) = (*evaluation_metric, fill("input", input)?, fill("reference", reference)?);
-            let found = app.service.compute(context, move || graders::similarity(metric, &text, &reference)).await?;
+            let found =
+                app.service.compute(context, move || text_metrics::similarity(metric, &text, &reference)).await?;
             let found = found.ok_or_else(|| InvalidRequest::at(at, "the texts are too long to be aligned"))?;
-            Ok(Graded::of(found))
+            Ok(GraderOutcome::of(found))
         }
         Grader::ScoreModel(grader) => {
             let [lowest, highest] = grader.range.unwrap_or([0.0, 1.0]);
@@ -275,7 +277,7 @@ async fn single(
             let chat = chat(app, &grader.input, variables, &request, SCORE, options, &grader.sampling_params, at)?;
             let answered = asked(app, &grader.model, chat, at, context).await?;
             let reward = answered.judgements[0].distribution.expectation(levels);
-            Ok(Graded::by_model(reward, &grader.model, &answered))
+            Ok(GraderOutcome::by_model(reward, &grader.model, &answered))
         }
         Grader::LabelModel(grader) => {
             let options = grader.labels.iter().map(|label| format!(" {label}")).collect();
@@ -284,7 +286,7 @@ async fn single(
             let answered = asked(app, &grader.model, chat, at, context).await?;
             let distribution = &answered.judgements[0].distribution;
             let passes = grader.passing_labels.contains(&grader.labels[distribution.argmax()]);
-            let mut graded = Graded::by_model(f64::from(u8::from(passes)), &grader.model, &answered);
+            let mut graded = GraderOutcome::by_model(f64::from(u8::from(passes)), &grader.model, &answered);
             graded.scores = grader.labels.iter().cloned().zip(distribution.probabilities().iter().copied()).collect();
             Ok(graded)
         }

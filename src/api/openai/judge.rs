@@ -4,61 +4,31 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::{HttpRequest, HttpResponse};
 use indexmap::IndexMap;
-use serde::Serialize;
-use utoipa::ToSchema;
 
-use super::answer::{ChatChunk, ChatCompletion, Choice, ChunkChoice, ChunkDelta, Head, Logprobs, Message, data, usage};
 use super::ask;
-use super::chat::ChatBody;
+use super::chat_request::ChatBody;
 use super::messages;
-use super::shape;
+use super::response_format;
+use super::schema::{
+    ChatChunk, ChatCompletion, Choice, ChunkChoice, ChunkDelta, Head, JudgeReport, JudgeVerdict, Logprobs, Message,
+    data, usage,
+};
+use crate::api::context;
 use crate::api::problem::Problem;
 use crate::api::stream::{self, Events};
 use crate::api::verdict::{self, ModelRef, NamedDigest};
-use crate::api::wire;
 use crate::app::App;
-use crate::grading::{self, Finish, InvalidRequest, Judgement, NamedRubric};
-use crate::judge_models::{JudgeModel, Limits};
+use crate::domain::{self, InvalidRequest, Judgement, NamedRubric};
 use crate::script::{Script, Step};
 use crate::service::Delta;
+use crate::tasks::presets::{JudgeModel, PresetLimits};
 use crate::tasks::{Opening, Prompted};
 
-/// What a judge model says beyond its text.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct JudgeReport {
-    judge: String,
-    /// The rubric of `NAME:RUBRIC`.
-    rubric: Option<NamedDigest>,
-    /// What ran.
-    model: ModelRef,
-    /// One verdict for each choice.
-    verdicts: Vec<JudgeVerdict>,
-}
-
-/// The verdict behind a choice.
-#[derive(Debug, Serialize, ToSchema)]
-struct JudgeVerdict {
-    index: u32,
-    /// The most probable label.
-    label: String,
-    /// The label as a number, where it is one.
-    score: Option<f64>,
-    /// The mean under the distribution, where every label is a number.
-    expected_score: Option<f64>,
-    distribution: IndexMap<String, f64>,
-    /// How much of the model's probability lay on the labels at all: near 0, the verdict is hardly the model's own.
-    label_mass: f64,
-    /// `length` when what stands before the verdict reached its limit.
-    finish: Finish,
-    seed: u64,
-    cached: bool,
-}
-
 /// How the answers of one request are written.
-struct Writer {
+struct AnswerWriter {
     judge: String,
     rubric: Option<NamedDigest>,
-    model: grading::ModelRef,
+    model: domain::ModelRef,
     head: Head,
     script: Script,
     labels: Vec<String>,
@@ -76,21 +46,21 @@ pub(super) async fn answer(
     judge: &JudgeModel,
     rubric: Option<&str>,
 ) -> Result<HttpResponse, Problem> {
-    shape::check_judge(&body, judge)?;
+    response_format::check_judge(&body, judge)?;
     let named = |name| app.rubrics.named(name).map_err(|error| Problem::from(error).at("/model"));
     let rubric: Option<NamedRubric> = rubric.map(named).transpose()?;
     let turns = messages::turns(&body.messages)?;
     let turns = rubric.iter().fold(turns, |turns, rubric| judge.with_rubric(turns, &rubric.rubric));
     let options = body.options(&app.config.grading, None)?;
     let limits =
-        Limits { max_tokens: options.sampling.max_feedback_tokens as usize, min_tokens: 0, stop: body.stop()? };
+        PresetLimits { max_tokens: options.sampling.max_feedback_tokens as usize, min_tokens: 0, stop: body.stop()? };
     let script = judge.script(&limits, rubric.as_ref().map(|rubric| &*rubric.rubric));
     let script = script.map_err(|error| InvalidRequest::at("/model", error.to_string()))?;
-    let context = wire::context(http, app)?;
+    let context = context::of_request(http, app)?;
     let session = app.service.begin(&context, judge.model.as_deref()).await?;
-    let writer = Writer {
+    let writer = AnswerWriter {
         judge: judge.name.clone(),
-        rubric: rubric.as_ref().map(|rubric| NamedDigest::of(grading::NamedDigest::of(rubric))),
+        rubric: rubric.as_ref().map(|rubric| NamedDigest::of(domain::NamedDigest::of(rubric))),
         head: Head::new(
             "chatcmpl",
             "chat.completion",
@@ -131,7 +101,7 @@ fn labels(script: &Script) -> Vec<String> {
     choice.into_iter().flatten().map(|option| option.trim().to_owned()).collect()
 }
 
-impl Writer {
+impl AnswerWriter {
     /// The text of an answer, without the white space that generated text may begin with.
     fn text(&self, judgement: &Judgement) -> String {
         let opening = self.opening();

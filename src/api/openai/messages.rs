@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::api::problem::{Code, Problem};
 use crate::api::tools::{self, Tools};
-use crate::grading::{InvalidRequest, Role, Turn};
+use crate::domain::{InvalidRequest, Role, Turn};
 
 /// A message of a chat.
 #[derive(ToSchema, Deserialize)]

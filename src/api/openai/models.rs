@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::api::problem::{Code, OpenAiError, Problem};
 use crate::app::App;
 use crate::config::LoadWhen;
-use crate::hosting::Hosted;
+use crate::service::registry::SlotStatus;
 
 /// The models, in the form of OpenAI's list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -32,8 +32,8 @@ impl ModelEntry {
 }
 
 fn entries(app: &App) -> impl Iterator<Item = ModelEntry> {
-    let usable = |model: &Hosted| model.judge.is_some() || model.load == LoadWhen::FirstUse;
-    let hosted: Vec<String> = app.hosting().all().into_iter().filter(usable).map(|model| model.name).collect();
+    let usable = |model: &SlotStatus| model.judge.is_some() || model.load == LoadWhen::FirstUse;
+    let hosted: Vec<String> = app.models().all().into_iter().filter(usable).map(|model| model.name).collect();
     let judges = app.judge_models.all().iter().map(|judge| judge.name.clone());
     let others = judges.chain(app.judge_models.aliases().map(str::to_owned));
     // Without a model, nobody judges.

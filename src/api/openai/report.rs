@@ -10,7 +10,7 @@ use super::ask::Answered;
 
 /// A reward, and what it took.
 #[derive(Debug, Default)]
-pub(super) struct Graded {
+pub(super) struct GraderOutcome {
     pub(super) reward: f64,
     pub(super) sub_rewards: IndexMap<String, f64>,
     pub(super) scores: IndexMap<String, f64>,
@@ -18,7 +18,7 @@ pub(super) struct Graded {
     model: Option<String>,
 }
 
-impl Graded {
+impl GraderOutcome {
     /// A reward that no model was asked for.
     pub(super) fn of(reward: f64) -> Self {
         Self { reward, ..Self::default() }
@@ -101,7 +101,7 @@ struct GraderUsage {
 }
 
 impl GraderReport {
-    pub(super) fn new(name: &str, kind: &'static str, graded: Graded, took: Duration) -> Self {
+    pub(super) fn new(name: &str, kind: &'static str, graded: GraderOutcome, took: Duration) -> Self {
         let tokens: u64 = graded.usage.values().map(|usage| usage.total_tokens).sum();
         Self {
             reward: graded.reward,

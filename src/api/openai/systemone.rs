@@ -11,10 +11,11 @@ use utoipa::ToSchema;
 
 use super::ask;
 use super::decisions::check_count;
+use crate::api::context;
+use crate::api::json;
 use crate::api::problem::{OpenAiError, Problem};
-use crate::api::{extract, wire};
 use crate::app::App;
-use crate::grading::{BranchChoice, InvalidRequest, Role, Turn};
+use crate::domain::{BranchChoice, InvalidRequest, Role, Turn};
 use crate::tasks::{Listed, Question, QuestionKind, confidence};
 
 /// Questions about one state, by their names. Fields that are not listed are ignored.
@@ -108,12 +109,12 @@ pub(in crate::api) async fn create(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: SystemOneBody = extract::lenient(&http, payload, app.config.limits.body_bytes).await?;
+    let body: SystemOneBody = json::lenient(&http, payload, app.config.limits.body_bytes).await?;
     check_count(body.questions.len(), 1, 400, "/questions")?;
     let turns = vec![Turn { role: Role::User, content: text(&body.state) }];
     let questions: Vec<Question> =
         body.questions.iter().map(|(id, question)| question.check(id)).collect::<Result<_, _>>()?;
-    let context = wire::context(&http, &app)?;
+    let context = context::of_request(&http, &app)?;
     let answered =
         ask::questions(&app, body.model.as_deref(), (turns, "/state"), questions.clone(), "systemone", &context)
             .await?;

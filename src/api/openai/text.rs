@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::answer::{ChatChunk, ChatCompletion, Choice, ChunkChoice, ChunkDelta, Head, Logprobs, data, usage};
 use super::ask;
-use super::chat::ChatBody;
+use super::chat_request::ChatBody;
 use super::messages;
-use super::shape::Shape;
+use super::response_format::AnswerFormat;
+use super::schema::{ChatChunk, ChatCompletion, Choice, ChunkChoice, ChunkDelta, Head, Logprobs, data, usage};
+use crate::api::context;
 use crate::api::problem::Problem;
 use crate::api::stream::{self, Events, Shown};
-use crate::api::wire;
 use crate::app::App;
-use crate::grading::{Finish, Judgement};
+use crate::domain::{Finish, Judgement};
 use crate::script::{Generate, Script, Step};
 use crate::service::Delta;
 use crate::tasks::{Opening, Prompted};
@@ -31,16 +31,16 @@ pub(super) fn finish_reason(finish: Finish) -> &'static str {
 /// # Errors
 /// Those of the request, and those of its run.
 pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Result<HttpResponse, Problem> {
-    let shape = Arc::new(Shape::of(&body)?);
-    let turns = shape.asked_for(messages::turns(&body.messages)?);
+    let format = Arc::new(AnswerFormat::of(&body)?);
+    let turns = format.with_instruction(messages::turns(&body.messages)?);
     let (mut options, stop) = (body.options(&app.config.grading, Some(1.0))?, body.stop()?);
     options.cache = false;
-    let context = wire::context(http, app)?;
+    let context = context::of_request(http, app)?;
     let session = app.service.begin(&context, ask::hosted(app, body.model.as_deref())).await?;
     let engine = session.judge().engine().clone();
     let logprobs = body.alternatives()?;
     let max_tokens = body.max_tokens().map_or(engine.context, |most| most as usize);
-    let grammar = shape.grammar();
+    let grammar = format.grammar();
     let write = Generate { stop, max_tokens, logprobs, grammar, ..Generate::default() };
     let scripts = vec![Script(vec![Step::Generate(write)])];
     let chat = Prompted {
@@ -52,47 +52,47 @@ pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Res
     };
     let asked = body.model.as_deref().unwrap_or(&engine.model);
     let head = Head::new("chatcmpl", "chat.completion", asked, &engine.digest);
-    let blaming = Arc::clone(&shape);
+    let blamed_format = Arc::clone(&format);
     let run = |progress| async move {
         let graded = session.run(chat, progress).await;
-        graded.map(|graded| graded.verdict).map_err(|error| blaming.blamed(error))
+        graded.map(|graded| graded.verdict).map_err(|error| blamed_format.blamed(error))
     };
     if body.stream != Some(true) {
         let judgements = run(None).await?;
-        let choices = judgements.iter().map(|judgement| choice(judgement, logprobs, &shape)).collect();
+        let choices = judgements.iter().map(|judgement| choice(judgement, logprobs, &format)).collect();
         return Ok(HttpResponse::Ok().json(ChatCompletion { head, choices, usage: usage(&judgements), gavel: None }));
     }
     let with_usage = body.stream_options.is_some_and(|options| options.include_usage == Some(true));
-    stream::events(http, run, events(head, logprobs, shape, with_usage)).await
+    stream::events(http, run, events(head, logprobs, format, with_usage)).await
 }
 
-fn choice(judgement: &Judgement, logprobs: Option<usize>, shape: &Shape) -> Choice {
+fn choice(judgement: &Judgement, logprobs: Option<usize>, format: &AnswerFormat) -> Choice {
     Choice {
         index: judgement.sample,
-        message: shape.message(judgement.answer.trim_start()),
+        message: format.message(judgement.answer.trim_start()),
         logprobs: logprobs.map(|_| Logprobs::of_tokens(&judgement.written)),
         finish_reason: finish_reason(judgement.finish),
     }
 }
 
-fn events(head: Head, logprobs: Option<usize>, shape: Arc<Shape>, with_usage: bool) -> Events<Vec<Judgement>> {
+fn events(head: Head, logprobs: Option<usize>, format: Arc<AnswerFormat>, with_usage: bool) -> Events<Vec<Judgement>> {
     let (head, shown) = (Arc::new(head.of_chunk()), Arc::new(Shown::default()));
-    let (seen, of_delta, shaped) = (Arc::clone(&shown), Arc::clone(&head), Arc::clone(&shape));
+    let (seen, of_delta, delta_format) = (Arc::clone(&shown), Arc::clone(&head), Arc::clone(&format));
     Events {
         delta: Arc::new(move |Delta { sample, text, .. }: Delta| {
             let first = seen.add(sample, text.len()) == 0;
-            chunk(&of_delta, sample, shaped.delta(first, text), None, None)
+            chunk(&of_delta, sample, delta_format.delta(first, text), None, None)
         }),
         last: Box::new(move |judgements| {
             let mut out = String::new();
             for judgement in &judgements {
-                let Choice { index, logprobs, finish_reason, .. } = choice(judgement, logprobs, &shape);
+                let Choice { index, logprobs, finish_reason, .. } = choice(judgement, logprobs, &format);
                 let (text, so_far) = (judgement.answer.trim_start(), shown.of(index));
                 let rest = text.get(so_far.unwrap_or(0)..).unwrap_or_default().to_owned();
                 let delta = if rest.is_empty() && so_far.is_some() {
                     ChunkDelta::default()
                 } else {
-                    shape.delta(so_far.is_none(), rest)
+                    format.delta(so_far.is_none(), rest)
                 };
                 out += &chunk(&head, index, delta, logprobs, Some(finish_reason));
             }

@@ -2,9 +2,9 @@ use proptest::prelude::*;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::domain::Finish;
+use crate::domain::fair_queue::Flow;
 use crate::engine::{Completion, Job, Run};
-use crate::fair::Flow;
-use crate::grading::Finish;
 use crate::script::toy::{self, Toy};
 use crate::script::{
     Generate, Machine, Outcome, Prompt, SamplerSettings, Script, Segment, Step, StepError, Transcript,

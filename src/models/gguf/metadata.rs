@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Fault, wrong};
+use super::fault::{Fault, wrong};
 
 /// The key of the vocabulary.
 pub(super) const TOKENS: &[u8] = b"tokenizer.ggml.tokens";

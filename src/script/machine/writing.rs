@@ -1,6 +1,6 @@
 //! Text that a `Generate` step writes.
 
-use crate::grading::TokenLogprob;
+use crate::domain::TokenLogprob;
 use crate::script::stop::{Progress, Stops};
 use crate::script::{Constraint, Generate};
 

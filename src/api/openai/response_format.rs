@@ -1,58 +1,22 @@
-//! The form of an answer: free text, JSON, JSON of a schema, or the forced call of a function.
+//! The format of an answer: free text, JSON, JSON of a schema, or the forced call of a function.
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
 
-use super::answer::{ChunkDelta, Message, ToolCall};
 use super::ask;
-use super::chat::ChatBody;
-use crate::api::extract::parse_lenient;
+use super::chat_request::{ChatBody, Function, NamedSchema, ResponseFormat, Tool};
+use super::schema::{ChunkDelta, Message, ToolCall};
+use crate::api::json::parse_lenient;
 use crate::api::problem::Problem;
+use crate::domain::{InvalidRequest, Role, Turn};
 use crate::engine::EngineError;
-use crate::grading::{InvalidRequest, Role, Turn};
-use crate::judge_models::JudgeModel;
 use crate::script::{Grammar, InvalidScript, SchemaTooLarge};
 use crate::service::ServiceError;
+use crate::tasks::presets::JudgeModel;
 
-/// What form the answer has.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum ResponseFormat {
-    /// Free text.
-    Text,
-    /// Any JSON object.
-    JsonObject,
-    /// JSON that fits a schema, always, whether `strict` or not.
-    JsonSchema { json_schema: NamedSchema },
-}
-
-/// A schema and its name.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-pub(super) struct NamedSchema {
-    #[schema(value_type = Option<Object>)]
-    schema: Option<Value>,
-}
-
-/// A function that an answer may call.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-pub(super) struct Tool {
-    function: Function,
-}
-
-/// A function and the schema of its parameters.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-pub(super) struct Function {
-    name: String,
-    description: Option<String>,
-    #[schema(value_type = Option<Object>)]
-    parameters: Option<Value>,
-}
-
-/// The form of an answer, checked.
+/// The format of an answer, checked.
 #[derive(Debug)]
-pub(super) struct Shape {
-    form: Form,
+pub(super) struct AnswerFormat {
+    kind: FormatKind,
     /// What may be written; `None` for anything.
     grammar: Option<Grammar>,
     /// Pointer to the schema.
@@ -60,7 +24,7 @@ pub(super) struct Shape {
 }
 
 #[derive(Debug)]
-enum Form {
+enum FormatKind {
     /// Free text.
     Free,
     /// JSON of a schema; `None` for any object.
@@ -69,7 +33,7 @@ enum Form {
     Call { name: String, description: Option<String>, schema: Value },
 }
 
-impl Shape {
+impl AnswerFormat {
     /// What a request asks for; a forced call wins over a format.
     ///
     /// # Errors
@@ -81,19 +45,19 @@ impl Shape {
             let schema = parameters.unwrap_or_else(any);
             let at = format!("/tools/{index}/function/parameters");
             let grammar = Some(grammar(&schema, &at)?);
-            return Ok(Self { form: Form::Call { name, description, schema }, grammar, at });
+            return Ok(Self { kind: FormatKind::Call { name, description, schema }, grammar, at });
         }
         let at = "/response_format/json_schema/schema".to_owned();
-        let (form, grammar) = match &body.response_format {
-            None | Some(ResponseFormat::Text) => (Form::Free, None),
+        let (kind, grammar) = match &body.response_format {
+            None | Some(ResponseFormat::Text) => (FormatKind::Free, None),
             Some(ResponseFormat::JsonSchema { json_schema: NamedSchema { schema: Some(schema) } }) => {
-                (Form::Json(Some(schema.clone())), Some(grammar(schema, &at)?))
+                (FormatKind::Json(Some(schema.clone())), Some(grammar(schema, &at)?))
             }
             Some(ResponseFormat::JsonObject | ResponseFormat::JsonSchema { .. }) => {
-                (Form::Json(None), Some(Grammar::object()))
+                (FormatKind::Json(None), Some(Grammar::object()))
             }
         };
-        Ok(Self { form, grammar, at })
+        Ok(Self { kind, grammar, at })
     }
 
     /// What may be written.
@@ -111,12 +75,12 @@ impl Shape {
         }
     }
 
-    /// The conversation, with the form of the answer said at its end where there is one to follow.
-    pub(super) fn asked_for(&self, mut turns: Vec<Turn>) -> Vec<Turn> {
-        let request = match &self.form {
-            Form::Free | Form::Json(None) => return turns,
-            Form::Json(Some(schema)) => format!("Answer in JSON that fits this schema: {schema}"),
-            Form::Call { name, description, schema } => {
+    /// The conversation, with an instruction about the format at its end where there is one.
+    pub(super) fn with_instruction(&self, mut turns: Vec<Turn>) -> Vec<Turn> {
+        let request = match &self.kind {
+            FormatKind::Free | FormatKind::Json(None) => return turns,
+            FormatKind::Json(Some(schema)) => format!("Answer in JSON that fits this schema: {schema}"),
+            FormatKind::Call { name, description, schema } => {
                 let about = description.as_deref().map(|text| format!(" ({text})")).unwrap_or_default();
                 format!(
                     "Answer with the arguments of the function `{name}`{about}, in JSON that fits this schema: {schema}"
@@ -130,19 +94,19 @@ impl Shape {
         turns
     }
 
-    /// The whole answer.
+    /// The message of a complete answer.
     pub(super) fn message(&self, text: &str) -> Message {
-        match &self.form {
-            Form::Call { name, .. } => Message::calls(ToolCall::of(name, text.to_owned())),
+        match &self.kind {
+            FormatKind::Call { name, .. } => Message::calls(ToolCall::of(name, text.to_owned())),
             _ => Message::says(text.to_owned()),
         }
     }
 
-    /// A piece of it.
+    /// The delta of a streamed piece of text.
     pub(super) fn delta(&self, first: bool, text: String) -> ChunkDelta {
         let role = first.then_some("assistant");
-        match &self.form {
-            Form::Call { name, .. } => {
+        match &self.kind {
+            FormatKind::Call { name, .. } => {
                 let call = if first { ToolCall::of(name, text) } else { ToolCall::more(text) };
                 let tool_calls = Some(vec![call.in_stream()]);
                 ChunkDelta { role, content: None, tool_calls }

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::grading::{InvalidScale, Role, Rubric, Scale, Turn};
+use crate::domain::{InvalidScale, Role, Rubric, Scale, Turn};
 use crate::script::{Generate, InvalidScript, Script, Step};
 
-const BUILT_IN: &str = include_str!("../judges.toml");
+const BUILT_IN: &str = include_str!("../../judges.toml");
 const SCORE: &str = "{score}";
 
 /// A judge model: a name, and how its verdicts are written.
@@ -71,7 +71,7 @@ pub struct InvalidJudge {
 
 /// The limits of what a judge model writes before its verdict.
 #[derive(Debug, Clone, Default)]
-pub struct Limits {
+pub struct PresetLimits {
     /// The most tokens that the model writes.
     pub max_tokens: usize,
     /// The fewest.
@@ -137,7 +137,7 @@ impl JudgeModel {
     ///
     /// # Errors
     /// When its scores are no scale.
-    pub fn script(&self, limits: &Limits, rubric: Option<&Rubric>) -> Result<Script, InvalidScale> {
+    pub fn script(&self, limits: &PresetLimits, rubric: Option<&Rubric>) -> Result<Script, InvalidScale> {
         let step = |step: &VerdictStep| {
             Ok(match step {
                 VerdictStep::Say(text) => Step::Say(text.clone()),
@@ -213,7 +213,7 @@ impl JudgeModel {
                 _ => {}
             }
         }
-        let limits = Limits { max_tokens: 1, ..Limits::default() };
+        let limits = PresetLimits { max_tokens: 1, ..PresetLimits::default() };
         let script = self.script(&limits, None).map_err(|error| invalid(name, error))?;
         script.check().map_err(|error: InvalidScript| invalid(name, error))
     }
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn the_page_lists_every_one() {
-        let page = include_str!("../docs/judge-models.md");
+        let page = include_str!("../../docs/judge-models.md");
         for judge in JudgeModels::new(&[], &BTreeMap::new()).unwrap().all() {
             let row = format!("| `{}` | {} |", judge.name, judge.summary);
             assert!(page.contains(&row), "docs/judge-models.md lacks {row}");
@@ -292,7 +292,7 @@ mod tests {
         let (judge, _) = judges.find("gavel-absolute").unwrap();
         let levels = [("0", "bad"), ("1", "good")].map(|(level, text)| (level.to_owned(), text.to_owned()));
         let rubric = Rubric::new("Is it good?", &levels.into()).unwrap();
-        let script = judge.script(&Limits { max_tokens: 9, ..Limits::default() }, Some(&rubric)).unwrap();
+        let script = judge.script(&PresetLimits { max_tokens: 9, ..PresetLimits::default() }, Some(&rubric)).unwrap();
         assert_eq!(script.0.last(), Some(&Step::Choose(vec![" 0".into(), " 1".into()])));
     }
 }

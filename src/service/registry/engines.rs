@@ -1,4 +1,4 @@
-//! Which engine runs a model, and how it is opened.
+//! Chooses the engine of a model and loads the model into it.
 
 use std::sync::Arc;
 
@@ -6,19 +6,19 @@ use crate::config::{EngineChoice, LlamaCppConfig, MistralRsConfig};
 use crate::engine::{Engine, LoadError, canaries};
 use crate::models::Model;
 
-/// Sizes of the engines that run model files.
+/// The sizing of the engines that run model files: context, batch and memory.
 #[derive(Debug, Clone)]
-pub struct Sizes {
-    /// Those of llama-cpp.
+pub struct EngineSizes {
+    /// Of llama-cpp.
     pub llama_cpp: LlamaCppConfig,
-    /// Those of mistralrs.
+    /// Of mistralrs.
     pub mistralrs: MistralRsConfig,
 }
 
 /// Whether this build runs the mistralrs engine on a GPU.
 const GPU: bool = cfg!(any(feature = "cuda", feature = "metal"));
 
-impl Sizes {
+impl EngineSizes {
     /// Tokens whose keys and values an engine may hold in memory.
     #[must_use]
     pub fn tokens_in_memory(&self, engine: EngineChoice) -> u64 {
@@ -29,7 +29,7 @@ impl Sizes {
     }
 }
 
-/// The engine that `asked` comes to: of itself, mistralrs on a GPU and for folders of safetensors, else llama-cpp.
+/// The engine that `asked` stands for. `Auto` is mistralrs on a GPU and for folders of safetensors, else llama-cpp.
 #[must_use]
 pub(super) fn chosen(asked: EngineChoice, folder: bool) -> EngineChoice {
     let mistralrs = cfg!(feature = "mistralrs") && (GPU || folder || !cfg!(feature = "llama-cpp"));
@@ -42,7 +42,7 @@ pub(super) fn chosen(asked: EngineChoice, folder: bool) -> EngineChoice {
 
 /// Whether the weights of such a model lie in the memory of an NVIDIA GPU. Metal shares the machine's own.
 #[must_use]
-pub(super) fn in_gpu_memory(asked: EngineChoice, sizes: &Sizes) -> bool {
+pub(super) fn in_gpu_memory(asked: EngineChoice, sizes: &EngineSizes) -> bool {
     match chosen(asked, false) {
         EngineChoice::Mistralrs => cfg!(feature = "cuda"),
         EngineChoice::LlamaCpp => cfg!(feature = "llama-cpp-cuda") && sizes.llama_cpp.gpu_layers > 0,
@@ -68,15 +68,15 @@ pub fn check_built(engine: EngineChoice) -> Result<(), LoadError> {
     }
 }
 
-/// Loads a model into the engine that `asked` comes to. On a GPU mistralrs is tried before it serves.
+/// Loads a model into the engine that `asked` stands for. On a GPU, mistralrs is probed before it serves.
 ///
 /// # Errors
 /// When this build has no such engine, or it cannot load the model.
-pub(super) async fn open(asked: EngineChoice, model: Model, sizes: &Sizes) -> Result<Arc<dyn Engine>, LoadError> {
+pub(super) async fn open(asked: EngineChoice, model: Model, sizes: &EngineSizes) -> Result<Arc<dyn Engine>, LoadError> {
     let folder = model.path.is_dir();
     let engine = chosen(asked, folder);
     if engine != EngineChoice::Mistralrs {
-        return open_untried(engine, model, sizes).await;
+        return open_unchecked(engine, model, sizes).await;
     }
     // Where mistralrs will not do, llama.cpp's own GPU build is faster than one sequence at a time.
     let other = asked == EngineChoice::Auto && cfg!(feature = "llama-cpp-cuda") && !folder;
@@ -89,11 +89,15 @@ pub(super) async fn open(asked: EngineChoice, model: Model, sizes: &Sizes) -> Re
     llama_cpp(model, &sizes.llama_cpp).await
 }
 
-/// Loads a model into an engine as it is, whatever it gets wrong here: for who wants to find out.
+/// Loads a model into an engine without the conformance probe, for tools that report what the engine gets wrong.
 ///
 /// # Errors
 /// When this build has no such engine, or it cannot load the model.
-pub async fn open_untried(engine: EngineChoice, model: Model, sizes: &Sizes) -> Result<Arc<dyn Engine>, LoadError> {
+pub async fn open_unchecked(
+    engine: EngineChoice,
+    model: Model,
+    sizes: &EngineSizes,
+) -> Result<Arc<dyn Engine>, LoadError> {
     check_built(engine)?;
     match engine {
         EngineChoice::Mistralrs => {
@@ -108,29 +112,29 @@ pub async fn open_untried(engine: EngineChoice, model: Model, sizes: &Sizes) -> 
     }
 }
 
-/// How an engine is used that was tried.
+/// How an engine may be used, by its probe.
 #[derive(Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "mistralrs"), allow(dead_code, reason = "only that engine has to be tried"))]
-enum Use {
-    AsItIs,
-    OneAtATime,
-    /// Not at all: another is better.
-    Other,
+#[cfg_attr(not(feature = "mistralrs"), allow(dead_code, reason = "only that engine is probed"))]
+enum ProbeVerdict {
+    Concurrent,
+    Sequential,
+    /// Not at all, since another engine can take the model.
+    Rejected,
 }
 
-/// Tries an engine that would run sequences together. If it gets that wrong it is used for one at a time, or not at all
-/// where there is another; where there is, it is also not used for what else it gets wrong.
-#[cfg_attr(not(feature = "mistralrs"), allow(dead_code, reason = "only that engine has to be tried"))]
-async fn try_out(engine: &dyn Engine, other: bool) -> Use {
+/// Probes an engine that runs sequences in batches. If batches come out wrong it is used for one sequence at a time, or
+/// rejected where there is an `other` engine; where there is one, any other failed canary rejects it, too.
+#[cfg_attr(not(feature = "mistralrs"), allow(dead_code, reason = "only that engine is probed"))]
+async fn probe(engine: &dyn Engine, other: bool) -> ProbeVerdict {
     if engine.info().sequences <= 1 {
-        return Use::AsItIs;
+        return ProbeVerdict::Concurrent;
     }
     if let Err(found) = canaries::together(engine).await {
         tracing::warn!(found, "this device gets sequences wrong that run together; `gavel doctor` shows more");
-        return if other { Use::Other } else { Use::OneAtATime };
+        return if other { ProbeVerdict::Rejected } else { ProbeVerdict::Sequential };
     }
     if !other {
-        return Use::AsItIs;
+        return ProbeVerdict::Concurrent;
     }
     for (canary, finding) in [
         ("departure", canaries::departure(engine).await),
@@ -139,19 +143,19 @@ async fn try_out(engine: &dyn Engine, other: bool) -> Use {
     ] {
         if let Err(found) = finding {
             tracing::warn!(canary, found, "a canary fails, so llama-cpp is used; `gavel doctor` shows more");
-            return Use::Other;
+            return ProbeVerdict::Rejected;
         }
     }
-    Use::AsItIs
+    ProbeVerdict::Concurrent
 }
 
-/// Opens the model. With a `trial`, which says whether there is another engine, nothing comes of one that had better
-/// not be used.
+/// Loads the model. `probing` asks for the probe and says whether there is another engine; the result is `None` where the
+/// probe rejects this one.
 #[cfg(feature = "mistralrs")]
 async fn mistralrs(
     model: &Model,
     sizes: &MistralRsConfig,
-    trial: Option<bool>,
+    probing: Option<bool>,
 ) -> Result<Option<Arc<dyn Engine>>, LoadError> {
     use crate::engine::mistralrs::{MistralRs, Settings};
     let settings = Settings {
@@ -161,15 +165,15 @@ async fn mistralrs(
         isq: sizes.isq.clone(),
     };
     let engine = MistralRs::load(model, settings).await?;
-    let used = match trial {
-        Some(other) => try_out(&engine, other).await,
-        None => Use::AsItIs,
+    let used = match probing {
+        Some(other) => probe(&engine, other).await,
+        None => ProbeVerdict::Concurrent,
     };
     Ok(match used {
-        Use::AsItIs => Some(Arc::new(engine)),
-        Use::OneAtATime => Some(Arc::new(engine.limited(1))),
-        Use::Other => {
-            // The other one needs the memory.
+        ProbeVerdict::Concurrent => Some(Arc::new(engine)),
+        ProbeVerdict::Sequential => Some(Arc::new(engine.limited(1))),
+        ProbeVerdict::Rejected => {
+            // The other engine needs the memory.
             engine.shut_down().await;
             None
         }
@@ -213,7 +217,7 @@ mod tests {
     use crate::engine::scripted::{Answer, Scripted};
 
     #[test]
-    fn what_auto_comes_to() {
+    fn auto_is_mistralrs_on_a_gpu_and_for_folders_if_it_is_built() {
         let expected = match (cfg!(feature = "llama-cpp"), cfg!(feature = "mistralrs"), GPU) {
             (_, true, true) | (false, true, _) => EngineChoice::Mistralrs,
             _ => EngineChoice::LlamaCpp,
@@ -225,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_trial_comes_to() {
+    async fn a_probe_limits_or_rejects_an_engine() {
         // What one sequence gets wrong beside others, and what a prompt with an unknown token comes to.
         let engine = |muddled: bool, fails: bool| {
             Scripted::new(move |job: &Job| {
@@ -234,11 +238,11 @@ mod tests {
                 Answer { masses, fail, ..Answer::default() }
             })
         };
-        assert_eq!(try_out(&engine(false, true), false).await, Use::AsItIs);
-        assert_eq!(try_out(&engine(false, true), true).await, Use::AsItIs);
-        assert_eq!(try_out(&engine(true, true), false).await, Use::OneAtATime);
-        assert_eq!(try_out(&engine(true, true), true).await, Use::Other);
-        assert_eq!(try_out(&engine(false, false), false).await, Use::AsItIs);
-        assert_eq!(try_out(&engine(false, false), true).await, Use::Other);
+        assert_eq!(probe(&engine(false, true), false).await, ProbeVerdict::Concurrent);
+        assert_eq!(probe(&engine(false, true), true).await, ProbeVerdict::Concurrent);
+        assert_eq!(probe(&engine(true, true), false).await, ProbeVerdict::Sequential);
+        assert_eq!(probe(&engine(true, true), true).await, ProbeVerdict::Rejected);
+        assert_eq!(probe(&engine(false, false), false).await, ProbeVerdict::Concurrent);
+        assert_eq!(probe(&engine(false, false), true).await, ProbeVerdict::Rejected);
     }
 }

@@ -1,13 +1,14 @@
-//! Chat completions as OpenAI's clients read them.
+//! The wire types of OpenAI's answers: chat completions, their chunks, and what judge models add to them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use indexmap::IndexMap;
 use serde::Serialize;
 use ulid::Ulid;
 use utoipa::ToSchema;
 
-use super::judge::JudgeReport;
-use crate::grading::{self, Judgement, Usage};
+use crate::api::verdict::{ModelRef, NamedDigest};
+use crate::domain::{self, Finish, Judgement, Usage};
 
 /// What a token without any probability has for a logarithm; JSON knows no infinity.
 const NEVER: f64 = -9999.0;
@@ -34,6 +35,37 @@ pub(super) struct ChatChunk<'a> {
     pub(super) usage: Option<TokenUsage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) gavel: Option<&'a JudgeReport>,
+}
+
+/// What a judge model says beyond its text.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct JudgeReport {
+    pub(super) judge: String,
+    /// The rubric of `NAME:RUBRIC`.
+    pub(super) rubric: Option<NamedDigest>,
+    /// What ran.
+    pub(super) model: ModelRef,
+    /// One verdict for each choice.
+    pub(super) verdicts: Vec<JudgeVerdict>,
+}
+
+/// The verdict behind a choice.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct JudgeVerdict {
+    pub(super) index: u32,
+    /// The most probable label.
+    pub(super) label: String,
+    /// The label as a number, where it is one.
+    pub(super) score: Option<f64>,
+    /// The mean under the distribution, where every label is a number.
+    pub(super) expected_score: Option<f64>,
+    pub(super) distribution: IndexMap<String, f64>,
+    /// How much of the model's probability lay on the labels at all: near 0, the verdict is hardly the model's own.
+    pub(super) label_mass: f64,
+    /// `length` when what stands before the verdict reached its limit.
+    pub(super) finish: Finish,
+    pub(super) seed: u64,
+    pub(super) cached: bool,
 }
 
 /// What a completion and its pieces have in common.
@@ -178,14 +210,14 @@ struct Alternative {
 
 impl Logprobs {
     /// Those of what was written, token by token.
-    pub(super) fn of_tokens(written: &[grading::TokenLogprob]) -> Self {
+    pub(super) fn of_tokens(written: &[domain::TokenLogprob]) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let alternative = |(bytes, logprob): &(Vec<u8>, f64)| Alternative {
             token: text(bytes),
             logprob: logprob_of(*logprob),
             bytes: bytes.clone(),
         };
-        let entry = |token: &grading::TokenLogprob| TokenLogprob {
+        let entry = |token: &domain::TokenLogprob| TokenLogprob {
             token: text(&token.bytes),
             logprob: token.logprob.map_or(0.0, logprob_of),
             bytes: token.bytes.clone(),

@@ -1,4 +1,4 @@
-//! From a model's configuration to a judge that answers: its file, its engine, its prompt set.
+//! Loads a configured model: its file, its engine, its prompt set and its self-test.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,26 +6,26 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::engines::{self, Sizes};
-use super::trial::{self, TrialError};
+use super::engines::{self, EngineSizes};
+use super::self_test::{self, SelfTestError};
 use crate::config::{Config, EngineChoice, LoadWhen, ModelConfig};
 use crate::engine::scripted::Scripted;
 use crate::engine::{Engine, EngineInfo, LoadError};
-use crate::judge_models::InvalidJudge;
 use crate::metrics::Metrics;
 use crate::models::{Model, ModelError, ModelStore, Progress, memory_needed};
 use crate::prompts::{PromptError, PromptLibrary};
-use crate::service::Judge;
 use crate::service::admission::Admission;
+use crate::service::judge::Judge;
 use crate::tasks::TaskError;
+use crate::tasks::presets::InvalidJudge;
 
 /// The prompt set of models that name none.
 const GENERAL_PROMPT_SET: &str = "plain";
 
 /// A model as it is configured.
 #[derive(Debug, Clone)]
-pub struct Spec {
-    /// What requests call it.
+pub struct ModelSpec {
+    /// The model's name in requests.
     pub name: String,
     /// When it is loaded.
     pub load: LoadWhen,
@@ -33,17 +33,17 @@ pub struct Spec {
     engine: EngineChoice,
     prompt: String,
     memory_mb: Option<u64>,
-    sizes: Sizes,
-    /// Tokens of feedback that requests get that do not say how many.
+    sizes: EngineSizes,
+    /// The default limit of feedback tokens.
     feedback: usize,
     scripted_delay: Duration,
     scripted_answers: PathBuf,
 }
 
-/// Why a server cannot be built, or a model not be started.
+/// Why a server cannot be built, or a model not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A model cannot be had.
+    /// A model's files are not available.
     #[error(transparent)]
     Model(#[from] ModelError),
     /// An engine cannot be started.
@@ -52,16 +52,16 @@ pub enum StartError {
     /// A prompt set is wrong.
     #[error(transparent)]
     Prompts(#[from] PromptError),
-    /// The default prompt set is not there.
+    /// The default prompt set does not exist.
     #[error(transparent)]
     PromptSet(#[from] TaskError),
     /// A judge model of the configuration is wrong.
     #[error(transparent)]
     JudgeModel(#[from] InvalidJudge),
-    /// It was loaded, and does not do.
+    /// The model failed its self-test.
     #[error("the model `{0}`: {1}")]
-    Trial(String, Box<TrialError>),
-    /// What the models of a GPU may take is neither set nor known.
+    SelfTest(String, Box<SelfTestError>),
+    /// The memory budget of a GPU is neither configured nor measurable.
     #[error(
         "models of first use share the memory of the GPU, and how much of it is free is not known ({why}): set \
          memory_budget_mb"
@@ -70,7 +70,7 @@ pub enum StartError {
         /// Why it is not known.
         why: String,
     },
-    /// The budget of memory has no room for it.
+    /// The memory budget has no room for it.
     #[error(
         "the model `{name}` needs {needed} MB, and of the {budget} MB that models may take, {taken} MB are held by \
          models that stay or are in use ({held}). Try again when they are idle, raise memory_budget_mb, or lower its \
@@ -85,29 +85,29 @@ pub enum StartError {
         budget: u64,
         /// What the others take, in MB.
         taken: u64,
-        /// Their names.
+        /// The names of those that hold it.
         held: String,
     },
 }
 
-/// What an engine is made of.
-pub(super) enum Source {
+/// What an engine is loaded from.
+pub(super) enum EngineSource {
     /// A model file.
     File(Model),
-    /// Nothing: answers are scripted.
+    /// No file: answers are scripted.
     Script,
 }
 
-/// Starts engines.
-pub struct Starter {
+/// Loads configured models.
+pub struct ModelLoader {
     models: ModelStore,
     prompts: Arc<PromptLibrary>,
     shared: (Arc<Admission>, Arc<Metrics>),
     cached_judgements: u64,
 }
 
-impl Spec {
-    /// Every model of a configuration, the default one first.
+impl ModelSpec {
+    /// The specs of a configuration's models, the default one first.
     #[must_use]
     pub fn all(config: &Config) -> Vec<Self> {
         if !config.models.is_empty() {
@@ -126,7 +126,7 @@ impl Spec {
             engine: model.engine.unwrap_or(config.engine),
             prompt: model.prompt.clone().unwrap_or_else(|| config.prompt.clone()),
             memory_mb: model.memory_mb,
-            sizes: Sizes {
+            sizes: EngineSizes {
                 llama_cpp: model.llama_cpp.over(&config.llama_cpp),
                 mistralrs: model.mistralrs.over(&config.mistralrs),
             },
@@ -137,15 +137,15 @@ impl Spec {
     }
 }
 
-impl Spec {
-    /// Whether its weights lie in a GPU's own memory.
+impl ModelSpec {
+    /// Whether its weights are in dedicated GPU memory.
     pub(super) fn in_gpu_memory(&self) -> bool {
         engines::in_gpu_memory(self.engine, &self.sizes)
     }
 }
 
-impl Starter {
-    /// Starts engines on the models of a store.
+impl ModelLoader {
+    /// A loader of the models of a store. `cached_judgements` bounds the verdict cache of each model.
     #[must_use]
     pub fn new(
         models: ModelStore,
@@ -156,33 +156,33 @@ impl Starter {
         Self { models, prompts, shared, cached_judgements }
     }
 
-    /// Gets what the engine is made of, the model's file if it has one.
-    pub(super) async fn fetch(&self, spec: &Spec, progress: &dyn Progress) -> Result<Source, StartError> {
+    /// Resolves the model's files, downloading them if necessary.
+    pub(super) async fn fetch(&self, spec: &ModelSpec, progress: &dyn Progress) -> Result<EngineSource, StartError> {
         match spec.engine {
-            EngineChoice::Scripted => Ok(Source::Script),
+            EngineChoice::Scripted => Ok(EngineSource::Script),
             asked => {
                 engines::check_built(engines::chosen(asked, false))?;
-                Ok(Source::File(self.models.resolve(&spec.model, progress).await?))
+                Ok(EngineSource::File(self.models.resolve(&spec.model, progress).await?))
             }
         }
     }
 
-    /// Bytes that it counts for in the budget.
-    pub(super) fn memory(&self, spec: &Spec, source: &Source) -> Result<u64, StartError> {
+    /// Bytes that it counts for in the memory budget.
+    pub(super) fn memory(&self, spec: &ModelSpec, source: &EngineSource) -> Result<u64, StartError> {
         match (spec.memory_mb, source) {
             (Some(mb), _) => Ok(mb.saturating_mul(1_000_000)),
-            (None, Source::Script) => Ok(0),
-            (None, Source::File(model)) => {
+            (None, EngineSource::Script) => Ok(0),
+            (None, EngineSource::File(model)) => {
                 let engine = engines::chosen(spec.engine, model.path.is_dir());
                 Ok(memory_needed(&model.path, spec.sizes.tokens_in_memory(engine))?)
             }
         }
     }
 
-    /// Starts the engine, warm and answering, as a judge.
-    pub(super) async fn start(&self, spec: &Spec, source: Source) -> Result<Judge, StartError> {
+    /// Loads the engine and runs its self-test.
+    pub(super) async fn start(&self, spec: &ModelSpec, source: EngineSource) -> Result<Judge, StartError> {
         match source {
-            Source::Script => {
+            EngineSource::Script => {
                 let engine = if spec.scripted_answers.as_os_str().is_empty() {
                     Scripted::fixed(spec.scripted_delay)
                 } else {
@@ -190,11 +190,11 @@ impl Starter {
                 };
                 self.judge(Arc::new(engine.named(&spec.name)), spec, None)
             }
-            Source::File(model) => {
+            EngineSource::File(model) => {
                 let (prompt_set, agreement) = (model.prompt_set.clone(), model.agreement.clone());
                 let model = Model { name: spec.name.clone(), digest: spec.digest(&model), ..model };
                 let engine = engines::open(spec.engine, model, &spec.sizes).await?;
-                let judge = match self.tried(Arc::clone(&engine), spec, prompt_set).await {
+                let judge = match self.self_tested(Arc::clone(&engine), spec, prompt_set).await {
                     Ok(judge) => judge,
                     Err(error) => {
                         engine.shut_down().await;
@@ -210,24 +210,24 @@ impl Starter {
         }
     }
 
-    /// A judge on an engine that has judged once, warm.
-    async fn tried(
+    /// A judge on an engine that has passed its self-test.
+    async fn self_tested(
         &self,
         engine: Arc<dyn Engine>,
-        spec: &Spec,
+        spec: &ModelSpec,
         prompt_set: Option<String>,
     ) -> Result<Judge, StartError> {
         let judge = self.judge(Arc::clone(&engine), spec, prompt_set)?;
-        let warmed = trial::warm_up(&*engine, judge.prompt_set(None)?, spec.feedback).await;
-        warmed.map_err(|error| StartError::Trial(spec.name.clone(), Box::new(error)))?;
+        let warmed = self_test::warm_up(&*engine, judge.prompt_set(None)?, spec.feedback).await;
+        warmed.map_err(|error| StartError::SelfTest(spec.name.clone(), Box::new(error)))?;
         Ok(judge)
     }
 
-    /// A judge on an engine whose prompts can be written; `prompt_set` is the model's own.
+    /// A judge on an engine whose prompts can be rendered; `prompt_set` is the model's own.
     pub(super) fn judge(
         &self,
         engine: Arc<dyn Engine>,
-        spec: &Spec,
+        spec: &ModelSpec,
         prompt_set: Option<String>,
     ) -> Result<Judge, StartError> {
         let configured = Some(spec.prompt.clone()).filter(|name| !name.is_empty());
@@ -235,15 +235,15 @@ impl Starter {
         let (admission, metrics) = &self.shared;
         let shared = (Arc::clone(admission), Arc::clone(metrics));
         let judge = Judge::new(Arc::clone(&engine), Arc::clone(&self.prompts), set, self.cached_judgements, shared);
-        let rendered = trial::render(judge.prompt_set(None)?, engine.chat_format());
-        rendered.map_err(|error| StartError::Trial(spec.name.clone(), Box::new(error)))?;
+        let rendered = self_test::check_prompts(judge.prompt_set(None)?, engine.chat_format());
+        rendered.map_err(|error| StartError::SelfTest(spec.name.clone(), Box::new(error)))?;
         Ok(judge)
     }
 }
 
-impl Spec {
-    /// The digest that verdicts name. Weights that are quantised while they are loaded are others than those of the
-    /// files, so they have another one.
+impl ModelSpec {
+    /// The digest that verdicts name. Weights that are quantised in place (ISQ) differ from those of the files, so they
+    /// have a digest of their own.
     fn digest(&self, model: &Model) -> String {
         let folder = model.path.is_dir();
         let isq = self.sizes.mistralrs.isq.to_lowercase();
@@ -277,7 +277,7 @@ mod tests {
             prompt_set: None,
             agreement: None,
         };
-        let digests: Vec<String> = Spec::all(&config).iter().map(|spec| spec.digest(&model)).collect();
+        let digests: Vec<String> = ModelSpec::all(&config).iter().map(|spec| spec.digest(&model)).collect();
         assert_eq!((&digests[0], &digests[4]), (&digest, &digest));
         assert_eq!(digests[1], digests[2]);
         assert!(digests[1] != digest && digests[3] != digest && digests[1] != digests[3]);

@@ -1,16 +1,16 @@
-//! What a model has to show before it counts as loaded: that its prompts can be written and fit, and that it answers.
+//! The self-test of a model before it counts as loaded: its prompts can be rendered and fit, and it judges.
 
 use std::collections::BTreeMap;
 
+use crate::domain::{Instruction, Item, Kind, Mode, Rubric};
 use crate::engine::{Engine, EngineError, EngineInfo, Job};
-use crate::grading::{Instruction, Item, Kind, Mode, Rubric};
 use crate::prompts::{ChatFormat, PromptError, PromptSet, Renderer, Subject};
 use crate::script::{SamplerSettings, StepError};
 
-/// Why a model that was loaded does not serve.
+/// Why a model failed its self-test.
 #[derive(Debug, thiserror::Error)]
-pub enum TrialError {
-    /// Its prompts cannot be written, nearly always for its own chat template.
+pub enum SelfTestError {
+    /// Its prompts cannot be rendered, nearly always because of its own chat template.
     #[error("the prompt set `{set}` cannot be rendered for this model: {cause}")]
     Render {
         /// The prompt set.
@@ -18,18 +18,18 @@ pub enum TrialError {
         /// What is wrong.
         cause: PromptError,
     },
-    /// Its context has no room even for the prompt of an empty request.
+    /// Its context is too small even for the prompt of a minimal request.
     #[error("the context of a sequence is too small for a judgement: {cause} {remedy}")]
     Context {
-        /// With the token counts.
+        /// The overflow, with the token counts.
         cause: EngineError,
-        /// What to set.
+        /// Which setting makes the context larger.
         remedy: &'static str,
     },
     /// Its first judgement failed.
     #[error("its first judgement failed: {0}")]
     Engine(EngineError),
-    /// Its first judgement is no distribution.
+    /// The logits of its first judgement are not finite.
     #[error(
         "its first judgement came to no numbers (NaN): the file is damaged, or the engine does not compute this model \
          on this device; `gavel models verify` and `gavel doctor` say which"
@@ -37,7 +37,7 @@ pub enum TrialError {
     NotNumbers,
 }
 
-/// A request that says next to nothing.
+/// A minimal request.
 struct Sample {
     item: Item,
     rubric: Rubric,
@@ -52,7 +52,7 @@ impl Sample {
         Self { item: Item { instruction, reference_answer: None, context: Vec::new(), annotator: None }, rubric }
     }
 
-    /// In absolute and in relative grading.
+    /// The sample in absolute and in relative grading.
     fn subjects(&self) -> [Subject<'_>; 2] {
         let Self { item, rubric } = self;
         let (first, second) = ("Hello.", "Hello!");
@@ -64,21 +64,20 @@ impl Sample {
     }
 }
 
-/// Renders a prompt of each kind and mode that the set knows.
+/// Renders a prompt of each kind and mode that the set supports.
 ///
 /// # Errors
-/// [`TrialError::Render`].
-pub(super) fn render(set: &PromptSet, chat: &ChatFormat) -> Result<(), TrialError> {
+/// [`SelfTestError::Render`].
+pub(super) fn check_prompts(set: &PromptSet, chat: &ChatFormat) -> Result<(), SelfTestError> {
     jobs(set, chat, &[Mode::Feedback, Mode::Score], 1).map(drop)
 }
 
-/// Judges once in score mode, which leaves what prompts begin with in the engine's prefix cache, if it has one; and
-/// warns where the context is too small for feedback of `feedback` tokens, which is what requests get that say nothing
-/// else.
+/// Judges once in score mode, which also puts the common prefix of prompts into the engine's prefix cache, if it has
+/// one. Warns where the context is too small for `feedback` tokens of feedback, the default limit of requests.
 ///
 /// # Errors
-/// When a prompt does not fit, the engine fails, or what it computes are no numbers.
-pub(super) async fn warm_up(engine: &dyn Engine, set: &PromptSet, feedback: usize) -> Result<(), TrialError> {
+/// When a prompt does not fit, the engine fails, or its logits are not finite.
+pub(super) async fn warm_up(engine: &dyn Engine, set: &PromptSet, feedback: usize) -> Result<(), SelfTestError> {
     let (chat, info) = (engine.chat_format(), engine.info());
     let score = jobs(set, chat, &[Mode::Score], feedback)?;
     let mut ready = Vec::new();
@@ -91,17 +90,17 @@ pub(super) async fn warm_up(engine: &dyn Engine, set: &PromptSet, feedback: usiz
             tracing::warn!(model, "requests with the default max_feedback_tokens do not fit: {cause} {remedy}");
         }
     }
-    // A set knows one kind at least.
+    // A set supports one kind at least.
     let Some(first) = ready.into_iter().next() else { return Ok(()) };
     match engine.start(first).finish(drop).await {
         Ok(_) => Ok(()),
-        Err(EngineError::Step(StepError::BadLogits)) => Err(TrialError::NotNumbers),
-        Err(error) => Err(TrialError::Engine(error)),
+        Err(EngineError::Step(StepError::BadLogits)) => Err(SelfTestError::NotNumbers),
+        Err(error) => Err(SelfTestError::Engine(error)),
     }
 }
 
-/// The jobs of the sample in these modes, of each kind that the set knows.
-fn jobs(set: &PromptSet, chat: &ChatFormat, modes: &[Mode], feedback: usize) -> Result<Vec<Job>, TrialError> {
+/// The jobs of the sample in these modes, of each kind that the set supports.
+fn jobs(set: &PromptSet, chat: &ChatFormat, modes: &[Mode], feedback: usize) -> Result<Vec<Job>, SelfTestError> {
     let (renderer, sample) = (Renderer::new(chat.clone()), Sample::new());
     let mut jobs = Vec::new();
     for subject in sample.subjects() {
@@ -109,7 +108,7 @@ fn jobs(set: &PromptSet, chat: &ChatFormat, modes: &[Mode], feedback: usize) -> 
             let prompt = match renderer.render(set, &subject, *mode) {
                 Ok(rendered) => rendered.prompt,
                 Err(PromptError::NoKind { .. }) => continue,
-                Err(cause) => return Err(TrialError::Render { set: set.name().to_owned(), cause }),
+                Err(cause) => return Err(SelfTestError::Render { set: set.name().to_owned(), cause }),
             };
             let (kind, scale) = match subject {
                 Subject::Absolute { rubric, .. } => (Kind::Absolute, Some(rubric.scale())),
@@ -123,14 +122,14 @@ fn jobs(set: &PromptSet, chat: &ChatFormat, modes: &[Mode], feedback: usize) -> 
     Ok(jobs)
 }
 
-fn refused(error: EngineError, info: &EngineInfo) -> TrialError {
+fn refused(error: EngineError, info: &EngineInfo) -> SelfTestError {
     match error {
-        EngineError::ContextOverflow { .. } => TrialError::Context { cause: error, remedy: remedy(info) },
-        error => TrialError::Engine(error),
+        EngineError::ContextOverflow { .. } => SelfTestError::Context { cause: error, remedy: remedy(info) },
+        error => SelfTestError::Engine(error),
     }
 }
 
-/// What makes the context of a sequence larger.
+/// Which setting makes the context of a sequence larger.
 fn remedy(info: &EngineInfo) -> &'static str {
     match info.engine {
         "llama-cpp" => {
@@ -205,11 +204,11 @@ mod tests {
             ("{{ raise_exception('never') }}", "never"),
         ];
         for set in library.names().filter_map(|name| library.get(name)) {
-            render(set, &with_template(fine)).unwrap();
-            render(set, &ChatFormat::default()).unwrap();
+            check_prompts(set, &with_template(fine)).unwrap();
+            check_prompts(set, &ChatFormat::default()).unwrap();
             for (template, why) in broken {
-                let error = render(set, &with_template(template)).unwrap_err();
-                assert!(matches!(error, TrialError::Render { .. }), "{error}");
+                let error = check_prompts(set, &with_template(template)).unwrap_err();
+                assert!(matches!(error, SelfTestError::Render { .. }), "{error}");
                 let said = error.to_string();
                 assert!(said.contains(set.name()) && said.contains("chat template") && said.contains(why), "{said}");
             }
@@ -237,7 +236,7 @@ mod tests {
         assert!(error.to_string().contains("the device is gone"), "{error}");
         let nowhere = Scripted::new(|_| Answer { masses: Some(vec![f64::NAN; 5]), ..Answer::default() });
         let error = warm_up(&nowhere, plain, 512).await.unwrap_err();
-        assert!(matches!(error, TrialError::NotNumbers), "{error}");
+        assert!(matches!(error, SelfTestError::NotNumbers), "{error}");
     }
 
     #[tokio::test]

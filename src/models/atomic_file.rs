@@ -1,15 +1,17 @@
-//! Files that appear whole or not at all.
+//! Files that are written whole or not at all.
 
 use std::fs::{self, File};
 use std::path::Path;
 
 use super::error::ModelError;
 
-/// Has `write` write and sync a file under another name, and gives it the name `to` if that went
-/// well; else nothing is left. What an interrupted run leaves under the other name is never
-/// used, and is overwritten. Blocks the thread. The caller sees to it that nobody else does the
-/// same.
-pub(super) fn appear(to: &Path, write: impl FnOnce(&Path) -> Result<(), ModelError>) -> Result<(), ModelError> {
+/// Calls `write` with a temporary path, which it writes and syncs, and renames that to `to` on success; on failure the
+/// temporary file is removed. One that an interrupted run left behind is never used, and is overwritten. Blocks the
+/// thread. The caller sees to it that no other process writes the same file.
+pub(super) fn write_atomically(
+    to: &Path,
+    write: impl FnOnce(&Path) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
     let mut unfinished = to.as_os_str().to_owned();
     unfinished.push(".unfinished");
     let unfinished = Path::new(&unfinished);

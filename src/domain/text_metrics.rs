@@ -30,11 +30,11 @@ pub enum Metric {
 }
 
 /// The most bytes of each of two texts that are compared: about a second of work, which nothing can stop.
-pub const LONGEST: usize = 1 << 20;
+pub const LONGEST_COMPARED: usize = 1 << 20;
 /// The longest n-grams of BLEU and GLEU.
 const LONGEST_GRAM: usize = 4;
 /// Texts of more characters or words are not aligned: the work grows with their product.
-pub(super) const MOST_CELLS: usize = 1 << 28;
+const MOST_CELLS: usize = 1 << 28;
 
 /// How alike `text` is to `reference`. `None` for texts too long for the measure.
 ///
@@ -46,7 +46,7 @@ pub(super) const MOST_CELLS: usize = 1 << 28;
 /// - ROUGE-N and ROUGE-L (Lin 2004), F1
 #[must_use]
 pub fn similarity(metric: Metric, text: &str, reference: &str) -> Option<f64> {
-    if text.len().max(reference.len()) > LONGEST {
+    if text.len().max(reference.len()) > LONGEST_COMPARED {
         return None;
     }
     if metric == Metric::FuzzyMatch {
@@ -214,7 +214,7 @@ mod tests {
         check(Metric::Bleu, "dog", "cat", 0.0);
         for metric in ALL {
             check(metric, "", "something", 0.0);
-            assert_eq!(similarity(metric, &"a".repeat(LONGEST + 1), "a"), None, "{metric:?}");
+            assert_eq!(similarity(metric, &"a".repeat(LONGEST_COMPARED + 1), "a"), None, "{metric:?}");
         }
     }
 

@@ -1,22 +1,19 @@
-//! What the requests of the grading routes share on the wire, and how it is checked.
+//! The fields that grading requests share, and their checks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use actix_web::HttpRequest;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::extract::{Object, parse_value};
-use super::observe::arrived;
+use super::json::{Object, parse_value};
 use super::problem::{Code, Problem};
 use crate::app::App;
-use crate::grading::{
+use crate::domain::{
     Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Role, Rubric, Sampling, Turn, Weight,
     WeightedRubric, is_blank,
 };
-use crate::service::{Deadline, RequestContext, ServiceError};
+use crate::service::ServiceError;
 
 /// The most rubrics of one request: each is a judgement of its own.
 const MOST_RUBRICS: usize = 32;
@@ -143,23 +140,23 @@ macro_rules! grading_body {
             /// What the response answers; or `messages`, one of the two.
             instruction: Option<String>,
             /// A conversation whose last user turn is answered.
-            #[schema(value_type = Option<Vec<$crate::api::wire::MessageBody>>)]
-            messages: Option<Vec<$crate::api::extract::Object<$crate::api::wire::MessageBody>>>,
+            #[schema(value_type = Option<Vec<$crate::api::schema::MessageBody>>)]
+            messages: Option<Vec<$crate::api::json::Object<$crate::api::schema::MessageBody>>>,
             /// An answer that would get the highest score.
             reference_answer: Option<String>,
             /// Documents that the response is judged against.
-            #[schema(value_type = Option<Vec<$crate::api::wire::ContextBody>>)]
-            context: Option<Vec<$crate::api::extract::Object<$crate::api::wire::ContextBody>>>,
+            #[schema(value_type = Option<Vec<$crate::api::schema::ContextBody>>)]
+            context: Option<Vec<$crate::api::json::Object<$crate::api::schema::ContextBody>>>,
             /// A name of `GET /v1/rubrics`, an inline rubric, or a list of rubrics with weights.
-            #[schema(value_type = $crate::api::wire::RubricChoice)]
+            #[schema(value_type = $crate::api::schema::RubricChoice)]
             rubric: serde_json::Value,
             /// Feedback and verdict, or the verdict alone.
-            mode: Option<$crate::grading::Mode>,
+            mode: Option<$crate::domain::Mode>,
             /// Independent judgements to combine; more than one needs feedback and a temperature above 0.
             samples: Option<u32>,
             /// How feedback is generated.
-            #[serde(default, deserialize_with = "crate::api::extract::object_or_null")]
-            sampling: Option<$crate::api::wire::SamplingBody>,
+            #[serde(default, deserialize_with = "crate::api::json::object_or_null")]
+            sampling: Option<$crate::api::schema::SamplingBody>,
             /// A name of `GET /v1/models`, or null for the default one.
             model: Option<String>,
             /// A prompt set, or null for the model's own.
@@ -176,16 +173,16 @@ macro_rules! grading_body {
 
         impl $name {
             /// Splits what is shared from what is its own.
-            fn common(&mut self) -> $crate::api::wire::Common {
-                $crate::api::wire::Common {
-                    about: $crate::api::wire::About {
+            fn common(&mut self) -> $crate::api::schema::GradingFields {
+                $crate::api::schema::GradingFields {
+                    item: $crate::api::schema::ItemFields {
                         instruction: self.instruction.take(),
                         messages: self.messages.take(),
                         reference_answer: self.reference_answer.take(),
                         context: self.context.take(),
                         annotator: self.annotator.take(),
                     },
-                    settings: $crate::api::wire::Settings {
+                    judging: $crate::api::schema::JudgingFields {
                         rubric: self.rubric.take(),
                         mode: self.mode,
                         samples: self.samples,
@@ -204,15 +201,15 @@ macro_rules! grading_body {
 pub(super) use grading_body;
 
 /// The fields that grading requests share, as they came.
-pub(super) struct Common {
-    pub(super) about: About,
-    pub(super) settings: Settings,
+pub(super) struct GradingFields {
+    pub(super) item: ItemFields,
+    pub(super) judging: JudgingFields,
     pub(super) debug: bool,
 }
 
-/// What is judged, beside the response.
+/// The fields that describe the item to judge, beside its response.
 #[derive(Default)]
-pub(super) struct About {
+pub(super) struct ItemFields {
     pub(super) instruction: Option<String>,
     pub(super) messages: Option<Vec<Object<MessageBody>>>,
     pub(super) reference_answer: Option<String>,
@@ -220,9 +217,9 @@ pub(super) struct About {
     pub(super) annotator: Option<String>,
 }
 
-/// How it is judged, and by whom.
+/// The fields that say how an item is judged, and by which model.
 #[derive(Default)]
-pub(super) struct Settings {
+pub(super) struct JudgingFields {
     pub(super) rubric: serde_json::Value,
     pub(super) mode: Option<Mode>,
     pub(super) samples: Option<u32>,
@@ -233,23 +230,23 @@ pub(super) struct Settings {
     pub(super) deterministic: bool,
 }
 
-/// How it is judged, checked.
-pub(super) struct Judged {
+/// How an item is judged: checked, and with the configured defaults.
+pub(super) struct JudgingOptions {
     pub(super) rubrics: Vec<WeightedRubric>,
     pub(super) multi: bool,
     pub(super) options: Options,
     pub(super) model: Option<String>,
 }
 
-/// A checked request, the model that it names, and whether it asks for debug output.
-pub(super) struct Asked<R> {
+/// A checked request for a task, the model that it names, and whether it asks for debug output.
+pub(super) struct GradingRequest<R> {
     pub(super) request: R,
     pub(super) model: Option<String>,
     pub(super) debug: bool,
 }
 
-/// The same, checked.
-pub(super) struct Checked {
+/// The shared fields of a request, checked and with the configured defaults.
+pub(super) struct CheckedFields {
     pub(super) item: Item,
     pub(super) rubrics: Vec<WeightedRubric>,
     pub(super) multi: bool,
@@ -258,17 +255,17 @@ pub(super) struct Checked {
     pub(super) debug: bool,
 }
 
-impl Common {
-    pub(super) fn check(self, app: &App) -> Result<Checked, Problem> {
-        let Judged { rubrics, multi, options, model } = self.settings.check(app)?;
-        Ok(Checked { item: self.about.check()?, rubrics, multi, options, model, debug: self.debug })
+impl GradingFields {
+    pub(super) fn check(self, app: &App) -> Result<CheckedFields, Problem> {
+        let JudgingOptions { rubrics, multi, options, model } = self.judging.check(app)?;
+        Ok(CheckedFields { item: self.item.check()?, rubrics, multi, options, model, debug: self.debug })
     }
 }
 
-impl Settings {
-    pub(super) fn check(self, app: &App) -> Result<Judged, Problem> {
+impl JudgingFields {
+    pub(super) fn check(self, app: &App) -> Result<JudgingOptions, Problem> {
         let defaults = &app.config.grading;
-        app.hosting().check_name(self.model.as_deref()).map_err(ServiceError::from)?;
+        app.models().check_name(self.model.as_deref()).map_err(ServiceError::from)?;
         let (rubrics, multi) = rubrics(&self.rubric, app)?;
         let sampling = Sampling {
             temperature: self.sampling.temperature.unwrap_or(defaults.temperature),
@@ -289,11 +286,11 @@ impl Settings {
             deterministic: self.deterministic,
         };
         options.check()?;
-        Ok(Judged { rubrics, multi, options, model: self.model })
+        Ok(JudgingOptions { rubrics, multi, options, model: self.model })
     }
 }
 
-impl About {
+impl ItemFields {
     pub(super) fn check(self) -> Result<Item, Problem> {
         Ok(Item {
             instruction: instruction(self.instruction, self.messages)?,
@@ -395,34 +392,4 @@ fn rubric(value: &serde_json::Value, at: &str, app: &App) -> Result<NamedRubric,
                 .into())
         }
     }
-}
-
-/// A request that begins: whose it is, and how long it may take.
-pub(super) fn context(request: &HttpRequest, app: &App) -> Result<RequestContext, Problem> {
-    let deadline = deadline(request, app)?;
-    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical().to_string());
-    Ok(app.service.context(peer.as_deref().unwrap_or("unknown"), deadline))
-}
-
-/// A request of this process's own.
-pub(super) fn local_context(app: &App) -> RequestContext {
-    app.service.context("local", Deadline::after(Duration::from_millis(app.config.limits.deadline_ms)))
-}
-
-/// How long a request may take since its head arrived: what it asks for, up to the configured ceiling.
-pub(super) fn deadline(request: &HttpRequest, app: &App) -> Result<Deadline, Problem> {
-    let Some(value) = request.headers().get("x-request-timeout-ms") else { return Ok(ceiling(request, app)) };
-    match value.to_str().ok().and_then(|text| text.parse::<u64>().ok()) {
-        Some(asked) if asked > 0 => Ok(within(request, asked.min(app.config.limits.deadline_ms))),
-        _ => Err(Problem::new(Code::InvalidRequest, "X-Request-Timeout-Ms is a number of milliseconds above 0")),
-    }
-}
-
-/// The most that any request may take since its head arrived.
-pub(super) fn ceiling(request: &HttpRequest, app: &App) -> Deadline {
-    within(request, app.config.limits.deadline_ms)
-}
-
-fn within(request: &HttpRequest, milliseconds: u64) -> Deadline {
-    Deadline::since(arrived(request), Duration::from_millis(milliseconds))
 }

@@ -6,8 +6,8 @@ use actix_web::{HttpMessage, HttpRequest, web};
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 
 use super::body::{self, Bodies, Held};
+use super::context;
 use super::problem::{Code, Problem};
-use super::wire;
 use crate::app::App;
 use crate::json_text::readable;
 use crate::service::ServiceError;
@@ -20,13 +20,13 @@ const MOST_VALUES: usize = 2 << 20;
 /// The most characters that are said about what is wrong; parsers repeat what they found.
 const LONGEST_DETAIL: usize = 500;
 
-/// What a route takes.
-struct Terms {
-    /// The most bytes.
+/// The limits of a route's bodies.
+struct BodyLimits {
+    /// The most bytes of the inflated body.
     limit: usize,
-    /// The most entries of each list in the object, where it holds the items of a bulk.
+    /// The most entries of each list at the top level, for bulk routes.
     items: Option<usize>,
-    /// Whether it is refused where nothing is let in.
+    /// Whether the body is refused while admission is closed.
     admitted: bool,
 }
 
@@ -35,80 +35,80 @@ struct Terms {
 /// # Errors
 /// `saturated`, `shutting_down`, `unsupported_media_type`, `payload_too_large`, `deadline_exceeded`, `malformed_json`,
 /// `invalid_request`, `unknown_field`.
-pub(super) async fn json<T: DeserializeOwned + Send + 'static>(
+pub(super) async fn strict<T: DeserializeOwned + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
     limit: usize,
 ) -> Result<T, Problem> {
-    read(request, payload, |_| Terms { limit, items: None, admitted: true }, parse).await
+    read(request, payload, |_| BodyLimits { limit, items: None, admitted: true }, parse).await
 }
 
-/// The same, whether or not anything is let in: for what needs no engine.
+/// The same without admission control, for routes that need no engine.
 ///
 /// # Errors
-/// Those of [`json`].
-pub(super) async fn json_always<T: DeserializeOwned + Send + 'static>(
+/// Those of [`strict`].
+pub(super) async fn strict_unadmitted<T: DeserializeOwned + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
     limit: usize,
 ) -> Result<T, Problem> {
-    read(request, payload, |_| Terms { limit, items: None, admitted: false }, parse).await
+    read(request, payload, |_| BodyLimits { limit, items: None, admitted: false }, parse).await
 }
 
-/// The same for a bulk, within the limits of bulks.
+/// The same for bulk routes, with their limits.
 ///
 /// # Errors
-/// Those of [`json`].
-pub(super) async fn json_of_items<T: DeserializeOwned + Send + 'static>(
+/// Those of [`strict`].
+pub(super) async fn strict_bulk<T: DeserializeOwned + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
 ) -> Result<T, Problem> {
-    read(request, payload, of_items, parse).await
+    read(request, payload, bulk_limits, parse).await
 }
 
 /// The same with unknown fields ignored: for the protocols of others.
 ///
 /// # Errors
-/// Those of [`json`], but for `unknown_field`.
-pub(super) async fn lenient_of_items<T: DeserializeOwned + Send + 'static>(
+/// Those of [`strict`], but for `unknown_field`.
+pub(super) async fn lenient_bulk<T: DeserializeOwned + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
 ) -> Result<T, Problem> {
-    read(request, payload, of_items, |body| parsed(body, true)).await
+    read(request, payload, bulk_limits, |body| parsed(body, true)).await
 }
 
-/// [`json`], with unknown fields ignored: for the protocols of others.
+/// [`strict`], with unknown fields ignored: for the protocols of others.
 ///
 /// # Errors
-/// Those of [`json`], but for `unknown_field`.
+/// Those of [`strict`], but for `unknown_field`.
 pub(super) async fn lenient<T: DeserializeOwned + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
     limit: usize,
 ) -> Result<T, Problem> {
-    read(request, payload, |_| Terms { limit, items: None, admitted: true }, |body| parsed(body, true)).await
+    read(request, payload, |_| BodyLimits { limit, items: None, admitted: true }, |body| parsed(body, true)).await
 }
 
-fn of_items(app: &App) -> Terms {
+fn bulk_limits(app: &App) -> BodyLimits {
     let limits = &app.config.limits;
-    Terms { limit: limits.bulk_body_bytes, items: Some(limits.items), admitted: true }
+    BodyLimits { limit: limits.bulk_body_bytes, items: Some(limits.items), admitted: true }
 }
 
 async fn read<T: Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
-    terms: impl Fn(&App) -> Terms,
+    limits: impl Fn(&App) -> BodyLimits,
     parse: fn(&[u8]) -> Result<T, Problem>,
 ) -> Result<T, Problem> {
     let (app, bodies) = (request.app_data::<web::Data<App>>(), request.app_data::<web::Data<Arc<Bodies>>>());
     let (Some(app), Some(bodies)) = (app, bodies) else {
         return Err(Problem::new(Code::Internal, "there is no server behind this route"));
     };
-    let Terms { limit, items, admitted } = terms(app);
+    let BodyLimits { limit, items, admitted } = limits(app);
     let refusal = app.admission.check().err().filter(|_| admitted).map(|refusal| ServiceError::from(refusal).into());
     // The framework bounds the time that a head may take, but not that of a body.
-    let asked = wire::deadline(request, app);
-    let deadline = asked.as_ref().copied().unwrap_or(wire::ceiling(request, app));
+    let asked = context::deadline(request, app);
+    let deadline = asked.as_ref().copied().unwrap_or(context::ceiling(request, app));
     let received = body::receive(request, payload.into_inner(), limit, Held::new(bodies), refusal);
     let received = deadline.within(received).await??;
     asked?;

@@ -1,4 +1,4 @@
-//! The domain: what is graded, on which scale, and what a judge said of it.
+//! The domain: rubrics and scales, requests, judgements and verdicts, and the numbers that are made of them.
 //!
 //! Everything here is pure: no engine, no clock, no network. Types are built so that nonsense cannot be
 //! held: a [`Score`] exists only on its [`Scale`], a [`Distribution`] sums to one, and a [`Rubric`]
@@ -6,13 +6,16 @@
 
 mod blank;
 mod distribution;
+pub mod fair_queue;
 mod groups;
 mod judgement;
 mod provenance;
+pub mod ranking;
 mod request;
 mod reward;
 mod rubric;
 mod scale;
+pub mod text_metrics;
 mod verdict;
 mod weight;
 

@@ -4,16 +4,16 @@
 use actix_web::web;
 
 use super::problem::Problem;
-use super::wire::Judged;
+use super::schema::JudgingOptions;
 use crate::app::App;
-use crate::grading::{
+use crate::domain::{
     AbsoluteRequest, Instruction, InvalidRequest, Item, Options, WeightedRubric, is_blank, require_label_mass,
 };
 use crate::service::{Graded, RequestContext, ServiceError, Session};
 use crate::tasks::Absolute;
 
 /// How every item of a request is judged.
-pub(super) struct Judging {
+pub(super) struct BulkJudging {
     app: web::Data<App>,
     pub(super) session: Session,
     pub(super) rubrics: Vec<WeightedRubric>,
@@ -23,24 +23,24 @@ pub(super) struct Judging {
 }
 
 /// An item to judge.
-pub(super) struct Subject {
+pub(super) struct BulkItem {
     pub(super) item: Item,
     pub(super) response: String,
 }
 
 /// What came of an item.
-pub(super) struct Outcome<R> {
+pub(super) struct ItemOutcome<R> {
     /// Its reward on 0..1, or why it has none; pointers are those of the item.
     pub(super) reward: Result<f64, Problem>,
     /// What is kept of its verdict, where there is one.
     pub(super) kept: Option<R>,
 }
 
-impl Judging {
+impl BulkJudging {
     /// Finds the model. `min_label_mass` is the configured one unless given.
     pub(super) async fn begin(
         app: &web::Data<App>,
-        judged: Judged,
+        judged: JudgingOptions,
         min_label_mass: Option<f64>,
         context: RequestContext,
     ) -> Result<Self, Problem> {
@@ -50,7 +50,7 @@ impl Judging {
         }
         let session = app.service.begin(&context, judged.model.as_deref()).await?;
         session.judge().prompt_set(judged.options.prompt.as_deref()).map_err(ServiceError::from)?;
-        let Judged { rubrics, multi, options, .. } = judged;
+        let JudgingOptions { rubrics, multi, options, .. } = judged;
         Ok(Self { app: app.clone(), session, rubrics, multi, options, min_label_mass })
     }
 
@@ -59,25 +59,25 @@ impl Judging {
     pub(super) async fn each<T, R>(
         &self,
         items: impl IntoIterator<Item = T>,
-        read: impl Fn(usize, T) -> Result<Subject, Problem>,
+        read: impl Fn(usize, T) -> Result<BulkItem, Problem>,
         keep: impl Fn(Graded<Absolute>) -> R,
-    ) -> Vec<Outcome<R>> {
+    ) -> Vec<ItemOutcome<R>> {
         let one = |index, item| {
-            let subject = read(index, item);
+            let bulk_item = read(index, item);
             let keep = &keep;
             async move {
                 // What is refused or known at once never waits by itself, and others are served on this thread.
                 tokio::task::yield_now().await;
-                let judged = match subject {
-                    Ok(subject) => self.one(subject).await,
+                let judged = match bulk_item {
+                    Ok(bulk_item) => self.one(bulk_item).await,
                     Err(problem) => Err(problem),
                 };
                 match judged {
                     Ok(graded) => {
                         let reward = self.reward(&graded.verdict);
-                        Outcome { reward, kept: Some(keep(graded)) }
+                        ItemOutcome { reward, kept: Some(keep(graded)) }
                     }
-                    Err(problem) => Outcome { reward: Err(problem), kept: None },
+                    Err(problem) => ItemOutcome { reward: Err(problem), kept: None },
                 }
             }
         };
@@ -85,8 +85,8 @@ impl Judging {
     }
 
     /// Judges one item.
-    pub(super) async fn one(&self, subject: Subject) -> Result<Graded<Absolute>, Problem> {
-        let Subject { item, mut response } = subject;
+    pub(super) async fn one(&self, bulk_item: BulkItem) -> Result<Graded<Absolute>, Problem> {
+        let BulkItem { item, mut response } = bulk_item;
         // What shows nothing is judged as the empty text that it is: none of its forms may get more than another.
         if is_blank(&response) {
             response.clear();

@@ -1,36 +1,36 @@
-//! How much memory loaded models may take together, and how that is found out.
+//! The memory budget of loaded models, set or measured.
 
 use std::process::Command;
 
-use super::start::StartError;
+use super::loader::StartError;
 use crate::models::memory_available;
 
-/// What loaded models may take together.
+/// The memory that loaded models may take together.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Budget {
     pub(super) bytes: u64,
-    /// Set by hand: then it holds for models that are loaded at the start, too.
+    /// Whether it was configured: only then does it also bind models with `load = "start"`.
     pub(super) strict: bool,
 }
 
-/// What tells how many bytes of memory are free.
-pub(super) trait Gauge {
-    /// Of the machine's own; 0 where it does not tell.
+/// A source of the number of free bytes of memory.
+pub(super) trait MemoryGauge {
+    /// Free bytes of main memory; 0 where the system does not report them.
     fn machine(&self) -> u64;
 
-    /// Of the GPU, or why that is not known.
+    /// Free bytes of GPU memory, or why that is not known.
     fn gpu(&self) -> Result<u64, String>;
 }
 
-/// This machine, with NVIDIA's driver.
-pub(super) struct ThisMachine;
+/// Measures this machine; its GPU through `nvidia-smi`.
+pub(super) struct SystemGauge;
 
-/// What a configuration needs of a budget.
+/// What a configuration requires of the budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Needs {
     /// Whether the memory is the GPU's.
     pub(super) gpu: bool,
-    /// Whether models come and go.
+    /// Whether models are loaded and unloaded while the server runs.
     pub(super) swaps: bool,
 }
 
@@ -38,11 +38,11 @@ impl Budget {
     /// The budget of `megabytes`; 0: what is free now.
     ///
     /// # Errors
-    /// [`StartError::NoBudget`] where models come and go in memory that cannot be measured.
-    pub(super) fn new(megabytes: u64, needs: Needs, gauge: &dyn Gauge) -> Result<Self, StartError> {
+    /// [`StartError::NoBudget`] where models are loaded on first use into memory that cannot be measured.
+    pub(super) fn new(megabytes: u64, needs: Needs, gauge: &dyn MemoryGauge) -> Result<Self, StartError> {
         let measured = match (megabytes, needs.gpu) {
             (1.., _) => return Ok(Self { bytes: megabytes.saturating_mul(1_000_000), strict: true }),
-            // Nothing free is what a machine says that does not tell.
+            // 0 means that the system does not report it.
             (0, false) => Some(gauge.machine()).filter(|free| *free > 0),
             (0, true) => match gauge.gpu() {
                 Ok(free) => Some(free),
@@ -57,7 +57,7 @@ impl Budget {
     }
 }
 
-impl Gauge for ThisMachine {
+impl MemoryGauge for SystemGauge {
     fn machine(&self) -> u64 {
         memory_available()
     }
@@ -87,7 +87,7 @@ mod tests {
 
     struct Told(u64, Result<u64, &'static str>);
 
-    impl Gauge for Told {
+    impl MemoryGauge for Told {
         fn machine(&self) -> u64 {
             self.0
         }

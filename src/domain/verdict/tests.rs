@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::grading::{Finish, Timing, Usage};
+use crate::domain::{Finish, Timing, Usage};
 
 fn judgement(sample: u32, order: Option<Order>, masses: &[f64]) -> Judgement {
     let logs: Vec<f64> = masses.iter().map(|m| m.ln()).collect();

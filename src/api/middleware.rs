@@ -10,15 +10,15 @@ use actix_web::{Error, HttpMessage, HttpRequest};
 use tracing::{Instrument, Span};
 use ulid::Ulid;
 
+use super::access_log::AccessRecord;
 use super::body::Unread;
-use super::exchange::Exchange;
 use super::problem::{Code, Problem};
 
 /// The header that names a request.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What is known of a request since its head has arrived.
-struct Arrival {
+struct RequestMeta {
     /// Given by the caller or made here.
     id: String,
     at: Instant,
@@ -28,17 +28,17 @@ struct Arrival {
 
 /// The id of a request that has passed [`observe`].
 pub(super) fn request_id(request: &HttpRequest) -> String {
-    request.extensions().get::<Arrival>().map(|arrival| arrival.id.clone()).unwrap_or_default()
+    request.extensions().get::<RequestMeta>().map(|arrival| arrival.id.clone()).unwrap_or_default()
 }
 
 /// When the head of a request arrived.
 pub(super) fn arrived(request: &HttpRequest) -> Instant {
-    request.extensions().get::<Arrival>().map_or_else(Instant::now, |arrival| arrival.at)
+    request.extensions().get::<RequestMeta>().map_or_else(Instant::now, |arrival| arrival.at)
 }
 
 /// Work of a request that goes on beside its handler, in the request's spans.
 pub(super) fn in_spans<F: Future>(request: &HttpRequest, work: F) -> impl Future<Output = F::Output> + use<F> {
-    let spans = request.extensions().get::<Arrival>().map(|arrival| arrival.spans.clone());
+    let spans = request.extensions().get::<RequestMeta>().map(|arrival| arrival.spans.clone());
     let (line, trace) = spans.unwrap_or_else(|| (Span::none(), Span::none()));
     work.instrument(trace).instrument(line)
 }
@@ -56,22 +56,22 @@ pub(super) async fn observe(
     let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let usable = given.filter(|id| !id.is_empty() && id.len() <= 128 && id.chars().all(|c| c.is_ascii_graphic()));
     let id = usable.map_or_else(|| format!("req_{}", Ulid::new()), str::to_owned);
-    let mut exchange = Exchange::begin(&request, &id);
-    let (line, trace) = exchange.spans();
+    let mut record = AccessRecord::begin(&request, &id);
+    let (line, trace) = record.spans();
     let spans = (line.clone(), trace.clone());
-    request.extensions_mut().insert(Arrival { id: id.clone(), at: Instant::now(), spans });
+    request.extensions_mut().insert(RequestMeta { id: id.clone(), at: Instant::now(), spans });
     let unread = Unread::of(&mut request);
     let answered = next.call(request).instrument(trace).instrument(line).await;
-    let answered = answered.inspect_err(|error| exchange.answered(error.as_response_error().status_code(), None))?;
+    let answered = answered.inspect_err(|error| record.answered(error.as_response_error().status_code(), None))?;
     let mut response = as_problem(answered.map_into_boxed_body(), &id);
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     let problem = response.response().extensions().get::<Problem>().cloned();
-    exchange.answered(response.status(), problem);
+    record.answered(response.status(), problem);
     let response = match response.response().body().size() {
         // A stream is answered once it has ended.
-        BodySize::Stream => response.map_body(|_, body| exchange.over(body)),
+        BodySize::Stream => response.map_body(|_, body| record.until_sent(body)),
         _ => response,
     };
     Ok(response.map_body(|_, body| unread.beside(body)))

@@ -14,12 +14,12 @@ use crate::service::admission::Admission;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A server's models by a configuration file, in a folder of their own.
-struct House {
-    hosting: Arc<Hosting>,
+struct Fixture {
+    registry: Arc<ModelRegistry>,
     folder: tempfile::TempDir,
 }
 
-impl House {
+impl Fixture {
     fn new(file: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let inside = |name: &str| folder.path().join(name).display().to_string();
@@ -31,30 +31,30 @@ impl House {
         let store = ModelStore::new(config.cache_dir.clone(), hub, true).unwrap();
         let prompts = Arc::new(PromptLibrary::load(None).unwrap());
         let shared = (Arc::new(Admission::new(8, 8)), Arc::new(Metrics::new()));
-        let starter = Starter::new(store, prompts, shared, 10);
-        Self { hosting: Arc::new(Hosting::new(&config, starter).unwrap()), folder }
+        let loader = ModelLoader::new(store, prompts, shared, 10);
+        Self { registry: Arc::new(ModelRegistry::new(&config, loader).unwrap()), folder }
     }
 
-    fn place(&self, name: &str) -> &Place {
-        self.hosting.places.iter().find(|place| place.spec.name == name).unwrap()
+    fn slot(&self, name: &str) -> &ModelSlot {
+        self.registry.slots.iter().find(|slot| slot.spec.name == name).unwrap()
     }
 
-    async fn asked(&self, name: &str) -> Result<Arc<Judge>, HostingError> {
-        self.hosting.judge(Some(name), PATIENCE).await
+    async fn asked(&self, name: &str) -> Result<Arc<Judge>, RegistryError> {
+        self.registry.judge(Some(name), PATIENCE).await
     }
 
-    /// Puts an engine that takes so much memory into a model's place.
+    /// Puts an engine that takes so much memory into a model's slot.
     fn put(&self, name: &str, engine: Arc<dyn Engine>, memory: u64) {
-        let place = self.place(name);
-        let judge = Arc::new(self.hosting.starter.judge(engine, &place.spec, None).unwrap());
-        place.ended(State::Ready { judge, memory });
+        let slot = self.slot(name);
+        let judge = Arc::new(self.registry.loader.judge(engine, &slot.spec, None).unwrap());
+        slot.finish_attempt(SlotState::Ready { judge, memory });
     }
 
     /// Has the last attempt at a model be so long ago that another is due.
     fn wait_for(&self, name: &str) {
-        let mut tries = self.place(name).tries();
-        let wait = tries.wait(Instant::now());
-        tries.age(wait);
+        let mut backoff = self.slot(name).backoff();
+        let wait = backoff.wait(Instant::now());
+        backoff.age(wait);
     }
 }
 
@@ -106,9 +106,9 @@ impl Engine for Steered {
     }
 }
 
-fn why(error: HostingError) -> (Why, Option<Duration>) {
+fn why(error: RegistryError) -> (FailureReason, Option<Duration>) {
     match error {
-        HostingError::Failed(Failure::Load { why, again, .. }) => (why, again),
+        RegistryError::Failed(LoadFailure::Unusable { why, again, .. }) => (why, again),
         other => panic!("{other}"),
     }
 }
@@ -118,30 +118,30 @@ const BROKEN: &str = "[[models]]\nname = \"broken\"\nengine = \"scripted\"\nload
 
 #[tokio::test]
 async fn what_failed_is_tried_again_when_some_time_has_passed() {
-    let house = House::new(BROKEN);
-    let failed = async || why(house.asked("broken").await.err().unwrap());
-    assert_eq!(failed().await, (Why::Engine, None));
-    std::fs::write(house.folder.path().join("answers.toml"), "answer = []\n").unwrap();
+    let fixture = Fixture::new(BROKEN);
+    let failed = async || why(fixture.asked("broken").await.err().unwrap());
+    assert_eq!(failed().await, (FailureReason::Engine, None));
+    std::fs::write(fixture.folder.path().join("answers.toml"), "answer = []\n").unwrap();
     for _ in 0..3 {
-        assert_eq!(failed().await, (Why::Engine, None), "it is not read again for each request");
+        assert_eq!(failed().await, (FailureReason::Engine, None), "it is not read again for each request");
     }
-    house.wait_for("broken");
-    assert!(house.asked("broken").await.is_ok());
+    fixture.wait_for("broken");
+    assert!(fixture.asked("broken").await.is_ok());
 }
 
 #[tokio::test]
 async fn an_engine_that_dies_comes_back_but_not_at_once_for_ever() {
-    let house = House::new(&BROKEN.replace("[folder]/answers.toml", ""));
+    let fixture = Fixture::new(&BROKEN.replace("[folder]/answers.toml", ""));
     let dead = Steered::new("broken");
     dead.alive.store(false, Ordering::SeqCst);
     dead.end.send_replace(2);
-    house.put("broken", dead, 0);
+    fixture.put("broken", dead, 0);
     // It was there a moment ago.
-    let (reason, again) = why(house.asked("broken").await.err().unwrap());
-    assert_eq!(reason, Why::Died);
+    let (reason, again) = why(fixture.asked("broken").await.err().unwrap());
+    assert_eq!(reason, FailureReason::Died);
     assert!(again.is_some_and(|again| !again.is_zero()), "{again:?}");
-    house.wait_for("broken");
-    assert!(house.asked("broken").await.is_ok());
+    fixture.wait_for("broken");
+    assert!(fixture.asked("broken").await.is_ok());
 }
 
 #[tokio::test]
@@ -155,10 +155,10 @@ async fn a_panic_while_loading_is_a_failure_and_not_a_model_that_loads_for_ever(
             panic!("the bar is broken");
         }
     }
-    let house = House::new("engine = \"scripted\"\n");
-    let hosting = Arc::clone(&house.hosting);
-    assert!(tokio::spawn(async move { hosting.load(&Panics).await }).await.is_err());
-    assert_eq!(why(house.hosting.ready().unwrap_err()), (Why::BrokeOff, None));
+    let fixture = Fixture::new("engine = \"scripted\"\n");
+    let registry = Arc::clone(&fixture.registry);
+    assert!(tokio::spawn(async move { registry.load(&Panics).await }).await.is_err());
+    assert_eq!(why(fixture.registry.ready().unwrap_err()), (FailureReason::BrokeOff, None));
 }
 
 #[tokio::test]
@@ -166,23 +166,23 @@ async fn a_model_is_loaded_when_the_one_that_made_room_has_ended() {
     let first_use = |name: &str| {
         format!("[[models]]\nname = \"{name}\"\nengine = \"scripted\"\nload = \"first_use\"\nmemory_mb = 60\n")
     };
-    let house = House::new(&format!("memory_budget_mb = 100\n{}{}", first_use("old"), first_use("new")));
+    let fixture = Fixture::new(&format!("memory_budget_mb = 100\n{}{}", first_use("old"), first_use("new")));
     let engine = Steered::new("old");
-    house.put("old", Arc::clone(&engine) as Arc<dyn Engine>, 60_000_000);
-    let hosting = Arc::clone(&house.hosting);
-    let asked = tokio::spawn(async move { hosting.judge(Some("new"), PATIENCE).await.is_ok() });
+    fixture.put("old", Arc::clone(&engine) as Arc<dyn Engine>, 60_000_000);
+    let registry = Arc::clone(&fixture.registry);
+    let asked = tokio::spawn(async move { registry.judge(Some("new"), PATIENCE).await.is_ok() });
     engine.end.subscribe().wait_for(|end| *end == 1).await.unwrap();
-    let names = |house: &House| house.hosting.all().iter().map(|hosted| hosted.state).collect::<Vec<_>>();
-    assert_eq!(names(&house), ["unloaded", "loading"], "the memory is not free yet");
+    let names = |fixture: &Fixture| fixture.registry.all().iter().map(|status| status.state).collect::<Vec<_>>();
+    assert_eq!(names(&fixture), ["unloaded", "loading"], "the memory is not free yet");
     engine.end.send_replace(2);
     assert!(asked.await.unwrap());
-    assert_eq!(names(&house), ["unloaded", "loaded"]);
+    assert_eq!(names(&fixture), ["unloaded", "loaded"]);
     assert_eq!(Arc::strong_count(&engine), 1, "nothing of it is left");
 }
 
 #[tokio::test]
 async fn a_template_that_cannot_be_rendered_is_found_before_a_model_counts_as_loaded() {
-    let house = House::new("engine = \"scripted\"\n");
+    let fixture = Fixture::new("engine = \"scripted\"\n");
     struct Spoken(Scripted, ChatFormat);
     impl Engine for Spoken {
         fn info(&self) -> &EngineInfo {
@@ -207,11 +207,11 @@ async fn a_template_that_cannot_be_rendered_is_found_before_a_model_counts_as_lo
     }
     let chat = |template: &str| ChatFormat { template: Some(template.into()), ..ChatFormat::default() };
     let spoken = |template: &str| Arc::new(Spoken(Scripted::new(|_| Answer::default()), chat(template)));
-    let error = house.hosting.host(spoken("{{ messages | nosuchfilter }}"), None).unwrap_err();
+    let error = fixture.registry.host(spoken("{{ messages | nosuchfilter }}"), None).unwrap_err();
     assert!(error.to_string().contains("nosuchfilter"), "{error}");
-    assert!(house.hosting.ready().is_err());
-    house.hosting.host(spoken("{% for m in messages %}{{ m.content }}{% endfor %}"), None).unwrap();
-    house.hosting.ready().unwrap();
+    assert!(fixture.registry.ready().is_err());
+    fixture.registry.host(spoken("{% for m in messages %}{{ m.content }}{% endfor %}"), None).unwrap();
+    fixture.registry.ready().unwrap();
 }
 
 #[test]
@@ -220,13 +220,13 @@ fn callers_are_told_what_it_is_and_no_path() {
     let errors = [
         StartError::Model(crate::models::ModelError::NoSuchFile { path: path.clone().into() }),
         StartError::Engine(LoadError::Model { path, reason: "unknown architecture in /srv/models".into() }),
-        StartError::Trial("secret".into(), Box::new(TrialError::NotNumbers)),
-        StartError::Trial("secret".into(), Box::new(TrialError::Engine(EngineError::Failed("/srv/cuda".into())))),
+        StartError::SelfTest("secret".into(), Box::new(SelfTestError::NotNumbers)),
+        StartError::SelfTest("secret".into(), Box::new(SelfTestError::Engine(EngineError::Failed("/srv/cuda".into())))),
     ];
     let mut told = Vec::new();
     for error in errors {
-        let Cause::Load(why) = Cause::of(&error) else { panic!("{error}") };
-        told.push(Failure::Load { name: "secret".into(), why, again: None }.to_string());
+        let SlotFailure::Load(why) = SlotFailure::of(&error) else { panic!("{error}") };
+        told.push(LoadFailure::Unusable { name: "secret".into(), why, again: None }.to_string());
     }
     assert!(told.iter().all(|text| !text.contains('/') && text.contains("`secret`")), "{told:?}");
     told.dedup();

@@ -56,6 +56,17 @@ pub enum Finish {
     Length,
 }
 
+/// A token that was read or generated, and how probable it was before sampling.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprob {
+    /// The bytes that it writes; none for a control token.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability; `None` for the first of a prompt, which follows nothing.
+    pub logprob: Option<f64>,
+    /// The most probable tokens there, each with its logarithm, the most probable first.
+    pub top: Vec<(Vec<u8>, f64)>,
+}
+
 /// Tokens that a judgement took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
@@ -105,17 +116,6 @@ impl Timing {
             total: self.total.max(other.total),
         }
     }
-}
-
-/// A token that was read or generated, and how probable it was before sampling.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TokenLogprob {
-    /// The bytes that it writes; none for a control token.
-    pub bytes: Vec<u8>,
-    /// The natural logarithm of its probability; `None` for the first of a prompt, which follows nothing.
-    pub logprob: Option<f64>,
-    /// The most probable tokens there, each with its logarithm, the most probable first.
-    pub top: Vec<(Vec<u8>, f64)>,
 }
 
 /// What a choice in one branch of a script says.

@@ -1,4 +1,4 @@
-//! One request and its answer, as metrics, logs and traces see it.
+//! The record of one request and its response, for metrics, the access log and traces.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,16 +15,16 @@ use super::problem::Problem;
 use crate::app::App;
 use crate::telemetry::{self, TRACES};
 
-/// What is counted where the caller went away before its answer: what nginx says.
+/// The status that is counted where the client closed the connection before its response, as in nginx.
 const GONE: u16 = 499;
-/// Asked every few seconds by machines: not worth a line each.
+/// Routes that are polled, and logged at debug level only.
 const PROBES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
-/// Methods are the caller's to invent; labels are not.
+/// The methods that are metric labels; any other is `other`, so that clients cannot create labels.
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
 
-/// A request that is being answered. It is counted, logged and traced when it is dropped: answered, or given up by
-/// its caller.
-pub(super) struct Exchange {
+/// The record of a request in progress. It is counted, logged and traced when it is dropped: after the response, or when
+/// the client closes the connection.
+pub(super) struct AccessRecord {
     app: Option<Data<App>>,
     started: Instant,
     route: String,
@@ -34,7 +34,7 @@ pub(super) struct Exchange {
     answer: Option<(StatusCode, Option<Problem>)>,
 }
 
-impl Exchange {
+impl AccessRecord {
     pub(super) fn begin(request: &ServiceRequest, id: &str) -> Self {
         let route = request.match_pattern().unwrap_or_else(|| "unmatched".to_owned());
         let method = METHODS.into_iter().find(|m| *m == request.method().as_str()).unwrap_or("other");
@@ -57,23 +57,23 @@ impl Exchange {
         Self { app, started: Instant::now(), route, method, line, trace, answer: None }
     }
 
-    /// The span of log lines, and that of traces.
+    /// The span of log lines, and the span of traces.
     pub(super) fn spans(&self) -> (Span, Span) {
         (self.line.clone(), self.trace.clone())
     }
 
-    /// Says what the answer is, or how it begins.
+    /// Records the status of the response, and its error.
     pub(super) fn answered(&mut self, status: StatusCode, problem: Option<Problem>) {
         self.answer = Some((status, problem));
     }
 
-    /// Goes on until a body has been sent, or given up.
-    pub(super) fn over(self, body: BoxBody) -> BoxBody {
-        BoxBody::new(Watched { body, exchange: self })
+    /// Keeps the record open until the body has been sent or dropped.
+    pub(super) fn until_sent(self, body: BoxBody) -> BoxBody {
+        BoxBody::new(RecordedBody { body, record: self })
     }
 }
 
-impl Drop for Exchange {
+impl Drop for AccessRecord {
     fn drop(&mut self) {
         let (status, problem) = match self.answer.take() {
             Some((status, problem)) => (status.as_u16(), problem),
@@ -110,13 +110,13 @@ impl Drop for Exchange {
     }
 }
 
-/// A body that is a part of its exchange until its end.
-struct Watched {
+/// A body that is a part of its record until its end.
+struct RecordedBody {
     body: BoxBody,
-    exchange: Exchange,
+    record: AccessRecord,
 }
 
-impl MessageBody for Watched {
+impl MessageBody for RecordedBody {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {
@@ -124,8 +124,8 @@ impl MessageBody for Watched {
     }
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let Self { body, exchange } = self.get_mut();
-        let (_line, _trace) = (exchange.line.enter(), exchange.trace.enter());
+        let Self { body, record } = self.get_mut();
+        let (_line, _trace) = (record.line.enter(), record.trace.enter());
         Pin::new(body).poll_next(context)
     }
 }

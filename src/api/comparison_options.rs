@@ -1,0 +1,40 @@
+//! How requests ask for responses to be compared.
+
+use super::problem::Problem;
+use crate::app::App;
+use crate::domain::{InvalidRequest, Method};
+
+/// The fields that say how responses are compared, as they came.
+pub(super) struct ComparisonFields {
+    pub(super) method: Option<Method>,
+    pub(super) swap: Option<bool>,
+    pub(super) tie_margin: Option<f64>,
+}
+
+/// How responses are compared, checked and with the configured defaults.
+pub(super) struct ComparisonOptions {
+    pub(super) method: Method,
+    /// Whether both orders are judged.
+    pub(super) swap: bool,
+    /// 0 to 0.5.
+    pub(super) tie_margin: f64,
+}
+
+impl ComparisonFields {
+    /// Checks the fields. `multi` says that the request has a list of rubrics.
+    ///
+    /// # Errors
+    /// At `/tie_margin` when it is out of range, at `/rubric` when a list of rubrics is to be compared pairwise.
+    pub(super) fn check(self, app: &App, multi: bool) -> Result<ComparisonOptions, Problem> {
+        let tie_margin = self.tie_margin.unwrap_or(app.config.grading.tie_margin);
+        if !(0.0..=0.5).contains(&tie_margin) {
+            return Err(InvalidRequest::at("/tie_margin", "must be between 0 and 0.5").into());
+        }
+        let method = self.method.unwrap_or_default();
+        if multi && method == Method::Pairwise {
+            let reason = "pairwise grading takes one rubric; a list of rubrics goes with \"method\": \"absolute\"";
+            return Err(InvalidRequest::at("/rubric", reason).into());
+        }
+        Ok(ComparisonOptions { method, swap: self.swap.unwrap_or(app.config.grading.swap), tie_margin })
+    }
+}

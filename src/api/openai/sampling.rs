@@ -1,0 +1,103 @@
+//! How requests of OpenAI's surface say how text is sampled, and where it stops.
+
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::api::problem::Problem;
+use crate::config::GradingConfig;
+use crate::domain::{InvalidRequest, Mode, Options, Sampling};
+use crate::tasks::MOST_CHOICES;
+
+/// The most stop texts of one request: OpenAI takes 4.
+const MOST_STOPS: usize = 64;
+/// The most bytes of one.
+const LONGEST_STOP: usize = 256;
+
+/// A text, or several.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum StopBody {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// How text is sampled, as requests of chats and of texts say it.
+pub(super) struct SamplingFields {
+    pub(super) temperature: Option<f32>,
+    pub(super) top_p: Option<f32>,
+    /// 0 keeps all tokens, and -1, which is vLLM's word for it.
+    pub(super) top_k: Option<i64>,
+    pub(super) min_p: Option<f32>,
+    pub(super) n: Option<u32>,
+    pub(super) seed: Option<i64>,
+    /// The most tokens, and the field that says so.
+    pub(super) most: (Option<u32>, &'static str),
+}
+
+impl SamplingFields {
+    /// The checked options; what is not said is as in grading, but for the temperature where one is given here.
+    pub(super) fn options(self, defaults: &GradingConfig, temperature: Option<f32>) -> Result<Options, Problem> {
+        let temperature = self.temperature.or(temperature).unwrap_or(defaults.temperature);
+        let wrong = |pointer: &str, reason: &str| Problem::from(InvalidRequest::at(pointer, reason));
+        let top_k = match self.top_k {
+            None => defaults.top_k,
+            Some(-1) => 0,
+            Some(top_k) => {
+                u32::try_from(top_k).map_err(|_| wrong("/top_k", "top_k is a number of tokens; 0 or -1 keeps all"))?
+            }
+        };
+        let sampling = Sampling {
+            temperature,
+            top_p: self.top_p.unwrap_or(defaults.top_p),
+            top_k,
+            min_p: self.min_p.unwrap_or(defaults.min_p),
+            // Where text is sampled, every request without a seed is another sample.
+            seed: match self.seed {
+                Some(seed) => seed.cast_unsigned(),
+                None if temperature > 0.0 => u64::from(ulid::Ulid::new().random() as u32),
+                None => defaults.seed,
+            },
+            seeded: self.seed.is_some(),
+            max_feedback_tokens: self.most.0.unwrap_or(defaults.max_feedback_tokens),
+            min_feedback_tokens: 0,
+        };
+        let samples = self.n.unwrap_or(1);
+        if !(1..=MOST_CHOICES).contains(&samples) {
+            return Err(wrong("/n", &format!("n is 1 to {MOST_CHOICES}")));
+        }
+        if !(0.0..=2.0).contains(&sampling.temperature) {
+            return Err(wrong("/temperature", "the temperature is 0 to 2"));
+        }
+        if !(sampling.top_p > 0.0 && sampling.top_p <= 1.0) {
+            return Err(wrong("/top_p", "top_p is above 0 and at most 1"));
+        }
+        if !(0.0..=1.0).contains(&sampling.min_p) {
+            return Err(wrong("/min_p", "min_p is 0 to 1"));
+        }
+        if sampling.max_feedback_tokens == 0 {
+            return Err(wrong(self.most.1, "at least one token has to be written"));
+        }
+        let cache = defaults.cache;
+        Ok(Options { mode: Mode::Feedback, samples, sampling, prompt: None, cache, deterministic: false })
+    }
+}
+
+/// The texts that end what is written, checked: each is looked for at every token.
+pub(super) fn stops(stop: &Option<StopBody>) -> Result<Vec<String>, Problem> {
+    let stops = match stop {
+        Some(StopBody::One(stop)) => std::slice::from_ref(stop),
+        Some(StopBody::Many(stops)) => stops,
+        None => &[],
+    };
+    if stops.len() > MOST_STOPS {
+        let reason = format!("{} texts to stop at: at most {MOST_STOPS}", stops.len());
+        return Err(InvalidRequest::at("/stop", reason).into());
+    }
+    if let Some((index, long)) = stops.iter().enumerate().find(|(_, stop)| stop.len() > LONGEST_STOP) {
+        let pointer =
+            if matches!(stop, Some(StopBody::One(_))) { "/stop".to_owned() } else { format!("/stop/{index}") };
+        let reason = format!("{} bytes to stop at: at most {LONGEST_STOP}", long.len());
+        return Err(InvalidRequest::at(pointer, reason).into());
+    }
+    Ok(stops.iter().filter(|stop| !stop.is_empty()).cloned().collect())
+}

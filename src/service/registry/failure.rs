@@ -1,0 +1,117 @@
+//! Why a model cannot be used, as API clients are told.
+
+use std::time::Duration;
+
+use super::loader::StartError;
+use super::self_test::SelfTestError;
+use crate::models::ModelError;
+
+/// Why a request has no model.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RegistryError {
+    /// No model has that name.
+    #[error("there is no model `{name}`; there are: {known}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// It is still being loaded.
+    #[error("the model is still loading")]
+    Loading,
+    /// It could not be loaded.
+    #[error(transparent)]
+    Failed(#[from] LoadFailure),
+}
+
+/// Why a model is not loaded. The message is for API clients: paths and addresses are only in the server's log.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LoadFailure {
+    /// It cannot be loaded, or its engine has died.
+    #[error("the model `{name}` cannot be used: {why}. The server's log has the reason")]
+    Unusable {
+        /// The model's name in requests.
+        name: String,
+        /// The kind of failure.
+        why: FailureReason,
+        /// Time until the next attempt; `None` where another attempt cannot succeed.
+        again: Option<Duration>,
+    },
+    /// Models that are in use take the memory that it needs.
+    #[error("{0}")]
+    NoRoom(String),
+}
+
+/// The kind of a failed load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FailureReason {
+    /// Its files are missing or damaged, or have changed.
+    #[error("its files are not there or are damaged")]
+    Files,
+    /// Its files have to be downloaded, and no source serves them at present.
+    #[error("its files cannot be fetched at present")]
+    EngineSource,
+    /// The engine does not support the file, or has no memory for it.
+    #[error("its engine does not load it")]
+    Engine,
+    /// Its prompt set does not exist.
+    #[error("its prompt set is not there")]
+    PromptSet,
+    /// Its prompts cannot be rendered.
+    #[error("its chat template or its prompt set cannot be rendered")]
+    Template,
+    /// Its context has no room for a prompt.
+    #[error("its context is too small for a judgement")]
+    Context,
+    /// Its logits are not finite (NaN).
+    #[error("its first judgement came to no numbers (NaN)")]
+    Numbers,
+    /// Its first judgement failed.
+    #[error("its first judgement failed")]
+    Judgement,
+    /// It was loaded, and its engine has died.
+    #[error("its engine has died")]
+    Died,
+    /// The load was aborted.
+    #[error("loading it broke off")]
+    BrokeOff,
+}
+
+impl FailureReason {
+    /// Whether another attempt may succeed without a change of the configuration.
+    pub(super) fn may_pass(self) -> bool {
+        matches!(self, Self::EngineSource | Self::Died | Self::BrokeOff)
+    }
+}
+
+/// The failure that is stored in a slot.
+#[derive(Debug, Clone)]
+pub(super) enum SlotFailure {
+    Load(FailureReason),
+    NoRoom(String),
+}
+
+impl SlotFailure {
+    pub(super) fn of(error: &StartError) -> Self {
+        Self::Load(match error {
+            StartError::NoRoom { .. } => return Self::NoRoom(error.to_string()),
+            StartError::Model(error) if error.is_passing() || matches!(error, ModelError::Sources { .. }) => {
+                FailureReason::EngineSource
+            }
+            StartError::Model(_) => FailureReason::Files,
+            StartError::Engine(_) => FailureReason::Engine,
+            StartError::SelfTest(_, error) => match **error {
+                SelfTestError::Render { .. } => FailureReason::Template,
+                SelfTestError::Context { .. } => FailureReason::Context,
+                SelfTestError::NotNumbers => FailureReason::Numbers,
+                SelfTestError::Engine(_) => FailureReason::Judgement,
+            },
+            // The last three are reported before any model is loaded.
+            StartError::PromptSet(_)
+            | StartError::Prompts(_)
+            | StartError::JudgeModel(_)
+            | StartError::NoBudget { .. } => FailureReason::PromptSet,
+        })
+    }
+}
