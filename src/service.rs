@@ -25,7 +25,7 @@ use crate::engine::{EngineError, EngineInfo};
 use crate::grading::{Judgement, Order, Provenance, Timing, Usage, milliseconds};
 use crate::hosting::{Hosting, HostingError};
 use crate::metrics::Metrics;
-use crate::prompts::Neutralized;
+use crate::prompts::EscapedMarker;
 use crate::tasks::{Answer, FailureIndex, RunKey, TEXT, Task, TaskError};
 use crate::telemetry::TRACES;
 
@@ -78,7 +78,7 @@ pub struct RunStats {
     /// Whether every judgement came from the cache.
     pub cached: bool,
     /// What was changed in the judged texts, for the first judgement.
-    pub neutralized: Arc<[Neutralized]>,
+    pub neutralized: Arc<[EscapedMarker]>,
 }
 
 /// Text as it is written.

@@ -41,7 +41,7 @@ documented! {
     grading::Usage as Usage,
     grading::Timing as Timing,
     grading::Preference as Preference,
-    prompts::Neutralized as Neutralized,
+    prompts::EscapedMarker as Neutralized,
     graders::Operation as Operation,
     graders::Metric as Metric,
 }

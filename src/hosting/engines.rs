@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{EngineChoice, LlamaCppConfig, MistralRsConfig};
-use crate::engine::{Engine, LoadError, canaries};
+use crate::engine::{Engine, LoadError, conformance};
 use crate::models::Model;
 
 /// Sizes of the engines that run model files.
@@ -125,7 +125,7 @@ async fn try_out(engine: &dyn Engine, other: bool) -> Use {
     if engine.info().sequences <= 1 {
         return Use::AsItIs;
     }
-    if let Err(found) = canaries::together(engine).await {
+    if let Err(found) = conformance::together(engine).await {
         tracing::warn!(found, "this device gets sequences wrong that run together; `gavel doctor` shows more");
         return if other { Use::Other } else { Use::OneAtATime };
     }
@@ -133,9 +133,9 @@ async fn try_out(engine: &dyn Engine, other: bool) -> Use {
         return Use::AsItIs;
     }
     for (canary, finding) in [
-        ("departure", canaries::departure(engine).await),
-        ("failure", canaries::failure(engine).await),
-        ("reuse", canaries::reuse(engine).await),
+        ("departure", conformance::departure(engine).await),
+        ("failure", conformance::failure(engine).await),
+        ("reuse", conformance::reuse(engine).await),
     ] {
         if let Err(found) = finding {
             tracing::warn!(canary, found, "a canary fails, so llama-cpp is used; `gavel doctor` shows more");
