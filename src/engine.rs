@@ -4,8 +4,9 @@
 //! it and refuses what can never fit, before anything is queued and away from the thread that computes;
 //! [`Engine::start`] runs it. Dropping the [`Run`] cancels the work. [`Engine::shut_down`] ends it all.
 
-pub mod canaries;
-pub mod growing;
+pub mod append_only;
+pub mod conformance;
+pub mod length_buckets;
 #[cfg(feature = "llama-cpp")]
 pub mod llama_cpp;
 #[cfg(feature = "mistralrs")]
@@ -13,7 +14,6 @@ pub mod mistralrs;
 pub mod scheduler;
 pub mod scripted;
 pub mod shared;
-pub mod waves;
 
 use std::sync::Arc;
 
@@ -305,7 +305,7 @@ fn compiled(job: Job, info: &EngineInfo, vocabulary: &dyn Vocabulary) -> Result<
     job.script.check()?;
     check_grammars(&job.script, vocabulary)?;
     let size = vocabulary.size();
-    if let Some(token) = job.prompt.stranger(size) {
+    if let Some(token) = job.prompt.unknown_token(size) {
         return Err(EngineError::UnknownToken { token, size });
     }
     check_length(info, &job, vocabulary.longest_piece())?;

@@ -26,7 +26,7 @@ mod tests;
 
 pub use chat::ChatFormat;
 pub use error::PromptError;
-pub use escape::{Neutralized, Rendered};
+pub use escape::{EscapedMarker, Rendered};
 pub use fields::Subject;
 pub use import::import_prometheus_eval;
 pub use library::{PromptLibrary, PromptSet};

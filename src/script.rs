@@ -38,7 +38,7 @@ use crate::domain::{Finish, TokenLogprob};
 pub enum Step {
     /// Tells how probable each token of the prompt is after those before it, with so many alternatives; the first step
     /// of a script or none.
-    Tell(usize),
+    PromptLogprobs(usize),
     /// Forces text into the answer.
     Say(String),
     /// Lets the model write.
@@ -57,15 +57,16 @@ pub enum Step {
 pub struct Generate {
     /// What it begins with: forced, and yet a part of what is written.
     pub begin: String,
-    /// Texts that end it; neither they nor, unless `verbatim`, the white space before them belong to what is written.
+    /// Texts that end it; neither they nor, unless `keep_trailing_whitespace`, the white space before them belong to what
+    /// is written.
     pub stop: Vec<String>,
     /// Texts that end it as well, found just as they stand.
-    pub exact: Vec<String>,
+    pub exact_stop: Vec<String>,
     /// Whether the texts of `stop` are found in any ASCII case, and those that begin with a line break at the start, too.
-    pub any_case: bool,
+    pub ignore_case: bool,
     /// Whether all is kept as it comes: white space at the end, and, where probabilities are told, the token that ends
     /// the turn.
-    pub verbatim: bool,
+    pub keep_trailing_whitespace: bool,
     /// What may be written; `None` for anything.
     pub grammar: Option<Grammar>,
     /// How many alternatives of each token are told; `None` where no probabilities are.
@@ -112,7 +113,7 @@ pub enum InvalidScript {
     BadGrammar(String),
     /// A prompt is told where it is no longer all there is.
     #[error("the probabilities of a prompt are told before anything else is done with it")]
-    LateTell,
+    LatePromptLogprobs,
     /// A generation that may not write anything.
     #[error("a generation needs max_tokens of at least 1 and no less than min_tokens")]
     BadLimit,
@@ -142,8 +143,8 @@ impl Script {
 
     fn check_at(&self, top: bool) -> Result<(), InvalidScript> {
         self.0.iter().enumerate().try_for_each(|(at, step)| match step {
-            Step::Tell(_) if at > 0 || !top => Err(InvalidScript::LateTell),
-            Step::Tell(_) | Step::Say(_) => Ok(()),
+            Step::PromptLogprobs(_) if at > 0 || !top => Err(InvalidScript::LatePromptLogprobs),
+            Step::PromptLogprobs(_) | Step::Say(_) => Ok(()),
             Step::Generate(g) if g.max_tokens == 0 || g.min_tokens > g.max_tokens => Err(InvalidScript::BadLimit),
             Step::Generate(_) => Ok(()),
             Step::Choose(options) if options.len() < 2 => Err(InvalidScript::TooFewOptions),
@@ -166,7 +167,7 @@ impl Script {
         self.0
             .iter()
             .map(|step| match step {
-                Step::Tell(_) => 0,
+                Step::PromptLogprobs(_) => 0,
                 Step::Say(text) => text.len() + 1,
                 // Nothing is forced where there is nothing to begin with.
                 Step::Generate(generate) => {
@@ -209,7 +210,7 @@ impl Script {
             .map(|step| match step {
                 Step::Generate(generate) => generate.max_tokens,
                 Step::Branch(scripts) => scripts.iter().map(Script::most_generated).max().unwrap_or(0),
-                Step::Tell(_) | Step::Say(_) | Step::Choose(_) => 0,
+                Step::PromptLogprobs(_) | Step::Say(_) | Step::Choose(_) => 0,
             })
             .fold(0, usize::saturating_add)
     }
@@ -218,8 +219,8 @@ impl Script {
 /// What came of one step.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// The prompt was told: [`Transcript::read`].
-    Told,
+    /// The prompt was read: [`Transcript::prompt_logprobs`].
+    PromptLogprobs,
     /// The text was forced.
     Said,
     /// The model wrote.
@@ -248,9 +249,9 @@ pub struct Transcript {
     /// The whole answer, forced text included.
     pub answer: String,
     /// The tokens of the prompt, where it was told.
-    pub read: Vec<TokenLogprob>,
+    pub prompt_logprobs: Vec<TokenLogprob>,
     /// The tokens of `Generate` steps that tell probabilities.
-    pub written: Vec<TokenLogprob>,
+    pub output_logprobs: Vec<TokenLogprob>,
     /// Tokens generated or chosen, branches included.
     pub completion_tokens: usize,
     /// The probability mass of option tree nodes that were not looked into, branches included; 0 unless the engine
@@ -273,9 +274,9 @@ mod tests {
         check(vec![choose(&[" A", " A"])], Err(InvalidScript::BadOption(" A".into())));
         check(vec![choose(&[" A", ""])], Err(InvalidScript::BadOption(String::new())));
         check(vec![Step::Generate(Generate::default())], Err(InvalidScript::BadLimit));
-        check(vec![Step::Tell(0), choose(&[" A", " B"])], Ok(()));
-        check(vec![choose(&[" A", " B"]), Step::Tell(0)], Err(InvalidScript::LateTell));
-        check(vec![Step::Branch(vec![Script(vec![Step::Tell(0)])])], Err(InvalidScript::LateTell));
+        check(vec![Step::PromptLogprobs(0), choose(&[" A", " B"])], Ok(()));
+        check(vec![choose(&[" A", " B"]), Step::PromptLogprobs(0)], Err(InvalidScript::LatePromptLogprobs));
+        check(vec![Step::Branch(vec![Script(vec![Step::PromptLogprobs(0)])])], Err(InvalidScript::LatePromptLogprobs));
         check(vec![Step::Branch(vec![])], Err(InvalidScript::BadBranch));
         let inner = Script(vec![Step::Branch(vec![Script::default()])]);
         check(vec![Step::Branch(vec![inner])], Err(InvalidScript::BadBranch));

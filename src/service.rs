@@ -26,7 +26,7 @@ use self::registry::{ModelRegistry, RegistryError};
 use crate::domain::{Judgement, Order, Provenance, Timing, Usage, milliseconds};
 use crate::engine::{EngineError, EngineInfo};
 use crate::metrics::Metrics;
-use crate::prompts::Neutralized;
+use crate::prompts::EscapedMarker;
 use crate::tasks::{Answer, FailureIndex, RunKey, TEXT, Task, TaskError};
 use crate::telemetry::TRACES;
 
@@ -79,7 +79,7 @@ pub struct RunStats {
     /// Whether every judgement came from the cache.
     pub cached: bool,
     /// What was changed in the judged texts, for the first judgement.
-    pub neutralized: Arc<[Neutralized]>,
+    pub neutralized: Arc<[EscapedMarker]>,
 }
 
 /// A piece of text that a run has just generated.

@@ -14,7 +14,7 @@ mod relative;
 use crate::domain::{
     InvalidRequest, InvalidVerdict, Judgement, Kind, NamedDigest, Options, Order, Preference, WeightedRubric,
 };
-use crate::prompts::{Neutralized, PromptError, PromptLibrary, PromptSet, Renderer, Subject};
+use crate::prompts::{EscapedMarker, PromptError, PromptLibrary, PromptSet, Renderer, Subject};
 use crate::script::{Prompt, Script};
 
 pub use absolute::Absolute;
@@ -114,7 +114,7 @@ pub struct Ask {
     /// What it does.
     pub script: Script,
     /// What was changed in the judged texts so that they cannot forge markers.
-    pub neutralized: Vec<Neutralized>,
+    pub neutralized: Vec<EscapedMarker>,
     /// Whether the model may write less than the script allows, where the context has no room for all of it.
     pub may_shorten: bool,
     /// Whether what is written keeps the white space that it begins with.

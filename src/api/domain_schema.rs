@@ -41,7 +41,7 @@ documented! {
     domain::Usage as Usage,
     domain::Timing as Timing,
     domain::Preference as Preference,
-    prompts::Neutralized as Neutralized,
+    prompts::EscapedMarker as Neutralized,
     graders::Operation as Operation,
     text_metrics::Metric as Metric,
 }

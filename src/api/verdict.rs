@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::{self, Judgement, Provenance, Timing, Usage};
-use crate::prompts::Neutralized;
+use crate::prompts::EscapedMarker;
 use crate::service::RunStats;
 
 /// The model behind a verdict.
@@ -63,7 +63,7 @@ fn is_nought(n: &f32) -> bool {
 pub(super) struct Debug {
     prompt: String,
     answer: String,
-    neutralized: Vec<Neutralized>,
+    neutralized: Vec<EscapedMarker>,
 }
 
 /// What produced a verdict, and what it took.

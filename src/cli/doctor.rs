@@ -8,7 +8,7 @@ use super::CliError;
 use super::host::Bar;
 use crate::app::model_store;
 use crate::config::{Config, EngineChoice};
-use crate::engine::canaries::{self, Finding};
+use crate::engine::conformance::{self, Finding};
 use crate::engine::{Engine, LoadError};
 use crate::service::registry::{EngineSizes, check_built, open_unchecked};
 
@@ -45,8 +45,11 @@ pub(super) async fn run(args: DoctorArgs, config: &Config) -> Result<(), CliErro
         failed += examine(&**engine, args.requests).await;
     }
     if let [one, other] = &opened[..] {
-        failed +=
-            show("two engines, one file: the same ids and logits", "both", canaries::agreement(&**one, &**other).await);
+        failed += show(
+            "two engines, one file: the same ids and logits",
+            "both",
+            conformance::agreement(&**one, &**other).await,
+        );
     }
     for engine in &opened {
         engine.shut_down().await;
@@ -54,21 +57,21 @@ pub(super) async fn run(args: DoctorArgs, config: &Config) -> Result<(), CliErro
     println!();
     match failed {
         0 => Ok(()),
-        count => Err(CliError::Failed(format!("{count} canaries failed; docs/engines.md says what each means"))),
+        count => Err(CliError::Failed(format!("{count} checks failed; docs/engines.md says what each means"))),
     }
 }
 
 async fn examine(engine: &dyn Engine, requests: usize) -> usize {
     let name = engine.info().engine;
     let together = format!("16 prompts, up to {} at once: as alone", engine.info().sequences);
-    let mut failed = show(&together, name, canaries::together(engine).await);
-    failed += show("a caller leaves: the next is answered", name, canaries::departure(engine).await);
+    let mut failed = show(&together, name, conformance::together(engine).await);
+    failed += show("a caller leaves: the next is answered", name, conformance::departure(engine).await);
     if name == "mistralrs" {
         // llama.cpp starts over when a batch holds what it does not know; its ids are its own, so none does.
-        failed += show("one request fails: the others are as alone", name, canaries::failure(engine).await);
+        failed += show("one request fails: the others are as alone", name, conformance::failure(engine).await);
     }
-    failed += show("a prefix is reused: as without", name, canaries::reuse(engine).await);
-    failed + show("memory stays flat", name, canaries::memory(engine, requests).await)
+    failed += show("a prefix is reused: as without", name, conformance::reuse(engine).await);
+    failed + show("memory stays flat", name, conformance::memory(engine, requests).await)
 }
 
 fn show(canary: &str, engine: &str, finding: Finding) -> usize {

@@ -155,9 +155,9 @@ pub struct Judgement {
     /// What the model's answer then held, forced text included.
     pub answer: String,
     /// The prompt, token by token, where its probabilities were asked for.
-    pub read: Vec<TokenLogprob>,
+    pub prompt_logprobs: Vec<TokenLogprob>,
     /// What was generated, token by token, where probabilities were asked for.
-    pub written: Vec<TokenLogprob>,
+    pub output_logprobs: Vec<TokenLogprob>,
     /// Whether it was taken from the cache.
     pub cached: bool,
 }

@@ -2,7 +2,7 @@
 //!
 //! Prompts are tokenised here, every token is forced or sampled here, and what runs together is decided here: on a
 //! CPU one sequence at a time, since mistral.rs 0.8 gives sequences that run together each other's answers there; on
-//! a GPU waves of one length ([`super::waves`]).
+//! a GPU waves of one length ([`super::length_buckets`]).
 
 mod force;
 mod load;
@@ -24,8 +24,8 @@ use self::request::Known;
 pub use self::settings::Settings;
 pub use self::vocabulary::ModelVocabulary;
 use self::worker::{Submission, Worker};
+use super::length_buckets::Limits;
 use super::shared::Shared;
-use super::waves::Limits;
 use super::{Compiled, Engine, EngineError, EngineInfo, Job, Load, LoadError, Run, compiled};
 use crate::models::Model;
 use crate::prompts::ChatFormat;

@@ -229,14 +229,14 @@ fn play(script: &Script, prompt: &str, answer: &Answer, bytes: &Bytes, on_text: 
     let mut transcript = Transcript::default();
     for step in &script.0 {
         let outcome = match step {
-            Step::Tell(most) => {
-                transcript.read = prompt.split_inclusive(' ').map(|word| certain(word, *most)).collect();
+            Step::PromptLogprobs(most) => {
+                transcript.prompt_logprobs = prompt.split_inclusive(' ').map(|word| certain(word, *most)).collect();
                 transcript
-                    .read
+                    .prompt_logprobs
                     .first_mut()
                     .into_iter()
                     .for_each(|first| (first.logprob, first.top) = (None, Vec::new()));
-                Outcome::Told
+                Outcome::PromptLogprobs
             }
             Step::Say(text) => {
                 transcript.answer.push_str(text);
@@ -254,7 +254,7 @@ fn play(script: &Script, prompt: &str, answer: &Answer, bytes: &Bytes, on_text: 
                 text.split_inclusive(' ').for_each(&mut *on_text);
                 transcript.completion_tokens += kept.len();
                 if let Some(most) = generate.logprobs {
-                    transcript.written.extend(text.split_inclusive(' ').map(|word| certain(word, most)));
+                    transcript.output_logprobs.extend(text.split_inclusive(' ').map(|word| certain(word, most)));
                 }
                 transcript.answer.push_str(&text);
                 Outcome::Generated { text, finish }

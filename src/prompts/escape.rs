@@ -13,12 +13,12 @@ pub struct Rendered {
     /// What the model is given.
     pub prompt: Prompt,
     /// The markers that were broken, in the order of the fields.
-    pub neutralized: Vec<Neutralized>,
+    pub neutralized: Vec<EscapedMarker>,
 }
 
 /// A marker that stood in a text of the request and was broken by one space after its first character.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Neutralized {
+pub struct EscapedMarker {
     /// The field: `response`, `messages/0`, `context/1`, …
     pub field: String,
     /// What stood there.
@@ -54,7 +54,7 @@ pub(super) fn assemble(layout: &Layout, fields: &Fields<'_>) -> Rendered {
     end_run(&mut run, &mut segments);
 
     // A field that the template places twice was broken twice, in the same places.
-    found.sort_by_key(|(index, place): &(usize, Neutralized)| (*index, place.start, place.end));
+    found.sort_by_key(|(index, place): &(usize, EscapedMarker)| (*index, place.start, place.end));
     found.dedup();
     Rendered { prompt: Prompt(segments), neutralized: found.into_iter().map(|(_, place)| place).collect() }
 }
@@ -83,7 +83,7 @@ impl Run {
     ///
     /// The run is searched as a whole, since a marker may need what the template writes around a field: the
     /// criterion `RESULT` becomes one in the brackets that rubrics have.
-    fn neutralize(&mut self, markers: &PatternSet, fields: &Fields<'_>, found: &mut Vec<(usize, Neutralized)>) {
+    fn neutralize(&mut self, markers: &PatternSet, fields: &Fields<'_>, found: &mut Vec<(usize, EscapedMarker)>) {
         let forged = self.forged(markers);
         self.record(&forged, fields, found);
         let mut breaks: Vec<usize> = forged.iter().map(|forged| forged.at).collect();
@@ -116,7 +116,7 @@ impl Run {
         forged
     }
 
-    fn record(&self, forged: &[Forged], fields: &Fields<'_>, found: &mut Vec<(usize, Neutralized)>) {
+    fn record(&self, forged: &[Forged], fields: &Fields<'_>, found: &mut Vec<(usize, EscapedMarker)>) {
         // Characters are counted on from the marker before, so that a field full of markers takes linear time.
         let (mut span, mut byte, mut chars) = (usize::MAX, 0, 0);
         for forged in forged {
@@ -129,7 +129,7 @@ impl Run {
             byte = from;
             let text = self.text[from..to].to_owned();
             let place =
-                Neutralized { field: fields.name(field), start: chars, end: chars + text.chars().count(), text };
+                EscapedMarker { field: fields.name(field), start: chars, end: chars + text.chars().count(), text };
             found.push((field, place));
         }
     }

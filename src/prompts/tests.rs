@@ -173,7 +173,7 @@ fn a_field_writes_no_control_token_and_no_marker() {
         assert_eq!(texts.count(), 1, "{response:?}: {segments:#?}");
         let harmless = set.render(&absolute(&item, "x", &rubric), Mode::Feedback, &chat).unwrap();
         assert_eq!(controls(&rendered.prompt), controls(&harmless.prompt));
-        let field = |&(text, start, end): &(&str, usize, usize)| Neutralized {
+        let field = |&(text, start, end): &(&str, usize, usize)| EscapedMarker {
             field: "response".to_owned(),
             text: text.to_owned(),
             start,

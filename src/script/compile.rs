@@ -16,7 +16,7 @@ pub struct CompiledScript(Arc<[CompiledStep]>);
 /// A step, with what it does to the run of text that the prompt ends in; `None` where that is not known beforehand.
 #[derive(Debug, Clone)]
 pub(super) enum CompiledStep {
-    Tell(usize),
+    PromptLogprobs(usize),
     Say(String),
     Generate(Generate, Option<Tail>),
     Choose(Vec<String>, Option<Choice>),
@@ -86,7 +86,7 @@ fn compile(
     let mut steps = Vec::with_capacity(script.0.len());
     for step in &script.0 {
         steps.push(match step {
-            Step::Tell(most) => CompiledStep::Tell(*most),
+            Step::PromptLogprobs(most) => CompiledStep::PromptLogprobs(*most),
             Step::Say(text) => {
                 run.iter_mut().for_each(|run| run.push(text));
                 CompiledStep::Say(text.clone())
@@ -207,7 +207,7 @@ mod tests {
         for steps in [
             question().0,
             vec![Step::Branch(vec![question(), question()]), Step::Say(" the".into()), choose(&[" A", " B"])],
-            vec![Step::Tell(0), choose(&[" 1", " 10"])],
+            vec![Step::PromptLogprobs(0), choose(&[" 1", " 10"])],
             vec![Step::Generate(Generate { begin: "the".into(), max_tokens: 3, ..Generate::default() })],
         ] {
             let (_, running, _) = tokenized(steps.clone(), 30);

@@ -201,11 +201,11 @@ impl Machine {
         while let Some(step) = script.step(self.next) {
             self.next += 1;
             match step {
-                CompiledStep::Tell(most) => {
+                CompiledStep::PromptLogprobs(most) => {
                     let rest = self.ids.split_off(1);
                     let bytes = self.vocabulary.piece(self.ids[0]);
-                    self.transcript.read.push(TokenLogprob { bytes, logprob: None, top: Vec::new() });
-                    self.transcript.outcomes.push(Outcome::Told);
+                    self.transcript.prompt_logprobs.push(TokenLogprob { bytes, logprob: None, top: Vec::new() });
+                    self.transcript.outcomes.push(Outcome::PromptLogprobs);
                     if !rest.is_empty() {
                         self.state = State::Reading(Box::new(Reading { rest, read: 0, most: *most }));
                         return Action::Feed;
@@ -267,8 +267,8 @@ impl Machine {
 
     fn read(&mut self, mut reading: Box<Reading>, logits: &[f32]) -> Action {
         let token = reading.rest[reading.read];
-        let told = self.tell(token, self.vocabulary.piece(token), logits, reading.most);
-        self.transcript.read.push(told);
+        let told = self.token_logprob(token, self.vocabulary.piece(token), logits, reading.most);
+        self.transcript.prompt_logprobs.push(told);
         self.ids.push(token);
         reading.read += 1;
         if reading.read == reading.rest.len() {
@@ -311,8 +311,8 @@ impl Machine {
             if let Some(at) = stopped {
                 writing.text.truncate(at);
             }
-            if let Some(most) = writing.limits.logprobs.filter(|_| !ends || writing.limits.verbatim) {
-                writing.told.push(self.tell(token, piece, logits, most));
+            if let Some(most) = writing.limits.logprobs.filter(|_| !ends || writing.limits.keep_trailing_whitespace) {
+                writing.logprobs.push(self.token_logprob(token, piece, logits, most));
             }
             writing.cut = stopped.is_some();
             if ends || stopped.is_some() {
@@ -333,7 +333,7 @@ impl Machine {
     }
 
     /// A token with its probability and the `most` most probable ones.
-    fn tell(&self, token: Token, bytes: Vec<u8>, logits: &[f32], most: usize) -> TokenLogprob {
+    fn token_logprob(&self, token: Token, bytes: Vec<u8>, logits: &[f32], most: usize) -> TokenLogprob {
         let normalizer = log_sum_exp(logits);
         let logprob = |token: usize| f64::from(logits[token]) - normalizer;
         let top = highest(logits, most).into_iter().map(|id| (self.vocabulary.piece(id as Token), logprob(id)));
@@ -348,17 +348,17 @@ impl Machine {
     }
 
     fn finish(&mut self, mut writing: Writing, finish: Finish) -> Action {
-        let verbatim = writing.limits.verbatim;
-        let end = if verbatim { writing.text.len() } else { writing.text.trim_end().len() };
+        let keep = writing.limits.keep_trailing_whitespace;
+        let end = if keep { writing.text.len() } else { writing.text.trim_end().len() };
         writing.text.truncate(end);
         self.show(&mut writing, end);
-        let (mut begins, all) = (0, verbatim && !writing.cut);
-        writing.told.retain(|token| {
+        let (mut begins, all) = (0, keep && !writing.cut);
+        writing.logprobs.retain(|token| {
             let kept = all || begins < end;
             begins += token.bytes.len();
             kept
         });
-        self.transcript.written.append(&mut writing.told);
+        self.transcript.output_logprobs.append(&mut writing.logprobs);
         self.run.push(&writing.text);
         writing.text.insert_str(0, &writing.limits.begin);
         self.transcript.outcomes.push(Outcome::Generated { text: writing.text, finish });

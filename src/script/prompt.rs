@@ -93,7 +93,7 @@ impl Prompt {
 
     /// A token id that a vocabulary of `size` tokens does not have.
     #[must_use]
-    pub fn stranger(&self, size: usize) -> Option<Token> {
+    pub fn unknown_token(&self, size: usize) -> Option<Token> {
         let ids = self.0.iter().filter_map(|segment| match segment {
             Segment::Tokens(ids) => Some(ids),
             Segment::Control(_) | Segment::Text(_) => None,

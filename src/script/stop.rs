@@ -11,7 +11,7 @@ pub(super) struct Stops(Vec<Pattern>);
 /// A stop text; one that is searched for in any case is in lower case.
 struct Pattern {
     bytes: Vec<u8>,
-    any_case: bool,
+    ignore_case: bool,
     /// Whether it counts only where the text begins, after white space.
     opens: bool,
     /// For each beginning of it, the length of the longest shorter beginning that this ends with.
@@ -32,10 +32,10 @@ pub(super) struct Progress {
 impl Stops {
     /// Those of a generation; empty ones are none.
     pub(super) fn new(generate: &Generate) -> Self {
-        let stops = generate.stop.iter().map(|stop| Pattern::new(stop, generate.any_case, false));
-        let lines = generate.stop.iter().filter(|_| generate.any_case).filter_map(|stop| stop.strip_prefix('\n'));
+        let stops = generate.stop.iter().map(|stop| Pattern::new(stop, generate.ignore_case, false));
+        let lines = generate.stop.iter().filter(|_| generate.ignore_case).filter_map(|stop| stop.strip_prefix('\n'));
         let openings = lines.filter(|line| !line.trim().is_empty()).map(|line| Pattern::new(line, true, true));
-        let exact = generate.exact.iter().map(|stop| Pattern::new(stop, false, false));
+        let exact = generate.exact_stop.iter().map(|stop| Pattern::new(stop, false, false));
         Self(stops.chain(openings).chain(exact).filter(|pattern| !pattern.bytes.is_empty()).collect())
     }
 
@@ -70,8 +70,8 @@ impl Stops {
 }
 
 impl Pattern {
-    fn new(text: &str, any_case: bool, opens: bool) -> Self {
-        let bytes = if any_case { text.to_ascii_lowercase() } else { text.to_owned() }.into_bytes();
+    fn new(text: &str, ignore_case: bool, opens: bool) -> Self {
+        let bytes = if ignore_case { text.to_ascii_lowercase() } else { text.to_owned() }.into_bytes();
         let mut borders = vec![0; bytes.len()];
         let mut border = 0;
         for at in 1..bytes.len() {
@@ -81,11 +81,11 @@ impl Pattern {
             border += usize::from(bytes[border] == bytes[at]);
             borders[at] = u32::try_from(border).expect("a stop text is shorter than 4 GB");
         }
-        Self { bytes, any_case, opens, borders }
+        Self { bytes, ignore_case, opens, borders }
     }
 
     fn is_next(&self, matched: usize, byte: u8) -> bool {
-        self.bytes[matched] == if self.any_case { byte.to_ascii_lowercase() } else { byte }
+        self.bytes[matched] == if self.ignore_case { byte.to_ascii_lowercase() } else { byte }
     }
 
     /// Follows a piece of text, and says where in it the first match ends.
@@ -142,23 +142,23 @@ mod tests {
 
     /// What is to be found, said as plainly as can be: the whole text is searched for every stop text.
     fn plainly(text: &str, generate: &Generate) -> (Option<usize>, usize) {
-        let same = |a: &[u8], b: &str, any_case| {
-            if any_case { a.eq_ignore_ascii_case(b.as_bytes()) } else { a == b.as_bytes() }
+        let same = |a: &[u8], b: &str, ignore_case| {
+            if ignore_case { a.eq_ignore_ascii_case(b.as_bytes()) } else { a == b.as_bytes() }
         };
-        let stops = generate.stop.iter().map(|stop| (stop.as_str(), generate.any_case));
-        let stops: Vec<_> = stops.chain(generate.exact.iter().map(|stop| (stop.as_str(), false))).collect();
+        let stops = generate.stop.iter().map(|stop| (stop.as_str(), generate.ignore_case));
+        let stops: Vec<_> = stops.chain(generate.exact_stop.iter().map(|stop| (stop.as_str(), false))).collect();
         let first = text.trim_start();
-        let openings = generate.stop.iter().filter(|_| generate.any_case).filter_map(|stop| stop.strip_prefix('\n'));
+        let openings = generate.stop.iter().filter(|_| generate.ignore_case).filter_map(|stop| stop.strip_prefix('\n'));
         let openings: Vec<&str> = openings.filter(|line| !line.trim().is_empty()).collect();
-        let anywhere = |(stop, any_case): &(&str, bool)| {
-            text.as_bytes().windows(stop.len()).position(|part| same(part, stop, *any_case))
+        let anywhere = |(stop, ignore_case): &(&str, bool)| {
+            text.as_bytes().windows(stop.len()).position(|part| same(part, stop, *ignore_case))
         };
         let opens = |line: &&&str| first.as_bytes().get(..line.len()).is_some_and(|part| same(part, line, true));
         let opened = openings.iter().find(opens).map(|_| text.len() - first.len());
-        let held = |(stop, any_case): &(&str, bool)| {
-            (1..stop.len().min(text.len() + 1))
-                .rev()
-                .find(|n| stop.is_char_boundary(*n) && same(&text.as_bytes()[text.len() - n..], &stop[..*n], *any_case))
+        let held = |(stop, ignore_case): &(&str, bool)| {
+            (1..stop.len().min(text.len() + 1)).rev().find(|n| {
+                stop.is_char_boundary(*n) && same(&text.as_bytes()[text.len() - n..], &stop[..*n], *ignore_case)
+            })
         };
         let opening = openings.iter().filter(|line| {
             first.len() < line.len() && same(first.as_bytes(), line.get(..first.len()).unwrap_or("\n"), true)
@@ -174,9 +174,9 @@ mod tests {
             pieces in prop::collection::vec("[aAbB\\n\u{3000}é ]{0,4}", 0..12),
             stop in prop::collection::vec("\\n?[abAé]{1,2}[ab\\n é]{0,3}", 0..4),
             exact in prop::collection::vec("[abAé\\n ]{1,4}", 0..3),
-            any_case: bool,
+            ignore_case: bool,
         ) {
-            let generate = Generate { stop, exact, any_case, ..Generate::default() };
+            let generate = Generate { stop, exact_stop: exact, ignore_case, ..Generate::default() };
             let stops = Stops::new(&generate);
             let (mut progress, mut text) = (stops.begin(), String::new());
             for piece in pieces {
@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn in_any_case_and_at_the_start_of_a_line() {
-        let stops = Generate { stop: vec!["[result".into(), "\nresult".into()], any_case: true, ..Generate::default() };
+        let stops =
+            Generate { stop: vec!["[result".into(), "\nresult".into()], ignore_case: true, ..Generate::default() };
         let check = |text: &str, stopped: Option<usize>, shown: &str| {
             assert_eq!(read(text, &stops), (stopped, shown), "{text:?}");
             assert_eq!(find(text, &stops), stopped);
@@ -234,7 +235,8 @@ mod tests {
     #[test]
     fn some_in_any_case_and_others_as_they_stand() {
         let exact = vec!["So".into(), "\nThus".into()];
-        let stops = Generate { stop: vec!["[RESULT]".into()], exact, any_case: true, ..Generate::default() };
+        let stops =
+            Generate { stop: vec!["[RESULT]".into()], exact_stop: exact, ignore_case: true, ..Generate::default() };
         let check = |text: &str, stopped: Option<usize>, shown: &str| {
             assert_eq!(read(text, &stops), (stopped, shown), "{text:?}");
             assert_eq!(find(text, &stops), stopped);

@@ -17,7 +17,7 @@ use crate::domain::{
 };
 use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Job, Load, Stages};
 use crate::metrics::Metrics;
-use crate::prompts::{Neutralized, PromptLibrary, PromptSet, Renderer};
+use crate::prompts::{EscapedMarker, PromptLibrary, PromptSet, Renderer};
 use crate::script::{Outcome, Prompt, SamplerSettings, Script, Transcript};
 use crate::tasks::{Ask, JudgeProfile, RunKey, TaskError};
 use crate::telemetry::TRACES;
@@ -39,7 +39,7 @@ pub(super) struct PlannedRun {
     pub(super) run: RunKey,
     pub(super) sample: u32,
     /// What was changed in the judged texts so that they cannot forge markers.
-    pub(super) neutralized: Arc<[Neutralized]>,
+    pub(super) neutralized: Arc<[EscapedMarker]>,
     compiled: Compiled,
     prompt_text: Arc<str>,
     cacheable: bool,
@@ -314,7 +314,7 @@ fn read(completion: Completion, prompt: &str) -> Result<Judgement, InvalidVerdic
             Outcome::Branched(transcripts) => {
                 branches = transcripts.iter().map(read_branch).collect::<Result<_, _>>()?;
             }
-            Outcome::Told | Outcome::Said => {}
+            Outcome::PromptLogprobs | Outcome::Said => {}
         }
     }
     let (distribution, label_mass) = chosen(&masses)?;
@@ -340,8 +340,8 @@ fn read(completion: Completion, prompt: &str) -> Result<Judgement, InvalidVerdic
         },
         prompt: prompt.to_owned(),
         answer: completion.transcript.answer,
-        read: completion.transcript.read,
-        written: completion.transcript.written,
+        prompt_logprobs: completion.transcript.prompt_logprobs,
+        output_logprobs: completion.transcript.output_logprobs,
         cached: false,
     })
 }

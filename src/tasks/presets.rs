@@ -144,8 +144,8 @@ impl JudgeModel {
                 VerdictStep::Generate(Written { stop }) => Step::Generate(Generate {
                     stop: stop.clone(),
                     // Those of the caller mean what they say.
-                    exact: limits.stop.clone(),
-                    any_case: true,
+                    exact_stop: limits.stop.clone(),
+                    ignore_case: true,
                     max_tokens: limits.max_tokens.max(1),
                     min_tokens: limits.min_tokens.min(limits.max_tokens),
                     ..Generate::default()

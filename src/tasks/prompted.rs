@@ -125,7 +125,7 @@ impl Prompted {
                         let own: usize = options.iter().map(String::len).sum();
                         bytes = bytes.saturating_add(options.len().saturating_mul(before).saturating_add(own));
                     }
-                    Step::Tell(_) | Step::Generate(_) | Step::Branch(_) => {}
+                    Step::PromptLogprobs(_) | Step::Generate(_) | Step::Branch(_) => {}
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! What the engine has to get right, as `gavel doctor` tries it; and what only a test can do to it.
 
-use gavel::engine::canaries;
+use gavel::engine::conformance;
 use gavel::engine::{Completion, Engine, EngineError, Job};
 use gavel::script::{Generate, Outcome, Prompt, SamplerSettings, Script, Segment, Step};
 
@@ -13,11 +13,11 @@ const REQUESTS: usize = 60;
 async fn canaries() {
     let engine = engine().await;
     for (name, finding) in [
-        ("together", canaries::together(&engine).await),
-        ("departure", canaries::departure(&engine).await),
-        ("failure", canaries::failure(&engine).await),
-        ("reuse", canaries::reuse(&engine).await),
-        ("memory", canaries::memory(&engine, REQUESTS).await),
+        ("together", conformance::together(&engine).await),
+        ("departure", conformance::departure(&engine).await),
+        ("failure", conformance::failure(&engine).await),
+        ("reuse", conformance::reuse(&engine).await),
+        ("memory", conformance::memory(&engine, REQUESTS).await),
     ] {
         println!("{name}: {finding:?}");
         finding.unwrap_or_else(|why| panic!("{name}: {why}"));

@@ -2,7 +2,7 @@
 
 use gavel::domain::{Distribution, Instruction, Item, Kind, Mode, Rubric};
 use gavel::engine::llama_cpp::{self, LlamaCpp};
-use gavel::engine::{Engine, Job, canaries};
+use gavel::engine::{Engine, Job, conformance};
 use gavel::prompts::{PromptLibrary, Subject};
 use gavel::script::{Outcome, Prompt, SamplerSettings, Script, Segment, Step};
 
@@ -90,7 +90,7 @@ async fn two_engines_come_to_the_same_verdicts() {
     }
     println!("{ITEMS} items: furthest probability {furthest:.4}, {scores} scores differ");
     assert!(furthest <= APART, "a probability is {furthest:.4} from the other engine's");
-    let agreement = canaries::agreement(&ours, &theirs).await;
+    let agreement = conformance::agreement(&ours, &theirs).await;
     println!("logits: {agreement:?}");
     agreement.unwrap();
 }

@@ -162,7 +162,7 @@ pub(in crate::api) async fn create(
     let session = app.service.begin(&context, ask::hosted(&app, body.model.as_deref())).await?;
     let engine = session.judge().engine().clone();
     let max_tokens = options.sampling.max_feedback_tokens as usize;
-    let write = Generate { stop, max_tokens, logprobs: most, verbatim: true, ..Generate::default() };
+    let write = Generate { stop, max_tokens, logprobs: most, keep_trailing_whitespace: true, ..Generate::default() };
     let asked = body.model.as_deref().unwrap_or(&engine.model);
     let form = ChoiceFormat {
         head: Head::new("cmpl", "text_completion", asked, &engine.digest),
@@ -171,7 +171,7 @@ pub(in crate::api) async fn create(
         samples,
         writes,
     };
-    let tell = told.then(|| Step::Tell(most.unwrap_or(0)));
+    let tell = told.then(|| Step::PromptLogprobs(most.unwrap_or(0)));
     let steps = tell.into_iter().chain(writes.then_some(Step::Generate(write)));
     let chat = Prompted {
         purpose: None,
@@ -220,7 +220,8 @@ impl ChoiceFormat {
     fn echo(&self, index: usize, judgement: Option<&Judgement>) -> String {
         let Some(echo) = &self.echo else { return String::new() };
         let text = &echo[index / self.samples];
-        let read = judgement.filter(|_| text.is_empty()).map(|judgement| &judgement.read[..]).unwrap_or_default();
+        let read =
+            judgement.filter(|_| text.is_empty()).map(|judgement| &judgement.prompt_logprobs[..]).unwrap_or_default();
         let bytes: Vec<u8> = read.iter().flat_map(|token| token.bytes.iter().copied()).collect();
         format!("{text}{}", String::from_utf8_lossy(&bytes))
     }
@@ -229,7 +230,9 @@ impl ChoiceFormat {
         TextChoice {
             index,
             text: format!("{}{}", self.echo(index as usize, Some(judgement)), judgement.answer),
-            logprobs: self.logprobs.then(|| TextLogprobs::of(self.read(index as usize, judgement), &judgement.written)),
+            logprobs: self
+                .logprobs
+                .then(|| TextLogprobs::of(self.read(index as usize, judgement), &judgement.output_logprobs)),
             finish_reason: Some(if self.writes { finish_reason(judgement.finish) } else { "length" }),
         }
     }
@@ -237,7 +240,7 @@ impl ChoiceFormat {
     /// The tokens of a prompt whose probabilities are told, without one that the model itself puts before texts.
     fn read<'j>(&self, index: usize, judgement: &'j Judgement) -> &'j [TokenLogprob] {
         let as_sent = self.echo.as_ref().is_none_or(|echo| echo[index / self.samples].is_empty());
-        match &judgement.read[..] {
+        match &judgement.prompt_logprobs[..] {
             [begin, rest @ ..] if !as_sent && begin.bytes.is_empty() => rest,
             read => read,
         }

@@ -337,7 +337,7 @@ fn chat(
     let Options { mut sampling, .. } = with(app, sampling.clone().unwrap_or_default(), at)?;
     let max_tokens = sampling.max_feedback_tokens.max(1) as usize;
     sampling.min_feedback_tokens = 0;
-    let explain = Generate { stop: vec![lead.to_owned()], any_case: true, max_tokens, ..Generate::default() };
+    let explain = Generate { stop: vec![lead.to_owned()], ignore_case: true, max_tokens, ..Generate::default() };
     let steps = vec![Step::Generate(explain), Step::Say(format!("\n\n{lead}")), Step::Choose(options)];
     let options = Options { sampling, ..ask::defaults(app) };
     let openings = vec![Opening::Conversation(turns)];

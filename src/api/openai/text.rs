@@ -70,7 +70,7 @@ fn choice(judgement: &Judgement, logprobs: Option<usize>, format: &AnswerFormat)
     Choice {
         index: judgement.sample,
         message: format.message(judgement.answer.trim_start()),
-        logprobs: logprobs.map(|_| Logprobs::of_tokens(&judgement.written)),
+        logprobs: logprobs.map(|_| Logprobs::of_tokens(&judgement.output_logprobs)),
         finish_reason: finish_reason(judgement.finish),
     }
 }

@@ -19,8 +19,8 @@ fn judgement(sample: u32, order: Option<Order>, masses: &[f64]) -> Judgement {
         timing: Timing::default(),
         prompt: String::new(),
         answer: String::new(),
-        read: Vec::new(),
-        written: Vec::new(),
+        prompt_logprobs: Vec::new(),
+        output_logprobs: Vec::new(),
         cached: false,
     }
 }

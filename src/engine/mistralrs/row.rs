@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::engine::growing::{Growing, Next};
-use crate::engine::waves::Waiting;
+use crate::engine::append_only::{AppendOnlyRun, Next};
+use crate::engine::length_buckets::Waiting;
 use crate::engine::{Compiled, Completion, EngineError, Event, Stages};
 use crate::script::{Script, Step, Token, Transcript, Vocabulary};
 
 /// A script as a row of requests.
 pub(super) struct Row {
-    growing: Growing,
+    run: AppendOnlyRun,
     events: UnboundedSender<Event>,
     prompt_tokens: usize,
     reserved: usize,
@@ -49,9 +49,9 @@ impl Row {
     pub(super) fn new(vocabulary: Arc<dyn Vocabulary>, compiled: Compiled, events: UnboundedSender<Event>) -> Self {
         let (prompt_tokens, reserved) = (compiled.prompt_tokens, compiled.most_tokens());
         let (alone, brief) = (compiled.job.deterministic, is_brief(&compiled.job.script));
-        let growing = Growing::new(compiled.machine(vocabulary));
+        let run = AppendOnlyRun::new(compiled.machine(vocabulary));
         Self {
-            growing,
+            run,
             events,
             prompt_tokens,
             reserved,
@@ -67,14 +67,14 @@ impl Row {
 
     /// What decides with whom it runs.
     pub(super) fn waiting(&self) -> Waiting {
-        let prompt = self.growing.ids().len();
+        let prompt = self.run.ids().len();
         Waiting { prompt, reserved: self.reserved.max(prompt), alone: self.alone, brief: self.brief }
     }
 
     /// The ids that its next request has to hold.
     #[cfg(test)]
     pub(super) fn ids(&self) -> &[Token] {
-        self.growing.ids()
+        self.run.ids()
     }
 
     pub(super) fn departed(&self) -> bool {
@@ -87,7 +87,7 @@ impl Row {
         self.begun.get_or_insert_with(Instant::now);
         self.end = None;
         self.once = together && self.brief;
-        let ids = self.growing.ids();
+        let ids = self.run.ids();
         ids.split_at(if self.once { ids.len() } else { cut })
     }
 
@@ -100,8 +100,8 @@ impl Row {
         if context.len() >= self.prompt_tokens {
             self.prompt_read.get_or_insert_with(Instant::now);
         }
-        let next = self.growing.on_logits(context, logits);
-        if let Some(delta) = self.growing.take_delta() {
+        let next = self.run.on_logits(context, logits);
+        if let Some(delta) = self.run.take_delta() {
             // A caller that has gone away is noticed at the next token.
             let _ = self.events.send(Event::Delta(delta));
         }
@@ -135,7 +135,7 @@ impl Row {
 
     /// Settles a request that the engine is done with.
     pub(super) fn settle(&mut self) -> Outcome {
-        if let Some(transcript) = self.growing.take_done() {
+        if let Some(transcript) = self.run.take_done() {
             self.report(transcript);
             return Outcome::Over;
         }
@@ -149,7 +149,7 @@ impl Row {
 
     /// Whether its script has ended without asking anything of the model; the caller is told.
     pub(super) fn over_at_once(&mut self) -> bool {
-        let done = self.growing.take_done();
+        let done = self.run.take_done();
         done.map(|transcript| self.report(transcript)).is_some()
     }
 

@@ -14,8 +14,8 @@ use super::force::Lent;
 use super::request::{Known, Reading, send};
 use super::row::{Outcome, Row};
 use crate::engine::Load;
+use crate::engine::length_buckets::{Limits, Waiting, join, pick};
 use crate::engine::shared::Shared;
-use crate::engine::waves::{Limits, Waiting, join, pick};
 
 /// How often mistral.rs may die in a row, without an answer between, before it is given up. A panic can leave one of
 /// its locks poisoned for good; then only a new process helps.

@@ -427,7 +427,7 @@ fn the_end_of_a_prompt_is_not_kept_when_others_share_the_rest() {
 #[test]
 fn a_prompt_is_told_in_the_steps_that_read_it() {
     let text = SHARED.repeat(3);
-    let script = |write| Script([vec![Step::Tell(2)], write].concat());
+    let script = |write| Script([vec![Step::PromptLogprobs(2)], write].concat());
     for write in [vec![], judging(6).0] {
         let mut scheduler = scheduler(LIMITS);
         let compiled = job(&text, script(write), false);
@@ -436,7 +436,7 @@ fn a_prompt_is_told_in_the_steps_that_read_it() {
         drain(&mut scheduler);
         let completion = finish(run).unwrap();
         assert_eq!(completion.transcript, alone(compiled.clone()));
-        assert_eq!(completion.transcript.read.len(), compiled.prompt_tokens);
+        assert_eq!(completion.transcript.prompt_logprobs.len(), compiled.prompt_tokens);
         assert!(scheduler.backend.steps.len() < compiled.prompt_tokens, "many tokens a step");
         assert!(finish(other).is_ok());
     }
@@ -446,7 +446,7 @@ fn any_script() -> impl Strategy<Value = Script> {
     let branches =
         prop::collection::vec((1..6usize).prop_map(judging), 1..4).prop_map(|b| Script(vec![Step::Branch(b)]));
     let tail = branches.clone().prop_map(|b| Script([b.0, judging(3).0].concat()));
-    let told = (0..3usize).prop_map(|most| Script([vec![Step::Tell(most)], judging(3).0].concat()));
+    let told = (0..3usize).prop_map(|most| Script([vec![Step::PromptLogprobs(most)], judging(3).0].concat()));
     prop_oneof![4 => (1..20usize).prop_map(judging), 1 => branches, 1 => tail, 1 => told]
 }
 

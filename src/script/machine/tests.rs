@@ -97,23 +97,23 @@ fn generation_ends_where_it_should() {
 #[test]
 fn a_prompt_is_told_token_by_token() {
     let whole = prompt("say: the good");
-    let script = Script(vec![Step::Tell(3), choose(&[" A", " B"])]);
+    let script = Script(vec![Step::PromptLogprobs(3), choose(&[" A", " B"])]);
     let mut machine = compiled(whole.clone(), script, settings(0.0));
     let Action::Feed = machine.start() else { panic!() };
     assert_eq!([machine.ids(), machine.upcoming()].concat(), whole.ids, "what is to come is known");
     let (transcript, seen, _) = {
-        let script = Script(vec![Step::Tell(3), choose(&[" A", " B"])]);
+        let script = Script(vec![Step::PromptLogprobs(3), choose(&[" A", " B"])]);
         run(&mut compiled(whole.clone(), script, settings(0.0)), &toy::logits)
     };
     assert_eq!(seen.len(), whole.ids.len(), "a context for each token, the last for the choice");
-    assert_eq!((transcript.read.len(), transcript.read[0].logprob), (whole.ids.len(), None));
-    for (at, token) in transcript.read.iter().enumerate().skip(1) {
+    assert_eq!((transcript.prompt_logprobs.len(), transcript.prompt_logprobs[0].logprob), (whole.ids.len(), None));
+    for (at, token) in transcript.prompt_logprobs.iter().enumerate().skip(1) {
         let logits = toy::logits(&whole.ids[..at]);
         let expected = f64::from(logits[whole.ids[at] as usize]) - log_sum_exp(&logits);
         assert!((token.logprob.unwrap() - expected).abs() < 1e-9 && token.top.len() == 3, "{token:?}");
         assert_eq!(token.bytes, Toy.piece(whole.ids[at]));
     }
-    assert!(matches!(transcript.outcomes[..], [Outcome::Told, Outcome::Chosen { .. }]));
+    assert!(matches!(transcript.outcomes[..], [Outcome::PromptLogprobs, Outcome::Chosen { .. }]));
 }
 
 /// A caller that counts tokens must find every one that was generated.
@@ -122,11 +122,12 @@ fn what_is_kept_verbatim_tells_every_token() {
     let check = |writes_text: &str, stop: &[&str], text: &str, told: &[&str]| {
         let start = prompt("x").ids.len();
         let stop = stop.iter().map(|stop| (*stop).to_owned()).collect();
-        let step = Generate { stop, max_tokens: 3, verbatim: true, logprobs: Some(0), ..Generate::default() };
+        let step =
+            Generate { stop, max_tokens: 3, keep_trailing_whitespace: true, logprobs: Some(0), ..Generate::default() };
         let script = Script(vec![Step::Generate(step)]);
         let mut machine = compiled(prompt("x"), script, settings(0.0));
         let (transcript, _, deltas) = run(&mut machine, &writes(writes_text, start));
-        let written = transcript.written.iter().map(|token| String::from_utf8_lossy(&token.bytes).into_owned());
+        let written = transcript.output_logprobs.iter().map(|token| String::from_utf8_lossy(&token.bytes).into_owned());
         assert_eq!(
             (transcript.answer.as_str(), written.collect::<Vec<_>>()),
             (text, told.iter().map(|t| (*t).to_owned()).collect())
@@ -232,7 +233,7 @@ fn logits_that_are_no_numbers_fail_the_step() {
         logits[100] = value;
         logits
     };
-    let tell = || vec![Step::Tell(2), choose(&[" A", " B"])];
+    let tell = || vec![Step::PromptLogprobs(2), choose(&[" A", " B"])];
     for logits in [with(f32::NAN), with(f32::INFINITY), vec![f32::NAN; toy::SIZE], vec![f32::NEG_INFINITY; toy::SIZE]] {
         for steps in [
             vec![generate(4, 0)],

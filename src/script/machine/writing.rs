@@ -16,7 +16,7 @@ pub(super) struct Writing {
     pub(super) stops: Stops,
     pub(super) progress: Progress,
     pub(super) constraint: Option<Box<dyn Constraint>>,
-    pub(super) told: Vec<TokenLogprob>,
+    pub(super) logprobs: Vec<TokenLogprob>,
     /// Whether a stop text was cut off.
     pub(super) cut: bool,
 }
@@ -34,7 +34,7 @@ impl Writing {
             shown: 0,
             drop_space,
             constraint: None,
-            told: Vec::new(),
+            logprobs: Vec::new(),
             cut: false,
         }
     }

@@ -31,9 +31,7 @@ impl Merging {
             debug_assert_eq!(pair(&starts, at), best);
             starts.remove(at + 1);
             ranks.remove(at + 1);
-            for changed in at.saturating_sub(1)..=at {
-                ranks[changed] = pair(&starts, changed);
-            }
+            (at.saturating_sub(1)..=at).for_each(|changed| ranks[changed] = pair(&starts, changed));
         }
         let spell = |part: &[usize]| {
             let part = &text[part[0]..part[1]];

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{EngineChoice, LlamaCppConfig, MistralRsConfig};
-use crate::engine::{Engine, LoadError, canaries};
+use crate::engine::{Engine, LoadError, conformance};
 use crate::models::Model;
 
 /// The sizing of the engines that run model files: context, batch and memory.
@@ -129,7 +129,7 @@ async fn probe(engine: &dyn Engine, other: bool) -> ProbeVerdict {
     if engine.info().sequences <= 1 {
         return ProbeVerdict::Concurrent;
     }
-    if let Err(found) = canaries::together(engine).await {
+    if let Err(found) = conformance::together(engine).await {
         tracing::warn!(found, "this device gets sequences wrong that run together; `gavel doctor` shows more");
         return if other { ProbeVerdict::Rejected } else { ProbeVerdict::Sequential };
     }
@@ -137,9 +137,9 @@ async fn probe(engine: &dyn Engine, other: bool) -> ProbeVerdict {
         return ProbeVerdict::Concurrent;
     }
     for (canary, finding) in [
-        ("departure", canaries::departure(engine).await),
-        ("failure", canaries::failure(engine).await),
-        ("reuse", canaries::reuse(engine).await),
+        ("departure", conformance::departure(engine).await),
+        ("failure", conformance::failure(engine).await),
+        ("reuse", conformance::reuse(engine).await),
     ] {
         if let Err(found) = finding {
             tracing::warn!(canary, found, "a canary fails, so llama-cpp is used; `gavel doctor` shows more");

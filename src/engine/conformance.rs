@@ -1,7 +1,7 @@
-//! Canaries: what an engine has to get right, tried on the model that it has loaded.
+//! Conformance: what an engine has to get right, tried on the model that it has loaded.
 //!
 //! `gavel doctor` runs them and tests do; on a GPU, the first decides at the start whether the mistralrs engine may run
-//! sequences together. A finding says what was measured; where the canary fails, why that will not do.
+//! sequences together. A finding says what was measured; where the check fails, why that will not do.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +25,7 @@ const GROWTH: u64 = 64 << 20;
 /// How long an engine may take to drop the work of a caller who left.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A verdict of a canary.
+/// A verdict of a check.
 struct Verdict {
     feedback: String,
     probabilities: Vec<f64>,
@@ -224,7 +224,7 @@ fn verdict(completion: Completion) -> Result<Verdict, String> {
                 let probabilities = distribution.0.probabilities().to_vec();
                 return Ok(Verdict { feedback, probabilities, log_masses });
             }
-            Outcome::Told | Outcome::Said | Outcome::Branched(_) => {}
+            Outcome::PromptLogprobs | Outcome::Said | Outcome::Branched(_) => {}
         }
     }
     Err("the engine chose nothing".into())

@@ -1,4 +1,4 @@
-//! Which sequences run together on an engine that decodes only sequences of one length together.
+//! Static batches by length: which sequences run together on an engine that decodes only sequences of one length.
 //!
 //! Such sequences begin together, as a wave: their prompts are cut to the length of the shortest, and each is forced
 //! to the rest of its prompt token by token, which costs steps that all share and changes no token. Afterwards every

@@ -1,4 +1,4 @@
-//! Scripts on engines whose sequences only grow.
+//! Scripts on engines whose sequences are append-only.
 //!
 //! A script machine may go back: from a stop text to where it began, from one option to the next. An engine that is
 //! given a prompt and asked for token after token cannot. So a script becomes a row of requests: within one, every
@@ -12,7 +12,7 @@ use crate::script::{Action, Machine, StepError, Token, Transcript};
 pub const RARE: f64 = 1e-4;
 
 /// A script in progress.
-pub struct Growing {
+pub struct AppendOnlyRun {
     script: Machine,
     /// The branch of the script that runs, how many there are, and what came of those that have run.
     branch: Option<Machine>,
@@ -26,31 +26,31 @@ pub struct Growing {
 pub enum Next {
     /// It appends this token.
     Force(Token),
-    /// It ends. Unless the script has ended as well, another one goes on with [`Growing::ids`].
+    /// It ends. Unless the script has ended as well, another one goes on with [`AppendOnlyRun::ids`].
     Leave,
 }
 
 /// Why a script cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum GrowingError {
+pub enum AppendOnlyError {
     /// The engine gave logits for a context that is not this script's.
     #[error("the engine's context is not the one it was given")]
-    Strayed,
+    ContextMismatch,
     /// The script itself cannot.
     #[error(transparent)]
     Step(#[from] StepError),
 }
 
-impl Growing {
+impl AppendOnlyRun {
     /// Starts a machine that has not been started.
     #[must_use]
     pub fn new(machine: Machine) -> Self {
-        let mut growing =
+        let mut run =
             Self { script: machine.skipping(RARE), branch: None, branches: 0, transcripts: Vec::new(), done: None };
-        let action = growing.script.start();
+        let action = run.script.start();
         // A script that cannot begin says so again at its first logits.
-        let _ = growing.settle(action);
-        growing
+        let _ = run.settle(action);
+        run
     }
 
     /// What the context must hold before logits are of use: the prompt of the next request. One that begins with a
@@ -73,11 +73,11 @@ impl Growing {
     /// Takes the raw logits that follow `context`, and says what the request does next.
     ///
     /// # Errors
-    /// [`GrowingError::Strayed`] when the context does not begin with what the script has, [`GrowingError::Step`] when
-    /// the script cannot go on; after [`StepError::BadLogits`] it can with sound ones.
-    pub fn on_logits(&mut self, context: &[Token], logits: &[f32]) -> Result<Next, GrowingError> {
+    /// [`AppendOnlyError::ContextMismatch`] when the context does not begin with what the script has,
+    /// [`AppendOnlyError::Step`] when the script cannot go on; after [`StepError::BadLogits`] it can with sound ones.
+    pub fn on_logits(&mut self, context: &[Token], logits: &[f32]) -> Result<Next, AppendOnlyError> {
         if !self.ids().starts_with(context) {
-            return Err(GrowingError::Strayed);
+            return Err(AppendOnlyError::ContextMismatch);
         }
         if self.ids().len() == context.len() {
             let action = self.branch.as_mut().unwrap_or(&mut self.script).on_logits(logits);
@@ -140,16 +140,16 @@ mod tests {
     }
 
     /// Runs it as an engine would, each prompt cut by `cut` tokens; and gives the number of requests.
-    fn run(mut growing: Growing, cut: usize, logits: &dyn Fn(&[Token]) -> Vec<f32>) -> (Transcript, usize, String) {
+    fn run(mut run: AppendOnlyRun, cut: usize, logits: &dyn Fn(&[Token]) -> Vec<f32>) -> (Transcript, usize, String) {
         let (mut requests, mut text) = (0, String::new());
         loop {
-            text.extend(growing.take_delta());
-            if let Some(transcript) = growing.take_done() {
+            text.extend(run.take_delta());
+            if let Some(transcript) = run.take_done() {
                 return (transcript, requests, text);
             }
             requests += 1;
-            let mut context = growing.ids()[..growing.ids().len() - cut].to_vec();
-            while let Next::Force(token) = growing.on_logits(&context, &logits(&context)).unwrap() {
+            let mut context = run.ids()[..run.ids().len() - cut].to_vec();
+            while let Next::Force(token) = run.on_logits(&context, &logits(&context)).unwrap() {
                 context.push(token);
             }
         }
@@ -194,7 +194,8 @@ mod tests {
     fn what_a_script_costs() {
         let lead = || Step::Say(" [RESULT]".into());
         let check = |writes_text: &str, steps: Vec<Step>, expected: usize| {
-            let (transcript, requests, _) = run(Growing::new(machine(Script(steps.clone()))), 0, &writes(writes_text));
+            let (transcript, requests, _) =
+                run(AppendOnlyRun::new(machine(Script(steps.clone()))), 0, &writes(writes_text));
             assert_eq!(requests, expected, "{steps:?}: {transcript:?}");
         };
         check("", vec![lead()], 0);
@@ -220,7 +221,7 @@ mod tests {
             logits
         };
         let script = || Script(vec![choose(&[" A A", " A B", " B A", " B B"])]);
-        let (transcript, requests, _) = run(Growing::new(machine(script())), 0, &logits);
+        let (transcript, requests, _) = run(AppendOnlyRun::new(machine(script())), 0, &logits);
         assert_eq!(requests, 1, "the node of ` B` is not looked into");
         let rare = (-12.0_f64).exp() / (1.0 + (-12.0_f64).exp());
         assert!((transcript.skipped_mass - rare).abs() < 1e-9, "{transcript:?}");
@@ -233,27 +234,27 @@ mod tests {
             logits[toy::END as usize] = 40.0;
             logits
         };
-        let (transcript, ..) = run(Growing::new(machine(script())), 0, &elsewhere);
+        let (transcript, ..) = run(AppendOnlyRun::new(machine(script())), 0, &elsewhere);
         let Outcome::Chosen { log_masses, .. } = &transcript.outcomes[0] else { panic!() };
         assert!(log_masses[0].is_finite());
     }
 
     #[test]
     fn a_foreign_context_is_noticed() {
-        let mut growing = Growing::new(machine(Script(vec![choose(&[" A", " B"])])));
-        let mut context = growing.ids().to_vec();
+        let mut run = AppendOnlyRun::new(machine(Script(vec![choose(&[" A", " B"])])));
+        let mut context = run.ids().to_vec();
         context[0] += 1;
-        assert_eq!(growing.on_logits(&context, &[0.0; toy::SIZE]), Err(GrowingError::Strayed));
+        assert_eq!(run.on_logits(&context, &[0.0; toy::SIZE]), Err(AppendOnlyError::ContextMismatch));
     }
 
     #[test]
     fn logits_that_are_no_numbers_are_an_error_that_can_be_mended() {
-        let mut growing = Growing::new(machine(Script(vec![choose(&[" A", " B"])])));
-        let (context, failed) = (growing.ids().to_vec(), Err(GrowingError::Step(StepError::BadLogits)));
-        assert_eq!(growing.on_logits(&context, &[f32::NAN; toy::SIZE]), failed);
-        assert!(growing.take_done().is_none());
-        assert_eq!(growing.on_logits(&context, &[0.0; toy::SIZE]), Ok(Next::Leave), "tried again, it comes out right");
-        assert!(growing.take_done().is_some());
+        let mut run = AppendOnlyRun::new(machine(Script(vec![choose(&[" A", " B"])])));
+        let (context, failed) = (run.ids().to_vec(), Err(AppendOnlyError::Step(StepError::BadLogits)));
+        assert_eq!(run.on_logits(&context, &[f32::NAN; toy::SIZE]), failed);
+        assert!(run.take_done().is_none());
+        assert_eq!(run.on_logits(&context, &[0.0; toy::SIZE]), Ok(Next::Leave), "tried again, it comes out right");
+        assert!(run.take_done().is_some());
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -292,7 +293,7 @@ mod tests {
         /// A row of requests comes to what a machine that can go back comes to, wherever the prompts are cut.
         #[test]
         fn a_row_of_requests_is_the_script(steps in steps(), cut in 0usize..3) {
-            let (found, _, text) = run(Growing::new(machine(Script(steps.clone()))), cut, &toy::logits);
+            let (found, _, text) = run(AppendOnlyRun::new(machine(Script(steps.clone()))), cut, &toy::logits);
             check(&found, &exact(machine(Script(steps)), &toy::logits))?;
             let written: String = found.outcomes.iter().filter_map(|outcome| match outcome {
                 Outcome::Generated { text, .. } => Some(text.as_str()),
