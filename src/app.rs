@@ -8,6 +8,7 @@ use tokio::task::coop::consume_budget;
 
 use crate::config::Config;
 use crate::engine::{Engine, Load};
+use crate::grading::{Mode, Options, Sampling};
 pub use crate::hosting::StartError;
 use crate::hosting::{Hosting, Starter};
 use crate::judge_models::JudgeModels;
@@ -78,6 +79,29 @@ impl App {
     #[must_use]
     pub fn hosting(&self) -> &Hosting {
         &self.hosting
+    }
+
+    /// What a request gets that says nothing about how it is judged.
+    #[must_use]
+    pub fn default_options(&self) -> Options {
+        let defaults = &self.config.grading;
+        Options {
+            mode: Mode::default(),
+            samples: defaults.samples,
+            sampling: Sampling {
+                temperature: defaults.temperature,
+                top_p: defaults.top_p,
+                top_k: defaults.top_k,
+                min_p: defaults.min_p,
+                seed: defaults.seed,
+                seeded: false,
+                max_feedback_tokens: defaults.max_feedback_tokens,
+                min_feedback_tokens: defaults.min_feedback_tokens,
+            },
+            prompt: None,
+            cache: defaults.cache,
+            deterministic: false,
+        }
     }
 
     /// Gets the models that are to be there from the start, and starts their engines; the server is ready once this

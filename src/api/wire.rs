@@ -14,7 +14,7 @@ use super::problem::{Code, Problem};
 use crate::app::App;
 use crate::grading::{
     Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Role, Rubric, Sampling, Turn, Weight,
-    WeightedRubric, is_blank,
+    WeightedRubric, check_text,
 };
 use crate::service::{Deadline, RequestContext, ServiceError};
 
@@ -267,7 +267,7 @@ impl Common {
 
 impl Settings {
     pub(super) fn check(self, app: &App) -> Result<Judged, Problem> {
-        let defaults = &app.config.grading;
+        let Options { sampling: defaults, samples, cache, .. } = app.default_options();
         app.hosting().check_name(self.model.as_deref()).map_err(ServiceError::from)?;
         let (rubrics, multi) = rubrics(&self.rubric, app)?;
         let sampling = Sampling {
@@ -282,10 +282,10 @@ impl Settings {
         };
         let options = Options {
             mode: self.mode.unwrap_or_default(),
-            samples: self.samples.unwrap_or(defaults.samples),
+            samples: self.samples.unwrap_or(samples),
             sampling,
             prompt: self.prompt,
-            cache: self.cache.unwrap_or(defaults.cache),
+            cache: self.cache.unwrap_or(cache),
             deterministic: self.deterministic,
         };
         options.check()?;
@@ -306,9 +306,7 @@ impl About {
 
 /// A text that must say something.
 pub(super) fn not_empty(text: String, pointer: &str, what: &str) -> Result<String, Problem> {
-    if is_blank(&text) {
-        return Err(InvalidRequest::at(pointer, format!("{what} is empty; there is nothing to judge")).into());
-    }
+    check_text(&text, pointer, what)?;
     Ok(text)
 }
 
@@ -317,17 +315,16 @@ fn instruction(text: Option<String>, messages: Option<Vec<Object<MessageBody>>>)
     match (text, messages) {
         (Some(_), Some(_)) => Err(wrong("/messages", "send `instruction` or `messages`, not both")),
         (None, None) => Err(wrong("/instruction", "send `instruction`, or a conversation as `messages`")),
-        (Some(text), None) => Ok(Instruction::Text(not_empty(text, "/instruction", "the instruction")?)),
+        (Some(text), None) => {
+            let instruction = Instruction::Text(text);
+            instruction.check()?;
+            Ok(instruction)
+        }
         (None, Some(messages)) => {
-            let turns: Vec<Turn> = messages
-                .into_iter()
-                .enumerate()
-                .map(|(index, message)| turn(index, message))
-                .collect::<Result<_, _>>()?;
-            match turns.last() {
-                Some(turn) if turn.role == Role::User => Ok(Instruction::Conversation(turns)),
-                _ => Err(wrong("/messages", "the last message must be the user's: it is what the response answers")),
-            }
+            let turns = messages.into_iter().enumerate().map(|(index, message)| turn(index, message));
+            let instruction = Instruction::Conversation(turns.collect::<Result<_, _>>()?);
+            instruction.check()?;
+            Ok(instruction)
         }
     }
 }
