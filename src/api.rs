@@ -7,6 +7,7 @@ mod domain_schema;
 mod exchange;
 mod extract;
 mod judging;
+pub mod local;
 mod many;
 mod observe;
 mod openai;
@@ -32,9 +33,7 @@ use std::time::Duration;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App as Actix, HttpServer, middleware::from_fn, web};
 
-pub use self::absolute::prompts as prompts_of_absolute;
 pub use self::openapi::document;
-pub use self::relative::prompts as prompts_of_relative;
 use crate::app::App;
 
 /// Every route.

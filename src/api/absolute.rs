@@ -104,7 +104,7 @@ pub(super) async fn grade(
     .await
 }
 
-fn check(app: &App, mut body: AbsoluteBody) -> Result<Asked<AbsoluteRequest>, Problem> {
+pub(super) fn check(app: &App, mut body: AbsoluteBody) -> Result<Asked<AbsoluteRequest>, Problem> {
     let checked = body.common().check(app)?;
     let request = AbsoluteRequest {
         response: wire::not_empty(body.response, "/response", "the response")?,
@@ -114,16 +114,6 @@ fn check(app: &App, mut body: AbsoluteBody) -> Result<Asked<AbsoluteRequest>, Pr
         options: checked.options,
     };
     Ok(Asked { request, model: checked.model, debug: checked.debug })
-}
-
-/// Exactly what the body of a request would send to the model: a prompt for each rubric.
-///
-/// # Errors
-/// Those of the request.
-pub async fn prompts(app: &App, body: &str) -> Result<Vec<String>, Problem> {
-    let Asked { request, model, .. } = check(app, extract::parse(body.as_bytes())?)?;
-    let session = app.service.begin(&wire::local_context(app), model.as_deref()).await?;
-    Ok(session.prompts(request).await?)
 }
 
 /// A verdict's JSON.

@@ -105,7 +105,7 @@ pub(super) async fn grade(
     .await
 }
 
-fn check(app: &App, mut body: RelativeBody) -> Result<Asked<RelativeRequest>, Problem> {
+pub(super) fn check(app: &App, mut body: RelativeBody) -> Result<Asked<RelativeRequest>, Problem> {
     let checked = body.common().check(app)?;
     let how = How { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
     let Pairing { method, swap, tie_margin } = pairing(app, how, checked.multi)?;
@@ -143,17 +143,7 @@ pub(super) fn pairing(app: &App, how: How, multi: bool) -> Result<Pairing, Probl
     Ok(Pairing { method, swap: how.swap.unwrap_or(app.config.grading.swap), tie_margin })
 }
 
-/// Exactly what the body of a request would send to the model: a prompt for each order.
-///
-/// # Errors
-/// Those of the request.
-pub async fn prompts(app: &App, body: &str) -> Result<Vec<String>, Problem> {
-    let Asked { request, model, .. } = check(app, extract::parse(body.as_bytes())?)?;
-    let session = app.service.begin(&wire::local_context(app), model.as_deref()).await?;
-    Ok(session.prompts(request).await?)
-}
-
-fn verdict_body(graded: service::Graded<Relative>, debug: bool) -> VerdictBody {
+pub(super) fn verdict_body(graded: service::Graded<Relative>, debug: bool) -> VerdictBody {
     let service::Graded { id, verdict, provenance, stats, .. } = graded;
     let (judgements, grades) = match &verdict {
         Relative::Pairwise(v) => (v.judgements.iter().map(judgement_body).collect(), None),

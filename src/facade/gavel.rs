@@ -55,7 +55,7 @@ impl Gavel {
     }
 
     /// One of settings that are known already. With an engine that runs, no model is loaded.
-    async fn start(
+    pub(crate) async fn start(
         config: Config,
         engine: Option<Arc<dyn Engine>>,
         progress: &dyn Progress,
@@ -66,6 +66,11 @@ impl Gavel {
             None => app.load(progress).await?,
         }
         Ok(Self { app })
+    }
+
+    /// What it is made of.
+    pub(crate) fn app(&self) -> &Arc<App> {
+        &self.app
     }
 
     /// Grades one response against a rubric. See [`Request`] for what it may say, and [`Absolute`](crate::Absolute) for
