@@ -10,6 +10,7 @@ mod compat;
 mod context;
 mod domain_schema;
 mod json;
+pub mod local;
 mod middleware;
 mod openai;
 mod openapi;
@@ -34,9 +35,7 @@ use std::time::Duration;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App as Actix, HttpServer, middleware::from_fn, web};
 
-pub use self::absolute::prompts as prompts_of_absolute;
 pub use self::openapi::document;
-pub use self::relative::prompts as prompts_of_relative;
 use crate::app::App;
 
 /// Every route.

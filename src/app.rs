@@ -7,6 +7,7 @@ use futures::{StreamExt, stream};
 use tokio::task::coop::consume_budget;
 
 use crate::config::Config;
+use crate::domain::{Mode, Options, Sampling};
 use crate::engine::{Engine, Load};
 use crate::metrics::Metrics;
 use crate::models::{HubSettings, ModelError, ModelStore, Progress as PullProgress};
@@ -78,6 +79,29 @@ impl App {
     #[must_use]
     pub fn models(&self) -> &ModelRegistry {
         &self.models
+    }
+
+    /// What a request gets that says nothing about how it is judged.
+    #[must_use]
+    pub fn default_options(&self) -> Options {
+        let defaults = &self.config.grading;
+        Options {
+            mode: Mode::default(),
+            samples: defaults.samples,
+            sampling: Sampling {
+                temperature: defaults.temperature,
+                top_p: defaults.top_p,
+                top_k: defaults.top_k,
+                min_p: defaults.min_p,
+                seed: defaults.seed,
+                seeded: false,
+                max_feedback_tokens: defaults.max_feedback_tokens,
+                min_feedback_tokens: defaults.min_feedback_tokens,
+            },
+            prompt: None,
+            cache: defaults.cache,
+            deterministic: false,
+        }
     }
 
     /// Loads the models with `load = "start"`; the server is ready once this returns.

@@ -6,7 +6,9 @@ mod client;
 mod connection;
 mod demo;
 mod doctor;
+mod error;
 mod grade;
+mod grader;
 mod host;
 mod items;
 mod lists;
@@ -19,10 +21,8 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::app::StartError;
-use crate::config::{Config, ConfigError, EngineChoice};
-use crate::models::ModelError;
-use crate::prompts::PromptError;
+pub use self::error::CliError;
+use crate::config::{Config, EngineChoice};
 
 /// An LLM-as-judge evaluation server.
 #[derive(Debug, Parser)]
@@ -111,32 +111,6 @@ enum Page {
     Configuration,
     Metrics,
     Openapi,
-}
-
-/// Why a command fails; the message says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum CliError {
-    /// The configuration is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The server cannot start.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// A model cannot be had.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// A prompt set is wrong.
-    #[error(transparent)]
-    Prompt(#[from] PromptError),
-    /// Anything else that has a message of its own.
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl CliError {
-    fn because(what: impl std::fmt::Display, cause: impl std::fmt::Display) -> Self {
-        Self::Failed(format!("{what}: {cause}"))
-    }
 }
 
 /// Runs the command line. Errors go to standard error, with a status of 1.
@@ -228,10 +202,7 @@ impl Settings {
         let path = |key, path: &Option<PathBuf>| path.as_ref().map(|path| (key, path.display().to_string()));
         let mut overrides = more.to_vec();
         overrides.extend(self.model.clone().map(|model| ("model", model)));
-        overrides.extend(self.engine.map(|engine| {
-            let value = clap::ValueEnum::to_possible_value(&engine).expect("no engine is skipped");
-            ("engine", value.get_name().to_owned())
-        }));
+        overrides.extend(self.engine.map(|engine| ("engine", engine.name().to_owned())));
         overrides.extend(path("data_dir", &self.data_dir));
         overrides.extend(path("cache_dir", &self.cache_dir));
         overrides.extend(path("scripted_answers", &self.scripted_answers));

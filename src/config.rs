@@ -65,6 +65,20 @@ pub enum EngineChoice {
     Scripted,
 }
 
+impl EngineChoice {
+    /// The name that settings use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::LlamaCpp => "llama-cpp",
+            Self::Mistralrs => "mistralrs",
+            Self::Remote => "remote",
+            Self::Scripted => "scripted",
+        }
+    }
+}
+
 /// One of several models; what it leaves out is as for a single one.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -281,6 +295,15 @@ impl Config {
     /// With the key at fault.
     pub fn load(file: Option<&Path>, overrides: &[(&str, String)]) -> Result<Self, ConfigError> {
         Self::layered(file, variables(std::env::vars().collect()), overrides)
+    }
+
+    /// The same without the environment, for programs that have settings of their own. The folders that nothing names
+    /// are still the user's.
+    ///
+    /// # Errors
+    /// With the key at fault.
+    pub fn without_environment(file: Option<&Path>, overrides: &[(&str, String)]) -> Result<Self, ConfigError> {
+        Self::layered(file, HashMap::new(), overrides)
     }
 
     fn layered(

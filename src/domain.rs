@@ -26,7 +26,7 @@ pub use judgement::{BranchChoice, Finish, Judgement, Kind, Order, Timing, TokenL
 pub use provenance::{ModelRef, NamedDigest, Provenance};
 pub use request::{
     AbsoluteRequest, Document, Instruction, InvalidRequest, Item, ManyRequest, Method, Mode, Options, RelativeRequest,
-    Role, Sampling, Turn, WeightedRubric,
+    Role, Sampling, Turn, WeightedRubric, check_text,
 };
 pub use reward::{Unscored, require_label_mass};
 pub use rubric::{InvalidRubric, NamedRubric, Rubric};

@@ -268,9 +268,11 @@ impl Session {
             let task = Arc::clone(&task_of_rest);
             async move { stream::iter(self.plan(&task, vec![run]).await) }
         });
+        // A type with a name: else the compiler does not see that the whole may go to another thread.
+        let rest = rest.flatten().boxed();
         let progress = progress.as_ref();
         let answers = stream::iter(planned)
-            .chain(rest.flatten())
+            .chain(rest)
             .map(move |planned| self.judge_one(task_of_runs, planned, progress))
             .buffered(self.window);
         let mut outcome = RunResults::default();

@@ -106,7 +106,7 @@ pub(super) async fn grade(
     .await
 }
 
-fn check(app: &App, mut body: AbsoluteBody) -> Result<GradingRequest<AbsoluteRequest>, Problem> {
+pub(super) fn check(app: &App, mut body: AbsoluteBody) -> Result<GradingRequest<AbsoluteRequest>, Problem> {
     let checked = body.common().check(app)?;
     let request = AbsoluteRequest {
         response: schema::not_empty(body.response, "/response", "the response")?,
@@ -116,16 +116,6 @@ fn check(app: &App, mut body: AbsoluteBody) -> Result<GradingRequest<AbsoluteReq
         options: checked.options,
     };
     Ok(GradingRequest { request, model: checked.model, debug: checked.debug })
-}
-
-/// Exactly what the body of a request would send to the model: a prompt for each rubric.
-///
-/// # Errors
-/// Those of the request.
-pub async fn prompts(app: &App, body: &str) -> Result<Vec<String>, Problem> {
-    let GradingRequest { request, model, .. } = check(app, json::parse(body.as_bytes())?)?;
-    let session = app.service.begin(&context::local(app), model.as_deref()).await?;
-    Ok(session.prompts(request).await?)
 }
 
 /// A verdict's JSON.

@@ -106,7 +106,7 @@ pub(super) async fn grade(
     .await
 }
 
-fn check(app: &App, mut body: RelativeBody) -> Result<GradingRequest<RelativeRequest>, Problem> {
+pub(super) fn check(app: &App, mut body: RelativeBody) -> Result<GradingRequest<RelativeRequest>, Problem> {
     let checked = body.common().check(app)?;
     let comparison = ComparisonFields { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
     let ComparisonOptions { method, swap, tie_margin } = comparison.check(app, checked.multi)?;
@@ -124,17 +124,7 @@ fn check(app: &App, mut body: RelativeBody) -> Result<GradingRequest<RelativeReq
     Ok(GradingRequest { request, model: checked.model, debug: checked.debug })
 }
 
-/// Exactly what the body of a request would send to the model: a prompt for each order.
-///
-/// # Errors
-/// Those of the request.
-pub async fn prompts(app: &App, body: &str) -> Result<Vec<String>, Problem> {
-    let GradingRequest { request, model, .. } = check(app, json::parse(body.as_bytes())?)?;
-    let session = app.service.begin(&context::local(app), model.as_deref()).await?;
-    Ok(session.prompts(request).await?)
-}
-
-fn verdict_body(graded: service::Graded<Relative>, debug: bool) -> RelativeVerdictBody {
+pub(super) fn verdict_body(graded: service::Graded<Relative>, debug: bool) -> RelativeVerdictBody {
     let service::Graded { id, verdict, provenance, stats, .. } = graded;
     let (judgements, grades) = match &verdict {
         Relative::Pairwise(v) => (v.judgements.iter().map(judgement_body).collect(), None),

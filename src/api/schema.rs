@@ -11,7 +11,7 @@ use super::problem::{Code, Problem};
 use crate::app::App;
 use crate::domain::{
     Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Role, Rubric, Sampling, Turn, Weight,
-    WeightedRubric, is_blank,
+    WeightedRubric, check_text,
 };
 use crate::service::ServiceError;
 
@@ -264,7 +264,7 @@ impl GradingFields {
 
 impl JudgingFields {
     pub(super) fn check(self, app: &App) -> Result<JudgingOptions, Problem> {
-        let defaults = &app.config.grading;
+        let Options { sampling: defaults, samples, cache, .. } = app.default_options();
         app.models().check_name(self.model.as_deref()).map_err(ServiceError::from)?;
         let (rubrics, multi) = rubrics(&self.rubric, app)?;
         let sampling = Sampling {
@@ -279,10 +279,10 @@ impl JudgingFields {
         };
         let options = Options {
             mode: self.mode.unwrap_or_default(),
-            samples: self.samples.unwrap_or(defaults.samples),
+            samples: self.samples.unwrap_or(samples),
             sampling,
             prompt: self.prompt,
-            cache: self.cache.unwrap_or(defaults.cache),
+            cache: self.cache.unwrap_or(cache),
             deterministic: self.deterministic,
         };
         options.check()?;
@@ -303,9 +303,7 @@ impl ItemFields {
 
 /// A text that must say something.
 pub(super) fn not_empty(text: String, pointer: &str, what: &str) -> Result<String, Problem> {
-    if is_blank(&text) {
-        return Err(InvalidRequest::at(pointer, format!("{what} is empty; there is nothing to judge")).into());
-    }
+    check_text(&text, pointer, what)?;
     Ok(text)
 }
 
@@ -314,17 +312,16 @@ fn instruction(text: Option<String>, messages: Option<Vec<Object<MessageBody>>>)
     match (text, messages) {
         (Some(_), Some(_)) => Err(wrong("/messages", "send `instruction` or `messages`, not both")),
         (None, None) => Err(wrong("/instruction", "send `instruction`, or a conversation as `messages`")),
-        (Some(text), None) => Ok(Instruction::Text(not_empty(text, "/instruction", "the instruction")?)),
+        (Some(text), None) => {
+            let instruction = Instruction::Text(text);
+            instruction.check()?;
+            Ok(instruction)
+        }
         (None, Some(messages)) => {
-            let turns: Vec<Turn> = messages
-                .into_iter()
-                .enumerate()
-                .map(|(index, message)| turn(index, message))
-                .collect::<Result<_, _>>()?;
-            match turns.last() {
-                Some(turn) if turn.role == Role::User => Ok(Instruction::Conversation(turns)),
-                _ => Err(wrong("/messages", "the last message must be the user's: it is what the response answers")),
-            }
+            let turns = messages.into_iter().enumerate().map(|(index, message)| turn(index, message));
+            let instruction = Instruction::Conversation(turns.collect::<Result<_, _>>()?);
+            instruction.check()?;
+            Ok(instruction)
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use self::load::{Load, Pace};
+use self::load::{Door, Load, Pace};
 use self::report::Report;
 use self::requests::{Requests, Settings};
 use super::CliError;
@@ -76,12 +76,14 @@ pub(super) async fn run(
 ) -> Result<(), CliError> {
     // A model that this command hosts is the one that answers; a server may have several.
     let requests = args.requests(model.filter(|_| args.server.is_some()))?;
-    let hosted = match &args.server {
-        Some(_) => None,
-        None => Some(Hosted::start(config()?).await?),
+    let (door, hosted) = match &args.server {
+        Some(url) => (Door::Server(Target::new(url)?), None),
+        None => {
+            let hosted = Hosted::start(config()?).await?;
+            (Door::Here(hosted.gavel.clone()), Some(hosted))
+        }
     };
-    let url = args.server.as_deref().or(hosted.as_ref().map(|hosted| hosted.url.as_str())).unwrap_or_default();
-    let outcome = args.measure(url, requests).await;
+    let outcome = args.measure(door, requests).await;
     if let Some(hosted) = hosted {
         hosted.stop().await;
     }
@@ -124,25 +126,33 @@ impl BenchArgs {
         }
     }
 
-    async fn measure(&self, url: &str, requests: Requests) -> Result<Report, CliError> {
+    async fn measure(&self, door: Door, requests: Requests) -> Result<Report, CliError> {
         let most = match (self.requests, self.duration) {
             (Some(requests), _) => requests,
             (None, Some(_)) => u64::MAX,
             (None, None) => requests.by_default(self.warmup),
         };
         let duration = self.duration.map(Duration::from_secs_f64);
-        let (pace, connections) = (self.rate.map_or(Pace::AsAnswered, Pace::Fixed), usize::from(self.concurrency));
-        let load = Load::new(Target::new(url)?, requests, connections);
-        // One thread of its own: on a machine that the server shares, waking others would cost more than it brings.
-        let warmup = self.warmup;
-        let run = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(load.send(0..warmup, None, Pace::AsAnswered));
-            Ok(runtime.block_on(load.send(warmup..warmup.saturating_add(most), duration, pace)))
+        let (pace, callers) = (self.rate.map_or(Pace::AsAnswered, Pace::Fixed), usize::from(self.concurrency));
+        let (warmup, server) = (self.warmup, matches!(door, Door::Server(_)));
+        let load = Load::new(door, requests, callers);
+        let sent = async move {
+            load.send(0..warmup, None, Pace::AsAnswered).await;
+            load.send(warmup..warmup.saturating_add(most), duration, pace).await
         };
-        let ran: std::io::Result<_> =
-            tokio::task::spawn_blocking(run).await.map_err(|panic| CliError::because("the load", panic))?;
-        let tally = ran.map_err(|error| CliError::because("no runtime", error))?;
-        Ok(Report::new(&tally, url, self.concurrency, self.rate))
+        let tally = if server {
+            // One thread of its own: on a machine that the server shares, waking others would cost more than it brings.
+            let run = move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                Ok(runtime.block_on(sent))
+            };
+            let ran: std::io::Result<_> =
+                tokio::task::spawn_blocking(run).await.map_err(|panic| CliError::because("the load", panic))?;
+            ran.map_err(|error| CliError::because("no runtime", error))?
+        } else {
+            sent.await
+        };
+        let server = self.server.as_deref().unwrap_or("in process");
+        Ok(Report::new(&tally, server, self.concurrency, self.rate))
     }
 }

@@ -2,17 +2,9 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
-use reqwest::header::ACCEPT;
 use serde_json::Value;
 
 use super::CliError;
-
-/// How often a refused or broken request is sent in all.
-const TRIES: u32 = 6;
-/// Statuses after which trying again may help.
-const MENDABLE: [StatusCode; 3] =
-    [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
 
 /// Sends grading requests to one server.
 #[derive(Clone)]
@@ -21,12 +13,14 @@ pub(super) struct Client {
     base: String,
 }
 
-/// What came of a request.
-pub(super) enum Reply {
-    /// A verdict.
-    Verdict(Value),
-    /// A problem that trying again did not mend.
-    Problem(Value),
+/// Why there is no verdict.
+pub(super) struct Refused {
+    /// The problem, as servers write it.
+    pub(super) problem: Value,
+    /// Whether another try may help.
+    pub(super) again: bool,
+    /// When to try, if the server says so.
+    pub(super) wait: Option<Duration>,
 }
 
 impl Client {
@@ -42,70 +36,34 @@ impl Client {
         if response.status().is_success() { response.json().await.ok() } else { None }
     }
 
-    /// Posts a body. A server that is busy, loading, mending its engine or away for a moment is asked again.
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Reply {
+    /// Posts a body, once.
+    ///
+    /// # Errors
+    /// When the server refuses it, is away, or answers with what is no JSON.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Refused> {
         let url = format!("{}{path}", self.base);
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let (problem, wait) = match self.http.post(&url).json(body).send().await {
-                Ok(response) => {
-                    let (status, wait) = (response.status(), retry_after(&response));
-                    let text = response.text().await.unwrap_or_default();
-                    match serde_json::from_str(&text) {
-                        Ok(verdict) if status.is_success() => return Reply::Verdict(verdict),
-                        Ok(problem) if !MENDABLE.contains(&status) => return Reply::Problem(problem),
-                        Ok(problem) => (problem, wait),
-                        Err(_) => (unreadable(&format!("{url} answered {status}: {text}")), wait),
-                    }
-                }
-                Err(error) => (unreadable(&format!("{url} does not answer: {error}")), None),
-            };
-            if tries == TRIES {
-                return Reply::Problem(problem);
-            }
-            tracing::debug!(%problem, tries, "trying again");
-            tokio::time::sleep(wait.unwrap_or(Duration::from_millis(125 << tries))).await;
-        }
-    }
-
-    /// Posts a body once, and hears what is written until the verdict comes.
-    pub(super) async fn stream(&self, path: &str, body: &Value, mut hear: impl FnMut(&Value)) -> Reply {
-        let url = format!("{}{path}", self.base);
-        let broken = |error: reqwest::Error| Reply::Problem(unreadable(&format!("{url} does not answer: {error}")));
-        let request = self.http.post(&url).header(ACCEPT, "text/event-stream").json(body);
-        let mut response = match request.send().await {
-            Ok(response) if response.status().is_success() => response,
-            Ok(response) => return response.json().await.map_or_else(broken, Reply::Problem),
-            Err(error) => return broken(error),
-        };
-        let mut come = Vec::new();
-        loop {
-            match response.chunk().await {
-                Ok(Some(bytes)) => come.extend(bytes),
-                Ok(None) => return Reply::Problem(unreadable(&format!("{url} ended without a verdict"))),
-                Err(error) => return broken(error),
-            }
-            while let Some(end) = come.windows(2).position(|two| two == b"\n\n") {
-                let text: Vec<u8> = come.drain(..end + 2).collect();
-                match event(&String::from_utf8_lossy(&text)) {
-                    Some(("verdict", verdict)) => return Reply::Verdict(verdict),
-                    Some(("error", problem)) => return Reply::Problem(problem),
-                    Some((_, written)) => hear(&written),
-                    None => {}
-                }
+        let away =
+            |error| Refused { problem: no_answer(&format!("{url} does not answer: {error}")), again: true, wait: None };
+        let response = self.http.post(&url).json(body).send().await.map_err(away)?;
+        let (status, wait) = (response.status(), retry_after(&response));
+        let text = response.text().await.unwrap_or_default();
+        match serde_json::from_str(&text) {
+            Ok(verdict) if status.is_success() => Ok(verdict),
+            Ok(problem) => Err(Refused { problem, again: may_be_mended(status.as_u16()), wait }),
+            Err(_) => {
+                Err(Refused { problem: no_answer(&format!("{url} answered {status}: {text}")), again: true, wait })
             }
         }
     }
 }
 
-/// One server-sent event: its name and its data.
-fn event(text: &str) -> Option<(&str, Value)> {
-    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
-    Some((field("event: ")?, serde_json::from_str(field("data: ")?).ok()?))
+/// Whether a request that was answered with this status may get another answer later.
+pub(super) fn may_be_mended(status: u16) -> bool {
+    matches!(status, 429 | 502 | 503)
 }
 
-fn unreadable(detail: &str) -> Value {
+/// The problem of a request that nobody answers.
+pub(super) fn no_answer(detail: &str) -> Value {
     serde_json::json!({"code": "no_answer", "detail": detail})
 }
 

@@ -2,17 +2,21 @@
 
 use std::io::{Stdout, stdout};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::client::{Client, Reply};
 use super::host::Hosted;
 use super::text::{Flow, wrap};
 use super::{CliError, show};
+use crate::api::local;
 use crate::app::model_store;
 use crate::config::{Config, EngineChoice};
+use crate::domain::{Order, Rubric};
+use crate::facade::{Gavel, Request};
 use crate::models::ModelStatus;
+use crate::service::Delta;
 
 const INSTRUCTION: &str = "Explain to a child why the sky is blue.";
 const REFERENCE: &str = "Sunlight is made of all the colours of the rainbow. The air bounces blue light around more \
@@ -32,8 +36,7 @@ pub(super) async fn run(config: Config) -> Result<(), CliError> {
     print!("{}", wrap(&format!("Judge: {}", judge.summary), 0));
     let hosted = Hosted::start(config).await?;
     let started = Instant::now();
-    let client = Client::new(&hosted.url)?;
-    let outcome = grade(&client).await;
+    let outcome = grade(&hosted.gavel).await;
     let seconds = started.elapsed().as_secs_f64();
     hosted.stop().await;
     outcome?;
@@ -71,69 +74,73 @@ impl Known {
     }
 }
 
-async fn grade(client: &Client) -> Result<(), CliError> {
-    let scores = DESCRIPTIONS.iter().zip(1..).map(|(text, score): (_, u32)| (score.to_string(), json!(text)));
-    let descriptions: serde_json::Map<String, Value> = scores.collect();
-    let common = json!({
-        "instruction": INSTRUCTION,
-        "reference_answer": REFERENCE,
-        "rubric": {"criterion": CRITERION, "descriptions": descriptions},
-        "sampling": {"max_feedback_tokens": FEEDBACK_TOKENS},
-    });
+async fn grade(gavel: &Gavel) -> Result<(), CliError> {
+    let rubric = Rubric::with_scores(CRITERION, (1..).zip(DESCRIPTIONS));
+    let rubric = Arc::new(rubric.map_err(|error| CliError::because("the rubric", error))?);
     print!("\n{}", wrap(&format!("Instruction: {INSTRUCTION}"), 0));
     print!("{}", wrap(&format!("Rubric: {CRITERION} 1 ({}) to 5 ({})", DESCRIPTIONS[0], DESCRIPTIONS[4]), 0));
     for (title, response, legend) in [("A", GOOD, show::ABSOLUTE_LEGEND), ("B", BAD, "")] {
         print!("\n{}", wrap(&format!("Response {title}: {response}"), 0));
-        let mut body = common.clone();
-        body["response"] = json!(response);
-        let verdict = post(client, "/v1/grade/absolute", &body).await?;
+        let feedback = Feedback::default();
+        let graded = asked(gavel.absolute(INSTRUCTION, response), &rubric, &feedback).await?;
+        feedback.end()?;
+        let verdict = read(&local::absolute_verdict(graded, &[]))?;
         print!("{}{legend}{}", show::numbers(&verdict), show::provenance(&verdict));
     }
     println!("\nA against B, each shown first once:");
-    let mut body = common;
-    (body["response_a"], body["response_b"]) = (json!(GOOD), json!(BAD));
-    let verdict = post(client, "/v1/grade/relative", &body).await?;
+    let feedback = Feedback::default();
+    let graded = asked(gavel.relative(INSTRUCTION, GOOD, BAD), &rubric, &feedback).await?;
+    feedback.end()?;
+    let verdict = read(&local::relative_verdict(graded))?;
     print!("{}{}{}", show::numbers(&verdict), show::RELATIVE_LEGEND, show::provenance(&verdict));
     Ok(())
 }
 
-/// Shows feedback as it is written, and gives the verdict.
-async fn post(client: &Client, path: &str, body: &Value) -> Result<Value, CliError> {
-    let mut feedback = Feedback { flow: Flow::new(stdout(), 2), later: String::new() };
-    let reply = client.stream(path, body, |event| feedback.show(event)).await;
-    match reply {
-        Reply::Verdict(verdict) => {
-            feedback.end().map_err(|error| CliError::because("standard output", error))?;
-            Ok(verdict)
-        }
-        Reply::Problem(problem) => Err(CliError::Failed(show::problem(&problem))),
-    }
+/// What all requests of the demo say.
+fn asked<T>(request: Request<T>, rubric: &Arc<Rubric>, feedback: &Feedback) -> Request<T> {
+    let feedback = feedback.clone();
+    request
+        .rubric(Arc::clone(rubric))
+        .reference_answer(REFERENCE)
+        .max_feedback_tokens(FEEDBACK_TOKENS)
+        .on_delta(move |delta| feedback.show(&delta))
+}
+
+fn read(verdict: &str) -> Result<Value, CliError> {
+    serde_json::from_str(verdict).map_err(|error| CliError::because("the verdict", error))
 }
 
 /// The feedback of one judgement as it comes; of the second order, which is written at the same time, what came.
-struct Feedback {
-    flow: Flow<Stdout>,
-    later: String,
+#[derive(Clone)]
+struct Feedback(Arc<Mutex<(Flow<Stdout>, String)>>);
+
+impl Default for Feedback {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new((Flow::new(stdout(), 2), String::new()))))
+    }
 }
 
 impl Feedback {
-    fn show(&mut self, event: &Value) {
-        let delta = event["delta"].as_str().unwrap_or_default();
-        match event["order"].as_str() {
-            Some("BA") => self.later.push_str(delta),
+    fn show(&self, delta: &Delta) {
+        let (flow, later) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match delta.run.order {
+            Some(Order::BA) => later.push_str(&delta.text),
             // A closed terminal shows at the end.
-            _ => drop(self.flow.push(delta)),
+            _ => drop(flow.push(&delta.text)),
         }
     }
 
-    fn end(&mut self) -> std::io::Result<()> {
-        self.flow.end()?;
-        if !self.later.is_empty() {
+    fn end(&self) -> Result<(), CliError> {
+        let (flow, later) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = flow.end().and_then(|()| {
+            if later.is_empty() {
+                return Ok(());
+            }
             println!("  and with the order exchanged, so that A is called B:");
-            self.flow.push(&self.later)?;
-            self.flow.end()?;
-        }
-        Ok(())
+            flow.push(later)?;
+            flow.end()
+        });
+        ended.map_err(|error| CliError::because("standard output", error))
     }
 }
 

@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::client::{Client, Reply};
+use super::grader::{Grader, Reply};
 use super::host::Hosted;
 use super::items::{self, Item, KindArg, ModeArg, Wanted};
 use super::results::{Results, request_digest};
@@ -70,23 +70,25 @@ pub(super) async fn run(
         (Some(data), Some(out)) => Some(Work::read(data, out, &args, model.as_deref())?),
         _ => None,
     };
-    let hosted = match &args.server {
-        Some(_) => None,
-        None => Some(Hosted::start(config()?).await?),
+    let (grader, hosted) = match &args.server {
+        Some(url) => (Grader::of_server(url)?, None),
+        None => {
+            let hosted = Hosted::start(config()?).await?;
+            (Grader::Here(hosted.gavel.clone()), Some(hosted))
+        }
     };
-    let url = args.server.as_deref().or(hosted.as_ref().map(|hosted| hosted.url.as_str())).unwrap_or_default();
-    let client = Client::new(url)?;
     let outcome = match work {
-        Some(work) => work.grade(&client, usize::from(args.concurrency)).await,
-        None => one(&client, args, model).await,
+        Some(work) => work.grade(&grader, usize::from(args.concurrency)).await,
+        None => one(&grader, args, model).await,
     };
+    drop(grader);
     if let Some(hosted) = hosted {
         hosted.stop().await;
     }
     outcome
 }
 
-async fn one(client: &Client, args: GradeArgs, model: Option<String>) -> Result<(), CliError> {
+async fn one(grader: &Grader, args: GradeArgs, model: Option<String>) -> Result<(), CliError> {
     let mut body = json!({
         "instruction": args.instruction,
         "rubric": args.wanted.rubric(),
@@ -94,17 +96,17 @@ async fn one(client: &Client, args: GradeArgs, model: Option<String>) -> Result<
         "model": model,
     });
     body["mode"] = json!(args.wanted.mode.map(ModeArg::name));
-    let path = match args.response_b {
+    let kind = match args.response_b {
         Some(b) => {
             (body["response_a"], body["response_b"]) = (json!(args.response), json!(b));
-            KindArg::Relative.path()
+            KindArg::Relative
         }
         None => {
             body["response"] = json!(args.response);
-            KindArg::Absolute.path()
+            KindArg::Absolute
         }
     };
-    match client.post(path, &body).await {
+    match grader.grade(kind, &body).await {
         Reply::Verdict(verdict) if args.json => println!("{verdict:#}"),
         Reply::Verdict(verdict) => print!("{}", show::verdict(&verdict)),
         Reply::Problem(problem) => return Err(CliError::Failed(show::problem(&problem))),
@@ -133,9 +135,9 @@ impl Work {
         Ok(Self { items, out: out.to_owned(), results })
     }
 
-    async fn grade(self, client: &Client, concurrency: usize) -> Result<(), CliError> {
+    async fn grade(self, grader: &Grader, concurrency: usize) -> Result<(), CliError> {
         let Self { items, out, mut results } = self;
-        results.check_with(client, &items).await?;
+        results.check_with(grader, &items).await?;
         let total = items.len();
         let items: Vec<Item> = items.into_iter().filter(|item| !results.holds(item)).collect();
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {per_sec} {eta} left, {msg} failed");
@@ -143,7 +145,7 @@ impl Work {
         bar.set_position((total - items.len()) as u64);
         bar.reset_eta();
         let mut replies = stream::iter(items)
-            .map(|item| async move { (client.post(item.kind.path(), &item.body).await, item) })
+            .map(|item| async move { (grader.grade(item.kind, &item.body).await, item) })
             .buffer_unordered(concurrency);
         let mut failed = 0;
         while let Some((reply, item)) = replies.next().await {

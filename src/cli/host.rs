@@ -1,10 +1,9 @@
-//! Hosting: the server as a command of its own, or inside another one.
+//! Hosting: the server as a command of its own, or a judge inside another one.
 
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::CliError;
@@ -12,6 +11,7 @@ use super::text::wrap;
 use crate::api;
 use crate::app::App;
 use crate::config::Config;
+use crate::facade::Gavel;
 use crate::models::Progress;
 use crate::telemetry::{self, Telemetry};
 
@@ -64,31 +64,22 @@ async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
     outcome
 }
 
-/// A server inside another command, on a free port of this machine.
+/// A judge inside another command.
 pub(super) struct Hosted {
-    pub(super) url: String,
-    app: Arc<App>,
-    handle: ServerHandle,
+    pub(super) gavel: Gavel,
     telemetry: Telemetry,
 }
 
 impl Hosted {
-    /// Starts it and waits until the model answers.
+    /// Makes it, and waits until the model answers.
     pub(super) async fn start(config: Config) -> Result<Self, CliError> {
         let log = crate::config::LogConfig { level: "warn".into(), ..config.log.clone() };
         let telemetry = telemetry::init(&log, &config.traces).map_err(CliError::Failed)?;
-        let config = Config { host: "127.0.0.1".into(), port: 0, ..config };
-        let (app, listener) = (App::build(config.clone())?, bind(&config)?);
-        let address = listener.local_addr().map_err(|error| CliError::because("the address", error))?;
-        let server = api::server(Arc::clone(&app), listener).map_err(|error| CliError::because("the server", error))?;
-        let handle = server.handle();
-        tokio::spawn(server);
-        app.load(&Bar::drawn()).await?;
-        Ok(Self { url: format!("http://{address}"), app, handle, telemetry })
+        Ok(Self { gavel: Gavel::start(config, None, &Bar::drawn()).await?, telemetry })
     }
 
     pub(super) async fn stop(self) {
-        api::shut_down(&self.app, &self.handle).await;
+        drop(self.gavel);
         self.telemetry.shut_down().await;
     }
 }

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::CliError;
+use crate::domain::Kind;
 use crate::json_text::readable;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -27,6 +28,15 @@ impl KindArg {
         match self {
             Self::Absolute => "/v1/grade/absolute",
             Self::Relative => "/v1/grade/relative",
+        }
+    }
+}
+
+impl From<KindArg> for Kind {
+    fn from(kind: KindArg) -> Self {
+        match kind {
+            KindArg::Absolute => Self::Absolute,
+            KindArg::Relative => Self::Relative,
         }
     }
 }

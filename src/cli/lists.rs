@@ -6,9 +6,11 @@ use clap::Subcommand;
 
 use super::CliError;
 use super::host::Bar;
-use crate::api::{prompts_of_absolute, prompts_of_relative};
-use crate::app::{App, model_store};
+use crate::api::local;
+use crate::app::model_store;
 use crate::config::Config;
+use crate::domain::Kind;
+use crate::facade::Gavel;
 use crate::models::{Model, ModelStatus, memory_available};
 use crate::prompts::{PromptLibrary, import_prometheus_eval};
 use crate::rubrics::{RubricLibrary, read};
@@ -177,11 +179,10 @@ pub(super) async fn prompts(command: PromptsCommand, config: Config) -> Result<(
                 std::fs::read_to_string(&request)
             };
             let body = body.map_err(|error| CliError::because(request.display(), error))?;
-            let app = App::build(config)?;
-            app.load(&Bar::default()).await?;
+            let gavel = Gavel::start(config, None, &Bar::default()).await?;
             let relative = serde_json::from_str::<serde_json::Value>(&body).is_ok_and(|v| !v["response_a"].is_null());
-            let rendered =
-                if relative { prompts_of_relative(&app, &body).await } else { prompts_of_absolute(&app, &body).await };
+            let kind = if relative { Kind::Relative } else { Kind::Absolute };
+            let rendered = local::prompts(gavel.app(), kind, body.as_bytes()).await;
             let rendered = rendered.map_err(|problem| CliError::Failed(problem.to_string()))?;
             for (index, prompt) in rendered.iter().enumerate() {
                 if rendered.len() > 1 {

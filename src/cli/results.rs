@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::CliError;
-use super::client::Client;
+use super::grader::Grader;
 use super::items::{Item, KindArg};
 use crate::domain::Rubric;
 
@@ -91,34 +91,33 @@ impl Results {
         items.iter().find_map(differs).map_or(Ok(()), Err)
     }
 
-    /// The same for what only the server knows: what its rubrics hold, and which models it has. Where it does not say,
+    /// The same for what only the judge knows: what its rubrics hold, and which models it has. Where it does not say,
     /// nothing is checked.
     ///
     /// # Errors
     /// With the first line that was graded otherwise, and in what.
-    pub(super) async fn check_with(&self, client: &Client, items: &[Item]) -> Result<(), CliError> {
+    pub(super) async fn check_with(&self, grader: &Grader, items: &[Item]) -> Result<(), CliError> {
         let mut earlier: Vec<(&Item, &Earlier)> =
             items.iter().filter_map(|item| Some((item, self.earlier.get(&item.id)?))).collect();
         earlier.sort_by_key(|(_, earlier)| earlier.line);
         if earlier.is_empty() {
             return Ok(());
         }
-        let info = client.get("/v1/info").await.unwrap_or_default();
-        let mut rubrics: HashMap<&str, Value> = HashMap::new();
+        let models = grader.models().await;
+        let mut rubrics: HashMap<&str, Option<String>> = HashMap::new();
         for (item, earlier) in earlier {
             let asked = item.body.get("model").and_then(Value::as_str);
-            let mut models = info["models"].as_array().into_iter().flatten();
             // Without a name it is the default model, which is the first.
-            let now = models.find(|model| asked.is_none_or(|asked| model["name"] == asked));
-            if now.and_then(|model| model["digest"].as_str()).is_some_and(|digest| digest != earlier.model_digest) {
+            let now = models.iter().find(|(name, _)| asked.is_none_or(|asked| name == asked));
+            let now = now.and_then(|(_, digest)| digest.as_ref());
+            if now.is_some_and(|digest| *digest != earlier.model_digest) {
                 return Err(self.otherwise(earlier, &item.id, "another model"));
             }
             let Some(rubric) = item.body.get("rubric").and_then(Value::as_str) else { continue };
             if !rubrics.contains_key(rubric) {
-                let found = client.get(&format!("/v1/rubrics/{rubric}")).await.unwrap_or_default();
-                rubrics.insert(rubric, found);
+                rubrics.insert(rubric, grader.rubric_digest(rubric).await);
             }
-            if rubrics[rubric]["digest"].as_str().is_some_and(|digest| digest != earlier.rubric_digest) {
+            if rubrics[rubric].as_ref().is_some_and(|digest| *digest != earlier.rubric_digest) {
                 return Err(self.otherwise(earlier, &item.id, "another text of its rubric"));
             }
         }

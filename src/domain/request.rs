@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::blank::is_blank;
 use super::judgement::Kind;
 use super::rubric::NamedRubric;
 use super::weight::Weight;
@@ -39,6 +40,11 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// Somebody says something.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self { role, content: content.into() }
+    }
+
     /// Bytes of its text, and about as many as a chat template writes around it: empty turns are work, too.
     #[must_use]
     pub fn text_len(&self) -> usize {
@@ -54,6 +60,52 @@ pub enum Instruction {
     Text(String),
     /// A conversation; the last turn is the user's.
     Conversation(Vec<Turn>),
+}
+
+impl From<&str> for Instruction {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Instruction {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Vec<Turn>> for Instruction {
+    fn from(turns: Vec<Turn>) -> Self {
+        Self::Conversation(turns)
+    }
+}
+
+impl Instruction {
+    /// Checks that there is something to answer.
+    ///
+    /// # Errors
+    /// When the text shows nothing, or the last turn is not the user's.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        match self {
+            Self::Text(text) => check_text(text, "/instruction", "the instruction"),
+            Self::Conversation(turns) if turns.last().is_some_and(|turn| turn.role == Role::User) => Ok(()),
+            Self::Conversation(_) => Err(InvalidRequest::at(
+                "/messages",
+                "the last message must be the user's: it is what the response answers",
+            )),
+        }
+    }
+}
+
+/// Checks that a text that is judged shows something.
+///
+/// # Errors
+/// At `pointer`, where `what` is.
+pub fn check_text(text: &str, pointer: &str, what: &str) -> Result<(), InvalidRequest> {
+    if is_blank(text) {
+        return Err(InvalidRequest::at(pointer, format!("{what} is empty; there is nothing to judge")));
+    }
+    Ok(())
 }
 
 /// A document that the response is judged against.

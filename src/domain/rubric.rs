@@ -80,6 +80,24 @@ impl Rubric {
         Ok(Self { criterion, scale, descriptions, digest })
     }
 
+    /// [`Rubric::new`], with the scores as numbers.
+    ///
+    /// # Errors
+    /// Those of [`Rubric::new`].
+    pub fn with_scores<T: Into<String>>(
+        criterion: &str,
+        descriptions: impl IntoIterator<Item = (i32, T)>,
+    ) -> Result<Self, InvalidRubric> {
+        let mut by_score = BTreeMap::new();
+        for (score, description) in descriptions {
+            let key = score.to_string();
+            if by_score.insert(key.clone(), description.into()).is_some() {
+                return Err(InvalidRubric::SameScore(key.clone(), key));
+            }
+        }
+        Self::new(criterion, &by_score)
+    }
+
     /// What the response is judged by.
     #[must_use]
     pub fn criterion(&self) -> &str {
@@ -179,6 +197,14 @@ mod tests {
         let twelve: Vec<(&str, &str)> = twelve.iter().map(|n| (n.as_str(), "x")).collect();
         check(&twelve, Some(InvalidRubric::Scale(InvalidScale::Size(12))));
         assert_eq!(Rubric::new(" ", &levels(&[])).err(), Some(InvalidRubric::NoCriterion));
+    }
+
+    #[test]
+    fn scores_as_numbers_make_the_same_rubric() {
+        let (bad, good) = (("1", "bad"), ("2", "good"));
+        assert_eq!(Rubric::with_scores("?", [(2, "good"), (1, "bad")]), Rubric::new("?", &levels(&[bad, good])));
+        let twice = Rubric::with_scores("?", [(1, "bad"), (1, "good"), (2, "good")]);
+        assert_eq!(twice, Err(InvalidRubric::SameScore("1".into(), "1".into())));
     }
 
     #[test]

@@ -111,6 +111,24 @@ impl Absolute {
         one.into_iter().chain(many.into_iter().flatten())
     }
 
+    /// The score; `None` with several rubrics, where each has its own.
+    #[must_use]
+    pub fn score(&self) -> Option<i32> {
+        match self {
+            Self::Single(verdict) => Some(verdict.score.value()),
+            Self::Multi(_) => None,
+        }
+    }
+
+    /// The feedback; `None` where none was written, and with several rubrics, where each has its own.
+    #[must_use]
+    pub fn feedback(&self) -> Option<&str> {
+        match self {
+            Self::Single(verdict) => verdict.feedback(),
+            Self::Multi(_) => None,
+        }
+    }
+
     /// The first of its judgements.
     #[must_use]
     pub fn first_judgement(&self) -> Option<&Judgement> {

@@ -238,6 +238,47 @@ fn without_a_server_it_hosts_the_model_itself() {
 }
 
 #[test]
+fn a_file_gets_the_same_lines_with_and_without_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, mixed) = (folder.path().join("items.jsonl"), folder.path().join("mixed.jsonl"));
+    write_items(&data, 3);
+    let odd = [
+        json!({"id": "pair", "instruction": "Why?", "response_a": "So.", "response_b": "Thus.", "rubric": "honesty"}),
+        json!({"id": "two", "instruction": "Why?", "response": "So.", "samples": 2, "sampling": {"temperature": 0.7},
+            "rubric": [{"rubric": "honesty", "weight": 2}, {"rubric": "reasoning"}]}),
+        json!({"id": "unknown", "instruction": "Why?", "response": "So.", "rubric": "no such rubric"}),
+        json!({"id": "blank", "instruction": " ", "response": "So.", "rubric": "honesty"}),
+        json!({"id": "field", "instruction": "Why?", "response": "So.", "rubric": "honesty", "nothing": 1}),
+    ];
+    let odd: String = odd.iter().map(|item| format!("{item}\n")).collect();
+    std::fs::write(&mixed, std::fs::read_to_string(&data).unwrap() + &odd).unwrap();
+    let server = Server::start(folder.path());
+    let graded = |name: &str, judge: [&str; 2]| {
+        let out = folder.path().join(name);
+        let mut command = gavel(folder.path());
+        command.arg("grade").args(judge).arg("--data").arg(&mixed).arg("--out").arg(&out);
+        let (ok, said, complaint) = run(&mut command);
+        assert!(!ok && said.contains("5 of 8 graded, 3 failed"), "{said} {complaint}");
+        let mut lines = lines(&out);
+        lines.sort_by_key(|line| line["id"].to_string());
+        for line in &mut lines {
+            // Of each run, or of where it ran.
+            ["id", "timing_ms"].iter().for_each(|key| drop(line["verdict"].as_object_mut().map(|v| v.remove(*key))));
+            ["type", "request_id"].iter().for_each(|key| drop(line["error"].as_object_mut().map(|e| e.remove(*key))));
+        }
+        lines
+    };
+    let there = graded("there.jsonl", ["--server", &server.url]);
+    let here = graded("here.jsonl", ["--engine", "scripted"]);
+    assert_eq!(here, there);
+    // Another run finds what the first one has done, and what was graded otherwise.
+    let mut command = gavel(folder.path());
+    command.args(["grade", "--engine", "scripted", "--rubric", "reasoning", "--data"]).arg(&data);
+    let (ok, _, complaint) = run(command.arg("--out").arg(folder.path().join("here.jsonl")));
+    assert!(!ok && complaint.contains("another rubric"), "{complaint}");
+}
+
+#[test]
 fn the_demo_shows_verdicts_and_leaves() {
     let folder = tempfile::tempdir().unwrap();
     let (ok, said, complaint) = run(gavel(folder.path()).args(["demo", "--engine", "scripted"]));

@@ -21,14 +21,14 @@ pub(super) struct Settings {
 /// Request bodies by number.
 pub(super) enum Requests {
     /// Those of a file, over and over.
-    Items(Vec<(&'static str, Bytes)>),
+    Items(Vec<(KindArg, Bytes)>),
     /// Made up, all different.
     MadeUp(Template),
 }
 
 /// A body with places for numbers.
 pub(super) struct Template {
-    path: &'static str,
+    kind: KindArg,
     seed: u64,
     /// What stands before each number, and which number follows; the last has none.
     parts: Vec<(String, Option<Number>)>,
@@ -69,7 +69,7 @@ impl Requests {
     pub(super) fn of_items(items: Vec<Item>, settings: &Settings) -> Self {
         let body = |Item { kind, mut body, .. }: Item| {
             settings.put(&mut body);
-            (kind.path(), Bytes::from(body.to_string()))
+            (kind, Bytes::from(body.to_string()))
         };
         Self::Items(items.into_iter().map(body).collect())
     }
@@ -98,18 +98,18 @@ impl Requests {
             body["mode"] = json!(mode.name());
         }
         settings.put(&mut body);
-        Self::MadeUp(Template::new(kind.path(), seed, &body.to_string()))
+        Self::MadeUp(Template::new(kind, seed, &body.to_string()))
     }
 
-    /// The path and body of the request of that number.
-    pub(super) fn get(&self, number: u64) -> (&'static str, Bytes) {
+    /// The kind and body of the request of that number.
+    pub(super) fn get(&self, number: u64) -> (KindArg, Bytes) {
         match self {
             Self::Items(items) => {
                 let index = usize::try_from(number % items.len() as u64).expect("below a length");
-                let (path, body) = &items[index];
-                (path, body.clone())
+                let (kind, body) = &items[index];
+                (*kind, body.clone())
             }
-            Self::MadeUp(template) => (template.path, template.body(number)),
+            Self::MadeUp(template) => (template.kind, template.body(number)),
         }
     }
 
@@ -123,7 +123,7 @@ impl Requests {
 }
 
 impl Template {
-    fn new(path: &'static str, seed: u64, mut rest: &str) -> Self {
+    fn new(kind: KindArg, seed: u64, mut rest: &str) -> Self {
         let mut parts = Vec::new();
         let next = |text: &str| {
             PLACES.iter().filter_map(|(mark, n)| Some((text.find(*mark)?, *mark, *n))).min_by_key(|(at, ..)| *at)
@@ -133,7 +133,7 @@ impl Template {
             rest = &rest[at + mark.len_utf8()..];
         }
         parts.push((rest.to_owned(), None));
-        Self { path, seed, parts }
+        Self { kind, seed, parts }
     }
 
     fn body(&self, number: u64) -> Bytes {
@@ -166,8 +166,8 @@ mod tests {
         let (ones, same, others) = (requests(1), requests(1), requests(2));
         let mut seen = HashSet::new();
         for number in 0..20 {
-            let (path, body) = ones.get(number);
-            assert_eq!((path, &body), ("/v1/grade/absolute", &same.get(number).1));
+            let (kind, body) = ones.get(number);
+            assert_eq!((kind, &body), (KindArg::Absolute, &same.get(number).1));
             assert!(seen.insert(body) && seen.insert(others.get(number).1));
         }
         let body = |number| serde_json::from_slice::<Value>(&ones.get(number).1).unwrap();
@@ -190,9 +190,9 @@ mod tests {
             kind: KindArg::Relative,
             body: json!({"response_a": "x", "sampling": {"seed": 3}}),
         }];
-        let (path, body) = Requests::of_items(items, &settings).get(5);
+        let (kind, body) = Requests::of_items(items, &settings).get(5);
         let body: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(path, "/v1/grade/relative");
+        assert_eq!(kind, KindArg::Relative);
         assert_eq!(
             body,
             json!({"response_a": "x", "sampling": {"seed": 3, "max_feedback_tokens": 9}, "model": "m", "prompt": "plain", "cache": false})

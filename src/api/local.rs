@@ -1,0 +1,69 @@
+//! Grading requests of this process's own: bodies and verdicts are those of the routes, and no HTTP lies between.
+
+use serde::Serialize;
+
+use super::absolute::{self, AbsoluteBody};
+use super::context;
+use super::json;
+use super::problem::Problem;
+use super::relative::{self, RelativeBody};
+use super::schema::GradingRequest;
+use crate::app::App;
+use crate::domain::{Kind, WeightedRubric};
+use crate::service::Graded;
+use crate::tasks::{Absolute, Relative};
+
+/// Grades what the body of a request to `/v1/grade/{kind}` asks; gives the JSON that the route answers with.
+///
+/// # Errors
+/// Those of the route.
+pub async fn grade(app: &App, kind: Kind, body: &[u8]) -> Result<String, Problem> {
+    let context = context::local(app);
+    match kind {
+        Kind::Absolute => {
+            let GradingRequest { request, model, debug } = absolute::check(app, json::parse::<AbsoluteBody>(body)?)?;
+            let rubrics = request.rubrics.clone();
+            let graded = app.service.run(&context, model.as_deref(), request, None).await?;
+            Ok(json(&absolute::verdict_body(graded, &rubrics, debug)))
+        }
+        Kind::Relative => {
+            let GradingRequest { request, model, debug } = relative::check(app, json::parse::<RelativeBody>(body)?)?;
+            let graded = app.service.run(&context, model.as_deref(), request, None).await?;
+            Ok(json(&relative::verdict_body(graded, debug)))
+        }
+    }
+}
+
+/// Exactly what such a body would send to the model: a prompt for each rubric, or for each order.
+///
+/// # Errors
+/// Those of the request.
+pub async fn prompts(app: &App, kind: Kind, body: &[u8]) -> Result<Vec<String>, Problem> {
+    let context = context::local(app);
+    match kind {
+        Kind::Absolute => {
+            let GradingRequest { request, model, .. } = absolute::check(app, json::parse::<AbsoluteBody>(body)?)?;
+            Ok(app.service.begin(&context, model.as_deref()).await?.prompts(request).await?)
+        }
+        Kind::Relative => {
+            let GradingRequest { request, model, .. } = relative::check(app, json::parse::<RelativeBody>(body)?)?;
+            Ok(app.service.begin(&context, model.as_deref()).await?.prompts(request).await?)
+        }
+    }
+}
+
+/// The JSON of a verdict against these rubrics.
+#[must_use]
+pub fn absolute_verdict(graded: Graded<Absolute>, rubrics: &[WeightedRubric]) -> String {
+    json(&absolute::verdict_body(graded, rubrics, false))
+}
+
+/// The JSON of a verdict on two responses.
+#[must_use]
+pub fn relative_verdict(graded: Graded<Relative>) -> String {
+    json(&relative::verdict_body(graded, false))
+}
+
+fn json(verdict: &impl Serialize) -> String {
+    serde_json::to_string(verdict).expect("verdicts are texts, finite numbers and lists of them")
+}

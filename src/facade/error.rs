@@ -1,0 +1,162 @@
+//! What a user of the library has to handle.
+
+use crate::config::ConfigError;
+use crate::domain::{InvalidRequest, InvalidVerdict};
+use crate::engine::EngineError;
+use crate::prompts::PromptError;
+use crate::rubrics::LibraryError;
+use crate::service::admission::Refusal;
+use crate::service::registry::{RegistryError, StartError};
+use crate::service::{DeadlinePassed, ServiceError};
+use crate::tasks::TaskError;
+
+/// Why there is no [`Gavel`](crate::Gavel), or no verdict.
+///
+/// ```
+/// use gavel::{EngineChoice, Error, Gavel};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Error> {
+/// let gavel = Gavel::builder().engine(EngineChoice::Scripted).build().await?;
+/// match gavel.absolute("Why is the sky blue?", "Because of the sea.").rubric("helpfullness").await {
+///     Err(Error::UnknownRubric { name, known }) => {
+///         assert_eq!(name, "helpfullness");
+///         assert!(known.contains("helpfulness"));
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The settings of the builder or of its file do not hold together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The model cannot be had, its engine not be started, or a prompt set is wrong.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A part of the request is out of its range, or does not go with another.
+    #[error("{}: {}", .0.pointer, .0.reason)]
+    Invalid(#[from] InvalidRequest),
+    /// There is no such rubric.
+    #[error("there is no rubric `{name}`; there are: {known}")]
+    UnknownRubric {
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// There is no such prompt set.
+    #[error("there is no prompt set `{name}`; there are: {known}")]
+    UnknownPromptSet {
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// No model is called so.
+    #[error("there is no model `{name}`; there are: {known}")]
+    UnknownModel {
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The model is known and not there: it is loading, cannot be loaded, or its engine has died.
+    #[error(transparent)]
+    ModelUnavailable(RegistryError),
+    /// The prompt cannot be written: the prompt set has no place for something, or the chat template no form for it.
+    #[error(transparent)]
+    Prompt(PromptError),
+    /// Prompt and answer do not fit the model's context. Nothing is ever cut.
+    #[error("{error}")]
+    TooLong {
+        /// How many tokens there are, and how many fit.
+        error: EngineError,
+        /// The field with the longest text, the one to shorten; empty where it is not known.
+        longest: String,
+    },
+    /// As many requests wait as may (`limits.queue`).
+    #[error(transparent)]
+    Refused(Refusal),
+    /// The time that the request had is over.
+    #[error(transparent)]
+    Deadline(DeadlinePassed),
+    /// The engine failed; another try may help.
+    #[error(transparent)]
+    Engine(EngineError),
+    /// What the model did makes no verdict.
+    #[error(transparent)]
+    NoVerdict(InvalidVerdict),
+}
+
+impl From<ServiceError> for Error {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Registry(RegistryError::Unknown { name, known }) => Self::UnknownModel { name, known },
+            ServiceError::Registry(error) => Self::ModelUnavailable(error),
+            ServiceError::Task(TaskError::UnknownPrompt { name, known }) => Self::UnknownPromptSet { name, known },
+            ServiceError::Task(TaskError::Prompt(error)) => Self::Prompt(error),
+            ServiceError::Task(TaskError::Invalid(error)) => Self::Invalid(error),
+            ServiceError::Task(TaskError::Verdict(error)) => Self::NoVerdict(error),
+            ServiceError::TooLong { error, longest } => Self::TooLong { error, longest },
+            ServiceError::Engine(error @ EngineError::ContextOverflow { .. }) => {
+                Self::TooLong { error, longest: String::new() }
+            }
+            ServiceError::Engine(error) => Self::Engine(error),
+            ServiceError::Refused(error) => Self::Refused(error),
+            ServiceError::Deadline(error) => Self::Deadline(error),
+        }
+    }
+}
+
+impl From<LibraryError> for Error {
+    fn from(error: LibraryError) -> Self {
+        match error {
+            LibraryError::Unknown { name, known } => Self::UnknownRubric { name, known },
+            other => Self::Invalid(InvalidRequest::at("/rubric", other.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_keeps_its_words() {
+        let overflow = EngineError::ContextOverflow {
+            model: "small".into(),
+            prompt_tokens: 9,
+            at_least: false,
+            context: 8,
+            reserved: 2,
+        };
+        let unknown = |name: &str| (name.to_owned(), "a, b".to_owned());
+        let (name, known) = unknown("c");
+        let task = |error: TaskError| ServiceError::Task(error);
+        let check = |error: ServiceError, expected: fn(&Error) -> bool| {
+            let said = error.to_string();
+            let error = Error::from(error);
+            assert!(expected(&error), "{error:?}");
+            assert!(error.to_string().ends_with(&said), "{error}: {said}");
+        };
+        check(
+            RegistryError::Unknown { name: name.clone(), known: known.clone() }.into(),
+            |e| matches!(e, Error::UnknownModel { name, .. } if name == "c"),
+        );
+        check(RegistryError::Loading.into(), |e| matches!(e, Error::ModelUnavailable(_)));
+        check(task(TaskError::UnknownPrompt { name, known }), |e| matches!(e, Error::UnknownPromptSet { .. }));
+        check(task(InvalidRequest::at("/samples", "is 0").into()), |e| matches!(e, Error::Invalid(_)));
+        check(task(InvalidVerdict::Empty.into()), |e| matches!(e, Error::NoVerdict(_)));
+        check(
+            ServiceError::TooLong { error: overflow.clone(), longest: "/response".into() },
+            |e| matches!(e, Error::TooLong { longest, .. } if longest == "/response"),
+        );
+        check(overflow.into(), |e| matches!(e, Error::TooLong { longest, .. } if longest.is_empty()));
+        check(EngineError::Stopped.into(), |e| matches!(e, Error::Engine(_)));
+        check(Refusal::Saturated(3).into(), |e| matches!(e, Error::Refused(_)));
+    }
+}

@@ -1,0 +1,390 @@
+//! Requests that are put together and awaited.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use super::error::Error;
+use crate::app::App;
+use crate::domain::{
+    AbsoluteRequest, Document, Instruction, InvalidRequest, Item, ManyRequest, Method, Mode, NamedRubric, Options,
+    RelativeRequest, Rubric, Weight, WeightedRubric, check_text,
+};
+use crate::service::{Deadline, Delta, Graded, Progress, Session};
+use crate::tasks::{Absolute, Rank, Ranked, Relative, Task};
+
+/// A request that is being put together; awaiting it gives the verdict. Dropping what is awaited stops the work.
+///
+/// What it does not say is as the configuration has it (`[grading]` in config.default.toml): one judgement with feedback
+/// at temperature 0, by the rubric of `grading.rubric`, for `limits.deadline_ms` at most.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use gavel::{EngineChoice, Gavel, Mode, Rubric};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let gavel = Gavel::builder().engine(EngineChoice::Scripted).build().await?;
+/// let short = Rubric::with_scores("Is the answer short?", [(0, "no"), (1, "yes")])?;
+/// let graded = gavel
+///     .absolute("Why is the sky blue?", "Because of the sea.")
+///     .rubrics([("helpfulness".into(), 2.0), (short.into(), 1.0)])
+///     .samples(3)
+///     .temperature(0.7)
+///     .seed(42)
+///     .deadline(Duration::from_secs(60))
+///     .await?;
+/// assert_eq!(graded.verdict.verdicts().count(), 2);
+/// println!("{} tokens, judged by {}", graded.stats.usage.completion_tokens, graded.provenance.model.name);
+///
+/// // The verdict alone, in one forward pass: a reward.
+/// let graded = gavel.absolute("2 + 2 = ?", "4").rubric("correctness").mode(Mode::Score).await?;
+/// assert!(graded.verdict.feedback().is_none() && graded.verdict.label_mass() > 0.5);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "it asks nothing until it is awaited"]
+pub struct Request<T> {
+    app: Arc<App>,
+    of: T,
+    item: Item,
+    rubrics: Vec<(RubricChoice, f64)>,
+    multi: bool,
+    options: Options,
+    comparison: Comparison,
+    model: Option<String>,
+    deadline: Duration,
+    on_delta: Option<Progress>,
+}
+
+/// One response, to be graded by itself.
+#[derive(Debug, Clone)]
+pub struct OneResponse {
+    pub(super) response: String,
+}
+
+/// Two responses, A and B, to be compared.
+#[derive(Debug, Clone)]
+pub struct TwoResponses {
+    pub(super) a: String,
+    pub(super) b: String,
+}
+
+/// Several responses, to be put in order.
+#[derive(Debug, Clone)]
+pub struct ManyResponses {
+    pub(super) responses: Vec<String>,
+}
+
+/// A rubric, by its name or itself.
+#[derive(Debug, Clone)]
+pub enum RubricChoice {
+    /// One that is built in, or of the data folder.
+    Named(String),
+    /// One that the program brings; its name in verdicts is `inline`.
+    Inline(Arc<Rubric>),
+}
+
+/// How responses are compared.
+#[derive(Debug, Clone, Copy)]
+struct Comparison {
+    swap: bool,
+    tie_margin: f64,
+    method: Method,
+}
+
+impl From<&str> for RubricChoice {
+    fn from(name: &str) -> Self {
+        Self::Named(name.to_owned())
+    }
+}
+
+impl From<String> for RubricChoice {
+    fn from(name: String) -> Self {
+        Self::Named(name)
+    }
+}
+
+impl From<Rubric> for RubricChoice {
+    fn from(rubric: Rubric) -> Self {
+        Self::Inline(Arc::new(rubric))
+    }
+}
+
+impl From<Arc<Rubric>> for RubricChoice {
+    fn from(rubric: Arc<Rubric>) -> Self {
+        Self::Inline(rubric)
+    }
+}
+
+impl<T> Request<T> {
+    pub(super) fn new(app: &Arc<App>, instruction: Instruction, of: T) -> Self {
+        let grading = &app.config.grading;
+        let rubric = Some(grading.rubric.as_str()).filter(|name| !name.is_empty());
+        Self {
+            of,
+            item: Item { instruction, reference_answer: None, context: Vec::new(), annotator: None },
+            rubrics: rubric.map(|name| (name.into(), 1.0)).into_iter().collect(),
+            multi: false,
+            options: app.default_options(),
+            comparison: Comparison { swap: grading.swap, tie_margin: grading.tie_margin, method: Method::default() },
+            model: None,
+            deadline: Duration::from_millis(app.config.limits.deadline_ms),
+            on_delta: None,
+            app: Arc::clone(app),
+        }
+    }
+
+    /// The rubric: the name of one that is built in or of the data folder, or a [`Rubric`].
+    pub fn rubric(mut self, rubric: impl Into<RubricChoice>) -> Self {
+        self.rubrics = vec![(rubric.into(), 1.0)];
+        self.multi = false;
+        self
+    }
+
+    /// Several rubrics, each with its weight from 0.000001 to 1000000: the reward is the weighted mean. Comparisons take
+    /// them with [`Method::Absolute`].
+    pub fn rubrics(mut self, rubrics: impl IntoIterator<Item = (RubricChoice, f64)>) -> Self {
+        self.rubrics = rubrics.into_iter().collect();
+        self.multi = true;
+        self
+    }
+
+    /// An answer that would get the highest score.
+    pub fn reference_answer(mut self, answer: impl Into<String>) -> Self {
+        self.item.reference_answer = Some(answer.into()).filter(|text| !text.trim().is_empty());
+        self
+    }
+
+    /// Documents that the response is judged against.
+    pub fn context(mut self, documents: impl IntoIterator<Item = Document>) -> Self {
+        self.item.context = documents.into_iter().collect();
+        self
+    }
+
+    /// Whose judgement is asked for, such as `a teacher`.
+    pub fn annotator(mut self, annotator: impl Into<String>) -> Self {
+        self.item.annotator = Some(annotator.into()).filter(|text| !text.trim().is_empty());
+        self
+    }
+
+    /// Feedback and verdict, or the verdict alone.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.options.mode = mode;
+        self
+    }
+
+    /// How many judgements are combined, 1 to 64. More than one needs feedback and a temperature above 0.
+    pub fn samples(mut self, samples: u32) -> Self {
+        self.options.samples = samples;
+        self
+    }
+
+    /// How freely feedback is written: 0 (greedy) to 2. Verdicts are always read at temperature 1.
+    pub fn temperature(mut self, temperature: f32) -> Self {
+        self.options.sampling.temperature = temperature;
+        self
+    }
+
+    /// Feedback is written with the most probable tokens that have this much probability together, above 0, at most 1.
+    pub fn top_p(mut self, top_p: f32) -> Self {
+        self.options.sampling.top_p = top_p;
+        self
+    }
+
+    /// Feedback is written with so many of the most probable tokens; 0 takes all.
+    pub fn top_k(mut self, top_k: u32) -> Self {
+        self.options.sampling.top_k = top_k;
+        self
+    }
+
+    /// Feedback is written with tokens that are at least this share as probable as the most probable one, 0 to 1.
+    pub fn min_p(mut self, min_p: f32) -> Self {
+        self.options.sampling.min_p = min_p;
+        self
+    }
+
+    /// The seed of the first sample; each further one has the next. With a seed a verdict is cached at any temperature.
+    pub fn seed(mut self, seed: u64) -> Self {
+        (self.options.sampling.seed, self.options.sampling.seeded) = (seed, true);
+        self
+    }
+
+    /// The most tokens of feedback.
+    pub fn max_feedback_tokens(mut self, tokens: u32) -> Self {
+        self.options.sampling.max_feedback_tokens = tokens;
+        self
+    }
+
+    /// The fewest tokens of feedback.
+    pub fn min_feedback_tokens(mut self, tokens: u32) -> Self {
+        self.options.sampling.min_feedback_tokens = tokens;
+        self
+    }
+
+    /// The prompt set; without one, the model's own.
+    pub fn prompt_set(mut self, name: impl Into<String>) -> Self {
+        self.options.prompt = Some(name.into());
+        self
+    }
+
+    /// Which model judges, where the configuration has several; without one, the first.
+    pub fn model(mut self, name: impl Into<String>) -> Self {
+        self.model = Some(name.into());
+        self
+    }
+
+    /// Whether the verdict cache may answer.
+    pub fn cache(mut self, cache: bool) -> Self {
+        self.options.cache = cache;
+        self
+    }
+
+    /// Whether each judgement runs alone and without the prefixes of others, so that it gives the same bytes every time.
+    pub fn deterministic(mut self, deterministic: bool) -> Self {
+        self.options.deterministic = deterministic;
+        self
+    }
+
+    /// How long it may take from when it is awaited.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Hears feedback as it is written. Judgements that run at once are told apart by sample and run.
+    pub fn on_delta(mut self, hear: impl Fn(Delta) + Send + Sync + 'static) -> Self {
+        self.on_delta = Some(Arc::new(hear));
+        self
+    }
+
+    /// The rubrics themselves.
+    fn weighted(&self) -> Result<Vec<WeightedRubric>, Error> {
+        let weighted = self.rubrics.iter().enumerate().map(|(index, (choice, weight))| {
+            let rubric = match choice {
+                RubricChoice::Named(name) => self.app.rubrics.named(name)?,
+                RubricChoice::Inline(rubric) => NamedRubric { name: "inline".into(), rubric: Arc::clone(rubric) },
+            };
+            let weight = Weight::new(*weight);
+            let weight = weight.map_err(|e| InvalidRequest::at(format!("/rubric/{index}/weight"), e.to_string()))?;
+            Ok(WeightedRubric { rubric, weight })
+        });
+        weighted.collect()
+    }
+}
+
+/// For comparisons.
+macro_rules! comparison {
+    ($of:ty) => {
+        impl Request<$of> {
+            /// Whether both orders of a pair are shown; what one order says of two that are alike is the order's doing.
+            pub fn swap(mut self, swap: bool) -> Self {
+                self.comparison.swap = swap;
+                self
+            }
+
+            /// How near to one half the probability of A is a tie, 0 to 0.5; with [`Method::Absolute`], how near the
+            /// two rewards are.
+            pub fn tie_margin(mut self, tie_margin: f64) -> Self {
+                self.comparison.tie_margin = tie_margin;
+                self
+            }
+
+            /// Whether responses are shown together, or each is graded alone and the higher reward is preferred.
+            pub fn method(mut self, method: Method) -> Self {
+                self.comparison.method = method;
+                self
+            }
+        }
+    };
+}
+comparison!(TwoResponses);
+comparison!(ManyResponses);
+
+/// What makes a task of a request: the part that differs with the responses.
+trait Responses: Sized {
+    type Task: Task;
+
+    fn task(request: Request<Self>, rubrics: Vec<WeightedRubric>) -> Result<Self::Task, InvalidRequest>;
+}
+
+impl Responses for OneResponse {
+    type Task = AbsoluteRequest;
+
+    fn task(request: Request<Self>, rubrics: Vec<WeightedRubric>) -> Result<Self::Task, InvalidRequest> {
+        let Request { of: Self { response }, item, multi, options, .. } = request;
+        check_text(&response, "/response", "the response")?;
+        Ok(AbsoluteRequest { item, response, rubrics, multi, options })
+    }
+}
+
+impl Responses for TwoResponses {
+    type Task = RelativeRequest;
+
+    fn task(request: Request<Self>, rubrics: Vec<WeightedRubric>) -> Result<Self::Task, InvalidRequest> {
+        let Request { of: Self { a, b }, item, multi, options, comparison, .. } = request;
+        check_text(&a, "/response_a", "response A")?;
+        check_text(&b, "/response_b", "response B")?;
+        let Comparison { swap, tie_margin, method } = comparison;
+        Ok(RelativeRequest { item, response_a: a, response_b: b, rubrics, multi, swap, tie_margin, method, options })
+    }
+}
+
+impl Responses for ManyResponses {
+    type Task = Rank;
+
+    fn task(request: Request<Self>, rubrics: Vec<WeightedRubric>) -> Result<Self::Task, InvalidRequest> {
+        let Request { of: Self { responses }, item, multi, options, comparison, .. } = request;
+        for (place, response) in responses.iter().enumerate() {
+            check_text(response, &format!("/responses/{place}"), "the response")?;
+        }
+        let Comparison { swap, tie_margin, method } = comparison;
+        Ok(Rank::new(ManyRequest { item, responses, rubrics, multi, swap, tie_margin, method, options }))
+    }
+}
+
+/// The task, and the judge that is asked.
+async fn begin<T: Responses>(request: Request<T>) -> Result<(Session, T::Task, Option<Progress>), Error> {
+    request.item.instruction.check()?;
+    let rubrics = request.weighted()?;
+    let (app, model, on_delta) = (Arc::clone(&request.app), request.model.clone(), request.on_delta.clone());
+    let context = app.service.context("local", Deadline::after(request.deadline));
+    let task = T::task(request, rubrics)?;
+    Ok((app.service.begin(&context, model.as_deref()).await?, task, on_delta))
+}
+
+async fn run<T: Responses>(request: Request<T>) -> Result<Graded<<T::Task as Task>::Verdict>, Error> {
+    let (session, task, on_delta) = begin(request).await?;
+    Ok(session.run(task, on_delta).await?)
+}
+
+/// What awaiting a request gives.
+macro_rules! awaited {
+    ($of:ty => $verdict:ty) => {
+        impl IntoFuture for Request<$of> {
+            type Output = Result<Graded<$verdict>, Error>;
+            type IntoFuture = BoxFuture<'static, Self::Output>;
+
+            fn into_future(self) -> Self::IntoFuture {
+                Box::pin(run(self))
+            }
+        }
+
+        impl Request<$of> {
+            /// Exactly what the model would be given, a prompt a judgement, in place of a verdict.
+            ///
+            /// # Errors
+            /// Those of awaiting the request that come before the model is asked.
+            pub async fn prompts(self) -> Result<Vec<String>, Error> {
+                let (session, task, _) = begin(self).await?;
+                Ok(session.prompts(task).await?)
+            }
+        }
+    };
+}
+awaited!(OneResponse => Absolute);
+awaited!(TwoResponses => Relative);
+awaited!(ManyResponses => Ranked);
