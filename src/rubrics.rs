@@ -18,7 +18,7 @@ static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/rubrics");
 pub struct LibraryEntry {
     /// The name that requests use: the file's name without `.toml`.
     pub name: String,
-    /// The rubric.
+    /// Criterion, scale and descriptions.
     pub rubric: Arc<Rubric>,
     /// The user's file; `None` for a built-in rubric.
     pub file: Option<PathBuf>,

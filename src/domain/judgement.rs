@@ -146,7 +146,7 @@ pub struct Judgement {
     pub feedback: Option<String>,
     /// Why the feedback ended.
     pub finish: Finish,
-    /// Tokens taken.
+    /// Tokens read, reused and generated.
     pub usage: Usage,
     /// Where the time went.
     pub timing: Timing,

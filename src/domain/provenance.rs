@@ -21,7 +21,7 @@ pub struct Provenance {
 /// A hosted model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelRef {
-    /// Its name.
+    /// The name that requests use.
     pub name: String,
     /// The engine that runs it.
     pub engine: &'static str,
@@ -32,7 +32,7 @@ pub struct ModelRef {
 /// A rubric or a prompt, and the digest of its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedDigest {
-    /// Its name.
+    /// The name that requests use.
     pub name: String,
     /// `sha256:<hex>` of its content.
     pub digest: String,

@@ -18,9 +18,9 @@ const EQUAL: f64 = 1e-9;
 /// What came of comparing two different responses, named by their positions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Contest {
-    /// The first.
+    /// The position of one response.
     pub a: usize,
-    /// The second.
+    /// The position of the other response.
     pub b: usize,
     /// The probability that the first is better, 0..1.
     pub probability_a: f64,

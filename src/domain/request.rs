@@ -12,9 +12,9 @@ use super::weight::Weight;
 pub enum Role {
     /// Instructions that stand above the conversation.
     System,
-    /// The person.
+    /// A turn of the person.
     User,
-    /// The model.
+    /// A turn of the model.
     Assistant,
 }
 
@@ -33,9 +33,9 @@ impl Role {
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Turn {
-    /// Who speaks.
+    /// The role of the speaker.
     pub role: Role,
-    /// What is said.
+    /// The text of the turn.
     pub content: String,
 }
 
@@ -113,7 +113,7 @@ pub fn check_text(text: &str, pointer: &str, what: &str) -> Result<(), InvalidRe
 pub struct Document {
     /// A name that feedback can refer to.
     pub id: Option<String>,
-    /// Its text.
+    /// The text of the document, untrusted.
     pub text: String,
 }
 
@@ -204,9 +204,9 @@ pub struct Options {
 /// A rubric and how much it counts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeightedRubric {
-    /// The rubric.
+    /// The rubric, inline or of the library.
     pub rubric: NamedRubric,
-    /// Its weight.
+    /// Its weight in the combined reward, relative to those of the other rubrics.
     pub weight: Weight,
 }
 
@@ -221,7 +221,7 @@ pub struct AbsoluteRequest {
     pub rubrics: Vec<WeightedRubric>,
     /// Whether the verdict is a multi-criteria one; a list of one rubric is.
     pub multi: bool,
-    /// The rest.
+    /// Mode, samples, sampling, prompt set and use of the cache.
     pub options: Options,
 }
 
@@ -244,7 +244,7 @@ pub struct RelativeRequest {
     pub tie_margin: f64,
     /// How the two are compared.
     pub method: Method,
-    /// The rest.
+    /// Mode, samples, sampling, prompt set and use of the cache.
     pub options: Options,
 }
 
@@ -253,7 +253,7 @@ pub struct RelativeRequest {
 pub struct ManyRequest {
     /// What is answered, and what is known of it.
     pub item: Item,
-    /// The responses.
+    /// The responses to compare; verdicts name them by their positions here.
     pub responses: Vec<String>,
     /// One rubric, or, with [`Method::Absolute`], several with weights.
     pub rubrics: Vec<WeightedRubric>,
@@ -265,7 +265,7 @@ pub struct ManyRequest {
     pub tie_margin: f64,
     /// Whether each response is graded alone or in pairs.
     pub method: Method,
-    /// The rest.
+    /// Mode, samples, sampling, prompt set and use of the cache.
     pub options: Options,
 }
 

@@ -21,7 +21,7 @@ pub struct Rubric {
 pub struct NamedRubric {
     /// The name under which the library holds it, or `inline`.
     pub name: String,
-    /// The rubric itself.
+    /// Criterion, scale and descriptions.
     pub rubric: std::sync::Arc<Rubric>,
 }
 

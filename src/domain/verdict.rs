@@ -44,7 +44,7 @@ pub enum Preference {
     A,
     /// The caller's B.
     B,
-    /// Neither.
+    /// Neither is better, or the two orders disagree.
     #[serde(rename = "tie")]
     Tie,
 }

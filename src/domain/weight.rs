@@ -27,7 +27,7 @@ impl Weight {
         if (Self::LEAST..=Self::MOST).contains(&weight) { Ok(Self(weight)) } else { Err(InvalidWeight(weight)) }
     }
 
-    /// The number.
+    /// The weight as a number, [`Self::LEAST`] to [`Self::MOST`].
     #[must_use]
     pub fn get(self) -> f64 {
         self.0

@@ -33,7 +33,7 @@ pub struct Checked {
 /// A question about an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// What is asked.
+    /// The text of the question.
     pub instructions: String,
     /// What can be answered.
     pub kind: QuestionKind,
@@ -58,9 +58,9 @@ pub enum QuestionKind {
 /// A possible answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// Its name.
+    /// The text that the model chooses.
     pub name: String,
-    /// What it means.
+    /// An explanation that stands beside the name in the prompt.
     pub description: Option<String>,
 }
 

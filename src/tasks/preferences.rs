@@ -32,7 +32,7 @@ pub struct MakePairs {
 /// What became of several responses.
 #[derive(Debug, Clone)]
 pub struct Preferences<E> {
-    /// The pairs.
+    /// The pairs that qualify.
     pub pairs: Vec<PreferencePair>,
     /// What became no pair.
     pub left_out: Vec<LeftOut<E>>,
@@ -41,9 +41,9 @@ pub struct Preferences<E> {
 /// A pair to learn from. Responses are named by their places in the request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreferencePair {
-    /// The better one.
+    /// The position of the better response.
     pub chosen: usize,
-    /// The other.
+    /// The position of the worse response.
     pub rejected: usize,
     /// The reward of the better one, or the probability that it is the better one; 0..1.
     pub score_chosen: f64,
@@ -58,7 +58,7 @@ pub struct PreferencePair {
 pub struct LeftOut<E> {
     /// Their places in the request.
     pub responses: Vec<usize>,
-    /// The reason.
+    /// Why there is no pair.
     pub reason: Reason<E>,
 }
 

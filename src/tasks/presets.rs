@@ -31,7 +31,7 @@ pub struct JudgeModel {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictStep {
-    /// A text.
+    /// Forces a text into the answer.
     Say(String),
     /// What the model writes.
     Generate(Written),
@@ -55,9 +55,9 @@ pub struct Written {
 pub struct Scores {
     /// How a score is written, `{score}` standing for the integer.
     pub text: String,
-    /// The lowest score.
+    /// The lowest score of the scale.
     pub lowest: i32,
-    /// The highest score.
+    /// The highest score of the scale.
     pub highest: i32,
 }
 
@@ -74,7 +74,7 @@ pub struct InvalidJudge {
 pub struct PresetLimits {
     /// The most tokens that the model writes.
     pub max_tokens: usize,
-    /// The fewest.
+    /// The fewest tokens to write before the verdict.
     pub min_tokens: usize,
     /// Texts of the caller's that end its writing, too.
     pub stop: Vec<String>,

@@ -222,6 +222,8 @@ async fn decisions_have_the_probability_of_every_answer() {
     assert!(s["name"].is_null() && near(&s["score"], 0.75) && s["probabilities"][1]["value"] == 1, "{s}");
     assert_eq!(answer["usage"]["output_tokens"], 3);
     assert_eq!(runs.load(Ordering::SeqCst), 1, "one run for all questions, over one reading of the input");
+    let masses = server.metrics().await.value("gavel_label_mass_count", &[("kind", "chat")]);
+    assert_eq!(masses, 3.0, "every question counts");
     let state = json!({
         "state": {"text": "The sea is blue."},
         "questions": {
