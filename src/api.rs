@@ -13,7 +13,7 @@ mod json;
 pub mod local;
 mod middleware;
 mod openai;
-mod openapi;
+mod pages;
 mod paths;
 mod preferences;
 pub mod problem;
@@ -33,9 +33,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::{App as Actix, HttpServer, middleware::from_fn, web};
+use actix_web::{App as Actix, HttpResponse, HttpServer, middleware::from_fn, web};
+use utoipa::OpenApi;
 
-pub use self::openapi::document;
 use crate::app::App;
 
 /// Every route.
@@ -59,11 +59,11 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/metrics").route(web::get().to(system::metrics)))
         .service(web::resource("/livez").route(web::get().to(system::live)))
         .service(web::resource("/readyz").route(web::get().to(system::ready)))
-        .service(web::resource("/openapi.json").route(web::get().to(openapi::json)))
-        .service(web::resource("/").route(web::get().to(openapi::to_docs)))
-        .service(web::resource("/docs").route(web::get().to(openapi::to_page)))
-        .service(web::resource("/docs/errors.md").route(web::get().to(openapi::errors_page)))
-        .service(openapi::page())
+        .service(web::resource("/openapi.json").route(web::get().to(document_json)))
+        .service(web::resource("/").route(web::get().to(pages::to_docs)))
+        .service(web::resource("/docs").route(web::get().to(pages::to_page)))
+        .service(web::resource("/docs/errors.md").route(web::get().to(pages::errors_page)))
+        .service(pages::page())
         .default_service(web::to(system::nothing_here));
 }
 
@@ -98,6 +98,74 @@ fn compat_routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/predict").route(post().to(classify::predict)))
         .service(web::resource(["/score", "/v1/score"]).route(post().to(score::score)))
         .service(web::resource(["/rerank", "/v1/rerank", "/v2/rerank"]).route(post().to(score::rerank)));
+}
+
+/// What the OpenAPI document is made from: a new route is named above and here.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Gavel",
+        description = "An LLM-as-judge evaluation server: rubric scores, feedback and preferences, each with a probability distribution.",
+    ),
+    paths(
+        absolute::grade,
+        relative::grade,
+        rank::rank,
+        preferences::preferences,
+        rewards::rewards,
+        compat::openrlhf::rewards,
+        compat::openrlhf::get_reward,
+        compat::slime::reward,
+        compat::nemo_gym::verify,
+        compat::nemo_gym::compare,
+        compat::nemo_gym::seed_session,
+        compat::promptfoo::webhook,
+        compat::atla::eval,
+        compat::classify::classify,
+        compat::classify::embeddings,
+        compat::classify::predict,
+        compat::score::score,
+        compat::score::rerank,
+        rubrics::list,
+        rubrics::show,
+        rubrics::put,
+        rubrics::delete,
+        openai::chat,
+        openai::complete,
+        openai::decide,
+        openai::systemone,
+        openai::run_grader,
+        openai::validate_grader,
+        openai::models,
+        openai::model,
+        system::info,
+        system::live,
+        system::ready,
+        system::metrics,
+    ),
+    components(schemas(problem::ProblemBody))
+)]
+struct Contract;
+
+/// Second names of routes, as other servers have them.
+const ALIASES: [(&str, &str); 4] =
+    [("/v1/classify", "/classify"), ("/v1/score", "/score"), ("/v1/rerank", "/rerank"), ("/v2/rerank", "/rerank")];
+
+/// The OpenAPI document, made from the types.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Contract::openapi();
+    for (alias, path) in ALIASES {
+        let mut item = document.paths.paths.get(path).cloned().unwrap_or_default();
+        let name = alias.trim_matches('/').replace('/', "_");
+        item.post.iter_mut().for_each(|operation| operation.operation_id = Some(name.clone()));
+        document.paths.paths.insert(alias.to_owned(), item);
+    }
+    document
+}
+
+async fn document_json() -> HttpResponse {
+    HttpResponse::Ok().json(document())
 }
 
 /// How long the rest of a body that is not read is taken after its answer.
