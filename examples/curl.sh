@@ -23,6 +23,6 @@ ask /v1/rewards '{
   "rubric": "helpfulness", "mode": "score",
   "items": [
     {"instruction": "Explain to a child why the sky is blue.", "response": "The sky reflects the sea."},
-    {"instruction": "Explain to a child why the sky is blue.", "response": ""}
+    {"instruction": "", "response": "The sky reflects the sea."}
   ]
 }' | show '[answer["rewards"][0] is not None, answer["rewards"][1], answer["errors"][1]["code"]]'

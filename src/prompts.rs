@@ -1,8 +1,8 @@
 //! Prompt sets: what judge models are asked, and the literals in which they answer.
 //!
 //! A set is a directory with a `set.toml` and a template for each grading kind that its models know. The [`PromptLibrary`] loads the
-//! built-in sets and the user's own and checks all of them at start-up; a [`PromptSet`] gives the [`Script`] of a
-//! judgement and renders its [`Prompt`].
+//! built-in sets and the user's own and checks all of them at start-up; a [`PromptSet`] gives the [`Script`](crate::script::Script) of a
+//! judgement and renders its [`Prompt`](crate::script::Prompt).
 //!
 //! The text under judgement is hostile. No template ever sees it: fields are put in as sentinels, the chat template
 //! is rendered around them, the result is split at its control tokens, and only then is each sentinel replaced. So
