@@ -263,19 +263,53 @@ impl Session {
         }
         let first = planned.iter().find_map(|(_, planned)| planned.as_ref().ok());
         let neutralized = first.map(|planned| Arc::clone(&planned.neutralized)).unwrap_or_default();
-        let (task_of_rest, task_of_runs) = (Arc::clone(&task), &*task);
+        let outcome = self.judge_all(&task, planned, rest, progress.as_ref()).await?;
+        let mut stats = outcome.stats;
+        stats.neutralized = neutralized;
+        stats.timing.total = stats.timing.total.max(milliseconds(started.elapsed()));
+        // A verdict counts as a miss as soon as one of its judgements had to be computed.
+        if let Some(lookup) = outcome.lookup {
+            self.metrics.verdict_cache.with_label_values(&[lookup.name()]).inc();
+        }
+        if task.kind() != TEXT {
+            let histogram = self.metrics.label_mass.with_label_values(&[task.kind()]);
+            let judged = outcome.answers.iter().filter_map(|answer| answer.judgement.as_ref().ok());
+            judged.flat_map(Judgement::label_masses).for_each(|mass| histogram.observe(mass));
+        }
+        let model = &provenance.model.name;
+        let verdict = task.combine(outcome.answers, &mut |seen| self.metrics.observe(model, seen));
+        let verdict = verdict.map_err(TaskError::from)?;
+        Ok(Graded { id: format!("vrd_{}", Ulid::new()), verdict, provenance, stats, failures: outcome.failures })
+    }
+
+    /// Runs what is planned, and plans and runs the rest when its turn comes.
+    async fn judge_all<T: Task>(
+        &self,
+        task: &Arc<T>,
+        mut planned: Vec<Planned>,
+        rest: Vec<RunKey>,
+        progress: Option<&Progress>,
+    ) -> Result<RunResults, ServiceError> {
+        let mut outcome = RunResults::default();
+        if planned.len() == 1 && rest.is_empty() {
+            // So are most requests, which need no stream.
+            if let Some(only) = planned.pop() {
+                let (run, answer) = self.judge_one(&**task, only, progress).await;
+                outcome.add((run, Ok(answer?)));
+            }
+            return Ok(outcome);
+        }
+        let (task_of_rest, task_of_runs) = (Arc::clone(task), &**task);
         let rest = stream::iter(rest).then(move |run| {
             let task = Arc::clone(&task_of_rest);
             async move { stream::iter(self.plan(&task, vec![run]).await) }
         });
         // A type with a name: else the compiler does not see that the whole may go to another thread.
         let rest = rest.flatten().boxed();
-        let progress = progress.as_ref();
         let answers = stream::iter(planned)
             .chain(rest)
             .map(move |planned| self.judge_one(task_of_runs, planned, progress))
             .buffered(self.window);
-        let mut outcome = RunResults::default();
         if task.allows_failures() {
             answers
                 .for_each(|answer| {
@@ -296,22 +330,7 @@ impl Session {
                 })
                 .await?;
         }
-        let mut stats = outcome.stats;
-        stats.neutralized = neutralized;
-        stats.timing.total = stats.timing.total.max(milliseconds(started.elapsed()));
-        // A verdict counts as a miss as soon as one of its judgements had to be computed.
-        if let Some(lookup) = outcome.lookup {
-            self.metrics.verdict_cache.with_label_values(&[lookup.name()]).inc();
-        }
-        if task.kind() != TEXT {
-            let histogram = self.metrics.label_mass.with_label_values(&[task.kind()]);
-            let judged = outcome.answers.iter().filter_map(|answer| answer.judgement.as_ref().ok());
-            judged.flat_map(Judgement::label_masses).for_each(|mass| histogram.observe(mass));
-        }
-        let model = &provenance.model.name;
-        let verdict = task.combine(outcome.answers, &mut |seen| self.metrics.observe(model, seen));
-        let verdict = verdict.map_err(TaskError::from)?;
-        Ok(Graded { id: format!("vrd_{}", Ulid::new()), verdict, provenance, stats, failures: outcome.failures })
+        Ok(outcome)
     }
 
     /// Renders and tokenises runs, away from the thread that serves others when there is much to tokenise. Gives the
