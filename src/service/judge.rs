@@ -172,11 +172,18 @@ impl Judge {
         let (sample, order) = (planned.sample, planned.run.order);
         let seed = planned.compiled.job.sampling.seed;
         let (judged, lookup) = if planned.cacheable {
-            let (key, computing) = (self.key(&planned), self.computing(context));
-            let work = move |writer: Writer| async move {
-                computing.run(planned, |text| writer.write(text)).await.map(Arc::new)
+            let key = self.key(&planned);
+            let (judged, lookup) = loop {
+                let (computing, planned) = (self.computing(context), planned.clone());
+                let work = move |writer: Writer| async move {
+                    computing.run(planned, |text| writer.write(text)).await.map(Arc::new)
+                };
+                match self.cache.get_or_run(key, work, on_delta).await {
+                    // It was too late for the caller that it was begun for; nothing was written, and this one may have time.
+                    (Err(RunError::Engine(EngineError::TooLate)), Lookup::Coalesced) => {}
+                    ended => break ended,
+                }
             };
-            let (judged, lookup) = self.cache.get_or_run(key, work, on_delta).await;
             let judged = Arc::unwrap_or_clone(judged?);
             if let (Lookup::Hit, Some(show), Some(feedback)) = (lookup, on_delta, &judged.feedback) {
                 show(feedback);

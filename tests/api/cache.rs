@@ -8,7 +8,7 @@ use gavel::engine::scripted::Scripted;
 use serde_json::{Value, json};
 
 use crate::engines::{Gated, counting, fraction_of, says};
-use crate::server::{Server, absolute, events, redacted, sent};
+use crate::server::{Server, absolute, events, problem, redacted, sent};
 
 #[tokio::test]
 async fn equal_requests_in_flight_are_computed_once() {
@@ -34,6 +34,29 @@ async fn equal_requests_in_flight_are_computed_once() {
     assert_eq!(result("hit") + result("coalesced"), (CALLERS - 1) as f64);
     assert!(result("coalesced") >= 1.0);
     assert_eq!(metrics.value("gavel_tokens_total", &[("type", "completion")]), 2.0, "tokens of one computation");
+}
+
+#[tokio::test]
+async fn who_has_time_does_not_fail_with_one_who_has_none() {
+    let engine = Gated::new(Scripted::fixed(std::time::Duration::ZERO));
+    let server = Server::with(Arc::clone(&engine) as Arc<dyn Engine>);
+    let path = "/v1/grade/absolute";
+    let hurried = server.post(path).header("X-Request-Timeout-Ms", "9000").json(&absolute(json!({}))).send();
+    let (hurried, verdict, ()) = tokio::join!(
+        hurried,
+        async {
+            server.until("one that runs", |m| m.value("gavel_sequences_running", &[]) == 1.0).await;
+            server.absolute(json!({})).await
+        },
+        async {
+            let rendered = ("gavel_stage_duration_seconds_count", [("stage", "render")]);
+            server.until("both requests", |m| m.value(rendered.0, &rendered.1) == 2.0).await;
+            engine.open();
+        }
+    );
+    problem(&server, hurried.unwrap(), 504, "deadline_exceeded").await;
+    assert_eq!(verdict["object"], "verdict.absolute");
+    assert_eq!(engine.started(), 2);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gavel::engine::scripted::{Answer, Scripted};
 use gavel::engine::{Compiled, Engine, EngineError, EngineInfo, Event, Job, Load, Run};
@@ -61,7 +61,7 @@ pub(crate) fn prefers_good(job: &Job) -> Answer {
     says("One is better.", if good_first { &[0.6, 0.2] } else { &[0.1, 0.7] })
 }
 
-/// Answers as the scripted engine does, once the gate is open.
+/// Answers as the scripted engine does, once the gate is open; what then has less than ten seconds left is too late.
 pub(crate) struct Gated {
     inner: Scripted,
     gate: watch::Sender<bool>,
@@ -106,6 +106,7 @@ impl Engine for Gated {
 
     fn start(&self, compiled: Compiled) -> Run {
         let (events, run) = Run::channel();
+        let deadline = compiled.deadline;
         let (inner, mut gate) = (self.inner.start(compiled), self.gate.subscribe());
         self.started.fetch_add(1, Ordering::SeqCst);
         self.running.fetch_add(1, Ordering::SeqCst);
@@ -115,6 +116,10 @@ impl Engine for Gated {
             tokio::select! {
                 _ = gate.wait_for(|open| *open) => {}
                 () = events.closed() => return,
+            }
+            if deadline.is_some_and(|deadline| deadline < Instant::now() + Duration::from_secs(10)) {
+                drop(events.send(Event::Failed(EngineError::TooLate)));
+                return;
             }
             let result = inner.finish(|delta| drop(events.send(Event::Delta(delta)))).await;
             let last = result.map_or_else(Event::Failed, |completion| Event::Done(Box::new(completion)));
