@@ -185,6 +185,12 @@ impl<T> FairQueue<T> {
     }
 
     /// The item of a ticket.
+    #[must_use]
+    pub fn get(&self, ticket: Ticket) -> Option<&T> {
+        self.callers.held.get(ticket.caller)?.value.held.get(ticket.request)?.value.get(ticket.item)
+    }
+
+    /// The item of a ticket, to change it.
     pub fn get_mut(&mut self, ticket: Ticket) -> Option<&mut T> {
         self.callers.held.get_mut(ticket.caller)?.value.held.get_mut(ticket.request)?.value.get_mut(ticket.item)
     }

@@ -7,9 +7,11 @@
 //! prompt computed already, so that a group is finished while its prefix is there. Whose turn it is comes first: callers
 //! take turns, and so do the requests of one caller.
 //!
-//! Each slot has room for the longest sequence that is let in, so one that has begun is never cut and never evicted.
+//! Each slot has room for the longest sequence that is let in, so one that has begun is never cut. Where one caller holds
+//! several slots and another none, a sequence of the first is paused: its state waits in the host's memory for a slot.
 
 mod backend;
+mod pause;
 mod prefixes;
 mod sequence;
 pub mod worker;
@@ -24,6 +26,7 @@ use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 
 pub use self::backend::{Backend, Row};
+use self::pause::{Paused, Shares};
 use self::prefixes::{Prefixes, WORTH_SHARING, shared};
 pub use self::sequence::Slot;
 use self::sequence::{Need, Sequence, Typical};
@@ -81,6 +84,8 @@ pub struct Scheduler<B: Backend> {
     limits: Limits,
     waiting: FairQueue<Sequence>,
     running: Vec<Sequence>,
+    /// Those that have begun and gave their slots to others, in the order in which they go on.
+    paused: Vec<Paused<B::Saved>>,
     prefixes: Prefixes<B::Saved>,
     /// Slots whose memory may hold NaN, which attention can spread even from what is masked.
     fouled: Vec<Slot>,
@@ -107,6 +112,7 @@ impl<B: Backend> Scheduler<B> {
             limits,
             waiting: FairQueue::default(),
             running: Vec::new(),
+            paused: Vec::new(),
             prefixes: Prefixes::new(limits.prefix_tokens),
             fouled: Vec::new(),
             typical: Typical::default(),
@@ -122,7 +128,7 @@ impl<B: Backend> Scheduler<B> {
         let mut machine = compiled.machine(Arc::clone(&self.vocabulary));
         let action = machine.start();
         let id = self.new_id();
-        let mut sequence = Sequence::new(id, machine, prompt_tokens, reserved, alone, events);
+        let mut sequence = Sequence::new(id, flow.clone(), machine, prompt_tokens, reserved, alone, events);
         (sequence.deadline, sequence.writes) = (deadline, writes);
         match action {
             // A script that asks nothing of the model is done before it has begun.
@@ -134,14 +140,14 @@ impl<B: Backend> Scheduler<B> {
 
     /// Whether there is nothing to do.
     pub fn idle(&self) -> bool {
-        self.waiting.is_empty() && self.running.is_empty()
+        self.waiting.is_empty() && self.running.is_empty() && self.paused.is_empty()
     }
 
     /// How busy it is.
     pub fn load(&self) -> Load {
         let kv_running = self.running.iter().map(|s| s.reserved).sum::<usize>();
         Load {
-            waiting: self.waiting.len(),
+            waiting: self.waiting.len() + self.paused.len(),
             running: self.running.len(),
             kv_running,
             kv_cached: self.prefixes.tokens(),
@@ -201,7 +207,13 @@ impl<B: Backend> Scheduler<B> {
 
     /// Fails everything in flight; the scheduler is of no more use then.
     pub fn fail_all(&mut self, reason: &str) {
-        for sequence in self.waiting.drain().into_iter().chain(self.running.drain(..)) {
+        for sequence in self
+            .waiting
+            .drain()
+            .into_iter()
+            .chain(self.running.drain(..))
+            .chain(self.paused.drain(..).map(|p| p.sequence))
+        {
             sequence.fail(EngineError::Failed(reason.to_owned()));
         }
     }
@@ -214,6 +226,7 @@ impl<B: Backend> Scheduler<B> {
     /// Stops work whose caller has gone away.
     fn drop_departed(&mut self) -> Result<(), String> {
         self.waiting.retain(|s| !s.departed());
+        self.paused.retain(|paused| !paused.sequence.departed());
         while let Some(at) = self.running.iter().position(Sequence::departed) {
             self.retire(at)?;
         }
@@ -233,9 +246,18 @@ impl<B: Backend> Scheduler<B> {
         }
     }
 
-    /// Admits waiting sequences while there are slots.
+    /// Admits sequences while there are slots, or while some hold more than others want.
     fn admit(&mut self) -> Result<(), String> {
-        while let Some(slot) = self.free_slot() {
+        loop {
+            let Some(slot) = self.free_slot() else {
+                if self.make_room()? {
+                    continue;
+                }
+                return Ok(());
+            };
+            if self.resume(slot)? {
+                continue;
+            }
             let Some(Chosen { ticket, start, first }) = self.next() else { return Ok(()) };
             if let Some(first) = self.waiting.get_mut(first).filter(|_| first != ticket) {
                 first.overtaken += 1;
@@ -250,7 +272,6 @@ impl<B: Backend> Scheduler<B> {
             sequence.begin(slot, reused);
             self.running.push(sequence);
         }
-        Ok(())
     }
 
     /// The lowest free slot: a backend may decode those that lie side by side in one go.
@@ -263,8 +284,7 @@ impl<B: Backend> Scheduler<B> {
     /// The waiting sequence to admit next: of those whose turn it is, the one that can begin with most. One whose beginning
     /// is just being computed waits for it; and nobody overtakes one that was overtaken often enough.
     fn next(&self) -> Option<Chosen> {
-        if !self.running.is_empty() && 2 * self.fouled.len() >= self.limits.sequences {
-            // What runs ends, and all slots are wiped.
+        if self.runs_out() {
             return None;
         }
         let (mut looked_at, len) = (0, |start: Option<(Donor, usize)>| start.map_or(0, |(_, len)| len));
@@ -290,6 +310,11 @@ impl<B: Backend> Scheduler<B> {
             }
         }
         None
+    }
+
+    /// Whether what runs ends before others begin, so that all slots can be wiped.
+    fn runs_out(&self) -> bool {
+        !self.running.is_empty() && 2 * self.fouled.len() >= self.limits.sequences
     }
 
     /// What holds most of a sequence's beginning, and how much. The last token is always computed anew, for its
@@ -345,7 +370,14 @@ impl<B: Backend> Scheduler<B> {
         };
         let mut order: Vec<&mut Sequence> = self.running.iter_mut().filter(belongs).collect();
         let prompts = matches!(batch, Batch::Of(Need::Prompt));
-        if !prompts {
+        // The most tokens of one prompt.
+        let mut most = self.limits.step;
+        if prompts {
+            // Callers share a step, however many prompts each of them has.
+            let shares = Shares::of(order.iter().map(|s| &s.flow));
+            most = most.div_ceil(shares.callers().max(1));
+            order.sort_by_cached_key(|s| shares.held(&s.flow));
+        } else {
             // The step goes to those that came first; in it they stand side by side, as a backend may want them.
             let mut room = self.limits.step;
             order.retain(|s| {
@@ -363,7 +395,7 @@ impl<B: Backend> Scheduler<B> {
                 // Prompts share a step in equal parts or not at all: what is left over would be a small batch.
                 Some(part) if prompts && tokens.min(room) < part => continue,
                 Some(part) if prompts => part,
-                _ => tokens.min(room),
+                _ => tokens.min(room).min(most),
             };
             part = Some(take);
             for _ in 0..take {

@@ -1,5 +1,6 @@
 //! Admission: how many judgements are worked on, how many requests may wait, and when no more are taken.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +10,9 @@ use crate::domain::fair_queue::{FairQueue, Flow};
 
 /// Lets a bounded number of judgements run. Those that wait are let in fairly: callers take turns, and so do the
 /// requests of one caller, however many judgements each of them asks for.
+///
+/// A caller that has nothing running does not wait for the first judgement of others to end: a quarter more than the
+/// bound may run for such callers, and for such requests beside a large one of their own caller.
 pub struct Admission {
     state: Arc<Mutex<State>>,
     queue: usize,
@@ -16,11 +20,26 @@ pub struct Admission {
 }
 
 struct State {
-    /// How many more may run.
-    free: usize,
-    waiting: FairQueue<oneshot::Sender<()>>,
+    in_flight: usize,
+    running: usize,
+    /// Who runs how many.
+    held: HashMap<Arc<str>, Held>,
+    waiting: FairQueue<Waiting>,
     /// How many of those that wait have gone away and are still in the queue.
     departed: usize,
+}
+
+struct Waiting {
+    flow: Flow,
+    sender: oneshot::Sender<()>,
+}
+
+/// What runs of a caller.
+#[derive(Default)]
+struct Held {
+    judgements: usize,
+    /// Judgements by request.
+    requests: HashMap<u64, usize>,
 }
 
 /// Why a request is not let in.
@@ -37,13 +56,14 @@ pub enum Refusal {
 /// The right of a judgement to run; dropping it lets the next one in.
 pub struct Permit {
     state: Arc<Mutex<State>>,
+    flow: Flow,
 }
 
 impl Admission {
     /// Lets `in_flight` judgements run at once, and `queue` requests wait.
     #[must_use]
     pub fn new(in_flight: usize, queue: usize) -> Self {
-        let state = State { free: in_flight, waiting: FairQueue::default(), departed: 0 };
+        let state = State { in_flight, running: 0, held: HashMap::new(), waiting: FairQueue::default(), departed: 0 };
         Self { state: Arc::new(Mutex::new(state)), queue, closing: AtomicBool::new(false) }
     }
 
@@ -56,7 +76,7 @@ impl Admission {
             return Err(Refusal::ShuttingDown);
         }
         let mut state = lock(&self.state);
-        if state.free > 0 || state.waiting.requests() < self.queue {
+        if state.running < state.in_flight || state.waiting.requests() < self.queue {
             return Ok(());
         }
         state.forget_departed();
@@ -68,20 +88,21 @@ impl Admission {
     pub async fn enter(&self, flow: Flow) -> Permit {
         let receiver = {
             let mut state = lock(&self.state);
-            if state.free > 0 {
-                state.free -= 1;
-                return Permit { state: Arc::clone(&self.state) };
+            if state.running < state.in_flight || state.goes_first(&flow) {
+                state.hold(&flow);
+                return Permit { state: Arc::clone(&self.state), flow };
             }
             let (sender, receiver) = oneshot::channel();
-            state.waiting.push(&flow, sender);
+            state.waiting.push(&flow, Waiting { flow: flow.clone(), sender });
             receiver
         };
-        let mut place = QueueSlot { state: &self.state, receiver: Some(receiver) };
+        let mut place = QueueSlot { state: &self.state, flow: &flow, receiver: Some(receiver) };
         if let Some(receiver) = &mut place.receiver {
             receiver.await.expect("a sender is dropped only after its receiver");
         }
         place.receiver = None;
-        Permit { state: Arc::clone(&self.state) }
+        drop(place);
+        Permit { state: Arc::clone(&self.state), flow }
     }
 
     /// How many judgements wait.
@@ -104,32 +125,64 @@ impl Admission {
 }
 
 impl State {
-    /// Passes a permit on, or keeps it for the next that comes.
-    fn release(&mut self) {
-        while let Some(next) = self.waiting.pop(1) {
-            if next.send(()).is_ok() {
-                return;
+    /// Whether a judgement of that flow runs beyond the bound.
+    fn goes_first(&self, flow: &Flow) -> bool {
+        let room = self.running < self.in_flight + self.in_flight / 4;
+        room && self.held.get(&flow.caller).is_none_or(|held| {
+            let large_beside_it = held.judgements > held.requests.len();
+            large_beside_it && !held.requests.contains_key(&flow.request)
+        })
+    }
+
+    fn hold(&mut self, flow: &Flow) {
+        self.running += 1;
+        let held = self.held.entry(Arc::clone(&flow.caller)).or_default();
+        held.judgements += 1;
+        *held.requests.entry(flow.request).or_default() += 1;
+    }
+
+    /// Takes a permit back, and passes it on.
+    fn release(&mut self, flow: &Flow) {
+        self.running -= 1;
+        if let Some(held) = self.held.get_mut(&flow.caller) {
+            held.judgements -= 1;
+            if let Some(count) = held.requests.get_mut(&flow.request) {
+                *count -= 1;
+                if *count == 0 {
+                    held.requests.remove(&flow.request);
+                }
             }
-            self.departed -= 1;
+            if held.judgements == 0 {
+                self.held.remove(&flow.caller);
+            }
         }
-        self.free += 1;
+        while self.running < self.in_flight
+            && let Some(Waiting { flow, sender }) = self.waiting.pop(1)
+        {
+            if sender.send(()).is_ok() {
+                self.hold(&flow);
+            } else {
+                self.departed -= 1;
+            }
+        }
     }
 
     fn forget_departed(&mut self) {
-        self.waiting.retain(|sender| !sender.is_closed());
+        self.waiting.retain(|waiting| !waiting.sender.is_closed());
         self.departed = 0;
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        lock(&self.state).release();
+        lock(&self.state).release(&self.flow);
     }
 }
 
 /// A judgement in the queue, which leaves it when it is let in or goes away.
 struct QueueSlot<'a> {
     state: &'a Mutex<State>,
+    flow: &'a Flow,
     receiver: Option<oneshot::Receiver<()>>,
 }
 
@@ -140,7 +193,7 @@ impl Drop for QueueSlot<'_> {
         receiver.close();
         if receiver.try_recv().is_ok() {
             // It was let in just before it went away.
-            state.release();
+            state.release(self.flow);
             return;
         }
         state.departed += 1;
@@ -206,6 +259,28 @@ mod tests {
         }
         assert!(turns <= 2, "{turns}");
         drop(small.await);
+    }
+
+    #[tokio::test]
+    async fn who_has_nothing_running_does_not_wait_for_a_large_request() {
+        let admission = Admission::new(4, 8);
+        let mut large = Vec::new();
+        for _ in 0..4 {
+            large.push(admission.enter(flow("a", 1)).await);
+        }
+        let mut fifth = Box::pin(admission.enter(flow("a", 1)));
+        assert!(futures::poll!(&mut fifth).is_pending());
+        let other = admission.enter(flow("b", 2)).await;
+        let mut beyond = Box::pin(admission.enter(flow("c", 3)));
+        assert!(futures::poll!(&mut beyond).is_pending(), "a quarter of four is one");
+        drop(other);
+        assert!(futures::poll!(&mut beyond).is_pending() && futures::poll!(&mut fifth).is_pending());
+        let same_caller = admission.enter(flow("a", 4)).await;
+        drop(same_caller);
+        drop(large);
+        drop((fifth.await, beyond.await));
+        let state = lock(&admission.state);
+        assert!(state.running == 0 && state.held.is_empty());
     }
 
     #[tokio::test]

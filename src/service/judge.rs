@@ -173,10 +173,12 @@ impl Judge {
         let seed = planned.compiled.job.sampling.seed;
         let (judged, lookup) = if planned.cacheable {
             let key = self.key(&planned);
+            let mut planned = Some(planned);
             let (judged, lookup) = loop {
-                let (computing, planned) = (self.computing(context), planned.clone());
-                let work = move |writer: Writer| async move {
-                    computing.run(planned, |text| writer.write(text)).await.map(Arc::new)
+                let work = |writer: Writer| {
+                    let planned = planned.take().expect("only who joined the work of others tries again");
+                    let computing = self.computing(context);
+                    async move { computing.run(planned, |text| writer.write(text)).await.map(Arc::new) }
                 };
                 match self.cache.get_or_run(key, work, on_delta).await {
                     // It was too late for the caller that it was begun for; nothing was written, and this one may have time.

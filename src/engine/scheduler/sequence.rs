@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::domain::fair_queue::Flow;
 use crate::engine::{Completion, EngineError, Event, Stages};
 use crate::script::{Action, Machine, Token, Transcript};
 
@@ -32,6 +33,8 @@ struct Forked {
 /// A machine and its place in the context.
 pub(super) struct Sequence {
     pub(super) id: u64,
+    /// Whose it is.
+    pub(super) flow: Flow,
     /// What runs now: the script, or one of its branches.
     pub(super) machine: Machine,
     forked: Option<Box<Forked>>,
@@ -72,6 +75,7 @@ impl Typical {
 impl Sequence {
     pub(super) fn new(
         id: u64,
+        flow: Flow,
         machine: Machine,
         prompt_tokens: usize,
         reserved: usize,
@@ -80,6 +84,7 @@ impl Sequence {
     ) -> Self {
         Self {
             id,
+            flow,
             machine,
             forked: None,
             slot: -1,

@@ -288,6 +288,53 @@ fn callers_take_turns_whatever_they_have_queued() {
 }
 
 #[test]
+fn who_holds_nothing_gets_a_slot_of_who_holds_several() {
+    let mut scheduler = scheduler(LIMITS);
+    let of = |caller: &str, request, tokens| Compiled {
+        flow: Flow { caller: caller.into(), request },
+        ..job(&format!("{caller}{request}: {SHARED}"), writing(tokens), false)
+    };
+    let held = |scheduler: &Scheduler<Fake>| {
+        let mut held: Vec<String> =
+            scheduler.running.iter().map(|s| format!("{}{}", s.flow.caller, s.flow.request)).collect();
+        held.sort();
+        held.join(" ")
+    };
+    let large: Vec<Run> = (0..6).map(|_| submit(&mut scheduler, of("a", 1, 60))).collect();
+    (0..16).for_each(|_| scheduler.step().unwrap());
+    assert_eq!(held(&scheduler), "a1 a1 a1 a1");
+    let others =
+        [("b", 2), ("a", 3), ("c", 4)].map(|(caller, request)| submit(&mut scheduler, of(caller, request, 20)));
+    scheduler.step().unwrap();
+    assert_eq!(held(&scheduler), "a1 a3 b2 c4");
+    let one_more = submit(&mut scheduler, of("d", 5, 20));
+    scheduler.step().unwrap();
+    assert_eq!(held(&scheduler), "a1 a3 b2 c4", "two slots of `a` are for one request each");
+    drain(&mut scheduler);
+    for run in large.into_iter().chain(others).chain([one_more]) {
+        assert_eq!(finish(run).unwrap().transcript.completion_tokens % 20, 0);
+    }
+}
+
+#[test]
+fn callers_share_the_steps_that_read_prompts() {
+    let mut scheduler = scheduler(LIMITS);
+    let of = |caller: &str, text: String| Compiled {
+        flow: Flow { caller: caller.into(), request: 1 },
+        ..job(&text, writing(1), false)
+    };
+    let _large: Vec<Run> =
+        (0..3).map(|i| submit(&mut scheduler, of("a", format!("{i}{}", SHARED.repeat(9))))).collect();
+    scheduler.step().unwrap();
+    let _small = submit(&mut scheduler, of("b", "A text of its own, and some more.".into()));
+    scheduler.backend.steps.clear();
+    scheduler.step().unwrap();
+    let slots: Vec<Slot> = scheduler.backend.steps.iter().flatten().map(|row| row.slot).collect();
+    let part = LIMITS.step / 2;
+    assert_eq!(slots, [vec![3; part], vec![0; part]].concat());
+}
+
+#[test]
 fn what_cannot_end_in_time_is_not_begun() {
     let mut scheduler = scheduler(Limits { sequences: 1, ..LIMITS });
     let until = |text: &str, deadline| Compiled { deadline, ..job(text, writing(4), false) };
@@ -455,7 +502,7 @@ proptest! {
     /// Whatever runs together, in whatever room, every script gets what it gets alone.
     #[test]
     fn every_script_gets_what_it_gets_alone(
-        jobs in prop::collection::vec((0..4usize, "[a-c ]{0,12}", any_script(), prop::bool::weighted(0.1), 0..6usize, prop::bool::weighted(0.15)), 1..14),
+        jobs in prop::collection::vec((0..4usize, "[a-c ]{0,12}", any_script(), prop::bool::weighted(0.1), 0..6usize, prop::bool::weighted(0.15), 0..9u64), 1..14),
         sequences in 1..5usize,
         prefix_tokens in prop_oneof![Just(0), 30..400usize],
         step in 1..40usize,
@@ -463,8 +510,10 @@ proptest! {
         let limits = Limits { sequences, prefix_tokens, step: step.max(sequences), ..LIMITS };
         let mut scheduler = scheduler(limits);
         let mut runs = Vec::new();
-        for (shared, own, script, deterministic, pause, leaves) in jobs {
+        for (shared, own, script, deterministic, pause, leaves, whose) in jobs {
             let compiled = job(&format!("{}{own}", SHARED.repeat(shared)), script, deterministic);
+            let flow = Flow { caller: (whose / 3).to_string().into(), request: whose };
+            let compiled = Compiled { flow, ..compiled };
             let run = submit(&mut scheduler, compiled.clone());
             for _ in 0..pause {
                 scheduler.step().unwrap();

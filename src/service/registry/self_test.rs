@@ -72,8 +72,8 @@ pub(super) fn check_prompts(set: &PromptSet, chat: &ChatFormat) -> Result<(), Se
     jobs(set, chat, &[Mode::Feedback, Mode::Score], 1).map(drop)
 }
 
-/// Judges once in score mode, which also puts the common prefix of prompts into the engine's prefix cache, if it has
-/// one. Warns where the context is too small for `feedback` tokens of feedback, the default limit of requests.
+/// Judges once, with a token of feedback where it fits, which also puts what prompts with feedback begin with into the
+/// engine's prefix cache, if it has one. Warns where the context is too small for `feedback` tokens of feedback, the default limit of requests.
 ///
 /// # Errors
 /// When a prompt does not fit, the engine fails, or its logits are not finite.
@@ -90,8 +90,10 @@ pub(super) async fn warm_up(engine: &dyn Engine, set: &PromptSet, feedback: usiz
             tracing::warn!(model, "requests with the default max_feedback_tokens do not fit: {cause} {remedy}");
         }
     }
+    let with_feedback = jobs(set, chat, &[Mode::Feedback], 1)?.into_iter().next();
+    let with_feedback = with_feedback.and_then(|job| engine.compile(job).ok());
     // A set supports one kind at least.
-    let Some(first) = ready.into_iter().next() else { return Ok(()) };
+    let Some(first) = with_feedback.or_else(|| ready.into_iter().next()) else { return Ok(()) };
     match engine.start(first).finish(drop).await {
         Ok(_) => Ok(()),
         Err(EngineError::Step(StepError::BadLogits)) => Err(SelfTestError::NotNumbers),
