@@ -1,4 +1,4 @@
-//! Metrics: a typed struct and its own registry, nothing global.
+//! Prometheus metrics: a typed struct with its own registry, no global state.
 
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +13,7 @@ use crate::domain::{Kind, Preference, Usage};
 use crate::engine::{EngineInfo, Load};
 use crate::tasks::Observation;
 
-/// Every metric that Gavel exports. Labels are bounded: rubric labels are names of the library or `inline`.
+/// Every metric that Gavel exports. Label sets are bounded: rubric labels are names of the library or `inline`.
 #[allow(missing_docs, reason = "each metric carries its help text, below")]
 pub struct Metrics {
     registry: Registry,
@@ -33,12 +33,12 @@ pub struct Metrics {
     pub rejected: IntCounterVec,
     engine_restarts: IntCounter,
     model_info: IntGaugeVec,
-    /// Held while gauges are set and read, so that no scrape sees them half set.
+    /// Held while gauges are set and read, so that each scrape is consistent.
     scrape: Mutex<()>,
     described: Vec<(&'static str, Desc)>,
 }
 
-/// Time by stage, each stage measured once.
+/// Time by stage, in seconds.
 #[allow(missing_docs, reason = "the names are those of the stages")]
 pub struct StageHistograms {
     pub queue: Histogram,
@@ -49,7 +49,7 @@ pub struct StageHistograms {
 
 const SECONDS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
-/// The values of the labels whose values are known beforehand.
+// Label values that are known in advance.
 const TOKENS: [&str; 3] = ["prompt", "cached", "completion"];
 pub(crate) const CACHE_RESULTS: [&str; 3] = ["hit", "coalesced", "miss"];
 const KV_STATES: [&str; 3] = ["running", "cached", "free"];
@@ -83,70 +83,70 @@ impl Metrics {
 
         let http_requests = counter(
             "gavel_http_requests_total",
-            "Requests answered. Status 499: the caller went away before the answer.",
+            "HTTP requests. Status 499: the caller disconnected before the answer.",
             &["route", "method", "status"],
         );
         let http_duration = histogram(
             "gavel_http_request_duration_seconds",
-            "Time from a request to the end of its answer, streams included.",
+            "Time from the request to the end of its answer, including streams.",
             &["route"],
             SECONDS,
         );
         let judgements = counter(
             "gavel_judgements_total",
-            "Judgements by kind (absolute, relative) and by how they ended (ok, failed, cancelled); cached ones count.",
+            "Judgements by kind (absolute, relative) and outcome (ok, failed, cancelled), including cached ones.",
             &["kind", "rubric", "model", "outcome"],
         );
-        let score = histogram("gavel_score", "Rewards given: expected scores on 0..1.", &["rubric", "model"], SHARES);
+        let score = histogram("gavel_score", "Rewards: expected scores mapped to 0..1.", &["rubric", "model"], SHARES);
         let preferences = counter(
             "gavel_preferences_total",
-            "Preferences given: A, B or tie, in the caller's terms.",
+            "Preferences: A, B or tie, as the caller named the responses.",
             &["choice", "rubric"],
         );
         let position_flips =
-            counter("gavel_position_flips_total", "Relative verdicts whose two orders disagree.", &["rubric"]);
+            counter("gavel_position_flips_total", "Relative verdicts whose two orders disagree (position bias).", &["rubric"]);
         let label_mass = histogram(
             "gavel_label_mass",
-            "Probability that lay on the labels at all, by kind (absolute, relative); low: the judge is guessing.",
+            "Total probability of the labels before normalising, by kind (absolute, relative). Low: the judge is guessing.",
             &["kind"],
             SHARES,
         );
         let stage = histogram(
             "gavel_stage_duration_seconds",
-            "Time by stage: queue (until the first share of the model), render, prefill, decode. Only what was \
-             computed counts: no cached judgement, and one that several callers waited for counts once.",
+            "Time by stage: queue (from arrival at admission until the engine first works on it), render, prefill, \
+             decode. Only computed judgements count: cached ones do not, and a coalesced one counts once.",
             &["stage"],
             SECONDS,
         );
         let tokens = counter(
             "gavel_tokens_total",
-            "Tokens of computed judgements: prompt (cached ones included), cached (taken from a shared prefix), \
+            "Tokens of computed judgements: prompt (including cached ones), cached (reused from the prefix cache), \
              completion (generated or chosen).",
             &["type"],
         );
-        let queue_depth = gauge("gavel_queue_depth", "Requests and sequences that wait.");
-        let sequences_running = gauge("gavel_sequences_running", "Sequences that share the model.");
+        let queue_depth = gauge("gavel_queue_depth", "Waiting requests and sequences.");
+        let sequences_running = gauge("gavel_sequences_running", "Sequences that are running on the engines.");
         let kv_tokens = gauges(
             "gavel_kv_cache_tokens",
-            "Tokens: reserved in the KV cache (running), free in it, and of prompts kept in memory (cached).",
+            "KV cache tokens: reserved by running sequences (running), unused (free), and in the prefix cache (cached).",
             &["state"],
         );
         let verdict_cache = counter(
             "gavel_verdict_cache_total",
-            "Verdicts by where they came from: hit, coalesced (somebody else just computed it), miss.",
+            "Lookups in the verdict cache: hit, coalesced (joined an equal judgement in flight), miss.",
             &["result"],
         );
         let rejected =
-            counter("gavel_requests_rejected_total", "Requests answered with an error, by its code.", &["reason"]);
+            counter("gavel_requests_rejected_total", "Requests answered with an error, by error code.", &["reason"]);
         let engine_restarts =
             add.one("counter", IntCounter::new("gavel_engine_restarts_total", "Engine restarts after a failure."));
         let model_info =
-            gauges("gavel_model_info", "1 for every model that is loaded and runs.", &["name", "engine", "digest"]);
-        gauges("gavel_build_info", "1 for the version that runs.", &["version"])
+            gauges("gavel_model_info", "1 for every loaded model.", &["name", "engine", "digest"]);
+        gauges("gavel_build_info", "1 for the running version.", &["version"])
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
 
-        // A series that is not there has no rate: what is known beforehand starts at zero.
+        // A missing series has no rate, so series whose labels are known start at zero.
         TOKENS.iter().for_each(|kind| drop(tokens.with_label_values(&[kind])));
         KV_STATES.iter().for_each(|state| drop(kv_tokens.with_label_values(&[state])));
         CACHE_RESULTS.iter().for_each(|result| drop(verdict_cache.with_label_values(&[result])));
@@ -182,12 +182,12 @@ impl Metrics {
         }
     }
 
-    /// Starts the count of each reason for a refusal at zero.
+    /// Initialises the error counter of each reason with zero.
     pub fn expect_refusals<'a>(&self, reasons: impl IntoIterator<Item = &'a str>) {
         reasons.into_iter().for_each(|reason| drop(self.rejected.with_label_values(&[reason])));
     }
 
-    /// Counts what was seen in a verdict of a model.
+    /// Counts an observation in a verdict of a model.
     pub fn observe(&self, model: &str, seen: Observation<'_>) {
         match seen {
             Observation::Reward { rubric, reward } => self.score.with_label_values(&[rubric, model]).observe(reward),
@@ -211,8 +211,8 @@ impl Metrics {
         }
     }
 
-    /// Everything in the Prometheus text format, with the present load of every engine that runs. `outside` is what
-    /// waits elsewhere, and what happened to engines that are gone.
+    /// All metrics in the Prometheus text format, with the current load of every running engine. `outside` is the load
+    /// outside of engines (the admission queue), and the restarts of unloaded engines.
     #[must_use]
     pub fn render<'a>(&self, engines: impl IntoIterator<Item = (&'a EngineInfo, Load)>, outside: Load) -> String {
         let _scrape = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
@@ -225,7 +225,7 @@ impl Metrics {
     fn set_gauges<'a>(&self, engines: impl IntoIterator<Item = (&'a EngineInfo, Load)>, outside: Load) {
         let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let mut all = outside;
-        // A model that is gone must not stay on the list.
+        // An unloaded model must not stay in the list.
         self.model_info.reset();
         for (info, load) in engines {
             self.model_info.with_label_values(&[info.model.as_str(), info.engine, info.digest.as_str()]).set(1);
@@ -240,13 +240,13 @@ impl Metrics {
     }
 }
 
-/// docs/metrics.md, made from the metrics themselves.
+/// docs/metrics.md, generated from the metrics.
 #[must_use]
 pub fn reference() -> String {
     let mut page = String::from(
-        "# Metrics\n\n`GET /metrics` answers in the Prometheus text format. Made from `src/metrics.rs` with \
-         `gavel docs metrics`. Rubric labels are names of the library; inline rubrics count as `inline`, so nobody \
-         can grow the label set.\n\n| metric | type | labels | what it says |\n| --- | --- | --- | --- |\n",
+        "# Metrics\n\n`GET /metrics` answers in the Prometheus text format. Generated from `src/metrics.rs` with \
+         `gavel docs metrics`. Rubric labels are names of the rubric library; inline rubrics count as `inline`, so \
+         callers cannot grow the label set.\n\n| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n",
     );
     for (kind, desc) in Metrics::new().described {
         let labels: Vec<String> = desc.variable_labels.iter().map(|label| format!("`{label}`")).collect();
@@ -255,7 +255,7 @@ pub fn reference() -> String {
     page
 }
 
-/// Registers metrics and remembers what they are.
+/// Registers metrics, and records their types and descriptions for docs/metrics.md.
 struct Add<'a> {
     registry: &'a Registry,
     described: &'a RefCell<Vec<(&'static str, Desc)>>,

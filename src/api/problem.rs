@@ -54,30 +54,30 @@ type CodeRow = (Code, &'static str, u16, &'static str, &'static str);
 /// The one table of error codes; docs/errors.md is made from it.
 #[rustfmt::skip]
 const TABLE: &[CodeRow] = &[
-    (Code::MalformedJson, "malformed_json", 400, "The body is not JSON", "Send one JSON object in UTF-8; the detail names line and column."),
-    (Code::Unauthenticated, "unauthenticated", 401, "A key is needed", "Send `Authorization: Bearer KEY`."),
-    (Code::Forbidden, "forbidden", 403, "This caller may not do that", "Rubrics are written from the server's own machine (a loopback address), or as files."),
-    (Code::NotFound, "not_found", 404, "There is nothing here", "`/openapi.json` lists every route."),
-    (Code::UnknownRubric, "unknown_rubric", 404, "There is no such rubric", "`GET /v1/rubrics` lists them; or send one inline."),
-    (Code::UnknownModel, "unknown_model", 404, "There is no such model", "`GET /v1/models` lists them; or leave `model` out."),
-    (Code::MethodNotAllowed, "method_not_allowed", 405, "This route has no such method", "The `Allow` header names those it has."),
-    (Code::PayloadTooLarge, "payload_too_large", 413, "The body is too large", "Send fewer or shorter texts, or raise `limits.body_bytes` or, for many items at once, `limits.bulk_body_bytes` and `limits.items`."),
-    (Code::UnsupportedMediaType, "unsupported_media_type", 415, "The body's type is not understood", "Send `Content-Type: application/json`, as it is or with `Content-Encoding: gzip`."),
-    (Code::Conflict, "conflict", 409, "That cannot be done in the present state", "The detail says what stands in the way."),
-    (Code::InvalidRequest, "invalid_request", 422, "The request makes no sense", "`pointer` names the field, the detail what it must be."),
-    (Code::UnknownField, "unknown_field", 422, "The request has a field that is not known", "`pointer` names it: look for a slip of the pen; nothing is ignored in silence."),
-    (Code::InvalidRubric, "invalid_rubric", 422, "The rubric does not hold together", "A criterion, and a description for each of 2 to 11 consecutive scores."),
-    (Code::ContextOverflow, "context_overflow", 422, "The prompt does not fit the model's context", "Shorten the texts, lower `max_feedback_tokens`, or use a model with a longer context. Nothing is ever cut in silence."),
-    (Code::UnsupportedContent, "unsupported_content", 422, "The model cannot read that", "Send text, or use a model or prompt set that has a place for it."),
-    (Code::LowLabelMass, "low_label_mass", 422, "The model hardly wanted to answer", "A forced guess is no training signal: leave the item out, or use a better judge."),
-    (Code::RateLimited, "rate_limited", 429, "Too many requests", "Wait as long as `Retry-After` says."),
-    (Code::Saturated, "saturated", 503, "There is no room", "Wait as long as `Retry-After` says, or send fewer requests at once; the detail says whether the queue is full, bodies hold as much as they may (`limits.held_body_bytes`), or memory for another model is missing."),
-    (Code::ModelLoading, "model_loading", 503, "The model is not ready", "Wait as long as `Retry-After` says, or until `/readyz` answers 200."),
-    (Code::ModelFailed, "model_failed", 503, "The model cannot be used", "Ask for another model, or tell who runs the server: its log has the reason. Only where there is a `Retry-After` may a later try find it otherwise."),
-    (Code::ShuttingDown, "shutting_down", 503, "The server is shutting down", "Use another server, or try again later."),
-    (Code::DeadlineExceeded, "deadline_exceeded", 504, "The request took too long", "Raise `X-Request-Timeout-Ms` up to `limits.deadline_ms`, or send fewer requests at once."),
-    (Code::Internal, "internal", 500, "Something went wrong in the server", "The log has the reason under the request id."),
-    (Code::EngineFailed, "engine_failed", 502, "The engine failed", "It comes back by itself; try again. The log has the reason."),
+    (Code::MalformedJson, "malformed_json", 400, "The body is not valid JSON", "Send one JSON object in UTF-8. The detail names line and column."),
+    (Code::Unauthenticated, "unauthenticated", 401, "Authentication is required", "Send `Authorization: Bearer KEY`. Gavel itself does not use keys yet."),
+    (Code::Forbidden, "forbidden", 403, "The caller is not allowed to do this", "Write rubrics from the server's own machine (through a loopback address), or as files in its data folder."),
+    (Code::NotFound, "not_found", 404, "The route does not exist", "`/openapi.json` lists every route."),
+    (Code::UnknownRubric, "unknown_rubric", 404, "The rubric does not exist", "`GET /v1/rubrics` lists the rubrics. You can also send one inline."),
+    (Code::UnknownModel, "unknown_model", 404, "The model does not exist", "`GET /v1/models` lists the models. Leave out `model` for the default one."),
+    (Code::MethodNotAllowed, "method_not_allowed", 405, "The route does not support this method", "The `Allow` header lists the supported methods."),
+    (Code::PayloadTooLarge, "payload_too_large", 413, "The body is too large", "Send fewer items or shorter texts, or raise `limits.body_bytes` (for routes with many items: `limits.bulk_body_bytes` and `limits.items`)."),
+    (Code::UnsupportedMediaType, "unsupported_media_type", 415, "The content type is not supported", "Send `Content-Type: application/json`, uncompressed or with `Content-Encoding: gzip`."),
+    (Code::Conflict, "conflict", 409, "The operation is not possible in the current state", "The detail gives the reason."),
+    (Code::InvalidRequest, "invalid_request", 422, "The request is invalid", "`pointer` names the field, and the detail says what is allowed."),
+    (Code::UnknownField, "unknown_field", 422, "The request has an unknown field", "`pointer` names the field. Check it for a typo: Gavel's own routes ignore no field."),
+    (Code::InvalidRubric, "invalid_rubric", 422, "The rubric is invalid", "Send a criterion, and one description for each of 2 to 11 consecutive integer scores."),
+    (Code::ContextOverflow, "context_overflow", 422, "The prompt does not fit the model's context", "Shorten the texts, lower `max_feedback_tokens`, or use a model with a longer context. Gavel never truncates a prompt."),
+    (Code::UnsupportedContent, "unsupported_content", 422, "The model or prompt set does not support this content", "Send text only, or use a model or prompt set that supports the field."),
+    (Code::LowLabelMass, "low_label_mass", 422, "The model put too little probability on the answers", "Leave the item out, or use a better judge: a forced guess is not a training signal."),
+    (Code::RateLimited, "rate_limited", 429, "Too many requests", "Wait for the time in `Retry-After`."),
+    (Code::Saturated, "saturated", 503, "The server is at capacity", "Wait for the time in `Retry-After`, or send fewer requests at once. The detail says what is exhausted: the queue, the memory for bodies (`limits.held_body_bytes`), or the memory for another model."),
+    (Code::ModelLoading, "model_loading", 503, "The model is still loading", "Wait for the time in `Retry-After`, or until `/readyz` answers 200."),
+    (Code::ModelFailed, "model_failed", 503, "The model cannot be loaded, or its engine has stopped", "Use another model, or tell the operator of the server: its log has the reason. A retry may help only if the answer has `Retry-After`."),
+    (Code::ShuttingDown, "shutting_down", 503, "The server is shutting down", "Use another server, or retry later."),
+    (Code::DeadlineExceeded, "deadline_exceeded", 504, "The request timed out", "Raise `X-Request-Timeout-Ms` (up to `limits.deadline_ms`), or send fewer requests at once."),
+    (Code::Internal, "internal", 500, "Internal server error", "The server's log has the reason, under the request id."),
+    (Code::EngineFailed, "engine_failed", 502, "The engine failed", "Retry: the engine restarts automatically. The server's log has the reason."),
 ];
 
 impl Code {
@@ -463,10 +463,10 @@ impl From<ServiceError> for Problem {
 #[must_use]
 pub fn reference() -> String {
     let mut page = String::from(
-        "# Errors\n\nEvery failure is answered with `application/problem+json` (RFC 9457) and a stable `code`; \
-         OpenAI's routes and those of text-embeddings-inference have forms of their own, with the same codes \
+        "# Errors\n\nEvery error is answered with `application/problem+json` (RFC 9457) and a stable `code`. \
+         The routes of OpenAI and of text-embeddings-inference have their own error formats, with the same codes \
          (docs/openai.md, docs/trainers.md). \
-         Made from the table in `src/api/problem.rs` with `gavel docs errors`.\n\n\
+         Generated from the table in `src/api/problem.rs` with `gavel docs errors`.\n\n\
          | code | status | what it means | what to do |\n| --- | --- | --- | --- |\n",
     );
     let mut rows: Vec<&CodeRow> = TABLE.iter().collect();

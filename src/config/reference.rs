@@ -6,7 +6,7 @@ use super::DEFAULTS;
 #[must_use]
 pub fn reference() -> String {
     let mut page =
-        String::from("# Configuration\n\nMade from `config.default.toml` with `gavel docs configuration`.\n");
+        String::from("# Configuration\n\nGenerated from `config.default.toml` with `gavel docs configuration`.\n");
     let (mut comment, mut in_table) = (Vec::new(), false);
     for line in DEFAULTS.lines() {
         if let Some(text) = line.strip_prefix('#') {
