@@ -34,7 +34,7 @@ fn bound_spinning() {
     }
     let mut arguments = env::args_os();
     let mut again = Command::new(&program);
-    again.arg0(arguments.next().unwrap_or(program.into_os_string())).args(arguments).env("GOMP_SPINCOUNT", "300");
+    again.arg0(arguments.next().unwrap_or(program.into_os_string())).args(arguments).env("GOMP_SPINCOUNT", "800");
     // It returns only if that cannot be done. Then waiting is what it is by default.
     let _ = again.exec();
 }
