@@ -31,7 +31,7 @@ use self::prefixes::{Prefixes, WORTH_SHARING, shared};
 pub use self::sequence::Slot;
 use self::sequence::{Need, Sequence, Typical};
 use super::{Compiled, EngineError, Event, Load};
-use crate::domain::fair_queue::{FairQueue, Ticket};
+use crate::domain::fair_queue::{FairQueue, Flow, Ticket};
 use crate::script::{Action, Token, Vocabulary};
 
 /// Sizes of a scheduler.
@@ -274,6 +274,42 @@ impl<B: Backend> Scheduler<B> {
         }
     }
 
+    /// Whose turn it is.
+    fn newcomer(&self) -> Option<&Flow> {
+        let Chosen { ticket, .. } = self.next()?;
+        self.waiting.get(ticket).map(|sequence| &sequence.flow)
+    }
+
+    /// Pauses a sequence of who holds several for one whose turn it is and who holds none; says whether a slot came free.
+    fn make_room(&mut self) -> Result<bool, String> {
+        // Without prefixes a state may lack what it needs to go on.
+        if self.limits.prefix_tokens == 0 || self.waiting.is_empty() {
+            return Ok(false);
+        }
+        let shares = Shares::of(&self.running);
+        let Some(at) = self.newcomer().and_then(|newcomer| shares.paused_for(newcomer, &self.running)) else {
+            return Ok(false);
+        };
+        let slot = self.running[at].slot;
+        let saved = self.backend.save(slot)?;
+        self.backend.truncate(slot, 0)?;
+        self.paused.push(Paused { sequence: self.running.remove(at), saved });
+        Ok(true)
+    }
+
+    /// Lets a paused sequence go on in a free slot, if it comes before those that wait.
+    fn resume(&mut self, slot: Slot) -> Result<bool, String> {
+        let Some(first) = self.paused.first().filter(|_| !self.runs_out()) else { return Ok(false) };
+        if !Shares::of(&self.running).goes_on(&first.sequence.flow, self.newcomer()) {
+            return Ok(false);
+        }
+        let Paused { mut sequence, saved } = self.paused.remove(0);
+        self.backend.restore(&saved, slot, sequence.computed.len())?;
+        sequence.slot = slot;
+        self.running.push(sequence);
+        Ok(true)
+    }
+
     /// The lowest free slot: a backend may decode those that lie side by side in one go.
     fn free_slot(&self) -> Option<Slot> {
         let slots = 0..Slot::try_from(self.limits.sequences).expect("a few hundred slots at most");
@@ -374,7 +410,7 @@ impl<B: Backend> Scheduler<B> {
         let mut most = self.limits.step;
         if prompts {
             // Callers share a step, however many prompts each of them has.
-            let shares = Shares::of(order.iter().map(|s| &s.flow));
+            let shares = Shares::of(order.iter().map(|sequence| &**sequence));
             most = most.div_ceil(shares.callers().max(1));
             order.sort_by_cached_key(|s| shares.held(&s.flow));
         } else {

