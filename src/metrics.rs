@@ -103,8 +103,11 @@ impl Metrics {
             "Preferences: A, B or tie, as the caller named the responses.",
             &["choice", "rubric"],
         );
-        let position_flips =
-            counter("gavel_position_flips_total", "Relative verdicts whose two orders disagree (position bias).", &["rubric"]);
+        let position_flips = counter(
+            "gavel_position_flips_total",
+            "Relative verdicts whose two orders disagree (position bias).",
+            &["rubric"],
+        );
         let label_mass = histogram(
             "gavel_label_mass",
             "Total probability of the labels before normalising, by kind (absolute, relative). Low: the judge is guessing.",
@@ -140,8 +143,7 @@ impl Metrics {
             counter("gavel_requests_rejected_total", "Requests answered with an error, by error code.", &["reason"]);
         let engine_restarts =
             add.one("counter", IntCounter::new("gavel_engine_restarts_total", "Engine restarts after a failure."));
-        let model_info =
-            gauges("gavel_model_info", "1 for every loaded model.", &["name", "engine", "digest"]);
+        let model_info = gauges("gavel_model_info", "1 for every loaded model.", &["name", "engine", "digest"]);
         gauges("gavel_build_info", "1 for the running version.", &["version"])
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
