@@ -332,7 +332,7 @@ fn what_keeps_it_from_starting_is_said_plainly() {
             assert!(complaint.contains(word), "{arguments:?}: {complaint}");
         }
     };
-    check(&["serve", "--engine", "scripted", "--port", &port], &["something else listens there", "--port"]);
+    check(&["serve", "--engine", "scripted", "--port", &port], &["the port is in use", "--port"]);
     check(&["serve", "--port", "0", "--engine", "scripted", "--scripted-answers", "nowhere.toml"], &["nowhere.toml"]);
     check(&["models", "pull", "gpt-9"], &["gpt-9", "smollm2-135m"]);
     check(&["models", "path", "smollm2-135m"], &["gavel models pull smollm2-135m"]);
