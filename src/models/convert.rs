@@ -455,7 +455,7 @@ pub(super) mod tests {
             source[at..at + bytes.len()].copy_from_slice(bytes);
             source
         };
-        refused(&with(at, &[6]), "its tensor `q8_0` is of the ggml type Q5_0 (6), which cannot be widened");
+        refused(&with(at, &[6]), "its tensor `q8_0` has the ggml type Q5_0 (6), which cannot be converted");
         let error = convert(&with(at - 16, &[31])).unwrap_err();
         assert!(matches!(error, ModelError::NotGguf { .. }), "{error}");
         let last = whole.len() - 64;

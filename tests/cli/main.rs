@@ -118,7 +118,7 @@ fn what_was_graded_otherwise_is_not_added_to() {
     assert!(ok, "{complaint}");
     let edited = std::fs::read_to_string(&data).unwrap().replace("Question 1?", "Question one?");
     std::fs::write(&data, edited).unwrap();
-    refused(&[], "`item-1` was graded by another request");
+    refused(&[], "`item-1` was graded with another request");
 }
 
 #[test]
