@@ -1,4 +1,4 @@
-//! The HTTP contract: every route on one page, a resource a file, and [`problem`] alone knows error -> status.
+//! The HTTP API: every route on one page, one file for each resource. Only [`problem`] maps errors to statuses.
 
 mod absolute;
 mod access_log;
@@ -67,7 +67,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .default_service(web::to(system::nothing_here));
 }
 
-/// OpenAI's routes.
+/// Routes of the OpenAI-compatible API.
 fn openai_routes(config: &mut web::ServiceConfig) {
     config
         .service(web::resource("/v1/chat/completions").route(web::post().to(openai::chat)))
@@ -80,7 +80,7 @@ fn openai_routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/v1/models/{id:.*}").route(web::get().to(openai::model)));
 }
 
-/// The routes of others.
+/// Routes of other protocols.
 fn compat_routes(config: &mut web::ServiceConfig) {
     use compat::{atla, classify, nemo_gym, openrlhf, promptfoo, score, slime};
     let post = web::post;
@@ -100,7 +100,7 @@ fn compat_routes(config: &mut web::ServiceConfig) {
         .service(web::resource(["/rerank", "/v1/rerank", "/v2/rerank"]).route(post().to(score::rerank)));
 }
 
-/// What the OpenAPI document is made from: a new route is named above and here.
+/// The OpenAPI document: add a new route above and here.
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -147,11 +147,11 @@ fn compat_routes(config: &mut web::ServiceConfig) {
 )]
 struct Contract;
 
-/// Second names of routes, as other servers have them.
+/// Aliases of routes, as in other servers.
 const ALIASES: [(&str, &str); 4] =
     [("/v1/classify", "/classify"), ("/v1/score", "/score"), ("/v1/rerank", "/rerank"), ("/v2/rerank", "/rerank")];
 
-/// The OpenAPI document, made from the types.
+/// The OpenAPI document, generated from the types.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = Contract::openapi();
@@ -168,11 +168,11 @@ async fn document_json() -> HttpResponse {
     HttpResponse::Ok().json(document())
 }
 
-/// How long the rest of a body that is not read is taken after its answer.
+/// How long the rest of a refused body is read after its answer.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Has the system end a connection whose other side takes none of what was sent for that long, which the framework has
-/// no limit for. Elsewhere than on Linux the system's own limits hold.
+/// Makes the system close a connection whose peer reads nothing for this time, for which the framework has no limit. On
+/// systems other than Linux, the system's own limits apply.
 fn give_up_after(connection: &dyn Any, unread: Duration) {
     #[cfg(target_os = "linux")]
     if let Some(socket) = connection.downcast_ref::<actix_web::rt::net::TcpStream>()
@@ -207,16 +207,16 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
         .workers(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
         .shutdown_timeout(limits.shutdown_ms.div_ceil(1000))
         .disable_signals()
-        // A caller that closes its side has gone away: its request is dropped, and the engine stops.
+        // A caller that closes its side has disconnected: its request is dropped, and its work stops.
         .h1_allow_half_closed(false)
-        // So long the rest of a refused body is read and thrown away, so that its caller reads the answer.
+        // The rest of a refused body is read and discarded for this time, so that its caller can read the answer.
         .client_disconnect_timeout(LINGER)
         .on_connect(move |connection, _| give_up_after(connection, unread))
         .listen(listener)?
         .run())
 }
 
-/// Stops a server: no new requests, what runs is finished within the limit, then it leaves.
+/// Stops a server: refuses new requests, and finishes those in flight within the limit.
 pub async fn shut_down(app: &App, handle: &ServerHandle) {
     app.admission.close();
     handle.stop(true).await;

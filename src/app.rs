@@ -1,5 +1,5 @@
-//! The composition root: builds everything once and hands out handles. Nothing is global, so two servers run in
-//! one process.
+//! The composition root: builds everything once and hands out handles. There is no global state, so two servers can run
+//! in one process.
 
 use std::sync::Arc;
 
@@ -19,15 +19,15 @@ pub use crate::service::registry::StartError;
 use crate::service::registry::{ModelLoader, ModelRegistry};
 use crate::tasks::presets::JudgeModels;
 
-/// Everything that a server is made of.
+/// All parts of a server.
 pub struct App {
-    /// The configuration, after all layers were merged.
+    /// The merged configuration.
     pub config: Config,
     /// The Prometheus metrics of this server.
     pub metrics: Arc<Metrics>,
-    /// The rubrics by name, built in and of `data_dir`.
+    /// The built-in rubrics and those in `data_dir`, by name.
     pub rubrics: Arc<RubricLibrary>,
-    /// The judge models of `POST /v1/chat/completions`, built in and configured, with their aliases.
+    /// The built-in and configured judge models of `POST /v1/chat/completions`, with their aliases.
     pub judge_models: JudgeModels,
     /// Admission control: the permits for judgements and the bounded queue.
     pub admission: Arc<Admission>,
@@ -38,18 +38,18 @@ pub struct App {
 }
 
 impl App {
-    /// Builds the server without its models, which [`App::load`] starts.
+    /// Builds the server without its models, which [`App::load`] loads.
     ///
     /// # Errors
-    /// When a prompt set, a judge model or the catalogue of models is wrong.
+    /// If a prompt set, a judge model or the model catalogue is invalid.
     pub fn build(config: Config) -> Result<Arc<Self>, StartError> {
         let rubrics = RubricLibrary::load(config.data_dir.join("rubrics"));
         let prompts = Arc::new(PromptLibrary::load(Some(&config.data_dir.join("prompts")))?);
         let metrics = Arc::new(Metrics::new());
         let default = &config.grading.rubric;
         if let (false, Err(error)) = (default.is_empty(), rubrics.named(default)) {
-            // It may still be put there: rubrics come and go while the server runs.
-            tracing::warn!(%error, "grading.rubric");
+            // Only a warning: rubrics can be added while the server runs.
+            tracing::warn!(%error, "grading.rubric names an unknown rubric");
         }
         let admission = Arc::new(Admission::new(config.limits.in_flight, config.limits.queue));
         let kept = config.limits.cached_judgements;
@@ -69,7 +69,7 @@ impl App {
         }))
     }
 
-    /// The prompt sets by name, built in and of `data_dir`.
+    /// The built-in prompt sets and those in `data_dir`, by name.
     #[must_use]
     pub fn prompts(&self) -> &Arc<PromptLibrary> {
         &self.prompts
@@ -81,7 +81,7 @@ impl App {
         &self.models
     }
 
-    /// What a request gets that says nothing about how it is judged.
+    /// The default options of a grading request.
     #[must_use]
     pub fn default_options(&self) -> Options {
         let defaults = &self.config.grading;
@@ -107,12 +107,12 @@ impl App {
     /// Loads the models with `load = "start"`; the server is ready once this returns.
     ///
     /// # Errors
-    /// When a model cannot be loaded; requests for it fail with that reason, too.
+    /// If a model cannot be loaded. Requests for it then fail with the same reason.
     pub async fn load(&self, progress: &dyn PullProgress) -> Result<(), StartError> {
         self.models.load(progress).await
     }
 
-    /// Serves an engine that is already running as the default model.
+    /// Uses an engine that is already running as the default model.
     ///
     /// # Errors
     /// When the default prompt set does not exist, or cannot be rendered with the engine's chat template.
@@ -120,9 +120,9 @@ impl App {
         self.models.host(engine, prompt_set)
     }
 
-    /// Does `work` on every item, `limits.bulk_items` at once, and gives what came of each in the order of the items.
-    /// An item is taken when its turn comes, and gone when it is done; dropping the future stops what runs and never
-    /// begins the rest.
+    /// Runs `work` on every item, `limits.bulk_items` at once, and returns the results in the order of the items. Each
+    /// item is taken at its turn and dropped when it is done. Dropping the future stops running work, and never starts
+    /// the rest.
     pub async fn each<T, R, F>(&self, items: impl IntoIterator<Item = T>, work: impl Fn(usize, T) -> F) -> Vec<R>
     where
         F: Future<Output = R>,
@@ -130,7 +130,7 @@ impl App {
         let works = stream::iter(items).enumerate().map(|(index, item)| {
             let work = work(index, item);
             async move {
-                // An item that ends at once would keep the thread from everybody else.
+                // Yield, because items that finish at once would block the thread.
                 consume_budget().await;
                 (index, work.await)
             }
@@ -140,13 +140,13 @@ impl App {
         done.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// Whether an engine has died, which only a new process repairs.
+    /// Whether an engine has died and needs a restart of the process.
     #[must_use]
     pub fn engine_has_died(&self) -> bool {
         self.models.engine_has_died()
     }
 
-    /// The metrics in the Prometheus text format, as they are now.
+    /// The current metrics in the Prometheus text format.
     #[must_use]
     pub fn render_metrics(&self) -> String {
         let outside = Load { waiting: self.admission.waiting(), ..self.models.past_load() };
@@ -155,10 +155,10 @@ impl App {
     }
 }
 
-/// The models on this disk and where they come from, as configured.
+/// The configured store of model files and their sources.
 ///
 /// # Errors
-/// When the catalogue of models is wrong.
+/// If the model catalogue is invalid.
 pub fn model_store(config: &Config) -> Result<ModelStore, ModelError> {
     let hub = HubSettings {
         endpoint: config.hub.endpoint.clone(),

@@ -34,7 +34,7 @@ struct Cli {
     command: Command,
 }
 
-/// Settings that every command understands; the configuration file and GAVEL_… variables set the same ones.
+/// Settings of every command; the configuration file and GAVEL_… variables have the same ones.
 #[derive(Debug, Args)]
 struct Settings {
     /// Configuration file (TOML); docs/configuration.md lists its keys.
@@ -44,19 +44,19 @@ struct Settings {
     /// the hub.
     #[arg(long, global = true, value_name = "NAME|PATH|HF")]
     model: Option<String>,
-    /// What runs the model.
+    /// The engine that runs the model.
     #[arg(long, global = true)]
     engine: Option<EngineChoice>,
-    /// Where your rubrics and prompt sets live.
+    /// Folder of your rubrics and prompt sets.
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Where models are kept.
+    /// Folder of downloaded models.
     #[arg(long, global = true, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
     /// Never use the network.
     #[arg(long, global = true)]
     offline: bool,
-    /// With the engine `scripted`: the least time an answer takes.
+    /// With the engine `scripted`: minimum time of an answer.
     #[arg(long, global = true, value_name = "MS")]
     scripted_delay_ms: Option<u64>,
     /// With the engine `scripted`: a file of answers.
@@ -75,21 +75,21 @@ enum Command {
         #[arg(long)]
         port: Option<u16>,
     },
-    /// Grade one response or a whole file, on a server or by itself.
+    /// Grade one response or a whole file, on a server or in this process.
     Grade(Box<grade::GradeArgs>),
-    /// Measure how fast a server grades.
+    /// Measure the speed of a server.
     Bench(Box<bench::BenchArgs>),
     /// Grade two answers with the configured judge, compare them, and exit.
     Demo,
-    /// Try whether the engines of this build get right what they have to, on this machine and model.
+    /// Run self-tests: check that every engine in this build gives correct results on this machine.
     Doctor(doctor::DoctorArgs),
-    /// The models that Gavel knows.
+    /// List, download and verify models.
     #[command(subcommand)]
     Models(lists::ModelsCommand),
-    /// The rubrics that requests can name.
+    /// List, show and check rubrics.
     #[command(subcommand)]
     Rubrics(lists::RubricsCommand),
-    /// The prompt sets that requests can name.
+    /// List, render and import prompt sets.
     #[command(subcommand)]
     Prompts(lists::PromptsCommand),
     /// Print a completion script for a shell.
@@ -97,7 +97,7 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Print a page of the documentation that is made from the code.
+    /// Print a page of the documentation that is generated from the code.
     #[command(hide = true)]
     Docs {
         /// The page.
@@ -119,7 +119,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&CliError::because("no runtime", error)),
+        Err(error) => return failed(&CliError::because("cannot start the async runtime", error)),
     };
     match runtime.block_on(run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -177,7 +177,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
 }
 
 impl Settings {
-    /// Refuses what a server of its own process has settled for itself; its model can be chosen.
+    /// Refuses settings that have no effect with `--server`. `--model` is allowed.
     fn check_beside(&self, server: Option<&str>) -> Result<(), CliError> {
         let given = [
             ("--config", self.config.is_some()),
@@ -194,7 +194,7 @@ impl Settings {
         }
         let flags = given.join(", ");
         Err(CliError::Failed(format!(
-            "{flags}: of no effect beside --server, which has settings of its own; leave it out, or leave out --server"
+            "{flags} has no effect with --server, because the server has its own settings; remove it, or remove --server"
         )))
     }
 

@@ -1,6 +1,6 @@
 //! Configuration: the only reader of the environment.
 //!
-//! Flags win over the environment, the environment over the file, the file over `config.default.toml`.
+//! Precedence: flags, environment, file, `config.default.toml`.
 
 mod hosted;
 mod mistralrs;
@@ -17,13 +17,13 @@ pub use self::mistralrs::{MistralRsConfig, MistralRsOverrides};
 pub use self::reference::reference;
 use crate::tasks::presets::JudgeModel;
 
-/// What the variables of the environment begin with.
+/// Prefix of environment variables.
 const PREFIX: &str = "GAVEL_";
 
-/// The defaults, which are also the reference of all settings.
+/// The defaults, which are also the reference documentation of all settings.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
-/// All settings; `config.default.toml` says what each means.
+/// All settings; `config.default.toml` documents each one.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
@@ -50,12 +50,12 @@ pub struct Config {
     pub limits: LimitsConfig,
     pub log: LogConfig,
     pub traces: TracesConfig,
-    /// Variables of the environment that look like settings and are none; `gavel serve` warns of them.
+    /// Environment variables with our prefix that are not settings; `gavel serve` warns about them.
     #[serde(skip)]
     pub ignored_variables: Vec<String>,
 }
 
-/// Which engine is asked for.
+/// The configured engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the names are those of the engines")]
@@ -68,7 +68,7 @@ pub enum EngineChoice {
 }
 
 impl EngineChoice {
-    /// The name that settings use.
+    /// The name in settings.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -81,7 +81,7 @@ impl EngineChoice {
     }
 }
 
-/// One of several models; what it leaves out is as for a single one.
+/// One of several models; defaults are those of a single model.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
@@ -111,7 +111,7 @@ pub enum LoadWhen {
     FirstUse,
 }
 
-/// Sizes that one model has for itself.
+/// Engine sizes of one model.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
@@ -125,7 +125,7 @@ pub struct LlamaCppOverrides {
 }
 
 impl LlamaCppOverrides {
-    /// These sizes, and `common` ones for the rest.
+    /// These sizes, with `common` ones as defaults.
     #[must_use]
     pub fn over(&self, common: &LlamaCppConfig) -> LlamaCppConfig {
         LlamaCppConfig {
@@ -149,7 +149,7 @@ pub struct HubConfig {
     pub cache_dir: PathBuf,
 }
 
-/// A text that no log shows.
+/// A text that is never logged.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -182,7 +182,7 @@ pub struct LlamaCppConfig {
 }
 
 impl LlamaCppConfig {
-    /// Tokens whose keys and values it may hold in memory.
+    /// Maximum number of tokens with keys and values in memory.
     #[must_use]
     pub fn tokens_in_memory(&self) -> u64 {
         (self.kv_tokens + self.cached_tokens) as u64
@@ -197,7 +197,7 @@ pub struct RubricsConfig {
     pub allow_writes: bool,
 }
 
-/// What a grading request does not say.
+/// Defaults of grading requests.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
@@ -217,7 +217,7 @@ pub struct GradingConfig {
     pub min_label_mass: f64,
 }
 
-/// Bounds of the service.
+/// Limits of the service.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
@@ -235,7 +235,7 @@ pub struct LimitsConfig {
     pub cached_judgements: u64,
 }
 
-/// What is logged, and how.
+/// Logging.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
@@ -244,7 +244,7 @@ pub struct LogConfig {
     pub level: String,
 }
 
-/// Where traces go.
+/// Traces.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
@@ -254,7 +254,7 @@ pub struct TracesConfig {
     pub service_name: String,
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the names say it")]
@@ -263,47 +263,47 @@ pub enum LogFormat {
     Json,
 }
 
-/// Why the configuration cannot be used.
+/// Why the configuration is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A value is missing, unknown, or of the wrong type.
-    #[error("the configuration cannot be used: {0}. docs/configuration.md lists every key")]
+    #[error("the configuration is invalid: {0}. docs/configuration.md lists every key")]
     Invalid(#[from] config::ConfigError),
     /// The system has no home folder for this user.
-    #[error("there is no home folder to keep {0} in; set it in the configuration or with {1}")]
+    #[error("this user has no home folder for {0}; set the folder in the configuration or with {1}")]
     NoHome(&'static str, &'static str),
-    /// A number is out of its range.
+    /// A number is out of range.
     #[error("{0} {1}")]
     Range(&'static str, &'static str),
-    /// The list of models does not hold together.
+    /// The list of models is invalid.
     #[error("[[models]] {0}")]
     Models(String),
-    /// A judge model wants a model that is not there.
+    /// A judge model names an unknown model.
     #[error("[[judges]] {name}: there is no model `{model}`; there are: {known}")]
     Judges {
         /// The judge model.
         name: String,
         /// The model that it names.
         model: String,
-        /// The names there are.
+        /// The known names.
         known: String,
     },
 }
 
 impl Config {
-    /// Reads defaults, the file if one is given, the environment, and then `overrides` (key, value) from flags.
+    /// Reads the defaults, the file, the environment, and `overrides` (key, value) from flags.
     ///
     /// # Errors
-    /// With the key at fault.
+    /// With the invalid key.
     pub fn load(file: Option<&Path>, overrides: &[(&str, String)]) -> Result<Self, ConfigError> {
         Self::layered(file, variables(std::env::vars().collect()), overrides)
     }
 
-    /// The same without the environment, for programs that have settings of their own. The folders that nothing names
-    /// are still the user's.
+    /// The same without the environment, for programs with their own settings. Default folders are still those of the
+    /// user.
     ///
     /// # Errors
-    /// With the key at fault.
+    /// With the invalid key.
     pub fn without_environment(file: Option<&Path>, overrides: &[(&str, String)]) -> Result<Self, ConfigError> {
         Self::layered(file, HashMap::new(), overrides)
     }
@@ -315,7 +315,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let named = variables.remove("GAVEL_CONFIG").map(PathBuf::from);
         let file = file.or(named.as_deref());
-        // Others may set variables of this prefix, as Kubernetes does for a service of that name.
+        // Other programs may set variables with this prefix, as Kubernetes does for a service called gavel.
         let foreign = |name: &str, value: &str| !is_key(name) || value.contains("://") && name == "GAVEL_PORT";
         let mut ignored: Vec<String> =
             variables.iter().filter(|(name, value)| foreign(name, value)).map(|(name, _)| name.clone()).collect();
@@ -347,7 +347,7 @@ impl Config {
         Ok(config)
     }
 
-    /// A model that a flag or the environment names comes first, or stands in for those of the file.
+    /// A model from a flag or the environment becomes the default model, or replaces the list of the file.
     fn put_first(&mut self, named: Option<String>) {
         let Some(named) = named.filter(|_| !self.models.is_empty()) else { return };
         match self.models.iter().position(|model| model.name() == named) {
@@ -428,7 +428,7 @@ impl Config {
         fill(&mut self.data_dir, folders.map(|f| f.data_dir()), "data_dir", "GAVEL_DATA_DIR")?;
         fill(&mut self.cache_dir, folders.map(|f| f.cache_dir()), "cache_dir", "GAVEL_CACHE_DIR")?;
         if self.hub.cache_dir.as_os_str().is_empty() {
-            // A service may have no home, and then nothing to share either.
+            // A service may have no home folder, and then no hub cache to share.
             let home = directories::BaseDirs::new().map(|dirs| dirs.home_dir().join(".cache/huggingface"));
             self.hub.cache_dir = home.unwrap_or_else(|| self.cache_dir.join("huggingface")).join("hub");
         }
@@ -437,7 +437,7 @@ impl Config {
 }
 
 impl ModelConfig {
-    /// What requests call it; empty if nothing says so.
+    /// The name in requests; empty if there is none.
     #[must_use]
     pub fn name(&self) -> String {
         let of_model = || self.model.as_deref().map(crate::models::name_of);
@@ -445,7 +445,7 @@ impl ModelConfig {
     }
 }
 
-/// Gavel's own variables, and those of Hugging Face's tools under the names that they have here; ours win.
+/// Gavel's variables, and those of Hugging Face's tools under our names; ours take precedence.
 fn variables(all: HashMap<String, String>) -> HashMap<String, String> {
     let set = |name: &str| all.get(name).filter(|value| !value.is_empty());
     let below = |name: &str, path: &str| set(name).map(|folder| Path::new(folder).join(path).display().to_string());
@@ -469,7 +469,7 @@ fn is_key(variable: &str) -> bool {
     for part in path.split("__") {
         at = at.and_then(|value| value.get(part).cloned());
     }
-    // A list has no form in a variable.
+    // A list cannot be set by a variable.
     at.is_some_and(|value| !value.is_table() && !value.is_array())
 }
 

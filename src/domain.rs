@@ -1,8 +1,7 @@
-//! The domain: rubrics and scales, requests, judgements and verdicts, and the numbers that are made of them.
+//! The domain: rubrics and scales, requests, judgements and verdicts, distributions and rankings.
 //!
-//! Everything here is pure: no engine, no clock, no network. Types are built so that nonsense cannot be
-//! held: a [`Score`] exists only on its [`Scale`], a [`Distribution`] sums to one, and a [`Rubric`]
-//! describes every level.
+//! Everything here is pure: no engine, no clock, no network. Types cannot hold invalid values: a [`Score`] exists only
+//! on its [`Scale`], a [`Distribution`] sums to one, and a [`Rubric`] describes every level.
 
 mod blank;
 mod distribution;

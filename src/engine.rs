@@ -1,8 +1,8 @@
-//! The engine contract: run a script on a prompt, stream its progress, stop when the caller goes away.
+//! The engine contract: run a script on a prompt, stream its progress, stop when the caller disconnects.
 //!
-//! Nothing above this room knows which engine runs. An engine is given a [`Job`]; [`Engine::compile`] tokenises
-//! it and refuses what can never fit, before anything is queued and away from the thread that computes;
-//! [`Engine::start`] runs it. Dropping the [`Run`] cancels the work. [`Engine::shut_down`] ends it all.
+//! Nothing above this module knows which engine runs. An engine gets a [`Job`]. [`Engine::compile`] tokenises it and
+//! refuses a job that can never fit, before it is queued and not on the engine thread. [`Engine::start`] runs it.
+//! Dropping the [`Run`] cancels the work. [`Engine::shut_down`] stops the engine.
 
 pub mod append_only;
 pub mod conformance;
@@ -29,15 +29,15 @@ use crate::script::{
     Vocabulary,
 };
 
-/// What runs scripts.
+/// An engine: runs scripts on a model.
 pub trait Engine: Send + Sync {
-    /// What it is, for verdicts and metrics.
+    /// Name, model and sizes of the engine.
     fn info(&self) -> &EngineInfo;
 
-    /// How the model wants to be spoken to.
+    /// The chat format of the model.
     fn chat_format(&self) -> &ChatFormat;
 
-    /// Tokenises a job and checks that it can ever run.
+    /// Tokenises a job and checks that it can run.
     ///
     /// # Errors
     /// [`EngineError::ContextOverflow`] when prompt and answer do not fit, [`EngineError::InvalidScript`].
@@ -46,23 +46,22 @@ pub trait Engine: Send + Sync {
     /// Runs a compiled job.
     fn start(&self, compiled: Compiled) -> Run;
 
-    /// How busy it is.
+    /// The current load.
     fn load(&self) -> Load;
 
-    /// Whether it still runs; one that has died for good needs a new process.
+    /// Whether it is running; an engine that has died for good needs a new process.
     fn alive(&self) -> bool {
         true
     }
 
-    /// Ends it for good: what was started before is finished, what comes later ends with [`EngineError::Stopped`].
-    /// Returns once its worker has ended and let go of the model; what the engine itself still holds goes with it, so
-    /// after this and its drop its memory is free.
+    /// Stops the engine: running jobs finish, later ones fail with [`EngineError::Stopped`]. Returns when its worker
+    /// has ended and freed the model. After the engine is dropped, too, its memory is free.
     fn shut_down(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
 }
 
-/// What an engine is, as verdicts report it.
+/// The properties of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineInfo {
     /// The engine's name, such as `llama-cpp`.
@@ -71,60 +70,60 @@ pub struct EngineInfo {
     pub model: String,
     /// `sha256:<hex>` of the model.
     pub digest: String,
-    /// The most tokens that prompt and answer may have together.
+    /// Maximum number of tokens of prompt and answer together.
     pub context: usize,
-    /// The most sequences that run together.
+    /// Maximum number of sequences that run together.
     pub sequences: usize,
 }
 
 /// A script to run over a prompt.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// What the model is given.
+    /// The prompt.
     pub prompt: Prompt,
-    /// What it does.
+    /// The script.
     pub script: Script,
-    /// How its `Generate` steps sample.
+    /// Sampling of its `Generate` steps.
     pub sampling: SamplerSettings,
     /// Whether it runs alone and without prefix reuse, so that it gives the same bytes every time.
     pub deterministic: bool,
 }
 
-/// A job that is known to fit, with all the tokens that are known before it runs.
+/// A job that fits, with all known tokens.
 #[derive(Debug, Clone)]
 pub struct Compiled {
     /// The job.
     pub job: Job,
     /// Its prompt as token ids.
     pub encoded: Encoded,
-    /// Its script with the tokens that follow the prompt.
+    /// Its compiled script.
     pub script: CompiledScript,
     /// The number of tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Whose it is: an engine is fair between callers, and between the requests of one.
+    /// Its caller and request, for fairness between callers and between the requests of one caller.
     pub flow: Flow,
-    /// When its caller stops waiting; what cannot end by then is not begun.
+    /// The deadline; a job that cannot end by then is not started.
     pub deadline: Option<Instant>,
 }
 
 impl Compiled {
-    /// A job whose prompt was tokenised.
+    /// Compiles a job with its tokenised prompt.
     ///
     /// # Errors
-    /// When the vocabulary has no tokens for an option.
+    /// If the vocabulary has no tokens for an option.
     pub fn new(job: Job, encoded: Encoded, vocabulary: &dyn Vocabulary) -> Result<Self, StepError> {
         let script = job.script.compile(&encoded, vocabulary)?;
         let prompt_tokens = encoded.ids.len();
         Ok(Self { job, encoded, script, prompt_tokens, flow: Flow::default(), deadline: None })
     }
 
-    /// The most tokens that prompt and answer can come to.
+    /// Maximum number of tokens of prompt and answer.
     #[must_use]
     pub fn most_tokens(&self) -> usize {
         self.prompt_tokens.saturating_add(self.job.script.most_tokens())
     }
 
-    /// The machine that runs it.
+    /// A machine that runs the script.
     #[must_use]
     pub fn machine(self, vocabulary: Arc<dyn Vocabulary>) -> Machine {
         Machine::new(vocabulary, self.encoded, self.script, self.job.sampling)
@@ -134,33 +133,33 @@ impl Compiled {
 /// What an engine reports while it runs a job.
 #[derive(Debug)]
 pub enum Event {
-    /// Text was generated, and is certain to stay.
+    /// Generated text, which is never taken back.
     Delta(String),
     /// The script has ended.
     Done(Box<Completion>),
-    /// The job failed; nothing follows.
+    /// The job failed; this is the last event.
     Failed(EngineError),
 }
 
-/// What came of a job.
+/// The result of a job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
-    /// An outcome a step.
+    /// The outcomes of all steps.
     pub transcript: Transcript,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Those that were not computed again.
+    /// Prompt tokens that were reused from the prefix cache.
     pub cached_tokens: usize,
-    /// Where the time went.
+    /// Time by stage.
     pub stages: Stages,
 }
 
-/// Where the time of a job went.
+/// Time of a job by stage.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Stages {
-    /// From its start to its first share of the model.
+    /// From its start until the engine first works on it.
     pub queue: std::time::Duration,
-    /// From there until the whole prompt was read.
+    /// From there until the whole prompt is read.
     pub prefill: std::time::Duration,
     /// From there to the end.
     pub decode: std::time::Duration,
@@ -173,17 +172,17 @@ pub struct Run {
 }
 
 impl Run {
-    /// A run and the sender that its engine reports to. The sender is closed once the caller goes away.
+    /// A run, and the sender for its engine's events. The sender is closed when the caller disconnects.
     #[must_use]
     pub fn channel() -> (mpsc::UnboundedSender<Event>, Self) {
         let (sender, events) = mpsc::unbounded_channel();
         (sender, Self { events })
     }
 
-    /// Waits for the end; `on_delta` sees generated text as it comes.
+    /// Waits for the result; `on_delta` gets generated text while it is generated.
     ///
     /// # Errors
-    /// When the engine fails or stops.
+    /// If the engine fails or stops.
     pub async fn finish(mut self, mut on_delta: impl FnMut(String)) -> Result<Completion, EngineError> {
         while let Some(event) = self.events.recv().await {
             match event {
@@ -196,25 +195,25 @@ impl Run {
     }
 }
 
-/// How busy an engine is.
+/// The load of an engine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Load {
-    /// Sequences that wait for the model.
+    /// Waiting sequences.
     pub waiting: usize,
-    /// Sequences that share it.
+    /// Running sequences.
     pub running: usize,
-    /// Tokens that running sequences hold or may still need.
+    /// KV tokens that running sequences hold or may still need.
     pub kv_running: usize,
     /// Tokens of cached prefixes.
     pub kv_cached: usize,
-    /// Tokens that are free.
+    /// Free KV tokens.
     pub kv_free: usize,
-    /// How often the engine came back after a failure.
+    /// Number of restarts after a failure.
     pub restarts: u64,
 }
 
 impl Load {
-    /// Both together.
+    /// The sum of both.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -228,7 +227,7 @@ impl Load {
     }
 }
 
-/// Why an engine does not run a job.
+/// Why a job fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
     /// Prompt and answer can never fit the model's context.
@@ -242,35 +241,35 @@ pub enum EngineError {
         model: String,
         /// Tokens of the prompt.
         prompt_tokens: usize,
-        /// Whether it may have more: it is too long to be tokenised at all.
+        /// Whether this is a minimum, because the prompt is too long to tokenise.
         at_least: bool,
-        /// Tokens that fit in all.
+        /// The limit.
         context: usize,
         /// Tokens kept for the answer.
         reserved: usize,
     },
-    /// A token id of the caller's that the model does not have.
+    /// A token id of the caller that is not in the vocabulary.
     #[error("The model has no token {token}; its ids are 0 to {}.", size - 1)]
     UnknownToken {
         /// The id.
         token: Token,
-        /// The number of tokens of the model.
+        /// The size of the vocabulary.
         size: usize,
     },
-    /// There is nothing to begin with.
+    /// The prompt has no tokens.
     #[error("The prompt has no tokens; send some text.")]
     EmptyPrompt,
     /// The script cannot be run.
     #[error(transparent)]
     InvalidScript(#[from] InvalidScript),
-    /// The job failed by itself; others go on.
+    /// This job failed; others continue.
     #[error("the engine failed: {0}")]
     Step(#[from] StepError),
     /// The engine failed while the job was in flight.
     #[error("the engine failed: {0}")]
     Failed(String),
-    /// It waited so long that it could not end before its deadline.
-    #[error("the request waited its turn until too little time was left to judge before its deadline")]
+    /// It cannot end before its deadline.
+    #[error("the request waited in the queue until too little time was left before its deadline")]
     TooLate,
     /// The engine has stopped.
     #[error("the engine has stopped")]
@@ -285,21 +284,21 @@ pub enum LoadError {
     Model {
         /// The file.
         path: String,
-        /// What the engine said.
+        /// The error of the engine.
         reason: String,
     },
     /// This build has no such engine.
-    #[error("this build has no engine `{0}`; {1}")]
+    #[error("this build does not have the engine `{0}`; {1}")]
     NotBuilt(String, &'static str),
-    /// A script of scripted answers cannot be read.
-    #[error("the scripted answers cannot be used: {0}")]
+    /// The file of scripted answers is invalid.
+    #[error("the file of scripted answers is invalid: {0}")]
     Script(String),
 }
 
-/// Tokenises a job and checks that it can run: [`Engine::compile`] of engines that run script machines.
+/// Tokenises a job and checks that it can run: [`Engine::compile`] of engines that use script machines.
 ///
 /// # Errors
-/// When it cannot.
+/// If it cannot.
 #[cfg(any(feature = "llama-cpp", feature = "mistralrs"))]
 fn compiled(job: Job, info: &EngineInfo, vocabulary: &dyn Vocabulary) -> Result<Compiled, EngineError> {
     job.script.check()?;
@@ -314,7 +313,7 @@ fn compiled(job: Job, info: &EngineInfo, vocabulary: &dyn Vocabulary) -> Result<
     Ok(Compiled::new(job, encoded, vocabulary)?)
 }
 
-/// Checks that the grammars of a script can be written; what engines that run scripts themselves share.
+/// Checks that the grammars of a script are supported.
 ///
 /// # Errors
 /// [`InvalidScript::BadGrammar`].
@@ -325,11 +324,10 @@ pub(crate) fn check_grammars(script: &Script, vocabulary: &dyn Vocabulary) -> Re
     })
 }
 
-/// Checks that a prompt is not so long that it can never fit, whatever its tokens are: a token writes `longest` bytes
-/// at most, and a text of many megabytes is not worth tokenising to be told so.
+/// Refuses a prompt that can never fit, without tokenising it: a token has at most `longest` bytes.
 ///
 /// # Errors
-/// [`EngineError::ContextOverflow`] with the fewest tokens that it can have.
+/// [`EngineError::ContextOverflow`] with the minimum number of tokens that it can have.
 pub(crate) fn check_length(info: &EngineInfo, job: &Job, longest: usize) -> Result<(), EngineError> {
     let least = job.prompt.least_tokens(longest);
     if least <= info.context {
@@ -344,7 +342,7 @@ pub(crate) fn check_length(info: &EngineInfo, job: &Job, longest: usize) -> Resu
     })
 }
 
-/// Checks that prompt and answer fit; what every engine's `compile` shares.
+/// Checks that prompt and answer fit. Every engine's `compile` uses it.
 ///
 /// # Errors
 /// [`EngineError::ContextOverflow`] with the token counts, or [`EngineError::EmptyPrompt`].

@@ -1,5 +1,5 @@
-//! The library as a Rust program uses it: a [`Gavel`] with a model, requests that are put together and awaited, and one
-//! type of error. The crate's root passes it on.
+//! The public Rust API: a [`Gavel`] with a model, requests to build and await, and one error type. The crate root
+//! re-exports it.
 
 mod error;
 mod gavel;

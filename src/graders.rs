@@ -1,14 +1,14 @@
-//! The rules of OpenAI's graders that need no model: string checks, templates and formulas. Everything here is pure.
+//! The rules of OpenAI's graders that need no model: string checks, templates and formulas. Pure functions.
 
 mod formula;
 mod template;
 
 pub use formula::{InvalidFormula, check, evaluate};
-pub use template::{BadTemplate, MOST as LONGEST_TEMPLATE, Variables};
+pub use template::{MAX_BYTES as MAX_TEMPLATE_BYTES, TemplateError, Variables};
 
 use serde::{Deserialize, Serialize};
 
-/// How two strings are compared.
+/// A comparison of two strings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
@@ -16,9 +16,9 @@ pub enum Operation {
     Eq,
     /// They are not equal.
     Ne,
-    /// The input holds the reference, which must not be empty: nothing is in every text.
+    /// The input contains the reference. An empty reference never matches.
     Like,
-    /// The same, whatever the case.
+    /// The same, ignoring case.
     Ilike,
 }
 
@@ -36,15 +36,15 @@ impl Operation {
     }
 }
 
-/// The scores that a model grader chooses from: the integers of a range of at most eleven, else eleven evenly spaced
-/// numbers.
+/// The scores that a model grader chooses from: the integers of the range, if there are at most eleven, else eleven
+/// evenly spaced numbers.
 #[must_use]
 pub fn levels(lowest: f64, highest: f64) -> Vec<f64> {
     let width = highest - lowest;
     if lowest.fract() == 0.0 && highest.fract() == 0.0 && (2.0..=10.0).contains(&width) {
         return (0..=width as usize).map(|step| lowest + step as f64).collect();
     }
-    // Rounded, so that a tenth is written as one.
+    // Rounded, so that a tenth is written as 0.1.
     let unit = 10f64.powi(3 - (width.abs().log10().floor() as i32));
     (0..=10).map(|step| ((lowest + width * f64::from(step) / 10.0) * unit).round() / unit).collect()
 }

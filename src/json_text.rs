@@ -1,18 +1,18 @@
-//! JSON as it is written in practice: after a byte order mark, or with half of a surrogate pair in it.
+//! Tolerant JSON: with a byte order mark, or with lone surrogates.
 
 use std::borrow::Cow;
 
 const LONE: [u8; 6] = *b"\\ufffd";
 
-/// A text as a JSON parser takes it.
+/// Converts a text into JSON that a parser accepts.
 ///
-/// A byte order mark at its beginning goes (RFC 8259, section 8.1, lets a reader ignore one). An escape such as `\ud83d`
-/// that is half of a surrogate pair without the other half is grammatical, but stands for no character; Python writes
-/// one where a text was cut inside of an emoji. It becomes the replacement character U+FFFD. Lines and columns stay.
+/// Removes a byte order mark at the beginning (RFC 8259, section 8.1, allows readers to ignore it). A lone surrogate
+/// such as `\ud83d` is valid JSON grammar, but not a character; Python writes one if a text was cut inside an emoji. It
+/// becomes the replacement character U+FFFD. Line and column numbers do not change.
 #[must_use]
 pub fn readable(text: &str) -> Cow<'_, str> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    // Most texts have no such escape.
+    // Fast path: most texts have no such escape.
     if !text.contains("\\u") {
         return Cow::Borrowed(text);
     }
@@ -31,7 +31,7 @@ pub fn readable(text: &str) -> Cow<'_, str> {
                 lone.push(escape);
                 escape + 6
             }
-            // The backslash and what it escapes, which may be a backslash.
+            // The backslash and the escaped character, which may be a backslash.
             _ => escape + 2,
         };
     }
@@ -60,7 +60,7 @@ mod tests {
         check(r#""\\ud83d \\\ud83d \u00e9 \u2028""#, r#""\\ud83d \\\ufffd \u00e9 \u2028""#);
         check("\u{feff}{}", "{}");
         check("\u{feff}", "");
-        // What is no JSON stays wrong, and breaks nothing.
+        // Invalid JSON stays invalid.
         for wrong in [r"\ud83", r"\u", r"\", r"\ü\ud83", r"\u+123", "\"\\ud83d\\ude0"] {
             assert_eq!(readable(wrong).len(), wrong.len());
         }

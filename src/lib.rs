@@ -1,9 +1,9 @@
 //! Gavel is an LLM-as-judge evaluation server, and a library. It hosts a Prometheus-style evaluator model, grades
-//! responses against score rubrics and reference answers, and returns scores, feedback text and preference labels that
-//! a person can read and a training job can use as reward.
+//! responses against score rubrics and reference answers, and returns scores, feedback text and preference labels.
+//! People can read them, and training jobs can use them as rewards.
 //!
-//! A verdict is never parsed out of free text: a judgement is a short script that the model runs, so every verdict
-//! parses, and every verdict comes with a probability distribution.
+//! Gavel does not parse verdicts out of free text. The model runs a short script, and its score is read from the token
+//! probabilities. So no verdict fails to parse, and each one has a probability distribution.
 //!
 //! ```
 //! use gavel::{EngineChoice, Gavel};
@@ -12,7 +12,7 @@
 //! # async fn main() -> Result<(), gavel::Error> {
 //! let gavel = Gavel::builder()
 //! # .engine(EngineChoice::Scripted)
-//!     .model("prometheus-2-7b") // fetched once; without a name, the default judge
+//!     .model("prometheus-2-7b") // downloaded once; default: the default judge
 //!     .build()
 //!     .await?;
 //!
@@ -30,14 +30,14 @@
 //! # }
 //! ```
 //!
-//! - [`Gavel`] is a judge with its model; [`GavelBuilder`] makes it. [`EngineChoice::Scripted`] answers without a model,
-//!   for tests.
-//! - [`Request`] is what a judge is asked, and [`Graded`] what comes of it: the verdict ([`Absolute`], [`Relative`],
-//!   [`Ranked`]), what produced it ([`Provenance`]), and what it took ([`RunStats`]).
-//! - [`Error`] is all that may go wrong.
-//! - [`extend`] is for engines of your own.
+//! - [`Gavel`] is a judge with its model, and [`GavelBuilder`] builds one. [`EngineChoice::Scripted`] answers without a
+//!   model, for tests.
+//! - [`Request`] is a grading request. Its result is [`Graded`]: the verdict ([`Absolute`], [`Relative`], [`Ranked`]),
+//!   its provenance ([`Provenance`]), and statistics ([`RunStats`]).
+//! - [`Error`] is the error type.
+//! - [`extend`] is for your own engines.
 //!
-//! docs/architecture.md says how it is built.
+//! docs/architecture.md describes the design.
 
 #[doc(inline)]
 pub use crate::config::{ConfigError, EngineChoice};
@@ -60,13 +60,13 @@ pub use crate::service::registry::{RegistryError, StartError};
 #[doc(inline)]
 pub use crate::service::{DeadlinePassed, Delta, Graded, RunStats};
 #[doc(inline)]
-pub use crate::tasks::{Absolute, Many, Pair, Ranked, Relative, RunKey};
+pub use crate::tasks::{Absolute, ByMethod, Ranked, Relative, ResponsePair, RunKey};
 
 pub mod extend {
-    //! What an engine of your own is made of. It implements [`Engine`], and [`GavelBuilder::own_engine`] judges with it.
+    //! Types for your own engine. It implements [`Engine`], and [`GavelBuilder::own_engine`] uses it.
     //!
-    //! An engine is given a [`Job`]: a [`Prompt`] and a [`Script`]. One that computes logits has a [`Machine`] run the
-    //! script over its [`Vocabulary`]; another one may run the steps by itself.
+    //! An engine gets a [`Job`]: a [`Prompt`] and a [`Script`]. An engine that computes logits uses a [`Machine`] to
+    //! run the script over its [`Vocabulary`]; other engines may run the steps themselves.
     //!
     //! [`GavelBuilder::own_engine`]: crate::GavelBuilder::own_engine
 
@@ -83,8 +83,8 @@ pub mod extend {
     };
 }
 
-// The rooms of the house are no part of the contract and change with any version. They are public, and hidden, for the
-// program itself and for the tests and benches, which are crates of their own.
+// These modules are not part of the public API and may change in any version. They are public but hidden, for the
+// program and for the tests and benches, which are separate crates.
 #[doc(hidden)]
 pub mod api;
 #[doc(hidden)]

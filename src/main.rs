@@ -1,8 +1,8 @@
-//! The command line of Gavel: parse it, and call the library.
+//! The program: parses the command line and calls the library.
 
 use std::process::ExitCode;
 
-/// Allocating is a fifth of what the service itself costs; docs/performance.md has the figures.
+/// Reduces the CPU time of the service by a fifth; docs/performance.md has the figures.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -12,12 +12,12 @@ fn main() -> ExitCode {
     gavel::cli::main()
 }
 
-/// Starts this program anew with a bound on how long the threads of llama.cpp spin at a barrier before they sleep.
+/// Restarts this program (`exec`) with a limit on how long llama.cpp's threads spin at a barrier before they sleep.
 ///
-/// They meet at some hundred barriers a token. By default libgomp spins for milliseconds there: on a machine that is
-/// busy with other work, a thread that spins keeps its core from the very thread that it waits for.
-/// docs/performance.md has what each bound costs. libgomp reads its settings before `main`, so only a new start can
-/// change them; the process stays the same one. Whoever has set one of them has decided.
+/// They meet at some hundred barriers for each token. By default libgomp spins there for milliseconds: on a busy
+/// machine, a spinning thread occupies the core that the thread it waits for needs. docs/performance.md has the cost of
+/// each limit. libgomp reads its settings before `main`, so only a restart can change them; the process id stays the
+/// same. Settings of the user take precedence.
 #[cfg(all(target_os = "linux", feature = "llama-cpp"))]
 fn bound_spinning() {
     use std::env;
@@ -28,13 +28,13 @@ fn bound_spinning() {
         return;
     }
     let Ok(program) = env::current_exe() else { return };
-    // A loader that was told to run this program would take our arguments for its own.
+    // If a loader (ld.so) was called with this program as its argument, it would take our arguments as its own.
     if program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ld")) {
         return;
     }
     let mut arguments = env::args_os();
     let mut again = Command::new(&program);
     again.arg0(arguments.next().unwrap_or(program.into_os_string())).args(arguments).env("GOMP_SPINCOUNT", "800");
-    // It returns only if that cannot be done. Then waiting is what it is by default.
+    // `exec` returns only on failure. Then the default spinning stays.
     let _ = again.exec();
 }

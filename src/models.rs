@@ -1,7 +1,7 @@
-//! Models by name: where they come from, where they lie, and whether a file is what it claims.
+//! Models by name: their sources, their location on disk, and the verification of their files.
 //!
-//! [`ModelStore`] turns an alias of `models.toml`, a reference to the Hugging Face hub or a path into a [`Model`]: a
-//! file that is there, whole, and has the digest that every verdict will name.
+//! [`ModelStore`] resolves an alias of `models.toml`, a reference to the Hugging Face hub or a path to a [`Model`]: a
+//! complete file on disk with the digest that every verdict will name.
 
 mod atomic_file;
 mod blocking;
@@ -40,43 +40,43 @@ pub use memory::{available as memory_available, needed as memory_needed, shards}
 pub use reference::name_of;
 pub use store::{ModelStatus, ModelStore};
 
-/// The alias of the judge that is taken where none is named: on a GPU there is room for a strong one.
+/// The alias of the default judge; a stronger one on a GPU.
 pub const DEFAULT_MODEL: &str = if cfg!(any(feature = "cuda", feature = "metal", feature = "llama-cpp-cuda")) {
     "prometheus-2-7b"
 } else {
     "qwen2.5-coder-1.5b"
 };
 
-/// A model file that was checked and can be loaded.
+/// A verified model file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    /// The alias, or the file's name without its ending.
+    /// The alias, or the file's name without its extension.
     pub name: String,
-    /// Where the GGUF file is; with shards, the first one. Or a folder of safetensors.
+    /// Path of the GGUF file (of the first shard), or of the folder of safetensors.
     pub path: PathBuf,
-    /// `sha256:<hex>` of the file; with shards of their digests, one a line; of a folder of what `sha256sum` writes of
-    /// its files.
+    /// `sha256:<hex>` of the file; for shards, of the list of their digests, one per line; for a folder, of the output
+    /// of `sha256sum` for its files.
     pub digest: String,
-    /// The prompt set that the model was trained for; `None` for what is not in the catalogue.
+    /// The prompt set that the model was trained for; `None` for models outside of the catalogue.
     pub prompt_set: Option<String>,
-    /// How well its verdicts are known to agree with people's; `None`: not known.
+    /// How well its verdicts agree with those of people; `None` if unknown.
     pub agreement: Option<String>,
 }
 
-/// Hears how a pull goes on: the download, then the conversion if there is one. `()` hears nothing.
+/// Receives the progress of a pull: the download, then the conversion if there is one. `()` ignores it.
 pub trait Progress: Send + Sync {
-    /// A transfer or a conversion begins with `already` bytes in place. It may come again for the same file,
-    /// when a server makes the transfer begin anew.
+    /// A transfer or a conversion starts with `already` finished bytes. It may be called again for the same file, if a
+    /// server restarts the transfer.
     fn start(&self, what: &str, total_bytes: Option<u64>, already: u64);
-    /// So many more bytes are in place.
+    /// More bytes are finished.
     fn advance(&self, bytes: u64);
-    /// It ended, well or not.
+    /// It ended, successfully or not.
     fn finish(&self);
-    /// A source failed, and another one is tried: a line for a person who waits.
+    /// A message for the user: a source failed, and another one is tried.
     fn note(&self, line: &str) {
         tracing::warn!("{line}");
     }
-    /// Something begins that takes a while and has no measure, such as loading; it lasts until [`Self::finish`].
+    /// A step without a measurable progress starts, such as loading; it lasts until [`Self::finish`].
     fn stage(&self, _what: &str) {}
 }
 

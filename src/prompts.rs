@@ -1,13 +1,13 @@
-//! Prompt sets: what judge models are asked, and the literals in which they answer.
+//! Prompt sets: the prompt templates for judge models, and the literals of their answers.
 //!
-//! A set is a directory with a `set.toml` and a template for each grading kind that its models know. The [`PromptLibrary`] loads the
-//! built-in sets and the user's own and checks all of them at start-up; a [`PromptSet`] gives the [`Script`](crate::script::Script) of a
-//! judgement and renders its [`Prompt`](crate::script::Prompt).
+//! A set is a directory with a `set.toml` and a template for each kind of grading that its models support. The
+//! [`PromptLibrary`] loads the built-in sets and the user's own, and checks all of them at start-up. A [`PromptSet`]
+//! gives the [`Script`](crate::script::Script) of a judgement and renders its [`Prompt`](crate::script::Prompt).
 //!
-//! The text under judgement is hostile. No template ever sees it: fields are put in as sentinels, the chat template
-//! is rendered around them, the result is split at its control tokens, and only then is each sentinel replaced. So
-//! no field can write a control token, nor template syntax. What remains are markers, strings that only the prompt
-//! itself may write; where a field would write one, one space breaks it, and the change is recorded.
+//! The judged text is hostile, and templates never see it. Fields are placeholders while the chat template is rendered.
+//! The result is split at its control tokens, and only then is each placeholder replaced. So no field can write a
+//! control token or template syntax. What remains are markers: strings that only the prompt may write. A marker in a
+//! field gets one space after its first character, and the change is recorded.
 
 mod chat;
 mod error;

@@ -16,7 +16,7 @@ static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/rubrics");
 /// A rubric of the library.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LibraryEntry {
-    /// The name that requests use: the file's name without `.toml`.
+    /// The name in requests: the file's name without `.toml`.
     pub name: String,
     /// Criterion, scale and descriptions.
     pub rubric: Arc<Rubric>,
@@ -24,58 +24,58 @@ pub struct LibraryEntry {
     pub file: Option<PathBuf>,
 }
 
-/// A rubric file that is refused.
+/// An invalid rubric file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}:{line}: {reason}", file.display())]
 pub struct RefusedFile {
     /// The file.
     pub file: PathBuf,
-    /// The line where it is wrong, from 1.
+    /// The line of the error, from 1.
     pub line: usize,
-    /// What is wrong.
+    /// The reason.
     pub reason: String,
 }
 
-/// Why the library does not do what was asked.
+/// Errors of the library.
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
-    /// There is no such rubric.
+    /// The rubric does not exist.
     #[error("there is no rubric `{name}`; there are: {known}")]
     Unknown {
         /// The name.
         name: String,
-        /// The names there are.
+        /// The known names.
         known: String,
     },
-    /// A name that cannot be a file's.
-    #[error("`{0}` cannot be a rubric's name: letters, digits, `_` and `-`, at most 64, and not `inline`")]
+    /// An invalid name.
+    #[error("`{0}` is not a valid rubric name; use at most 64 letters, digits, `_` and `-`, and not `inline`")]
     Name(String),
     /// Built-in rubrics are not files.
-    #[error("`{0}` is built in and cannot be removed; PUT a rubric of that name to use your own instead")]
+    #[error("`{0}` is built in and cannot be removed; PUT a rubric of this name to replace it")]
     BuiltIn(String),
     /// The folder cannot be written.
     #[error("{path} cannot be written: {cause}")]
     Write {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The error of the operating system.
         cause: std::io::Error,
     },
 }
 
-/// All rubrics by name. Files stay the source of truth: writing a rubric writes its file.
+/// All rubrics by name. Files are the source of truth: writing a rubric writes its file.
 pub struct RubricLibrary {
     folder: PathBuf,
     entries: RwLock<BTreeMap<String, LibraryEntry>>,
     refused: RwLock<Vec<RefusedFile>>,
     changed: watch::Sender<u64>,
-    /// Held while the folder is read or written: what is read last is what is served last.
+    /// Held while the folder is read or written, so that the last read wins.
     folder_access: Mutex<()>,
     watcher: Mutex<Option<notify::RecommendedWatcher>>,
 }
 
 impl RubricLibrary {
-    /// The built-in rubrics, and those in `folder`, which win over built-in ones of the same name.
+    /// The built-in rubrics, and those in `folder`, which replace built-in ones of the same name.
     #[must_use]
     pub fn load(folder: PathBuf) -> Arc<Self> {
         let library = Self {
@@ -90,10 +90,10 @@ impl RubricLibrary {
         Arc::new(library)
     }
 
-    /// Reads the folder again whenever something in it changes, for as long as the library lives.
+    /// Reloads the folder when it changes, as long as the library lives.
     ///
     /// # Errors
-    /// When the folder cannot be made or watched.
+    /// If the folder cannot be created or watched.
     pub fn watch(self: &Arc<Self>) -> Result<(), notify::Error> {
         std::fs::create_dir_all(&self.folder).map_err(notify::Error::io)?;
         let library = Arc::downgrade(self);
@@ -105,18 +105,18 @@ impl RubricLibrary {
         })?;
         watcher.watch(&self.folder, RecursiveMode::NonRecursive)?;
         *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher);
-        // What changed before the watch began.
+        // Picks up changes before the watch started.
         self.reload();
         Ok(())
     }
 
-    /// A counter that goes up with every reload.
+    /// A counter of reloads.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// Reads the folder. A bad file is refused while the last good version of its rubric stays in use. Blocks the thread.
+    /// Reads the folder. If a file is invalid, the last valid version of its rubric stays in use. Blocks the thread.
     pub fn reload(&self) {
         self.read_folder(&self.access());
     }
@@ -145,7 +145,7 @@ impl RubricLibrary {
         }
         let mut before = self.refused.write().unwrap_or_else(PoisonError::into_inner);
         for error in refused.iter().filter(|error| !before.contains(error)) {
-            tracing::warn!(%error, "a rubric file is refused; the last good version stays in use");
+            tracing::warn!(%error, "a rubric file is invalid; the last valid version stays in use");
         }
         *before = refused;
         drop(before);
@@ -153,7 +153,7 @@ impl RubricLibrary {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    /// The files that are refused at present.
+    /// The files that are currently invalid.
     #[must_use]
     pub fn refused(&self) -> Vec<RefusedFile> {
         self.refused.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -165,10 +165,10 @@ impl RubricLibrary {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// The rubric of that name.
+    /// The rubric of this name.
     ///
     /// # Errors
-    /// [`LibraryError::Unknown`], with the names there are.
+    /// [`LibraryError::Unknown`], with the known names.
     pub fn get(&self, name: &str) -> Result<LibraryEntry, LibraryError> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.get(name).cloned().ok_or_else(|| LibraryError::Unknown {
@@ -177,7 +177,7 @@ impl RubricLibrary {
         })
     }
 
-    /// The rubric of that name, for a request.
+    /// The rubric of this name, for a request.
     ///
     /// # Errors
     /// [`LibraryError::Unknown`].
@@ -185,10 +185,10 @@ impl RubricLibrary {
         self.get(name).map(|entry| NamedRubric { name: entry.name, rubric: entry.rubric })
     }
 
-    /// Writes a rubric's file; gives the rubric as it was written, and whether the name is new. Blocks the thread.
+    /// Writes a rubric's file; returns the written rubric, and whether the name is new. Blocks the thread.
     ///
     /// # Errors
-    /// When the name cannot be a file's, or the file cannot be written.
+    /// If the name is invalid, or the file cannot be written.
     pub fn put(&self, name: &str, rubric: Rubric) -> Result<(LibraryEntry, bool), LibraryError> {
         let path = self.path(name)?;
         let access = self.access();
@@ -199,16 +199,16 @@ impl RubricLibrary {
         Ok((LibraryEntry { name: name.to_owned(), rubric: Arc::new(rubric), file: Some(path) }, new))
     }
 
-    /// Removes a rubric's file; a built-in one of the same name comes back. Blocks the thread.
+    /// Deletes a rubric's file; a built-in rubric of the same name is used again. Blocks the thread.
     ///
     /// # Errors
-    /// When there is no such rubric, when it is built in, or when the file cannot be removed.
+    /// If the rubric does not exist or is built in, or the file cannot be deleted.
     pub fn remove(&self, name: &str) -> Result<(), LibraryError> {
         let access = self.access();
         let entry = self.get(name)?;
         let path = entry.file.ok_or_else(|| LibraryError::BuiltIn(name.to_owned()))?;
         let removed = std::fs::remove_file(&path);
-        // Whatever became of the file: the folder says what there is.
+        // Reload in any case: the folder is the source of truth.
         self.read_folder(&access);
         removed.map_err(|cause| LibraryError::Write { path: path.display().to_string(), cause })
     }
@@ -222,7 +222,7 @@ impl RubricLibrary {
     }
 }
 
-/// Writes a file beside its place under a name of its own, then renames it, so that nobody reads half of it.
+/// Writes a temporary file and renames it, so that no reader sees half of it.
 fn write_atomically(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
@@ -233,7 +233,7 @@ fn write_atomically(path: &Path, text: &[u8]) -> std::io::Result<()> {
     });
     let renamed = written.and_then(|()| std::fs::rename(&partial, path));
     if renamed.is_err() {
-        // It may never have been made; the error that matters is the one above.
+        // It may not exist; the error above is the relevant one.
         let _ = std::fs::remove_file(&partial);
     }
     renamed

@@ -1,9 +1,9 @@
-//! Scripts: the one idea of the house. Every judging method is a short script that a model runs over one
-//! prompt, so that no verdict is parsed out of free text and every verdict comes with a distribution.
+//! Scripts. Every judging method is a short script that a model runs over one prompt, so that no verdict is parsed out
+//! of free text and every verdict has a distribution.
 //!
-//! [`Script`] says what to do, a [`Machine`] does it one set of logits at a time without knowing which engine
-//! computes them, and a [`Transcript`] says what came of it. The steps are those of guidance's `gen` and
-//! `select` and of SGLang's `fork` (Zheng et al. 2024, arXiv:2312.07104).
+//! A [`Script`] is a list of steps. A [`Machine`] runs it one set of logits at a time, without knowing which engine
+//! computes them. A [`Transcript`] is its result. `Say`, `Generate`, `Choose` and `Branch` are guidance's append, `gen`
+//! and `select` and SGLang's `fork` (Zheng et al. 2024, arXiv:2312.07104).
 
 mod compile;
 mod grammar;
@@ -36,48 +36,77 @@ use crate::domain::{Finish, TokenLogprob};
 /// One step of a script.
 #[derive(Debug, Clone, PartialEq, Hash)]
 pub enum Step {
-    /// Tells how probable each token of the prompt is after those before it, with so many alternatives; the first step
-    /// of a script or none.
+    /// Returns the log probability of each prompt token, given the tokens before it, with this number of alternatives.
+    /// Only as the first step.
     PromptLogprobs(usize),
     /// Forces text into the answer.
     Say(String),
     /// Lets the model write.
     Generate(Generate),
-    /// Reads the probability of each option at this point, and takes the most probable.
+    /// Reads the probability of each option at this point, and appends the most probable one.
     ///
-    /// Options carry the space that stands before them (` 4`); there are at least two, all different and not empty.
+    /// Options include their leading space (` 4`). There are at least two; all are different and not empty.
     Choose(Vec<String>),
-    /// Runs several scripts from this point, each blind to the others; then goes on as if there had been none.
-    /// Branches hold no branches.
+    /// Runs several scripts from this point; none sees the others. The next step continues without their text. Branches
+    /// cannot be nested.
     Branch(Vec<Script>),
 }
 
-/// What a `Generate` step may write, and when it ends.
+/// The options of a `Generate` step.
 #[derive(Debug, Clone, PartialEq, Hash, Default)]
 pub struct Generate {
-    /// What it begins with: forced, and yet a part of what is written.
+    /// Forced text at the beginning, which is part of the generated text.
     pub begin: String,
-    /// Texts that end it; neither they nor, unless `keep_trailing_whitespace`, the white space before them belong to what
-    /// is written.
-    pub stop: Vec<String>,
-    /// Texts that end it as well, found just as they stand.
-    pub exact_stop: Vec<String>,
-    /// Whether the texts of `stop` are found in any ASCII case, and those that begin with a line break at the start, too.
-    pub ignore_case: bool,
-    /// Whether all is kept as it comes: white space at the end, and, where probabilities are told, the token that ends
-    /// the turn.
+    /// Texts that end the step. They are not part of the generated text, nor, unless `keep_trailing_whitespace`, is the
+    /// white space before them.
+    pub stop: Vec<StopString>,
+    /// Keeps white space at the end and, with `logprobs`, the end-of-turn token.
     pub keep_trailing_whitespace: bool,
-    /// What may be written; `None` for anything.
+    /// Restricts the text; `None` allows any text.
     pub grammar: Option<Grammar>,
-    /// How many alternatives of each token are told; `None` where no probabilities are.
+    /// Number of alternatives for each token's log probability; `None` returns no log probabilities.
     pub logprobs: Option<usize>,
-    /// The most tokens to write.
+    /// Maximum number of tokens.
     pub max_tokens: usize,
-    /// The fewest tokens to write before the model may stop.
+    /// Minimum number of tokens before the model may stop.
     pub min_tokens: usize,
 }
 
-/// How `Generate` steps sample; `Choose` never looks at it.
+/// A text that ends a `Generate` step.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StopString {
+    /// The text; an empty one never matches, unless `at_line_start`.
+    pub text: String,
+    /// Whether it matches in any ASCII case.
+    pub case_insensitive: bool,
+    /// Whether it matches only after a line break, which is then part of the stop, or at the beginning of the text,
+    /// after white space.
+    pub at_line_start: bool,
+}
+
+impl StopString {
+    /// Matches in any ASCII case; a leading line break means the start of a line.
+    #[must_use]
+    pub fn ignoring_case(text: &str) -> Self {
+        let line = text.strip_prefix('\n');
+        Self { text: line.unwrap_or(text).to_owned(), case_insensitive: true, at_line_start: line.is_some() }
+    }
+}
+
+/// Matches exactly this text.
+impl From<String> for StopString {
+    fn from(text: String) -> Self {
+        Self { text, case_insensitive: false, at_line_start: false }
+    }
+}
+
+impl From<&str> for StopString {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+/// Sampling of `Generate` steps; `Choose` does not use it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SamplerSettings {
     /// 0 is greedy.
@@ -102,24 +131,24 @@ pub enum InvalidScript {
     /// A choice of fewer than two options.
     #[error("a choice needs at least two options")]
     TooFewOptions,
-    /// An empty option, or one that is there twice.
+    /// An empty or duplicate option.
     #[error("the options of a choice must be different and not empty: {0:?}")]
     BadOption(String),
     /// A branch inside a branch, or one without scripts.
-    #[error("a branch holds at least one script, and none with a branch in it")]
+    #[error("a branch needs at least one script, and branches cannot be nested")]
     BadBranch,
-    /// A grammar that cannot be understood, or that the engine has no means for.
-    #[error("what is asked for cannot be written: {0}")]
+    /// A grammar that is invalid, or not supported by the engine.
+    #[error("the output format is not supported: {0}")]
     BadGrammar(String),
-    /// A prompt is told where it is no longer all there is.
-    #[error("the probabilities of a prompt are told before anything else is done with it")]
+    /// `PromptLogprobs` is not the first step.
+    #[error("prompt log probabilities must be the first step of a script")]
     LatePromptLogprobs,
-    /// A generation that may not write anything.
-    #[error("a generation needs max_tokens of at least 1 and no less than min_tokens")]
+    /// Invalid token limits of a generation.
+    #[error("max_tokens must be at least 1, and at least min_tokens")]
     BadLimit,
 }
 
-/// Why a script cannot go on.
+/// Why a running script fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StepError {
     /// Logits that are NaN or +∞, or that make every token impossible.
@@ -159,9 +188,9 @@ impl Script {
         })
     }
 
-    /// An upper bound on the tokens that the script adds to its prompt. Branches are not there together.
+    /// An upper bound on the tokens that the script adds to its prompt. Of branches, the longest counts.
     ///
-    /// A forced text of n bytes has at most n + 1 tokens, since every vocabulary can spell single bytes.
+    /// A forced text of n bytes has at most n + 1 tokens, because every vocabulary has tokens for single bytes.
     #[must_use]
     pub fn most_tokens(&self) -> usize {
         self.0
@@ -169,7 +198,7 @@ impl Script {
             .map(|step| match step {
                 Step::PromptLogprobs(_) => 0,
                 Step::Say(text) => text.len() + 1,
-                // Nothing is forced where there is nothing to begin with.
+                // An empty `begin` forces no token.
                 Step::Generate(generate) => {
                     let forced = generate.begin.len() + usize::from(!generate.begin.is_empty());
                     generate.max_tokens.saturating_add(forced)
@@ -188,8 +217,8 @@ impl Script {
         })
     }
 
-    /// The same script with its longest `Generate` step shortened by so many tokens; `None` where nothing would be
-    /// left of it.
+    /// The same script with its longest `Generate` step shortened by this number of tokens; `None` if that would leave
+    /// fewer than its minimum.
     #[must_use]
     pub fn shortened(mut self, tokens: usize) -> Option<Self> {
         let writes = self.0.iter_mut().filter_map(|step| match step {
@@ -202,7 +231,7 @@ impl Script {
         Some(self)
     }
 
-    /// The tokens that the script may generate, without forced text.
+    /// Maximum number of tokens that the script generates, without forced text.
     #[must_use]
     pub fn most_generated(&self) -> usize {
         self.0
@@ -216,21 +245,21 @@ impl Script {
     }
 }
 
-/// What came of one step.
+/// The result of one step.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// The prompt was read: [`Transcript::prompt_logprobs`].
+    /// The prompt was read; see [`Transcript::prompt_logprobs`].
     PromptLogprobs,
     /// The text was forced.
     Said,
-    /// The model wrote.
+    /// The model generated text.
     Generated {
-        /// What it wrote, without stop text.
+        /// The text, without the stop text.
         text: String,
         /// Why it ended.
         finish: Finish,
     },
-    /// An option was taken.
+    /// An option was chosen.
     Chosen {
         /// The most probable option.
         index: usize,
@@ -241,21 +270,21 @@ pub enum Outcome {
     Branched(Vec<Transcript>),
 }
 
-/// What came of a script: an outcome a step.
+/// The result of a script.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Transcript {
     /// One outcome for each step, in order.
     pub outcomes: Vec<Outcome>,
     /// The whole answer, forced text included.
     pub answer: String,
-    /// The tokens of the prompt, where it was told.
+    /// The prompt tokens, if the script has `PromptLogprobs`.
     pub prompt_logprobs: Vec<TokenLogprob>,
-    /// The tokens of `Generate` steps that tell probabilities.
+    /// The tokens of `Generate` steps with `logprobs`.
     pub output_logprobs: Vec<TokenLogprob>,
-    /// Tokens generated or chosen, branches included.
+    /// Number of generated or chosen tokens, including branches.
     pub completion_tokens: usize,
-    /// The probability mass of option tree nodes that were not looked into, branches included; 0 unless the engine
-    /// leaves out rare ones.
+    /// The probability mass of option tree nodes that were skipped, including branches; 0 unless the engine skips
+    /// improbable ones.
     pub skipped_mass: f64,
 }
 

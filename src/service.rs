@@ -1,5 +1,5 @@
-//! Runs tasks, for HTTP, the command line and users of the library alike: admission, scheduling and caching of
-//! judgements, and verdicts with their provenance and statistics.
+//! Runs tasks for HTTP, the command line and users of the library: admission, scheduling and caching of judgements, and
+//! verdicts with provenance and statistics.
 
 pub mod admission;
 pub mod cache;
@@ -30,7 +30,7 @@ use crate::prompts::EscapedMarker;
 use crate::tasks::{Answer, FailureIndex, RunKey, TEXT, Task, TaskError};
 use crate::telemetry::TRACES;
 
-/// Bytes of judged text above which planning leaves the serving thread: some milliseconds of tokenising.
+/// Texts with more bytes are planned on a blocking thread, because tokenising takes some milliseconds.
 const LONG_TEXT: usize = 64 << 10;
 
 /// Runs tasks on the models of a registry.
@@ -38,9 +38,9 @@ pub struct Service {
     models: Arc<ModelRegistry>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
-    /// How many runs of one task are planned and wait at once; the others are planned when their turn comes.
+    /// Maximum number of runs of one task that are planned at once; the others are planned later.
     window: usize,
-    /// Counts requests, so that each has a flow of its own in the fair queue.
+    /// Counts requests, so that each has its own flow in the fair queue.
     requests: AtomicU64,
 }
 
@@ -59,13 +59,13 @@ pub struct Session {
 pub struct Graded<V> {
     /// The verdict's id, unique: `vrd_` and a ULID.
     pub id: String,
-    /// What the task made of its judgements.
+    /// The verdict.
     pub verdict: V,
-    /// The model, the rubric, the prompt and the sampling that produced it.
+    /// Model, rubric, prompt and sampling.
     pub provenance: Provenance,
-    /// Tokens, times and the use of the cache.
+    /// Tokens, times and cache use.
     pub stats: RunStats,
-    /// What failed, of tasks that allow it; verdicts name these by their [`FailureIndex`].
+    /// Failures, for tasks that allow them; verdicts refer to them by [`FailureIndex`].
     pub failures: Vec<ServiceError>,
 }
 
@@ -74,38 +74,38 @@ pub struct Graded<V> {
 pub struct RunStats {
     /// Tokens of all its judgements.
     pub usage: Usage,
-    /// The longest of each stage, and the total.
+    /// The maximum of each stage, and the total.
     pub timing: Timing,
     /// Whether every judgement came from the cache.
     pub cached: bool,
-    /// What was changed in the judged texts, for the first judgement.
+    /// Escaped markers in the judged texts of the first judgement.
     pub neutralized: Arc<[EscapedMarker]>,
 }
 
-/// A piece of text that a run has just generated.
+/// A piece of generated text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delta {
     /// The run that generates it.
     pub run: RunKey,
     /// The sample of the run, from 0.
     pub sample: u32,
-    /// The new text, which follows that of earlier deltas of the same run and sample.
+    /// The new text, which continues earlier deltas of the same run and sample.
     pub text: String,
 }
 
 /// A callback for streamed text.
 pub type Progress<T = ()> = Arc<dyn Fn(Delta) -> T + Send + Sync>;
 
-/// Why a request is not served.
+/// Why a request fails.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ServiceError {
-    /// The registry has no loaded model of that name.
+    /// The registry has no loaded model with this name.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The task is wrong, or its verdict is not a number.
+    /// The task is invalid, or its verdict is not a number.
     #[error(transparent)]
     Task(#[from] TaskError),
-    /// The engine refused or failed a run.
+    /// The engine refused a run or failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// A prompt does not fit the model's context.
@@ -116,7 +116,7 @@ pub enum ServiceError {
         /// JSON pointer to the longest of its texts.
         longest: String,
     },
-    /// It was not admitted.
+    /// The request was not admitted.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// Its deadline has passed.
@@ -134,23 +134,23 @@ impl From<RunError> for ServiceError {
 }
 
 impl Service {
-    /// A service over these models. At most `window` runs of one task are planned and wait at once.
+    /// A service over these models. At most `window` runs of one task are planned at once.
     #[must_use]
     pub fn new(models: Arc<ModelRegistry>, admission: Arc<Admission>, metrics: Arc<Metrics>, window: usize) -> Self {
         Self { models, admission, metrics, window: window.max(1), requests: AtomicU64::new(0) }
     }
 
-    /// The context of a new request. `caller` is the key of fairness.
+    /// The context of a new request. `caller` is the key for fairness between callers.
     #[must_use]
     pub fn context(&self, caller: &str, deadline: Deadline) -> RequestContext {
         RequestContext::new(caller, self.requests.fetch_add(1, Ordering::Relaxed), deadline)
     }
 
-    /// Admits a request and finds the judge that it names, or the default one. A model that is loaded on first use is
-    /// waited for until the deadline.
+    /// Admits a request, and finds the judge that it names, or the default one. Waits until the deadline for a model
+    /// that is loaded on first use.
     ///
     /// # Errors
-    /// When the request is not admitted, there is no such model, it is still loading, or could not be loaded.
+    /// If the request is not admitted, or the model does not exist, is still loading, or could not be loaded.
     pub async fn begin(&self, context: &RequestContext, model: Option<&str>) -> Result<Session, ServiceError> {
         self.admission.check()?;
         let judge = self.models.judge(model, context.deadline.left()).await?;
@@ -163,12 +163,11 @@ impl Service {
         })
     }
 
-    /// Lets in a computation of the server's own, and does it where it keeps nobody else waiting. Its place is taken
-    /// until it ends, whether or not anybody still waits for it: what nobody can stop is bounded by the places there
-    /// are.
+    /// Admits a CPU-bound computation, and runs it on a blocking thread. It holds its permit until it ends, even if its
+    /// caller disconnects, because it cannot be cancelled: so the permits limit this work.
     ///
     /// # Errors
-    /// When it is not let in, or the deadline passes first.
+    /// If it is not admitted, or the deadline passes first.
     pub async fn compute<T: Send + 'static>(
         &self,
         context: &RequestContext,
@@ -187,7 +186,7 @@ impl Service {
         Ok(context.deadline.within(computed).await??)
     }
 
-    /// Judges: [`Service::begin`] and [`Session::run`].
+    /// Runs a task: [`Service::begin`] and [`Session::run`].
     ///
     /// # Errors
     /// Those of both.
@@ -215,24 +214,24 @@ impl Session {
         self.context.deadline
     }
 
-    /// Judges. Text is shown as it is written; dropping the future stops the work.
+    /// Runs a task. `progress` gets generated text; dropping the future stops the work.
     ///
-    /// What can never run is found before anything runs, in the first runs of the task; the others are planned when
-    /// their turn comes, so that what waits costs its text and no more.
+    /// The first runs of the task are planned before anything runs, which finds invalid requests. The others are
+    /// planned at their turn, so that waiting runs take only the memory of their texts.
     ///
     /// # Errors
-    /// The first that a run has, which stops the others; with a task that allows failures, the last, and only when all
-    /// runs have one. When the deadline passes.
+    /// The first error of a run, which stops the others. For a task that allows failures, the last error, and only if
+    /// all runs fail. If the deadline passes.
     pub async fn run<T: Task>(&self, task: T, progress: Option<Progress>) -> Result<Graded<T::Verdict>, ServiceError> {
         let deadline = self.context.deadline;
         deadline.check()?;
         deadline.within(self.run_all(Arc::new(task), progress)).await?
     }
 
-    /// What the model would be given, run by run.
+    /// The prompts of all runs.
     ///
     /// # Errors
-    /// When a prompt cannot be rendered or does not fit.
+    /// If a prompt cannot be rendered or does not fit.
     pub async fn prompts<T: Task>(&self, task: T) -> Result<Vec<String>, ServiceError> {
         task.check().map_err(TaskError::from)?;
         let task = Arc::new(task);
@@ -267,7 +266,7 @@ impl Session {
         let mut stats = outcome.stats;
         stats.neutralized = neutralized;
         stats.timing.total = stats.timing.total.max(milliseconds(started.elapsed()));
-        // A verdict counts as a miss as soon as one of its judgements had to be computed.
+        // A verdict counts as a miss if one of its judgements was computed.
         if let Some(lookup) = outcome.lookup {
             self.metrics.verdict_cache.with_label_values(&[lookup.name()]).inc();
         }
@@ -282,7 +281,7 @@ impl Session {
         Ok(Graded { id: format!("vrd_{}", Ulid::new()), verdict, provenance, stats, failures: outcome.failures })
     }
 
-    /// Runs what is planned, and plans and runs the rest when its turn comes.
+    /// Runs the planned runs, then plans and runs the rest.
     async fn judge_all<T: Task>(
         &self,
         task: &Arc<T>,
@@ -292,7 +291,7 @@ impl Session {
     ) -> Result<RunResults, ServiceError> {
         let mut outcome = RunResults::default();
         if planned.len() == 1 && rest.is_empty() {
-            // So are most requests, which need no stream.
+            // Most requests have one run, and need no stream of runs.
             if let Some(only) = planned.pop() {
                 let (run, answer) = self.judge_one(&**task, only, progress).await;
                 outcome.add((run, Ok(answer?)));
@@ -304,7 +303,7 @@ impl Session {
             let task = Arc::clone(&task_of_rest);
             async move { stream::iter(self.plan(&task, vec![run]).await) }
         });
-        // A type with a name: else the compiler does not see that the whole may go to another thread.
+        // A named type: otherwise the compiler cannot prove that the future is `Send`.
         let rest = rest.flatten().boxed();
         let answers = stream::iter(planned)
             .chain(rest)
@@ -321,7 +320,7 @@ impl Session {
                 return Err(error.clone());
             }
         } else {
-            // The first that fails ends the others.
+            // The first failure stops the others.
             let answered = answers.map(|(run, answer)| answer.map(|answer| (run, Ok(answer))));
             answered
                 .try_for_each(|answer| {
@@ -333,8 +332,8 @@ impl Session {
         Ok(outcome)
     }
 
-    /// Renders and tokenises runs, away from the thread that serves others when there is much to tokenise. Gives the
-    /// samples of each run, or its error.
+    /// Renders and tokenises runs, on a blocking thread if there is much text. Returns the samples of each run, or its
+    /// error.
     async fn plan<T: Task>(&self, task: &Arc<T>, runs: Vec<RunKey>) -> Vec<Planned> {
         let (length, long) = (task.text_len().saturating_mul(runs.len()), task.is_long_to_plan());
         let first = runs.first().copied().unwrap_or_default();
@@ -359,7 +358,7 @@ impl Session {
         (run, planned): Planned,
         progress: Option<&Progress>,
     ) -> (RunKey, Result<(Judgement, Option<Lookup>), ServiceError>) {
-        // What fails or is cached ends at once, and many of these would keep the thread from everybody else.
+        // Yield, because many failed or cached runs, which finish at once, would block the thread.
         consume_budget().await;
         let planned = match planned {
             Ok(planned) => planned,
@@ -387,10 +386,10 @@ impl Session {
     }
 }
 
-/// One sample of a run, or why the run cannot be asked.
+/// One sample of a run, or why the run cannot be planned.
 type Planned = (RunKey, Result<PlannedRun, ServiceError>);
 
-/// Renders and tokenises a run; gives its samples.
+/// Renders and tokenises a run, and returns its samples.
 fn plan_run<T: Task>(judge: &Judge, metrics: &Metrics, task: &T, run: RunKey) -> Vec<Planned> {
     let started = Instant::now();
     let set = task.options().prompt.as_deref().unwrap_or(judge.profile().default_set);
@@ -409,7 +408,7 @@ fn plan_run<T: Task>(judge: &Judge, metrics: &Metrics, task: &T, run: RunKey) ->
     }
 }
 
-/// Works on a thread that serves nobody, in the span of who asks.
+/// Runs work on a blocking thread, in the current tracing span.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, EngineError> {
     let span = tracing::Span::current();
     let done = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
@@ -446,7 +445,7 @@ impl RunResults {
     }
 }
 
-/// Counts how a judgement ended; one that is dropped before its end was cancelled.
+/// Counts the outcome of a judgement; dropping it before its end counts as cancelled.
 struct JudgementCount<'a> {
     metrics: &'a Metrics,
     labels: [&'a str; 3],

@@ -1,7 +1,7 @@
-//! Judging methods. A method is a [`Task`]: it says which runs of a judge it needs, what each of them asks, and how
-//! their answers combine into one verdict. Tasks are pure: they know prompts and scripts, and neither engine nor clock.
+//! Judging methods. A method is a [`Task`]: it defines the runs that it needs, the prompt and script of each run, and
+//! how the answers combine into one verdict. Tasks are pure: they use prompts and scripts, but no engine and no clock.
 //!
-//! A new method is a file here, a template in a prompt set, and a route.
+//! A new method needs a file here, a template in a prompt set, and a route.
 
 mod absolute;
 mod candidates;
@@ -18,27 +18,27 @@ use crate::prompts::{EscapedMarker, PromptError, PromptLibrary, PromptSet, Rende
 use crate::script::{Prompt, Script};
 
 pub use absolute::Absolute;
-pub use candidates::{Many, Pair, Rank, Ranked, meetings};
-pub use checklist::{Checked, Checklist, Listed, Question, QuestionKind, confidence};
-pub use preferences::{LeftOut, MakePairs, PairRules, PreferencePair, Preferences, Reason};
-pub use prompted::{MOST_CHOICES, Opening, Prompted, TEXT};
+pub use candidates::{ByMethod, Rank, Ranked, ResponsePair, parts_to_judge};
+pub use checklist::{AnswerOption, Checklist, ChecklistVerdict, Question, QuestionKind, confidence};
+pub use preferences::{MakePairs, PairRules, PreferencePair, Preferences, Reason, Skipped};
+pub use prompted::{MOST_CHOICES, PromptInput, Prompted, TEXT};
 pub use relative::Relative;
 
-/// A judging method with all that it is asked about.
+/// A judging method with its inputs.
 pub trait Task: Send + Sync + 'static {
-    /// What a caller gets.
+    /// The result for the caller.
     type Verdict: Send + 'static;
 
     /// The name in metrics, traces and digests; one of a fixed few.
     fn kind(&self) -> &'static str;
 
-    /// Checks what its types alone do not say; what came over HTTP has been checked before.
+    /// Checks what the types do not guarantee. Requests over HTTP have been checked before.
     ///
     /// # Errors
-    /// At the first field that is out of its range or does not go with another.
+    /// At the first field that is out of range or conflicts with another.
     fn check(&self) -> Result<(), InvalidRequest>;
 
-    /// How often each run is sampled, and how text is generated.
+    /// Number of samples, sampling and other options.
     fn options(&self) -> &Options;
 
     /// The runs that it needs, in the order in which [`Task::combine`] gets their answers.
@@ -47,33 +47,33 @@ pub trait Task: Send + Sync + 'static {
     /// The prompt and the script of a run.
     ///
     /// # Errors
-    /// When the prompt set has no place for something that is asked, or the model's chat template no form for it.
+    /// If the prompt set does not support a field of the request, or the model's chat template the conversation.
     fn ask(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError>;
 
-    /// Combines the answers: the samples of each run, run after run. Unless [`Task::allows_failures`], all are there.
-    /// What metrics count of them is shown to `observe`.
+    /// Combines the answers: the samples of each run, run after run. Unless [`Task::allows_failures`], all are present.
+    /// `observe` gets what metrics count.
     ///
     /// # Errors
-    /// When they make no verdict.
+    /// If the answers cannot be combined.
     fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Result<Self::Verdict, InvalidVerdict>;
 
-    /// Whether runs may fail without failing the task; else the first that fails ends it.
+    /// Whether runs may fail without failing the task. Otherwise the first failed run ends the task.
     fn allows_failures(&self) -> bool {
         false
     }
 
-    /// Bytes of text that one of its prompts is made of, about.
+    /// Approximate number of bytes of text in one of its prompts.
     fn text_len(&self) -> usize;
 
-    /// Whether planning it may take seconds: then it waits for its turn before it is planned, not after.
+    /// Whether planning it may take seconds. Such a task waits for admission before it is planned, not after.
     fn is_long_to_plan(&self) -> bool {
         false
     }
 
-    /// JSON pointer to the longest of its texts: the one to shorten where a prompt does not fit.
+    /// JSON pointer to its longest text, for the error if a prompt does not fit.
     fn longest_text(&self) -> String;
 
-    /// What metrics call the rubric of a run, or what takes a rubric's place.
+    /// The rubric label of a run in metrics, or its replacement.
     fn label(&self, run: RunKey) -> &str;
 
     /// The rubric behind the verdict, if there is one.
@@ -81,60 +81,60 @@ pub trait Task: Send + Sync + 'static {
         None
     }
 
-    /// The templates behind its prompts, if they are not the caller's own.
+    /// The templates of its prompts, unless they are the caller's own.
     ///
     /// # Errors
-    /// When there is no such prompt set.
+    /// If the prompt set does not exist.
     fn prompt(&self, _judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {
         Ok(None)
     }
 }
 
-/// Takes what metrics count.
+/// Receives what metrics count.
 pub type Observe<'a> = &'a mut dyn FnMut(Observation<'_>);
 
-/// What one run of a task is about; its samples differ in their seeds only.
+/// Identifies one run of a task; its samples differ only in their seeds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct RunKey {
-    /// Which part of the task: of several candidates the response or the pair, of several prompts the prompt.
+    /// The part of the task: the index of the response, the pair or the prompt.
     pub part: usize,
-    /// The criterion, in the order of the request.
+    /// Index of the criterion.
     pub criterion: usize,
-    /// The response, where the two of a pair are graded alone.
+    /// The response, if the responses of a pair are graded alone.
     pub response: Option<char>,
-    /// The order in which the two of a pair are shown.
+    /// The order in which a pair is shown.
     pub order: Option<Order>,
 }
 
-/// What a run asks of the model.
+/// The prompt and script of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ask {
-    /// What the model is given.
+    /// The prompt.
     pub prompt: Prompt,
-    /// What it does.
+    /// The script.
     pub script: Script,
-    /// What was changed in the judged texts so that they cannot forge markers.
+    /// The escaped markers in the judged texts.
     pub neutralized: Vec<EscapedMarker>,
-    /// Whether the model may write less than the script allows, where the context has no room for all of it.
+    /// Whether the token limit of the script may be lowered to fit the context.
     pub may_shorten: bool,
-    /// Whether what is written keeps the white space that it begins with.
+    /// Whether the generated text keeps its leading white space.
     pub verbatim: bool,
 }
 
-/// What came of one sample of a run.
+/// The result of one sample of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// The run.
     pub run: RunKey,
-    /// What the judge said, or which failure of the task's there was.
+    /// The judgement, or the index of the failure.
     pub judgement: Result<Judgement, FailureIndex>,
 }
 
-/// Which one of the failures that a task's verdict comes with, from 0.
+/// Index of a failure of the task, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailureIndex(pub usize);
 
-/// Something that metrics count.
+/// An event that metrics count.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Observation<'a> {
     /// A reward, 0..1.
@@ -148,48 +148,48 @@ pub enum Observation<'a> {
     Preference {
         /// The rubric's name.
         rubric: &'a str,
-        /// Which one is better.
+        /// The preference.
         preference: Preference,
         /// Whether the two orders disagree.
         flipped: bool,
     },
 }
 
-/// What tasks know of the judge that they are asked of.
+/// What tasks know about a judge.
 #[derive(Clone, Copy)]
 pub struct JudgeProfile<'a> {
     /// All prompt sets.
     pub prompts: &'a PromptLibrary,
-    /// The one of requests that name none.
+    /// The prompt set of requests that name none.
     pub default_set: &'a str,
-    /// Writes prompts in the model's chat format.
+    /// Renders prompts in the model's chat format.
     pub renderer: &'a Renderer,
 }
 
-/// Why a task cannot be asked of a judge.
+/// Why a task cannot run on a judge.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TaskError {
-    /// There is no such prompt set.
+    /// The prompt set does not exist.
     #[error("there is no prompt set `{name}`; there are: {known}")]
     UnknownPrompt {
         /// The name.
         name: String,
-        /// The names there are.
+        /// The known names.
         known: String,
     },
     /// The prompt cannot be rendered.
     #[error(transparent)]
     Prompt(#[from] PromptError),
-    /// The task makes no sense.
+    /// The task is invalid.
     #[error(transparent)]
     Invalid(#[from] InvalidRequest),
-    /// What was judged makes no verdict.
+    /// The judgements cannot be combined.
     #[error(transparent)]
     Verdict(#[from] InvalidVerdict),
 }
 
 impl<'a> JudgeProfile<'a> {
-    /// The prompt set of that name, or the default one.
+    /// The prompt set of this name, or the default one.
     ///
     /// # Errors
     /// [`TaskError::UnknownPrompt`].
@@ -201,7 +201,7 @@ impl<'a> JudgeProfile<'a> {
         })
     }
 
-    /// What a run of absolute or relative grading asks.
+    /// The prompt and script of a run of absolute or relative grading.
     fn grading(&self, subject: &Subject<'_>, options: &Options) -> Result<Ask, TaskError> {
         let set = self.prompt_set(options.prompt.as_deref())?;
         let rendered = self.renderer.render(set, subject, options.mode)?;
@@ -228,7 +228,7 @@ impl<'a> JudgeProfile<'a> {
     }
 }
 
-/// The one rubric of a verdict, or all that it was made of.
+/// The rubric of a verdict, or all its rubrics.
 fn rubric_of(rubrics: &[WeightedRubric], multi: bool) -> Option<NamedDigest> {
     Some(match rubrics {
         [one] if !multi => NamedDigest::of(&one.rubric),
@@ -236,7 +236,7 @@ fn rubric_of(rubrics: &[WeightedRubric], multi: bool) -> Option<NamedDigest> {
     })
 }
 
-/// The judgements of a task that allows no failures, each with its run.
+/// The judgements with their runs, for a task that allows no failures.
 fn judged(answers: Vec<Answer>) -> impl Iterator<Item = (RunKey, Judgement)> {
     answers.into_iter().filter_map(|answer| Some((answer.run, answer.judgement.ok()?)))
 }

@@ -1,5 +1,5 @@
-//! Logs, and traces over OTLP. Lines are of the span `request`; spans of the target [`TRACES`] are exported and
-//! never logged, so that neither costs anything where the other is asked for.
+//! Logs, and traces over OTLP. Log lines have the fields of the span `request`. Spans of the target [`TRACES`] are
+//! exported and never logged, so that logs and traces can be enabled separately without cost.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -19,30 +19,30 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt};
 
 use crate::config::{LogConfig, LogFormat, TracesConfig};
 
-/// The target of spans that are for traces.
+/// The target of spans for traces.
 pub const TRACES: &str = "gavel::traces";
 
-/// The standard's path of a receiver.
+/// The standard path of an OTLP receiver.
 const OTLP_PATH: &str = "/v1/traces";
-/// How long the last spans may take to be sent.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Maximum time to send the last spans at shutdown.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Boxed = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// What telemetry leaves running.
+/// The running exporter of traces, if there is one.
 #[must_use = "spans that were not sent yet are lost without `shut_down`"]
 pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
 }
 
 impl Telemetry {
-    /// Sends the spans that were not sent yet.
+    /// Sends the remaining spans.
     pub async fn shut_down(self) {
         let Some(provider) = self.provider else { return };
-        // It waits for a thread of its own.
-        let sent = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(PATIENCE)).await;
+        // It blocks until its own thread has ended.
+        let sent = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_TIMEOUT)).await;
         if let Ok(Err(error)) = sent {
-            tracing::warn!(%error, "the last traces were not sent");
+            tracing::warn!(%error, "the last traces could not be sent");
         }
     }
 }
@@ -59,13 +59,13 @@ pub fn init(log: &LogConfig, traces: &TracesConfig) -> Result<Telemetry, String>
     Ok(Telemetry { provider })
 }
 
-/// Makes a span go on with the trace of a caller that sent W3C `traceparent` and `tracestate`.
+/// Continues the trace of a caller with W3C `traceparent` and `tracestate`.
 pub fn continue_trace(span: &Span, parent: Option<&str>, state: Option<&str>) {
     if parent.is_none() || span.is_disabled() {
         return;
     }
     let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers { parent, state });
-    // It fails only where no traces are exported.
+    // It fails only if traces are not exported.
     let _ = span.set_parent(parent);
 }
 
@@ -90,7 +90,7 @@ impl Extractor for Headers<'_> {
 
 fn lines(config: &LogConfig) -> Result<Boxed, String> {
     let filter = EnvFilter::try_new(&config.level).map_err(|error| format!("log.level: {error}"))?;
-    // These say much that matters to their own developers only.
+    // These crates log details that are only useful to their developers.
     let filter = ["llama-cpp-2=error", "llama_cpp_2=error", "mistralrs=warn", "actix_server=warn"]
         .into_iter()
         .filter(|quiet| !config.level.contains(quiet.split('=').next().unwrap_or_default()))
@@ -121,7 +121,7 @@ fn provider(config: &TracesConfig) -> Result<SdkTracerProvider, String> {
     let endpoint = if base.ends_with(OTLP_PATH) { base.to_owned() } else { format!("{base}{OTLP_PATH}") };
     let exporter = SpanExporter::builder().with_http().with_endpoint(endpoint).build();
     let exporter = exporter.map_err(|error| format!("traces.endpoint: {error}"))?;
-    // Who sends a sampled trace gets it whole; the ratio is for traces that begin here.
+    // A sampled trace of a caller is always continued; the ratio applies to traces that start here.
     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample_ratio)));
     let resource = Resource::builder()
         .with_service_name(config.service_name.clone())

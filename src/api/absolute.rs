@@ -16,14 +16,14 @@ use crate::service;
 use crate::tasks::Absolute;
 
 grading_body! {
-    /// A response to grade against a rubric.
+    /// A response to grade by a rubric.
     AbsoluteBody {
         /// The response to grade.
         response: String,
     }
 }
 
-/// What one run of the judging script said.
+/// The result of one run of the judging script.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AbsoluteJudgement {
     sample: u32,
@@ -44,7 +44,7 @@ pub(super) struct CriterionVerdict {
     graded: CriterionBody,
 }
 
-/// Score, distribution and feedback; null at the top of a multi-criteria verdict, where each criterion has its own.
+/// Score, distribution and feedback; null at the top level of a multi-criteria verdict.
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[schema(as = Graded)]
 pub(super) struct CriterionBody {
@@ -52,12 +52,12 @@ pub(super) struct CriterionBody {
     score: Option<i32>,
     /// The mean under the distribution.
     expected_score: Option<f64>,
-    /// The expected score on 0..1.
+    /// The expected score mapped to 0..1.
     reward: f64,
     distribution: Option<IndexMap<String, f64>>,
-    /// How much of the model's probability lay on the labels at all.
+    /// Total probability of the labels before normalising.
     label_mass: f64,
-    /// In nats.
+    /// Shannon entropy in nats.
     entropy: Option<f64>,
     feedback: Option<String>,
     judgements: Vec<AbsoluteJudgement>,
@@ -73,7 +73,7 @@ pub(super) struct AbsoluteVerdictBody {
     object: &'static str,
     #[serde(flatten)]
     graded: CriterionBody,
-    /// One verdict a criterion, when a list of rubrics was sent.
+    /// One verdict for each criterion, if a list of rubrics was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     criteria: Option<Vec<CriterionVerdict>>,
     #[serde(flatten)]
@@ -82,9 +82,9 @@ pub(super) struct AbsoluteVerdictBody {
     debug: Option<Debug>,
 }
 
-/// Grades a response against a rubric.
+/// Grades a response by a rubric.
 ///
-/// With `Accept: text/event-stream`, feedback is streamed as it is written, and the verdict is the last event.
+/// With `Accept: text/event-stream`, feedback is streamed while it is generated, and the verdict is the last event.
 #[utoipa::path(
     post, path = "/v1/grade/absolute", operation_id = "grade_absolute", tag = "grading", request_body = AbsoluteBody,
     responses((status = 200, content((AbsoluteVerdictBody = "application/json"), (String = "text/event-stream"))), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
@@ -167,7 +167,7 @@ impl CriterionBody {
     }
 }
 
-/// A judgement of a verdict on that scale.
+/// A judgement of a verdict on this scale.
 fn judgement_body(scale: Scale, judgement: &Judgement) -> Option<AbsoluteJudgement> {
     Some(AbsoluteJudgement {
         sample: judgement.sample,

@@ -22,8 +22,8 @@ const PROBES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 /// The methods that are metric labels; any other is `other`, so that clients cannot create labels.
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
 
-/// The record of a request in progress. It is counted, logged and traced when it is dropped: after the response, or when
-/// the client closes the connection.
+/// The record of a request in progress. It is counted, logged and traced when it is dropped: after the response, or
+/// when the client closes the connection.
 pub(super) struct AccessRecord {
     app: Option<Data<App>>,
     started: Instant,

@@ -1,5 +1,4 @@
-//! Reads the bytes of bodies: only where a body is wanted, bounded each and all together, and inflated no further than
-//! they may be.
+//! Reads request bodies, with limits for each body and for all bodies together, before and after decompression.
 
 use std::cell::RefCell;
 use std::io::Read;
@@ -20,27 +19,27 @@ use futures::{Stream, StreamExt};
 
 use super::problem::{Code, Problem};
 
-/// A body of so many bytes is not counted among those that all requests hold together, and is read even where it or its
-/// request is refused, so that the connection can be used again.
+/// Bodies up to this size do not count towards the limit of all bodies together. They are read even if the request is
+/// refused, so that the connection can be reused.
 const SMALL: usize = 64 << 10;
 
-/// How many bytes are inflated at once.
+/// Number of bytes to decompress at once.
 const PIECE: usize = 64 << 10;
 
-/// What the bodies of all requests of a server hold together.
+/// The memory of the bodies of all requests of a server.
 pub(super) struct Bodies {
     held: AtomicUsize,
     most: usize,
 }
 
 impl Bodies {
-    /// Together they may hold `most` bytes.
+    /// A limit of `most` bytes.
     pub(super) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { held: AtomicUsize::new(0), most })
     }
 }
 
-/// What the body of one request holds; given back when it is dropped.
+/// The memory of one request's body; released when it is dropped.
 pub(super) struct Held {
     bodies: Arc<Bodies>,
     bytes: usize,
@@ -52,10 +51,10 @@ impl Held {
         Self { bodies: Arc::clone(bodies), bytes: 0, counted: 0 }
     }
 
-    /// Holds `more` bytes.
+    /// Reserves `more` bytes.
     ///
     /// # Errors
-    /// `saturated`, when all requests together would hold too many.
+    /// `saturated`, if all requests together would exceed the limit.
     fn grow(&mut self, more: usize) -> Result<(), Problem> {
         self.bytes += more;
         let most = self.bodies.most;
@@ -77,7 +76,7 @@ impl Drop for Held {
     }
 }
 
-/// How a body is encoded.
+/// The encoding of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
     Identity,
@@ -85,18 +84,18 @@ pub(super) enum Encoding {
     Deflate,
 }
 
-/// A body as it came, and what it holds.
+/// A received body, and its reserved memory.
 pub(super) struct Received {
     raw: Vec<u8>,
     encoding: Encoding,
     pub(super) held: Held,
 }
 
-/// Reads a body that says it is JSON, of at most `limit` bytes as they come.
+/// Reads a JSON body of at most `limit` bytes before decompression.
 ///
 /// # Errors
-/// `refusal`, if there is one and the body is not small, before anything of it is read; `unsupported_media_type`, `payload_too_large`,
-/// `malformed_json` or `saturated`.
+/// `refusal`, if there is one and the body is not small, before the body is read; `unsupported_media_type`,
+/// `payload_too_large`, `malformed_json` or `saturated`.
 pub(super) async fn receive(
     request: &HttpRequest,
     mut payload: Payload,
@@ -137,10 +136,10 @@ fn too_large(limit: usize) -> Problem {
     Problem::new(Code::PayloadTooLarge, format!("the body has more than {limit} bytes"))
 }
 
-/// How the body of a request is encoded.
+/// The encoding of a request's body.
 ///
 /// # Errors
-/// When it is not JSON, or encoded in another way.
+/// If it is not JSON, or has an unsupported encoding.
 fn encoding(request: &HttpRequest) -> Result<Encoding, Problem> {
     let said = request.headers().get(CONTENT_ENCODING).map_or("identity", |value| value.to_str().unwrap_or("?"));
     let encoding = match said.trim().to_ascii_lowercase().as_str() {
@@ -163,12 +162,12 @@ fn encoding(request: &HttpRequest) -> Result<Encoding, Problem> {
 }
 
 impl Received {
-    /// Its length as it came, if it is not to be inflated.
+    /// Its length, if it is not compressed.
     pub(super) fn plain_len(&self) -> Option<usize> {
         (self.encoding == Encoding::Identity).then_some(self.raw.len())
     }
 
-    /// What it says, inflated to at most `limit` bytes, and what is held for it.
+    /// The decompressed bytes, at most `limit`, and their reserved memory.
     ///
     /// # Errors
     /// `unsupported_media_type`, `payload_too_large` or `saturated`.
@@ -200,8 +199,8 @@ fn inflate(mut source: impl Read, limit: usize, held: &mut Held) -> Result<Vec<u
     }
 }
 
-/// The body of a request, kept until its answer has been sent. A connection whose body nobody reads to its end is then
-/// closed; the framework would else read on for ever, so that the connection can be used again.
+/// The body of a request, kept until its answer has been sent. If the body was not read to its end, the connection is
+/// then closed; otherwise the framework would read without limit to reuse the connection.
 pub(super) struct Unread(Option<Rc<RefCell<Payload>>>);
 
 impl Unread {
@@ -215,7 +214,7 @@ impl Unread {
         Self(Some(payload))
     }
 
-    /// The body of the answer, and for as long as it is sent that of the request.
+    /// The body of the answer, which keeps the body of the request until it has been sent.
     pub(super) fn beside(self, answer: BoxBody) -> BoxBody {
         match self.0 {
             Some(payload) => BoxBody::new(Beside { answer, _payload: payload }),

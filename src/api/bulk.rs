@@ -1,5 +1,5 @@
-//! What the routes share that give rewards: many items, judged alike; each fails alone, and one that the model hardly
-//! wanted to answer is unscored.
+//! Shared code of the routes for rewards: many items with the same settings. Each item fails alone, and one with a low
+//! label mass is unscored.
 
 use actix_web::web;
 
@@ -12,7 +12,7 @@ use crate::domain::{
 use crate::service::{Graded, RequestContext, ServiceError, Session};
 use crate::tasks::Absolute;
 
-/// How every item of a request is judged.
+/// The settings of all items of a request.
 pub(super) struct BulkJudging {
     app: web::Data<App>,
     pub(super) session: Session,
@@ -28,16 +28,16 @@ pub(super) struct BulkItem {
     pub(super) response: String,
 }
 
-/// What came of an item.
+/// The result of an item.
 pub(super) struct ItemOutcome<R> {
-    /// Its reward on 0..1, or why it has none; pointers are those of the item.
+    /// The reward on 0..1, or the problem, whose pointer is relative to the item.
     pub(super) reward: Result<f64, Problem>,
-    /// What is kept of its verdict, where there is one.
+    /// The kept part of its verdict, if there is one.
     pub(super) kept: Option<R>,
 }
 
 impl BulkJudging {
-    /// Finds the model. `min_label_mass` is the configured one unless given.
+    /// Finds the model. `min_label_mass` defaults to the configured one.
     pub(super) async fn begin(
         app: &web::Data<App>,
         judged: JudgingOptions,
@@ -54,8 +54,8 @@ impl BulkJudging {
         Ok(Self { app: app.clone(), session, rubrics, multi, options, min_label_mass })
     }
 
-    /// Judges every item, some at once, in their order. An item is read when its turn comes; of its verdict, only what
-    /// `keep` takes outlives it.
+    /// Judges all items, some at once, and returns the results in their order. An item is parsed at its turn; only the
+    /// part of its verdict that `keep` returns is kept.
     pub(super) async fn each<T, R>(
         &self,
         items: impl IntoIterator<Item = T>,
@@ -66,7 +66,7 @@ impl BulkJudging {
             let bulk_item = read(index, item);
             let keep = &keep;
             async move {
-                // What is refused or known at once never waits by itself, and others are served on this thread.
+                // Refused and cached items never wait, so they must yield the thread.
                 tokio::task::yield_now().await;
                 let judged = match bulk_item {
                     Ok(bulk_item) => self.one(bulk_item).await,
@@ -87,7 +87,7 @@ impl BulkJudging {
     /// Judges one item.
     pub(super) async fn one(&self, bulk_item: BulkItem) -> Result<Graded<Absolute>, Problem> {
         let BulkItem { item, mut response } = bulk_item;
-        // What shows nothing is judged as the empty text that it is: none of its forms may get more than another.
+        // A blank response is judged as an empty one, so that no form of it gets a higher reward.
         if is_blank(&response) {
             response.clear();
         }

@@ -1,4 +1,4 @@
-//! What the requests about several responses share.
+//! Shared code of the requests with several responses.
 
 use super::comparison_options::{ComparisonFields, ComparisonOptions};
 use super::problem::Problem;
@@ -6,7 +6,7 @@ use super::schema::{self, GradingFields, GradingRequest};
 use crate::app::App;
 use crate::domain::{InvalidRequest, ManyRequest};
 
-/// How many responses one request may have. Pairs grow faster than they do: 64 make 352 comparisons.
+/// Number of responses in one request. 64 responses need 352 comparisons.
 const RESPONSES: std::ops::RangeInclusive<usize> = 2..=64;
 
 /// Checks a request about several responses.

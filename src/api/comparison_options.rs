@@ -1,17 +1,17 @@
-//! How requests ask for responses to be compared.
+//! Options of comparisons.
 
 use super::problem::Problem;
 use crate::app::App;
 use crate::domain::{InvalidRequest, Method};
 
-/// The fields that say how responses are compared, as they came.
+/// The fields of a comparison, unchecked.
 pub(super) struct ComparisonFields {
     pub(super) method: Option<Method>,
     pub(super) swap: Option<bool>,
     pub(super) tie_margin: Option<f64>,
 }
 
-/// How responses are compared, checked and with the configured defaults.
+/// The checked options of a comparison, with the configured defaults.
 pub(super) struct ComparisonOptions {
     pub(super) method: Method,
     /// Whether both orders are judged.
@@ -21,10 +21,10 @@ pub(super) struct ComparisonOptions {
 }
 
 impl ComparisonFields {
-    /// Checks the fields. `multi` says that the request has a list of rubrics.
+    /// Checks the fields. `multi`: the request has a list of rubrics.
     ///
     /// # Errors
-    /// At `/tie_margin` when it is out of range, at `/rubric` when a list of rubrics is to be compared pairwise.
+    /// At `/tie_margin` if it is out of range, at `/rubric` for a pairwise comparison with a list of rubrics.
     pub(super) fn check(self, app: &App, multi: bool) -> Result<ComparisonOptions, Problem> {
         let tie_margin = self.tie_margin.unwrap_or(app.config.grading.tie_margin);
         if !(0.0..=0.5).contains(&tie_margin) {

@@ -1,9 +1,9 @@
-//! Other people's protocols: a trainer's or a tool's own payload in, a reward in its own shape out.
+//! Protocols of trainers, tools and reward servers.
 //!
-//! They send no fields of ours, so the rubric and how to judge are in the URL. Fields that are not known are ignored,
-//! as the originals do; what the URL asks for and is not known is an error. None of these protocols has a place for
-//! "this item has no reward" beside a number, so a reward that is missing is an error of the whole request wherever
-//! the caller then tries again, leaves the item out, or stops: docs/trainers.md says which.
+//! They do not send Gavel's fields, so the rubric and the options are in the URL. Unknown fields in a body are ignored,
+//! as in the original servers; unknown parameters in the URL are an error. Most of these protocols cannot express that
+//! an item has no reward, so a missing reward is an error of the whole request. docs/trainers.md describes what each
+//! client does then.
 
 pub(super) mod atla;
 pub(super) mod classify;
@@ -29,7 +29,7 @@ use super::tools::{self, Tools};
 use crate::app::App;
 use crate::domain::{InvalidRequest, Mode, Role, Turn};
 
-/// The id of a judge model that names its rubric after a colon.
+/// Prefix of a judge model name with a rubric.
 const JUDGE: &str = "gavel-absolute:";
 
 /// One text or several.
@@ -41,27 +41,27 @@ pub(super) enum OneOrMany {
     Many(Vec<String>),
 }
 
-/// What the URL says of how to judge.
+/// The options in the URL.
 pub(super) struct Url {
     rubric: Option<String>,
     query: BTreeMap<String, String>,
 }
 
 impl Url {
-    /// Reads path and query.
+    /// Parses path and query.
     pub(super) fn of(http: &HttpRequest) -> Result<Self, Problem> {
         let query = web::Query::<BTreeMap<String, String>>::from_query(http.query_string());
         let query = query.map_err(|error| invalid(format!("the URL's query cannot be read: {error}")))?.into_inner();
         Ok(Self { rubric: http.match_info().get("rubric").map(str::to_owned), query })
     }
 
-    /// Takes a parameter.
+    /// Removes and returns a parameter.
     pub(super) fn take<T: FromStr>(&mut self, name: &str, what: &str) -> Result<Option<T>, Problem> {
         let Some(text) = self.query.remove(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| invalid(format!("?{name}={text} is not {what}")))
     }
 
-    /// The rubric that path, query or the name of a judge model names, or else the configured one.
+    /// The rubric in the path, the query or the model name, or the configured default.
     fn rubric(&mut self, model: Option<&str>, app: &App) -> Result<String, Problem> {
         let model = model.map(|model| app.judge_models.resolve(model));
         let of_model = model.and_then(|model| model.strip_prefix(JUDGE)).map(str::to_owned);
@@ -73,7 +73,7 @@ impl Url {
         })
     }
 
-    /// Finds rubric and model. `model` is what the caller's own protocol calls the model, which may name a rubric.
+    /// Finds rubric and model. `model` is the model name in the caller's protocol, which may contain a rubric.
     pub(super) async fn judging(
         mut self,
         app: &web::Data<App>,
@@ -105,7 +105,7 @@ impl Url {
         let sampling = SamplingBody::of_at_most(self.take("max_feedback_tokens", "a number of tokens")?);
         let (model, prompt) = (self.take("model", "a name")?, self.take("prompt", "a name")?);
         let least = self.take("min_label_mass", "a number between 0 and 1")?;
-        // Keys are looked at elsewhere.
+        // The key is not checked here.
         self.query.remove("key");
         if let Some(name) = self.query.keys().next() {
             let known = "rubric, mode, model, prompt, max_feedback_tokens, min_label_mass, key";
@@ -117,7 +117,7 @@ impl Url {
     }
 }
 
-/// The rewards of all items and what was kept of them; or, where one has none, the reason of the first.
+/// The rewards and kept parts of all items, or the first problem.
 pub(super) fn all<R>(outcomes: Vec<ItemOutcome<R>>) -> Result<Vec<(f64, R)>, Problem> {
     let (count, failed) = (outcomes.len(), outcomes.iter().filter(|outcome| outcome.reward.is_err()).count());
     let rewards = outcomes.into_iter().enumerate().map(|(index, ItemOutcome { reward, kept })| match (reward, kept) {
@@ -133,7 +133,7 @@ pub(super) fn invalid(detail: impl Into<String>) -> Problem {
     Problem::new(Code::InvalidRequest, detail)
 }
 
-/// One or many: some protocols take both in one field.
+/// One text or a list of texts in one field.
 pub(super) fn one_or_many(value: Value) -> Vec<Value> {
     match value {
         Value::Array(values) => values,
@@ -141,7 +141,7 @@ pub(super) fn one_or_many(value: Value) -> Vec<Value> {
     }
 }
 
-/// A text, wherever it stands: as it is, or in the parts of a message's content.
+/// A text, or the text parts of a message's content.
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -154,7 +154,7 @@ pub(super) fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// A reference as trainers send it: a text, a number, or nothing, which an empty text is too.
+/// A reference from a trainer: a text or a number; null and an empty text mean none.
 pub(super) fn reference(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::Null => None,
@@ -163,7 +163,7 @@ pub(super) fn reference(value: Option<&Value>) -> Option<String> {
     }
 }
 
-/// The turns of a conversation; whoever is neither system nor assistant speaks as the user.
+/// The turns of a conversation; unknown roles become `user`.
 pub(super) fn turns(messages: &[Value], at: &str) -> Result<Vec<Turn>, Problem> {
     let (tools, mut turns) = (Tools::of(messages), Vec::with_capacity(messages.len()));
     for (index, message) in messages.iter().enumerate() {

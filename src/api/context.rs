@@ -19,12 +19,12 @@ pub(super) fn of_request(request: &HttpRequest, app: &App) -> Result<RequestCont
     Ok(app.service.context(peer.as_deref().unwrap_or("unknown"), deadline))
 }
 
-/// The context of a request that comes from this process and not over HTTP.
+/// The context of a request from this process.
 pub(super) fn local(app: &App) -> RequestContext {
     app.service.context("local", Deadline::after(Duration::from_millis(app.config.limits.deadline_ms)))
 }
 
-/// The deadline of a request: what it asks for, at most the configured ceiling, counted from the arrival of its head.
+/// The deadline of a request: `X-Request-Timeout-Ms`, at most the configured maximum, from the arrival of its head.
 ///
 /// # Errors
 /// `invalid_request` for a malformed `X-Request-Timeout-Ms`.
@@ -36,7 +36,7 @@ pub(super) fn deadline(request: &HttpRequest, app: &App) -> Result<Deadline, Pro
     }
 }
 
-/// The configured ceiling of deadlines, counted from the arrival of the request's head.
+/// The configured maximum deadline, from the arrival of the request's head.
 pub(super) fn ceiling(request: &HttpRequest, app: &App) -> Deadline {
     within(request, app.config.limits.deadline_ms)
 }

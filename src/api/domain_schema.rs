@@ -1,4 +1,4 @@
-//! The OpenAPI schemas of types that live below this room, and know nothing of OpenAPI.
+//! OpenAPI schemas of domain types, which do not depend on utoipa.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::domain::{self, text_metrics};
 use crate::graders;
 use crate::prompts;
 
-/// Documents a type as another one with the same fields, which exists for that only.
+/// Documents a type with the schema of a type with the same fields, which exists only for this.
 macro_rules! documented {
     ($($type:path as $mirror:ident),* $(,)?) => {
         $(
@@ -83,39 +83,39 @@ enum Order {
 #[serde(rename_all = "snake_case")]
 #[allow(dead_code, reason = "only documents")]
 enum Finish {
-    /// The model came to its verdict, or ended its turn.
+    /// At a stop text, or because the model ended its turn.
     Stop,
     /// The limit on feedback tokens was reached.
     Length,
 }
 
-/// Tokens that a judgement took.
+/// Token counts of a judgement.
 #[derive(serde::Serialize, ToSchema)]
 #[allow(dead_code, reason = "only documents")]
 struct Usage {
     /// Tokens of the prompts.
     prompt_tokens: u64,
-    /// Those of them that were not computed again.
+    /// Prompt tokens that were reused from the prefix cache.
     cached_tokens: u64,
-    /// Tokens that were generated or chosen; forced ones are not counted.
+    /// Generated or chosen tokens, without forced ones.
     completion_tokens: u64,
 }
 
-/// Where the time went, in milliseconds.
+/// Time by stage, in milliseconds.
 #[derive(serde::Serialize, ToSchema)]
 #[allow(dead_code, reason = "only documents")]
 struct Timing {
     /// Waiting for the engine.
     queue: f64,
-    /// Reading the prompt.
+    /// Prefill of the prompt.
     prefill: f64,
-    /// Writing and choosing.
+    /// Generating and choosing.
     decode: f64,
     /// From the request's arrival to its verdict.
     total: f64,
 }
 
-/// Which response is better, in the caller's terms.
+/// The better response, as the caller named the responses.
 #[derive(serde::Serialize, ToSchema)]
 #[allow(dead_code, reason = "only documents")]
 enum Preference {
@@ -128,21 +128,21 @@ enum Preference {
     Tie,
 }
 
-/// A marker that stood in a text of the request and was broken by one space after its first character.
+/// A marker in a text of the request, which was escaped by one space after its first character.
 #[derive(serde::Serialize, ToSchema)]
 #[allow(dead_code, reason = "only documents")]
 struct Neutralized {
     /// The field: `response`, `messages/0`, `context/1`, …
     field: String,
-    /// What stood there.
+    /// The original text.
     text: String,
-    /// Where it began, in characters of the original field.
+    /// Its start in the original field, in characters.
     start: usize,
-    /// Where it ended.
+    /// Its end, exclusive.
     end: usize,
 }
 
-/// How two strings are compared.
+/// A comparison of two strings.
 #[derive(serde::Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(dead_code, reason = "only documents")]
@@ -151,9 +151,9 @@ enum Operation {
     Eq,
     /// They are not equal.
     Ne,
-    /// The input holds the reference.
+    /// The input contains the reference.
     Like,
-    /// The same, whatever the case.
+    /// The same, ignoring case.
     Ilike,
 }
 

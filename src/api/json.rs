@@ -1,4 +1,4 @@
-//! Reads JSON bodies: bounded in size and time, in UTF-8, with a pointer to whatever is wrong.
+//! Reads JSON bodies in UTF-8, with limits of size and time, and with a pointer to each error.
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use crate::app::App;
 use crate::json_text::readable;
 use crate::service::ServiceError;
 
-/// Bytes of a body above which it is parsed away from the thread that serves others: some milliseconds.
+/// Bodies with more bytes are parsed on a blocking thread, because that takes some milliseconds.
 const LARGE: usize = 1 << 20;
-/// The most JSON values of a body, of which each takes many times its own bytes once it is parsed. 128 prompts of 8192
+/// Maximum number of JSON values in a body, each of which takes many times its size after parsing. 128 prompts of 8192
 /// token ids have half as many.
 const MOST_VALUES: usize = 2 << 20;
-/// The most characters that are said about what is wrong; parsers repeat what they found.
+/// Maximum length of an error detail, in characters; parsers quote the invalid input.
 const LONGEST_DETAIL: usize = 500;
 
 /// The limits of a route's bodies.
 struct BodyLimits {
-    /// The most bytes of the inflated body.
+    /// Maximum number of bytes after decompression.
     limit: usize,
-    /// The most entries of each list at the top level, for bulk routes.
+    /// Maximum number of entries in each top-level list, for bulk routes.
     items: Option<usize>,
     /// Whether the body is refused while admission is closed.
     admitted: bool,
@@ -66,10 +66,10 @@ pub(super) async fn strict_bulk<T: DeserializeOwned + Send + 'static>(
     read(request, payload, bulk_limits, parse).await
 }
 
-/// The same with unknown fields ignored: for the protocols of others.
+/// The same, but unknown fields are ignored: for other protocols.
 ///
 /// # Errors
-/// Those of [`strict`], but for `unknown_field`.
+/// Those of [`strict`], except `unknown_field`.
 pub(super) async fn lenient_bulk<T: DeserializeOwned + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
@@ -77,10 +77,10 @@ pub(super) async fn lenient_bulk<T: DeserializeOwned + Send + 'static>(
     read(request, payload, bulk_limits, |body| parsed(body, true)).await
 }
 
-/// [`strict`], with unknown fields ignored: for the protocols of others.
+/// [`strict`], but unknown fields are ignored: for other protocols.
 ///
 /// # Errors
-/// Those of [`strict`], but for `unknown_field`.
+/// Those of [`strict`], except `unknown_field`.
 pub(super) async fn lenient<T: DeserializeOwned + Send + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
@@ -106,7 +106,7 @@ async fn read<T: Send + 'static>(
     };
     let BodyLimits { limit, items, admitted } = limits(app);
     let refusal = app.admission.check().err().filter(|_| admitted).map(|refusal| ServiceError::from(refusal).into());
-    // The framework bounds the time that a head may take, but not that of a body.
+    // The framework limits the time of a head, but not of a body.
     let asked = context::deadline(request, app);
     let deadline = asked.as_ref().copied().unwrap_or(context::ceiling(request, app));
     let received = body::receive(request, payload.into_inner(), limit, Held::new(bodies), refusal);
@@ -125,13 +125,13 @@ async fn read<T: Send + 'static>(
         parsed.map_err(|_| Problem::new(Code::Internal, "the body could not be parsed"))?
     };
     let (parsed, held) = parsed?;
-    // What was read of the body lives as long as its request.
+    // The read bytes live as long as their request.
     request.extensions_mut().insert(held);
     Ok(parsed)
 }
 
-/// Counts the values of a body, and the entries of each list in its object, before anything is made of them. What is no
-/// JSON is left for the parser to refuse.
+/// Counts the values of a body and the entries of its top-level lists, before parsing. Invalid JSON is left to the
+/// parser.
 ///
 /// # Errors
 /// `payload_too_large`.
@@ -197,7 +197,7 @@ fn parsed<T: DeserializeOwned>(body: &[u8], lenient: bool) -> Result<T, Problem>
     Ok(parsed)
 }
 
-/// Parses a part of a body that was read as JSON before; `base` is its pointer.
+/// Parses a part of a body that is already JSON; `base` is its pointer.
 ///
 /// # Errors
 /// `invalid_request`, `unknown_field`.
@@ -234,7 +234,7 @@ where
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or_default();
             let mut pointer = format!("{base}{}", path_pointer(&track.path()));
-            // serde blames the object for a field that is not in it.
+            // serde reports a missing field at its object.
             if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
                 pointer = format!("{pointer}/{field}");
             }
@@ -271,7 +271,7 @@ fn escaped(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-/// A struct that is read from an object only: serde would take an array for it as well.
+/// A struct that is only read from an object: serde would accept an array, too.
 #[derive(Debug)]
 pub(super) struct Object<T>(pub(super) T);
 
@@ -291,7 +291,7 @@ impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for Object<T> {
     }
 }
 
-/// For fields: an optional struct that is read from an object or null only.
+/// For fields: an optional struct that is only read from an object or null.
 ///
 /// # Errors
 /// Those of the struct.

@@ -1,4 +1,4 @@
-//! Grading requests of this process's own: bodies and verdicts are those of the routes, and no HTTP lies between.
+//! Grading requests within this process, with the bodies and verdicts of the routes, but without HTTP.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use crate::domain::{Kind, WeightedRubric};
 use crate::service::Graded;
 use crate::tasks::{Absolute, Relative};
 
-/// Grades what the body of a request to `/v1/grade/{kind}` asks; gives the JSON that the route answers with.
+/// Handles the body of a request to `/v1/grade/{kind}`, and returns the JSON of the route.
 ///
 /// # Errors
 /// Those of the route.
@@ -34,7 +34,7 @@ pub async fn grade(app: &App, kind: Kind, body: &[u8]) -> Result<String, Problem
     }
 }
 
-/// Exactly what such a body would send to the model: a prompt for each rubric, or for each order.
+/// The exact prompts of such a request: one for each rubric or order.
 ///
 /// # Errors
 /// Those of the request.
@@ -52,13 +52,13 @@ pub async fn prompts(app: &App, kind: Kind, body: &[u8]) -> Result<Vec<String>, 
     }
 }
 
-/// The JSON of a verdict against these rubrics.
+/// The JSON of an absolute verdict.
 #[must_use]
 pub fn absolute_verdict(graded: Graded<Absolute>, rubrics: &[WeightedRubric]) -> String {
     json(&absolute::verdict_body(graded, rubrics, false))
 }
 
-/// The JSON of a verdict on two responses.
+/// The JSON of a relative verdict.
 #[must_use]
 pub fn relative_verdict(graded: Graded<Relative>) -> String {
     json(&relative::verdict_body(graded, false))

@@ -1,4 +1,4 @@
-//! What every request goes through: its id, its span, its metrics, its log line, and the one form of errors.
+//! Middleware of every request: its id, its span, its metrics, its log line, and the format of errors.
 
 use std::time::Instant;
 
@@ -14,36 +14,36 @@ use super::access_log::AccessRecord;
 use super::body::Unread;
 use super::problem::{Code, Problem};
 
-/// The header that names a request.
+/// The header with the id of a request.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What is known of a request since its head has arrived.
+/// The properties of a request that are known from its head.
 struct RequestMeta {
-    /// Given by the caller or made here.
+    /// From the caller, or generated.
     id: String,
     at: Instant,
-    /// The span of log lines, and that of traces.
+    /// The spans for log lines and for traces.
     spans: (Span, Span),
 }
 
-/// The id of a request that has passed [`observe`].
+/// The id of a request after [`observe`].
 pub(super) fn request_id(request: &HttpRequest) -> String {
     request.extensions().get::<RequestMeta>().map(|arrival| arrival.id.clone()).unwrap_or_default()
 }
 
-/// When the head of a request arrived.
+/// The arrival time of the head of a request.
 pub(super) fn arrived(request: &HttpRequest) -> Instant {
     request.extensions().get::<RequestMeta>().map_or_else(Instant::now, |arrival| arrival.at)
 }
 
-/// Work of a request that goes on beside its handler, in the request's spans.
+/// Wraps work of a request that runs outside of its handler in the spans of the request.
 pub(super) fn in_spans<F: Future>(request: &HttpRequest, work: F) -> impl Future<Output = F::Output> + use<F> {
     let spans = request.extensions().get::<RequestMeta>().map(|arrival| arrival.spans.clone());
     let (line, trace) = spans.unwrap_or_else(|| (Span::none(), Span::none()));
     work.instrument(trace).instrument(line)
 }
 
-/// Where this server is, as the caller addresses it.
+/// The base URL of this server, as the caller addresses it.
 pub(super) fn base(request: &HttpRequest) -> String {
     let connection = request.connection_info();
     format!("{}://{}", connection.scheme(), connection.host())
@@ -70,14 +70,14 @@ pub(super) async fn observe(
     let problem = response.response().extensions().get::<Problem>().cloned();
     record.answered(response.status(), problem);
     let response = match response.response().body().size() {
-        // A stream is answered once it has ended.
+        // A stream counts as answered when it has ended.
         BodySize::Stream => response.map_body(|_, body| record.until_sent(body)),
         _ => response,
     };
     Ok(response.map_body(|_, body| unread.beside(body)))
 }
 
-/// Gives errors their one form, those of the framework as well.
+/// Formats errors, including those of the framework.
 fn as_problem(response: ServiceResponse<BoxBody>, id: &str) -> ServiceResponse<BoxBody> {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {

@@ -1,5 +1,5 @@
-//! OpenAI's surface: chat and text completions, decisions, graders and models, in its shapes and with its errors. Fields
-//! that are not known are ignored, as the original does.
+//! The OpenAI-compatible API: chat and text completions, decisions, graders and models, with OpenAI's formats and
+//! errors. Unknown fields are ignored, as by OpenAI.
 
 mod ask;
 mod chat;

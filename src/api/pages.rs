@@ -1,4 +1,4 @@
-//! The pages of the server: the document to read, and where problems lead.
+//! The pages of the server: the API documentation, and the list of errors.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::LOCATION;
@@ -6,7 +6,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::problem;
 
-/// The page, with everything it needs in the binary.
+/// The API documentation, with all assets in the binary.
 pub(super) fn page() -> SwaggerUi {
     SwaggerUi::new("/docs/{_:.*}").config(utoipa_swagger_ui::Config::from("/openapi.json"))
 }
@@ -19,7 +19,7 @@ pub(super) async fn to_docs() -> HttpResponse {
     HttpResponse::TemporaryRedirect().insert_header((LOCATION, "/docs")).finish()
 }
 
-/// Where the `type` of every problem leads.
+/// The target of the `type` of every problem.
 pub(super) async fn errors_page() -> HttpResponse {
     HttpResponse::Ok().content_type("text/markdown; charset=utf-8").body(problem::reference())
 }

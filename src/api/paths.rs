@@ -1,4 +1,4 @@
-//! Paths as callers join them: base addresses end in a slash, and routes begin with one.
+//! Redundant slashes in paths, where callers join a base URL and a route.
 
 use actix_web::Error;
 use actix_web::body::MessageBody;
@@ -7,10 +7,10 @@ use actix_web::http::Uri;
 use actix_web::http::uri::PathAndQuery;
 use actix_web::middleware::Next;
 
-/// Where files are served, whose folder needs its slash.
+/// The folder of static files, which needs its trailing slash.
 const PAGES: &str = "/docs/";
 
-/// Takes runs of slashes for one, and a slash at the end for none.
+/// Middleware that merges repeated slashes, and removes a trailing slash.
 pub(super) async fn tidied(
     mut request: ServiceRequest,
     next: Next<impl MessageBody>,
@@ -22,7 +22,7 @@ pub(super) async fn tidied(
     next.call(request).await
 }
 
-/// The same address with a tidy path; `None` where it is tidy.
+/// The URI with a normalised path; `None` if it is already normal.
 fn tidy(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
     let mut tidy = String::with_capacity(path.len());

@@ -14,26 +14,27 @@ use super::verdict::Produced;
 use crate::app::App;
 use crate::domain::{Instruction, InvalidRequest, Method};
 use crate::service::{self, ServiceError};
-use crate::tasks::{FailureIndex, LeftOut, MakePairs, PairRules, PreferencePair, Preferences, Reason};
+use crate::tasks::{FailureIndex, MakePairs, PairRules, PreferencePair, Preferences, Reason, Skipped};
 
 const MIN_MARGIN: f64 = 0.2;
 
 grading_body! {
-    /// Responses to make pairs of.
+    /// Responses to make preference pairs of.
     PreferencesBody {
         /// 2 to 64 responses.
         responses: Vec<String>,
-        /// The best response against the worst, or every pair.
+        /// The best response and the worst, or every pair.
         pairs: Option<Pairs>,
-        /// The least margin of a pair, 0 to 1; 0.2 if left out.
+        /// Minimum margin of a pair, 0 to 1; default 0.2.
         min_margin: Option<f64>,
-        /// The least label mass of a verdict, 0 to 1; a forced guess is no training signal.
+        /// Minimum label mass of a verdict, 0 to 1; a forced guess is not a training signal.
         min_label_mass: Option<f64>,
-        /// Compare them in pairs, or grade each alone.
+        /// Compare responses in pairs, or grade each alone.
         method: Option<Method>,
         /// Whether both orders of a pair are judged.
         swap: Option<bool>,
-        /// How near to one half `probability_a` is a tie, 0 to 0.5; with the method `absolute`, how near the rewards.
+        /// A comparison is a tie if `probability_a` is closer to one half than this, 0 to 0.5; with the method
+        /// `absolute`, if the rewards are closer than this.
         tie_margin: Option<f64>,
     }
 }
@@ -42,7 +43,7 @@ grading_body! {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Pairs {
-    /// The best response against the worst: one pair at most.
+    /// The best response and the worst: at most one pair.
     #[default]
     BestWorst,
     /// Every pair that was judged.
@@ -56,34 +57,34 @@ struct PreferenceMessage {
     content: String,
 }
 
-/// A pair in the conversational preference format that TRL's DPOTrainer reads.
+/// A pair in the conversational preference format of TRL's DPOTrainer.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PreferencePair)]
 struct PairBody {
     prompt: Vec<PreferenceMessage>,
     chosen: Vec<PreferenceMessage>,
     rejected: Vec<PreferenceMessage>,
-    /// With the method `pairwise` the probability that it is the better of the two, with `absolute` its reward.
+    /// The probability that the chosen response is better (method `pairwise`), or its reward (method `absolute`).
     score_chosen: f64,
     score_rejected: f64,
     /// score_chosen - score_rejected
     margin: f64,
-    /// Whether both orders agree; null where not both were judged.
+    /// Whether both orders agree; null unless both were judged.
     consistent: Option<bool>,
 }
 
-/// Responses that became no pair.
+/// A skipped response or pair.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = LeftOut)]
 struct LeftOutBody {
-    /// Their places in the request: one that has no reward, or two that make no pair.
+    /// Their indexes in the request: one response without a reward, or two.
     responses: Vec<usize>,
     /// `inconsistent`, `tie`, `small_margin`, `low_label_mass`, or the code of an error.
     reason: &'static str,
     detail: String,
 }
 
-/// Pairs to learn from, and what became none.
+/// Preference pairs, and skipped responses.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Preferences)]
 struct PreferencesAnswer {
@@ -97,8 +98,8 @@ struct PreferencesAnswer {
 
 /// Makes preference pairs of responses.
 ///
-/// A judgement that fails fails alone, unless all do. What is inconsistent, a tie, hardly apart or hardly meant by the judge
-/// becomes no pair and is listed in `left_out`.
+/// A failed judgement fails alone, unless all fail. Pairs that are inconsistent, tied, too close or below the minimum
+/// label mass are skipped, and listed in `left_out`.
 #[utoipa::path(
     post, path = "/v1/preferences", operation_id = "preferences", tag = "grading", request_body = PreferencesBody,
     responses((status = 200, body = PreferencesAnswer), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
@@ -138,7 +139,7 @@ fn answer(
     rules: PairRules,
 ) -> PreferencesAnswer {
     let service::Graded { id, verdict: made, provenance, stats, failures } = made;
-    let left_out = made.left_out.into_iter().map(|left_out| left_out_body(left_out, &failures, rules)).collect();
+    let left_out = made.skipped.into_iter().map(|skipped| left_out_body(skipped, &failures, rules)).collect();
     PreferencesAnswer {
         id,
         object: "preferences",
@@ -172,7 +173,7 @@ fn pair_body(pair: &PreferencePair, prompt: &[PreferenceMessage], responses: &[S
 }
 
 fn left_out_body(
-    LeftOut { responses, reason }: LeftOut<FailureIndex>,
+    Skipped { responses, reason }: Skipped<FailureIndex>,
     failures: &[ServiceError],
     rules: PairRules,
 ) -> LeftOutBody {
@@ -185,7 +186,7 @@ fn left_out_body(
             ("low_label_mass", format!("the label mass is {mass:.3}, below {}", rules.min_label_mass))
         }
         Reason::Inconsistent => ("inconsistent", "the two orders of the pair disagree".into()),
-        Reason::Tie => ("tie", "neither is better".into()),
+        Reason::Tie => ("tie", "neither response is better".into()),
         Reason::SmallMargin(margin) => {
             ("small_margin", format!("the margin is {margin:.3}, below {}", rules.min_margin))
         }

@@ -1,4 +1,4 @@
-//! Errors as callers read them (RFC 9457). This file alone knows which error has which status.
+//! Errors of the API (RFC 9457). The only file that maps errors to HTTP statuses.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::service::registry::{LoadFailure, RegistryError};
 use crate::service::{DeadlinePassed, ServiceError};
 use crate::tasks::TaskError;
 
-/// The kinds of errors there are; their names are stable.
+/// Error codes; their names are stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the table below says what each means")]
 pub enum Code {
@@ -51,7 +51,7 @@ pub enum Code {
 /// A row of the table: code, name, status, title, and what to do.
 type CodeRow = (Code, &'static str, u16, &'static str, &'static str);
 
-/// The one table of error codes; docs/errors.md is made from it.
+/// The table of error codes; docs/errors.md is generated from it.
 #[rustfmt::skip]
 const TABLE: &[CodeRow] = &[
     (Code::MalformedJson, "malformed_json", 400, "The body is not valid JSON", "Send one JSON object in UTF-8. The detail names line and column."),
@@ -90,7 +90,7 @@ impl Code {
         TABLE.iter().map(|row| row.1)
     }
 
-    /// The stable name.
+    /// The stable name of the code.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.row().1
@@ -102,7 +102,7 @@ impl Code {
         StatusCode::from_u16(self.row().2).expect("the table holds valid statuses")
     }
 
-    /// The code for a status that the framework itself answered with.
+    /// The code for a status of the framework's own errors.
     #[must_use]
     pub fn of_status(status: StatusCode) -> Self {
         match status.as_u16() {
@@ -116,50 +116,50 @@ impl Code {
     }
 }
 
-/// An error on its way to a caller.
+/// An error for a caller.
 #[derive(Debug, Clone)]
 pub struct Problem {
     code: Code,
     detail: String,
     pointer: Option<String>,
     form: Option<ErrorFormat>,
-    /// Seconds until another try may help, where that is known.
+    /// Seconds until a retry may help, if known.
     again: Option<u64>,
 }
 
 /// The JSON of a problem.
 #[derive(Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ProblemBody {
-    /// Leads to the code's row in docs/errors.md.
+    /// URL of the code's row in docs/errors.md.
     #[serde(rename = "type")]
     pub type_uri: String,
-    /// What the code means.
+    /// The meaning of the code.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
     /// The stable code.
     pub code: String,
-    /// What is wrong with this request.
+    /// The error of this request.
     pub detail: String,
-    /// JSON pointer to the field at fault.
+    /// JSON pointer to the invalid field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
     /// The id of the request, as in the `X-Request-Id` header.
     pub request_id: String,
 }
 
-/// Whose errors a route answers with.
+/// The error format of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorFormat {
     /// RFC 9457.
     Problem,
-    /// OpenAI's, which is vLLM's as well.
+    /// OpenAI's format, which vLLM uses, too.
     OpenAi,
-    /// That of text-embeddings-inference.
+    /// The format of text-embeddings-inference.
     Tei,
 }
 
-/// Where routes with OpenAI's errors begin.
+/// Prefixes of routes with OpenAI's error format.
 const OPENAI: [&str; 14] = [
     "/v1/chat/",
     "/v1/completions",
@@ -178,7 +178,7 @@ const OPENAI: [&str; 14] = [
 ];
 
 impl ErrorFormat {
-    /// The form of a path's errors.
+    /// The error format of a path.
     #[must_use]
     pub fn of(path: &str) -> Self {
         match path {
@@ -189,21 +189,21 @@ impl ErrorFormat {
     }
 }
 
-/// The JSON of an error in OpenAI's form.
+/// The JSON of an error in OpenAI's format.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct OpenAiError {
     error: OpenAiErrorBody,
 }
 
-/// What OpenAI's clients read of an error.
+/// The error object of OpenAI's format.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct OpenAiErrorBody {
-    /// What is wrong with this request.
+    /// The error of this request.
     message: String,
-    /// The family of the error.
+    /// The class of the error.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// The field at fault, with dots.
+    /// The invalid field, with dots.
     param: Option<String>,
     /// The stable code, as in docs/errors.md.
     code: &'static str,
@@ -212,43 +212,43 @@ struct OpenAiErrorBody {
 /// The JSON of an error of text-embeddings-inference.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct TeiError {
-    /// What is wrong with this request.
+    /// The error of this request.
     error: String,
     /// `Validation`, `Overloaded`, `Unhealthy` or `Backend`.
     error_type: &'static str,
 }
 
 impl Problem {
-    /// A problem with a code and what is wrong.
+    /// A problem with a code and a detail.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into(), pointer: None, form: None, again: None }
     }
 
-    /// Says in whose form it is answered, where the path alone does not.
+    /// Sets the error format, if it does not depend on the path alone.
     #[must_use]
     pub fn in_form(self, form: ErrorFormat) -> Self {
         Self { form: Some(form), ..self }
     }
 
-    /// In whose form it is answered on a path.
+    /// The error format on a path.
     #[must_use]
     pub fn form(&self, path: &str) -> ErrorFormat {
         self.form.unwrap_or_else(|| ErrorFormat::of(path))
     }
 
-    /// Names the field at fault.
+    /// Sets the pointer to the invalid field.
     #[must_use]
     pub fn at(self, pointer: impl Into<String>) -> Self {
         Self { pointer: Some(pointer.into()), ..self }
     }
 
-    /// Says when another try may help.
+    /// Sets the time until a retry may help.
     #[must_use]
     fn again(self, wait: Duration) -> Self {
         Self { again: Some(wait.as_secs() + 1), ..self }
     }
 
-    /// Says that the field at fault is inside of `base`, such as `/items/3`.
+    /// Prefixes the pointer with `base`, such as `/items/3`.
     #[must_use]
     pub fn within(self, base: &str) -> Self {
         let inside = self.pointer.as_deref().unwrap_or_default();
@@ -256,7 +256,7 @@ impl Problem {
         self.at(pointer)
     }
 
-    /// Says that it is the first of several: that of item `index`, of `failed` items among `all`.
+    /// Marks it as the first of several: the problem of item `index`, where `failed` of `all` items failed.
     #[must_use]
     pub fn of_many(self, index: usize, failed: usize, all: usize) -> Self {
         let detail = format!("{failed} of {all} items have no reward; item {index}: {}", self.detail);
@@ -269,7 +269,7 @@ impl Problem {
         self.code
     }
 
-    /// What is wrong.
+    /// The detail.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail
@@ -290,7 +290,7 @@ impl Problem {
         }
     }
 
-    /// The JSON, in OpenAI's form.
+    /// The JSON in OpenAI's format.
     #[must_use]
     pub fn openai(&self) -> OpenAiError {
         let kind = match self.code.status().as_u16() {
@@ -306,7 +306,7 @@ impl Problem {
         OpenAiError { error }
     }
 
-    /// Status and JSON, as text-embeddings-inference answers: its clients know no 504 and no `Retry-After`.
+    /// Status and JSON in the format of text-embeddings-inference, whose clients do not know 504 and `Retry-After`.
     fn tei(&self) -> (u16, TeiError) {
         let (status, error_type) = match self.code {
             Code::ContextOverflow | Code::PayloadTooLarge => (413, "Validation"),
@@ -328,7 +328,7 @@ impl Problem {
                 (self.code.status(), "application/problem+json", body)
             }
             ErrorFormat::OpenAi => {
-                // What is wrong with the request's fields is a 400 there, and clients know no 422.
+                // An invalid field is a 400 there; clients do not know 422.
                 let status = Some(self.code.status()).filter(|status| *status != StatusCode::UNPROCESSABLE_ENTITY);
                 (status.unwrap_or(StatusCode::BAD_REQUEST), "application/json", serde_json::to_string(&self.openai()))
             }
@@ -357,7 +357,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The middleware answers with [`Problem::response`]; this is what actix needs to carry it there.
+/// The middleware answers with [`Problem::response`]; actix needs this to pass the error to the middleware.
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
         self.code.status()
@@ -389,8 +389,11 @@ impl From<LibraryError> for Problem {
             LibraryError::Write { .. } => Code::Internal,
         };
         if code == Code::Internal {
-            tracing::error!(%error, "a rubric file");
-            return Self::new(code, "the rubric's file could not be changed");
+            tracing::error!(%error, "a rubric file cannot be written or deleted");
+            return Self::new(
+                code,
+                "the rubric's file could not be written or deleted; the server's log has the reason",
+            );
         }
         Self::new(code, error.to_string())
     }
@@ -435,13 +438,16 @@ impl From<ServiceError> for Problem {
                 Self::new(Code::UnsupportedContent, detail).at("/prompt")
             }
             ServiceError::Task(TaskError::Prompt(error)) => {
-                tracing::error!(%error, "a prompt");
-                Self::new(Code::Internal, "the prompt could not be rendered")
+                tracing::error!(%error, "a prompt cannot be rendered");
+                Self::new(Code::Internal, "the prompt could not be rendered; the server's log has the reason")
             }
             ServiceError::Task(TaskError::Invalid(error)) => error.into(),
             ServiceError::Task(TaskError::Verdict(error)) => {
-                tracing::error!(%error, "judgements that make no verdict");
-                Self::new(Code::Internal, "what was judged makes no verdict")
+                tracing::error!(%error, "judgements that cannot be combined");
+                Self::new(
+                    Code::Internal,
+                    "the judgements could not be combined into a verdict; the server's log has the reason",
+                )
             }
             ServiceError::Engine(error) => match error {
                 EngineError::ContextOverflow { .. } => Self::new(Code::ContextOverflow, detail),
@@ -459,7 +465,7 @@ impl From<ServiceError> for Problem {
     }
 }
 
-/// docs/errors.md, made from the table.
+/// docs/errors.md, generated from the table.
 #[must_use]
 pub fn reference() -> String {
     let mut page = String::from(

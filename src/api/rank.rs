@@ -15,58 +15,59 @@ use super::verdict::{self, Debug, Produced};
 use crate::app::App;
 use crate::domain::{Method, Preference};
 use crate::service;
-use crate::tasks::{Many, Pair, Rank, Ranked, Relative};
+use crate::tasks::{ByMethod, Rank, Ranked, Relative, ResponsePair};
 
 grading_body! {
-    /// Responses to put in order.
+    /// Responses to rank.
     RankBody {
         /// 2 to 64 responses.
         responses: Vec<String>,
-        /// Compare them in pairs, or grade each alone and order them by reward.
+        /// Compare responses in pairs, or grade each alone and rank by reward.
         method: Option<Method>,
         /// Whether both orders of a pair are judged.
         swap: Option<bool>,
-        /// How near to one half `probability_a` is a tie, 0 to 0.5; with the method `absolute`, how near the rewards.
+        /// A comparison is a tie if `probability_a` is closer to one half than this, 0 to 0.5; with the method
+        /// `absolute`, if the rewards are closer than this.
         tie_margin: Option<f64>,
     }
 }
 
-/// One comparison. The responses are named by their places in the request.
+/// One comparison. Responses are given by their indexes in the request.
 #[derive(Debug, Serialize, ToSchema)]
 struct Comparison {
-    /// The place of the response that is A here.
+    /// Index of response A.
     a: usize,
-    /// The place of the response that is B here.
+    /// Index of response B.
     b: usize,
     preference: Preference,
-    /// The mean over orders and samples.
+    /// Probability that A is better: the mean over orders and samples.
     probability_a: f64,
-    /// Whether both orders agree; null where only one was judged.
+    /// Whether both orders agree; null if only one was judged.
     consistent: Option<bool>,
     label_mass: f64,
     feedback: Option<String>,
 }
 
-/// Responses in order.
+/// A ranking of responses.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RankVerdict)]
 struct RankVerdictBody {
     id: String,
     object: &'static str,
-    /// The places of the responses in the request, best first.
+    /// Indexes of the responses, best first.
     ranking: Vec<usize>,
-    /// How strong each response is, in the order of the request; their sum is 1. With the method `pairwise`, response
-    /// i beats response j with probability strengths[i] / (strengths[i] + strengths[j]); with `absolute`, the
-    /// share of the rewards.
+    /// The strength of each response, in the order of the request; they sum to 1. With the method `pairwise`, response
+    /// i beats response j with probability strengths[i] / (strengths[i] + strengths[j]). With `absolute`, each reward
+    /// divided by their sum.
     strengths: Vec<f64>,
     /// Pairs of which neither is better.
     ties: Vec<[usize; 2]>,
-    /// The pairs that were compared; none with the method `absolute`.
+    /// The compared pairs; empty with the method `absolute`.
     comparisons: Vec<Comparison>,
     /// With the method `absolute`, the verdict on each response, in the order of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     grades: Option<Vec<Grade>>,
-    /// That of the least sure verdict.
+    /// The lowest label mass of the verdicts.
     label_mass: f64,
     #[serde(flatten)]
     produced: Produced,
@@ -74,10 +75,10 @@ struct RankVerdictBody {
     debug: Option<Debug>,
 }
 
-/// Puts responses in order by a rubric.
+/// Ranks responses by a rubric.
 ///
-/// `pairwise` fits a Bradley-Terry model to comparisons: of all pairs up to 8 responses, of a part of them above;
-/// `absolute` grades each response alone. docs/ranking.md says how.
+/// `pairwise` fits a Bradley-Terry model to comparisons: of all pairs with up to 8 responses, of some pairs with more.
+/// `absolute` grades each response alone. docs/ranking.md has the details.
 #[utoipa::path(
     post, path = "/v1/rank", operation_id = "rank", tag = "grading", request_body = RankBody,
     responses((status = 200, body = RankVerdictBody), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
@@ -99,8 +100,8 @@ pub(super) async fn rank(
 fn verdict_body(graded: service::Graded<Ranked>, debug: bool) -> RankVerdictBody {
     let service::Graded { id, verdict: ranked, provenance, stats, .. } = graded;
     let (comparisons, grades) = match &ranked.verdicts {
-        Many::Alone(graded) => (Vec::new(), Some(graded.iter().map(grade_body).collect())),
-        Many::Pairs(pairs) => (pairs.iter().map(comparison).collect(), None),
+        ByMethod::Pointwise(graded) => (Vec::new(), Some(graded.iter().map(grade_body).collect())),
+        ByMethod::Pairwise(pairs) => (pairs.iter().map(comparison).collect(), None),
     };
     RankVerdictBody {
         id,
@@ -116,14 +117,14 @@ fn verdict_body(graded: service::Graded<Ranked>, debug: bool) -> RankVerdictBody
     }
 }
 
-fn comparison(pair: &Pair<Relative>) -> Comparison {
+fn comparison(pair: &ResponsePair<Relative>) -> Comparison {
     Comparison {
         a: pair.a,
         b: pair.b,
-        preference: pair.of.preference(),
-        probability_a: pair.of.probability_a(),
-        consistent: pair.of.consistent(),
-        label_mass: pair.of.label_mass(),
-        feedback: pair.of.feedback().map(str::to_owned),
+        preference: pair.verdict.preference(),
+        probability_a: pair.verdict.probability_a(),
+        consistent: pair.verdict.consistent(),
+        label_mass: pair.verdict.label_mass(),
+        feedback: pair.verdict.feedback().map(str::to_owned),
     }
 }

@@ -25,15 +25,16 @@ grading_body! {
         response_b: String,
         /// Whether both orders are judged.
         swap: Option<bool>,
-        /// How near to one half `probability_a` is a tie, 0 to 0.5; with the method `absolute`, how near the rewards.
+        /// A comparison is a tie if `probability_a` is closer to one half than this, 0 to 0.5; with the method
+        /// `absolute`, if the rewards are closer than this.
         tie_margin: Option<f64>,
-        /// Show both together, or grade each alone and prefer the higher reward.
+        /// Compare both responses, or grade each alone and prefer the higher reward.
         method: Option<Method>,
     }
 }
 
-/// What one run of the judging script said, in the caller's terms; the feedback is verbatim and speaks of the
-/// labels as shown in its order.
+/// The result of one run of the judging script, as the caller named the responses. The feedback is unchanged, and uses
+/// the labels as shown in its order.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RelativeJudgement {
     sample: u32,
@@ -53,14 +54,14 @@ pub(super) struct Grades {
     b: Grade,
 }
 
-/// The verdict on one response; several where several rubrics were sent.
+/// The verdict on one response; several if several rubrics were sent.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Grade {
     reward: f64,
     criteria: Vec<CriterionBody>,
 }
 
-/// Which of two responses is better.
+/// The verdict on two responses.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RelativeVerdict)]
 pub(super) struct RelativeVerdictBody {
@@ -69,7 +70,7 @@ pub(super) struct RelativeVerdictBody {
     preference: Preference,
     /// The mean over orders and samples; exchanging the responses gives exactly 1 - probability_a.
     probability_a: f64,
-    /// Whether both orders agree; null where only one was judged.
+    /// Whether both orders agree; null if only one was judged.
     consistent: Option<bool>,
     label_mass: f64,
     feedback: Option<String>,
@@ -84,7 +85,7 @@ pub(super) struct RelativeVerdictBody {
 
 /// Compares two responses by a rubric, in both orders unless `swap` is false.
 ///
-/// With `Accept: text/event-stream`, feedback is streamed as it is written, and the verdict is the last event.
+/// With `Accept: text/event-stream`, feedback is streamed while it is generated, and the verdict is the last event.
 #[utoipa::path(
     post, path = "/v1/grade/relative", operation_id = "grade_relative", tag = "grading", request_body = RelativeBody,
     responses((status = 200, content((RelativeVerdictBody = "application/json"), (String = "text/event-stream"))), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))

@@ -15,7 +15,7 @@ use super::schema::{ContextBody, ItemFields, JudgingFields, MessageBody, RubricC
 use crate::app::App;
 use crate::domain::{InvalidRequest, Mode, normalized};
 
-/// Many responses to grade alike, for a training job.
+/// Responses to grade with the same settings, for a training job.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(example = json!({
     "rubric": "helpfulness", "mode": "score", "normalize": "group", "include": ["verdicts"],
@@ -25,17 +25,18 @@ use crate::domain::{InvalidRequest, Mode, normalized};
     ],
 }))]
 pub(super) struct RewardsBody {
-    /// The responses, `limits.items` at most; each fails alone.
+    /// The responses, at most `limits.items`; each one can fail alone.
     #[schema(value_type = Vec<RewardItem>)]
     items: Vec<Value>,
     /// A name of `GET /v1/rubrics`, an inline rubric, or a list of rubrics with weights.
     #[schema(value_type = RubricChoice)]
     rubric: Value,
-    /// Feedback and verdict, or the verdict alone: a forward pass an item.
+    /// Feedback and verdict, or only the verdict: one forward pass for each item.
     mode: Option<Mode>,
-    /// Independent judgements of each item to combine; more than one needs feedback and a temperature above 0.
+    /// Number of independent judgements of each item to combine; more than one needs feedback and a temperature above
+    /// 0.
     samples: Option<u32>,
-    /// How feedback is generated.
+    /// Sampling of the feedback.
     #[serde(default, deserialize_with = "object_or_null")]
     sampling: Option<SamplingBody>,
     /// A name of `GET /v1/models`, or null for the default one.
@@ -44,25 +45,25 @@ pub(super) struct RewardsBody {
     prompt: Option<String>,
     /// Whether the verdict cache may be used.
     cache: Option<bool>,
-    /// Run each item alone and without prefix reuse: the same bytes every time.
+    /// Run each item alone and without prefix reuse, which gives the same bytes every time.
     deterministic: Option<bool>,
-    /// Give rewards as they are, or relative to their group.
+    /// Return rewards as they are, or relative to their group.
     normalize: Option<Normalize>,
-    /// The least label mass of a reward, 0 to 1; an item below it is unscored.
+    /// Minimum label mass of a reward, 0 to 1; an item below it is unscored.
     min_label_mass: Option<f64>,
-    /// What the reply has beside rewards and errors.
+    /// Additional contents of the reply.
     include: Option<Vec<Include>>,
 }
 
-/// A response of many.
+/// A response to grade.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct RewardItem {
-    /// The caller's name for it, returned in `ids`.
+    /// The caller's id of the item, returned in `ids`.
     #[allow(dead_code, reason = "it is read before the item is, which may be wrong in other ways")]
     id: Option<Name>,
-    /// What the response answers; or `messages`, one of the two.
+    /// The instruction; use either this or `messages`.
     instruction: Option<String>,
-    /// A conversation whose last user turn is answered.
+    /// The conversation, which ends with a user turn.
     #[schema(value_type = Option<Vec<MessageBody>>)]
     messages: Option<Vec<Object<MessageBody>>>,
     /// The response to grade.
@@ -72,7 +73,7 @@ pub(super) struct RewardItem {
     /// Documents that the response is judged against.
     #[schema(value_type = Option<Vec<ContextBody>>)]
     context: Option<Vec<Object<ContextBody>>>,
-    /// Whose judgement is asked for.
+    /// The persona whose judgement is requested.
     annotator: Option<String>,
     /// With `normalize: "group"`, the group that its reward is relative to.
     group: Option<Name>,
@@ -86,44 +87,44 @@ enum Name {
     Number(i64),
 }
 
-/// How rewards relate to each other.
+/// Normalisation of rewards.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Normalize {
     /// As they are, on 0..1.
     #[default]
     None,
-    /// (reward - mean) / standard deviation inside each group, with n - 1; zeros in a group of one or of equals.
+    /// (reward - mean) / standard deviation within each group, with n - 1; zeros in a group of one or of equal rewards.
     Group,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Include {
-    /// The whole verdict of every item.
+    /// The full verdict of every item.
     Verdicts,
 }
 
-/// A reward an item, in their order.
+/// One reward for each item, in order.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Rewards {
     object: &'static str,
-    /// Null where the item has none: `errors` says why.
+    /// Null if the item has no reward; `errors` has the reason.
     rewards: Vec<Option<f64>>,
-    /// Null where the item has a reward.
+    /// Null if the item has a reward.
     errors: Vec<Option<ProblemBody>>,
-    /// The items' own ids, where any has one.
+    /// The ids of the items, if any item has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     ids: Option<Vec<Option<Name>>>,
-    /// With `include: ["verdicts"]`; null where there is none.
+    /// With `include: ["verdicts"]`; null for failed items.
     #[serde(skip_serializing_if = "Option::is_none")]
     verdicts: Option<Vec<Option<AbsoluteVerdictBody>>>,
 }
 
-/// Grades many responses and gives a reward for each, on 0..1 or relative to its group.
+/// Grades many responses and returns a reward for each, on 0..1 or relative to its group.
 ///
-/// The reply has the order of the items. An item that fails has the reward null and a problem in `errors`; the others
-/// are not touched by it.
+/// The reply has the order of the items. A failed item has the reward null and a problem in `errors`; it does not
+/// affect the other items.
 #[utoipa::path(
     post, path = "/v1/rewards", tag = "rewards", request_body = RewardsBody,
     responses((status = 200, body = Rewards), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
@@ -163,7 +164,7 @@ pub(super) async fn rewards(
 }
 
 impl RewardsBody {
-    /// How all items are judged.
+    /// The settings of all items.
     fn settings(&mut self) -> JudgingFields {
         JudgingFields {
             rubric: self.rubric.take(),
@@ -178,12 +179,12 @@ impl RewardsBody {
     }
 }
 
-/// A name of an item that may be wrong in other ways.
+/// The id of an item, which may be invalid otherwise.
 fn name(value: &Value) -> Option<Name> {
     Name::deserialize(value).ok()
 }
 
-/// Checks an item; pointers are inside of it.
+/// Checks an item; pointers are relative to it.
 fn bulk_item(item: &Value, grouped: bool) -> Result<BulkItem, Problem> {
     let item: RewardItem = parse_value(item, "")?;
     if grouped && item.group.is_none() {

@@ -23,7 +23,7 @@ pub(super) struct RubricEntry {
     name: String,
     object: &'static str,
     digest: String,
-    /// Whether it is Gavel's own; else it is a file of the user's.
+    /// Whether it is built in; otherwise it is a file of the user.
     built_in: bool,
     #[serde(flatten)]
     rubric: RubricBody,
@@ -42,7 +42,7 @@ pub(super) async fn list(app: web::Data<App>) -> HttpResponse {
     HttpResponse::Ok().json(RubricList { object: "list", data: app.rubrics.list().iter().map(entry).collect() })
 }
 
-/// Reads a rubric.
+/// Returns a rubric.
 #[utoipa::path(
     get, path = "/v1/rubrics/{name}", tag = "rubrics", params(("name" = String, Path)),
     responses((status = 200, body = RubricEntry), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
@@ -51,7 +51,7 @@ pub(super) async fn show(app: web::Data<App>, name: web::Path<String>) -> Result
     Ok(HttpResponse::Ok().json(entry(&app.rubrics.get(&name)?)))
 }
 
-/// Adds or replaces a rubric; its file is written.
+/// Adds or replaces a rubric, and writes its file.
 #[utoipa::path(
     put, path = "/v1/rubrics/{name}", tag = "rubrics", params(("name" = String, Path)), request_body = RubricBody,
     responses((status = 200, body = RubricEntry), (status = 201, body = RubricEntry), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
@@ -71,7 +71,7 @@ pub(super) async fn put(
     Ok(response.json(entry(&written)))
 }
 
-/// Removes a rubric's file; a built-in one of the same name comes back.
+/// Deletes a rubric's file; a built-in rubric of the same name is used again.
 #[utoipa::path(
     delete, path = "/v1/rubrics/{name}", tag = "rubrics", params(("name" = String, Path)),
     responses((status = 204), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
@@ -87,7 +87,7 @@ pub(super) async fn delete(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Works on files, away from the threads that serve others.
+/// Runs file operations on a blocking thread.
 async fn written<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LibraryError> + Send + 'static,
 ) -> Result<T, Problem> {
@@ -95,8 +95,7 @@ async fn written<T: Send + 'static>(
     Ok(done.map_err(|_| Problem::new(Code::Internal, "the rubric's file could not be changed"))??)
 }
 
-/// Headers that say, each in its own way, that a request was passed on for somebody else. Those that begin with
-/// `x-forwarded` count as well.
+/// Headers of proxies. Headers that begin with `x-forwarded` count, too.
 const FORWARDED: [&str; 19] = [
     "forwarded",
     "via",
@@ -119,10 +118,10 @@ const FORWARDED: [&str; 19] = [
     "cdn-loop",
 ];
 
-/// Until there are keys with scopes, the administrator is whoever is on the server's own machine, and that must be
-/// beyond doubt: the server listens on a loopback address only, the caller comes from one and asks for one (a page that
-/// has bound its own name to this address asks for its name), and nothing looks like a proxy, which speaks for callers
-/// from anywhere. A proxy that leaves no trace cannot be told from a local caller: `rubrics.allow_writes` is for those.
+/// Checks that the caller is on the server's own machine, which makes it the administrator until there are keys with
+/// scopes. The server must listen on a loopback address only. The request must come from a loopback address and name
+/// one (DNS rebinding names another host), and must not have a sign of a proxy, which forwards remote callers. A proxy
+/// without any sign looks like a local caller; `rubrics.allow_writes` is for that case.
 fn admin(http: &HttpRequest, app: &App) -> Result<(), Problem> {
     let refuse = |why: &str| Err(Problem::new(Code::Forbidden, format!("{why}; or write it as a file")));
     if !app.config.rubrics.allow_writes {
@@ -136,7 +135,7 @@ fn admin(http: &HttpRequest, app: &App) -> Result<(), Problem> {
         return refuse("rubrics are written from the server's own machine only");
     }
     let mut names = http.headers().keys().map(|name| name.as_str());
-    // Proxies speak HTTP/1.0 to what is behind them unless they are told otherwise; hardly anything else does.
+    // Proxies use HTTP/1.0 for upstream requests by default; few other clients do.
     if http.version() < Version::HTTP_11
         || names.any(|name| name.starts_with("x-forwarded") || FORWARDED.contains(&name))
     {
@@ -153,7 +152,7 @@ fn admin(http: &HttpRequest, app: &App) -> Result<(), Problem> {
     }
 }
 
-/// Whether a `Host` header names this machine to itself.
+/// Whether a `Host` header is a loopback name.
 fn is_loopback_host(host: &str) -> bool {
     host.parse::<Authority>().is_ok_and(|authority| !host.contains('@') && is_loopback_name(authority.host()))
 }

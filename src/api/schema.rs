@@ -15,31 +15,31 @@ use crate::domain::{
 };
 use crate::service::ServiceError;
 
-/// The most rubrics of one request: each is a judgement of its own.
+/// Maximum number of rubrics in one request: each one needs a judgement.
 const MOST_RUBRICS: usize = 32;
 
-/// How text is generated. Verdicts are read at temperature 1, whatever is said here.
+/// Sampling of generated text. Verdicts are always read at temperature 1.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub(super) struct SamplingBody {
-    /// 0 (greedy) to 2.
+    /// Sampling temperature: 0 (greedy) to 2.
     temperature: Option<f32>,
-    /// Above 0, at most 1.
+    /// Nucleus sampling: above 0, at most 1.
     top_p: Option<f32>,
-    /// 0 keeps all tokens.
+    /// Samples from the k most probable tokens; 0 keeps all tokens.
     top_k: Option<u32>,
-    /// 0 to 1.
+    /// Minimum probability relative to the most probable token: 0 to 1.
     min_p: Option<f32>,
-    /// With a seed of its own, a request is cached at any temperature.
+    /// Seed of the first sample. With a seed, a request is cached at any temperature.
     seed: Option<u64>,
-    /// The most tokens of feedback.
+    /// Maximum number of tokens of feedback.
     max_feedback_tokens: Option<u32>,
-    /// The fewest tokens of feedback.
+    /// Minimum number of tokens of feedback.
     min_feedback_tokens: Option<u32>,
 }
 
 impl SamplingBody {
-    /// The defaults but for the most tokens of feedback.
+    /// The defaults with another maximum of feedback tokens.
     pub(super) fn of_at_most(max_feedback_tokens: Option<u32>) -> Self {
         Self { max_feedback_tokens, ..Self::default() }
     }
@@ -73,7 +73,7 @@ enum ContentBody {
     Parts(Vec<PartBody>),
 }
 
-/// A part of a message; only text is understood by models without eyes.
+/// A part of a message; only text is supported.
 #[derive(Debug, Deserialize, ToSchema)]
 struct PartBody {
     /// `text`
@@ -91,10 +91,10 @@ pub(super) struct ContextBody {
     text: String,
 }
 
-/// An inline rubric, and the form of `PUT /v1/rubrics/{name}`.
+/// An inline rubric, also the body of `PUT /v1/rubrics/{name}`.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub(super) struct RubricBody {
-    /// What the response is judged by.
+    /// The question by which the response is judged.
     pub(super) criterion: String,
     /// A description for each score; 2 to 11 consecutive integers.
     pub(super) descriptions: BTreeMap<String, String>,
@@ -105,7 +105,7 @@ pub(super) struct RubricBody {
 pub(super) struct WeightedBody {
     #[schema(value_type = NameOrRubric)]
     rubric: serde_json::Value,
-    /// 0.000001 to 1000000; 1 if left out.
+    /// 0.000001 to 1000000; default 1.
     weight: Option<f64>,
 }
 
@@ -130,16 +130,16 @@ pub(super) enum RubricChoice {
     List(Vec<WeightedBody>),
 }
 
-/// Declares a grading request: the fields of its own, then those that all share.
+/// Declares a grading request: its own fields, then the shared ones.
 macro_rules! grading_body {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* }) => {
         $(#[$doc])*
         #[derive(Debug, serde::Deserialize, utoipa::ToSchema)]
         pub(super) struct $name {
             $($(#[$field_doc])* pub(super) $field: $kind,)*
-            /// What the response answers; or `messages`, one of the two.
+            /// The instruction; use either this or `messages`.
             instruction: Option<String>,
-            /// A conversation whose last user turn is answered.
+            /// The conversation, which ends with a user turn.
             #[schema(value_type = Option<Vec<$crate::api::schema::MessageBody>>)]
             messages: Option<Vec<$crate::api::json::Object<$crate::api::schema::MessageBody>>>,
             /// An answer that would get the highest score.
@@ -150,29 +150,29 @@ macro_rules! grading_body {
             /// A name of `GET /v1/rubrics`, an inline rubric, or a list of rubrics with weights.
             #[schema(value_type = $crate::api::schema::RubricChoice)]
             rubric: serde_json::Value,
-            /// Feedback and verdict, or the verdict alone.
+            /// Feedback and verdict, or only the verdict.
             mode: Option<$crate::domain::Mode>,
-            /// Independent judgements to combine; more than one needs feedback and a temperature above 0.
+            /// Number of independent judgements to combine; more than one needs feedback and a temperature above 0.
             samples: Option<u32>,
-            /// How feedback is generated.
+            /// Sampling of the feedback.
             #[serde(default, deserialize_with = "crate::api::json::object_or_null")]
             sampling: Option<$crate::api::schema::SamplingBody>,
             /// A name of `GET /v1/models`, or null for the default one.
             model: Option<String>,
             /// A prompt set, or null for the model's own.
             prompt: Option<String>,
-            /// Whose judgement is asked for.
+            /// The persona whose judgement is requested.
             annotator: Option<String>,
             /// Whether the verdict cache may be used.
             cache: Option<bool>,
-            /// Run alone and without prefix reuse: the same bytes every time.
+            /// Run alone and without prefix reuse, which gives the same bytes every time.
             deterministic: Option<bool>,
-            /// Show exactly what the model was given and what it answered.
+            /// Return the exact prompt and answer of the model.
             debug: Option<bool>,
         }
 
         impl $name {
-            /// Splits what is shared from what is its own.
+            /// Separates the shared fields from the own ones.
             fn common(&mut self) -> $crate::api::schema::GradingFields {
                 $crate::api::schema::GradingFields {
                     item: $crate::api::schema::ItemFields {
@@ -200,14 +200,14 @@ macro_rules! grading_body {
 }
 pub(super) use grading_body;
 
-/// The fields that grading requests share, as they came.
+/// The fields that grading requests share, unchecked.
 pub(super) struct GradingFields {
     pub(super) item: ItemFields,
     pub(super) judging: JudgingFields,
     pub(super) debug: bool,
 }
 
-/// The fields that describe the item to judge, beside its response.
+/// The fields of the item to judge, without its response.
 #[derive(Default)]
 pub(super) struct ItemFields {
     pub(super) instruction: Option<String>,
@@ -217,7 +217,7 @@ pub(super) struct ItemFields {
     pub(super) annotator: Option<String>,
 }
 
-/// The fields that say how an item is judged, and by which model.
+/// The options of judging, and the model.
 #[derive(Default)]
 pub(super) struct JudgingFields {
     pub(super) rubric: serde_json::Value,
@@ -230,7 +230,7 @@ pub(super) struct JudgingFields {
     pub(super) deterministic: bool,
 }
 
-/// How an item is judged: checked, and with the configured defaults.
+/// The checked options of judging, with the configured defaults.
 pub(super) struct JudgingOptions {
     pub(super) rubrics: Vec<WeightedRubric>,
     pub(super) multi: bool,
@@ -245,7 +245,7 @@ pub(super) struct GradingRequest<R> {
     pub(super) debug: bool,
 }
 
-/// The shared fields of a request, checked and with the configured defaults.
+/// The checked shared fields of a request, with the configured defaults.
 pub(super) struct CheckedFields {
     pub(super) item: Item,
     pub(super) rubrics: Vec<WeightedRubric>,
@@ -301,7 +301,7 @@ impl ItemFields {
     }
 }
 
-/// A text that must say something.
+/// A text that must not be blank.
 pub(super) fn not_empty(text: String, pointer: &str, what: &str) -> Result<String, Problem> {
     check_text(&text, pointer, what)?;
     Ok(text)

@@ -1,7 +1,7 @@
-//! Answers a grading request: as one JSON object, or as server-sent events while feedback is written.
+//! Answers a grading request with one JSON object, or with server-sent events while feedback is generated.
 //!
-//! The work runs beside the response, not in it: a caller that stops reading stops the response, but neither the work
-//! nor its deadline, and holds nothing that others wait for.
+//! The work runs in its own task: if a caller stops reading, the response stops, but not the work or its deadline, and
+//! no permit is held.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,30 +42,30 @@ fn is_first(criterion: &usize) -> bool {
 pub(super) struct Shown(Mutex<HashMap<u32, usize>>);
 
 impl Shown {
-    /// Adds to what was shown; gives what had been before.
+    /// Appends to the streamed text, and returns the text before.
     pub(super) fn add(&self, sample: u32, bytes: usize) -> usize {
         let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let so_far = shown.entry(sample).or_default();
         std::mem::replace(so_far, *so_far + bytes)
     }
 
-    /// What was shown; `None` for nothing.
+    /// The streamed text; `None` if there is none.
     pub(super) fn of(&self, sample: u32) -> Option<usize> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&sample).copied()
     }
 }
 
-/// How the events of a stream are written.
+/// Formats the events of a stream.
 pub(super) struct Events<T> {
-    /// What was written since the last event; empty where nothing is to be shown.
+    /// An event with the text since the last event; empty for no event.
     pub(super) delta: Progress<String>,
-    /// The end.
+    /// The last event.
     pub(super) last: Box<dyn FnOnce(T) -> String>,
-    /// An error after the first byte, for a server at that address and a request of that id.
+    /// An error after the first byte, for the base URL of the server and the id of the request.
     pub(super) failed: fn(&Problem, &str, &str) -> String,
 }
 
-/// Runs a grading and answers in the form that the caller accepts.
+/// Runs a grading, and answers in the format that the caller accepts.
 pub(super) async fn answer<T, B, F>(
     http: &HttpRequest,
     run: impl FnOnce(Option<Progress>) -> F,
@@ -100,7 +100,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Runs a job and streams its events. When the caller goes away, the job is dropped, and the engine stops.
+/// Runs a job and streams its events. If the caller disconnects, the job is dropped, and its work stops.
 pub(super) async fn events<T, F>(
     http: &HttpRequest,
     run: impl FnOnce(Option<Progress>) -> F,
@@ -115,7 +115,7 @@ where
     let progress: Progress = Arc::new(move |written: Delta| {
         let event = delta(written);
         if !event.is_empty() {
-            // Nobody listens any more: the work is about to be dropped.
+            // The receiver is gone, and the work will be dropped.
             let _ = deltas.send(Ok(event));
         }
     });
@@ -130,14 +130,14 @@ where
         Some((event, (events, work)))
     })
     .boxed_local();
-    // What fails before anything was written fails as it would without streaming.
+    // An error before the first text is answered as without streaming.
     let interrupted = || Err(Problem::new(Code::Internal, "the work was interrupted"));
     let first = events.next().await.unwrap_or_else(interrupted)?;
     let (base, id) = (base(http), request_id(http));
     let app = http.app_data::<Data<App>>().cloned();
     let rest = events.map(move |next| {
         next.unwrap_or_else(|problem| {
-            // The status has gone out: this is the only place that still knows of the error.
+            // The status has been sent, so the error must be logged here.
             let code = problem.code().name();
             app.iter().for_each(|app| app.metrics.rejected.with_label_values(&[code]).inc());
             tracing::warn!(code, %problem, "the stream ends with an error");
@@ -151,8 +151,8 @@ where
         .streaming(all.map(|event| Ok::<_, std::convert::Infallible>(Bytes::from(unbroken(event))))))
 }
 
-/// An event whose JSON escapes what some readers (Python's `splitlines`, and so `iter_lines` of its HTTP clients) take
-/// for the end of a line.
+/// An event whose JSON escapes the characters that some readers (Python's `splitlines`, and so `iter_lines` of its HTTP
+/// clients) treat as line breaks.
 fn unbroken(event: String) -> String {
     const ENDS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
     if !event.contains(ENDS) {

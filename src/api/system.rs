@@ -1,4 +1,4 @@
-//! What the server says of itself.
+//! Information about the server.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -10,7 +10,7 @@ use crate::config::LoadWhen;
 use crate::service::ServiceError;
 use crate::service::registry::SlotStatus;
 
-/// What runs, and within which limits.
+/// Version, engines, models and limits.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Info {
     name: &'static str,
@@ -35,7 +35,7 @@ pub(super) struct InfoHosted {
     load: &'static str,
     engine: Option<&'static str>,
     digest: Option<String>,
-    /// The most tokens that prompt and answer may have together.
+    /// Maximum number of tokens of prompt and answer together.
     context: Option<usize>,
     /// The prompt set of requests that name none.
     prompt: Option<String>,
@@ -57,18 +57,18 @@ impl InfoHosted {
     }
 }
 
-/// The model that is loaded.
+/// A loaded model.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct InfoModel {
     name: String,
     digest: String,
-    /// The most tokens that prompt and answer may have together.
+    /// Maximum number of tokens of prompt and answer together.
     context: usize,
     /// The prompt set of requests that name none.
     prompt: String,
 }
 
-/// What requests may ask for.
+/// Limits of requests.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct InfoLimits {
     body_bytes: usize,
@@ -78,7 +78,7 @@ pub(super) struct InfoLimits {
     sequences: Option<usize>,
 }
 
-/// Says what runs, and within which limits.
+/// Returns version, engines, models and limits.
 #[utoipa::path(get, path = "/v1/info", tag = "server", responses((status = 200, body = Info)))]
 pub(super) async fn info(app: web::Data<App>) -> HttpResponse {
     let hosted = app.models().all();
@@ -128,7 +128,7 @@ pub(super) async fn live() -> HttpResponse {
     HttpResponse::Ok().json(Status { status: "live" })
 }
 
-/// Answers 200 once every model that is loaded at the start is loaded, warm and answering.
+/// Answers 200 when every model with `load = "start"` is loaded and has passed its self-test.
 #[utoipa::path(
     get, path = "/readyz", tag = "server",
     responses((status = 200, body = Status), (status = 503, body = super::problem::ProblemBody, content_type = "application/problem+json"))

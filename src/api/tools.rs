@@ -1,4 +1,4 @@
-//! Calls of tools and what they gave, as text: a judge reads a conversation of an agent as it reads any other.
+//! Tool calls and their results as text, so that a judge reads the conversation of an agent like any other.
 
 use std::collections::HashMap;
 
@@ -6,18 +6,18 @@ use serde_json::Value;
 
 use crate::domain::{Role, Turn};
 
-/// The calls of a conversation: their names by their ids.
+/// The tool calls of a conversation: function names by call id.
 pub(super) struct Tools<'a>(HashMap<&'a str, &'a str>);
 
 impl<'a> Tools<'a> {
-    /// Those of messages in OpenAI's form.
+    /// The calls in messages of OpenAI's format.
     pub(super) fn of(messages: &'a [Value]) -> Self {
         let calls = messages.iter().filter_map(|message| message["tool_calls"].as_array()).flatten();
         Self(calls.filter_map(|call| Some((call["id"].as_str()?, name_and_arguments(call)?.0))).collect())
     }
 
-    /// Adds a message whose content has been read to the turns. Results that follow one another are one turn: chat
-    /// templates ask that users and assistants take turns.
+    /// Appends a message with parsed content to the turns. Consecutive results become one turn, because chat templates
+    /// require alternating roles.
     pub(super) fn add(&self, turns: &mut Vec<Turn>, role: Role, message: &Value, after_result: bool, said: String) {
         if is_result(message) {
             let id = message["tool_call_id"].as_str().unwrap_or_default();
@@ -36,19 +36,19 @@ impl<'a> Tools<'a> {
     }
 }
 
-/// Whether a message is what a tool gave.
+/// Whether a message is a tool result.
 pub(super) fn is_result(message: &Value) -> bool {
     matches!(message["role"].as_str(), Some("tool" | "function"))
 }
 
-/// Whether a message calls tools, so that it may have no content.
+/// Whether a message has tool calls, so that it may have no content.
 pub(super) fn has_calls(message: &Value) -> bool {
     calls(message).next().is_some()
 }
 
 fn calls(message: &Value) -> impl Iterator<Item = (&str, String)> {
     let many = message["tool_calls"].as_array().into_iter().flatten().filter_map(name_and_arguments);
-    // The older form.
+    // The older format.
     many.chain(Some(&message["function_call"]).and_then(named))
 }
 

@@ -1,4 +1,4 @@
-//! What verdicts share on the wire: what produced them, and what they took.
+//! Shared wire types of verdicts: provenance and statistics.
 
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use crate::domain::{self, Judgement, Provenance, Timing, Usage};
 use crate::prompts::EscapedMarker;
 use crate::service::RunStats;
 
-/// The model behind a verdict.
+/// The model of a verdict.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ModelRef {
     name: String,
@@ -35,7 +35,7 @@ impl NamedDigest {
     }
 }
 
-/// How text was generated.
+/// The sampling of generated text.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SamplingUsed {
     temperature: f32,
@@ -58,7 +58,7 @@ fn is_nought(n: &f32) -> bool {
     *n == 0.0
 }
 
-/// Exactly what the model was given and what it then held.
+/// The exact prompt and answer of the model.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Debug {
     prompt: String,
@@ -66,7 +66,7 @@ pub(super) struct Debug {
     neutralized: Vec<EscapedMarker>,
 }
 
-/// What produced a verdict, and what it took.
+/// Provenance and statistics of a verdict.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Produced {
     model: ModelRef,
@@ -106,7 +106,7 @@ impl Produced {
     }
 }
 
-/// The debug part of a verdict: that of its first judgement.
+/// The debug part of a verdict, from its first judgement.
 pub(super) fn debug(asked: bool, first: Option<&Judgement>, stats: &RunStats) -> Option<Debug> {
     first.filter(|_| asked).map(|judgement| Debug {
         prompt: judgement.prompt.clone(),

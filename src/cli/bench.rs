@@ -1,4 +1,4 @@
-//! `gavel bench`: loads a server with gradings and says how fast it answers.
+//! `gavel bench`: sends grading requests and measures throughput and latency.
 
 mod load;
 mod report;
@@ -9,64 +9,64 @@ use std::time::Duration;
 
 use clap::Args;
 
-use self::load::{Door, Load, Pace};
+use self::load::{Backend, Load, Pace};
 use self::report::Report;
 use self::requests::{Requests, Settings};
 use super::CliError;
 use super::connection::Target;
-use super::host::Hosted;
-use super::items::{self, KindArg, Wanted};
+use super::host::InProcessJudge;
+use super::items::{self, ItemOptions, KindArg};
 use crate::config::Config;
 
-/// Measure how fast a server grades.
+/// Measure the speed of a server.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gavel bench --server http://127.0.0.1:8080 --mode score --concurrency 32 --duration 10
   gavel bench --server http://127.0.0.1:8080 --data items.jsonl --mode feedback --json figures.json
   gavel bench --engine scripted --requests 20000 --mode score")]
 pub(super) struct BenchArgs {
-    /// A running server; without one, this command hosts the model itself.
+    /// URL of a running server. Default: load the model in this process.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
-    /// Items to grade, as `gavel grade` reads them; without a file, made-up ones that are all different.
+    /// Items to grade, in the format of `gavel grade`. Default: made-up items that are all different.
     #[arg(long, value_name = "FILE.jsonl")]
     data: Option<PathBuf>,
     #[command(flatten)]
-    wanted: Wanted,
-    /// The prompt set; without it, the model's own.
+    item_options: ItemOptions,
+    /// The prompt set. Default: the model's own.
     #[arg(long, value_name = "SET")]
     prompt: Option<String>,
-    /// The most tokens of feedback.
+    /// Maximum number of tokens of feedback.
     #[arg(long, value_name = "N")]
     max_feedback_tokens: Option<u32>,
-    /// Ask for verdicts that are computed anew, not taken from the verdict cache.
+    /// Do not use the verdict cache.
     #[arg(long)]
     no_cache: bool,
-    /// How many requests are in flight; with --rate, at most.
+    /// Number of requests in flight; with --rate, the maximum.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
-    /// How many requests to send; by default every item of the file once, or 64 made-up ones.
+    /// Number of requests to send. Default: every item of the file once, or 64 made-up ones.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     requests: Option<u64>,
-    /// Send for so long, items over and over; with --requests, whichever ends first.
+    /// Send for this time, repeating the items; with --requests, whichever ends first.
     #[arg(long, value_name = "SECONDS", value_parser = positive)]
     duration: Option<f64>,
-    /// Send so many requests a second whatever comes back; latency counts from when each was due.
+    /// Send at this fixed rate, whether or not earlier requests were answered; latency counts from the due time.
     #[arg(long, value_name = "PER_SECOND", value_parser = positive)]
     rate: Option<f64>,
-    /// Requests that are sent before and do not count.
+    /// Number of warm-up requests, which do not count.
     #[arg(long, value_name = "N", default_value_t = 0)]
     warmup: u64,
-    /// Made-up items of the same seed are the same; by default each run has its own.
+    /// Seed of the made-up items. Default: different items in each run.
     #[arg(long, value_name = "N", conflicts_with = "data")]
     seed: Option<u64>,
-    /// Where the figures go as JSON.
+    /// Write the results as JSON to this file.
     #[arg(long, alias = "out", value_name = "FILE.json")]
     json: Option<PathBuf>,
 }
 
 fn positive(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|n: &f64| *n > 0.0 && n.is_finite()).ok_or_else(|| "is a number above 0".to_owned())
+    text.parse().ok().filter(|n: &f64| *n > 0.0 && n.is_finite()).ok_or_else(|| "must be a number above 0".to_owned())
 }
 
 pub(super) async fn run(
@@ -74,16 +74,16 @@ pub(super) async fn run(
     model: Option<String>,
     config: impl FnOnce() -> Result<Config, CliError>,
 ) -> Result<(), CliError> {
-    // A model that this command hosts is the one that answers; a server may have several.
+    // Only a server may have several models.
     let requests = args.requests(model.filter(|_| args.server.is_some()))?;
-    let (door, hosted) = match &args.server {
-        Some(url) => (Door::Server(Target::new(url)?), None),
+    let (backend, hosted) = match &args.server {
+        Some(url) => (Backend::Server(Target::new(url)?), None),
         None => {
-            let hosted = Hosted::start(config()?).await?;
-            (Door::Here(hosted.gavel.clone()), Some(hosted))
+            let hosted = InProcessJudge::start(config()?).await?;
+            (Backend::InProcess(hosted.gavel.clone()), Some(hosted))
         }
     };
-    let outcome = args.measure(door, requests).await;
+    let outcome = args.measure(backend, requests).await;
     if let Some(hosted) = hosted {
         hosted.stop().await;
     }
@@ -97,7 +97,7 @@ pub(super) async fn run(
 }
 
 impl BenchArgs {
-    /// The server that is measured, where it is another process.
+    /// The URL of the measured server, if it is another process.
     pub(super) fn server(&self) -> Option<&str> {
         self.server.as_deref()
     }
@@ -111,44 +111,50 @@ impl BenchArgs {
         };
         match &self.data {
             Some(data) => {
-                let items = items::read(data, &self.wanted)?;
+                let items = items::read(data, &self.item_options)?;
                 if items.is_empty() {
-                    return Err(CliError::Failed(format!("{} holds no items", data.display())));
+                    return Err(CliError::Failed(format!("{} has no items", data.display())));
                 }
                 Ok(Requests::of_items(items, &settings))
             }
             None => {
                 let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
                 let seed = self.seed.unwrap_or_else(|| clock.map_or(0, |since| since.as_secs()));
-                let Wanted { kind, mode, .. } = self.wanted;
-                Ok(Requests::made_up(kind.unwrap_or(KindArg::Absolute), self.wanted.rubric(), mode, seed, &settings))
+                let ItemOptions { kind, mode, .. } = self.item_options;
+                Ok(Requests::synthetic(
+                    kind.unwrap_or(KindArg::Absolute),
+                    self.item_options.rubric(),
+                    mode,
+                    seed,
+                    &settings,
+                ))
             }
         }
     }
 
-    async fn measure(&self, door: Door, requests: Requests) -> Result<Report, CliError> {
+    async fn measure(&self, backend: Backend, requests: Requests) -> Result<Report, CliError> {
         let most = match (self.requests, self.duration) {
             (Some(requests), _) => requests,
             (None, Some(_)) => u64::MAX,
             (None, None) => requests.by_default(self.warmup),
         };
         let duration = self.duration.map(Duration::from_secs_f64);
-        let (pace, callers) = (self.rate.map_or(Pace::AsAnswered, Pace::Fixed), usize::from(self.concurrency));
-        let (warmup, server) = (self.warmup, matches!(door, Door::Server(_)));
-        let load = Load::new(door, requests, callers);
+        let (pace, callers) = (self.rate.map_or(Pace::ClosedLoop, Pace::FixedRate), usize::from(self.concurrency));
+        let (warmup, server) = (self.warmup, matches!(backend, Backend::Server(_)));
+        let load = Load::new(backend, requests, callers);
         let sent = async move {
-            load.send(0..warmup, None, Pace::AsAnswered).await;
+            load.send(0..warmup, None, Pace::ClosedLoop).await;
             load.send(warmup..warmup.saturating_add(most), duration, pace).await
         };
         let tally = if server {
-            // One thread of its own: on a machine that the server shares, waking others would cost more than it brings.
+            // A single thread: if the server runs on the same machine, waking more threads costs more than it gains.
             let run = move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 Ok(runtime.block_on(sent))
             };
             let ran: std::io::Result<_> =
                 tokio::task::spawn_blocking(run).await.map_err(|panic| CliError::because("the load", panic))?;
-            ran.map_err(|error| CliError::because("no runtime", error))?
+            ran.map_err(|error| CliError::because("cannot start the async runtime", error))?
         } else {
             sent.await
         };

@@ -1,5 +1,5 @@
-//! A keep-alive connection that posts ready-made bodies, each once: nothing is tried again, so that a load shows
-//! what the server did. Plain HTTP goes over a bare hyper connection, which costs a third of a whole client.
+//! A keep-alive connection for `gavel bench`. It does not retry, so that a load measures the server. Plain HTTP uses a
+//! bare hyper connection, which costs a third of the CPU time of reqwest.
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -13,18 +13,18 @@ use super::CliError;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Where a server is.
+/// The address of a server.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     authority: String,
     host: HeaderValue,
-    /// What stands before every path.
+    /// Prefix of every path.
     prefix: String,
-    /// The client of servers behind TLS.
+    /// Client and base URL for servers with TLS.
     secured: Option<(reqwest::Client, String)>,
 }
 
-/// A connection to it, made when it is first needed and again when it broke.
+/// A connection to a server. It connects on demand, and reconnects after an error.
 pub(super) struct Connection {
     target: Target,
     bare: Option<SendRequest<Full<Bytes>>>,
@@ -32,18 +32,18 @@ pub(super) struct Connection {
 
 impl Target {
     pub(super) fn new(url: &str) -> Result<Self, CliError> {
-        let wrong = |what: &str| CliError::Failed(format!("{url} is not a server's address: {what}"));
+        let wrong = |what: &str| CliError::Failed(format!("{url} is not a valid server URL: {what}"));
         let uri: Uri = url.parse().map_err(|error: hyper::http::uri::InvalidUri| wrong(&error.to_string()))?;
-        let host = uri.host().ok_or_else(|| wrong("it names no host"))?;
+        let host = uri.host().ok_or_else(|| wrong("it has no host"))?;
         let named = uri.authority().map(hyper::http::uri::Authority::as_str).unwrap_or_default();
         let secured = match uri.scheme_str() {
             Some("http") => None,
             Some("https") => {
                 let client = reqwest::Client::builder().no_proxy().build();
-                let client = client.map_err(|error| CliError::because("no HTTP client", error))?;
+                let client = client.map_err(|error| CliError::because("cannot create an HTTP client", error))?;
                 Some((client, url.trim_end_matches('/').to_owned()))
             }
-            _ => return Err(wrong("it begins with http:// or https://")),
+            _ => return Err(wrong("it must begin with http:// or https://")),
         };
         Ok(Self {
             authority: format!("{host}:{}", uri.port_u16().unwrap_or(80)),
@@ -59,10 +59,10 @@ impl Connection {
         Self { target, bare: None }
     }
 
-    /// Posts a JSON body; gives the status and the body of the answer.
+    /// Posts a JSON body, and returns the status and the body of the answer.
     ///
     /// # Errors
-    /// When there is no answer.
+    /// If there is no answer.
     pub(super) async fn post(&mut self, path: &str, body: Bytes) -> Result<(u16, Bytes), String> {
         if let Some((client, base)) = &self.target.secured {
             let request = client.post(format!("{base}{path}")).header(CONTENT_TYPE, JSON).body(body);
@@ -78,7 +78,7 @@ impl Connection {
     }
 
     async fn post_bare(&mut self, path: &str, body: Bytes) -> Result<(u16, Bytes), String> {
-        // A server may close an idle connection at any time; that is no failure of a request.
+        // A server may close an idle connection at any time; this is not a failed request.
         let alive = self.bare.take().filter(|sender| !sender.is_closed());
         let sender = match alive {
             Some(sender) => self.bare.insert(sender),
@@ -103,7 +103,7 @@ async fn connect(authority: &str) -> Result<SendRequest<Full<Bytes>>, String> {
     let stream = TcpStream::connect(authority).await.map_err(|error| error.to_string())?;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    // It ends with the sender.
+    // The task ends when the sender is dropped.
     tokio::spawn(connection);
     Ok(sender)
 }

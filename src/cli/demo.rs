@@ -1,4 +1,4 @@
-//! `gavel demo`: what a newcomer sees first.
+//! `gavel demo`: a first impression of Gavel.
 
 use std::io::{Stdout, stdout};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::host::Hosted;
+use super::host::InProcessJudge;
 use super::text::{Flow, wrap};
 use super::{CliError, show};
 use crate::api::local;
@@ -24,17 +24,17 @@ const REFERENCE: &str = "Sunlight is made of all the colours of the rainbow. The
 const GOOD: &str = "Sunlight looks white, but it is a mix of all colours. When it meets the air, the blue part bounces \
                     around the most, so wherever you look up, some blue light is coming to your eyes.";
 const BAD: &str = "Because the sea is blue, and the sky is a mirror.";
-/// As short as a rubric can be: on a slow machine each word of it delays the first word of feedback.
+/// A short rubric: on a slow machine each word of the prompt delays the first word of feedback.
 const CRITERION: &str = "Is what the response says true?";
 const DESCRIPTIONS: [&str; 5] =
     ["All of it is false.", "Most of it is false.", "Half of it is true.", "Most of it is true.", "All of it is true."];
-/// About 70 words: what a judge says of answers as short as these.
+/// About 70 words, which is enough for answers as short as these.
 const FEEDBACK_TOKENS: u32 = 96;
 
 pub(super) async fn run(config: Config) -> Result<(), CliError> {
-    let judge = Known::find(&config)?;
+    let judge = JudgeSummary::find(&config)?;
     print!("{}", wrap(&format!("Judge: {}", judge.summary), 0));
-    let hosted = Hosted::start(config).await?;
+    let hosted = InProcessJudge::start(config).await?;
     let started = Instant::now();
     let outcome = grade(&hosted.gavel).await;
     let seconds = started.elapsed().as_secs_f64();
@@ -51,24 +51,24 @@ pub(super) async fn run(config: Config) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What is known of the judge before it is loaded.
-struct Known {
+/// What the catalogue says about the judge.
+struct JudgeSummary {
     summary: String,
     agreement: String,
 }
 
-impl Known {
+impl JudgeSummary {
     fn find(config: &Config) -> Result<Self, CliError> {
         if config.engine == EngineChoice::Scripted {
             let (summary, agreement) = ("none; the answers are scripted", "it is none");
             return Ok(Self { summary: summary.to_owned(), agreement: agreement.to_owned() });
         }
-        let asked = config.models.first().map_or(&config.model, |model| model.model.as_ref().unwrap_or(&config.model));
-        let of_catalogue = |status: ModelStatus| (status.name == *asked).then_some(status);
+        let model = config.models.first().map_or(&config.model, |first| first.model.as_ref().unwrap_or(&config.model));
+        let of_catalogue = |status: ModelStatus| (status.name == *model).then_some(status);
         let status = model_store(config)?.list(0).into_iter().find_map(of_catalogue);
         let agreement = status.as_ref().and_then(|status| status.agreement.clone());
         Ok(Self {
-            summary: status.map_or_else(|| asked.clone(), |status| status.summary),
+            summary: status.map_or_else(|| model.clone(), |status| status.summary),
             agreement: agreement.unwrap_or_else(|| "nobody has measured it yet".to_owned()),
         })
     }
@@ -82,22 +82,22 @@ async fn grade(gavel: &Gavel) -> Result<(), CliError> {
     for (title, response, legend) in [("A", GOOD, show::ABSOLUTE_LEGEND), ("B", BAD, "")] {
         print!("\n{}", wrap(&format!("Response {title}: {response}"), 0));
         let feedback = Feedback::default();
-        let graded = asked(gavel.absolute(INSTRUCTION, response), &rubric, &feedback).await?;
+        let graded = with_options(gavel.absolute(INSTRUCTION, response), &rubric, &feedback).await?;
         feedback.end()?;
         let verdict = read(&local::absolute_verdict(graded, &[]))?;
         print!("{}{legend}{}", show::numbers(&verdict), show::provenance(&verdict));
     }
     println!("\nA against B, each shown first once:");
     let feedback = Feedback::default();
-    let graded = asked(gavel.relative(INSTRUCTION, GOOD, BAD), &rubric, &feedback).await?;
+    let graded = with_options(gavel.relative(INSTRUCTION, GOOD, BAD), &rubric, &feedback).await?;
     feedback.end()?;
     let verdict = read(&local::relative_verdict(graded))?;
     print!("{}{}{}", show::numbers(&verdict), show::RELATIVE_LEGEND, show::provenance(&verdict));
     Ok(())
 }
 
-/// What all requests of the demo say.
-fn asked<T>(request: Request<T>, rubric: &Arc<Rubric>, feedback: &Feedback) -> Request<T> {
+/// Sets the options of all requests of the demo.
+fn with_options<T>(request: Request<T>, rubric: &Arc<Rubric>, feedback: &Feedback) -> Request<T> {
     let feedback = feedback.clone();
     request
         .rubric(Arc::clone(rubric))
@@ -110,7 +110,8 @@ fn read(verdict: &str) -> Result<Value, CliError> {
     serde_json::from_str(verdict).map_err(|error| CliError::because("the verdict", error))
 }
 
-/// The feedback of one judgement as it comes; of the second order, which is written at the same time, what came.
+/// Prints the feedback of the first order while it is generated; collects that of the second order, which is generated
+/// at the same time.
 #[derive(Clone)]
 struct Feedback(Arc<Mutex<(Flow<Stdout>, String)>>);
 
@@ -125,7 +126,7 @@ impl Feedback {
         let (flow, later) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match delta.run.order {
             Some(Order::BA) => later.push_str(&delta.text),
-            // A closed terminal shows at the end.
+            // An error of the terminal is reported at the end.
             _ => drop(flow.push(&delta.text)),
         }
     }
@@ -144,7 +145,7 @@ impl Feedback {
     }
 }
 
-/// How this program can be called again from here.
+/// The path of this program, relative to the current folder if possible.
 fn program() -> String {
     let called = std::env::args_os().next().unwrap_or_default();
     let called = Path::new(&called);

@@ -1,4 +1,4 @@
-//! `gavel doctor`: whether the engines of this build get right what they have to, on this machine and model.
+//! `gavel doctor`: self-tests of the engines of this build, on this machine and model.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use crate::service::registry::{EngineSizes, check_built, open_unchecked};
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
-    /// How many requests the canary of memory runs.
+    /// Number of requests of the memory check.
     #[arg(long, default_value_t = 500)]
     requests: usize,
 }
 
-/// Loads the model into the engine that is named, or into every one of this build, and tries it.
+/// Loads the model into the chosen engine, or into every engine of this build, and runs the checks.
 pub(super) async fn run(args: DoctorArgs, config: &Config) -> Result<(), CliError> {
     let model = model_store(config)?.resolve(&config.model, &Bar::drawn()).await?;
     let sizes = EngineSizes { llama_cpp: config.llama_cpp.clone(), mistralrs: config.mistralrs.clone() };
@@ -36,17 +36,17 @@ pub(super) async fn run(args: DoctorArgs, config: &Config) -> Result<(), CliErro
         opened.push(engine);
     }
     if opened.is_empty() {
-        return Err(CliError::because("nothing to examine", LoadError::NotBuilt(name(config.engine), "see --engine")));
+        return Err(CliError::because("no engine to check", LoadError::NotBuilt(name(config.engine), "see --engine")));
     }
     let mut failed = 0;
     println!("Model {}, {}\n", model.name, model.digest);
-    println!("| canary | engine | | what was found |\n| --- | --- | --- | --- |");
+    println!("| check | engine | | result |\n| --- | --- | --- | --- |");
     for engine in &opened {
         failed += examine(&**engine, args.requests).await;
     }
     if let [one, other] = &opened[..] {
         failed += show(
-            "two engines, one file: the same ids and logits",
+            "two engines give the same ids and logits for one file",
             "both",
             conformance::agreement(&**one, &**other).await,
         );
@@ -57,29 +57,35 @@ pub(super) async fn run(args: DoctorArgs, config: &Config) -> Result<(), CliErro
     println!();
     match failed {
         0 => Ok(()),
-        count => Err(CliError::Failed(format!("{count} checks failed; docs/engines.md says what each means"))),
+        count => Err(CliError::Failed(format!("{count} checks failed; docs/engines.md describes each check"))),
     }
 }
 
 async fn examine(engine: &dyn Engine, requests: usize) -> usize {
     let name = engine.info().engine;
-    let together = format!("16 prompts, up to {} at once: as alone", engine.info().sequences);
+    let together =
+        format!("16 prompts, up to {} at once, give the same results together as alone", engine.info().sequences);
     let mut failed = show(&together, name, conformance::together(engine).await);
-    failed += show("a caller leaves: the next is answered", name, conformance::departure(engine).await);
+    failed +=
+        show("a caller disconnects, and the next request is answered", name, conformance::departure(engine).await);
     if name == "mistralrs" {
-        // llama.cpp starts over when a batch holds what it does not know; its ids are its own, so none does.
-        failed += show("one request fails: the others are as alone", name, conformance::failure(engine).await);
+        // llama.cpp restarts its context if a batch has an unknown id; its vocabulary never gives one.
+        failed += show(
+            "one request fails, and the others give the same results as alone",
+            name,
+            conformance::failure(engine).await,
+        );
     }
-    failed += show("a prefix is reused: as without", name, conformance::reuse(engine).await);
-    failed + show("memory stays flat", name, conformance::memory(engine, requests).await)
+    failed += show("a reused prefix gives the same result as none", name, conformance::reuse(engine).await);
+    failed + show("memory stays flat over distinct requests", name, conformance::memory(engine, requests).await)
 }
 
-fn show(canary: &str, engine: &str, finding: Finding) -> usize {
+fn show(check: &str, engine: &str, finding: Finding) -> usize {
     let (mark, found) = match &finding {
         Ok(found) => ("ok", found),
         Err(found) => ("FAILS", found),
     };
-    println!("| {canary} | {engine} | {mark} | {found} |");
+    println!("| {check} | {engine} | {mark} | {found} |");
     usize::from(finding.is_err())
 }
 

@@ -1,4 +1,4 @@
-//! Why a command fails.
+//! Errors of commands.
 
 use std::fmt::Display;
 
@@ -11,22 +11,22 @@ use crate::service::registry::StartError;
 /// Why a command fails; the message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// The configuration is wrong.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The server cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The judge of this process cannot be made, or does not judge.
+    /// The judge of this process cannot be loaded, or fails.
     #[error(transparent)]
     Judge(Box<Error>),
-    /// A model cannot be had.
+    /// A model is not available.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A prompt set is wrong.
+    /// A prompt set is invalid.
     #[error(transparent)]
     Prompt(#[from] PromptError),
-    /// Anything else that has a message of its own.
+    /// Any other error.
     #[error("{0}")]
     Failed(String),
 }

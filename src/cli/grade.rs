@@ -8,8 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::grader::{Grader, Reply};
-use super::host::Hosted;
-use super::items::{self, Item, KindArg, ModeArg, Wanted};
+use super::host::InProcessJudge;
+use super::items::{self, Item, ItemOptions, KindArg, ModeArg};
 use super::results::{Results, request_digest};
 use super::{CliError, show};
 use crate::config::Config;
@@ -20,18 +20,19 @@ use crate::config::Config;
   gavel grade --instruction 'Why is the sky blue?' --response 'Because the sea is.' --rubric factual_validity
   gavel grade --server http://127.0.0.1:8080 --data items.jsonl --out verdicts.jsonl --mode score")]
 pub(super) struct GradeArgs {
-    /// A running server; without one, this command hosts the model itself.
+    /// URL of a running server. Default: load the model in this process.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
-    /// Items to grade, one JSON object a line: request bodies, or labelled items.
+    /// Items to grade, one JSON object per line: request bodies, or labelled items.
     #[arg(long, value_name = "FILE.jsonl", requires = "out", conflicts_with = "instruction")]
     data: Option<PathBuf>,
-    /// Where verdicts go, one JSON object a line. Lines that hold a verdict already are not graded again.
+    /// Write verdicts to this file, one JSON object per line. Items that already have a verdict in it are not graded
+    /// again.
     #[arg(long, value_name = "FILE.jsonl")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    wanted: Wanted,
-    /// How many requests are in flight.
+    item_options: ItemOptions,
+    /// Number of requests in flight.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
     /// The instruction of one request.
@@ -52,7 +53,7 @@ pub(super) struct GradeArgs {
 }
 
 impl GradeArgs {
-    /// The server that is asked, where it is another process.
+    /// The URL of the server, if it is another process.
     pub(super) fn server(&self) -> Option<&str> {
         self.server.as_deref()
     }
@@ -63,9 +64,9 @@ pub(super) async fn run(
     model: Option<String>,
     config: impl FnOnce() -> Result<Config, CliError>,
 ) -> Result<(), CliError> {
-    // A model that this command hosts is the one that answers; a server may have several.
+    // Only a server may have several models.
     let model = model.filter(|_| args.server.is_some());
-    // Read before a model is loaded: a slip in the file should not cost a minute.
+    // Read before a model is loaded, so that an error in the file is found at once.
     let work = match (&args.data, &args.out) {
         (Some(data), Some(out)) => Some(Work::read(data, out, &args, model.as_deref())?),
         _ => None,
@@ -73,8 +74,8 @@ pub(super) async fn run(
     let (grader, hosted) = match &args.server {
         Some(url) => (Grader::of_server(url)?, None),
         None => {
-            let hosted = Hosted::start(config()?).await?;
-            (Grader::Here(hosted.gavel.clone()), Some(hosted))
+            let hosted = InProcessJudge::start(config()?).await?;
+            (Grader::InProcess(hosted.gavel.clone()), Some(hosted))
         }
     };
     let outcome = match work {
@@ -91,11 +92,11 @@ pub(super) async fn run(
 async fn one(grader: &Grader, args: GradeArgs, model: Option<String>) -> Result<(), CliError> {
     let mut body = json!({
         "instruction": args.instruction,
-        "rubric": args.wanted.rubric(),
+        "rubric": args.item_options.rubric(),
         "reference_answer": args.reference,
         "model": model,
     });
-    body["mode"] = json!(args.wanted.mode.map(ModeArg::name));
+    body["mode"] = json!(args.item_options.mode.map(ModeArg::name));
     let kind = match args.response_b {
         Some(b) => {
             (body["response_a"], body["response_b"]) = (json!(args.response), json!(b));
@@ -114,7 +115,7 @@ async fn one(grader: &Grader, args: GradeArgs, model: Option<String>) -> Result<
     Ok(())
 }
 
-/// What is left to do of a file.
+/// The grading of a file.
 struct Work {
     items: Vec<Item>,
     out: PathBuf,
@@ -126,7 +127,7 @@ impl Work {
         if out.canonicalize().is_ok_and(|out| data.canonicalize().is_ok_and(|data| data == out)) {
             return Err(CliError::Failed(format!("{} is both --data and --out; name another file", out.display())));
         }
-        let mut items = items::read(data, &args.wanted)?;
+        let mut items = items::read(data, &args.item_options)?;
         if let Some(model) = model {
             items.iter_mut().for_each(|item| item.body["model"] = json!(model));
         }

@@ -1,5 +1,5 @@
-//! Who grades for a command: a server over HTTP, or the library in this process. Both take the same bodies and give the
-//! same verdicts.
+//! Grading for a command: on a server over HTTP, or with the library in this process. Both take the same bodies and
+//! return the same verdicts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,26 +7,26 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::CliError;
-use super::client::{Client, Refused, may_be_mended, no_answer};
+use super::client::{Client, Failure, is_retryable, no_answer};
 use super::items::KindArg;
 use crate::api::local;
 use crate::facade::Gavel;
 
-/// How often a refused or broken request is tried in all.
-const TRIES: u32 = 6;
+/// Maximum number of attempts for a request.
+const MAX_ATTEMPTS: u32 = 6;
 
 pub(super) enum Grader {
     /// A server.
     Server(Client),
     /// This process.
-    Here(Gavel),
+    InProcess(Gavel),
 }
 
-/// What came of a request.
+/// The result of a request.
 pub(super) enum Reply {
     /// A verdict.
     Verdict(Value),
-    /// A problem that trying again did not mend.
+    /// The problem of the last attempt.
     Problem(Value),
 }
 
@@ -35,23 +35,23 @@ impl Grader {
         Ok(Self::Server(Client::new(url)?))
     }
 
-    /// Grades what a body asks. One that is busy, loading, mending its engine or away for a moment is asked again.
+    /// Grades a request. Retries if the server is at capacity, loading, restarting its engine or unreachable.
     pub(super) async fn grade(&self, kind: KindArg, body: &Value) -> Reply {
         let mut tries = 0;
         loop {
             tries += 1;
             let graded = match self {
                 Self::Server(client) => client.post(kind.path(), body).await,
-                Self::Here(gavel) => grade_here(gavel, kind, body.to_string()).await,
+                Self::InProcess(gavel) => grade_in_process(gavel, kind, body.to_string()).await,
             };
-            let Refused { problem, again, wait } = match graded {
+            let Failure { problem, retry, wait } = match graded {
                 Ok(verdict) => return Reply::Verdict(verdict),
-                Err(refused) => refused,
+                Err(failure) => failure,
             };
-            if !again || tries == TRIES {
+            if !retry || tries == MAX_ATTEMPTS {
                 return Reply::Problem(problem);
             }
-            tracing::debug!(%problem, tries, "trying again");
+            tracing::debug!(%problem, tries, "retrying");
             tokio::time::sleep(wait.unwrap_or(Duration::from_millis(125 << tries))).await;
         }
     }
@@ -65,37 +65,37 @@ impl Grader {
                 let models = info["models"].as_array().into_iter().flatten();
                 models.map(|model| (text(&model["name"]).unwrap_or_default(), text(&model["digest"]))).collect()
             }
-            Self::Here(gavel) => {
+            Self::InProcess(gavel) => {
                 let models = gavel.app().models().all().into_iter();
                 models.map(|model| (model.name, model.judge.map(|judge| judge.engine().digest.clone()))).collect()
             }
         }
     }
 
-    /// The digest of a rubric, if there is one of that name.
+    /// The digest of a rubric, if the rubric exists.
     pub(super) async fn rubric_digest(&self, name: &str) -> Option<String> {
         match self {
             Self::Server(client) => {
                 let rubric = client.get(&format!("/v1/rubrics/{name}")).await?;
                 rubric["digest"].as_str().map(str::to_owned)
             }
-            Self::Here(gavel) => Some(gavel.app().rubrics.get(name).ok()?.rubric.digest().to_owned()),
+            Self::InProcess(gavel) => Some(gavel.app().rubrics.get(name).ok()?.rubric.digest().to_owned()),
         }
     }
 }
 
-/// On a task of its own, so that requests are read and rendered side by side.
-async fn grade_here(gavel: &Gavel, kind: KindArg, body: String) -> Result<Value, Refused> {
-    let refused = |problem, again| Refused { problem, again, wait: None };
+/// Grades in a task, so that requests are parsed and rendered in parallel.
+async fn grade_in_process(gavel: &Gavel, kind: KindArg, body: String) -> Result<Value, Failure> {
+    let failure = |problem, retry| Failure { problem, retry, wait: None };
     let app = Arc::clone(gavel.app());
     let graded = tokio::spawn(async move { local::grade(&app, kind.into(), body.as_bytes()).await }).await;
     let verdict = match graded {
         Ok(Ok(verdict)) => verdict,
         Ok(Err(problem)) => {
-            let again = may_be_mended(problem.code().status().as_u16());
-            return Err(refused(serde_json::to_value(problem.body("", "")).unwrap_or_default(), again));
+            let retry = is_retryable(problem.code().status().as_u16());
+            return Err(failure(serde_json::to_value(problem.body("", "")).unwrap_or_default(), retry));
         }
-        Err(panic) => return Err(refused(no_answer(&panic.to_string()), false)),
+        Err(panic) => return Err(failure(no_answer(&panic.to_string()), false)),
     };
-    serde_json::from_str(&verdict).map_err(|error| refused(no_answer(&error.to_string()), false))
+    serde_json::from_str(&verdict).map_err(|error| failure(no_answer(&error.to_string()), false))
 }

@@ -1,4 +1,4 @@
-//! Hosting: the server as a command of its own, or a judge inside another one.
+//! `gavel serve`, and the judge inside other commands.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::facade::Gavel;
 use crate::models::Progress;
 use crate::telemetry::{self, Telemetry};
 
-/// `gavel serve`: until a signal, or until the model turns out not to load.
+/// `gavel serve`: serves until a signal, or until a model cannot be loaded.
 pub(super) async fn serve(config: Config) -> Result<(), CliError> {
     let telemetry = telemetry::init(&config.log, &config.traces).map_err(CliError::Failed)?;
     let outcome = serve_until_stopped(config).await;
@@ -25,15 +25,15 @@ pub(super) async fn serve(config: Config) -> Result<(), CliError> {
 
 async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
     for variable in &config.ignored_variables {
-        tracing::warn!(variable, "is no setting and is ignored; docs/configuration.md lists them");
+        tracing::warn!(variable, "unknown environment variable, ignored; docs/configuration.md lists the settings");
     }
     let (app, listener) = (App::build(config.clone())?, bind(&config)?);
     if let Err(error) = app.rubrics.watch() {
-        tracing::warn!(%error, "rubric files are not watched; changes need a restart");
+        tracing::warn!(%error, "rubric files cannot be watched; changes need a restart");
     }
     let address = listener.local_addr().map_err(|error| CliError::because("the address", error))?;
     if !address.ip().is_loopback() {
-        tracing::warn!(%address, "listening beyond this machine: anybody who can reach it can use it");
+        tracing::warn!(%address, "listening on a non-loopback address without authentication: everyone who can reach it can use it");
     }
     let mut server = api::server(Arc::clone(&app), listener).map_err(|error| CliError::because("the server", error))?;
     let handle = server.handle();
@@ -53,25 +53,25 @@ async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
             Ok(()) => tokio::select! {
                 result = &mut server => return result.map_err(|error| CliError::because("the server", error)),
                 () = &mut stopped => Ok(()),
-                () = engine_death(&app) => Err(CliError::Failed("the engine has died and does not come back".into())),
+                () = engine_death(&app) => Err(CliError::Failed("the engine has died and cannot be restarted".into())),
             },
         },
         () = &mut stopped => Ok(()),
     };
-    tracing::info!("leaving once what is running has finished");
+    tracing::info!("shutting down: finishing requests in flight");
     let (_, served) = tokio::join!(api::shut_down(&app, &handle), server);
     served.map_err(|error| CliError::because("the server", error))?;
     outcome
 }
 
 /// A judge inside another command.
-pub(super) struct Hosted {
+pub(super) struct InProcessJudge {
     pub(super) gavel: Gavel,
     telemetry: Telemetry,
 }
 
-impl Hosted {
-    /// Makes it, and waits until the model answers.
+impl InProcessJudge {
+    /// Loads the model.
     pub(super) async fn start(config: Config) -> Result<Self, CliError> {
         let log = crate::config::LogConfig { level: "warn".into(), ..config.log.clone() };
         let telemetry = telemetry::init(&log, &config.traces).map_err(CliError::Failed)?;
@@ -90,14 +90,14 @@ fn bind(config: &Config) -> Result<TcpListener, CliError> {
         let what = format!("cannot listen on {}:{}", config.host, config.port);
         match error.kind() {
             std::io::ErrorKind::AddrInUse => CliError::Failed(format!(
-                "{what}: something else listens there already; choose another one with --port, or 0 for a free one"
+                "{what}: the port is in use; choose another one with --port, or 0 for a free one"
             )),
             _ => CliError::because(what, error),
         }
     })
 }
 
-/// Returns once the engine has died for good, so that a supervisor can start anew.
+/// Returns when the engine has died and cannot be restarted, so that a supervisor can restart the process.
 async fn engine_death(app: &App) {
     while !app.engine_has_died() {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -117,14 +117,14 @@ async fn signal() {
             return;
         }
     }
-    // Without signals there is nothing to wait for but the end of the process.
+    // Without Unix signals, only Ctrl-C stops the server.
     let _ = interrupted.await;
 }
 
-/// Shows how a pull and a load go on, on standard error.
+/// Shows the progress of downloads and loads on standard error.
 pub(super) struct Bar {
     bar: ProgressBar,
-    /// Whether a person watches, not a log.
+    /// Whether the bar is drawn, in place of log lines.
     drawn: bool,
 }
 
@@ -134,11 +134,11 @@ impl Default for Bar {
     }
 }
 
-/// Between two pictures of a bar that only turns.
-const TURN: Duration = Duration::from_millis(120);
+/// Interval between two frames of the spinner.
+const SPINNER_TICK: Duration = Duration::from_millis(120);
 
 impl Bar {
-    /// A bar that is drawn when standard error is a terminal.
+    /// A bar that is drawn if standard error is a terminal.
     pub(super) fn drawn() -> Self {
         Self { bar: ProgressBar::no_length(), drawn: true }
     }
@@ -150,7 +150,7 @@ impl Bar {
 
 impl Progress for Bar {
     fn start(&self, what: &str, total_bytes: Option<u64>, already: u64) {
-        tracing::info!(what, total_bytes, "fetching the model");
+        tracing::info!(what, total_bytes, "downloading the model");
         self.bar.reset();
         self.bar.disable_steady_tick();
         match total_bytes {
@@ -187,6 +187,6 @@ impl Progress for Bar {
         self.bar.reset();
         self.style("{spinner} {msg}, {elapsed}");
         self.bar.set_message(what.to_owned());
-        self.bar.enable_steady_tick(TURN);
+        self.bar.enable_steady_tick(SPINNER_TICK);
     }
 }

@@ -1,4 +1,4 @@
-//! Items to grade, one a line of a file: request bodies, or labelled items.
+//! Items to grade, one per line of a file: request bodies, or labelled items.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -50,44 +50,44 @@ impl ModeArg {
     }
 }
 
-/// What the command line says of items, over what they say themselves.
+/// Options of the command line for items, which take precedence over the fields of the items.
 #[derive(Debug, Args)]
-pub(super) struct Wanted {
-    /// The grading kind; without it, each item's own, and absolute where there is no file.
+pub(super) struct ItemOptions {
+    /// The grading kind. Default: each item's own, and absolute without a file.
     #[arg(long)]
     pub(super) kind: Option<KindArg>,
-    /// A rubric's name, for items that have none or instead of theirs; `helpfulness` where there is no file.
+    /// Name of a rubric, which replaces that of the items. Default without a file: `helpfulness`.
     #[arg(long, value_name = "NAME")]
     pub(super) rubric: Option<String>,
-    /// Feedback and verdict, or the verdict alone.
+    /// Feedback and verdict, or only the verdict.
     #[arg(long)]
     pub(super) mode: Option<ModeArg>,
 }
 
-impl Wanted {
-    /// The rubric of what comes from no file.
+impl ItemOptions {
+    /// The rubric of requests that are not from a file.
     pub(super) fn rubric(&self) -> &str {
         self.rubric.as_deref().unwrap_or("helpfulness")
     }
 }
 
-/// A line to grade.
+/// An item to grade.
 pub(super) struct Item {
     pub(super) id: String,
     pub(super) kind: KindArg,
     pub(super) body: Value,
 }
 
-/// Reads a file of items, one a line.
+/// Reads a file of items, one per line.
 ///
 /// # Errors
-/// With the line that is wrong.
-pub(super) fn read(data: &Path, wanted: &Wanted) -> Result<Vec<Item>, CliError> {
+/// With the number of the invalid line.
+pub(super) fn read(data: &Path, options: &ItemOptions) -> Result<Vec<Item>, CliError> {
     let file = std::fs::File::open(data).map_err(|error| CliError::because(data.display(), error))?;
     let mut file = BufReader::new(file);
     let begins = file.fill_buf().map_err(|error| CliError::because(data.display(), error))?;
     if begins.starts_with(&[0xff, 0xfe]) || begins.starts_with(&[0xfe, 0xff]) {
-        return Err(CliError::Failed(format!("{}: is in UTF-16; save it in UTF-8", data.display())));
+        return Err(CliError::Failed(format!("{} is encoded in UTF-16; save it in UTF-8", data.display())));
     }
     let (mut items, mut seen) = (Vec::new(), HashMap::new());
     for (index, line) in file.lines().enumerate() {
@@ -99,43 +99,46 @@ pub(super) fn read(data: &Path, wanted: &Wanted) -> Result<Vec<Item>, CliError> 
             continue;
         }
         let item: Map<String, Value> = serde_json::from_str(&line).map_err(|error| wrong(error.to_string()))?;
-        let item = as_item(item, number, wanted).map_err(wrong)?;
+        let item = as_item(item, number, options).map_err(wrong)?;
         if let Some(first) = seen.insert(item.id.clone(), number) {
-            return Err(wrong(format!("has the id `{}` of line {first}; ids tell which lines are done", item.id)));
+            return Err(wrong(format!(
+                "has the id `{}` of line {first}; ids must be unique, because they identify finished items",
+                item.id
+            )));
         }
         items.push(item);
     }
     Ok(items)
 }
 
-/// Makes a request of a line: a request body as it is, or a labelled item.
-fn as_item(mut item: Map<String, Value>, number: usize, wanted: &Wanted) -> Result<Item, String> {
+/// Converts a line into a request: a request body as it is, or a labelled item.
+fn as_item(mut item: Map<String, Value>, number: usize, options: &ItemOptions) -> Result<Item, String> {
     let id = match item.remove("id") {
         Some(Value::String(id)) => id,
         Some(Value::Null) | None => format!("line-{number}"),
         Some(other) => other.to_string(),
     };
-    let kind = match (wanted.kind, item.contains_key("response_a")) {
-        (Some(KindArg::Absolute), true) => return Err("is a pair, and --kind is absolute".into()),
-        (Some(KindArg::Relative), false) => return Err("has no response_a, and --kind is relative".into()),
+    let kind = match (options.kind, item.contains_key("response_a")) {
+        (Some(KindArg::Absolute), true) => return Err("has response_a, but --kind is absolute".into()),
+        (Some(KindArg::Relative), false) => return Err("has no response_a, but --kind is relative".into()),
         (_, true) => KindArg::Relative,
         (_, false) => KindArg::Absolute,
     };
     let mut body = item;
     from_labelled(&mut body);
-    if let Some(rubric) = &wanted.rubric {
+    if let Some(rubric) = &options.rubric {
         body.insert("rubric".into(), json!(rubric));
     } else if body.get("rubric").is_none_or(Value::is_null) {
         return Err("has no rubric; name one with --rubric".into());
     }
-    if let Some(mode) = wanted.mode {
+    if let Some(mode) = options.mode {
         body.insert("mode".into(), json!(mode.name()));
     }
     Ok(Item { id, kind, body: Value::Object(body) })
 }
 
-/// Makes a request body of a labelled item: what is the label's goes, and two fields have other names. Everything
-/// else stays, so that the server can refuse what it does not know.
+/// Converts a labelled item into a request body: removes the fields of the label, and renames two fields. All other
+/// fields stay, so that the server can refuse unknown ones.
 fn from_labelled(item: &mut Map<String, Value>) {
     for key in ["label", "label_source", "labels", "scale", "set", "meta", "votes"] {
         item.remove(key);

@@ -17,15 +17,15 @@ use crate::rubrics::{RubricLibrary, read};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelsCommand {
-    /// List the models that Gavel knows, which of them are here, and which fit into this machine's free memory.
+    /// List the known models, which of them are on disk, and which fit into the free memory.
     List {
-        /// As JSON, with all that is known of each.
+        /// Print JSON with all details.
         #[arg(long)]
         json: bool,
     },
-    /// Get a model.
+    /// Download a model.
     Pull {
-        /// Its alias, or one on the hub: hf:owner/name/file.gguf, owner/name:Q4_K_M.
+        /// Its alias, or a reference to the hub: hf:owner/name/file.gguf, owner/name:Q4_K_M.
         name: String,
     },
     /// Check a model's file against its digest.
@@ -33,7 +33,7 @@ pub(super) enum ModelsCommand {
         /// Its alias.
         name: String,
     },
-    /// Print where a model's file is.
+    /// Print the path of a model's file.
     Path {
         /// Its alias.
         name: String,
@@ -49,7 +49,7 @@ pub(super) enum RubricsCommand {
         /// Its name.
         name: String,
     },
-    /// Check rubric files; those of the data folder if none is named.
+    /// Check rubric files. Default: those in the data folder.
     Check {
         /// The files.
         files: Vec<PathBuf>,
@@ -60,19 +60,19 @@ pub(super) enum RubricsCommand {
 pub(super) enum PromptsCommand {
     /// List the prompt sets.
     List,
-    /// Show exactly what a request would send to the model.
+    /// Show the exact prompt of a request.
     Render {
         /// A file with the body of a grading request, or `-` for standard input.
         request: PathBuf,
     },
-    /// Bring in prompts from a package that is installed here.
+    /// Import prompts from an installed Python package.
     #[command(subcommand)]
     Import(ImportCommand),
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ImportCommand {
-    /// The exact wording that Prometheus models were trained with, from the Python package `prometheus-eval`.
+    /// The original wording of the Prometheus models, from the Python package `prometheus-eval`.
     PrometheusEval {
         /// The Python interpreter that has the package.
         #[arg(long, default_value = "python3")]
@@ -94,9 +94,9 @@ pub(super) async fn models(command: ModelsCommand, config: &Config) -> Result<()
     Ok(())
 }
 
-/// Shows models; `free` bytes of memory are there for one.
+/// Prints models; `free` is the free memory in bytes.
 fn list_models(models: &[ModelStatus], free: u64, json: bool) {
-    // Nothing free is what a machine says that does not tell.
+    // 0 means that the machine does not report its free memory.
     let fits = |model: &ModelStatus| (free > 0).then_some(model.memory <= free);
     if json {
         let row = |model: &ModelStatus| {
@@ -125,8 +125,8 @@ fn list_models(models: &[ModelStatus], free: u64, json: bool) {
         );
     }
     match free {
-        0 => println!("This machine does not say how much memory is free."),
-        free => println!("Free memory: {} MB. NEEDS is an estimate: weights, keys and values.", free / 1_000_000),
+        0 => println!("The free memory of this machine is not known."),
+        free => println!("Free memory: {} MB. NEEDS is an estimate: weights and KV cache.", free / 1_000_000),
     }
 }
 
@@ -154,9 +154,9 @@ pub(super) fn rubrics(command: RubricsCommand, config: &Config) -> Result<(), Cl
                 println!("{error}");
             }
             if !refused.is_empty() {
-                return Err(CliError::Failed(format!("{} of the rubric files cannot be used", refused.len())));
+                return Err(CliError::Failed(format!("{} rubric files are invalid", refused.len())));
             }
-            println!("{checked} rubrics are fine");
+            println!("{checked} rubrics are valid");
         }
     }
     Ok(())

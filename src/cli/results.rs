@@ -1,5 +1,5 @@
-//! The file that `gavel grade` writes, one verdict a line: one run at a time, and no run adds to what was graded
-//! otherwise.
+//! The output file of `gavel grade`, one verdict per line. Only one run writes it at a time, and no run adds to
+//! verdicts of other settings.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -14,17 +14,17 @@ use super::grader::Grader;
 use super::items::{Item, KindArg};
 use crate::domain::Rubric;
 
-/// The file, locked until it is dropped.
+/// The output file, locked until it is dropped.
 pub(super) struct Results {
     path: PathBuf,
     file: File,
-    /// What it held before, by the items' ids.
+    /// The verdicts of earlier runs, by item id.
     earlier: HashMap<String, Earlier>,
-    /// The file that this one has replaced; its lock keeps out those who have it open.
+    /// The replaced file; its lock keeps out processes that have it open.
     _replaced: Option<File>,
 }
 
-/// What an earlier run says of how it graded an item.
+/// How an earlier run graded an item.
 struct Earlier {
     line: usize,
     request: Option<String>,
@@ -37,15 +37,15 @@ struct Earlier {
 }
 
 impl Results {
-    /// Opens and locks the file, keeps its verdicts, and drops what failed or was cut off.
+    /// Opens and locks the file, keeps its verdicts, and drops failed items and an incomplete last line.
     ///
     /// # Errors
-    /// When another run writes it, or a line is no verdict.
+    /// If another run is writing it, or a line is not a verdict.
     pub(super) fn open(path: &Path) -> Result<Self, CliError> {
         let fail = |error: std::io::Error| CliError::because(path.display(), error);
         let mut file = open_locked(path)?;
         let results = |file, earlier, replaced| Self { path: path.to_owned(), file, earlier, _replaced: replaced };
-        // What is no file, such as a terminal, holds nothing from before.
+        // A target that is not a file, such as a terminal, has no earlier verdicts.
         if !file.metadata().map_err(fail)?.is_file() {
             return Ok(results(file, HashMap::new(), None));
         }
@@ -57,7 +57,7 @@ impl Results {
         }
         let mut partial = path.as_os_str().to_owned();
         partial.push(".partial");
-        // What an interrupted run left; nobody else is here.
+        // A remainder of an interrupted run; the lock excludes other runs.
         let _ = std::fs::remove_file(&partial);
         let mut fresh = OpenOptions::new().create_new(true).append(true).open(&partial).map_err(fail)?;
         lock(&fresh, path)?;
@@ -65,12 +65,12 @@ impl Results {
         Ok(results(fresh, earlier, Some(file)))
     }
 
-    /// Whether it holds the verdict on an item.
+    /// Whether it has the verdict on an item.
     pub(super) fn holds(&self, item: &Item) -> bool {
         self.earlier.contains_key(&item.id)
     }
 
-    /// Adds a line, in one write.
+    /// Appends a line, in one write.
     ///
     /// # Errors
     /// Those of the file.
@@ -79,10 +79,10 @@ impl Results {
         self.file.write_all(line.as_bytes()).map_err(|error| CliError::because(self.path.display(), error))
     }
 
-    /// Checks that the verdicts of earlier runs are those that this run would ask for.
+    /// Checks that the verdicts of earlier runs have the settings of this run.
     ///
     /// # Errors
-    /// With the first line that was graded otherwise, and in what.
+    /// With the first line that has other settings, and the difference.
     pub(super) fn check(&self, items: &[Item]) -> Result<(), CliError> {
         let differs = |item: &Item| {
             let earlier = self.earlier.get(&item.id)?;
@@ -91,11 +91,10 @@ impl Results {
         items.iter().find_map(differs).map_or(Ok(()), Err)
     }
 
-    /// The same for what only the judge knows: what its rubrics hold, and which models it has. Where it does not say,
-    /// nothing is checked.
+    /// The same for the digests of rubrics and models, which only the judge knows. Unknown digests are not checked.
     ///
     /// # Errors
-    /// With the first line that was graded otherwise, and in what.
+    /// With the first line that has other settings, and the difference.
     pub(super) async fn check_with(&self, grader: &Grader, items: &[Item]) -> Result<(), CliError> {
         let mut earlier: Vec<(&Item, &Earlier)> =
             items.iter().filter_map(|item| Some((item, self.earlier.get(&item.id)?))).collect();
@@ -107,7 +106,7 @@ impl Results {
         let mut rubrics: HashMap<&str, Option<String>> = HashMap::new();
         for (item, earlier) in earlier {
             let asked = item.body.get("model").and_then(Value::as_str);
-            // Without a name it is the default model, which is the first.
+            // Without a name, the first model is the default.
             let now = models.iter().find(|(name, _)| asked.is_none_or(|asked| name == asked));
             let now = now.and_then(|(_, digest)| digest.as_ref());
             if now.is_some_and(|digest| *digest != earlier.model_digest) {
@@ -126,20 +125,20 @@ impl Results {
 
     fn otherwise(&self, earlier: &Earlier, id: &str, what: &str) -> CliError {
         CliError::Failed(format!(
-            "{}:{}: `{id}` was graded by {what}; name another file with --out, or remove this one to grade anew",
+            "{}:{}: `{id}` was graded with {what}; use another file for --out, or delete this one to grade again",
             self.path.display(),
             earlier.line
         ))
     }
 }
 
-/// Stands for all that an item's verdict is asked for with.
+/// The digest of an item's request.
 pub(super) fn request_digest(item: &Item) -> String {
     let asked = json!([item.kind.path(), sorted(&item.body)]);
     format!("sha256:{:x}", Sha256::digest(asked.to_string()))
 }
 
-/// The same value, whatever the order in which its fields came.
+/// The value with sorted fields.
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -168,7 +167,7 @@ impl Earlier {
         }
     }
 
-    /// In what an item asks for another verdict than this one.
+    /// The difference between this verdict and the request of an item.
     fn differs(&self, item: &Item) -> Option<&'static str> {
         let expected = match item.kind {
             KindArg::Absolute => "verdict.absolute",
@@ -205,7 +204,7 @@ fn inline(rubric: &Value) -> Option<Rubric> {
     Rubric::new(rubric["criterion"].as_str()?, &descriptions).ok()
 }
 
-/// The verdicts of a file by their ids, and the lines that are kept.
+/// The verdicts of a file by id, and the lines to keep.
 fn verdicts(path: &Path, text: &[u8]) -> Result<(HashMap<String, Earlier>, Vec<u8>), CliError> {
     let (mut earlier, mut kept) = (HashMap::new(), Vec::new());
     let lines: Vec<&[u8]> = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).split(|byte| *byte == b'\n').collect();
@@ -213,9 +212,9 @@ fn verdicts(path: &Path, text: &[u8]) -> Result<(HashMap<String, Earlier>, Vec<u
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let value: Value = serde_json::from_slice(line).unwrap_or_default();
         let ours = value["id"].is_string() && (value["verdict"].is_object() || value["error"].is_object());
-        // The last line may be cut off; any other that is not ours means that the file is not.
+        // The last line may be incomplete; any other invalid line means that this is not our file.
         if !ours && !line.is_empty() && index + 1 < lines.len() {
-            let what = format!("{}:{}: is not a verdict; name another file", path.display(), index + 1);
+            let what = format!("{}:{}: is not a verdict; use another file", path.display(), index + 1);
             return Err(CliError::Failed(what));
         }
         if let (Some(id), true) = (value["id"].as_str(), value["verdict"].is_object())
@@ -229,7 +228,7 @@ fn verdicts(path: &Path, text: &[u8]) -> Result<(HashMap<String, Earlier>, Vec<u
     Ok((earlier, kept))
 }
 
-/// Opens a file that nobody else writes, and keeps others out.
+/// Opens and locks a file.
 fn open_locked(path: &Path) -> Result<File, CliError> {
     let fail = |error: std::io::Error| CliError::because(path.display(), error);
     loop {
@@ -238,7 +237,7 @@ fn open_locked(path: &Path) -> Result<File, CliError> {
             return Ok(file);
         }
         lock(&file, path)?;
-        // Another run may have put a new file in its place before it let this one go.
+        // Another run may have replaced the file before it released the lock.
         if is_at(&file, path).map_err(fail)? {
             return Ok(file);
         }
@@ -250,18 +249,18 @@ fn lock(file: &File, path: &Path) -> Result<(), CliError> {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
             let what = format!(
-                "{}: another `gavel grade` is writing it; wait for its end, or name another file",
+                "{}: another `gavel grade` is writing it; wait until it ends, or use another file",
                 path.display()
             );
             Err(CliError::Failed(what))
         }
-        // Some network file systems know no locks.
+        // Some network file systems do not support locks.
         Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(()),
         Err(TryLockError::Error(error)) => Err(CliError::because(path.display(), error)),
     }
 }
 
-/// Whether a path still leads to an open file.
+/// Whether a path still refers to this open file.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
@@ -273,7 +272,7 @@ fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
     }
 }
 
-/// Other systems do not replace a file that is open.
+/// Other systems cannot replace an open file.
 #[cfg(not(unix))]
 fn is_at(_file: &File, _path: &Path) -> std::io::Result<bool> {
     Ok(true)

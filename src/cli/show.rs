@@ -1,4 +1,4 @@
-//! Verdicts as a person reads them, in 80 columns.
+//! Verdicts as text, in 80 columns.
 
 use std::fmt::Write;
 
@@ -8,12 +8,12 @@ use super::text::wrap;
 
 const BAR: f64 = 30.0;
 
-/// What the numbers of an absolute verdict mean.
+/// The legend of an absolute verdict.
 pub(super) const ABSOLUTE_LEGEND: &str = "\
   (score: the most probable. expected: the mean of the bars. reward: that mean on
   0 to 1. label mass: how much of its probability went to any score, 1 is all)
 ";
-/// What the numbers of a relative verdict mean.
+/// The legend of a relative verdict.
 pub(super) const RELATIVE_LEGEND: &str = "\
   (the bars: how probable it is that each is the better one, over both orders. A
   judge whose preference changes with the order is guessing, which makes a tie)
@@ -92,7 +92,7 @@ fn relative(verdict: &Value) -> String {
     text
 }
 
-/// What produced a verdict, and what that took.
+/// The provenance, token counts and time of a verdict.
 pub(super) fn provenance(verdict: &Value) -> String {
     let name = |key: &str| verdict[key]["name"].as_str().unwrap_or_default();
     let engine = verdict["model"]["engine"].as_str().unwrap_or_default();

@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-/// Columns that are written to, of the 80 that every terminal has.
+/// Number of columns used, of 80.
 pub(super) const WIDTH: usize = 78;
 
-/// Breaks a text into lines of at most [`WIDTH`] columns, each after `indent` spaces. Words longer than that stand alone.
+/// Wraps a text to lines of at most [`WIDTH`] columns with an indent. Longer words are on their own lines.
 pub(super) fn wrap(text: &str, indent: usize) -> String {
     let mut out = Vec::new();
     let mut flow = Flow::new(&mut out, indent);
@@ -14,7 +14,7 @@ pub(super) fn wrap(text: &str, indent: usize) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Writes a text that comes in pieces, broken at words as [`wrap`] does, each word as soon as it is whole.
+/// Wraps streamed text as [`wrap`] does, and writes each word as soon as it is complete.
 pub(super) struct Flow<W> {
     to: W,
     indent: usize,
@@ -27,7 +27,7 @@ impl<W: Write> Flow<W> {
         Self { to, indent, column: 0, word: String::new() }
     }
 
-    /// Adds a piece, which may end in the middle of a word. Line breaks are kept, other space is one space.
+    /// Adds a piece, which may end in the middle of a word. Line breaks are kept; other white space becomes one space.
     pub(super) fn push(&mut self, piece: &str) -> std::io::Result<()> {
         for c in piece.chars() {
             if c.is_whitespace() {
@@ -49,7 +49,7 @@ impl<W: Write> Flow<W> {
         self.to.flush()
     }
 
-    /// Empty lines are left out.
+    /// Skips empty lines.
     fn end_line(&mut self) -> std::io::Result<()> {
         if std::mem::take(&mut self.column) == 0 {
             return Ok(());

@@ -1,9 +1,9 @@
-//! Which models a configuration hosts, by the names that requests and judge models have for them.
+//! The names of the configured models.
 
 use super::{Config, ConfigError, EngineChoice, ModelConfig};
 
 impl Config {
-    /// What requests call the models, the default one first.
+    /// The names of the models in requests, the default one first.
     #[must_use]
     pub fn model_names(&self) -> Vec<String> {
         match (&self.models[..], self.engine) {
@@ -13,8 +13,8 @@ impl Config {
         }
     }
 
-    /// Checks that the models of judge models are there. One that was `listed` and has made way for a model of the
-    /// command line is no mistake of the file: requests for it are told.
+    /// Checks that the models of judge models exist. A model that was `listed` in the file but replaced by the command
+    /// line is not an error here: requests for it fail.
     pub(super) fn check_judges(&self, listed: Vec<String>) -> Result<(), ConfigError> {
         let known: Vec<String> = self.model_names().into_iter().chain(listed).collect();
         let mut wanted = self.judges.iter().filter_map(|judge| Some((judge, judge.model.as_ref()?)));

@@ -13,7 +13,7 @@ pub struct MistralRsConfig {
     pub isq: String,
 }
 
-/// Sizes that one model has for itself.
+/// Engine sizes of one model.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
@@ -25,7 +25,7 @@ pub struct MistralRsOverrides {
 }
 
 impl MistralRsOverrides {
-    /// These sizes, and `common` ones for the rest.
+    /// These sizes, with `common` ones as defaults.
     #[must_use]
     pub fn over(&self, common: &MistralRsConfig) -> MistralRsConfig {
         MistralRsConfig {

@@ -1,8 +1,8 @@
-//! The page of settings.
+//! The reference page of settings.
 
 use super::DEFAULTS;
 
-/// docs/configuration.md, made from `config.default.toml`.
+/// docs/configuration.md, generated from `config.default.toml`.
 #[must_use]
 pub fn reference() -> String {
     let mut page =

@@ -1,6 +1,6 @@
-//! Texts that show nothing.
+//! Blank texts.
 
-/// Whether a text shows nothing: white space, controls, and characters without width or ink.
+/// Whether a text is blank: only white space, control characters, and invisible characters.
 #[must_use]
 pub fn is_blank(text: &str) -> bool {
     let unseen = |c: char| {

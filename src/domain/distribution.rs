@@ -4,13 +4,13 @@
 #[derive(Debug, Clone, PartialEq)]
 pub struct Distribution(Vec<f64>);
 
-/// Why there is no distribution.
+/// Why a distribution cannot be computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDistribution {
-    /// It has no labels, or it is the mean of nothing.
+    /// No labels, or the mean of no distributions.
     #[error("a distribution needs at least one label, and a mean at least one distribution")]
     Empty,
-    /// A mass is no number, or infinite.
+    /// A mass is NaN or infinite.
     #[error("a probability is not a number")]
     NotANumber,
     /// Two distributions are over different labels.
@@ -19,10 +19,10 @@ pub enum InvalidDistribution {
 }
 
 impl Distribution {
-    /// Normalises the natural logarithms of disjoint masses; also gives their sum, `label_mass` (0..1).
+    /// Normalises disjoint masses, given as natural logarithms; also returns their sum, `label_mass` (0..1).
     ///
-    /// Working on logarithms keeps the shape of a distribution whose masses are too small for a float.
-    /// Where no label has any mass at all, the distribution is uniform and `label_mass` is zero.
+    /// Logarithms keep the shape of a distribution whose masses are too small for a float. If no label has any mass,
+    /// the distribution is uniform and `label_mass` is zero.
     ///
     /// # Errors
     /// When there are no labels, or a mass is NaN or infinite.
@@ -68,7 +68,7 @@ impl Distribution {
         &self.0
     }
 
-    /// The most probable label; the first of equals.
+    /// The most probable label; of equal ones, the first.
     #[must_use]
     pub fn argmax(&self) -> usize {
         (1..self.0.len()).fold(0, |best, i| if self.0[i] > self.0[best] { i } else { best })
@@ -83,7 +83,7 @@ impl Distribution {
     /// Shannon entropy in nats: 0 for a certain label, ln(n) for a uniform one.
     #[must_use]
     pub fn entropy(&self) -> f64 {
-        // Taken from zero, so that a certain label has 0 and not -0.
+        // Subtracted from zero, so that a certain label has 0 and not -0.
         0.0 - self.0.iter().filter(|p| **p > 0.0).map(|p| p * p.ln()).sum::<f64>()
     }
 }

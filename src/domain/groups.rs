@@ -1,15 +1,14 @@
-//! Rewards within a group, as GRPO takes them (Shao et al. 2024, "DeepSeekMath", section 4.1.2).
+//! Normalised rewards within a group, as in GRPO (Shao et al. 2024, "DeepSeekMath", section 4.1.2).
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Rewards nearer to each other than this are equal but for rounding; dividing by their spread would make rewards of
+/// Rewards that are closer than this are equal up to rounding; dividing by their standard deviation would amplify
 /// noise.
 const EQUAL: f64 = 1e-9;
 
-/// `(reward - mean) / standard deviation` inside each group, the deviation with n - 1 as `torch.std` has it. Items
-/// without a reward are left out and have none afterwards. In a group of one, or where all rewards are equal, each is
-/// 0: nothing can be learnt from it.
+/// `(reward - mean) / standard deviation` within each group, with n - 1 as in `torch.std`. Items without a reward are
+/// left out, and have none in the result. In a group of one, or if all rewards are equal, each is 0.
 ///
 /// # Panics
 /// When there are fewer groups than rewards.
@@ -32,7 +31,7 @@ fn mean_and_spread(values: &[f64]) -> (f64, f64) {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    // Of one value there is no spread: 0 / 0, which is not above anything.
+    // One value has no standard deviation: 0 / 0 is NaN, and the comparison is false.
     (mean, (squares / (count - 1.0)).sqrt())
 }
 

@@ -1,4 +1,4 @@
-//! A judgement: what one run of a script says.
+//! A judgement: the result of one run of a judging script.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use super::distribution::Distribution;
 /// The grading kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// One response against a rubric.
+    /// Grades one response by a rubric.
     Absolute,
-    /// Two responses against each other.
+    /// Compares two responses.
     Relative,
 }
 
@@ -50,48 +50,48 @@ impl Order {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
-    /// The model came to its verdict, or ended its turn.
+    /// At a stop text, or because the model ended its turn.
     Stop,
     /// The limit on feedback tokens was reached.
     Length,
 }
 
-/// A token that was read or generated, and how probable it was before sampling.
+/// A token that was read or generated, with its log probability before sampling.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenLogprob {
-    /// The bytes that it writes; none for a control token.
+    /// Its bytes; empty for a control token.
     pub bytes: Vec<u8>,
-    /// The natural logarithm of its probability; `None` for the first of a prompt, which follows nothing.
+    /// Natural logarithm of its probability; `None` for the first token of a prompt.
     pub logprob: Option<f64>,
-    /// The most probable tokens there, each with its logarithm, the most probable first.
+    /// The most probable tokens at this position with their log probabilities, most probable first.
     pub top: Vec<(Vec<u8>, f64)>,
 }
 
-/// Tokens that a judgement took.
+/// Token counts of a judgement.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens of the prompts.
     pub prompt_tokens: u64,
-    /// Those of them that were not computed again.
+    /// Prompt tokens that were reused from the prefix cache.
     pub cached_tokens: u64,
-    /// Tokens that were generated or chosen; forced ones are not counted.
+    /// Generated or chosen tokens, without forced ones.
     pub completion_tokens: u64,
 }
 
-/// A time as verdicts show it: in milliseconds, to a microsecond.
+/// A time in milliseconds, rounded to a microsecond.
 #[must_use]
 pub fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// Where the time went, in milliseconds.
+/// Time by stage, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
     /// Waiting for the engine.
     pub queue: f64,
-    /// Reading the prompt.
+    /// Prefill of the prompt.
     pub prefill: f64,
-    /// Writing and choosing.
+    /// Generating and choosing.
     pub decode: f64,
     /// From the request's arrival to its verdict.
     pub total: f64,
@@ -106,7 +106,7 @@ impl std::ops::AddAssign for Usage {
 }
 
 impl Timing {
-    /// The longest of each stage: what a caller waited for, when judgements ran side by side.
+    /// The maximum of each stage: the time that a caller waited for judgements that ran in parallel.
     #[must_use]
     pub fn longest(self, other: Self) -> Self {
         Self {
@@ -118,16 +118,16 @@ impl Timing {
     }
 }
 
-/// What a choice in one branch of a script says.
+/// The choice in one branch of a script.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BranchChoice {
     /// Over the options.
     pub distribution: Distribution,
-    /// How much of the model's probability lay on the options at all, 0..1.
+    /// Total probability of the options before normalising, 0..1.
     pub label_mass: f64,
 }
 
-/// What one run of a judging script says.
+/// The result of one run of a judging script.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
     /// Which sample this is, from 0.
@@ -138,9 +138,9 @@ pub struct Judgement {
     pub order: Option<Order>,
     /// Over the scores, lowest first, or over the labels A and B as shown.
     pub distribution: Distribution,
-    /// How much of the model's probability lay on the labels at all, 0..1.
+    /// Total probability of the labels before normalising, 0..1.
     pub label_mass: f64,
-    /// What was chosen in each branch of the script, if it has branches.
+    /// The choice in each branch, if the script has branches.
     pub branches: Vec<BranchChoice>,
     /// The feedback text; `None` in score mode.
     pub feedback: Option<String>,
@@ -148,23 +148,22 @@ pub struct Judgement {
     pub finish: Finish,
     /// Tokens read, reused and generated.
     pub usage: Usage,
-    /// Where the time went.
+    /// Time by stage.
     pub timing: Timing,
-    /// What the model was given, exactly.
+    /// The exact prompt.
     pub prompt: String,
-    /// What the model's answer then held, forced text included.
+    /// The model's whole answer, including forced text.
     pub answer: String,
-    /// The prompt, token by token, where its probabilities were asked for.
+    /// The prompt tokens with log probabilities, if requested.
     pub prompt_logprobs: Vec<TokenLogprob>,
-    /// What was generated, token by token, where probabilities were asked for.
+    /// The generated tokens with log probabilities, if requested.
     pub output_logprobs: Vec<TokenLogprob>,
-    /// Whether it was taken from the cache.
+    /// Whether it comes from the verdict cache.
     pub cached: bool,
 }
 
 impl Judgement {
-    /// How much of the model's probability lay on the labels, for each choice that says something: those of the
-    /// branches, or the one there is.
+    /// The label mass of each choice: of the branches, or of the single choice.
     pub fn label_masses(&self) -> impl Iterator<Item = f64> {
         let own = Some(self.label_mass).filter(|_| self.branches.is_empty());
         own.into_iter().chain(self.branches.iter().map(|branch| branch.label_mass))

@@ -1,4 +1,4 @@
-//! What produced a verdict, so that it can be told apart from others and run again.
+//! Provenance: what produced a verdict, so that the verdict can be identified and repeated.
 
 use sha2::{Digest, Sha256};
 
@@ -10,9 +10,9 @@ use super::rubric::NamedRubric;
 pub struct Provenance {
     /// The model that judged.
     pub model: ModelRef,
-    /// The rubric, or all of a multi-criteria verdict; `None` where the prompt was the caller's own.
+    /// The rubric, or all rubrics of a multi-criteria verdict; `None` if the prompt was the caller's own.
     pub rubric: Option<NamedDigest>,
-    /// The templates of the prompt; `None` where the prompt was the caller's own.
+    /// The templates of the prompt; `None` if the prompt was the caller's own.
     pub prompt: Option<NamedDigest>,
     /// How text was generated.
     pub sampling: Sampling,

@@ -1,4 +1,4 @@
-//! Valid requests: what the API's wire types become once they are checked.
+//! Valid requests: the checked form of the API's wire types.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +10,9 @@ use super::weight::Weight;
 /// Who speaks in a turn of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Instructions that stand above the conversation.
+    /// Instructions before the conversation.
     System,
-    /// A turn of the person.
+    /// A turn of the user.
     User,
     /// A turn of the model.
     Assistant,
@@ -40,12 +40,12 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Somebody says something.
+    /// A turn with a role and a text.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
         Self { role, content: content.into() }
     }
 
-    /// Bytes of its text, and about as many as a chat template writes around it: empty turns are work, too.
+    /// Bytes of its text, plus an estimate of the chat template's text around it.
     #[must_use]
     pub fn text_len(&self) -> usize {
         const AROUND: usize = 32;
@@ -81,10 +81,10 @@ impl From<Vec<Turn>> for Instruction {
 }
 
 impl Instruction {
-    /// Checks that there is something to answer.
+    /// Checks that the instruction is not blank.
     ///
     /// # Errors
-    /// When the text shows nothing, or the last turn is not the user's.
+    /// If the text is blank, or the last turn is not the user's.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         match self {
             Self::Text(text) => check_text(text, "/instruction", "the instruction"),
@@ -97,10 +97,10 @@ impl Instruction {
     }
 }
 
-/// Checks that a text that is judged shows something.
+/// Checks that a judged text is not blank.
 ///
 /// # Errors
-/// At `pointer`, where `what` is.
+/// At `pointer`, with `what` as its name.
 pub fn check_text(text: &str, pointer: &str, what: &str) -> Result<(), InvalidRequest> {
     if is_blank(text) {
         return Err(InvalidRequest::at(pointer, format!("{what} is empty; there is nothing to judge")));
@@ -117,7 +117,7 @@ pub struct Document {
     pub text: String,
 }
 
-/// What absolute and relative grading share.
+/// The fields that absolute and relative grading share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Item {
     /// What the response answers.
@@ -126,7 +126,7 @@ pub struct Item {
     pub reference_answer: Option<String>,
     /// Documents that the response is judged against.
     pub context: Vec<Document>,
-    /// Whose judgement is asked for.
+    /// The persona whose judgement is requested.
     pub annotator: Option<String>,
 }
 
@@ -153,7 +153,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// The kind of grading that it is made of.
+    /// The kind of grading of its judgements.
     #[must_use]
     pub fn kind(self) -> Kind {
         match self {
@@ -178,18 +178,18 @@ pub struct Sampling {
     pub seed: u64,
     /// Whether the caller gave the seed, so that the result may be cached at any temperature.
     pub seeded: bool,
-    /// The most tokens that feedback may have.
+    /// Maximum number of tokens of feedback.
     pub max_feedback_tokens: u32,
-    /// The fewest tokens that feedback must have.
+    /// Minimum number of tokens of feedback.
     pub min_feedback_tokens: u32,
 }
 
-/// What absolute and relative grading have in common beside the item.
+/// The options that absolute and relative grading share.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// Whether feedback is written.
     pub mode: Mode,
-    /// How many independent judgements are combined (self-consistency).
+    /// Number of independent judgements to combine (self-consistency).
     pub samples: u32,
     /// How text is generated.
     pub sampling: Sampling,
@@ -201,7 +201,7 @@ pub struct Options {
     pub deterministic: bool,
 }
 
-/// A rubric and how much it counts.
+/// A rubric with its weight.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeightedRubric {
     /// The rubric, inline or of the library.
@@ -213,7 +213,7 @@ pub struct WeightedRubric {
 /// A checked request for absolute grading.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AbsoluteRequest {
-    /// What is answered, and what is known of it.
+    /// The instruction, and the optional reference and context.
     pub item: Item,
     /// The response to grade.
     pub response: String,
@@ -228,7 +228,7 @@ pub struct AbsoluteRequest {
 /// A checked request for relative grading.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RelativeRequest {
-    /// What is answered, and what is known of it.
+    /// The instruction, and the optional reference and context.
     pub item: Item,
     /// The caller's response A.
     pub response_a: String,
@@ -240,7 +240,7 @@ pub struct RelativeRequest {
     pub multi: bool,
     /// Whether both orders are judged.
     pub swap: bool,
-    /// How near to one half `probability_a` is a tie, in [0, 0.5].
+    /// A comparison is a tie if `probability_a` is closer to one half than this, in [0, 0.5].
     pub tie_margin: f64,
     /// How the two are compared.
     pub method: Method,
@@ -251,9 +251,9 @@ pub struct RelativeRequest {
 /// A checked request about several responses to one instruction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ManyRequest {
-    /// What is answered, and what is known of it.
+    /// The instruction, and the optional reference and context.
     pub item: Item,
-    /// The responses to compare; verdicts name them by their positions here.
+    /// The responses; verdicts name them by their indexes.
     pub responses: Vec<String>,
     /// One rubric, or, with [`Method::Absolute`], several with weights.
     pub rubrics: Vec<WeightedRubric>,
@@ -261,7 +261,8 @@ pub struct ManyRequest {
     pub multi: bool,
     /// Whether both orders of a pair are judged.
     pub swap: bool,
-    /// How near to one half `probability_a` is a tie, in [0, 0.5]; with [`Method::Absolute`], how near the rewards.
+    /// A comparison is a tie if `probability_a` is closer to one half than this, in [0, 0.5]; with
+    /// [`Method::Absolute`], if the rewards are closer than this.
     pub tie_margin: f64,
     /// Whether each response is graded alone or in pairs.
     pub method: Method,
@@ -269,13 +270,13 @@ pub struct ManyRequest {
     pub options: Options,
 }
 
-/// A request that is well formed but makes no sense.
+/// A well-formed but invalid request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct InvalidRequest {
     /// JSON pointer to the field at fault.
     pub pointer: String,
-    /// What is wrong and what to do.
+    /// The reason, and what to do.
     pub reason: String,
 }
 
@@ -287,7 +288,7 @@ impl InvalidRequest {
 }
 
 impl Item {
-    /// JSON pointer to the longest of its texts and of these responses, which come with their pointers.
+    /// JSON pointer to the longest of its texts and of these responses, given with their pointers.
     #[must_use]
     pub fn longest_text<'a>(&self, responses: &[(&'a str, &str)]) -> &'a str {
         let (pointer, instruction) = match &self.instruction {
@@ -301,7 +302,7 @@ impl Item {
         all.max_by_key(|(_, len)| *len).map_or("", |(pointer, _)| pointer)
     }
 
-    /// Bytes of its texts, about.
+    /// Approximate number of bytes of its texts.
     #[must_use]
     pub fn text_len(&self) -> usize {
         let instruction = match &self.instruction {
@@ -314,16 +315,16 @@ impl Item {
     }
 }
 
-/// Bytes of the longest of these rubrics.
+/// Bytes of the longest rubric.
 fn longest(rubrics: &[WeightedRubric]) -> usize {
     rubrics.iter().map(|weighted| weighted.rubric.rubric.text_len()).max().unwrap_or(0)
 }
 
 impl AbsoluteRequest {
-    /// Checks what the types alone do not say.
+    /// Checks what the types do not guarantee.
     ///
     /// # Errors
-    /// At the first field that is out of its range or does not go with another.
+    /// At the first field that is out of range or conflicts with another.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         check_rubrics(&self.rubrics, self.multi)?;
         self.options.check()
@@ -337,10 +338,10 @@ impl AbsoluteRequest {
 }
 
 impl RelativeRequest {
-    /// Checks what the types alone do not say.
+    /// Checks what the types do not guarantee.
     ///
     /// # Errors
-    /// At the first field that is out of its range or does not go with another.
+    /// At the first field that is out of range or conflicts with another.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         check_comparison(&self.rubrics, self.multi, self.method, self.tie_margin)?;
         self.options.check()
@@ -354,10 +355,10 @@ impl RelativeRequest {
 }
 
 impl ManyRequest {
-    /// Checks what the types alone do not say.
+    /// Checks what the types do not guarantee.
     ///
     /// # Errors
-    /// At the first field that is out of its range or does not go with another.
+    /// At the first field that is out of range or conflicts with another.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         if self.responses.len() < 2 {
             return Err(InvalidRequest::at("/responses", "there are fewer than two responses"));
@@ -395,7 +396,7 @@ impl Sampling {
     /// Checks ranges and combinations.
     ///
     /// # Errors
-    /// At the first field that is out of its range or does not go with another.
+    /// At the first field that is out of range or conflicts with another.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         let sampling = self;
         let within = |pointer: &str, value: f32, low: f32, high: f32| {
@@ -429,7 +430,7 @@ impl Options {
     /// Checks ranges and combinations.
     ///
     /// # Errors
-    /// At the first field that is out of its range or does not go with another.
+    /// At the first field that is out of range or conflicts with another.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         self.sampling.check()?;
         if !(1..=64).contains(&self.samples) {

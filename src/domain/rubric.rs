@@ -16,20 +16,20 @@ pub struct Rubric {
     digest: String,
 }
 
-/// A rubric and the name it goes by; inline rubrics are called `inline`.
+/// A rubric with its name; inline rubrics are called `inline`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedRubric {
-    /// The name under which the library holds it, or `inline`.
+    /// The name in the library, or `inline`.
     pub name: String,
     /// Criterion, scale and descriptions.
     pub rubric: std::sync::Arc<Rubric>,
 }
 
-/// Why a rubric is refused.
+/// Why a rubric is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRubric {
     /// The criterion is empty.
-    #[error("the criterion is empty; say what the response is judged by")]
+    #[error("the criterion is empty; write the question by which the response is judged")]
     NoCriterion,
     /// A key of `descriptions` is not an integer.
     #[error("`{0}` is not a score; the keys of `descriptions` are consecutive integers")]
@@ -38,14 +38,14 @@ pub enum InvalidRubric {
     #[error("{0}")]
     Scale(#[from] InvalidScale),
     /// Two keys of `descriptions` are the same score, such as `1` and `01`.
-    #[error("`{0}` and `{1}` are the same score; each is described once")]
+    #[error("`{0}` and `{1}` are the same score; describe each score once")]
     SameScore(String, String),
     /// A level has an empty description.
     #[error("level {0} has no description; every score of the scale needs one")]
     NoDescription(i32),
 }
 
-/// The form that files and requests share.
+/// The format of files and requests.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RubricText {
@@ -57,8 +57,8 @@ impl Rubric {
     /// Builds a rubric from its criterion and a description for each score.
     ///
     /// # Errors
-    /// When the criterion is empty, a key is not an integer, two keys are the same one, the scores are not 2 to 11 consecutive
-    /// integers, or a description is empty.
+    /// When the criterion is empty, a key is not an integer, two keys are the same one, the scores are not 2 to 11
+    /// consecutive integers, or a description is empty.
     pub fn new(criterion: &str, descriptions: &BTreeMap<String, String>) -> Result<Self, InvalidRubric> {
         if criterion.trim().is_empty() {
             return Err(InvalidRubric::NoCriterion);
@@ -115,7 +115,7 @@ impl Rubric {
         self.scale.scores().map(|score| score.value()).zip(self.descriptions.iter().map(String::as_str))
     }
 
-    /// `sha256:<hex>` of the rubric's content, whatever file or request it came from.
+    /// `sha256:<hex>` of the rubric's content, independent of its source.
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest
@@ -137,7 +137,7 @@ impl Rubric {
     /// Reads the TOML form of rubric files.
     ///
     /// # Errors
-    /// With the line where the file is wrong, or the line of the table that does not hold together.
+    /// With the line of the error in the file.
     pub fn from_toml(text: &str) -> Result<Self, (usize, String)> {
         let line_of = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
         let parsed: RubricText = toml::from_str(text)
@@ -154,7 +154,7 @@ impl Rubric {
         })
     }
 
-    /// The TOML form that [`Rubric::from_toml`] reads back.
+    /// The TOML format that [`Rubric::from_toml`] reads.
     #[must_use]
     pub fn to_toml(&self) -> String {
         toml::to_string(&self.text()).expect("strings always serialise to TOML")

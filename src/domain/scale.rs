@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-/// The fewest levels a scale may have.
+/// Minimum number of levels of a scale.
 pub(crate) const FEWEST_LEVELS: usize = 2;
-/// The most levels a scale may have (0 to 10).
+/// Maximum number of levels of a scale (0 to 10).
 pub(crate) const MOST_LEVELS: usize = 11;
 
 /// A scale of 2 to 11 consecutive integers, such as 1 to 5.
@@ -14,7 +14,7 @@ pub struct Scale {
     levels: usize,
 }
 
-/// Why a scale cannot be made of the given levels.
+/// Why levels do not form a scale.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidScale {
     /// Fewer than 2 or more than 11 levels.
@@ -60,13 +60,13 @@ impl Scale {
         (self.lowest..=self.highest()).map(|value| Score { value })
     }
 
-    /// How many levels it has.
+    /// The number of levels.
     #[must_use]
     pub fn levels(self) -> usize {
         self.levels
     }
 
-    /// The score at `index`, counted from the lowest; `None` where the scale has no such level.
+    /// The score at `index`, counted from the lowest; `None` if the scale has no such level.
     #[must_use]
     pub fn score(self, index: usize) -> Option<Score> {
         self.scores().nth(index)
@@ -84,7 +84,7 @@ impl Scale {
     }
 }
 
-/// A score, made only by the [`Scale`] that it is on.
+/// A score on a [`Scale`], which creates it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Score {
@@ -92,7 +92,7 @@ pub struct Score {
 }
 
 impl Score {
-    /// The integer that a reader sees.
+    /// The score as an integer.
     #[must_use]
     pub fn value(self) -> i32 {
         self.value

@@ -1,4 +1,4 @@
-//! How alike two texts are, 0 to 1, over their words in lower case.
+//! Text similarity from 0 to 1, over the words in lower case.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -29,19 +29,19 @@ pub enum Metric {
     RougeL,
 }
 
-/// The most bytes of each of two texts that are compared: about a second of work, which nothing can stop.
+/// Maximum length of each text, in bytes: about a second of work, which cannot be cancelled.
 pub const LONGEST_COMPARED: usize = 1 << 20;
-/// The longest n-grams of BLEU and GLEU.
+/// Maximum n of the n-grams of BLEU and GLEU.
 const LONGEST_GRAM: usize = 4;
-/// Texts of more characters or words are not aligned: the work grows with their product.
+/// Maximum product of the lengths of two texts (characters or words) that are aligned.
 const MOST_CELLS: usize = 1 << 28;
 
-/// How alike `text` is to `reference`. `None` for texts too long for the measure.
+/// The similarity of `text` to `reference`. `None` if the texts are too long for the metric.
 ///
-/// - cosine: of the counts of words; the original takes it of embeddings, which a judge model does not have
+/// - cosine: of word counts; the original uses embeddings, which a judge model does not have
 /// - fuzzy match: twice the longest common subsequence of characters over both lengths, as rapidfuzz's `ratio`
 /// - BLEU (Papineni et al. 2002) of one sentence, n-grams up to 4, smoothed by one above unigrams (Lin and Och 2004)
-/// - GLEU (Wu et al. 2016), the lesser of precision and recall over all n-grams up to 4
+/// - GLEU (Wu et al. 2016), the minimum of precision and recall over all n-grams up to 4
 /// - METEOR (Banerjee and Lavie 2005) with exact and stem matches, α 0.9, β 3, γ 0.5; without synonyms
 /// - ROUGE-N and ROUGE-L (Lin 2004), F1
 #[must_use]
@@ -73,14 +73,14 @@ fn words(text: &str) -> Vec<String> {
     text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
-/// How often each n-gram occurs.
+/// The count of each n-gram.
 fn grams<T: Hash + Eq>(items: &[T], n: usize) -> HashMap<&[T], usize> {
     let mut counts = HashMap::new();
     items.windows(n).for_each(|gram| *counts.entry(gram).or_insert(0) += 1);
     counts
 }
 
-/// The n-grams of one text that the other has too, each as often as both have it.
+/// The number of common n-grams, each counted as often as it is in both texts.
 fn shared(a: &[String], b: &[String], n: usize) -> usize {
     let other = grams(b, n);
     grams(a, n).into_iter().map(|(gram, count)| count.min(other.get(gram).copied().unwrap_or(0))).sum()

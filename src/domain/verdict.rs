@@ -1,4 +1,4 @@
-//! Verdicts: many judgements combined into the one answer that a caller gets.
+//! Verdicts: judgements combined into one answer.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,20 +24,20 @@ pub struct AbsoluteVerdict {
     pub label_mass: f64,
     /// The share of samples whose score is `score`.
     pub agreement: f64,
-    /// What was combined, in order of sample.
+    /// The combined judgements, in order of sample.
     pub judgements: Vec<Judgement>,
 }
 
 /// Several criteria, each with its own verdict and weight.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CriteriaVerdict {
-    /// A verdict a criterion, with its weight.
+    /// The verdict and weight of each criterion.
     pub criteria: Vec<(AbsoluteVerdict, Weight)>,
     /// The weighted mean of their rewards.
     pub reward: f64,
 }
 
-/// Which response is better, in the caller's terms.
+/// The better response, as the caller named the responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Preference {
     /// The caller's A.
@@ -56,27 +56,27 @@ pub struct RelativeVerdict {
     pub preference: Preference,
     /// The mean over orders and samples of the probability that A is better.
     pub probability_a: f64,
-    /// Whether both orders agree; `None` where only one was asked.
+    /// Whether both orders agree; `None` if only one was judged.
     pub consistent: Option<bool>,
-    /// The label mass of the less sure order, which is the mean of its samples: where one order is a forced guess, half
-    /// of the verdict is.
+    /// The lower label mass of the two orders, each the mean of its samples: if one order is a forced guess, so is half
+    /// of the verdict.
     pub label_mass: f64,
-    /// What was combined: the AB order's samples, then the BA order's.
+    /// The combined judgements: the samples of order AB, then those of order BA.
     pub judgements: Vec<Judgement>,
 }
 
-/// Why judgements make no verdict.
+/// Why judgements cannot be combined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidVerdict {
-    /// Nothing was judged.
+    /// There are no judgements.
     #[error("there is nothing to combine")]
     Empty,
-    /// A judgement is over other labels than what it is combined for.
+    /// A judgement has a different number of labels.
     #[error("a judgement over {found} labels where there are {expected}")]
     Labels {
-        /// How many it should have.
+        /// The expected number.
         expected: usize,
-        /// How many it has.
+        /// The actual number.
         found: usize,
     },
     /// A reward is not a finite number.
@@ -94,7 +94,7 @@ impl From<InvalidDistribution> for InvalidVerdict {
     }
 }
 
-/// Checks that there are judgements, each over that many labels.
+/// Checks that there are judgements, each over this number of labels.
 fn check_labels(judgements: &[Judgement], expected: usize) -> Result<(), InvalidVerdict> {
     if judgements.is_empty() {
         return Err(InvalidVerdict::Empty);
@@ -142,7 +142,7 @@ impl AbsoluteVerdict {
 }
 
 impl CriteriaVerdict {
-    /// Combines one verdict a criterion.
+    /// Combines the verdicts of several criteria.
     ///
     /// # Errors
     /// When there are none, or a reward is not a finite number.
@@ -156,8 +156,8 @@ impl CriteriaVerdict {
     }
 }
 
-/// Probabilities of a pair live on a grid of 2⁻⁴⁰, where sums and complements are exact, so that exchanging
-/// A and B gives exactly `1 - probability_a`.
+/// Probabilities of a pair are multiples of 2⁻⁴⁰, so that sums and complements are exact, and exchanging A and B gives
+/// exactly `1 - probability_a`.
 const GRID: f64 = (1_u64 << 40) as f64;
 
 fn on_grid(p: f64) -> f64 {
@@ -172,7 +172,7 @@ impl Judgement {
         if self.order == Some(Order::BA) { 1.0 - first } else { first }
     }
 
-    /// The preferred response in the caller's terms.
+    /// The preferred response, as the caller named the responses.
     #[must_use]
     pub fn preference(&self) -> Preference {
         Preference::of(self.probability_a())
@@ -190,7 +190,7 @@ impl Preference {
 }
 
 impl RelativeVerdict {
-    /// Combines the judgements of one order or of both.
+    /// Combines the judgements of one order or both.
     ///
     /// # Errors
     /// When there are none, or one is not over two labels.
@@ -226,7 +226,7 @@ impl RelativeVerdict {
         Ok(Self { preference, probability_a, consistent, label_mass, judgements })
     }
 
-    /// The feedback of an AB judgement, one that shares the verdict's preference where there is one.
+    /// The feedback of an AB judgement, preferably one with the verdict's preference.
     #[must_use]
     pub fn feedback(&self) -> Option<&str> {
         let mut ab = self.judgements.iter().filter(|j| j.order == Some(Order::AB));
@@ -237,8 +237,8 @@ impl RelativeVerdict {
 
 /// Prefers the response with the higher reward, as the Prometheus papers do for ranking by absolute scores.
 ///
-/// `pairs` holds, for each criterion, A's distribution, B's, and the weight. Gives the preference and the
-/// probability that A scores higher, ties counted half, with the two scores taken as independent.
+/// `pairs` has, for each criterion, the distributions of A and B, and the weight. Returns the preference and the
+/// probability that A scores higher, with ties counted half and the two scores treated as independent.
 ///
 /// # Errors
 /// When there is no criterion, the two distributions of one differ in their labels, or a reward is not a finite number.
@@ -275,7 +275,7 @@ pub fn prefer_by_reward(
     let weighted = |flip: bool| -> f64 {
         pairs.iter().map(|(a, b, w)| if flip { above(b, a) } else { above(a, b) } * w.get()).sum::<f64>() / total
     };
-    // Taken from both sides, so that exchanging A and B gives the exact complement.
+    // Computed from both sides, so that exchanging A and B gives the exact complement.
     let probability_a = 0.5 + on_grid((weighted(false) - weighted(true)) / 2.0);
     let preference = if margin == 0.0 || margin.abs() < tie_margin {
         Preference::Tie

@@ -1,28 +1,28 @@
-//! How much a criterion counts beside others.
+//! Weights of criteria.
 
 /// A weight between [`Weight::LEAST`] and [`Weight::MOST`].
 ///
-/// The bounds keep sums and products of weights far from where floating-point numbers overflow, or lose what is added.
+/// The bounds keep sums and products of weights far from floating-point overflow and loss of precision.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct Weight(f64);
 
-/// A number that is no weight.
+/// A number that is not a valid weight.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[error("is {0}; a weight is between {least} and {most}", least = Weight::LEAST, most = Weight::MOST)]
 pub struct InvalidWeight(pub f64);
 
 impl Weight {
-    /// The least weight.
+    /// The minimum weight.
     pub const LEAST: f64 = 1e-6;
-    /// The greatest weight.
+    /// The maximum weight.
     pub const MOST: f64 = 1e6;
-    /// The weight of a criterion that names none.
+    /// The default weight.
     pub const ONE: Self = Self(1.0);
 
     /// Checks a weight.
     ///
     /// # Errors
-    /// When it is no number, or out of bounds.
+    /// If it is NaN or out of bounds.
     pub fn new(weight: f64) -> Result<Self, InvalidWeight> {
         if (Self::LEAST..=Self::MOST).contains(&weight) { Ok(Self(weight)) } else { Err(InvalidWeight(weight)) }
     }

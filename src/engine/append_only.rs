@@ -1,42 +1,42 @@
 //! Scripts on engines whose sequences are append-only.
 //!
-//! A script machine may go back: from a stop text to where it began, from one option to the next. An engine that is
-//! given a prompt and asked for token after token cannot. So a script becomes a row of requests: within one, every
-//! token is forced or sampled here; where the script goes back, the request is left and the next one's prompt is the
-//! text up to there. Most scripts take one request; of a choice, every inner node of the option tree beside the first
-//! costs one more, unless hardly anything reaches it.
+//! A script machine can go back: to the start of a stop text, or from one option to the next. An engine that generates
+//! token after token cannot. So a script becomes a series of requests. Within a request, every token is forced or
+//! sampled here. Where the script goes back, the request ends, and the prompt of the next request is the text up to
+//! that point. Most scripts take one request. In a choice, every inner node of the option tree after the first costs
+//! one more request, unless it is too improbable.
 
 use crate::script::{Action, Machine, StepError, Token, Transcript};
 
-/// Inner nodes of option trees that hold less than this share of what all options hold are not looked into.
+/// Inner nodes of option trees with less than this share of the mass of all options are skipped.
 pub const RARE: f64 = 1e-4;
 
 /// A script in progress.
 pub struct AppendOnlyRun {
     script: Machine,
-    /// The branch of the script that runs, how many there are, and what came of those that have run.
+    /// The running branch, the number of branches, and the transcripts of finished ones.
     branch: Option<Machine>,
     branches: usize,
     transcripts: Vec<Transcript>,
     done: Option<Transcript>,
 }
 
-/// What the request that gave the logits does next.
+/// The next action of the request that gave the logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// It appends this token.
+    /// Append this token.
     Force(Token),
-    /// It ends. Unless the script has ended as well, another one goes on with [`AppendOnlyRun::ids`].
-    Leave,
+    /// End the request. Unless the script has ended, another request continues with [`AppendOnlyRun::ids`].
+    End,
 }
 
-/// Why a script cannot go on.
+/// Why a script fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AppendOnlyError {
-    /// The engine gave logits for a context that is not this script's.
-    #[error("the engine's context is not the one it was given")]
+    /// The logits are for another context than this script's.
+    #[error("the engine's context does not match the request")]
     ContextMismatch,
-    /// The script itself cannot.
+    /// The script failed.
     #[error(transparent)]
     Step(#[from] StepError),
 }
@@ -48,33 +48,32 @@ impl AppendOnlyRun {
         let mut run =
             Self { script: machine.skipping(RARE), branch: None, branches: 0, transcripts: Vec::new(), done: None };
         let action = run.script.start();
-        // A script that cannot begin says so again at its first logits.
+        // A script that cannot start fails again at its first logits.
         let _ = run.settle(action);
         run
     }
 
-    /// What the context must hold before logits are of use: the prompt of the next request. One that begins with a
-    /// part of it is forced to the rest.
+    /// The required context: the prompt of the next request. A request with a prefix of it is forced to the rest.
     #[must_use]
     pub fn ids(&self) -> &[Token] {
         self.branch.as_ref().unwrap_or(&self.script).ids()
     }
 
-    /// Text generated since the last call that is certain to stay.
+    /// Text generated since the last call that cannot be taken back.
     pub fn take_delta(&mut self) -> Option<String> {
         self.script.take_delta()
     }
 
-    /// What came of the script, once it has ended; it is given once.
+    /// The result of the script, after it has ended; returned once.
     pub fn take_done(&mut self) -> Option<Transcript> {
         self.done.take()
     }
 
-    /// Takes the raw logits that follow `context`, and says what the request does next.
+    /// Takes the raw logits after `context`, and returns the next action of the request.
     ///
     /// # Errors
-    /// [`AppendOnlyError::ContextMismatch`] when the context does not begin with what the script has,
-    /// [`AppendOnlyError::Step`] when the script cannot go on; after [`StepError::BadLogits`] it can with sound ones.
+    /// [`AppendOnlyError::ContextMismatch`] if the context does not match the script, [`AppendOnlyError::Step`] if the
+    /// script fails; after [`StepError::BadLogits`] it can continue with valid logits.
     pub fn on_logits(&mut self, context: &[Token], logits: &[f32]) -> Result<Next, AppendOnlyError> {
         if !self.ids().starts_with(context) {
             return Err(AppendOnlyError::ContextMismatch);
@@ -85,11 +84,11 @@ impl AppendOnlyRun {
         }
         match self.ids().strip_prefix(context) {
             Some([next, ..]) if self.done.is_none() => Ok(Next::Force(*next)),
-            _ => Ok(Next::Leave),
+            _ => Ok(Next::End),
         }
     }
 
-    /// Goes on until logits are needed or the script has ended.
+    /// Continues until logits are needed or the script has ended.
     fn settle(&mut self, mut action: Action) -> Result<(), StepError> {
         loop {
             action = match action {
@@ -139,7 +138,7 @@ mod tests {
         Machine::new(Arc::new(Toy), prompt, script, settings)
     }
 
-    /// Runs it as an engine would, each prompt cut by `cut` tokens; and gives the number of requests.
+    /// Runs it as an engine does, with each prompt shortened by `cut` tokens; also returns the number of requests.
     fn run(mut run: AppendOnlyRun, cut: usize, logits: &dyn Fn(&[Token]) -> Vec<f32>) -> (Transcript, usize, String) {
         let (mut requests, mut text) = (0, String::new());
         loop {
@@ -155,7 +154,7 @@ mod tests {
         }
     }
 
-    /// Runs a machine that can go back and that skips nothing.
+    /// Runs a machine that can go back and skips nothing.
     fn exact(mut machine: Machine, logits: &dyn Fn(&[Token]) -> Vec<f32>) -> Transcript {
         let mut action = machine.start();
         loop {
@@ -179,7 +178,7 @@ mod tests {
         Step::Generate(Generate { stop: vec!["[RESULT]".into()], max_tokens, min_tokens: 0, ..Generate::default() })
     }
 
-    /// Logits that write `text` and then end the turn, whatever was forced meanwhile.
+    /// Logits that write `text` and then end the turn, whatever is forced in between.
     fn writes(text: &str) -> impl Fn(&[Token]) -> Vec<f32> {
         let start = machine(Script::default()).ids().len();
         let text = Toy.tokenize(text);
@@ -253,7 +252,7 @@ mod tests {
         let (context, failed) = (run.ids().to_vec(), Err(AppendOnlyError::Step(StepError::BadLogits)));
         assert_eq!(run.on_logits(&context, &[f32::NAN; toy::SIZE]), failed);
         assert!(run.take_done().is_none());
-        assert_eq!(run.on_logits(&context, &[0.0; toy::SIZE]), Ok(Next::Leave), "tried again, it comes out right");
+        assert_eq!(run.on_logits(&context, &[0.0; toy::SIZE]), Ok(Next::End), "tried again, it comes out right");
         assert!(run.take_done().is_some());
     }
 
@@ -268,7 +267,7 @@ mod tests {
         prop::collection::vec(prop_oneof![5 => step, 1 => branch.prop_map(Step::Branch)], 1..5)
     }
 
-    /// Compares what was found with what is so, up to what was skipped.
+    /// Compares a result with the exact one, up to the skipped mass.
     fn check(found: &Transcript, exact: &Transcript) -> Result<(), TestCaseError> {
         prop_assert_eq!(&found.answer, &exact.answer);
         for (found_outcome, exact) in found.outcomes.iter().zip(&exact.outcomes) {
@@ -290,7 +289,7 @@ mod tests {
     }
 
     proptest! {
-        /// A row of requests comes to what a machine that can go back comes to, wherever the prompts are cut.
+        /// A series of requests gives the same result as a machine that can go back, wherever prompts are cut.
         #[test]
         fn a_row_of_requests_is_the_script(steps in steps(), cut in 0usize..3) {
             let (found, _, text) = run(AppendOnlyRun::new(machine(Script(steps.clone()))), cut, &toy::logits);

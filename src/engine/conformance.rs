@@ -1,7 +1,7 @@
-//! Conformance: what an engine has to get right, tried on the model that it has loaded.
+//! Conformance checks of an engine and its loaded model.
 //!
-//! `gavel doctor` runs them and tests do; on a GPU, the first decides at the start whether the mistralrs engine may run
-//! sequences together. A finding says what was measured; where the check fails, why that will not do.
+//! `gavel doctor` and tests run them. On a GPU, the first one decides at the start whether the mistralrs engine may run
+//! sequences together. A finding is the measured result, or the reason of a failure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,26 +13,26 @@ use super::{Completion, Engine, EngineError, Job};
 use crate::domain::Distribution;
 use crate::script::{Generate, Outcome, Prompt, SamplerSettings, Script, Segment, Step, Token};
 
-/// What was measured, or why that will not do.
+/// The measured result, or the reason of a failure.
 pub type Finding = Result<String, String>;
 
-/// How far a probability may move when other requests run beside, or a prefix is reused.
-const MOVED: f64 = 0.05;
-/// How far a probability may be from another engine's on the same file.
-const APART: f64 = 0.03;
-/// How much larger the process may become, in bytes, once it is warm.
-const GROWTH: u64 = 64 << 20;
-/// How long an engine may take to drop the work of a caller who left.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Maximum change of a probability when other requests run at the same time, or a prefix is reused.
+const MAX_CHANGE: f64 = 0.05;
+/// Maximum difference of a probability between two engines.
+const MAX_ENGINE_DIFFERENCE: f64 = 0.03;
+/// Maximum growth of the process after the warm-up, in bytes.
+const MAX_GROWTH: u64 = 64 << 20;
+/// Maximum time for an engine to drop the work of a caller that disconnected.
+const DEPARTURE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A verdict of a check.
+/// The result of one run.
 struct Verdict {
     feedback: String,
     probabilities: Vec<f64>,
     log_masses: Vec<f64>,
 }
 
-/// Sixteen prompts, half of them of one length, half of them with feedback: the same verdicts together as alone.
+/// Sixteen prompts, half of them of one length, half of them with feedback, give the same results together as alone.
 ///
 /// # Errors
 /// When they differ, or the engine fails.
@@ -53,12 +53,13 @@ pub async fn together(engine: &dyn Engine) -> Finding {
             texts += 1;
         }
     }
-    let measured = format!("furthest probability {furthest:.4}, {texts} of {feedbacks} feedbacks differ");
-    // A token that was nearly as probable may flip; answers of others are other texts throughout.
-    if furthest <= MOVED && 4 * texts <= feedbacks { Ok(measured) } else { Err(measured) }
+    let measured =
+        format!("largest difference of a probability {furthest:.4}, {texts} of {feedbacks} feedbacks differ");
+    // Near ties may flip single tokens; mixed-up answers would be completely different texts.
+    if furthest <= MAX_CHANGE && 4 * texts <= feedbacks { Ok(measured) } else { Err(measured) }
 }
 
-/// So many distinct requests: the process does not grow, once it is warm.
+/// The process does not grow over distinct requests, after a warm-up.
 ///
 /// # Errors
 /// When it grows, or the engine fails.
@@ -74,10 +75,10 @@ pub async fn memory(engine: &dyn Engine, requests: usize) -> Finding {
     let after = resident();
     let megabytes = |bytes: u64| bytes / (1 << 20);
     let measured = format!("{} MiB after {warm} requests, {} after {requests}", megabytes(before), megabytes(after));
-    if after <= before + GROWTH { Ok(measured) } else { Err(measured) }
+    if after <= before + MAX_GROWTH { Ok(measured) } else { Err(measured) }
 }
 
-/// A caller who leaves in the middle: the work is dropped, and the next request is answered as before.
+/// If a caller disconnects in the middle, its work is dropped, and the next request is answered as before.
 ///
 /// # Errors
 /// When it is not, or the engine fails.
@@ -94,16 +95,19 @@ pub async fn departure(engine: &dyn Engine) -> Finding {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, idle).await.map_err(|_| "the work of a caller who left goes on".to_owned())?;
+    tokio::time::timeout(DEPARTURE_TIMEOUT, idle)
+        .await
+        .map_err(|_| "the work of a caller that disconnected continues".to_owned())?;
     let moved = apart(&before, &run(engine, scored("An owl is a bird.", None)).await?);
-    let measured = format!("the next answer is {moved:.4} from the one before");
-    if moved <= MOVED { Ok(measured) } else { Err(measured) }
+    let measured = format!("a probability of the next answer differs by {moved:.4}");
+    if moved <= MAX_CHANGE { Ok(measured) } else { Err(measured) }
 }
 
-/// One of five requests holds a token that the model does not have: it fails, and the others are as alone.
+/// One of five requests has a token that is not in the vocabulary: it fails, and the others give the same results as
+/// alone.
 ///
 /// # Errors
-/// When it does not fail, when another does, or when another's answer differs.
+/// If it does not fail, another one fails, or another answer differs.
 pub async fn failure(engine: &dyn Engine) -> Finding {
     let texts = ["An owl is a bird.", "An owl is a fish.", "An owl is a tree.", "An owl is a cat."];
     let mut alone = Vec::new();
@@ -120,11 +124,11 @@ pub async fn failure(engine: &dyn Engine) -> Finding {
     for (alone, beside) in alone.iter().zip(beside) {
         furthest = furthest.max(apart(alone, &beside?));
     }
-    let measured = format!("it fails ({error}); the others are {furthest:.4} from alone at most");
-    if furthest <= MOVED { Ok(measured) } else { Err(measured) }
+    let measured = format!("it fails ({error}); a probability of the others differs by at most {furthest:.4}");
+    if furthest <= MAX_CHANGE { Ok(measured) } else { Err(measured) }
 }
 
-/// With a prefix that was computed before and without: the same distributions.
+/// A reused prefix gives the same distributions as none.
 ///
 /// # Errors
 /// When they differ, or the engine fails.
@@ -141,11 +145,11 @@ pub async fn reuse(engine: &dyn Engine) -> Finding {
             furthest = furthest.max(apart(&alone, &verdict(completion)?));
         }
     }
-    let measured = format!("furthest probability {furthest:.4}, {cached} tokens reused");
-    if furthest <= MOVED { Ok(measured) } else { Err(measured) }
+    let measured = format!("largest difference of a probability {furthest:.4}, {cached} tokens reused");
+    if furthest <= MAX_CHANGE { Ok(measured) } else { Err(measured) }
 }
 
-/// Two engines on one model file: the same token ids, and the same logits behind their choices.
+/// Two engines with one model file give the same token ids, and the same logits for choices.
 ///
 /// # Errors
 /// When they differ, or an engine fails.
@@ -162,13 +166,14 @@ pub async fn agreement(one: &dyn Engine, other: &dyn Engine) -> Finding {
         let masses = ours.log_masses.iter().zip(&theirs.log_masses).map(|(a, b)| (a - b).abs());
         log_masses = log_masses.max(masses.fold(0.0, f64::max));
     }
-    let measured = format!("furthest probability {furthest:.4}, furthest logarithm of a mass {log_masses:.3}");
-    if furthest <= APART && log_masses <= 0.25 { Ok(measured) } else { Err(measured) }
+    let measured =
+        format!("largest difference of a probability {furthest:.4}, of the logarithm of a mass {log_masses:.3}");
+    if furthest <= MAX_ENGINE_DIFFERENCE && log_masses <= 0.25 { Ok(measured) } else { Err(measured) }
 }
 
 const WORDS: [&str; 8] = ["owls", "cats", "dogs", "birds", "bees", "trees", "cows", "fish"];
 
-/// Eight prompts of one length, as far as the vocabulary has such words, and eight of different ones.
+/// Eight prompts of one length, as far as the vocabulary allows, and eight of different lengths.
 fn jobs(engine: &dyn Engine) -> Result<Vec<Job>, String> {
     let mut by_length: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     for (place, word) in ["here", "there", "today", "again"].iter().flat_map(|p| WORDS.map(|w| (*p, w))) {
@@ -178,7 +183,7 @@ fn jobs(engine: &dyn Engine) -> Result<Vec<Job>, String> {
     let equal = by_length.into_values().max_by_key(Vec::len).unwrap_or_default().into_iter().take(8);
     let different = (1..=8).map(|n| "We saw a bird of which nobody knew the name. ".repeat(n % 4 + 1) + WORDS[n - 1]);
     let feedback = Generate { stop: vec!["Score".into()], max_tokens: 8, min_tokens: 4, ..Generate::default() };
-    // As in a chat, a token that ends a turn is a part of the prompt.
+    // As in a chat, the prompt contains an end-of-turn token.
     let chat = engine.chat_format();
     let turn =
         chat.control.contains(&chat.eos).then(|| [Segment::Control(chat.eos.clone()), Segment::Text("\n".into())]);

@@ -1,36 +1,36 @@
-//! Static batches by length: which sequences run together on an engine that decodes only sequences of one length.
+//! Length-bucketed static batches, for an engine that decodes only sequences of equal length together.
 //!
-//! Such sequences begin together, as a wave: their prompts are cut to the length of the shortest, and each is forced
-//! to the rest of its prompt token by token, which costs steps that all share and changes no token. Afterwards every
-//! sequence of the wave gains a token a step, so that their lengths stay equal, until it leaves. Brief sequences, which
-//! leave before they gain one, need no equals: they fill what room there is, while the wave runs as well.
+//! Sequences of a batch (a wave) start together. Their prompts are prefilled up to the length of the shortest, and each
+//! is forced to the rest of its own prompt token by token, which costs steps that all share and changes no token. From
+//! there on, every sequence grows by one token a step, so that their lengths stay equal. Prefill-only sequences end
+//! before they grow, so they run at any length: they fill free slots, also of a running wave.
 
-/// A sequence that waits.
+/// A waiting sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {
     /// Tokens of its prompt.
     pub prompt: usize,
-    /// Tokens that it may come to hold, its prompt included.
+    /// Maximum number of tokens, including its prompt.
     pub reserved: usize,
-    /// Whether it has to run alone.
+    /// Whether it must run alone.
     pub alone: bool,
-    /// Whether it ends once its prompt is read.
-    pub brief: bool,
+    /// Whether it ends with its prefill.
+    pub prefill_only: bool,
 }
 
-/// What a wave may be.
+/// Limits of a wave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The most sequences.
+    /// Maximum number of sequences.
     pub sequences: usize,
-    /// By how many tokens their prompts may differ.
-    pub spread: usize,
-    /// The most tokens that they may come to hold together.
+    /// Maximum difference of their prompts, in tokens.
+    pub max_length_gap: usize,
+    /// Maximum number of tokens of all sequences together.
     pub tokens: usize,
 }
 
-/// The next wave: indices into `waiting`, whose first has waited longest. That one always belongs to it, so that none
-/// waits for ever; the others are those that are as long as it is, or nearly, and then brief ones of any length.
+/// The next wave: indexes into `waiting`, whose first has waited longest. The first is always in the wave, so that none
+/// starves. The others are those of similar length, and then prefill-only ones of any length.
 #[must_use]
 pub fn pick(waiting: &[Waiting], limits: Limits) -> Vec<usize> {
     let Some(first) = waiting.first() else { return Vec::new() };
@@ -39,11 +39,11 @@ pub fn pick(waiting: &[Waiting], limits: Limits) -> Vec<usize> {
         return wave;
     }
     let others = || waiting.iter().enumerate().filter(|(_, w)| !w.alone);
-    let leader = others().find(|(_, w)| !w.brief).map_or(first.prompt, |(_, leader)| leader.prompt);
-    let (from, to) = window(waiting, leader, limits.spread);
-    let mut mates: Vec<_> = others().filter(|(_, w)| !w.brief && (from..=to).contains(&w.prompt)).collect();
+    let leader = others().find(|(_, w)| !w.prefill_only).map_or(first.prompt, |(_, leader)| leader.prompt);
+    let (from, to) = window(waiting, leader, limits.max_length_gap);
+    let mut mates: Vec<_> = others().filter(|(_, w)| !w.prefill_only && (from..=to).contains(&w.prompt)).collect();
     mates.sort_by_key(|(_, w)| w.prompt.abs_diff(leader));
-    let candidates = mates.into_iter().chain(others().filter(|(_, w)| w.brief)).filter(|(index, _)| *index != 0);
+    let candidates = mates.into_iter().chain(others().filter(|(_, w)| w.prefill_only)).filter(|(index, _)| *index != 0);
     let left = Limits {
         sequences: limits.sequences.saturating_sub(1),
         tokens: limits.tokens.saturating_sub(first.reserved),
@@ -53,13 +53,13 @@ pub fn pick(waiting: &[Waiting], limits: Limits) -> Vec<usize> {
     wave
 }
 
-/// Those of `waiting` that may join a wave which runs, where `left` is what it leaves: brief ones, in their order.
+/// The sequences that may join a running wave within the remaining limits `left`: prefill-only ones, in order.
 #[must_use]
 pub fn join(waiting: &[Waiting], left: Limits) -> Vec<usize> {
-    fitting(waiting.iter().enumerate().filter(|(_, w)| w.brief && !w.alone), left)
+    fitting(waiting.iter().enumerate().filter(|(_, w)| w.prefill_only && !w.alone), left)
 }
 
-/// The candidates that there is room for, in their order.
+/// The candidates that fit, in order.
 fn fitting<'w>(candidates: impl Iterator<Item = (usize, &'w Waiting)>, left: Limits) -> Vec<usize> {
     let (mut taken, mut held) = (Vec::new(), 0);
     for (index, candidate) in candidates {
@@ -71,13 +71,13 @@ fn fitting<'w>(candidates: impl Iterator<Item = (usize, &'w Waiting)>, left: Lim
     taken
 }
 
-/// Of all ranges of lengths that hold `length` and are no wider than `spread`, the one with most sequences in it.
-fn window(waiting: &[Waiting], length: usize, spread: usize) -> (usize, usize) {
-    let together = waiting.iter().filter(|w| !w.alone && !w.brief).map(|w| w.prompt);
-    let starts = together.clone().filter(|start| *start <= length && length - start <= spread);
-    let count = |start: usize| together.clone().filter(|l| (start..=start + spread).contains(l)).count();
+/// Of all ranges of lengths that contain `length` and are no wider than `max_length_gap`, the one with most sequences.
+fn window(waiting: &[Waiting], length: usize, max_length_gap: usize) -> (usize, usize) {
+    let together = waiting.iter().filter(|w| !w.alone && !w.prefill_only).map(|w| w.prompt);
+    let starts = together.clone().filter(|start| *start <= length && length - start <= max_length_gap);
+    let count = |start: usize| together.clone().filter(|l| (start..=start + max_length_gap).contains(l)).count();
     let from = starts.max_by_key(|start| (count(*start), *start)).unwrap_or(length);
-    (from, from + spread)
+    (from, from + max_length_gap)
 }
 
 #[cfg(test)]
@@ -85,15 +85,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMITS: Limits = Limits { sequences: 4, spread: 8, tokens: 1000 };
+    const LIMITS: Limits = Limits { sequences: 4, max_length_gap: 8, tokens: 1000 };
 
     fn waiting(prompts: &[usize]) -> Vec<Waiting> {
-        let waiting = |prompt: &usize| Waiting { prompt: *prompt, reserved: prompt + 10, alone: false, brief: false };
+        let waiting =
+            |prompt: &usize| Waiting { prompt: *prompt, reserved: prompt + 10, alone: false, prefill_only: false };
         prompts.iter().map(waiting).collect()
     }
 
     #[test]
-    fn who_goes_together() {
+    fn sequences_of_similar_length_run_together() {
         let check = |prompts: &[usize], expected: &[usize]| {
             assert_eq!(pick(&waiting(prompts), LIMITS), expected, "{prompts:?}");
         };
@@ -101,7 +102,7 @@ mod tests {
         check(&[100], &[0]);
         check(&[100, 200, 100, 100], &[0, 2, 3]);
         check(&[100, 109, 108], &[0, 2]);
-        // Two are shorter and one is longer: with the two there are more.
+        // Two are shorter and one is longer: the range with the two has more.
         check(&[100, 105, 95, 96], &[0, 3, 2]);
         // The nearest in length first, and no more than four.
         check(&[100, 104, 103, 102, 101], &[0, 4, 3, 2]);
@@ -110,19 +111,19 @@ mod tests {
     }
 
     #[test]
-    fn who_goes_alone() {
+    fn some_sequences_run_alone() {
         let mut three = waiting(&[100, 100, 100]);
         three[0].alone = true;
         assert_eq!(pick(&three, LIMITS), [0]);
         three.rotate_left(1);
-        assert_eq!(pick(&three, LIMITS), [0, 1], "nobody joins who has to be alone");
+        assert_eq!(pick(&three, LIMITS), [0, 1], "no other sequence joins one that must run alone");
     }
 
     #[test]
-    fn brief_ones_fill_what_is_left() {
+    fn prefill_only_sequences_fill_free_slots() {
         let mut mixed = waiting(&[100, 300, 104, 20, 103]);
-        (mixed[1].brief, mixed[3].brief) = (true, true);
-        assert_eq!(pick(&mixed, LIMITS), [0, 4, 2, 1], "who is brief comes last, whatever the length");
+        (mixed[1].prefill_only, mixed[3].prefill_only) = (true, true);
+        assert_eq!(pick(&mixed, LIMITS), [0, 4, 2, 1], "prefill-only sequences come last, whatever their length");
         mixed.rotate_left(1);
         assert_eq!(pick(&mixed, LIMITS), [0, 1, 3, 4], "the first of the others leads");
         let left = Limits { sequences: 2, tokens: 400, ..LIMITS };
@@ -139,12 +140,12 @@ mod tests {
             all in prop::collection::vec(
                 (1usize..200, 0usize..50, prop::bool::weighted(0.1), prop::bool::weighted(0.3)), 1..40),
             sequences in 1usize..10,
-            spread in 0usize..40,
+            max_length_gap in 0usize..40,
             tokens in 1usize..2000,
         ) {
             let all: Vec<Waiting> = all.into_iter()
-                .map(|(prompt, more, alone, brief)| Waiting { prompt, reserved: prompt + more, alone, brief }).collect();
-            let wave = pick(&all, Limits { sequences, spread, tokens });
+                .map(|(prompt, more, alone, prefill_only)| Waiting { prompt, reserved: prompt + more, alone, prefill_only }).collect();
+            let wave = pick(&all, Limits { sequences, max_length_gap, tokens });
             prop_assert_eq!(wave[0], 0);
             prop_assert!(wave.len() <= sequences);
             let mut sorted = wave.clone();
@@ -152,14 +153,14 @@ mod tests {
             sorted.dedup();
             prop_assert_eq!(sorted.len(), wave.len());
             prop_assert!(wave.len() == 1 || wave.iter().all(|i| !all[*i].alone));
-            let prompts = wave.iter().filter(|i| !all[**i].brief).map(|i| all[*i].prompt);
-            prop_assert!(prompts.clone().max().unwrap_or(0) - prompts.min().unwrap_or(0) <= spread);
+            let prompts = wave.iter().filter(|i| !all[**i].prefill_only).map(|i| all[*i].prompt);
+            prop_assert!(prompts.clone().max().unwrap_or(0) - prompts.min().unwrap_or(0) <= max_length_gap);
             prop_assert!(wave.len() == 1 || wave.iter().map(|i| all[*i].reserved).sum::<usize>() <= tokens);
         }
 
-        /// Whoever waits runs within as many waves as there are before it.
+        /// Every sequence runs within as many waves as there are sequences before it.
         #[test]
-        fn none_waits_for_ever(mut all in prop::collection::vec(1usize..200, 1..40)) {
+        fn no_sequence_starves(mut all in prop::collection::vec(1usize..200, 1..40)) {
             let mut waves = 0;
             let most = all.len();
             while !all.is_empty() {

@@ -23,10 +23,10 @@ use crate::models::Model;
 use crate::prompts::ChatFormat;
 use crate::script::Vocabulary;
 
-/// Before a context that could not be made anew is tried a second time.
-const PAUSE: Duration = Duration::from_millis(200);
-/// llama.cpp knows at most this many sequences.
-const MOST_SEQUENCES: usize = 256;
+/// Pause before a second attempt to create a context.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Maximum number of sequences in llama.cpp.
+const MAX_SEQUENCES: usize = 256;
 
 /// A model in llama.cpp.
 pub struct LlamaCpp {
@@ -34,36 +34,36 @@ pub struct LlamaCpp {
     chat: ChatFormat,
     vocabulary: Arc<ModelVocabulary>,
     shared: Arc<Shared>,
-    /// `None` once it was shut down.
+    /// `None` after shutdown.
     worker: Mutex<Option<Worker>>,
 }
 
-/// The thread that computes, and where it takes its work from.
+/// The worker thread and its inbox.
 struct Worker {
     submissions: mpsc::Sender<Submission>,
     thread: JoinHandle<()>,
 }
 
 impl LlamaCpp {
-    /// Loads a model, warms it up, and starts its worker. Blocks for as long as that takes.
+    /// Loads a model, warms it up, and starts its worker. Blocks the thread.
     ///
     /// # Errors
-    /// When the file cannot be loaded, or the model is of a kind that cannot be rolled back.
+    /// If the file cannot be loaded, or sequences of the model cannot be truncated.
     pub fn load(model: &Model, settings: Settings) -> Result<Self, LoadError> {
         let weights = Arc::new(load_weights(&model.path, settings.gpu_layers)?);
         let fail = |reason: String| LoadError::Model { path: model.path.display().to_string(), reason };
         if weights.is_recurrent() || weights.is_hybrid() {
             return Err(fail("recurrent and hybrid models cannot be rolled back, which scripts need".into()));
         }
-        if !(1..=MOST_SEQUENCES).contains(&settings.sequences) || settings.step_tokens == 0 {
+        if !(1..=MAX_SEQUENCES).contains(&settings.sequences) || settings.step_tokens == 0 {
             return Err(fail(format!(
-                "llama_cpp.sequences is 1 to {MOST_SEQUENCES}, and llama_cpp.step_tokens at least 1"
+                "llama_cpp.sequences is 1 to {MAX_SEQUENCES}, and llama_cpp.step_tokens at least 1"
             )));
         }
         let mut settings = settings;
         if slides(&weights, settings.context()) && settings.prefix_tokens > 0 {
-            // What its attention no longer sees is not saved, so a prefix could not be cut where others part.
-            tracing::warn!(model = model.name, "a model with sliding attention: no prefixes are shared");
+            // The saved state lacks tokens outside the window, so a prefix cannot be truncated to its shared part.
+            tracing::warn!(model = model.name, "the model uses sliding-window attention, so the prefix cache is off");
             settings.prefix_tokens = 0;
         }
         let vocabulary = Arc::new(ModelVocabulary::new(Arc::clone(&weights)));
@@ -81,7 +81,7 @@ impl LlamaCpp {
             let (vocabulary, shared) = (Arc::clone(&vocabulary) as Arc<dyn Vocabulary>, Arc::clone(&shared));
             move || {
                 let start = || context::start(&weights, &vocabulary, settings);
-                worker::run(start, &inbox, &shared, &ready, PAUSE);
+                worker::run(start, &inbox, &shared, &ready, RETRY_PAUSE);
             }
         });
         let thread = worker.map_err(|error| fail(format!("no thread for it: {error}")))?;
@@ -97,15 +97,15 @@ impl LlamaCpp {
 }
 
 impl Worker {
-    /// Lets it finish what it has, and waits for its end.
+    /// Finishes running work, and waits for the end of the thread.
     fn join(self) {
         drop(self.submissions);
-        // One that panicked has said so in the log.
+        // A panic is already in the log.
         let _ = self.thread.join();
     }
 }
 
-/// Whether some layers look back less far than `context` tokens.
+/// Whether some layers have an attention window of less than `context` tokens.
 fn slides(weights: &LlamaModel, context: usize) -> bool {
     let value = |key: &str| weights.meta_val_str(key).ok();
     let window = value("general.architecture").and_then(|name| value(&format!("{name}.attention.sliding_window")));
@@ -147,7 +147,7 @@ impl Engine for LlamaCpp {
         let (events, run) = Run::channel();
         if let Some(worker) = &*self.worker() {
             self.shared.sent();
-            // A worker that is gone leaves the run without an end, which is the error `Stopped`.
+            // If the worker is gone, the run ends with the error `Stopped`.
             let _ = worker.submissions.send(Submission { compiled, events });
         }
         run
@@ -165,7 +165,7 @@ impl Engine for LlamaCpp {
         let worker = self.worker().take();
         Box::pin(async move {
             if let Some(worker) = worker {
-                // It only waits; a panic has been dealt with.
+                // It only waits; panics are handled in the worker.
                 let _ = tokio::task::spawn_blocking(move || worker.join()).await;
             }
         })

@@ -1,8 +1,8 @@
-//! The `mistralrs` engine: mistral.rs computes logits, and nothing else is left to it.
+//! The `mistralrs` engine: mistral.rs computes logits, and Gavel does the rest.
 //!
-//! Prompts are tokenised here, every token is forced or sampled here, and what runs together is decided here: on a
-//! CPU one sequence at a time, since mistral.rs 0.8 gives sequences that run together each other's answers there; on
-//! a GPU waves of one length ([`super::length_buckets`]).
+//! Gavel tokenises prompts, forces or samples every token, and decides which sequences run together: on a CPU one
+//! sequence at a time, because mistral.rs 0.8 mixes up the answers of sequences that run together there; on a GPU,
+//! waves of equal length ([`super::length_buckets`]).
 
 mod force;
 mod load;
@@ -20,7 +20,7 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use self::request::Known;
+use self::request::ModelLimits;
 pub use self::settings::Settings;
 pub use self::vocabulary::ModelVocabulary;
 use self::worker::{Submission, Worker};
@@ -37,11 +37,11 @@ pub struct MistralRs {
     chat: ChatFormat,
     vocabulary: Arc<ModelVocabulary>,
     shared: Arc<Shared>,
-    /// `None` once it was shut down.
+    /// `None` after shutdown.
     running: Mutex<Option<Running>>,
 }
 
-/// The task that computes, and where it takes its work from.
+/// The worker task and its inbox.
 struct Running {
     submissions: mpsc::UnboundedSender<Submission>,
     worker: JoinHandle<()>,
@@ -51,7 +51,7 @@ impl MistralRs {
     /// Loads a model, a GGUF file or a folder of safetensors, and starts its worker. Needs a multi-threaded runtime.
     ///
     /// # Errors
-    /// When it cannot be loaded.
+    /// If it cannot be loaded.
     pub async fn load(model: &Model, settings: Settings) -> Result<Self, LoadError> {
         let fail = |reason: String| LoadError::Model { path: model.path.display().to_string(), reason };
         let path = model.path.clone();
@@ -70,18 +70,18 @@ impl MistralRs {
             context: longest.min(tokens),
             sequences: if device.is_cpu() { 1 } else { settings.sequences },
         };
-        let limits = Limits { sequences: info.sequences, spread: settings.spread, tokens };
+        let limits = Limits { sequences: info.sequences, max_length_gap: settings.spread, tokens };
         let (submissions, inbox) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::default());
-        let known = Known { ends, context: info.context, vocabulary: vocabulary.size() };
-        let worker = Worker::new(runner, known, limits, Arc::clone(&shared));
+        let model_limits = ModelLimits { ends, context: info.context, vocabulary: vocabulary.size() };
+        let worker = Worker::new(runner, model_limits, limits, Arc::clone(&shared));
         let worker = tokio::spawn(worker.run(inbox));
         let chat = vocabulary.chat_format().clone();
         let running = Mutex::new(Some(Running { submissions, worker }));
         Ok(Self { info, chat, vocabulary, shared, running })
     }
 
-    /// The same, running at most that many sequences together.
+    /// The same engine with a lower maximum number of sequences that run together.
     #[must_use]
     pub fn limited(mut self, sequences: usize) -> Self {
         self.info.sequences = self.info.sequences.min(sequences);
@@ -93,7 +93,7 @@ impl MistralRs {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands something to the worker. One that is gone leaves a run without an end, which is the error `Stopped`.
+    /// Sends a message to the worker. If the worker is gone, the run ends with the error `Stopped`.
     fn submit(&self, submission: Submission) {
         if let Some(running) = &*self.running() {
             let _ = running.submissions.send(submission);
@@ -116,9 +116,9 @@ impl Engine for MistralRs {
 
     fn start(&self, compiled: Compiled) -> Run {
         let (events, run) = Run::channel();
-        let row = row::Row::new(Arc::clone(&self.vocabulary) as _, compiled, events);
+        let script_run = row::ScriptRun::new(Arc::clone(&self.vocabulary) as _, compiled, events);
         self.shared.sent();
-        self.submit(Submission::Row(Box::new(row)));
+        self.submit(Submission::Run(Box::new(script_run)));
         run
     }
 
@@ -135,7 +135,7 @@ impl Engine for MistralRs {
         Box::pin(async move {
             if let Some(Running { submissions, worker }) = running {
                 drop(submissions);
-                // A worker that has panicked is gone as well.
+                // A panic also ends the worker.
                 let _ = worker.await;
             }
         })

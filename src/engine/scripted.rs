@@ -1,7 +1,7 @@
 //! The scripted engine: answers from a table, a file or a closure instead of a model.
 //!
-//! It is for tests and for a user's dry run. Without a script it answers every `Choose` with a fixed, uneven
-//! distribution and every `Generate` with a fixed sentence.
+//! For tests and dry runs. By default it answers every `Choose` with a fixed, uneven distribution and every `Generate`
+//! with a fixed sentence.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,26 +23,26 @@ use crate::script::{
     Vocabulary, stop,
 };
 
-/// What the scripted model does with a job.
+/// The scripted answer to a job.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Answer {
-    /// Answers a prompt that holds this text; the first answer that fits is taken.
+    /// Applies to prompts that contain this text; the first matching answer is used.
     pub when: String,
-    /// What every `Generate` writes.
+    /// The text of every `Generate`.
     pub say: Option<String>,
-    /// The probability mass of each option of a `Choose`; options without one have none. At most 1 in all; one that is
-    /// not finite stands for a model whose logits are not.
+    /// The probability mass of each option of a `Choose`; missing ones are 0. Their sum is at most 1. A value that is
+    /// not finite simulates invalid logits.
     pub masses: Option<Vec<f64>>,
-    /// The same for the choices of each branch, in their order; branches without any have those of `masses`.
+    /// The same for the choices of each branch, in order; default: `masses`.
     pub branches: Vec<Vec<f64>>,
-    /// How long it takes.
+    /// Time of the answer.
     pub delay_ms: u64,
-    /// Fails with this reason instead.
+    /// Fail with this reason.
     pub fail: Option<String>,
-    /// Ends without a word instead, as an engine that dies does.
+    /// End without a result, as an engine that dies does.
     pub disconnect: bool,
-    /// Writes its first word and then waits until the caller goes away.
+    /// Write the first word, and then wait until the caller disconnects.
     pub hold: bool,
 }
 
@@ -58,13 +58,13 @@ pub struct Scripted {
 }
 
 const SENTENCE: &str = "The response addresses the instruction, but it leaves out what the rubric asks for most.";
-/// The most bytes that a word counts for as one token: about what the longest tokens of real vocabularies have.
+/// Maximum length of a word that counts as one token, in bytes: about the longest tokens of real vocabularies.
 const LONGEST_WORD: usize = 256;
-/// The share of the probability that the default answers leave to other words.
+/// The probability of other words in the default answers.
 const ELSEWHERE: f64 = 0.1;
 
 impl Scripted {
-    /// An engine that asks a closure.
+    /// An engine with answers from a closure.
     pub fn new(answers: impl Fn(&Job) -> Answer + Send + Sync + 'static) -> Self {
         Self {
             info: EngineInfo {
@@ -91,7 +91,7 @@ impl Scripted {
         }
     }
 
-    /// The same, called otherwise than `scripted`.
+    /// The same with another model name.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
         name.clone_into(&mut self.info.model);
@@ -105,10 +105,10 @@ impl Scripted {
         Self::new(move |_| Answer { delay_ms, ..Answer::default() })
     }
 
-    /// An engine that answers from a TOML file of `[[answer]]` tables; where none fits, with the default.
+    /// An engine with answers from a TOML file of `[[answer]]` tables; the default answer if none matches.
     ///
     /// # Errors
-    /// When the file cannot be read or is not such a table.
+    /// If the file cannot be read or is invalid.
     pub fn from_file(path: &Path, delay: Duration) -> Result<Self, LoadError> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -188,7 +188,7 @@ impl Engine for Scripted {
     }
 }
 
-/// Counts a job as running for as long as it lives.
+/// Counts a job as running until it is dropped.
 struct Running(Arc<AtomicUsize>);
 
 impl Running {
@@ -292,13 +292,13 @@ fn certain(word: &str, most: usize) -> TokenLogprob {
     TokenLogprob { top: vec![(bytes.clone(), 0.0); most.min(1)], bytes, logprob: Some(0.0) }
 }
 
-/// A vocabulary of single bytes, for what has to fit a grammar; the last one ends the turn.
+/// A vocabulary of single bytes, for grammars; the last token ends the turn.
 #[derive(Default)]
 struct Bytes {
     grammars: OnceLock<Result<Grammars, String>>,
 }
 
-/// The most bytes of structured output.
+/// Maximum number of bytes of structured output.
 const LONGEST: usize = 1 << 16;
 
 impl Vocabulary for Bytes {
@@ -342,7 +342,7 @@ impl Vocabulary for Bytes {
 }
 
 impl Bytes {
-    /// A short text that fits a grammar: it ends, closes and goes on where it can, and else takes the first byte there is.
+    /// A short text that matches a grammar: prefers bytes that end or close it, else the first allowed byte.
     fn shortest(&self, grammar: &Grammar) -> String {
         let Ok(mut constraint) = self.constrain(grammar) else { return String::new() };
         let mut likes = vec![0.0_f32; self.size()];

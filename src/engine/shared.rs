@@ -1,11 +1,11 @@
-//! What the worker of an engine lets others see.
+//! The load of an engine's worker, shared with other threads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::Load;
 
-/// How busy a worker is, and how many jobs are on their way to it.
+/// The load of a worker, and the number of jobs in its inbox.
 #[derive(Default)]
 pub struct Shared {
     load: Mutex<Load>,
@@ -23,12 +23,12 @@ impl Shared {
         self.queued.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// The worker's own account.
+    /// Publishes the worker's load.
     pub fn show(&self, load: Load) {
         *self.load.lock().unwrap_or_else(PoisonError::into_inner) = load;
     }
 
-    /// The worker's account, with the jobs that it has not seen yet.
+    /// The worker's load, including the jobs in its inbox.
     pub fn load(&self) -> Load {
         let load = *self.load.lock().unwrap_or_else(PoisonError::into_inner);
         Load { waiting: load.waiting + self.queued.load(Ordering::Relaxed), ..load }

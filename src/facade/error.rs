@@ -1,4 +1,4 @@
-//! What a user of the library has to handle.
+//! The error type of the library.
 
 use crate::config::ConfigError;
 use crate::domain::{InvalidRequest, InvalidVerdict};
@@ -10,7 +10,7 @@ use crate::service::registry::{RegistryError, StartError};
 use crate::service::{DeadlinePassed, ServiceError};
 use crate::tasks::TaskError;
 
-/// Why there is no [`Gavel`](crate::Gavel), or no verdict.
+/// Why a [`Gavel`](crate::Gavel) cannot be built, or a request fails.
 ///
 /// ```
 /// use gavel::{EngineChoice, Error, Gavel};
@@ -31,63 +31,63 @@ use crate::tasks::TaskError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The settings of the builder or of its file do not hold together.
+    /// The settings of the builder or of its file are invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The model cannot be had, its engine not be started, or a prompt set is wrong.
+    /// The model is not available, its engine cannot start, or a prompt set is invalid.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// A part of the request is out of its range, or does not go with another.
+    /// A field of the request is out of range, or conflicts with another.
     #[error("{}: {}", .0.pointer, .0.reason)]
     Invalid(#[from] InvalidRequest),
-    /// There is no such rubric.
+    /// The rubric does not exist.
     #[error("there is no rubric `{name}`; there are: {known}")]
     UnknownRubric {
         /// The name.
         name: String,
-        /// The names there are.
+        /// The known names.
         known: String,
     },
-    /// There is no such prompt set.
+    /// The prompt set does not exist.
     #[error("there is no prompt set `{name}`; there are: {known}")]
     UnknownPromptSet {
         /// The name.
         name: String,
-        /// The names there are.
+        /// The known names.
         known: String,
     },
-    /// No model is called so.
+    /// The model does not exist.
     #[error("there is no model `{name}`; there are: {known}")]
     UnknownModel {
         /// The name.
         name: String,
-        /// The names there are.
+        /// The known names.
         known: String,
     },
-    /// The model is known and not there: it is loading, cannot be loaded, or its engine has died.
+    /// The model is not available: it is loading, cannot be loaded, or its engine has died.
     #[error(transparent)]
     ModelUnavailable(RegistryError),
-    /// The prompt cannot be written: the prompt set has no place for something, or the chat template no form for it.
+    /// The prompt cannot be rendered: the prompt set does not support a field, or the chat template the conversation.
     #[error(transparent)]
     Prompt(PromptError),
-    /// Prompt and answer do not fit the model's context. Nothing is ever cut.
+    /// Prompt and answer do not fit the model's context. Prompts are never truncated.
     #[error("{error}")]
     TooLong {
-        /// How many tokens there are, and how many fit.
+        /// The number of tokens, and the limit.
         error: EngineError,
-        /// The field with the longest text, the one to shorten; empty where it is not known.
+        /// The field with the longest text, which to shorten; empty if unknown.
         longest: String,
     },
-    /// As many requests wait as may (`limits.queue`).
+    /// The queue is full (`limits.queue`).
     #[error(transparent)]
     Refused(Refusal),
-    /// The time that the request had is over.
+    /// The deadline has passed.
     #[error(transparent)]
     Deadline(DeadlinePassed),
-    /// The engine failed; another try may help.
+    /// The engine failed; a retry may help.
     #[error(transparent)]
     Engine(EngineError),
-    /// What the model did makes no verdict.
+    /// The judgements cannot be combined into a verdict.
     #[error(transparent)]
     NoVerdict(InvalidVerdict),
 }

@@ -1,4 +1,4 @@
-//! A judge with its model, and how it is made.
+//! A judge with its model, and its builder.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,17 +12,17 @@ use crate::domain::Instruction;
 use crate::engine::Engine;
 use crate::models::Progress;
 
-/// A judge with its model, loaded and answering. A clone is the same judge; the last one that is dropped ends it.
+/// A judge with a loaded model. Clones share the judge, and dropping the last one shuts it down.
 ///
-/// It works inside a tokio runtime. Any number of requests may be awaited at once: they share the engine's batches, the
-/// prefixes of their prompts and the verdict cache.
+/// It needs a tokio runtime. Any number of requests may run at once: they share the engine's batches, the prefix cache
+/// and the verdict cache.
 #[derive(Clone)]
 pub struct Gavel {
     app: Arc<App>,
 }
 
-/// Makes a [`Gavel`]. What it does not say is as config.default.toml has it; the environment is not read unless
-/// [`from_environment`](Self::from_environment) asks for it.
+/// Builds a [`Gavel`]. The defaults are those of config.default.toml. The environment is only read with
+/// [`from_environment`](Self::from_environment).
 ///
 /// ```
 /// use gavel::{EngineChoice, Gavel};
@@ -49,12 +49,12 @@ pub struct GavelBuilder {
 }
 
 impl Gavel {
-    /// Begins to make one.
+    /// Returns a builder.
     pub fn builder() -> GavelBuilder {
         GavelBuilder::default()
     }
 
-    /// One of settings that are known already. With an engine that runs, no model is loaded.
+    /// Builds from a loaded configuration. With a running engine, no model is loaded.
     pub(crate) async fn start(
         config: Config,
         engine: Option<Arc<dyn Engine>>,
@@ -68,13 +68,13 @@ impl Gavel {
         Ok(Self { app })
     }
 
-    /// What it is made of.
+    /// The parts of the server.
     pub(crate) fn app(&self) -> &Arc<App> {
         &self.app
     }
 
-    /// Grades one response against a rubric. See [`Request`] for what it may say, and [`Absolute`](crate::Absolute) for
-    /// what it gives.
+    /// Grades one response by a rubric. See [`Request`] for the options, and [`Absolute`](crate::Absolute) for the
+    /// result.
     ///
     /// ```
     /// # use gavel::{EngineChoice, Gavel};
@@ -95,7 +95,7 @@ impl Gavel {
         Request::new(&self.app, instruction.into(), OneResponse { response: response.into() })
     }
 
-    /// Says which of two responses is better, shown in both orders unless [`swap`](Request::swap) is switched off.
+    /// Compares two responses, in both orders unless [`swap`](Request::swap) is false.
     ///
     /// ```
     /// # use gavel::{EngineChoice, Gavel};
@@ -126,8 +126,8 @@ impl Gavel {
         Request::new(&self.app, instruction.into(), of)
     }
 
-    /// Puts two or more responses in order, by comparisons or, with [`Method::Absolute`](crate::Method::Absolute), by
-    /// their rewards.
+    /// Ranks two or more responses by comparisons or, with [`Method::Absolute`](crate::Method::Absolute), by their
+    /// rewards.
     ///
     /// ```
     /// # use gavel::{EngineChoice, Gavel};
@@ -157,71 +157,70 @@ impl fmt::Debug for Gavel {
 }
 
 impl GavelBuilder {
-    /// The model: an alias that `gavel models list` shows, the path of a GGUF file or of a folder of safetensors, or one
-    /// on the hub (`hf:owner/name/file.gguf`). Without one it is the default judge of the build.
+    /// The model: an alias of `gavel models list`, the path of a GGUF file or of a folder of safetensors, or a file on
+    /// the hub (`hf:owner/name/file.gguf`). Default: the default judge of the build.
     pub fn model(self, model: impl Into<String>) -> Self {
         self.setting("model", model.into())
     }
 
-    /// What runs the model. [`EngineChoice::Scripted`] needs none, and gives the same answer to everything.
+    /// The engine. [`EngineChoice::Scripted`] needs no model, and always gives the same answer.
     pub fn engine(self, engine: EngineChoice) -> Self {
         self.setting("engine", engine.name())
     }
 
-    /// Judges with an engine of your own, which runs already, in place of a model; see [`extend`](crate::extend).
+    /// Uses your own running engine in place of a model; see [`extend`](crate::extend).
     pub fn own_engine(mut self, engine: impl Engine + 'static) -> Self {
         self.engine = Some(Arc::new(engine));
         self
     }
 
-    /// Where rubrics (`rubrics/*.toml`) and prompt sets (`prompts/<set>/`) of your own live; without one, in the user's
-    /// data folder.
+    /// Folder of your own rubrics (`rubrics/*.toml`) and prompt sets (`prompts/<set>/`). Default: the user's data
+    /// folder.
     pub fn data_dir(self, folder: impl Into<PathBuf>) -> Self {
         let folder = folder.into();
         self.setting("data_dir", folder.display())
     }
 
-    /// Where models are kept; without one, in the user's cache folder.
+    /// Folder of downloaded models. Default: the user's cache folder.
     pub fn cache_dir(self, folder: impl Into<PathBuf>) -> Self {
         let folder = folder.into();
         self.setting("cache_dir", folder.display())
     }
 
-    /// Whether the network is never used: a model that is not there is an error then.
+    /// Never use the network: a model that is not on disk is an error.
     pub fn offline(self, offline: bool) -> Self {
         self.setting("offline", offline)
     }
 
-    /// Any key of config.default.toml, such as `llama_cpp.sequences`. It wins over file and environment; of one that is
-    /// given twice the later one holds.
+    /// Sets any key of config.default.toml, such as `llama_cpp.sequences`. It takes precedence over file and
+    /// environment; the last value of a key is used.
     pub fn setting(mut self, key: &str, value: impl fmt::Display) -> Self {
         self.settings.push((key.to_owned(), value.to_string()));
         self
     }
 
-    /// Reads a file of settings as `gavel --config` does.
+    /// Reads a configuration file, as `gavel --config` does.
     pub fn config_file(mut self, file: impl Into<PathBuf>) -> Self {
         self.file = Some(file.into());
         self
     }
 
-    /// Reads the environment as the command line does: `GAVEL_…`, and the variables of the Hugging Face tools.
+    /// Reads the environment, as the command line does: `GAVEL_…` and the variables of the Hugging Face tools.
     pub fn from_environment(mut self) -> Self {
         self.environment = true;
         self
     }
 
-    /// Hears how the model is fetched and loaded.
+    /// Receives the progress of downloading and loading the model.
     pub fn progress(mut self, progress: impl Progress + 'static) -> Self {
         self.progress = Some(Arc::new(progress));
         self
     }
 
-    /// Gets the model, the first time from the network, starts its engine and tries it.
+    /// Downloads the model if necessary, starts its engine, and runs the self-test.
     ///
     /// # Errors
-    /// [`Error::Config`] when the settings do not hold together, [`Error::Start`] when the model cannot be had or does
-    /// not do.
+    /// [`Error::Config`] if the settings are invalid, [`Error::Start`] if the model is not available or fails.
     pub async fn build(self) -> Result<Gavel, Error> {
         let settings: Vec<(&str, String)> =
             self.settings.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();

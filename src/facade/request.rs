@@ -1,4 +1,4 @@
-//! Requests that are put together and awaited.
+//! Grading requests.
 
 use std::future::IntoFuture;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::domain::{
 use crate::service::{Deadline, Delta, Graded, Progress, Session};
 use crate::tasks::{Absolute, Rank, Ranked, Relative, Task};
 
-/// A request that is being put together; awaiting it gives the verdict. Dropping what is awaited stops the work.
+/// A grading request; awaiting it gives the verdict. Dropping the future stops the work.
 ///
-/// What it does not say is as the configuration has it (`[grading]` in config.default.toml): one judgement with feedback
-/// at temperature 0, by the rubric of `grading.rubric`, for `limits.deadline_ms` at most.
+/// Defaults are those of the configuration (`[grading]` in config.default.toml): one judgement with feedback at
+/// temperature 0, with the rubric `grading.rubric`, and a deadline of `limits.deadline_ms`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -60,31 +60,31 @@ pub struct Request<T> {
     on_delta: Option<Progress>,
 }
 
-/// One response, to be graded by itself.
+/// One response, for absolute grading.
 #[derive(Debug, Clone)]
 pub struct OneResponse {
     pub(super) response: String,
 }
 
-/// Two responses, A and B, to be compared.
+/// Two responses, A and B, for relative grading.
 #[derive(Debug, Clone)]
 pub struct TwoResponses {
     pub(super) a: String,
     pub(super) b: String,
 }
 
-/// Several responses, to be put in order.
+/// Several responses, for ranking.
 #[derive(Debug, Clone)]
 pub struct ManyResponses {
     pub(super) responses: Vec<String>,
 }
 
-/// A rubric, by its name or itself.
+/// A rubric: a name or an inline rubric.
 #[derive(Debug, Clone)]
 pub enum RubricChoice {
-    /// One that is built in, or of the data folder.
+    /// A built-in rubric, or one in the data folder.
     Named(String),
-    /// One that the program brings; its name in verdicts is `inline`.
+    /// A rubric of the program; its name in verdicts is `inline`.
     Inline(Arc<Rubric>),
 }
 
@@ -138,15 +138,15 @@ impl<T> Request<T> {
         }
     }
 
-    /// The rubric: the name of one that is built in or of the data folder, or a [`Rubric`].
+    /// The rubric: the name of a built-in rubric or of one in the data folder, or a [`Rubric`].
     pub fn rubric(mut self, rubric: impl Into<RubricChoice>) -> Self {
         self.rubrics = vec![(rubric.into(), 1.0)];
         self.multi = false;
         self
     }
 
-    /// Several rubrics, each with its weight from 0.000001 to 1000000: the reward is the weighted mean. Comparisons take
-    /// them with [`Method::Absolute`].
+    /// Several rubrics, each with a weight from 0.000001 to 1000000: the reward is the weighted mean. Comparisons
+    /// support them with [`Method::Absolute`] only.
     pub fn rubrics(mut self, rubrics: impl IntoIterator<Item = (RubricChoice, f64)>) -> Self {
         self.rubrics = rubrics.into_iter().collect();
         self.multi = true;
@@ -165,103 +165,103 @@ impl<T> Request<T> {
         self
     }
 
-    /// Whose judgement is asked for, such as `a teacher`.
+    /// The persona whose judgement is requested, such as `a teacher`.
     pub fn annotator(mut self, annotator: impl Into<String>) -> Self {
         self.item.annotator = Some(annotator.into()).filter(|text| !text.trim().is_empty());
         self
     }
 
-    /// Feedback and verdict, or the verdict alone.
+    /// Feedback and verdict, or only the verdict.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.options.mode = mode;
         self
     }
 
-    /// How many judgements are combined, 1 to 64. More than one needs feedback and a temperature above 0.
+    /// Number of judgements to combine, 1 to 64. More than one needs feedback and a temperature above 0.
     pub fn samples(mut self, samples: u32) -> Self {
         self.options.samples = samples;
         self
     }
 
-    /// How freely feedback is written: 0 (greedy) to 2. Verdicts are always read at temperature 1.
+    /// Sampling temperature of the feedback: 0 (greedy) to 2. Verdicts are always read at temperature 1.
     pub fn temperature(mut self, temperature: f32) -> Self {
         self.options.sampling.temperature = temperature;
         self
     }
 
-    /// Feedback is written with the most probable tokens that have this much probability together, above 0, at most 1.
+    /// Nucleus sampling of the feedback, above 0 and at most 1.
     pub fn top_p(mut self, top_p: f32) -> Self {
         self.options.sampling.top_p = top_p;
         self
     }
 
-    /// Feedback is written with so many of the most probable tokens; 0 takes all.
+    /// Samples the feedback from the k most probable tokens; 0 keeps all.
     pub fn top_k(mut self, top_k: u32) -> Self {
         self.options.sampling.top_k = top_k;
         self
     }
 
-    /// Feedback is written with tokens that are at least this share as probable as the most probable one, 0 to 1.
+    /// Minimum probability of a feedback token relative to the most probable one, 0 to 1.
     pub fn min_p(mut self, min_p: f32) -> Self {
         self.options.sampling.min_p = min_p;
         self
     }
 
-    /// The seed of the first sample; each further one has the next. With a seed a verdict is cached at any temperature.
+    /// The seed of the first sample; sample i uses seed + i. With a seed, verdicts are cached at any temperature.
     pub fn seed(mut self, seed: u64) -> Self {
         (self.options.sampling.seed, self.options.sampling.seeded) = (seed, true);
         self
     }
 
-    /// The most tokens of feedback.
+    /// Maximum number of tokens of feedback.
     pub fn max_feedback_tokens(mut self, tokens: u32) -> Self {
         self.options.sampling.max_feedback_tokens = tokens;
         self
     }
 
-    /// The fewest tokens of feedback.
+    /// Minimum number of tokens of feedback.
     pub fn min_feedback_tokens(mut self, tokens: u32) -> Self {
         self.options.sampling.min_feedback_tokens = tokens;
         self
     }
 
-    /// The prompt set; without one, the model's own.
+    /// The prompt set. Default: the model's own.
     pub fn prompt_set(mut self, name: impl Into<String>) -> Self {
         self.options.prompt = Some(name.into());
         self
     }
 
-    /// Which model judges, where the configuration has several; without one, the first.
+    /// The model that judges, if the configuration has several. Default: the first.
     pub fn model(mut self, name: impl Into<String>) -> Self {
         self.model = Some(name.into());
         self
     }
 
-    /// Whether the verdict cache may answer.
+    /// Whether the verdict cache may be used.
     pub fn cache(mut self, cache: bool) -> Self {
         self.options.cache = cache;
         self
     }
 
-    /// Whether each judgement runs alone and without the prefixes of others, so that it gives the same bytes every time.
+    /// Whether each judgement runs alone and without prefix reuse, so that it gives the same bytes every time.
     pub fn deterministic(mut self, deterministic: bool) -> Self {
         self.options.deterministic = deterministic;
         self
     }
 
-    /// How long it may take from when it is awaited.
+    /// The deadline, from the time the request is awaited.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// Hears feedback as it is written. Judgements that run at once are told apart by sample and run.
+    /// Receives feedback while it is generated. Sample and run identify judgements that run at once.
     pub fn on_delta(mut self, hear: impl Fn(Delta) + Send + Sync + 'static) -> Self {
         self.on_delta = Some(Arc::new(hear));
         self
     }
 
-    /// The rubrics themselves.
+    /// Resolves the rubrics.
     fn weighted(&self) -> Result<Vec<WeightedRubric>, Error> {
         let weighted = self.rubrics.iter().enumerate().map(|(index, (choice, weight))| {
             let rubric = match choice {
@@ -276,24 +276,24 @@ impl<T> Request<T> {
     }
 }
 
-/// For comparisons.
+/// Options of comparisons.
 macro_rules! comparison {
     ($of:ty) => {
         impl Request<$of> {
-            /// Whether both orders of a pair are shown; what one order says of two that are alike is the order's doing.
+            /// Whether both orders of a pair are judged, which detects position bias.
             pub fn swap(mut self, swap: bool) -> Self {
                 self.comparison.swap = swap;
                 self
             }
 
-            /// How near to one half the probability of A is a tie, 0 to 0.5; with [`Method::Absolute`], how near the
-            /// two rewards are.
+            /// A comparison is a tie if the probability of A is closer to one half than this, 0 to 0.5; with
+            /// [`Method::Absolute`], if the rewards are closer than this.
             pub fn tie_margin(mut self, tie_margin: f64) -> Self {
                 self.comparison.tie_margin = tie_margin;
                 self
             }
 
-            /// Whether responses are shown together, or each is graded alone and the higher reward is preferred.
+            /// Whether responses are compared in pairs, or each is graded alone and the higher reward is preferred.
             pub fn method(mut self, method: Method) -> Self {
                 self.comparison.method = method;
                 self
@@ -304,7 +304,7 @@ macro_rules! comparison {
 comparison!(TwoResponses);
 comparison!(ManyResponses);
 
-/// What makes a task of a request: the part that differs with the responses.
+/// Turns a request into a task, depending on its responses.
 trait Responses: Sized {
     type Task: Task;
 
@@ -346,7 +346,7 @@ impl Responses for ManyResponses {
     }
 }
 
-/// The task, and the judge that is asked.
+/// The task, and the name of its model.
 async fn begin<T: Responses>(request: Request<T>) -> Result<(Session, T::Task, Option<Progress>), Error> {
     request.item.instruction.check()?;
     let rubrics = request.weighted()?;
@@ -361,7 +361,7 @@ async fn run<T: Responses>(request: Request<T>) -> Result<Graded<<T::Task as Tas
     Ok(session.run(task, on_delta).await?)
 }
 
-/// What awaiting a request gives.
+/// Running a request.
 macro_rules! awaited {
     ($of:ty => $verdict:ty) => {
         impl IntoFuture for Request<$of> {
@@ -374,10 +374,10 @@ macro_rules! awaited {
         }
 
         impl Request<$of> {
-            /// Exactly what the model would be given, a prompt a judgement, in place of a verdict.
+            /// The exact prompt of each judgement, without running them.
             ///
             /// # Errors
-            /// Those of awaiting the request that come before the model is asked.
+            /// Those of the request before the model runs.
             pub async fn prompts(self) -> Result<Vec<String>, Error> {
                 let (session, task, _) = begin(self).await?;
                 Ok(session.prompts(task).await?)

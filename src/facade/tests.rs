@@ -5,7 +5,7 @@ use super::{Error, Gavel, OneResponse, Request};
 use crate::domain::{Document, Method, Mode, Preference, Role, Rubric, Turn};
 use crate::engine::Job;
 use crate::engine::scripted::{Answer, Scripted};
-use crate::tasks::Many;
+use crate::tasks::ByMethod;
 
 /// A judge that answers so.
 async fn judge(answers: impl Fn(&Job) -> Answer + Send + Sync + 'static) -> Gavel {
@@ -104,7 +104,7 @@ async fn responses_are_put_in_order() {
         .await
         .unwrap();
     assert_eq!((ranked.verdict.ranking[0], &ranked.verdict.ties[..]), (1, &[[0, 2]][..]));
-    assert!(matches!(ranked.verdict.verdicts, Many::Alone(grades) if grades.len() == 3));
+    assert!(matches!(ranked.verdict.verdicts, ByMethod::Pointwise(grades) if grades.len() == 3));
 }
 
 #[tokio::test]

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use minijinja::{Environment, Error, ErrorKind, Value};
 
-type OfOne = fn(f64) -> f64;
-type OfTwo = fn(f64, f64) -> f64;
+type Function = fn(f64) -> f64;
+type Fold = fn(f64, f64) -> f64;
 
-/// Longer formulas are refused.
-const LONGEST: usize = 2000;
+/// Maximum length of a formula, in bytes.
+const MAX_BYTES: usize = 2000;
 
-/// A formula that gives no number.
+/// A formula that cannot be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the formula cannot be evaluated: {0}")]
 pub struct InvalidFormula(String);
@@ -19,41 +19,41 @@ pub struct InvalidFormula(String);
 /// `floor`, `ceil`, `exp`, `sqrt` and `log`.
 ///
 /// # Errors
-/// When it cannot be read, names what is not there, or gives no finite number.
+/// If it is invalid, uses an unknown name, or its value is not a finite number.
 pub fn evaluate(formula: &str, values: &BTreeMap<&str, f64>) -> Result<f64, InvalidFormula> {
     let wrong = |reason: String| InvalidFormula(reason);
     let allowed = |c: char| c.is_ascii_alphanumeric() || " \t\n_+-*/^()., ".contains(c);
     if let Some(other) = formula.chars().find(|c| !allowed(*c)) {
-        return Err(wrong(format!("`{other}` has no place in it")));
+        return Err(wrong(format!("`{other}` is not allowed in it")));
     }
-    if formula.len() > LONGEST {
-        return Err(wrong(format!("it has more than {LONGEST} characters")));
+    if formula.len() > MAX_BYTES {
+        return Err(wrong(format!("it has more than {MAX_BYTES} characters")));
     }
     let environment = environment();
     let formula = formula.replace('^', "**");
-    let refused = |error: Error| wrong(error.detail().unwrap_or("it is no formula").to_owned());
+    let refused = |error: Error| wrong(error.detail().unwrap_or("it is not a formula").to_owned());
     let expression = environment.compile_expression(&formula).map_err(refused)?;
     let result =
         expression.eval(Value::from_pairs(values.iter().map(|(name, value)| (*name, *value)))).map_err(refused)?;
-    let number = f64::try_from(result).map_err(|_| wrong("it gives no number".to_owned()))?;
-    if number.is_finite() { Ok(number) } else { Err(wrong(format!("it gives {number}"))) }
+    let number = f64::try_from(result).map_err(|_| wrong("its value is not a number".to_owned()))?;
+    if number.is_finite() { Ok(number) } else { Err(wrong(format!("its value is {number}"))) }
 }
 
-/// Whether a formula can be evaluated over graders of those names at all.
+/// Checks that a formula can be evaluated over graders of these names.
 ///
 /// # Errors
-/// When it cannot be read, or names what is not there.
+/// If it is invalid or uses an unknown name.
 pub fn check<'a>(formula: &str, names: impl Iterator<Item = &'a str>) -> Result<(), InvalidFormula> {
-    // Different numbers, so that a difference of two is not zero by chance.
+    // Different values, so that the difference of two is not zero.
     let values = names.enumerate().map(|(index, name)| (name, 0.5 + index as f64 / 1000.0)).collect();
     evaluate(formula, &values).map(drop)
 }
 
-/// An environment of numbers and nothing else.
+/// A template environment with arithmetic functions only.
 fn environment() -> Environment<'static> {
     let mut env = Environment::empty();
     env.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-    let functions: [(&str, OfOne); 6] = [
+    let functions: [(&str, Function); 6] = [
         ("abs", f64::abs),
         ("floor", f64::floor),
         ("ceil", f64::ceil),
@@ -64,7 +64,7 @@ fn environment() -> Environment<'static> {
     for (name, function) in functions {
         env.add_function(name, function);
     }
-    let folds: [(&str, OfTwo); 2] = [("min", f64::min), ("max", f64::max)];
+    let folds: [(&str, Fold); 2] = [("min", f64::min), ("max", f64::max)];
     for (name, fold) in folds {
         env.add_function(name, move |numbers: minijinja::value::Rest<f64>| {
             let first = numbers.iter().copied().reduce(fold);
@@ -90,13 +90,13 @@ mod tests {
         check("b ^ 3 - 1", Ok(7.0));
         check("min(a, b, 1) + max(a, b)", Ok(2.5));
         check("sqrt(abs(0 - 16)) + floor(1.5) + ceil(1.5) + exp(0) + log(1)", Ok(8.0));
-        check("c", Err("no number"));
+        check("c", Err("not a number"));
         check("a +", Err("cannot be evaluated"));
         check("a / 0", Err("cannot be evaluated"));
-        check("1e308 * a + 1e308 * b", Err("it gives inf"));
-        check("1e308 * b - 1e308 * b", Err("it gives NaN"));
-        check("'a' * 9", Err("no place"));
-        check("a[0]", Err("no place"));
+        check("1e308 * a + 1e308 * b", Err("its value is inf"));
+        check("1e308 * b - 1e308 * b", Err("its value is NaN"));
+        check("'a' * 9", Err("not allowed"));
+        check("a[0]", Err("not allowed"));
         check("range(9)", Err("cannot be evaluated"));
         check(&"a+".repeat(2000), Err("characters"));
     }

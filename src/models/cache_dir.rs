@@ -1,4 +1,4 @@
-//! The folder of downloaded models, and the settings with which it is filled.
+//! The folder of downloaded models, and the settings of downloads.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub(super) struct CacheDir {
     pub(super) path: PathBuf,
     /// Whether the network may not be used.
     pub(super) offline: bool,
-    /// `None`: pip is asked for its settings when a pull needs them.
+    /// `None`: pip's settings are read when a pull needs them.
     pub(super) pip: Option<PipSettings>,
     /// The retries and timeouts for a source that has no alternative.
     pub(super) full: Effort,

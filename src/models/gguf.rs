@@ -1,7 +1,6 @@
-//! GGUF headers: is the file whole and sound, and what lies where? Never reads the weights.
+//! GGUF headers: checks that a file is complete and valid, and locates its contents. Never reads the weights.
 //!
-//! Engines take much on trust: llama.cpp ends the whole process where a file is not what it expects. So what it would
-//! stumble over is looked at here, first.
+//! llama.cpp aborts the process for some invalid files. So everything that it relies on is checked here first.
 
 mod fault;
 mod metadata;
@@ -14,13 +13,13 @@ use self::fault::{Fault, absurd, wrong};
 use self::metadata::{Metadata, Value};
 use super::error::ModelError;
 
-/// Fails unless `path` is a GGUF file of a known version that is long enough for every tensor
-/// that its header lists. Blocks the thread, shortly.
+/// Fails unless `path` is a GGUF file of a known version that is long enough for every tensor in its header. Blocks the
+/// thread briefly.
 pub(super) fn check(path: &Path) -> Result<(), ModelError> {
     read(path).map(drop)
 }
 
-/// Reads the header, and makes sure of what [`check`] does. Blocks the thread, shortly.
+/// Reads and checks the header, as [`check`] does. Blocks the thread briefly.
 pub(super) fn read(path: &Path) -> Result<Layout, ModelError> {
     let file = File::open(path).map_err(ModelError::unreadable(path))?;
     let len = file.metadata().map_err(ModelError::unreadable(path))?.len();
@@ -36,48 +35,48 @@ pub(super) fn read(path: &Path) -> Result<Layout, ModelError> {
     }
 }
 
-/// What lies where in a GGUF file.
+/// The layout of a GGUF file.
 #[derive(Debug)]
 pub(super) struct Layout {
-    /// Where the value of `general.file_type` stands, if the file has one.
+    /// Offset of the value of `general.file_type`, if there is one.
     pub(super) file_type: Option<u64>,
-    /// The tensors' data begins at multiples of this.
+    /// The alignment of tensor data.
     pub(super) alignment: u64,
-    /// Where the metadata ends and the list of tensors begins.
+    /// End of the metadata and start of the tensor list.
     pub(super) list: u64,
     /// The tensors, in the list's order.
     pub(super) tensors: Vec<Tensor>,
-    /// Bytes of the keys and values of a token, in half precision, if the header says enough.
+    /// Bytes of the keys and values of one token in half precision, if the header has the sizes.
     pub(super) kv_per_token: Option<u64>,
-    /// Where the data begins.
+    /// Start of the data.
     pub(super) data: u64,
-    /// Where the last byte of data ends.
+    /// End of the data.
     end: u64,
 }
 
 /// One tensor of the list.
 #[derive(Debug)]
 pub(super) struct Tensor {
-    /// Its name, hopefully UTF-8.
+    /// Its name, usually UTF-8.
     pub(super) name: Vec<u8>,
-    /// Its dimensions, the fastest first.
+    /// Its dimensions, the fastest-varying first.
     pub(super) dimensions: Vec<u64>,
-    /// How many values it has.
+    /// Its number of values.
     pub(super) elements: u64,
     /// Its ggml type.
     pub(super) kind: u32,
-    /// Where it begins, counted from the start of the data.
+    /// Its offset from the start of the data.
     pub(super) offset: u64,
 }
 
-/// How a ggml type lays out values.
+/// The layout of a ggml type.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Block {
-    /// What ggml calls the type.
+    /// The name of the type in ggml.
     pub(super) name: &'static str,
-    /// The values of a block.
+    /// Number of values in a block.
     pub(super) elements: u64,
-    /// The bytes of a block.
+    /// Number of bytes of a block.
     pub(super) bytes: u64,
 }
 
@@ -87,7 +86,7 @@ pub(super) const F16: u32 = 1;
 pub(super) const Q4_0: u32 = 2;
 pub(super) const Q4_1: u32 = 3;
 pub(super) const Q8_0: u32 = 8;
-/// The first and the last of the types that are integers or double precision.
+/// The range of types that are integers or double precision.
 const I8: u32 = 24;
 const F64: u32 = 28;
 const BF16: u32 = 30;
@@ -95,7 +94,7 @@ const BF16: u32 = 30;
 /// As many as ggml has.
 const MAX_DIMENSIONS: u32 = 4;
 
-/// Kinds of metadata values that this reader must tell apart.
+/// Kinds of metadata values that this reader distinguishes.
 pub(super) const U32: u32 = 4;
 pub(super) const STRING: u32 = 8;
 const ARRAY: u32 = 9;
@@ -153,7 +152,7 @@ impl Header {
         Ok(Tensor { name, dimensions, elements, kind: self.u32()?, offset: self.u64()? })
     }
 
-    /// Reads a metadata value as far as it is looked at.
+    /// Reads a metadata value, as far as it is used.
     fn value(&mut self, kind: u32, key: &[u8]) -> Result<Value, Fault> {
         Ok(match kind {
             STRING => Value::Text(self.string()?),
@@ -161,7 +160,7 @@ impl Header {
                 let (of, count) = (self.u32()?, self.u64()?);
                 match of {
                     STRING if key == metadata::TOKENS => {
-                        // Each takes eight bytes at least, so a wrong count cannot ask for all memory.
+                        // Each takes at least eight bytes, so an invalid count cannot exhaust memory.
                         Value::Texts((0..count).map(|_| self.string()).collect::<Result<_, _>>()?)
                     }
                     STRING => {
@@ -195,7 +194,7 @@ impl Header {
 
     fn string(&mut self) -> Result<Vec<u8>, Fault> {
         let len = self.u64()?;
-        // Bounded by the file's length, so that a wrong header cannot ask for all memory.
+        // Limited by the file's length, so that an invalid header cannot exhaust memory.
         self.claim(len)?;
         let mut text = Vec::new();
         let reader = self.reader.by_ref();
@@ -224,7 +223,7 @@ impl Header {
         self.reader.seek_relative(n).map_err(Fault::Io)
     }
 
-    /// Moves on by `n` bytes, if the file has them.
+    /// Skips `n` bytes, if the file has them.
     fn claim(&mut self, n: u64) -> Result<(), Fault> {
         let end = self.at.checked_add(n).ok_or_else(absurd)?;
         if end > self.len {
@@ -246,7 +245,7 @@ fn fixed_size(kind: u32) -> Result<u64, Fault> {
     }
 }
 
-/// The weights of a layer, or of the whole model, that engines multiply with: numbers, not indices.
+/// Weights that engines multiply with: numbers, not indexes.
 const MULTIPLIED: [&[u8]; 10] = [
     b"token_embd.weight",
     b"output.weight",
@@ -261,7 +260,7 @@ const MULTIPLIED: [&[u8]; 10] = [
 ];
 
 impl Tensor {
-    /// What engines rely on.
+    /// Checks what engines rely on.
     fn check(&self, alignment: u64) -> Result<(), Fault> {
         let named = || String::from_utf8_lossy(&self.name).into_owned();
         if !self.offset.is_multiple_of(alignment) {
@@ -291,9 +290,9 @@ impl Tensor {
         Ok(())
     }
 
-    /// Where it ends, counted from the start of the data.
+    /// Its end, relative to the start of the data.
     fn end(&self) -> Result<u64, Fault> {
-        // Of a type that is not in the table only the offset can be checked.
+        // For an unknown type, only the offset can be checked.
         let size = match block(self.kind) {
             Some(block) => self.elements.div_ceil(block.elements).checked_mul(block.bytes),
             None => Some(0),
@@ -302,7 +301,7 @@ impl Tensor {
     }
 }
 
-/// The layout of a ggml type, `None` for a type that is not known here.
+/// The layout of a ggml type; `None` for an unknown type.
 pub(super) fn block(kind: u32) -> Option<Block> {
     let (name, elements, bytes) = match kind {
         F32 => ("F32", 1, 4),
@@ -541,7 +540,7 @@ pub(super) mod tests {
         fn a_damaged_header_is_read_or_refused(at in 4..600_usize, bytes in proptest::collection::vec(any::<u8>(), 1..9)) {
             let mut file = model(None, None);
             file[at..at + bytes.len()].copy_from_slice(&bytes);
-            // Neither a panic nor memory without end; what it says of the damage is the others' business.
+            // No panic and no unlimited memory; other tests check the messages.
             let _ = verdict(&file);
         }
     }
@@ -559,7 +558,7 @@ pub(super) mod tests {
         refused(4, &1u32.to_le_bytes(), "version is 1");
         refused(4, &3u32.to_be_bytes(), "version is 50331648");
         refused(24, &u64::MAX.to_le_bytes(), "absurd");
-        refused(24, &(1u64 << 40).to_le_bytes(), "cut short");
+        refused(24, &(1u64 << 40).to_le_bytes(), "incomplete");
         // The kind of the first value stands after its key's length and its twelve letters.
         refused(24 + 8 + 12, &99u32.to_le_bytes(), "kind 99");
     }

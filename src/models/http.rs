@@ -1,4 +1,4 @@
-//! HTTP as pip would speak it: its proxy, its roots, its trusted hosts, its credentials; or with the hub's token.
+//! HTTP with pip's settings (proxy, root certificates, trusted hosts, credentials), or with the hub's token.
 
 use std::error::Error;
 use std::time::Duration;
@@ -11,32 +11,32 @@ use super::pip::PipSettings;
 
 const MAX_REDIRECTS: usize = 10;
 
-/// How hard a server is tried before it is given up.
+/// Retries and timeouts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Effort {
-    /// Failures in a row, without a byte gained.
+    /// Maximum number of failures in a row without progress.
     pub(super) tries: u32,
     pub(super) connect: Duration,
-    /// A connection that says nothing for so long counts as broken.
+    /// A connection without data for this time counts as broken.
     pub(super) read: Duration,
-    /// Before the first repeated try; it doubles with each.
+    /// Delay before the first retry; it doubles with each retry.
     pub(super) pause: Duration,
 }
 
 impl Effort {
-    /// For what nobody else has.
+    /// For a source without an alternative.
     pub(super) const FULL: Self = Self {
         tries: 4,
         connect: Duration::from_secs(20),
         read: Duration::from_secs(60),
         pause: Duration::from_millis(500),
     };
-    /// Where there is another source: one that cannot be reached, or hangs, costs seconds.
+    /// For a source with an alternative: an unreachable one costs seconds.
     pub(super) const BRIEF: Self =
         Self { tries: 2, connect: Duration::from_secs(3), read: Duration::from_secs(5), ..Self::FULL };
 }
 
-/// Fetches pages and files.
+/// Downloads pages and files.
 pub(super) struct Fetcher {
     strict: Client,
     /// For the hosts that pip trusts without a valid certificate.
@@ -46,18 +46,18 @@ pub(super) struct Fetcher {
     effort: Effort,
 }
 
-/// The hub that a fetcher asks, and as whom.
+/// The hub and its token.
 pub(super) struct Access {
     pub(super) endpoint: Url,
-    /// For the hub alone.
+    /// The client for the hub only.
     pub(super) token: Option<HeaderValue>,
-    /// The repository in question.
+    /// The repository.
     pub(super) repo: String,
 }
 
 /// A page of an index.
 pub(super) struct Page {
-    /// Where it was found in the end, with the credentials that led there.
+    /// The final URL, with the credentials.
     pub(super) url: Url,
     pub(super) is_json: bool,
     pub(super) text: String,
@@ -83,12 +83,12 @@ impl Fetcher {
         })
     }
 
-    /// How long to go on trying.
+    /// The retry policy.
     pub(super) fn patience(&self) -> Patience {
         Patience { effort: self.effort, left: self.effort.tries, pause: self.effort.pause }
     }
 
-    /// Reads a page, `None` where there is none.
+    /// Reads a page; `None` if it does not exist.
     pub(super) async fn page(&self, url: &Url, accept: &str) -> Result<Option<Page>, ModelError> {
         let mut patience = self.patience();
         let headers = header(ACCEPT, accept);
@@ -114,8 +114,8 @@ impl Fetcher {
         Ok(Some(Page { url, is_json, text }))
     }
 
-    /// Sends a GET and follows redirects. By hand, so that each hop gets the client that its
-    /// host deserves and no credentials travel to another host.
+    /// Sends a GET and follows redirects itself, so that each host gets the right client and no credentials of another
+    /// host.
     pub(super) async fn get(&self, url: &Url, headers: &HeaderMap) -> Result<(Url, Response), Failure> {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
@@ -141,7 +141,7 @@ impl Fetcher {
         self.access.as_ref().filter(|access| access.endpoint.origin() == url.origin())
     }
 
-    /// What an answer that is no file says.
+    /// The message of an error response.
     pub(super) fn refused(&self, url: &Url, response: &Response) -> Failure {
         let code = response.status();
         if let Some(hub) = self.hub(url) {
@@ -172,10 +172,10 @@ impl Fetcher {
     }
 }
 
-/// The address without user, password, query and fragment, for messages: each may hold a secret.
+/// The URL without user, password, query and fragment, for messages, because each may contain a secret.
 pub(super) fn redacted(url: &Url) -> String {
     let mut url = url.clone();
-    // They fail only on addresses that cannot have a user or a password.
+    // They only fail for URLs that cannot have a user or a password.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_query(None);
@@ -186,7 +186,7 @@ pub(super) fn redacted(url: &Url) -> String {
 /// Gives `url` the user and password of `from`, if it has none and is on the same server.
 pub(super) fn with_credentials_of(from: &Url, mut url: Url) -> Url {
     if url.origin() == from.origin() && url.username().is_empty() && url.password().is_none() {
-        // They fail only on addresses that cannot have a user or a password.
+        // They only fail for URLs that cannot have a user or a password.
         let _ = url.set_username(from.username());
         let _ = url.set_password(from.password());
     }
@@ -218,13 +218,13 @@ fn client(pip: &PipSettings, effort: Effort, accept_any_certificate: bool) -> Re
     builder.build().map_err(|e| ModelError::PipSetting { setting: "cert", why: chain(&e) })
 }
 
-/// Whether another try may help.
+/// Whether a retry may help.
 pub(super) enum Failure {
     Passing(ModelError),
     Lasting(ModelError),
 }
 
-/// How long to go on trying.
+/// Counts retries.
 pub(super) struct Patience {
     effort: Effort,
     left: u32,
@@ -232,7 +232,7 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// Returns when it is time for another try, or gives the error back when it is not.
+    /// Waits for the next retry, or returns the error if there is none.
     pub(super) async fn after(&mut self, failure: Failure, gained: bool) -> Result<(), ModelError> {
         let error = match failure {
             Failure::Passing(error) => error,
@@ -245,8 +245,8 @@ impl Patience {
         if self.left == 0 {
             return Err(error);
         }
-        // What it comes to in the end is the caller's to tell.
-        tracing::info!(%error, "a transfer broke off; trying again");
+        // The caller reports the final error.
+        tracing::info!(%error, "a download was interrupted; retrying");
         tokio::time::sleep(self.pause).await;
         self.pause *= 2;
         Ok(())
@@ -262,7 +262,7 @@ pub(super) fn failed(url: &Url, error: reqwest::Error) -> Failure {
     let hopeless = error.is_builder();
     let error = ModelError::Network {
         url: redacted(url),
-        // reqwest would quote the whole address.
+        // reqwest would include the whole URL.
         cause: chain(&error.without_url()),
     };
     if hopeless { Failure::Lasting(error) } else { Failure::Passing(error) }

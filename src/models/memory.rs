@@ -1,4 +1,4 @@
-//! What a model takes in memory, its weights and keys and values beside them; and what the machine has.
+//! Memory needs of models (weights, keys and values), and free memory.
 
 use std::path::{Path, PathBuf};
 
@@ -6,12 +6,12 @@ use super::error::ModelError;
 use super::reference::stem;
 use super::{folder, gguf};
 
-/// Bytes that a GGUF file (with shards, the first one) or a folder of safetensors needs with keys and values of that
-/// many tokens in half precision. An estimate: what the engine needs beside them, some hundred megabytes at most, is
-/// left out, and so are the keys and values of a model whose header does not say how large they are.
+/// Bytes that a GGUF file (the first shard) or a folder of safetensors needs, with keys and values of this number of
+/// tokens in half precision. An estimate: it leaves out other memory of the engine (at most some hundred megabytes),
+/// and the keys and values if the header does not have their sizes.
 ///
 /// # Errors
-/// When the file's header cannot be read. Blocks the thread, shortly.
+/// If the file's header cannot be read. Blocks the thread briefly.
 pub fn needed(path: &Path, tokens: u64) -> Result<u64, ModelError> {
     let (weights, per_token) = if path.is_dir() {
         (folder::weights(path)?, folder::kv_per_token(path)?)
@@ -21,7 +21,7 @@ pub fn needed(path: &Path, tokens: u64) -> Result<u64, ModelError> {
     Ok(weights + per_token.unwrap_or(0).saturating_mul(tokens))
 }
 
-/// Bytes of memory that are free for use now; in a container, of what it may take.
+/// Bytes of free memory; in a container, within its limit.
 #[must_use]
 pub fn available() -> u64 {
     let mut system = sysinfo::System::new();
@@ -30,7 +30,7 @@ pub fn available() -> u64 {
     system.available_memory().min(container)
 }
 
-/// The bytes of a model's files.
+/// Total size of a model's files, in bytes.
 pub(super) fn weights(path: &Path) -> u64 {
     shards(path).iter().filter_map(|shard| std::fs::metadata(shard).ok()).map(|m| m.len()).sum()
 }

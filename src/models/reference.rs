@@ -1,10 +1,10 @@
-//! Files on the Hugging Face hub, as a person names them: `hf:owner/name/file.gguf@revision`, `owner/name:Q4_K_M`.
+//! References to the Hugging Face hub: `hf:owner/name/file.gguf@revision`, `owner/name:Q4_K_M`.
 
 use std::path::Path;
 
 use super::error::ModelError;
 
-/// The branch that is meant where none is named.
+/// The default branch.
 const DEFAULT_REVISION: &str = "main";
 
 /// A model in a repository of the hub.
@@ -14,23 +14,23 @@ pub(super) struct Reference {
     pub(super) repo: String,
     /// A branch, a tag or a commit.
     pub(super) revision: String,
-    /// Which of its files.
+    /// The choice of its files.
     pub(super) pick: Pick,
 }
 
-/// Which files of a repository make the model.
+/// The choice of a repository's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Pick {
-    /// This one; with one shard come the others.
+    /// This file; for a shard, all shards.
     File(String),
-    /// The one of this quantisation, such as `Q4_K_M`.
+    /// The only file of this quantisation, such as `Q4_K_M`.
     Quantisation(String),
-    /// The only one there is.
+    /// The only GGUF file.
     Only,
 }
 
 impl Reference {
-    /// What `text` names, `None` when it is no reference to the hub: `hf:` may be left out before a quantisation.
+    /// Parses a reference; `None` if it is not one. `hf:` is optional before a quantisation.
     pub(super) fn parse(text: &str) -> Option<Result<Self, ModelError>> {
         let (rest, marked) = text.strip_prefix("hf:").map_or((text, false), |rest| (rest, true));
         let is_gguf = rest.to_ascii_lowercase().ends_with(".gguf");
@@ -51,7 +51,7 @@ impl Reference {
         Some(reference.ok_or_else(|| unusable(text)))
     }
 
-    /// A reference of sound parts: they become paths and addresses.
+    /// A reference with valid parts, because they become paths and URLs.
     pub(super) fn new(repo: String, revision: String, pick: Pick) -> Option<Self> {
         let plain = |part: &str| {
             let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -67,7 +67,7 @@ impl Reference {
         sound.then_some(Self { repo, revision, pick })
     }
 
-    /// What the model is called: the file's name without its ending, or the repository's with the quantisation.
+    /// The name of the model: the file's name without its extension, or the repository's name with the quantisation.
     pub(super) fn name(&self) -> String {
         let repo = self.repo.rsplit('/').next().unwrap_or(&self.repo);
         match &self.pick {
@@ -82,7 +82,7 @@ impl Reference {
         is_commit(&self.revision)
     }
 
-    /// The files of the model among those of its repository, the first shard first.
+    /// The files of the model in its repository, the first shard first.
     pub(super) fn choose(&self, files: &[String]) -> Result<Vec<String>, ModelError> {
         let missing = |why: String| {
             let (repo, revision) = (self.repo.clone(), self.revision.clone());
@@ -98,7 +98,7 @@ impl Reference {
         };
         let mut fitting: Vec<&String> = files.iter().filter(fits).collect();
         match &self.pick {
-            // The file itself where there are shards of that name as well.
+            // The file itself, even if there are shards of this name.
             Pick::File(wanted) if stem(wanted).1.is_none() => fitting.retain(|f| f == &wanted),
             Pick::File(_) => fitting.retain(|f| stem(f).1.is_some()),
             _ if fitting.iter().any(|f| stem(f).1.is_none()) => fitting.retain(|f| stem(f).1.is_none()),
@@ -129,7 +129,7 @@ pub(super) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.chars().all(|c| c.is_ascii_hexdigit())
 }
 
-/// The name of the model that a person asks for: an alias is its own name, a file's is that without its ending.
+/// The name of a model: the alias, or the file's name without its extension.
 #[must_use]
 pub fn name_of(asked: &str) -> String {
     match Reference::parse(asked) {
@@ -142,7 +142,7 @@ pub fn name_of(asked: &str) -> String {
     }
 }
 
-/// Whether a person names a file or a folder: it has a separator or ends in `.gguf`.
+/// Whether a name is a path: it has a separator or ends in `.gguf`.
 pub(super) fn is_path(name: &str) -> bool {
     let gguf = Path::new(name).extension();
     name.contains(['/', std::path::MAIN_SEPARATOR]) || gguf.is_some_and(|e| e.eq_ignore_ascii_case("gguf"))
@@ -155,7 +155,7 @@ fn unusable(text: &str) -> ModelError {
 /// Whether a file can be a model, or a shard of one.
 fn is_model(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or(file).to_ascii_lowercase();
-    // The part of a multimodal model that reads images lies beside it.
+    // `mmproj` files are the image encoders of multimodal models.
     name.ends_with(".gguf") && !name.starts_with("mmproj")
 }
 
@@ -166,7 +166,7 @@ fn has_quantisation(file: &str, quantisation: &str) -> bool {
     named || path.rsplit_once('/').is_some_and(|(folder, _)| folder.rsplit('/').next() == Some(&wanted))
 }
 
-/// A file's path without its ending, and which shard of how many it is: `x-00001-of-00002.gguf`.
+/// A file's path without its extension, its shard number and the number of shards: `x-00001-of-00002.gguf`.
 pub(super) fn stem(file: &str) -> (&str, Option<(usize, usize)>) {
     let whole = file.get(..file.len().saturating_sub(5)).filter(|_| file.to_ascii_lowercase().ends_with(".gguf"));
     let whole = whole.unwrap_or(file);

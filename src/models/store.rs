@@ -1,4 +1,4 @@
-//! The models on this disk: pulled by name, found, and checked before anyone loads them.
+//! The model store: pulls models by name, finds them on disk, and verifies them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,39 +28,39 @@ pub struct ModelStore {
     catalogue: Arc<Catalogue>,
 }
 
-/// A model of the catalogue, and whether it is here.
+/// A model of the catalogue, and its state on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelStatus {
     /// The alias.
     pub name: String,
-    /// One line for a person who is choosing.
+    /// A description in one line.
     pub summary: String,
     /// SPDX identifier of the weights' licence, or its name.
     pub licence: String,
     /// The prompt set that the model was trained for.
     pub prompt_set: String,
-    /// The family of chat templates that its file brings.
+    /// The family of the chat template in its file.
     pub chat_template: String,
-    /// Tokens that it takes, prompt and answer together.
+    /// Context length: tokens of prompt and answer together.
     pub context: u32,
-    /// Where its files come from, in order of preference: packages, or a repository of the hub.
+    /// Its sources, in order of preference: packages, or a repository of the hub.
     pub sources: Vec<String>,
-    /// The repository of the original weights, if that is another one.
+    /// The repository of the original weights, if it is different.
     pub home: Option<String>,
-    /// How well its verdicts are known to agree with people's, if it is known.
+    /// How well its verdicts agree with those of people, if known.
     pub agreement: Option<String>,
-    /// Bytes of memory that it needs: an estimate, by the file itself once it is here.
+    /// Estimated memory needs, in bytes; from the file itself if it is on disk.
     pub memory: u64,
-    /// The length of its files in bytes, if it was pulled.
+    /// The size of its files in bytes, if it was pulled.
     pub size: Option<u64>,
-    /// Where the file is, if it was pulled.
+    /// The path of the file, if it was pulled.
     pub path: Option<PathBuf>,
 }
 
-/// A model that is on the hub.
+/// A model on the hub.
 struct OnHub {
     reference: Reference,
-    /// What the model is called, and what `gavel models pull` takes.
+    /// The name of the model, for `gavel models pull`.
     name: String,
     asked: String,
     prompt_set: Option<String>,
@@ -69,18 +69,18 @@ struct OnHub {
 }
 
 impl OnHub {
-    /// Whether that is the file that the catalogue knows, if it knows one.
+    /// Whether it has the digest of the catalogue, if there is one.
     fn accepts(&self, pin: &Pin) -> bool {
         self.sha256.as_ref().is_none_or(|sha256| *sha256 == pin.sha256())
     }
 }
 
 impl ModelStore {
-    /// A store over `cache_dir` and the hub's own cache, which need not exist yet: nothing is read or written here.
-    /// `offline` forbids the network, not folders of wheels that pip knows.
+    /// A store over `cache_dir` and the hub's cache, which need not exist yet. `offline` forbids the network, but not
+    /// pip's find-links folders.
     ///
     /// # Errors
-    /// When the catalogue that was compiled in is wrong.
+    /// If the built-in catalogue is invalid.
     pub fn new(cache_dir: PathBuf, hub: HubSettings, offline: bool) -> Result<Self, ModelError> {
         let cache = CacheDir { path: cache_dir, offline, pip: None, full: Effort::FULL, brief: Effort::BRIEF };
         Ok(Self { cache, hub: Hub::new(hub), catalogue: Arc::new(Catalogue::built_in()?) })
@@ -101,7 +101,7 @@ impl ModelStore {
         Self { cache, hub: Hub::new(hub), catalogue: Arc::new(catalogue) }
     }
 
-    /// Every model of the catalogue, in its order. What they need in memory counts the keys and values of `tokens` tokens.
+    /// All models of the catalogue, in order. Their memory needs include keys and values of `tokens` tokens.
     #[must_use]
     pub fn list(&self, tokens: u64) -> Vec<ModelStatus> {
         self.catalogue.entries.iter().map(|entry| self.status(entry, tokens)).collect()
@@ -126,10 +126,10 @@ impl ModelStore {
         }
     }
 
-    /// Where the file of an alias or of a reference to the hub is.
+    /// The path of the file of an alias or of a reference to the hub.
     ///
     /// # Errors
-    /// When it was not pulled.
+    /// If it was not pulled.
     pub fn path(&self, name: &str) -> Result<PathBuf, ModelError> {
         match self.on_hub(name)? {
             Some(model) => self.found_on_hub(&model),
@@ -137,7 +137,7 @@ impl ModelStore {
         }
     }
 
-    /// Where the file of an entry is, from whichever source it came.
+    /// The path of an entry's file, from any source.
     fn found(&self, entry: &CatalogueEntry) -> Result<PathBuf, ModelError> {
         let mut missing = None;
         for source in &entry.sources {
@@ -160,11 +160,11 @@ impl ModelStore {
         Package { cache: &self.cache, entry, source }
     }
 
-    /// Makes sure that the files of an alias or of a reference are here, and are the right ones. What the catalogue
-    /// has converted is converted here, which needs no network.
+    /// Ensures that the verified files of an alias or of a reference are on disk, and converts them if the catalogue
+    /// requires it, which needs no network.
     ///
     /// # Errors
-    /// When it cannot be had, or is another one than it was.
+    /// If the model is not available, or has another digest.
     pub async fn pull(&self, name: &str, progress: &dyn Progress) -> Result<Model, ModelError> {
         if let Some(model) = self.on_hub(name)? {
             return self.pull_from_hub(&model, self.cache.full, progress).await;
@@ -172,8 +172,7 @@ impl ModelStore {
         self.pull_entry(self.catalogue.get(name)?, progress).await
     }
 
-    /// From the source that has it here already, else from one that a pull was begun from, else from the first that
-    /// answers.
+    /// Uses the source that is on disk, else one with an incomplete pull, else the first one that answers.
     async fn pull_entry(&self, entry: &CatalogueEntry, progress: &dyn Progress) -> Result<Model, ModelError> {
         let here = |source: &&ModelSource| self.found_from(entry, source).is_ok();
         if let Some(source) = entry.sources.iter().find(here) {
@@ -192,18 +191,18 @@ impl ModelStore {
                 }
                 Err(error) => error,
             };
-            // A source that was sending is tried as hard as an only one: another would begin anew.
+            // A source that has sent data is retried like an only one, because another source would start from zero.
             let sending = error.is_passing() && counted.bytes.into_inner() > 0;
             if sending && !others.is_empty() {
                 return self.pull_from(entry, source, self.cache.full, progress).await;
             }
-            // The hub's cache is another folder than ours.
+            // The hub's cache is not our folder.
             if error.is_local() && (others.is_empty() || matches!(source, ModelSource::Pypi(_))) {
                 return Err(error);
             }
-            // Offline nothing is tried, only looked for.
+            // Offline, sources are only searched on disk.
             if let (Some(next), false) = (others.first(), self.cache.offline) {
-                progress.note(&format!("{} does not serve: {error}. Trying {}", source.describe(), next.describe()));
+                progress.note(&format!("{} failed: {error}. Trying {}", source.describe(), next.describe()));
             }
             tried.push((source.describe(), error));
             sources.remove(0);
@@ -239,7 +238,7 @@ impl ModelStore {
         }
     }
 
-    /// Whether a pull from this source has left something to go on with.
+    /// Whether there is an incomplete pull from this source.
     fn begun(&self, entry: &CatalogueEntry, source: &ModelSource) -> bool {
         match source {
             ModelSource::Pypi(source) => self.package(entry, source).begun(),
@@ -247,30 +246,30 @@ impl ModelStore {
         }
     }
 
-    /// Hashes the files of an alias or of a reference, and compares with the catalogue or with what the hub said
-    /// when they were pulled.
+    /// Hashes the files of an alias or of a reference, and compares with the catalogue, or with the digests of the hub
+    /// at the first pull.
     ///
     /// # Errors
-    /// When it was not pulled, or is another one than it was.
+    /// If it was not pulled, or has another digest.
     pub async fn verify(&self, name: &str) -> Result<Model, ModelError> {
         if let Some(model) = self.on_hub(name)? {
             return self.checked_on_hub(&model).await;
         }
         let entry = self.catalogue.get(name)?;
         let here = |source: &&ModelSource| self.found_from(entry, source).is_ok();
-        // Where it is nowhere, the last one says so.
+        // If it is in no source, return the last error.
         match entry.sources.iter().find(here).or(entry.sources.last()).ok_or_else(|| no_source(entry))? {
             ModelSource::Pypi(source) => self.package(entry, source).verify().await,
             ModelSource::Hub(file) => self.checked_on_hub(&of_entry(entry, file)?).await,
         }
     }
 
-    /// The model that a person means: a path of a GGUF file (it has a separator or ends in `.gguf`), a reference to
-    /// the hub (`hf:owner/name/file.gguf`, `owner/name:Q4_K_M`), or an alias. The latter two are pulled if they are
-    /// not here.
+    /// Resolves a model: the path of a GGUF file (it has a separator or ends in `.gguf`), a reference to the hub
+    /// (`hf:owner/name/file.gguf`, `owner/name:Q4_K_M`), or an alias. The latter two are pulled if they are not on
+    /// disk.
     ///
     /// # Errors
-    /// When there is no such model, or it cannot be had.
+    /// If the model does not exist or is not available.
     pub async fn resolve(&self, name: &str, progress: &dyn Progress) -> Result<Model, ModelError> {
         if Reference::parse(name).is_none() && is_path(name) {
             own_file(PathBuf::from(name), self.cache.known()).await
@@ -291,12 +290,12 @@ impl ModelStore {
         self.cache.path.join("pins").join(format!("{name}.toml"))
     }
 
-    /// What the name stood for when it was first pulled.
+    /// The pin of a name.
     fn kept_pin(&self, model: &OnHub) -> Option<Pin> {
         Pin::read(&self.pin_file(model), &model.reference).filter(|pin| model.accepts(pin))
     }
 
-    /// What the name stands for, as far as this disk knows.
+    /// The pin of a name, or one from the hub's cache.
     fn pin(&self, model: &OnHub) -> Option<Pin> {
         let found = || self.hub.resolve_cached(&model.reference).filter(|pin| model.accepts(pin));
         self.kept_pin(model).or_else(found)
@@ -322,7 +321,7 @@ impl ModelStore {
         Ok(self.model_of(model, &pin))
     }
 
-    /// A name stands for what it stood for when it was first pulled, whatever the branch holds by now.
+    /// Pins a name at its first pull; later pulls use the pin, whatever the branch contains.
     async fn pull_from_hub(&self, model: &OnHub, effort: Effort, progress: &dyn Progress) -> Result<Model, ModelError> {
         let pin_file = self.pin_file(model);
         let pin = match self.kept_pin(model) {
@@ -381,12 +380,12 @@ fn no_source(entry: &CatalogueEntry) -> ModelError {
     ModelError::Catalogue { why: format!("`{}` has no source", entry.name) }
 }
 
-/// What there is to say of an entry none of whose sources has served.
+/// The error for an entry whose sources all failed.
 fn nowhere(entry: &CatalogueEntry, mut tried: Vec<(String, ModelError)>) -> ModelError {
     if tried.len() < 2 {
         return tried.pop().map_or_else(|| no_source(entry), |(_, error)| error);
     }
-    // Offline all say the same; of a package it is known where its file would be.
+    // Offline, all errors are the same; prefer the one with the expected path.
     if let Some(package) = tried.iter().position(|(_, error)| matches!(error, ModelError::Offline { .. })) {
         return tried.swap_remove(package).1;
     }
@@ -394,7 +393,7 @@ fn nowhere(entry: &CatalogueEntry, mut tried: Vec<(String, ModelError)>) -> Mode
     ModelError::Sources { name: entry.name.clone(), tried: lines.join("\n") }
 }
 
-/// Hears a pull on behalf of another, and counts what came.
+/// Forwards progress, and counts the downloaded bytes.
 struct Counted<'a> {
     to: &'a dyn Progress,
     bytes: AtomicU64,
@@ -419,7 +418,7 @@ impl Progress for Counted<'_> {
     }
 }
 
-/// A file that somebody brought: no digest to compare, so its header is checked; of shards, each one's. Or a folder.
+/// The user's own file, without a digest to compare: checks its header (of each shard). Or a folder.
 async fn own_file(path: PathBuf, known: KnownDigests) -> Result<Model, ModelError> {
     if path.is_dir() {
         return blocking(move || folder::model(path, &known)).await;

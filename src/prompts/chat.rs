@@ -1,46 +1,46 @@
-//! The model's own chat template.
+//! The model's chat template.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
 use super::error::PromptError;
-use super::fields::{Piece, pieces, sentinel};
+use super::fields::{Piece, pieces, placeholder};
 use super::patterns::PatternSet;
 use crate::domain::Role;
 
-/// Longer texts are no role strings but sentences, such as a default system prompt.
+/// Maximum length of a role string; longer texts are sentences, such as a default system prompt.
 const LONGEST_ROLE: usize = 40;
 
-/// What HTML is written with. Some vocabularies have user-defined tokens for it, which are how such models read a text.
+/// HTML tags. Some vocabularies have user-defined tokens for them, and need them to read plain text.
 const HTML: &str = "a b blockquote br caption code em h1 h2 h3 h4 h5 h6 hr i li ol p pre s strong sub sup table tbody td \
                     tfoot th thead tr u ul";
 
-/// How the model's chat template is rendered, and where its control tokens are.
+/// A model's chat template and its special tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChatFormat {
     /// The template, in Jinja. Without one, a prompt is the system text, a blank line and the user text.
     pub template: Option<String>,
-    /// The text of the token that begins a sequence.
+    /// Text of the BOS token.
     pub bos: String,
-    /// The text of the token that ends one.
+    /// Text of the EOS token.
     pub eos: String,
-    /// The texts of all control tokens.
+    /// Texts of all control tokens.
     pub control: Vec<String>,
-    /// The texts of user-defined tokens, which tokenizers find in plain text too.
+    /// Texts of user-defined tokens, which tokenizers also find in plain text.
     pub user_defined: Vec<String>,
 }
 
-/// A conversation as a chat template writes it.
+/// A conversation, rendered with the chat template.
 pub(super) struct LaidOut {
-    /// Up to the place where the model's answer begins.
+    /// The text up to the start of the model's answer.
     pub(super) text: String,
-    /// What the template writes as plain text to mark whose turn it is: no field may write that.
+    /// The template's role strings in plain text, which are markers.
     pub(super) roles: Vec<String>,
 }
 
 impl ChatFormat {
-    /// Renders the chat template over a system and a user turn, or over a user turn with both texts where the
-    /// template refuses or ignores the role `system`.
+    /// Renders the chat template with a system turn and a user turn, or with both texts in a user turn if the template
+    /// refuses or ignores the role `system`.
     pub(super) fn lay_out(&self, system: Option<&str>, user: &str) -> Result<LaidOut, PromptError> {
         let merged = system.map(|system| format!("{system}\n\n{user}"));
         let merged = merged.as_deref().unwrap_or(user);
@@ -50,7 +50,7 @@ impl ChatFormat {
         let environment = environment(template)?;
         let render = |system: Option<&str>, user: &str| self.render(&environment, system, user);
 
-        let (in_system, in_user) = (sentinel(0), sentinel(1));
+        let (in_system, in_user) = (placeholder(0), placeholder(1));
         if let Some(system) = system
             && let Ok(probe) = render(Some(&in_system), &in_user)
             && probe.contains(&in_system)
@@ -60,13 +60,14 @@ impl ChatFormat {
         }
         let probe = render(None, &in_user)?;
         if !probe.contains(&in_user) {
-            return Err(PromptError::Chat("it leaves out what the user says".to_owned()));
+            return Err(PromptError::Chat("it drops the user turn".to_owned()));
         }
         Ok(LaidOut { text: render(None, merged)?, roles: self.roles(&probe) })
     }
 
-    /// Renders the chat template over a whole conversation, sentinels for its texts. Where the template refuses or ignores the role `system`,
-    /// what it says goes before the next turn of the user; where it wants turns to take turns, neighbours are joined.
+    /// Renders the chat template with a whole conversation, whose texts are placeholders. If the template refuses or
+    /// ignores the role `system`, that text goes before the next user turn. If it requires alternating roles, adjacent
+    /// turns of one role are joined.
     pub(super) fn lay_out_turns(&self, turns: &[(Role, String)]) -> Result<String, PromptError> {
         let Some(template) = &self.template else {
             let texts: Vec<&str> = turns.iter().map(|(_, text)| text.as_str()).collect();
@@ -89,7 +90,7 @@ impl ChatFormat {
             }
         }
         let text = self.render_turns(&environment, &joined)?;
-        if whole(&text) { Ok(text) } else { Err(PromptError::Conversation("it leaves out a message".to_owned())) }
+        if whole(&text) { Ok(text) } else { Err(PromptError::Conversation("it drops a message".to_owned())) }
     }
 
     fn render(&self, env: &Environment<'_>, system: Option<&str>, user: &str) -> Result<String, PromptError> {
@@ -127,8 +128,8 @@ impl ChatFormat {
             .collect()
     }
 
-    /// The user-defined tokens that no field may write, such as `<think>`: a tokenizer finds them in any text, whether
-    /// the template uses them or not. Those that are plain text are none: words, runs of one character, HTML.
+    /// The user-defined tokens that are markers, such as `<think>`: a tokenizer finds them in any text. Those that are
+    /// plain text are not: words, runs of one character, HTML.
     pub(super) fn structure(&self) -> impl Iterator<Item = &String> {
         self.user_defined.iter().filter(|token| !is_plain(token))
     }
@@ -141,7 +142,7 @@ fn is_plain(token: &str) -> bool {
     html || token.chars().all(|c| c.is_alphanumeric() || c.is_whitespace()) || after_first.all(|(a, b)| a == b)
 }
 
-/// Whether a text has the sentinel of every field. Looking for them one by one would take the square of their number.
+/// Whether a text has the placeholder of every field, in linear time.
 fn places_all(text: &str, fields: usize) -> bool {
     let mut there = vec![false; fields];
     for piece in pieces(text, fields).unwrap_or_default() {
@@ -152,8 +153,8 @@ fn places_all(text: &str, fields: usize) -> bool {
     there.into_iter().all(|there| there)
 }
 
-/// The lines of a template's literal text that can only be role strings: `[INST]`, `### Instruction:`, `USER:`.
-/// Bare words such as `user` are not: they mean nothing without the control token before them.
+/// The lines of a template's text that are role strings: `[INST]`, `### Instruction:`, `USER:`. Bare words such as
+/// `user` are not: they have no meaning without the control token before them.
 pub(super) fn role_strings(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| {
         line.chars().count() <= LONGEST_ROLE
@@ -172,13 +173,13 @@ fn environment(template: &str) -> Result<Environment<'static>, PromptError> {
     env.add_function("raise_exception", |message: String| -> Result<(), Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message).with_source(Refusal))
     });
-    // A prompt that depends on the day it was rendered could not be graded again.
+    // A prompt must not depend on the date, so that a grading can be repeated.
     env.add_function("strftime_now", |_format: String| "");
     env.add_template_owned(TEMPLATE, without_generation_tags(template)).map_err(refused)?;
     Ok(env)
 }
 
-/// Tags that stand on lines of their own leave nothing behind.
+/// Lines with only a block tag produce no output.
 pub(super) fn block_lines() -> SyntaxConfig {
     SyntaxConfig::builder()
         .trim_blocks(true)
@@ -187,7 +188,7 @@ pub(super) fn block_lines() -> SyntaxConfig {
         .expect("the delimiters are Jinja's own, which are valid")
 }
 
-/// transformers' own tag `generation` marks what a loss is computed on; here it means nothing.
+/// Removes the tag `generation` of transformers, which marks the tokens of a training loss.
 fn without_generation_tags(template: &str) -> String {
     let mut out = String::with_capacity(template.len());
     let mut rest = template;
@@ -205,7 +206,7 @@ fn without_generation_tags(template: &str) -> String {
     out + rest
 }
 
-/// Marks an error as what the template itself says of a conversation, as opposed to a fault of the template.
+/// Marks an error that the template itself raised for a conversation, as opposed to an error in the template.
 #[derive(Debug, thiserror::Error)]
 #[error("the template refuses it")]
 struct Refusal;

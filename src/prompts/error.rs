@@ -1,4 +1,4 @@
-//! What can go wrong with prompt sets.
+//! Errors of prompt sets.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ pub enum PromptError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         reason: String,
     },
     /// A template or a `set.toml` is wrong.
@@ -18,13 +18,13 @@ pub enum PromptError {
     Template {
         /// The file.
         file: PathBuf,
-        /// The line, where it is known.
+        /// The line, if known.
         line: Option<usize>,
         /// What is wrong with it.
         reason: String,
     },
-    /// The request has a field that the set's templates have no place for; it is never silently dropped.
-    #[error("the prompt set `{set}` has no place for `{}` in {kind} grading{}", &pointer[1..], places(alternatives))]
+    /// The request has a field that the set does not support; fields are never silently dropped.
+    #[error("the prompt set `{set}` does not support `{}` in {kind} grading{}", &pointer[1..], places(alternatives))]
     Unsupported {
         /// The JSON pointer of the field.
         pointer: String,
@@ -32,12 +32,12 @@ pub enum PromptError {
         set: String,
         /// The grading kind.
         kind: &'static str,
-        /// The prompt sets that have a place for it.
+        /// The prompt sets that support it.
         alternatives: Vec<String>,
     },
-    /// The set knows the other kind of grading only, as the models that it is for do.
+    /// The set supports only the other kind of grading.
     #[error(
-        "the prompt set `{set}` has no {kind} grading{}{}",
+        "the prompt set `{set}` does not support {kind} grading{}{}",
         places(alternatives),
         if *kind == "relative" { "; `method: \"absolute\"` grades the two responses one by one" } else { "" }
     )]
@@ -46,14 +46,14 @@ pub enum PromptError {
         set: String,
         /// The grading kind.
         kind: &'static str,
-        /// The prompt sets that know it.
+        /// The prompt sets that support it.
         alternatives: Vec<String>,
     },
     /// The model's chat template cannot be rendered.
     #[error("the model's chat template cannot be used: {0}")]
     Chat(String),
-    /// The model's chat template has no form for a conversation that a caller brought.
-    #[error("the model's chat template does not take this conversation: {0}")]
+    /// The model's chat template does not accept this conversation.
+    #[error("the model's chat template does not accept this conversation: {0}")]
     Conversation(String),
     /// The wording of an installed package cannot be imported.
     #[error("prometheus-eval cannot be imported: {0}")]
@@ -62,7 +62,7 @@ pub enum PromptError {
 
 fn places(alternatives: &[String]) -> String {
     match alternatives {
-        [] => "; no prompt set has".to_owned(),
-        _ => format!("; these have: {}", alternatives.join(", ")),
+        [] => "; no prompt set does".to_owned(),
+        _ => format!("; these do: {}", alternatives.join(", ")),
     }
 }

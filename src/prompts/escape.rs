@@ -1,35 +1,35 @@
-//! Escaping hostile text that goes into a prompt: no field can write a control token, and no field can write a marker.
+//! Escaping of hostile text in prompts: no field can write a control token or a marker.
 
 use serde::Serialize;
 
 use super::fields::Fields;
-use super::layout::{Layout, Place};
+use super::layout::{Layout, LayoutPart};
 use super::patterns::PatternSet;
 use crate::script::{Prompt, Segment};
 
-/// A prompt, and what had to be changed in the request's texts to make it.
+/// A prompt, and the changes to the request's texts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rendered {
-    /// What the model is given.
+    /// The prompt.
     pub prompt: Prompt,
-    /// The markers that were broken, in the order of the fields.
+    /// The escaped markers, in the order of the fields.
     pub neutralized: Vec<EscapedMarker>,
 }
 
-/// A marker that stood in a text of the request and was broken by one space after its first character.
+/// A marker in a text of the request, which was escaped by one space after its first character.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EscapedMarker {
     /// The field: `response`, `messages/0`, `context/1`, …
     pub field: String,
-    /// What stood there.
+    /// The original text.
     pub text: String,
-    /// Where it began, in characters of the original field.
+    /// Its start in the original field, in characters.
     pub start: usize,
-    /// Where it ended.
+    /// Its end, exclusive.
     pub end: usize,
 }
 
-/// Fills in the fields of a layout and breaks the markers they write.
+/// Fills in the fields of a layout, and escapes the markers in them.
 pub(super) fn assemble(layout: &Layout, fields: &Fields<'_>) -> Rendered {
     let mut segments = Vec::new();
     let mut found = Vec::new();
@@ -41,11 +41,11 @@ pub(super) fn assemble(layout: &Layout, fields: &Fields<'_>) -> Rendered {
             segments.push(Segment::Text(run.text));
         }
     };
-    for place in &layout.places {
-        match place {
-            Place::Field(index) => run.put(*index, fields.text(*index)),
-            Place::Text(text) => run.text.push_str(text),
-            Place::Control(text) => {
+    for part in &layout.parts {
+        match part {
+            LayoutPart::Field(index) => run.put(*index, fields.text(*index)),
+            LayoutPart::Text(text) => run.text.push_str(text),
+            LayoutPart::Control(text) => {
                 end_run(&mut run, &mut segments);
                 segments.push(Segment::Control(text.clone()));
             }
@@ -53,13 +53,13 @@ pub(super) fn assemble(layout: &Layout, fields: &Fields<'_>) -> Rendered {
     }
     end_run(&mut run, &mut segments);
 
-    // A field that the template places twice was broken twice, in the same places.
-    found.sort_by_key(|(index, place): &(usize, EscapedMarker)| (*index, place.start, place.end));
+    // A field that the template uses twice has the same markers twice.
+    found.sort_by_key(|(index, marker): &(usize, EscapedMarker)| (*index, marker.start, marker.end));
     found.dedup();
-    Rendered { prompt: Prompt(segments), neutralized: found.into_iter().map(|(_, place)| place).collect() }
+    Rendered { prompt: Prompt(segments), neutralized: found.into_iter().map(|(_, marker)| marker).collect() }
 }
 
-/// A run of plain text between control tokens, and where the fields are in it.
+/// A run of plain text between control tokens, and the spans of the fields in it.
 #[derive(Default)]
 struct Run {
     text: String,
@@ -79,25 +79,25 @@ impl Run {
         self.spans.push(Span { field, start, end: self.text.len() });
     }
 
-    /// Breaks every marker that a field has a part in, and records what stood there.
+    /// Escapes every marker that overlaps a field, and records the original text.
     ///
-    /// The run is searched as a whole, since a marker may need what the template writes around a field: the
-    /// criterion `RESULT` becomes one in the brackets that rubrics have.
+    /// The whole run is searched, because the template's text around a field may complete a marker: the criterion
+    /// `RESULT` becomes one in the brackets of a rubric.
     fn neutralize(&mut self, markers: &PatternSet, fields: &Fields<'_>, found: &mut Vec<(usize, EscapedMarker)>) {
-        let forged = self.forged(markers);
-        self.record(&forged, fields, found);
-        let mut breaks: Vec<usize> = forged.iter().map(|forged| forged.at).collect();
-        // A space can complete another marker, one that has a space there; it only takes longer to break.
+        let hits = self.hits(markers);
+        self.record(&hits, fields, found);
+        let mut breaks: Vec<usize> = hits.iter().map(|hit| hit.at).collect();
+        // The inserted space can complete another marker that contains a space; then that one is escaped, too.
         while !breaks.is_empty() {
             breaks.dedup();
             self.insert_spaces(&breaks);
-            breaks = self.forged(markers).iter().map(|forged| forged.at).collect();
+            breaks = self.hits(markers).iter().map(|hit| hit.at).collect();
         }
     }
 
     /// The markers that overlap a field, in order.
-    fn forged(&self, markers: &PatternSet) -> Vec<Forged> {
-        let mut forged = Vec::new();
+    fn hits(&self, markers: &PatternSet) -> Vec<MarkerHit> {
+        let mut hits = Vec::new();
         let mut span = 0;
         let mut from = 0;
         while let Some((start, len)) = markers.find(&self.text, from) {
@@ -108,29 +108,29 @@ impl Run {
             let Some(field) = self.spans.get(span) else { break };
             let first = self.text[start..].chars().next().map_or(1, char::len_utf8);
             if field.start < end {
-                forged.push(Forged { span, start, end, at: field.start.max(start + first) });
+                hits.push(MarkerHit { span, start, end, at: field.start.max(start + first) });
             }
-            // The rest of a broken marker may still be one: `Instruction:` in `### Instruction:`.
+            // The rest of an escaped marker may still be one: `Instruction:` in `### Instruction:`.
             from = start + first;
         }
-        forged
+        hits
     }
 
-    fn record(&self, forged: &[Forged], fields: &Fields<'_>, found: &mut Vec<(usize, EscapedMarker)>) {
-        // Characters are counted on from the marker before, so that a field full of markers takes linear time.
+    fn record(&self, hits: &[MarkerHit], fields: &Fields<'_>, found: &mut Vec<(usize, EscapedMarker)>) {
+        // Characters are counted from the previous marker, so that a field full of markers takes linear time.
         let (mut span, mut byte, mut chars) = (usize::MAX, 0, 0);
-        for forged in forged {
-            let Span { field, start, end } = self.spans[forged.span];
-            if forged.span != span {
-                (span, byte, chars) = (forged.span, start, 0);
+        for hit in hits {
+            let Span { field, start, end } = self.spans[hit.span];
+            if hit.span != span {
+                (span, byte, chars) = (hit.span, start, 0);
             }
-            let (from, to) = (forged.start.max(start), forged.end.min(end));
+            let (from, to) = (hit.start.max(start), hit.end.min(end));
             chars += self.text[byte..from].chars().count();
             byte = from;
             let text = self.text[from..to].to_owned();
-            let place =
+            let marker =
                 EscapedMarker { field: fields.name(field), start: chars, end: chars + text.chars().count(), text };
-            found.push((field, place));
+            found.push((field, marker));
         }
     }
 
@@ -145,19 +145,19 @@ impl Run {
         text.push_str(&self.text[from..]);
         self.text = text;
         for span in &mut self.spans {
-            // A space at either end of a field belongs to it.
+            // A space at either end of a field is part of the field.
             span.start += breaks.partition_point(|at| *at < span.start);
             span.end += breaks.partition_point(|at| *at <= span.end);
         }
     }
 }
 
-/// A marker that a field has a part in.
-struct Forged {
-    /// The first field that has, as an index into the spans.
+/// A marker that overlaps a field.
+struct MarkerHit {
+    /// The first overlapping field, as an index into the spans.
     span: usize,
     start: usize,
     end: usize,
-    /// Where a space breaks it: after its first character, or where the field begins.
+    /// Where the space goes: after the first character, or at the start of the field.
     at: usize,
 }

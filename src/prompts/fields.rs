@@ -1,28 +1,28 @@
-//! The texts of a request, and the sentinels that stand for them while templates are rendered.
+//! The texts of a request, and their placeholders while templates are rendered.
 
 use minijinja::{Value, context};
 
 use crate::domain::{Instruction, Item, Kind, Mode, Role, Rubric};
 
-/// Private-use characters; between them stands the index of a field.
+// A placeholder is the index of a field between two private-use characters.
 const OPEN: char = '\u{10F0A0}';
 const CLOSE: char = '\u{10F0A1}';
 
-/// What is judged.
+/// What a run judges.
 #[derive(Debug, Clone, Copy)]
 pub enum Subject<'a> {
     /// One response.
     Absolute {
-        /// What it answers.
+        /// The instruction and its context.
         item: &'a Item,
         /// The response.
         response: &'a str,
-        /// What it is judged by.
+        /// The rubric.
         rubric: &'a Rubric,
     },
     /// Two responses, in the order in which they are shown.
     Relative {
-        /// What they answer.
+        /// The instruction and its context.
         item: &'a Item,
         /// The response that is shown as A.
         first: &'a str,
@@ -32,7 +32,7 @@ pub enum Subject<'a> {
         first_field: &'static str,
         /// The caller's name for the second.
         second_field: &'static str,
-        /// What they are judged by.
+        /// The rubric.
         rubric: &'a Rubric,
     },
 }
@@ -57,7 +57,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// What templates can see of it.
+    /// The part that templates can see.
     pub(super) fn shape(&self, mode: Mode) -> Shape {
         let (item, scale) = (self.item(), self.rubric().scale());
         let turns = match &item.instruction {
@@ -77,8 +77,8 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Everything that templates can see of a request: all but its texts, for which sentinels stand. So prompts of one
-/// shape are laid out alike.
+/// Everything that templates can see of a request: all but its texts, which are placeholders. So all requests of one
+/// shape have the same layout.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Shape {
     pub(super) kind: Kind,
@@ -94,42 +94,41 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// How many things it has that a request may have any number of.
+    /// The number of turns and documents together, which has no fixed limit.
     pub(super) fn len(&self) -> usize {
         self.turns.as_ref().map_or(0, Vec::len) + self.documents.len()
     }
 
-    /// What the templates of its kind see. Sentinels are taken in the order of [`Fields::of`], after those that
-    /// stand in `instruction`.
-    pub(super) fn variables(&self, sentinels: &mut Sentinels, instruction: String, labels: &[String]) -> Value {
-        let reference_answer = self.reference_answer.then(|| sentinels.next());
-        let annotator = self.annotator.then(|| sentinels.next());
+    /// The variables of templates. Placeholders are in the order of [`Fields::of`], after those in `instruction`.
+    pub(super) fn variables(&self, placeholders: &mut Placeholders, instruction: String, labels: &[String]) -> Value {
+        let reference_answer = self.reference_answer.then(|| placeholders.next());
+        let annotator = self.annotator.then(|| placeholders.next());
         let documents = self.documents.iter().map(|named| {
-            let id = named.then(|| sentinels.next());
-            context! { id, text => sentinels.next() }
+            let id = named.then(|| placeholders.next());
+            context! { id, text => placeholders.next() }
         });
         let documents: Vec<Value> = documents.collect();
         let responses = match self.kind {
-            Kind::Absolute => context! { response => sentinels.next() },
-            Kind::Relative => context! { response_a => sentinels.next(), response_b => sentinels.next() },
+            Kind::Absolute => context! { response => placeholders.next() },
+            Kind::Relative => context! { response_a => placeholders.next(), response_b => placeholders.next() },
         };
         context! {
             instruction, reference_answer, annotator,
             context => documents,
-            rubric => self.rubric(sentinels),
+            rubric => self.rubric(placeholders),
             mode => match self.mode { Mode::Feedback => "feedback", Mode::Score => "score" },
             labels => labels.iter().map(|label| label.trim().to_owned()).collect::<Vec<_>>(),
             ..responses
         }
     }
 
-    fn rubric(&self, sentinels: &mut Sentinels) -> Value {
-        let criterion = sentinels.next();
+    fn rubric(&self, placeholders: &mut Placeholders) -> Value {
+        let criterion = placeholders.next();
         let mut text = format!("[{criterion}]");
         let mut descriptions = Vec::new();
         for score in self.lowest..=self.highest {
-            let description = sentinels.next();
-            // The form that Prometheus models were trained with; the relative one is its first line.
+            let description = placeholders.next();
+            // The format that Prometheus models were trained with; relative grading has only the first line.
             if self.kind == Kind::Absolute {
                 text.push_str(&format!("\nScore {score}: {description}"));
             }
@@ -140,32 +139,32 @@ impl Shape {
     }
 }
 
-/// Sentinels, one after the other.
+/// Hands out placeholders in order.
 #[derive(Default)]
-pub(super) struct Sentinels(usize);
+pub(super) struct Placeholders(usize);
 
-impl Sentinels {
+impl Placeholders {
     pub(super) fn next(&mut self) -> String {
         self.0 += 1;
-        sentinel(self.0 - 1)
+        placeholder(self.0 - 1)
     }
 }
 
-/// A text that came with the request.
+/// A text of the request.
 struct Field<'a> {
-    /// Where it stood there: a name, an index or score below it, and a name below that.
+    /// Its path: a name, an index or score below it, and a name below that.
     name: (&'static str, Option<i64>, &'static str),
     text: &'a str,
-    /// Whether a prompt without it would judge something else than what was asked.
+    /// Whether every prompt must contain it.
     required: bool,
 }
 
-/// The texts of a request, by the index that their sentinels hold.
+/// The texts of a request, by the index of their placeholders.
 #[derive(Default)]
 pub(super) struct Fields<'a>(Vec<Field<'a>>);
 
 impl<'a> Fields<'a> {
-    /// The texts of a request, in the order in which their sentinels are given out.
+    /// The texts of a request, in the order of their placeholders.
     pub(super) fn of(subject: &Subject<'a>) -> Self {
         let item = subject.item();
         let index = |index: usize| i64::try_from(index).ok();
@@ -201,7 +200,7 @@ impl<'a> Fields<'a> {
         fields
     }
 
-    /// Takes up a text that no prompt may leave out.
+    /// Adds a text that every prompt must contain.
     pub(super) fn put(&mut self, name: &'static str, text: &'a str) {
         self.put_at(name, None, "", text, true);
     }
@@ -225,7 +224,7 @@ impl<'a> Fields<'a> {
         self.0[index].text
     }
 
-    /// The name of the first required field that is not among the pieces, without what stands below it.
+    /// The top-level name of the first required field that is not among the pieces.
     pub(super) fn missing(&self, pieces: &[Piece<'_>]) -> Option<&'static str> {
         let mut there = vec![false; self.0.len()];
         for piece in pieces {
@@ -236,7 +235,7 @@ impl<'a> Fields<'a> {
         self.0.iter().zip(there).find(|(field, there)| field.required && !there).map(|(field, _)| field.name.0)
     }
 
-    /// The pieces as one text, every field as it is.
+    /// The pieces as one text, with unchanged fields.
     pub(super) fn fill(&self, pieces: &[Piece<'_>]) -> String {
         let text = |piece: &Piece<'_>| match *piece {
             Piece::Literal(text) => text.to_owned(),
@@ -249,18 +248,18 @@ impl<'a> Fields<'a> {
 /// A piece of a rendered template.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Piece<'t> {
-    /// What the template itself wrote.
+    /// Text of the template.
     Literal(&'t str),
-    /// The place of a field.
+    /// The field with this index.
     Field(usize),
 }
 
-/// What stands for the field of that index while templates are rendered.
-pub(super) fn sentinel(index: usize) -> String {
+/// The placeholder of a field.
+pub(super) fn placeholder(index: usize) -> String {
     format!("{OPEN}{index}{CLOSE}")
 }
 
-/// Takes a rendered template apart at its sentinels. `None` when one of them is damaged.
+/// Splits a rendered template at its placeholders. `None` if one of them is damaged.
 pub(super) fn pieces(text: &str, fields: usize) -> Option<Vec<Piece<'_>>> {
     let mut pieces = Vec::new();
     let mut rest = text;

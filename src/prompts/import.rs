@@ -1,4 +1,4 @@
-//! Reading the wording that Prometheus models were trained with out of the user's own `prometheus-eval` package.
+//! Importing the original wording of the Prometheus models from the user's installed `prometheus-eval` package.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use super::library::PromptSet;
 use super::set::{Begin, SetFile, Source, Verdict, io};
 
 const NAME: &str = "prometheus-eval";
-/// Finds the package and parses one file of it; nothing of it is run, and none of its dependencies is needed.
+/// Finds the package and parses one of its files. It runs no code of the package and needs none of its dependencies.
 const READER: &str = include_str!("import.py");
 
 /// What the reader prints.
@@ -34,11 +34,11 @@ struct Texts {
     relative_prompt_wo_ref: String,
 }
 
-/// Writes the set `prometheus-eval` into `dir`, from the package of that name that `python` has installed or, where
-/// `packages` is given, from the one in that folder. Gives the files that were written.
+/// Writes the set `prometheus-eval` into `dir`, from the package that `python` has installed or, if given, from the
+/// folder `packages`. Returns the written files.
 ///
 /// # Errors
-/// When there is no such package, when it does not hold what is expected, or when `dir` cannot be written.
+/// If the package is missing or has an unexpected content, or if `dir` cannot be written.
 pub fn import_prometheus_eval(python: &str, dir: &Path, packages: Option<&Path>) -> Result<Vec<PathBuf>, PromptError> {
     let source = Source { folder: dir.join(NAME), files: files(&read(python, packages)?)? };
     PromptSet::new(NAME.to_owned(), false, &source)?;
@@ -59,7 +59,7 @@ fn read(python: &str, packages: Option<&Path>) -> Result<Package, PromptError> {
         .map_err(|error| PromptError::Import(format!("`{python}` cannot be run: {error}")))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        let last = said.lines().last().unwrap_or("it said nothing");
+        let last = said.lines().last().unwrap_or("no error message");
         return Err(PromptError::Import(format!("`{python}`: {last}")));
     }
     serde_json::from_slice(&output.stdout)
@@ -100,7 +100,7 @@ fn files(package: &Package) -> Result<BTreeMap<String, String>, PromptError> {
     ]))
 }
 
-/// The heads of the sections, up to their colon or to what depends on the scale.
+/// The section headings, up to the colon or to the part that depends on the scale.
 fn markers<'a>(texts: impl Iterator<Item = &'a &'a String>) -> Vec<String> {
     let heads = texts.flat_map(|text| text.lines()).filter(|line| line.starts_with("###"));
     let marker = |line: &str| match line.find([':', '(']) {
@@ -121,7 +121,7 @@ fn user([with, without]: [&String; 2]) -> Result<String, PromptError> {
     Ok(format!("{{% if reference_answer +%}}{with}{{%+ else +%}}{without}{{%+ endif %}}\n"))
 }
 
-/// The package says 1 to 5, since that is what its models were trained on; other scales are named as they are.
+/// Replaces the fixed scale 1 to 5 of the package by the scale of the rubric.
 fn scaled(template: &str) -> String {
     let (lowest, highest) = ("{{ rubric.lowest }}", "{{ rubric.highest }}");
     template

@@ -1,7 +1,7 @@
-//! Layouts: where the texts of a request go in a prompt, worked out once for all requests of one shape.
+//! Layouts: the positions of a request's texts in a prompt, computed once for all requests of one shape.
 //!
-//! No template ever sees a text, so what templates write depends on a request's [`Shape`] alone. Rendering them is
-//! most of the work of a prompt; filling in a layout is little.
+//! Templates never see a text, so their output depends only on a request's [`Shape`](super::fields::Shape). Rendering
+//! is most of the work of a prompt; filling in a layout is cheap.
 
 use super::fields::Piece;
 use super::patterns::PatternSet;
@@ -9,34 +9,34 @@ use super::patterns::PatternSet;
 /// A prompt without the texts of the request.
 #[derive(Debug)]
 pub(super) struct Layout {
-    pub(super) places: Vec<Place>,
-    /// What no field may write.
+    pub(super) parts: Vec<LayoutPart>,
+    /// Markers, which are escaped in the fields.
     pub(super) markers: PatternSet,
 }
 
 /// A part of a layout.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum LayoutPart {
     /// Plain text of the template.
     Text(String),
     /// A control token.
     Control(String),
-    /// The place of a field.
+    /// The field with this index.
     Field(usize),
 }
 
 impl Layout {
-    /// Splits what the template wrote at its control tokens.
+    /// Splits the rendered template at its control tokens.
     pub(super) fn new(pieces: &[Piece<'_>], control: &PatternSet, markers: PatternSet) -> Self {
-        let mut places = Vec::new();
+        let mut parts = Vec::new();
         for piece in pieces {
             match *piece {
-                Piece::Field(index) => places.push(Place::Field(index)),
-                Piece::Literal(text) => places.extend(control.split(text).into_iter().map(|(is_control, text)| {
-                    if is_control { Place::Control(text.to_owned()) } else { Place::Text(text.to_owned()) }
+                Piece::Field(index) => parts.push(LayoutPart::Field(index)),
+                Piece::Literal(text) => parts.extend(control.split(text).into_iter().map(|(is_control, text)| {
+                    if is_control { LayoutPart::Control(text.to_owned()) } else { LayoutPart::Text(text.to_owned()) }
                 })),
             }
         }
-        Self { places, markers }
+        Self { parts, markers }
     }
 }

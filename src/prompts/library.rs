@@ -10,12 +10,12 @@ use sha2::{Digest, Sha256};
 use super::chat::ChatFormat;
 use super::error::PromptError;
 use super::escape::{self, Rendered};
-use super::fields::{self, Fields, Sentinels, Shape, Subject};
+use super::fields::{self, Fields, Placeholders, Shape, Subject};
 use super::layout::Layout;
 use super::patterns::PatternSet;
-use super::set::{self, Places, SetFile, Source, Templates};
+use super::set::{self, SetFile, Source, Support, Templates};
 use crate::domain::{Kind, Mode, Scale};
-use crate::script::{Generate, Script, Step};
+use crate::script::{Generate, Script, Step, StopString};
 
 static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/prompts");
 
@@ -25,25 +25,25 @@ pub struct PromptLibrary {
     pub(super) sets: BTreeMap<String, PromptSet>,
 }
 
-/// What judges of one family are asked, and how they answer.
+/// The prompts for one family of judge models, and the format of their answers.
 #[derive(Debug)]
 pub struct PromptSet {
     pub(super) name: Arc<str>,
     built_in: bool,
     pub(super) file: SetFile,
     pub(super) templates: Templates,
-    /// Which sets of the library have a place for which optional field.
-    places: Arc<Places>,
-    /// Of the absolute and of the relative kind.
+    /// The kinds and optional fields that the sets of the library support.
+    support: Arc<Support>,
+    /// For absolute and relative grading.
     digests: [String; 2],
 }
 
 impl PromptLibrary {
-    /// Loads the built-in sets, then those in the folders of `local_dir`, which replace built-in ones of the same
-    /// name as a whole. A `local_dir` that does not exist holds none.
+    /// Loads the built-in sets and the sets in the folders of `local_dir`, which replace built-in sets of the same
+    /// name. A missing `local_dir` has no sets.
     ///
     /// # Errors
-    /// When a set cannot be read or used: everything is checked here, by rendering every template.
+    /// If a set cannot be read or is invalid. This renders every template.
     pub fn load(local_dir: Option<&Path>) -> Result<Self, PromptError> {
         let mut sets = BTreeMap::new();
         for (name, source) in set::built_in(&BUILT_IN)? {
@@ -52,9 +52,9 @@ impl PromptLibrary {
         for (name, source) in local_dir.map(set::local).transpose()?.unwrap_or_default() {
             sets.insert(name.clone(), PromptSet::new(name, false, &source)?);
         }
-        let places = Arc::new(Places::of(sets.values().map(|set| (&*set.name, &set.templates))));
+        let support = Arc::new(Support::of(sets.values().map(|set| (&*set.name, &set.templates))));
         for set in sets.values_mut() {
-            set.places = Arc::clone(&places);
+            set.support = Arc::clone(&support);
         }
         Ok(Self { sets })
     }
@@ -75,7 +75,7 @@ impl PromptSet {
     pub(super) fn new(name: String, built_in: bool, source: &Source) -> Result<Self, PromptError> {
         let (file, templates) = source.parse()?;
         let digests = [Kind::Absolute, Kind::Relative].map(|kind| digest(&file, &templates, kind));
-        let set = Self { name: name.into(), built_in, file, templates, places: Arc::default(), digests };
+        let set = Self { name: name.into(), built_in, file, templates, support: Arc::default(), digests };
         set.validate()?;
         Ok(set)
     }
@@ -86,19 +86,19 @@ impl PromptSet {
         &self.name
     }
 
-    /// One line that says what it is for.
+    /// The purpose of the set, in one line.
     #[must_use]
     pub fn summary(&self) -> &str {
         &self.file.summary
     }
 
-    /// Whether it came with the program.
+    /// Whether the set is built in.
     #[must_use]
     pub fn built_in(&self) -> bool {
         self.built_in
     }
 
-    /// `sha256:<hex>` of everything that decides what a prompt of that kind looks like and how it is answered.
+    /// `sha256:<hex>` of `set.toml` and the templates of this kind.
     #[must_use]
     pub fn digest(&self, kind: Kind) -> &str {
         match kind {
@@ -109,9 +109,9 @@ impl PromptSet {
 
     /// The script of one judgement: over the scores of `scale` for absolute grading, else over the two labels.
     ///
-    /// In feedback mode the last `Generate` step is the feedback, before the choice or, in a set whose verdict comes
-    /// first, after it; a set that reasons has another one at the start, with the same limit. In score mode there is
-    /// neither.
+    /// In feedback mode, the last `Generate` step is the feedback: before the choice, or after it in a set whose
+    /// verdict comes first. A set with reasoning has another `Generate` step at the start, with the same limit. Score
+    /// mode has no `Generate` step.
     #[must_use]
     pub fn script(&self, kind: Kind, mode: Mode, scale: Option<Scale>, max_tokens: usize, min_tokens: usize) -> Script {
         let verdict = &self.file.verdict;
@@ -123,11 +123,12 @@ impl PromptSet {
         };
         let mut steps = Vec::new();
         if let (Mode::Feedback, Some(reasoning)) = (mode, &self.file.reasoning) {
-            let stop = vec![reasoning.end.clone()];
+            let stop = vec![reasoning.end.clone().into()];
             steps.push(Step::Generate(Generate { stop, max_tokens, min_tokens: 0, ..Generate::default() }));
             steps.push(Step::Say(reasoning.end.clone()));
         }
-        let (begin, stop) = (verdict.begin.of(kind).to_owned(), verdict.stop.clone());
+        let begin = verdict.begin.of(kind).to_owned();
+        let stop = verdict.stop.iter().cloned().map(StopString::from).collect();
         let feedback = Step::Generate(Generate { begin, stop, max_tokens, min_tokens, ..Generate::default() });
         let at_the_start = verdict.lead.trim_start();
         match mode {
@@ -148,24 +149,23 @@ impl PromptSet {
         Script(steps)
     }
 
-    /// Renders the prompt for a model with that chat format. A [`Renderer`](super::Renderer) does the same for less,
-    /// where many prompts are for one model.
+    /// Renders the prompt for a model with this chat format. For many prompts for one model, a
+    /// [`Renderer`](super::Renderer) is faster.
     ///
     /// # Errors
-    /// When the set has no place for something that the request has, or when the model's chat template cannot be
-    /// rendered.
+    /// If the set does not support a field of the request, or the model's chat template cannot be rendered.
     pub fn render(&self, subject: &Subject<'_>, mode: Mode, chat: &ChatFormat) -> Result<Rendered, PromptError> {
         let fields = Fields::of(subject);
         Ok(escape::assemble(&self.layout(&subject.shape(mode), &fields, chat)?, &fields))
     }
 
-    /// Where the texts of requests of that shape go; `fields` are those of one of them.
+    /// The layout of requests with this shape; `fields` are those of one such request.
     pub(super) fn layout(&self, shape: &Shape, fields: &Fields<'_>, chat: &ChatFormat) -> Result<Layout, PromptError> {
         let (system, user) = self.lay_out(shape, fields)?;
         let laid_out = chat.lay_out(system.as_deref(), &user)?;
         let pieces = fields::pieces(&laid_out.text, fields.len())
             .filter(|pieces| fields.missing(pieces).is_none())
-            .ok_or_else(|| PromptError::Chat("it cuts or drops parts of what the user says".to_owned()))?;
+            .ok_or_else(|| PromptError::Chat("it truncates or drops parts of the user turn".to_owned()))?;
         let mut markers = laid_out.roles;
         markers.extend(chat.structure().cloned());
         markers.extend(self.file.marker_texts().map(str::to_owned));
@@ -175,10 +175,10 @@ impl PromptSet {
         Ok(Layout::new(&pieces, &PatternSet::exact(&chat.control), PatternSet::markers(&markers)))
     }
 
-    /// The system text, if there is one, and the user text that a chat template would get, every field as it is.
+    /// The system text, if there is one, and the user text, before the chat template and without escaping.
     ///
     /// # Errors
-    /// When the set has no place for something that the request has.
+    /// If the set does not support a field of the request.
     pub fn turns(&self, subject: &Subject<'_>, mode: Mode) -> Result<(Option<String>, String), PromptError> {
         let fields = Fields::of(subject);
         let (system, user) = self.lay_out(&subject.shape(mode), &fields)?;
@@ -186,21 +186,21 @@ impl PromptSet {
         Ok((system.as_deref().map(fill), fill(&user)))
     }
 
-    /// System and user text with sentinels for the fields; nothing of the request is missing in them.
+    /// System and user text with placeholders for the fields. They contain every field of the request.
     fn lay_out(&self, shape: &Shape, fields: &Fields<'_>) -> Result<(Option<String>, String), PromptError> {
         let kind = shape.kind;
         if !self.templates.has(kind) {
-            let (set, alternatives) = (self.name.to_string(), self.places.of_kind(kind));
+            let (set, alternatives) = (self.name.to_string(), self.support.of_kind(kind));
             return Err(PromptError::NoKind { set, kind: kind.name(), alternatives });
         }
-        let mut sentinels = Sentinels::default();
+        let mut placeholders = Placeholders::default();
         let instruction = match &shape.turns {
-            None => sentinels.next(),
+            None => placeholders.next(),
             Some(turns) => {
-                self.templates.conversation(turns.iter().map(|role| (role.name(), sentinels.next())).collect())?
+                self.templates.conversation(turns.iter().map(|role| (role.name(), placeholders.next())).collect())?
             }
         };
-        let variables = shape.variables(&mut sentinels, instruction, &self.file.verdict.labels);
+        let variables = shape.variables(&mut placeholders, instruction, &self.file.verdict.labels);
         let system = self.templates.system(kind, &variables)?;
         let user = self.templates.user(kind, &variables)?;
 
@@ -209,7 +209,7 @@ impl PromptSet {
             pieces.extend(fields::pieces(text, fields.len()).ok_or_else(|| PromptError::Template {
                 file: self.templates.file(kind),
                 line: None,
-                reason: "it takes a field apart; templates may place fields, not change them".to_owned(),
+                reason: "it reads or changes a field; templates may only place fields".to_owned(),
             })?);
         }
         match fields.missing(&pieces) {
@@ -218,14 +218,14 @@ impl PromptSet {
         }
     }
 
-    /// The error for a field that the templates of that kind do not place.
+    /// The error for a field that the templates of this kind do not support.
     fn unsupported(&self, kind: Kind, field: &str) -> PromptError {
         let name = field.split('/').next().unwrap_or(field);
         PromptError::Unsupported {
             pointer: format!("/{name}"),
             set: self.name.to_string(),
             kind: kind.name(),
-            alternatives: self.places.sets(kind, name),
+            alternatives: self.support.sets(kind, name),
         }
     }
 }

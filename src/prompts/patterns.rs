@@ -1,23 +1,23 @@
-//! Sets of strings that are searched for together.
+//! Search for a set of strings.
 
-/// Strings that are searched for together; of those that begin at one place, the longest is found.
+/// A set of strings to search for; of those that match at one position, the longest is found.
 #[derive(Debug)]
 pub(super) struct PatternSet {
-    /// In order, so that those which begin alike stand side by side; in lower case where case is ignored.
+    /// Sorted, so that common prefixes are adjacent; in lower case if case is ignored.
     texts: Vec<String>,
-    /// The bytes that one of them begins with.
+    /// The possible first bytes.
     first: [bool; 256],
     ignore_case: bool,
 }
 
 impl PatternSet {
-    /// Strings that are found as they are: control tokens.
+    /// Strings that match exactly: control tokens.
     pub(super) fn exact(texts: &[String]) -> Self {
         Self::new(texts.iter().filter(|text| !text.is_empty()).cloned().collect(), false)
     }
 
-    /// Strings that are found without regard to ASCII case, without white space around them. Single characters
-    /// are none, since no space can break them.
+    /// Strings that match in any ASCII case, without surrounding white space. Single characters are left out, because a
+    /// space cannot escape them.
     pub(super) fn markers(texts: &[String]) -> Self {
         let trimmed = texts.iter().map(|text| text.trim());
         Self::new(trimmed.filter(|text| text.chars().nth(1).is_some()).map(str::to_owned).collect(), true)
@@ -40,15 +40,15 @@ impl PatternSet {
         Self { texts, first, ignore_case }
     }
 
-    /// The first of them at `from` or after it: where it begins, and its length.
+    /// The first match at or after `from`: its start and length, in bytes.
     pub(super) fn find(&self, text: &str, from: usize) -> Option<(usize, usize)> {
         let bytes = text.as_bytes();
         let mut starts = (from..bytes.len()).filter(|at| self.first[usize::from(bytes[*at])]);
         starts.find_map(|at| self.longest(&bytes[at..]).map(|len| (at, len)))
     }
 
-    /// The length of the longest of them that `bytes` begin with. Vocabularies have thousands of tokens that begin alike,
-    /// so with each byte the range of those that fit is narrowed.
+    /// The length of the longest string that `bytes` begin with. Vocabularies have thousands of tokens with common
+    /// prefixes, so each byte narrows the range of candidates.
     fn longest(&self, bytes: &[u8]) -> Option<usize> {
         let (mut fitting, mut longest) = (&self.texts[..], None);
         for (at, byte) in bytes.iter().enumerate() {
@@ -66,7 +66,7 @@ impl PatternSet {
         longest
     }
 
-    /// The text in pieces: whether each is one of them, and what it is. Pieces are never empty.
+    /// Splits a text into matches (true) and the text between them (false). Pieces are never empty.
     pub(super) fn split<'t>(&self, text: &'t str) -> Vec<(bool, &'t str)> {
         let mut pieces = Vec::new();
         let mut from = 0;

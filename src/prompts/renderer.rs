@@ -1,4 +1,4 @@
-//! Renders prompts for one model, and keeps the layouts that it has worked out.
+//! Renders prompts for one model, with a cache of layouts.
 
 use std::sync::Arc;
 
@@ -7,19 +7,19 @@ use moka::sync::Cache;
 use super::chat::ChatFormat;
 use super::error::PromptError;
 use super::escape::{self, Rendered};
-use super::fields::{Fields, Shape, Subject, pieces, sentinel};
-use super::layout::{Layout, Place};
+use super::fields::{Fields, Shape, Subject, pieces, placeholder};
+use super::layout::{Layout, LayoutPart};
 use super::library::PromptSet;
 use super::patterns::PatternSet;
 use crate::domain::{Mode, Role, Turn};
 use crate::script::{Prompt, Segment};
 
-/// How many layouts are kept; few shapes are ever met.
+/// Maximum number of cached layouts; there are few shapes in practice.
 const KEPT: u64 = 256;
-/// The layouts of longer conversations, and of more documents, are not kept: each can be as long as its request.
+/// Layouts with more turns and documents are not cached, because each can be as long as its request.
 const LONGEST_KEPT: usize = 32;
 
-/// Renders prompts for one model, and keeps the layouts of the shapes it has met.
+/// Renders prompts for one model, and caches the layout of each shape.
 #[derive(Debug)]
 pub struct Renderer {
     chat: ChatFormat,
@@ -27,31 +27,31 @@ pub struct Renderer {
 }
 
 impl Renderer {
-    /// A renderer for a model with that chat format. It is for the sets of one library, which never change.
+    /// A renderer for a model with this chat format, for the sets of one library, which never change.
     #[must_use]
     pub fn new(chat: ChatFormat) -> Self {
         Self { chat, kept: Cache::new(KEPT) }
     }
 
-    /// Lays out a conversation that is the caller's own prompt: no text can write a control token, and nothing else
-    /// is changed.
+    /// Renders a conversation that is the caller's own prompt. No text can write a control token; nothing else is
+    /// changed.
     ///
     /// # Errors
-    /// When the model's chat template cannot be rendered over it.
+    /// If the model's chat template cannot render it.
     pub fn conversation(&self, turns: &[Turn]) -> Result<Prompt, PromptError> {
-        let sentinels: Vec<(Role, String)> =
-            turns.iter().enumerate().map(|(index, turn)| (turn.role, sentinel(index))).collect();
-        let text = self.chat.lay_out_turns(&sentinels)?;
-        let pieces = pieces(&text, turns.len())
-            .ok_or_else(|| PromptError::Conversation("it cuts parts of what a message says".to_owned()))?;
+        let placeholders: Vec<(Role, String)> =
+            turns.iter().enumerate().map(|(index, turn)| (turn.role, placeholder(index))).collect();
+        let text = self.chat.lay_out_turns(&placeholders)?;
+        let pieces =
+            pieces(&text, turns.len()).ok_or_else(|| PromptError::Conversation("it truncates a message".to_owned()))?;
         let layout = Layout::new(&pieces, &PatternSet::exact(&self.chat.control), PatternSet::markers(&[]));
         let mut segments = Vec::new();
         let mut run = String::new();
-        for place in layout.places {
-            match place {
-                Place::Text(text) => run.push_str(&text),
-                Place::Field(index) => run.push_str(&turns[index].content),
-                Place::Control(text) => {
+        for part in layout.parts {
+            match part {
+                LayoutPart::Text(text) => run.push_str(&text),
+                LayoutPart::Field(index) => run.push_str(&turns[index].content),
+                LayoutPart::Control(text) => {
                     let run = std::mem::take(&mut run);
                     segments.extend((!run.is_empty()).then_some(Segment::Text(run)));
                     segments.push(Segment::Control(text));

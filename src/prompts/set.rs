@@ -1,4 +1,4 @@
-//! The files of a prompt set: where they are, what is in them, and what is wrong with them.
+//! Reading and checking the files of a prompt set.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -9,22 +9,22 @@ use serde::{Deserialize, Serialize};
 
 use super::chat::{block_lines, role_strings};
 use super::error::PromptError;
-use super::fields::{Piece, pieces, sentinel};
+use super::fields::{Piece, pieces, placeholder};
 use crate::domain::{Kind, Role};
 
 const SET: &str = "set.toml";
 const CONVERSATION: &str = "conversation.txt.j2";
 const DEFAULT_CONVERSATION: &str = include_str!("conversation.txt.j2");
 
-/// Variables for what a request may leave out.
+/// Variables of optional fields.
 pub(super) const OPTIONAL: [&str; 3] = ["reference_answer", "context", "annotator"];
 const COMMON: [&str; 4] = ["instruction", "rubric", "mode", "labels"];
 
-/// `set.toml`: how the judge answers, and what no field may write.
+/// `set.toml`: the literals of the answer, and the markers.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SetFile {
-    /// The file itself.
+    /// The text of the file.
     #[serde(skip)]
     pub(super) text: String,
     pub(super) summary: String,
@@ -40,27 +40,27 @@ pub(super) struct Verdict {
     /// Whether it comes before the feedback, which then explains it.
     #[serde(default)]
     pub(super) first: bool,
-    /// What is written before the feedback.
+    /// Text before the feedback.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) open: String,
-    /// What the feedback begins with; it belongs to the feedback.
+    /// Forced first words of the feedback.
     #[serde(default, skip_serializing_if = "Begin::is_empty")]
     pub(super) begin: Begin,
-    /// What ends the feedback.
+    /// Stop texts of the feedback.
     pub(super) stop: Vec<String>,
-    /// What is then written, where there was feedback.
+    /// Text after the feedback.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) close: String,
-    /// What the verdict begins with.
+    /// Text before the verdict.
     pub(super) lead: String,
-    /// How a score follows, `{score}` standing for the integer.
+    /// Text of a score option; `{score}` is the integer.
     pub(super) score: String,
-    /// How the better of two responses follows; empty in a set without relative grading.
+    /// Texts of the options A and B; empty in a set without relative grading.
     #[serde(default)]
     pub(super) labels: [String; 2],
 }
 
-/// How feedback begins, by the kind of grading; empty: as the judge likes.
+/// Forced first words of the feedback, by kind of grading; empty: none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Begin {
@@ -81,7 +81,7 @@ impl Begin {
     }
 }
 
-/// How a judge that thinks before it answers ends its thoughts.
+/// How a reasoning judge ends its reasoning.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Reasoning {
@@ -89,7 +89,7 @@ pub(super) struct Reasoning {
 }
 
 impl SetFile {
-    /// Everything in it that no field may write.
+    /// All markers of the file.
     pub(super) fn marker_texts(&self) -> impl Iterator<Item = &str> {
         let reasoning = self.reasoning.iter().map(|reasoning| &reasoning.end);
         let Verdict { open, stop, close, lead, .. } = &self.verdict;
@@ -97,7 +97,7 @@ impl SetFile {
         self.markers.iter().chain(around).chain(stop).chain([lead]).chain(reasoning).map(String::as_str)
     }
 
-    /// The key that is wrong, and how.
+    /// Returns the first invalid key and the reason.
     fn check(&self, relative: bool) -> Result<(), (&'static str, &'static str)> {
         let blank = |text: &String| text.trim().is_empty();
         let Verdict { first, open, stop, close, lead, score, labels, .. } = &self.verdict;
@@ -125,12 +125,12 @@ impl SetFile {
 
 /// The files of a set, by name.
 pub(super) struct Source {
-    /// Where they are, as errors show it.
+    /// The folder, for error messages.
     pub(super) folder: PathBuf,
     pub(super) files: BTreeMap<String, String>,
 }
 
-/// The sets that came with the program.
+/// The built-in sets.
 pub(super) fn built_in(dir: &Dir<'_>) -> Result<Vec<(String, Source)>, PromptError> {
     let set = |dir: &Dir<'_>| {
         let folder = Path::new("prompts").join(dir.path());
@@ -141,7 +141,7 @@ pub(super) fn built_in(dir: &Dir<'_>) -> Result<Vec<(String, Source)>, PromptErr
     Ok(dir.dirs().map(set).collect())
 }
 
-/// The sets in the folders of `dir`; none when it does not exist.
+/// The sets in the folders of `dir`; none if it does not exist.
 pub(super) fn local(dir: &Path) -> Result<Vec<(String, Source)>, PromptError> {
     let mut sets = Vec::new();
     if !dir.exists() {
@@ -170,7 +170,7 @@ fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>, PromptError> {
     std::fs::read_dir(dir).and_then(|entries| entries.map(entry).collect()).map_err(|error| io(dir, &error))
 }
 
-/// The error of a file or folder that cannot be read or written.
+/// The error for a file or folder that cannot be read or written.
 pub(super) fn io(path: &Path, error: &std::io::Error) -> PromptError {
     PromptError::Io { path: path.to_owned(), reason: error.to_string() }
 }
@@ -200,7 +200,7 @@ pub(super) struct Templates {
     folder: PathBuf,
     env: Environment<'static>,
     sources: BTreeMap<&'static str, String>,
-    /// What the conversation template writes to mark whose turn it is.
+    /// The role strings of the conversation template.
     pub(super) roles: Vec<String>,
 }
 
@@ -216,7 +216,7 @@ impl Templates {
         let relative = [&COMMON[..], &OPTIONAL, &["response_a", "response_b"]].concat();
         for (kind, variables) in [(Kind::Absolute, absolute), (Kind::Relative, relative)] {
             let [system, user] = names(kind);
-            // A family of models may know one kind only.
+            // A family of models may support one kind only.
             let Some(text) = source.files.get(user) else { continue };
             templates.add(user, text, &variables)?;
             if let Some(text) = source.files.get(system) {
@@ -234,7 +234,7 @@ impl Templates {
             return Err(templates.fault(stray, None, &reason));
         }
         let turns = [Role::System, Role::User, Role::Assistant].map(Role::name).into_iter().enumerate();
-        let probe = templates.conversation(turns.map(|(index, role)| (role, sentinel(index))).collect())?;
+        let probe = templates.conversation(turns.map(|(index, role)| (role, placeholder(index))).collect())?;
         for piece in pieces(&probe, 3).unwrap_or_default() {
             if let Piece::Literal(text) = piece {
                 templates.roles.extend(role_strings(text).map(str::to_owned));
@@ -264,18 +264,18 @@ impl Templates {
         }
     }
 
-    /// The templates that prompts of that kind are made of: name and text.
+    /// Names and texts of the templates for a kind of grading.
     pub(super) fn sources(&self, kind: Kind) -> impl Iterator<Item = (&str, &str)> {
         let [system, user] = names(kind);
         [system, user, CONVERSATION].into_iter().filter_map(|name| Some((name, self.sources.get(name)?.as_str())))
     }
 
-    /// Whether the set knows that kind of grading.
+    /// Whether the set supports a kind of grading.
     pub(super) fn has(&self, kind: Kind) -> bool {
         self.sources.contains_key(names(kind)[1])
     }
 
-    /// The user template of that kind, as errors show it.
+    /// The user template of a kind, for error messages.
     pub(super) fn file(&self, kind: Kind) -> PathBuf {
         self.folder.join(names(kind)[1])
     }
@@ -289,7 +289,7 @@ impl Templates {
         self.render(names(kind)[1], variables)
     }
 
-    /// The text of a conversation, of roles and contents.
+    /// Renders a conversation, given as roles and contents.
     pub(super) fn conversation(&self, turns: Vec<(&str, String)>) -> Result<String, PromptError> {
         let messages: Vec<Value> = turns.into_iter().map(|(role, content)| context! { role, content }).collect();
         self.render(CONVERSATION, &context! { messages })
@@ -317,7 +317,7 @@ impl Templates {
     }
 }
 
-/// The system and the user template of a kind.
+/// The names of the system and the user template of a kind.
 fn names(kind: Kind) -> [&'static str; 2] {
     match kind {
         Kind::Absolute => ["absolute.system.txt.j2", "absolute.txt.j2"],
@@ -325,28 +325,28 @@ fn names(kind: Kind) -> [&'static str; 2] {
     }
 }
 
-/// Which sets know which kind, and have a place for which optional field.
+/// The sets that support each kind of grading and each optional field.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(super) struct Support {
     fields: HashMap<(Kind, &'static str), Vec<String>>,
     kinds: HashMap<Kind, Vec<String>>,
 }
 
-impl Places {
+impl Support {
     pub(super) fn of<'a>(sets: impl Iterator<Item = (&'a str, &'a Templates)>) -> Self {
-        let mut places = Self::default();
+        let mut support = Self::default();
         for (set, templates) in sets {
             for kind in [Kind::Absolute, Kind::Relative].into_iter().filter(|kind| templates.has(*kind)) {
-                places.kinds.entry(kind).or_default().push(set.to_owned());
+                support.kinds.entry(kind).or_default().push(set.to_owned());
                 for field in OPTIONAL.into_iter().filter(|field| templates.mention(kind, field)) {
-                    places.fields.entry((kind, field)).or_default().push(set.to_owned());
+                    support.fields.entry((kind, field)).or_default().push(set.to_owned());
                 }
             }
         }
-        places
+        support
     }
 
-    /// The sets that know that kind.
+    /// The sets that support a kind of grading.
     pub(super) fn of_kind(&self, kind: Kind) -> Vec<String> {
         self.kinds.get(&kind).cloned().unwrap_or_default()
     }

@@ -155,7 +155,7 @@ fn without_markers_a_prompt_is_what_the_templates_give_for_the_raw_texts() {
     check("", "");
     check(" {{ response }} {% raw %} {# #} \n\n", "\n\r\n {0} \t");
     check("\u{200b}[RE\u{200b}SULT]", "Привет, 世界 \u{202e} 🙂");
-    // Sentinels cannot be forged, since no field is searched for them.
+    // Placeholders cannot be forged, because fields are never searched for them.
     check("\u{10F0A0}1\u{10F0A1}", "\u{10F0A0}");
 }
 
@@ -293,7 +293,7 @@ fn chat_templates_of_many_kinds_are_laid_out() {
     check("{{ strftime_now('%d') }}{% generation %}{{ messages[0].content }}{% endgeneration %}|U", Ok("S\n\nU|U"));
     check("a{%- generation -%} {{ messages[0].content ~ messages[1].content }} {%- endgeneration %}", Ok("aSU"));
     check("  {% if true %}\n{{ messages[0].content ~ messages[1].content }}\n  {% endif %}\nend\n", Ok("SU\nend"));
-    check("fixed", Err("leaves out"));
+    check("fixed", Err("drops the user turn"));
     check("{{ raise_exception('not for you') }}", Err("not for you"));
     check("{% if %}", Err("(line 1)"));
 }
@@ -305,7 +305,7 @@ fn scripts_follow_the_literals_of_the_set() {
     let say = |text: &str| Step::Say(text.to_owned());
     let choose = |options: &[&str]| Step::Choose(options.iter().map(|option| (*option).to_owned()).collect());
     let generate = |stop: &str, min_tokens| {
-        Step::Generate(Generate { stop: vec![stop.to_owned()], max_tokens: 9, min_tokens, ..Generate::default() })
+        Step::Generate(Generate { stop: vec![stop.into()], max_tokens: 9, min_tokens, ..Generate::default() })
     };
     let scores = choose(&["1</score>", "2</score>", "3</score>"]);
     assert_eq!(
@@ -316,7 +316,7 @@ fn scripts_follow_the_literals_of_the_set() {
     assert_eq!(set.script(Kind::Relative, Mode::Score, None, 9, 2).0, [say("<score>"), choose(&["A", "B"])]);
     let library = library();
     let flow = library.get("flow-judge").unwrap().script(Kind::Absolute, Mode::Feedback, scale, 9, 0);
-    let stop = vec!["</feedback>".to_owned(), "<score>".to_owned()];
+    let stop = vec!["</feedback>".into(), "<score>".into()];
     let feedback = Step::Generate(Generate { stop, max_tokens: 9, min_tokens: 0, ..Generate::default() });
     let scores = choose(&["1", "2", "3"]);
     assert_eq!(flow.0, [say("<feedback>"), feedback, say("\n</feedback>\n<score>\n"), scores]);
@@ -406,9 +406,9 @@ fn a_set_that_cannot_be_used_says_where() {
     check("absolute.txt.j2", &user("{{ rubric.low }}"), "absolute.txt.j2:2", "undefined");
     check("absolute.txt.j2", &user("{% if x"), "absolute.txt.j2:2", "");
     check("absolute.txt.j2", &user("{% if annotator %}{{ 1 / 0 }}{% endif %}"), "absolute.txt.j2:2", "");
-    check("absolute.txt.j2", &user("{{ response[:2] }}"), "absolute.txt.j2", "takes a field apart");
-    check("absolute.txt.j2", "{{ rubric.text }}{{ instruction }}", "absolute.txt.j2", "no place for `response`");
-    check("absolute.txt.j2", &ABSOLUTE.replace("text", "criterion"), "absolute.txt.j2", "no place for `rubric`");
+    check("absolute.txt.j2", &user("{{ response[:2] }}"), "absolute.txt.j2", "reads or changes a field");
+    check("absolute.txt.j2", "{{ rubric.text }}{{ instruction }}", "absolute.txt.j2", "does not contain `response`");
+    check("absolute.txt.j2", &ABSOLUTE.replace("text", "criterion"), "absolute.txt.j2", "does not contain `rubric`");
     check("conversation.txt.j2", "{{ turns }}", "conversation.txt.j2:1", "there are messages");
 }
 
@@ -436,7 +436,7 @@ fn what_a_set_has_no_place_for_is_an_error() {
         assert!(
             error
                 .to_string()
-                .ends_with("in absolute grading; these have: flow-judge, plain, prometheus, selene, verdict-first"),
+                .ends_with("in absolute grading; these do: flow-judge, plain, prometheus, selene, verdict-first"),
             "{error}"
         );
     };

@@ -1,4 +1,4 @@
-//! A set is validated when it is loaded, so that no request finds out what is wrong with its templates.
+//! Validation of a set when it is loaded, so that template errors are not found by a request.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use super::set::OPTIONAL;
 use crate::domain::{Document, Instruction, Item, Mode, Role, Rubric, Turn};
 
 impl PromptSet {
-    /// Renders every template, with and without all that a request may leave out.
+    /// Renders every template, with and without the optional fields.
     ///
     /// # Errors
-    /// At the first template that fails, or that has no place for something that every request has.
+    /// At the first template that fails or lacks a required field.
     pub(super) fn validate(&self) -> Result<(), PromptError> {
         let text = || "text".to_owned();
         let rubric = Rubric::new("criterion", &BTreeMap::from([("0", "bad"), ("1", "good")].map(owned)))
@@ -50,7 +50,7 @@ impl PromptSet {
             Err(PromptError::Unsupported { pointer, .. }) if !OPTIONAL.contains(&&pointer[1..]) => {
                 let file = self.templates.file(subject.kind());
                 let shown = pointer[1..].to_owned();
-                Err(PromptError::Template { file, line: None, reason: format!("it has no place for `{shown}`") })
+                Err(PromptError::Template { file, line: None, reason: format!("it does not contain `{shown}`") })
             }
             Err(PromptError::Unsupported { .. }) | Ok(_) => Ok(()),
             Err(error) => Err(error),

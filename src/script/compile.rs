@@ -1,19 +1,19 @@
-//! Scripts made ready to run: what is known of a script's tokens before it runs is found here, on the caller's thread,
-//! so that the thread which feeds the model tokenises as little as can be.
+//! Compiling scripts: tokenises, on the caller's thread, all text that does not depend on the model, so that the engine
+//! thread tokenises as little as possible.
 //!
-//! Known is all text up to what the model writes or chooses. From there on a [`Machine`](super::Machine) tokenises as it
-//! goes, no more than what was added.
+//! That is all text up to the first generated text. From there on, a [`Machine`](super::Machine) tokenises only the
+//! text that was added.
 
 use std::sync::Arc;
 
 use super::run::{Tail, TextRun};
 use super::{Encoded, Generate, OptionTree, Script, Step, StepError, Vocabulary};
 
-/// A script with its tokens, as far as they are known beforehand, for one prompt. Clones share it.
+/// A script with its known tokens, for one prompt. Clones share the data.
 #[derive(Debug, Clone)]
 pub struct CompiledScript(Arc<[CompiledStep]>);
 
-/// A step, with what it does to the run of text that the prompt ends in; `None` where that is not known beforehand.
+/// A step, with its effect on the run of text at the end of the prompt; `None` if that depends on the model.
 #[derive(Debug, Clone)]
 pub(super) enum CompiledStep {
     PromptLogprobs(usize),
@@ -26,15 +26,15 @@ pub(super) enum CompiledStep {
 /// A choice with its tokens.
 #[derive(Debug, Clone)]
 pub(super) struct Choice {
-    /// What the text before it does to the run.
+    /// The effect of the text before it on the run.
     before: Tail,
-    /// How many tokens of the run the tree of options begins after.
+    /// Number of tokens of the run before the option tree.
     pub(super) keep: usize,
     pub(super) tree: OptionTree,
 }
 
 impl Default for CompiledScript {
-    /// One without steps.
+    /// A script without steps.
     fn default() -> Self {
         Self(Arc::new([]))
     }
@@ -47,28 +47,28 @@ impl CompiledScript {
 }
 
 impl Choice {
-    /// Tokenises what was added to a run, and what may follow it.
+    /// Tokenises the added text of a run, and the options that may follow.
     pub(super) fn new(run: &mut TextRun, options: &[String], vocabulary: &dyn Vocabulary) -> Result<Self, StepError> {
         let before = run.tokenize(vocabulary);
         let (keep, tree) = run.options(vocabulary, options)?;
         Ok(Self { before, keep, tree })
     }
 
-    /// Does to a run what [`Choice::new`] has done to an equal one.
+    /// Applies the result of [`Choice::new`] to an equal run.
     pub(super) fn apply(&self, run: &mut TextRun) {
         run.apply(&self.before);
     }
 }
 
 impl Encoded {
-    /// The run of text that it ends in.
+    /// The run of text at its end.
     pub(super) fn run(&self) -> TextRun {
         TextRun::new(self.run_text.clone(), self.ids[self.run_start..].to_vec())
     }
 }
 
 impl Script {
-    /// Tokenises what is known of it beforehand after this prompt, which must be of the same vocabulary.
+    /// Tokenises the known text of the script after this prompt, which must be of the same vocabulary.
     ///
     /// # Errors
     /// [`StepError::NoTokens`].
@@ -77,7 +77,7 @@ impl Script {
     }
 }
 
-/// Compiles a script after a run of text; nothing is known where that is not.
+/// Compiles a script after a run of text; `None` means that the run is not known.
 fn compile(
     script: &Script,
     mut run: Option<TextRun>,

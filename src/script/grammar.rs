@@ -1,4 +1,4 @@
-//! Grammars: what a `Generate` step may write, token by token, so that what is written always fits.
+//! Grammars restrict a `Generate` step token by token, so that its text always matches.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -12,31 +12,30 @@ use serde_json::{Value, json};
 use super::Token;
 use super::schema::{self, SchemaTooLarge};
 
-/// The stack of the thread that compiles a grammar, in bytes: many times what the deepest schema that passes its
-/// limits takes. Only what is used of it is memory.
+/// Stack size of the thread that compiles a grammar, in bytes: many times the need of the deepest schema within the
+/// limits. Only the used part takes memory.
 const STACK: usize = 128 << 20;
-/// The most bytes of what is said about a grammar that cannot be understood.
+/// Maximum length of the reason for an unsupported grammar, in bytes.
 const LONGEST_REASON: usize = 500;
 
-/// What may be written: JSON that fits a schema. It is compiled once, for the vocabulary that first asks; clones share
-/// that.
+/// JSON that matches a schema. It is compiled once, for the first vocabulary that uses it; clones share the result.
 #[derive(Clone)]
 pub struct Grammar {
     schema: Arc<str>,
     compiled: Arc<OnceLock<Compiled>>,
 }
 
-/// A grammar before its first token, for one vocabulary.
+/// A compiled grammar for one vocabulary, before the first token.
 struct Compiled {
     vocabulary: Arc<ParserFactory>,
     beginning: Result<Mutex<Matcher>, String>,
 }
 
 impl Grammar {
-    /// JSON that fits a schema, without white space of its own, so that it comes to an end.
+    /// JSON that matches a schema, without white space between its parts, so that generation ends.
     ///
     /// # Errors
-    /// When the schema is larger than what can be compiled safely and in little time.
+    /// If the schema exceeds the limits for safe and fast compilation.
     pub fn schema(schema: &Value) -> Result<Self, SchemaTooLarge> {
         schema::check(schema)?;
         let mut schema = schema.clone();
@@ -74,16 +73,16 @@ impl Hash for Grammar {
     }
 }
 
-/// What may come next, as it is being written.
+/// The state of a grammar while text is generated.
 pub trait Constraint: Send {
-    /// The logits with those of tokens that may not come next at -∞. `None` when nothing may.
+    /// The logits, with -∞ for tokens that are not allowed next. `None` if no token is allowed.
     fn masked(&mut self, logits: &[f32]) -> Option<Vec<f32>>;
 
-    /// Takes the next token, and says whether the text is complete now, so that nothing may follow.
+    /// Consumes the next token, and returns whether the text is complete, so that no token may follow.
     fn accept(&mut self, token: Token) -> bool;
 }
 
-/// The grammars of one vocabulary.
+/// Compiles grammars for one vocabulary.
 pub struct Grammars {
     factory: Arc<ParserFactory>,
 }
@@ -95,26 +94,26 @@ impl fmt::Debug for Grammars {
 }
 
 impl Grammars {
-    /// Those of a vocabulary of `size` tokens: the bytes of each, empty for control tokens, and the one that ends
+    /// For a vocabulary of `size` tokens: the bytes of each token (empty for control tokens), and the token that ends
     /// the model's turn.
     ///
     /// # Errors
-    /// When the vocabulary cannot be used.
+    /// If the vocabulary cannot be used.
     pub fn new(size: usize, piece: impl Fn(Token) -> Vec<u8>, end: Token) -> Result<Self, String> {
         let words: Vec<Vec<u8>> = (0..size).map(|id| piece(id as Token)).collect();
         let info = TokRxInfo::new(u32::try_from(size).map_err(|error| error.to_string())?, end.cast_unsigned());
         let environment = Arc::new(ApproximateTokEnv::new(TokTrie::from(&info, &words)));
         let mut factory = ParserFactory::new_simple(&(environment as _)).map_err(|error| error.to_string())?;
         factory.quiet();
-        // Errors go to callers, who know what they sent.
+        // Errors are returned to callers, not logged by the library.
         factory.limits_mut().verbose_errors = false;
         Ok(Self { factory: Arc::new(factory) })
     }
 
-    /// Begins a text. The first one of a grammar compiles it, which can take seconds; the others copy that.
+    /// Starts a text. The first call for a grammar compiles it, which can take seconds; later calls copy the result.
     ///
     /// # Errors
-    /// When the grammar cannot be understood.
+    /// If the grammar is not supported.
     pub fn begin(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, String> {
         let compiled = grammar.compiled.get_or_init(|| self.compile(grammar));
         let beginning = if Arc::ptr_eq(&compiled.vocabulary, &self.factory) {
@@ -125,7 +124,7 @@ impl Grammars {
         Ok(Box::new(Guided(beginning?)))
     }
 
-    /// Compiles a grammar on a thread whose stack is large enough for it.
+    /// Compiles a grammar on a thread with a large stack.
     fn compile(&self, grammar: &Grammar) -> Compiled {
         let understood = || {
             let schema: Value = serde_json::from_str(&grammar.schema).map_err(|error| error.to_string())?;
@@ -147,7 +146,7 @@ impl Grammars {
 impl Compiled {
     fn beginning(&self) -> Result<Matcher, String> {
         let beginning = self.beginning.as_ref().map_err(String::clone)?;
-        // Nothing is written to it, so a panic elsewhere leaves it as it was.
+        // It is never changed, so it is valid even after a panic.
         Ok(beginning.lock().unwrap_or_else(PoisonError::into_inner).deep_clone())
     }
 }
@@ -255,7 +254,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
-        /// Whatever the model wants to write, what it has written fits, or says that it was cut off.
+        /// Whatever the logits are, the text matches the schema or reports that it was cut off.
         #[test]
         fn what_is_written_fits(seed in any::<u64>(), max_tokens in 1usize..120) {
             let schema = json!({

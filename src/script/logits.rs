@@ -1,4 +1,4 @@
-//! What is read out of logits.
+//! Functions of logits.
 
 /// ln Σ exp(x), in double precision and without overflow.
 pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
@@ -7,16 +7,16 @@ pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
     f64::from(highest) + sum.ln()
 }
 
-/// Whether logits say how probable each token is: none is NaN or +∞, and some token is possible.
+/// Whether logits are valid: none is NaN or +∞, and at least one token is possible.
 pub(super) fn is_distribution(logits: &[f32]) -> bool {
-    // Without a way out, so that it is done many at a time.
+    // No early exit, so that the compiler can vectorise the loop.
     let (finite, possible) = logits.iter().fold((true, false), |(finite, possible), logit| {
         (finite & (*logit < f32::INFINITY), possible | (*logit > f32::NEG_INFINITY))
     });
     finite && possible
 }
 
-/// The ids of the `most` highest logits, the highest first, and of equal ones the first.
+/// The ids of the `most` highest logits, highest first; of equal logits, the lower id first.
 pub(super) fn highest(logits: &[f32], most: usize) -> Vec<usize> {
     let mut found: Vec<usize> = Vec::with_capacity(most.min(logits.len()));
     if most == 0 {

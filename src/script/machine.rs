@@ -1,9 +1,9 @@
 //! Runs a script one set of logits at a time.
 //!
-//! A machine never computes anything of the model itself. It says which tokens the context must hold
-//! ([`Machine::ids`]), gets the logits that follow the last of them, and says what comes next. The ids that a script
-//! runs are those of the whole text since the last control token, whatever the boundaries between its steps. What is
-//! known of them beforehand was tokenised by [`Script::compile`](super::Script::compile).
+//! A machine does not run the model. It states which tokens the context must hold ([`Machine::ids`]), gets the logits
+//! after the last of them, and returns the next action. The ids equal those of the whole text since the last control
+//! token, whatever the boundaries between steps. Known text was tokenised by
+//! [`Script::compile`](super::Script::compile).
 
 mod writing;
 
@@ -18,17 +18,17 @@ use super::run::{Tail, TextRun};
 use super::{CompiledScript, OptionTree, Outcome, Sampler, SamplerSettings, StepError, Token, Transcript, Vocabulary};
 use crate::domain::{Finish, TokenLogprob};
 
-/// What an engine has to do next for a machine.
+/// The next action of an engine for a machine.
 pub enum Action {
-    /// Make the context hold [`Machine::ids`], and pass the logits after the last of them to [`Machine::on_logits`].
+    /// Bring the context to [`Machine::ids`], and pass the logits after the last id to [`Machine::on_logits`].
     Feed,
-    /// Run so many machines, each from a copy of this one's context, which [`Machine::branch`] makes; and pass their
+    /// Run this number of branches, made by [`Machine::branch`], each from this machine's context; and pass their
     /// transcripts, in order, to [`Machine::on_branches`].
     Fork(usize),
     /// The script has ended.
     Done(Transcript),
-    /// The script cannot go on, unless it was [`StepError::BadLogits`]: the machine is as it was then, and sound logits for
-    /// the same context are as good. What the context holds may be broken as well.
+    /// The script failed. After [`StepError::BadLogits`] the machine is unchanged, and can continue with valid logits
+    /// for the same context; the context itself may be damaged.
     Failed(StepError),
 }
 
@@ -36,13 +36,13 @@ pub enum Action {
 pub struct Machine {
     vocabulary: Arc<dyn Vocabulary>,
     script: CompiledScript,
-    /// The step that comes next.
+    /// Index of the next step.
     next: usize,
     sampler: Sampler,
     skip_below: f64,
     ids: Vec<Token>,
-    /// Where the last run of text begins in `ids`, and that run. Generated tokens are in `ids` as they came; in the run
-    /// they are as the tokenizer has their text.
+    /// Start of the last run of text in `ids`, and that run. `ids` has the generated tokens; the run has the tokens
+    /// that the tokenizer gives for their text.
     run_start: usize,
     run: TextRun,
     answer_start: usize,
@@ -61,7 +61,7 @@ enum State {
     Broken(StepError),
 }
 
-/// The rest of a prompt that is told token by token.
+/// The remaining prompt tokens of a `PromptLogprobs` step.
 struct Reading {
     rest: Vec<Token>,
     read: usize,
@@ -71,7 +71,7 @@ struct Reading {
 struct Choosing {
     options: Vec<String>,
     tree: OptionTree,
-    /// How many tokens of the run the tree begins after.
+    /// Number of tokens of the run before the option tree.
     keep: usize,
     root: usize,
     probes: VecDeque<usize>,
@@ -79,7 +79,7 @@ struct Choosing {
 }
 
 impl Machine {
-    /// A machine at the end of the prompt that the script was compiled for. The script must have passed
+    /// A machine at the end of the prompt that the script was compiled for. The script must pass
     /// [`Script::check`](super::Script::check).
     #[must_use]
     pub fn new(
@@ -104,9 +104,9 @@ impl Machine {
         }
     }
 
-    /// Makes choices leave out the inner nodes of an option tree that hold less than this share, 0 to 1, of the mass
-    /// of all options: for engines to which every inner node is a request of its own. The most probable option is
-    /// never left out; [`Transcript::skipped_mass`] says how much was.
+    /// Makes choices skip the inner nodes of an option tree that have less than this share (0 to 1) of the mass of all
+    /// options, for engines that need a request for every inner node. The most probable option is never skipped.
+    /// [`Transcript::skipped_mass`] is the skipped mass.
     #[must_use]
     pub fn skipping(mut self, share: f64) -> Self {
         self.skip_below = share;
@@ -119,8 +119,7 @@ impl Machine {
         &self.ids
     }
 
-    /// The tokens that are certain to follow [`Machine::ids`], each as soon as the logits before it were given: an
-    /// engine may compute them at once.
+    /// The tokens that will follow [`Machine::ids`] whatever the logits are: an engine may compute them together.
     #[must_use]
     pub fn upcoming(&self) -> &[Token] {
         match &self.state {
@@ -134,7 +133,7 @@ impl Machine {
         self.advance()
     }
 
-    /// Text generated since the last call that is certain to stay.
+    /// Text generated since the last call that cannot be taken back.
     pub fn take_delta(&mut self) -> Option<String> {
         (!self.delta.is_empty()).then(|| std::mem::take(&mut self.delta))
     }
@@ -224,7 +223,7 @@ impl Machine {
                     if let Some(grammar) = &writing.limits.grammar {
                         match self.vocabulary.constrain(grammar) {
                             Ok(constraint) => writing.constraint = Some(constraint),
-                            // The engine has refused it before; nothing is written that might not fit.
+                            // The engine refused the grammar at compilation; never generate unrestricted text instead.
                             Err(_) => return self.finish(writing, Finish::Length),
                         }
                     }
@@ -300,7 +299,7 @@ impl Machine {
             writing.push(&piece);
             let stopped = writing.stops.read(&mut writing.progress, &writing.text[before.0..]);
             if (ends || stopped.is_some()) && !may_stop {
-                // The model must go on writing: take back the token and pick among the others.
+                // The minimum length is not reached: take back the token and pick another.
                 writing.text.truncate(before.0);
                 (writing.tail, writing.progress) = (before.1, before.2);
                 banned.push(token);
@@ -332,7 +331,7 @@ impl Machine {
         }
     }
 
-    /// A token with its probability and the `most` most probable ones.
+    /// A token with its log probability and the `most` most probable alternatives.
     fn token_logprob(&self, token: Token, bytes: Vec<u8>, logits: &[f32], most: usize) -> TokenLogprob {
         let normalizer = log_sum_exp(logits);
         let logprob = |token: usize| f64::from(logits[token]) - normalizer;
@@ -389,12 +388,12 @@ impl Machine {
         self.advance()
     }
 
-    /// Whether what comes next begins a run of text. Token ids of the caller's own may end in the middle of one.
+    /// Whether the next text begins a new run. A caller's own token ids may end in the middle of a run.
     fn begins_text(&self) -> bool {
         self.run.text().is_empty() && self.ids.last().is_none_or(|last| self.vocabulary.ends_turn(*last))
     }
 
-    /// Makes the ids those of the whole text of the run, as known beforehand or tokenised now.
+    /// Sets the ids to those of the whole text of the run, from the compiled script or tokenised now.
     fn tokenize(&mut self, known: Option<&Tail>) {
         match known {
             Some(tail) => self.run.apply(tail),
@@ -405,7 +404,7 @@ impl Machine {
         self.hold_run(self.run.ids().len(), &[]);
     }
 
-    /// Makes the ids those of the first `keep` tokens of the run and these.
+    /// Sets the ids to the first `keep` tokens of the run and these tokens.
     fn hold_run(&mut self, keep: usize, more: &[Token]) {
         let run = || self.run.ids()[..keep].iter().chain(more);
         let same = self.ids[self.run_start..].iter().zip(run()).take_while(|(held, wanted)| held == wanted).count();

@@ -1,4 +1,4 @@
-//! The option tree of a `Choose`: options as paths of tokens, their probability masses disjoint.
+//! The option tree of a `Choose` step: options are paths of tokens with disjoint probability masses.
 
 use super::Token;
 use super::logits::log_sum_exp;
@@ -24,10 +24,10 @@ struct Node {
 }
 
 impl OptionTree {
-    /// Builds the tree from each option's tokens, those of the text before it included.
+    /// Builds the tree from each option's tokens, including those of the text before it.
     ///
-    /// At least one token of every option stays in its path, so that `label_mass` measures how much the model
-    /// wanted to answer. Options with the same tokens share a path; the first of them gets its mass.
+    /// At least one token of every option stays in its path, so that `label_mass` measures how probable the options are
+    /// at all. Options with the same tokens share a path; the first of them gets its mass.
     ///
     /// # Panics
     /// When there are no options, or one has no tokens.
@@ -45,7 +45,7 @@ impl OptionTree {
                     None => {
                         let mut path = tree.nodes[at].path.clone();
                         path.push(*token);
-                        // Until its parent was read nothing is known to reach it.
+                        // 0 until its parent was read.
                         tree.nodes.push(Node { path, log_prefix: f64::NEG_INFINITY, ..Node::default() });
                         let child = tree.nodes.len() - 1;
                         tree.nodes[at].children.push((*token, child));
@@ -64,7 +64,7 @@ impl OptionTree {
         &self.forced
     }
 
-    /// The nodes whose logits decide the masses, the root first and parents before children.
+    /// The nodes whose logits determine the masses: the root first, parents before children.
     #[must_use]
     pub fn probes(&self) -> Vec<usize> {
         (0..self.nodes.len()).filter(|n| *n == 0 || !self.nodes[*n].children.is_empty()).collect()
@@ -89,19 +89,19 @@ impl OptionTree {
         self.nodes.iter().find(|n| n.option == Some(option)).map_or(0, |n| n.path.len())
     }
 
-    /// The probability mass that reaches a node, 0 to 1; 0 as long as its parent was not read.
+    /// The probability mass that reaches a node, 0 to 1; 0 until its parent was read.
     #[must_use]
     pub fn reach(&self, node: usize) -> f64 {
         self.nodes[node].log_prefix.exp()
     }
 
-    /// The mass of all that options begin with, 0 to 1, once the root was read.
+    /// The total mass of the options' first tokens, 0 to 1, after the root was read.
     #[must_use]
     pub fn reach_of_options(&self) -> f64 {
         self.nodes[0].children.iter().map(|(_, child)| self.reach(*child)).sum()
     }
 
-    /// Takes the raw logits that follow a node; masses of complete options go into `log_masses`.
+    /// Reads the raw logits after a node; masses of complete options go into `log_masses`.
     pub fn read(&mut self, node: usize, logits: &[f32], log_masses: &mut [f64]) {
         debug_assert_eq!(log_masses.len(), self.options);
         let normalizer = log_sum_exp(logits);

@@ -1,35 +1,35 @@
-//! Prompts as engines get them: control tokens, and runs of plain text between them.
+//! Prompts: control tokens, and runs of plain text between them.
 
 use super::{Token, Vocabulary};
 
 /// A piece of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Segment {
-    /// A control token that the chat template wrote.
+    /// A control token of the chat template.
     Control(String),
     /// A run of plain text; nothing in it can become a control token.
     Text(String),
-    /// Token ids as the caller has them.
+    /// Token ids from the caller.
     Tokens(Vec<Token>),
 }
 
-/// What a model is given.
+/// The input of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Prompt(pub Vec<Segment>);
 
-/// A prompt as token ids, with the run of text that it ends in.
+/// A prompt as token ids, with the run of text at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     /// The ids of the whole prompt.
     pub ids: Vec<Token>,
-    /// Where the last run of text begins in `ids`.
+    /// Start of the last run of text in `ids`.
     pub run_start: usize,
-    /// The text of that run; empty when the prompt ends in a control token.
+    /// The text of that run; empty if the prompt ends in a control token.
     pub run_text: String,
 }
 
 impl Prompt {
-    /// The prompt as one string, control tokens and token ids written out.
+    /// The prompt as one string, including control tokens and token ids.
     #[must_use]
     pub fn text(&self) -> String {
         let mut whole = String::new();
@@ -42,7 +42,7 @@ impl Prompt {
         whole
     }
 
-    /// The fewest tokens that it can have where a token writes `longest` bytes at most.
+    /// Minimum number of tokens of the prompt, if a token has at most `longest` bytes.
     #[must_use]
     pub fn least_tokens(&self, longest: usize) -> usize {
         let least = |segment: &Segment| match segment {
@@ -53,8 +53,8 @@ impl Prompt {
         self.0.iter().map(least).sum()
     }
 
-    /// Encodes each run of text as a whole, so that the ids equal those of the whole string. A prompt that begins with
-    /// ids of the caller's own is as it is, without the token that sequences begin with.
+    /// Tokenises each run of text as a whole, so that the ids equal those of the whole string. Adds the BOS token,
+    /// except if the prompt begins with the caller's own token ids.
     #[must_use]
     pub fn encode(&self, vocabulary: &dyn Vocabulary) -> Encoded {
         let mut encoded = Encoded { ids: Vec::new(), run_start: 0, run_text: String::new() };
@@ -91,7 +91,7 @@ impl Prompt {
         encoded
     }
 
-    /// A token id that a vocabulary of `size` tokens does not have.
+    /// The first token id that is not in a vocabulary of `size` tokens.
     #[must_use]
     pub fn unknown_token(&self, size: usize) -> Option<Token> {
         let ids = self.0.iter().filter_map(|segment| match segment {

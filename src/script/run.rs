@@ -1,20 +1,20 @@
-//! A run of text and its token ids, as text is added to it.
+//! A run of text and its token ids, while text is appended.
 //!
-//! Text that is added changes the last few tokens before it, and no others. So only a window from shortly before the
-//! end is tokenised again. The ids are those of the whole text tokenised at once, because a window
-//! - is longer than any token, so that none reaches from before it into what is added;
+//! Appended text changes only the last few tokens before it. So only a window that starts shortly before the end is
+//! tokenised again. The ids equal those of the whole text tokenised at once, because a window
+//! - is longer than any token, so that no token reaches from before the window into the appended text;
 //! - begins with a token of the known text, at the beginning of a word, where every pre-tokenizer splits;
-//! - is taken only if its first tokens are those of the known text. Of tokenizers that merge the best pair first (BPE,
-//!   SPM) that alone is proof: a merge across the window's beginning would have been made without what is added, too.
+//! - is used only if its first tokens are those of the known text. For tokenizers that merge the best pair first (BPE,
+//!   SPM), this alone is proof: a merge across the start of the window would also happen without the appended text.
 
 use super::{OptionTree, StepError, Token, Vocabulary};
 
-/// How many tokens of a window must be those of the known text.
+/// Number of tokens of a window that must equal those of the known text.
 const AGREE: usize = 4;
-/// The fewest bytes of known text in a window.
+/// Minimum number of bytes of known text in a window.
 const LEAST: usize = 32;
 
-/// A run of text, and the ids of as much of it as was tokenised.
+/// A run of text, and the ids of its tokenised part.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TextRun {
     text: String,
@@ -23,7 +23,7 @@ pub(super) struct TextRun {
     tokenized: usize,
 }
 
-/// What added text makes of the ids of a run: so many stay, and these follow.
+/// The change of a run's ids by appended text: this number of ids stay, and these follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tail {
     pub(super) keep: usize,
@@ -31,7 +31,7 @@ pub(super) struct Tail {
 }
 
 impl TextRun {
-    /// A text with its ids.
+    /// A tokenised text.
     pub(super) fn new(text: String, ids: Vec<Token>) -> Self {
         Self { tokenized: text.len(), text, ids }
     }
@@ -40,17 +40,17 @@ impl TextRun {
         &self.text
     }
 
-    /// The ids of all that was tokenised.
+    /// The ids of the tokenised part.
     pub(super) fn ids(&self) -> &[Token] {
         &self.ids
     }
 
-    /// Adds text that is still to be tokenised.
+    /// Appends text without tokenising it.
     pub(super) fn push(&mut self, text: &str) {
         self.text.push_str(text);
     }
 
-    /// Tokenises what was added, and says what it changed.
+    /// Tokenises the appended text, and returns the change.
     pub(super) fn tokenize(&mut self, vocabulary: &dyn Vocabulary) -> Tail {
         let (known, added) = self.text.split_at(self.tokenized);
         let tail = TailTokenizer::new(vocabulary, known, &self.ids).append(added);
@@ -58,21 +58,21 @@ impl TextRun {
         tail
     }
 
-    /// Does what tokenising what was added has done to an equal run.
+    /// Applies a change that was computed for an equal run.
     pub(super) fn apply(&mut self, tail: &Tail) {
         self.ids.truncate(tail.keep);
         self.ids.extend_from_slice(&tail.ids);
         self.tokenized = self.text.len();
     }
 
-    /// Adds text together with what it changes.
+    /// Appends text with its known change.
     pub(super) fn push_tokenized(&mut self, text: &str, tail: &Tail) {
         self.push(text);
         self.apply(tail);
     }
 
-    /// The options that may follow as a tree of what comes after the first tokens of the run, and how many those are.
-    /// All that was added must be tokenised.
+    /// The tree of the options that may follow, and the number of the run's tokens before the tree. The whole run must
+    /// be tokenised.
     ///
     /// # Errors
     /// [`StepError::NoTokens`].
@@ -94,18 +94,18 @@ impl TextRun {
     }
 }
 
-/// Tokenises what may follow a known text.
+/// Tokenises texts that may follow a known text.
 struct TailTokenizer<'r> {
     vocabulary: &'r dyn Vocabulary,
     known: &'r str,
     ids: &'r [Token],
-    /// How far the tokens of the known text were looked through from its end: the next one, and where it begins.
+    /// The search position in the known text, from its end: the next token and its start.
     walked: (usize, usize),
-    /// The window that was last agreed on; `None` where only the whole text will do.
+    /// The last valid window; `None` if the whole text is needed.
     window: Option<Window>,
 }
 
-/// Where a window begins: at a token, and at a byte of the text.
+/// The start of a window: a token index, and a byte of the text.
 #[derive(Clone, Copy)]
 struct Window {
     keep: usize,
@@ -134,14 +134,14 @@ impl<'r> TailTokenizer<'r> {
         Tail { keep: 0, ids: self.vocabulary.tokenize(&[self.known, added].concat()) }
     }
 
-    /// The shortest window of at least so many bytes that was not looked at before.
+    /// The shortest window of at least this number of bytes that was not tried before.
     fn window_of(&mut self, least: usize) -> Option<Window> {
         loop {
             let (index, end) = self.walked;
             let index = index.checked_sub(1)?;
             let piece = self.vocabulary.piece(self.ids[index]);
             let start = end.checked_sub(piece.len())?;
-            // Tokenizers may add spaces or change characters; beyond those it is not known where tokens begin.
+            // Tokenizers may add spaces or change characters; before those, token positions are unknown.
             if piece.is_empty() || self.known.as_bytes()[start..end] != piece {
                 return None;
             }
@@ -154,8 +154,8 @@ impl<'r> TailTokenizer<'r> {
         }
     }
 
-    /// Where to begin a window at a word that begins here, if one does. A vocabulary that puts a space before all text puts
-    /// it in the place of the word's own.
+    /// The start of a window at a word that begins here, if there is one. If the vocabulary adds a space before all
+    /// text, that space replaces the word's own.
     fn word_at(&self, at: usize) -> Option<usize> {
         let (before, word) = self.known.split_at_checked(at)?;
         let previous = before.chars().next_back()?;

@@ -14,14 +14,14 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler whose picks depend on the settings and the logits alone.
+    /// A sampler whose picks depend only on the settings and the logits.
     #[must_use]
     pub fn new(settings: SamplerSettings) -> Self {
         Self { settings, random: ChaCha8Rng::seed_from_u64(settings.seed) }
     }
 
-    /// Picks a token that is not in `banned` and whose logit is above -∞; none where there is no such token. The logits
-    /// hold neither NaN nor +∞.
+    /// Picks a token that is not in `banned` and whose logit is above -∞; `None` if there is no such token. The logits
+    /// must not contain NaN or +∞.
     pub fn pick(&mut self, logits: &[f32], banned: &[Token]) -> Option<Token> {
         let allowed = |id: usize| !banned.contains(&(id as Token)) && logits[id] > f32::NEG_INFINITY;
         if self.settings.temperature <= 0.0 {

@@ -1,36 +1,36 @@
-//! Whether a JSON schema is small enough to be compiled. Compilers of schemas follow references and merge alternatives
-//! recursively, so this is looked at before they are, and without recursion.
+//! Limits of JSON schemas. Schema compilers follow references and merge alternatives recursively, so the limits are
+//! checked before compilation, and without recursion.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-/// The most bytes of names and texts.
+/// Maximum number of bytes of names and texts.
 const MOST_BYTES: usize = 256 << 10;
-/// The most JSON values, lists and objects included.
+/// Maximum number of JSON values, including lists and objects.
 const MOST_VALUES: usize = 20_000;
-/// The most entries of one object, such as `properties`.
+/// Maximum number of entries in one object, such as `properties`.
 const MOST_ENTRIES: usize = 2_000;
-/// The most lists and objects inside of each other, with references followed. Where references form loops, all that
-/// leads into a loop counts together.
+/// Maximum nesting of lists and objects, with references resolved. A loop of references, and all that leads into it,
+/// counts together.
 const MOST_LEVELS: usize = 500;
-/// The most regular expressions for names of properties: whether two can both match is computed for each pair.
+/// Maximum number of `patternProperties`: for each pair, the compiler computes whether both can match.
 const MOST_PATTERNS: usize = 32;
-/// The most regular expressions (`pattern`, `format`, `multipleOf`) that may be merged into one: the work of telling
-/// whether any text fits them all doubles with each.
+/// Maximum number of regular expressions (`pattern`, `format`, `multipleOf`) that are merged into one: each one doubles
+/// the work of checking whether any text matches all of them.
 const MOST_MERGED: usize = 8;
-/// The most ways in which the alternatives of one place may be combined, times the pairs of name patterns.
+/// Maximum number of combinations of merged alternatives, times the pairs of `patternProperties`.
 const MOST_COMBINED_PATTERNS: usize = 4_096;
-/// The most ways in which the alternatives of one place may be combined, times the values of the schema.
+/// Maximum number of combinations of merged alternatives, times the values of the schema.
 const MOST_COMBINED_VALUES: usize = 4_000_000;
 
-/// Why a schema is not compiled.
+/// A schema that exceeds a limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct SchemaTooLarge {
     /// JSON pointer inside the schema.
     pub pointer: String,
-    /// Which limit it passes.
+    /// The limit that it exceeds.
     pub reason: String,
 }
 
@@ -39,7 +39,7 @@ struct Node<'a> {
     value: &'a Value,
     parent: usize,
     key: Key<'a>,
-    /// Lists and objects in it, and what its reference leads to.
+    /// Its lists and objects, and the target of its reference.
     inner: Vec<usize>,
 }
 
@@ -53,7 +53,7 @@ enum Key<'a> {
 /// Checks a schema against every limit.
 ///
 /// # Errors
-/// At the first limit that it passes.
+/// At the first exceeded limit.
 pub(super) fn check(schema: &Value) -> Result<(), SchemaTooLarge> {
     let mut graph = Graph::read(schema)?;
     let patterns = graph.patterns()?;
@@ -69,7 +69,7 @@ struct Graph<'a> {
 }
 
 impl<'a> Graph<'a> {
-    /// Lists and objects in the order of their distance from the root.
+    /// All lists and objects, ordered by their distance from the root.
     fn read(schema: &'a Value) -> Result<Self, SchemaTooLarge> {
         let root = Node { value: schema, parent: 0, key: Key::Root, inner: Vec::new() };
         let mut graph = Self { nodes: vec![root], values: 1 };
@@ -119,7 +119,7 @@ impl<'a> Graph<'a> {
         self.nodes[node].value.as_object()
     }
 
-    /// How many pairs of regular expressions for names there are.
+    /// The number of pairs of `patternProperties`.
     fn patterns(&self) -> Result<usize, SchemaTooLarge> {
         let mut patterns = 0;
         for node in 0..self.nodes.len() {
@@ -146,7 +146,7 @@ impl<'a> Graph<'a> {
         Ok(())
     }
 
-    /// What a path leads to, read as the compiler reads it. One that leads nowhere is left for it to refuse.
+    /// Resolves a reference as the compiler does. The compiler refuses references without a target.
     fn target(&self, node: usize, path: &str) -> Result<Option<&'a Value>, SchemaTooLarge> {
         let mut value = self.nodes[0].value;
         if path.is_empty() || path == "/" {
@@ -157,7 +157,7 @@ impl<'a> Graph<'a> {
             let next = match value {
                 Value::Array(items) => {
                     let index = segment.parse::<usize>().ok();
-                    // The compiler takes `00` for another place than `0`, and would read one place over and over.
+                    // The compiler treats `00` and `0` as different, and would read one value repeatedly.
                     if index.is_some_and(|index| index.to_string() != segment) {
                         return Err(
                             self.refused(node, &format!("`{segment}` in its $ref is not how an index is written"))
@@ -173,7 +173,7 @@ impl<'a> Graph<'a> {
         Ok(Some(value))
     }
 
-    /// Every node after all that is in it, and those that cannot be put in order since they lead into loops.
+    /// All nodes in post-order, and those that lead into loops and have no order.
     fn inner_first(&self) -> (Vec<usize>, Vec<usize>) {
         let mut around = vec![Vec::new(); self.nodes.len()];
         let mut missing: Vec<usize> = self.nodes.iter().map(|node| node.inner.len()).collect();
@@ -207,14 +207,14 @@ impl<'a> Graph<'a> {
         if !looped.is_empty() {
             return Err(self.refused(looped[0], &format!("{reason}; all that leads into a loop counts together")));
         }
-        // The place where the limit is passed, on the longest way from the root.
+        // The node at which the longest path from the root exceeds the limit.
         let deeper = |place: usize| self.nodes[place].inner.iter().copied().max_by_key(|inner| levels[*inner]);
         let place = (0..MOST_LEVELS).try_fold(0, |place, _| deeper(place));
         Err(self.refused(place.unwrap_or(0), &reason))
     }
 
-    /// Bounds how alternatives multiply where they are merged, two lists of ten make a hundred, and how many regular
-    /// expressions meet.
+    /// Limits the number of combinations of merged alternatives (two lists of ten give a hundred), and of merged
+    /// regular expressions.
     fn check_merges(&self, order: &[usize], looped: &[usize], pairs: usize) -> Result<(), SchemaTooLarge> {
         let (mut choices, mut merged) = (vec![1_usize; self.nodes.len()], vec![0_usize; self.nodes.len()]);
         let mut settle = |place: usize| {
@@ -247,7 +247,7 @@ impl<'a> Graph<'a> {
                 format!("{merged} of pattern, format and multipleOf may be merged here, and {MOST_MERGED} at most");
             return Err(self.refused(place, &reason));
         }
-        // Values that are listed are merged with nothing but their type, as a rule.
+        // Values of an `enum` are usually merged with their type only.
         let listed = |place: usize| matches!(self.nodes[place].key, Key::Name("enum"));
         let alone = listed(place) || matches!(self.nodes[place].inner[..], [only] if listed(only));
         if choices.saturating_mul(pairs) > MOST_COMBINED_PATTERNS
@@ -263,15 +263,15 @@ impl<'a> Graph<'a> {
         Ok(())
     }
 
-    /// Whether what is inside of an object says more about the same value, as a reference and `allOf` do.
+    /// Whether a child describes the same value as its parent, as a reference and `allOf` do.
     fn in_place(&self, place: usize, inner: usize) -> bool {
         let node = &self.nodes[inner];
         let listed = matches!(node.key, Key::Name("allOf" | "anyOf" | "oneOf" | "enum"));
         node.parent != place || (listed && node.value.is_array())
     }
 
-    /// How many regular expressions may meet in one value, at most: those of one object and of all that is said in
-    /// place, or those of the values inside.
+    /// Maximum number of regular expressions that apply to one value: those of an object and of its in-place children,
+    /// or those of the values inside.
     fn merged(&self, place: usize, merged: &[usize]) -> usize {
         let node = &self.nodes[place];
         let of = |inner: &usize| merged[*inner];
@@ -284,21 +284,21 @@ impl<'a> Graph<'a> {
             + usize::from(fields.get("multipleOf").is_some_and(Value::is_number));
         let (in_place, inside): (Vec<usize>, Vec<usize>) =
             node.inner.iter().partition(|inner| self.in_place(place, **inner));
-        // A property may have a schema by its name and another one by a pattern.
+        // A property may match by name and by pattern.
         let by_pattern = |inner: &&usize| matches!(self.nodes[**inner].key, Key::Name("patternProperties"));
         let twice = inside.iter().filter(by_pattern).map(of).max().unwrap_or(0);
         let deepest = inside.iter().map(of).max().unwrap_or(0).max(own);
         in_place.iter().map(of).fold(deepest.saturating_add(twice), usize::saturating_add)
     }
 
-    /// In how many ways what an object holds in place can be combined; of a list, how many it offers.
+    /// The number of combinations of an object's in-place children; for a list, the number of its alternatives.
     fn choices(&self, place: usize, choices: &[usize]) -> usize {
         let node = &self.nodes[place];
         let inner = || node.inner.iter().map(|inner| choices[*inner]);
         match (&node.value, node.key) {
             (Value::Array(_), Key::Name("allOf")) => inner().fold(1, usize::saturating_mul),
             (Value::Array(items), Key::Name("anyOf" | "oneOf")) => {
-                // Those that are no objects are one each.
+                // Entries that are not objects count as one each.
                 let plain = items.len() - node.inner.len();
                 inner().fold(plain, usize::saturating_add).max(1)
             }
@@ -408,14 +408,14 @@ mod tests {
             deep = Value::Array(vec![deep]);
         }
         refused(&deep, &"/0".repeat(500), "500 levels");
-        // Dropping a value is recursive, too: this one is taken apart.
+        // Dropping a value is recursive, too, so this one is taken apart first.
         while let Value::Array(mut inner) = deep {
             deep = inner.pop().unwrap_or_default();
         }
     }
 
     proptest! {
-        /// Whatever references lead where, the check ends and does not panic.
+        /// With any references, the check terminates and does not panic.
         #[test]
         fn any_references(links in proptest::collection::vec((0usize..12, 0usize..12), 0..40)) {
             let defs = numbered(12, |at| {

@@ -1,50 +1,54 @@
-//! Finding stop texts in text that arrives piece by piece.
+//! Finding stop texts in text that arrives in pieces.
 //!
-//! Each stop text is followed byte by byte (Knuth, Morris and Pratt 1977, doi:10.1137/0206024), so that a piece of text
-//! costs its own length for each of them, however much was written before it.
+//! Each stop text is matched byte by byte (Knuth, Morris and Pratt 1977, doi:10.1137/0206024), so that the cost of a
+//! piece of text is its length times the number of stop texts, however much text came before.
 
-use super::Generate;
+use super::{Generate, StopString};
 
-/// The stop texts of a generation, prepared to be searched for.
+/// The compiled stop texts of a generation.
 pub(super) struct Stops(Vec<Pattern>);
 
-/// A stop text; one that is searched for in any case is in lower case.
+/// A pattern to search for; in lower case if case is ignored.
 struct Pattern {
     bytes: Vec<u8>,
-    ignore_case: bool,
-    /// Whether it counts only where the text begins, after white space.
+    case_insensitive: bool,
+    /// Whether it matches only at the beginning of the text, after white space.
     opens: bool,
-    /// For each beginning of it, the length of the longest shorter beginning that this ends with.
+    /// The failure function: for each prefix, the length of its longest proper prefix that is also a suffix.
     borders: Vec<u32>,
 }
 
-/// How far a text has come into the stop texts.
+/// The state of the search in a text.
 #[derive(Debug, Clone)]
 pub(super) struct Progress {
-    /// Bytes of the text.
+    /// Number of bytes read.
     read: usize,
-    /// Whether there was anything but white space.
+    /// Whether there was any text other than white space.
     begun: bool,
-    /// For each stop text, how many of its first bytes the text ends with; `None` once it can no longer open the text.
+    /// For each pattern, the number of its first bytes that the text ends with; `None` if it can no longer match.
     matched: Vec<Option<usize>>,
 }
 
 impl Stops {
-    /// Those of a generation; empty ones are none.
+    /// The patterns of a generation's stop texts.
     pub(super) fn new(generate: &Generate) -> Self {
-        let stops = generate.stop.iter().map(|stop| Pattern::new(stop, generate.ignore_case, false));
-        let lines = generate.stop.iter().filter(|_| generate.ignore_case).filter_map(|stop| stop.strip_prefix('\n'));
-        let openings = lines.filter(|line| !line.trim().is_empty()).map(|line| Pattern::new(line, true, true));
-        let exact = generate.exact_stop.iter().map(|stop| Pattern::new(stop, false, false));
-        Self(stops.chain(openings).chain(exact).filter(|pattern| !pattern.bytes.is_empty()).collect())
+        let patterns = generate.stop.iter().flat_map(|StopString { text, case_insensitive, at_line_start }| {
+            let anywhere = match at_line_start {
+                true => Pattern::new(&format!("\n{text}"), *case_insensitive, false),
+                false => Pattern::new(text, *case_insensitive, false),
+            };
+            let opens = *at_line_start && !text.trim().is_empty();
+            [Some(anywhere), opens.then(|| Pattern::new(text, *case_insensitive, true))]
+        });
+        Self(patterns.flatten().filter(|pattern| !pattern.bytes.is_empty()).collect())
     }
 
-    /// Before the first piece of a text.
+    /// The state before the first piece of a text.
     pub(super) fn begin(&self) -> Progress {
         Progress { read: 0, begun: false, matched: vec![Some(0); self.0.len()] }
     }
 
-    /// Takes the next piece of a text, and says where in the text the earliest stop text begins that it completes.
+    /// Reads the next piece of a text, and returns the start of the earliest stop text that it completes.
     pub(super) fn read(&self, progress: &mut Progress, piece: &str) -> Option<usize> {
         let blank = if progress.begun { 0 } else { piece.len() - piece.trim_start().len() };
         let ends = self.0.iter().zip(&mut progress.matched).filter_map(|(pattern, matched)| {
@@ -61,8 +65,8 @@ impl Stops {
         first
     }
 
-    /// How many bytes of `text`, which is all that was read, can be shown: the rest may be the beginning of a stop text,
-    /// or is white space that would belong to one.
+    /// Number of bytes of `text`, which is all text read so far, that can be shown. The rest may be the beginning of a
+    /// stop text, or white space before one.
     pub(super) fn safe_len(&self, progress: &Progress, text: &str) -> usize {
         let held = progress.matched.iter().copied().flatten().max().unwrap_or(0);
         text[..text.len() - held].trim_end().len()
@@ -70,8 +74,8 @@ impl Stops {
 }
 
 impl Pattern {
-    fn new(text: &str, ignore_case: bool, opens: bool) -> Self {
-        let bytes = if ignore_case { text.to_ascii_lowercase() } else { text.to_owned() }.into_bytes();
+    fn new(text: &str, case_insensitive: bool, opens: bool) -> Self {
+        let bytes = if case_insensitive { text.to_ascii_lowercase() } else { text.to_owned() }.into_bytes();
         let mut borders = vec![0; bytes.len()];
         let mut border = 0;
         for at in 1..bytes.len() {
@@ -81,14 +85,14 @@ impl Pattern {
             border += usize::from(bytes[border] == bytes[at]);
             borders[at] = u32::try_from(border).expect("a stop text is shorter than 4 GB");
         }
-        Self { bytes, ignore_case, opens, borders }
+        Self { bytes, case_insensitive, opens, borders }
     }
 
     fn is_next(&self, matched: usize, byte: u8) -> bool {
-        self.bytes[matched] == if self.ignore_case { byte.to_ascii_lowercase() } else { byte }
+        self.bytes[matched] == if self.case_insensitive { byte.to_ascii_lowercase() } else { byte }
     }
 
-    /// Follows a piece of text, and says where in it the first match ends.
+    /// Searches a piece of text, and returns the end of the first match.
     fn find(&self, matched: &mut Option<usize>, piece: &[u8]) -> Option<usize> {
         let (mut held, mut end) = (matched.unwrap_or(0), None);
         for (at, byte) in piece.iter().enumerate() {
@@ -105,7 +109,7 @@ impl Pattern {
         end
     }
 
-    /// The same where it has to begin with the text.
+    /// The same for a match at the beginning of the text.
     fn open(&self, matched: &mut Option<usize>, piece: &[u8]) -> Option<usize> {
         for (at, byte) in piece.iter().enumerate() {
             let held = matched.filter(|held| self.is_next(*held, *byte));
@@ -118,7 +122,7 @@ impl Pattern {
     }
 }
 
-/// Where the earliest stop text begins in a whole text, if there is one.
+/// The start of the earliest stop text in a whole text, if there is one.
 pub(crate) fn find(text: &str, generate: &Generate) -> Option<usize> {
     let stops = Stops::new(generate);
     stops.read(&mut stops.begin(), text)
@@ -130,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    /// Reads a text character by character up to the first stop text: where that begins, and what can be shown.
+    /// Reads a text character by character up to the first stop text: its start, and the text that can be shown.
     fn read<'t>(text: &'t str, generate: &Generate) -> (Option<usize>, &'t str) {
         let stops = Stops::new(generate);
         let (mut progress, mut found) = (stops.begin(), None);
@@ -140,22 +144,22 @@ mod tests {
         (found, &text[..stops.safe_len(&progress, text)])
     }
 
-    /// What is to be found, said as plainly as can be: the whole text is searched for every stop text.
+    /// The expected result, computed simply: the whole text is searched for every stop text.
     fn plainly(text: &str, generate: &Generate) -> (Option<usize>, usize) {
         let same = |a: &[u8], b: &str, ignore_case| {
             if ignore_case { a.eq_ignore_ascii_case(b.as_bytes()) } else { a == b.as_bytes() }
         };
-        let stops = generate.stop.iter().map(|stop| (stop.as_str(), generate.ignore_case));
-        let stops: Vec<_> = stops.chain(generate.exact_stop.iter().map(|stop| (stop.as_str(), false))).collect();
+        let whole = |stop: &StopString| format!("{}{}", if stop.at_line_start { "\n" } else { "" }, stop.text);
+        let stops: Vec<_> = generate.stop.iter().map(|stop| (whole(stop), stop.case_insensitive)).collect();
         let first = text.trim_start();
-        let openings = generate.stop.iter().filter(|_| generate.ignore_case).filter_map(|stop| stop.strip_prefix('\n'));
+        let openings = generate.stop.iter().filter(|stop| stop.at_line_start).map(|stop| stop.text.as_str());
         let openings: Vec<&str> = openings.filter(|line| !line.trim().is_empty()).collect();
-        let anywhere = |(stop, ignore_case): &(&str, bool)| {
+        let anywhere = |(stop, ignore_case): &(String, bool)| {
             text.as_bytes().windows(stop.len()).position(|part| same(part, stop, *ignore_case))
         };
         let opens = |line: &&&str| first.as_bytes().get(..line.len()).is_some_and(|part| same(part, line, true));
         let opened = openings.iter().find(opens).map(|_| text.len() - first.len());
-        let held = |(stop, ignore_case): &(&str, bool)| {
+        let held = |(stop, ignore_case): &(String, bool)| {
             (1..stop.len().min(text.len() + 1)).rev().find(|n| {
                 stop.is_char_boundary(*n) && same(&text.as_bytes()[text.len() - n..], &stop[..*n], *ignore_case)
             })
@@ -168,15 +172,16 @@ mod tests {
     }
 
     proptest! {
-        /// Searching only what is new finds what searching everything finds, and shows as much, piece by piece.
+        /// Incremental search gives the same result as searching the whole text.
         #[test]
         fn nothing_is_missed_between_pieces(
             pieces in prop::collection::vec("[aAbB\\n\u{3000}é ]{0,4}", 0..12),
             stop in prop::collection::vec("\\n?[abAé]{1,2}[ab\\n é]{0,3}", 0..4),
             exact in prop::collection::vec("[abAé\\n ]{1,4}", 0..3),
-            ignore_case: bool,
         ) {
-            let generate = Generate { stop, exact_stop: exact, ignore_case, ..Generate::default() };
+            let stop = stop.iter().map(|stop| StopString::ignoring_case(stop));
+            let stop = stop.chain(exact.into_iter().map(StopString::from)).collect();
+            let generate = Generate { stop, ..Generate::default() };
             let stops = Stops::new(&generate);
             let (mut progress, mut text) = (stops.begin(), String::new());
             for piece in pieces {
@@ -187,7 +192,7 @@ mod tests {
                 prop_assert_eq!(found, expected, "{:?}", text);
                 prop_assert_eq!(find(&text, &generate).is_some(), expected.is_some());
                 if found.is_some() {
-                    // A piece that completes a stop text too early is taken back.
+                    // Take back a piece that completes a stop text.
                     progress = before;
                     text.truncate(text.len() - piece.len());
                 } else {
@@ -215,8 +220,8 @@ mod tests {
 
     #[test]
     fn in_any_case_and_at_the_start_of_a_line() {
-        let stops =
-            Generate { stop: vec!["[result".into(), "\nresult".into()], ignore_case: true, ..Generate::default() };
+        let stop = ["[result", "\nresult"].map(StopString::ignoring_case).to_vec();
+        let stops = Generate { stop, ..Generate::default() };
         let check = |text: &str, stopped: Option<usize>, shown: &str| {
             assert_eq!(read(text, &stops), (stopped, shown), "{text:?}");
             assert_eq!(find(text, &stops), stopped);
@@ -234,9 +239,8 @@ mod tests {
 
     #[test]
     fn some_in_any_case_and_others_as_they_stand() {
-        let exact = vec!["So".into(), "\nThus".into()];
-        let stops =
-            Generate { stop: vec!["[RESULT]".into()], exact_stop: exact, ignore_case: true, ..Generate::default() };
+        let stop = vec![StopString::ignoring_case("[RESULT]"), "So".into(), "\nThus".into()];
+        let stops = Generate { stop, ..Generate::default() };
         let check = |text: &str, stopped: Option<usize>, shown: &str| {
             assert_eq!(read(text, &stops), (stopped, shown), "{text:?}");
             assert_eq!(find(text, &stops), stopped);

@@ -92,7 +92,7 @@ impl Vocabulary for Toy {
     }
 }
 
-/// Logits after `context`: pseudo-random, but a fixed function of it.
+/// Logits after `context`: a fixed pseudo-random function of it.
 pub(crate) fn logits(context: &[Token]) -> Vec<f32> {
     let mut seed = 0xcbf2_9ce4_8422_2325_u64;
     for token in context {

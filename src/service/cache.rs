@@ -1,5 +1,5 @@
-//! Coalescing of equal work in flight, and a bounded cache of what came of it. Work may write a text as it goes on, which
-//! everybody who waits for it can follow from its beginning.
+//! A bounded cache with coalescing of equal work in flight. Work may stream text, which every waiting caller gets from
+//! its beginning.
 
 use std::future::Future;
 use std::hash::Hash;
@@ -14,14 +14,14 @@ use tokio::sync::watch;
 
 use crate::metrics::CACHE_RESULTS;
 
-/// How a value was come by.
+/// The result of a cache lookup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lookup {
-    /// It was cached.
+    /// The value was cached.
     Hit,
-    /// Somebody else was just computing it.
+    /// Equal work was in flight.
     Coalesced,
-    /// It was computed.
+    /// The value was computed.
     Miss,
 }
 
@@ -37,31 +37,31 @@ impl Lookup {
     }
 }
 
-/// Takes what work writes.
+/// Streams the text of work in flight.
 pub struct Writer(watch::Sender<String>);
 
 impl Writer {
-    /// Adds to the text.
+    /// Appends to the text.
     pub fn write(&self, text: &str) {
         self.0.send_modify(|written| written.push_str(text));
     }
 }
 
-/// Work that somebody waits for, and what it has written.
-struct Joined<V, E> {
+/// Work in flight that a caller waits for, and its text so far.
+struct SharedWork<V, E> {
     work: Shared<BoxFuture<'static, Result<V, E>>>,
     written: watch::Receiver<String>,
     lookup: Lookup,
 }
 
-/// Work in flight: which it is, itself as long as somebody waits for it, and what it has written.
-type Running<V, E> = (u64, WeakShared<BoxFuture<'static, Result<V, E>>>, watch::Receiver<String>);
-type InFlight<K, V, E> = DashMap<K, Running<V, E>>;
+/// Work in flight: its id, the work itself while a caller waits for it, and its text so far.
+type InFlightWork<V, E> = (u64, WeakShared<BoxFuture<'static, Result<V, E>>>, watch::Receiver<String>);
+type InFlight<K, V, E> = DashMap<K, InFlightWork<V, E>>;
 
-/// Values by key. Equal keys that are asked for at the same time are computed once; the work goes on as long as
-/// at least one caller waits for it, and is dropped with the last. Errors are not kept.
+/// Values by key. Concurrent requests for one key are computed once. The work runs while at least one caller waits for
+/// it, and is dropped with the last caller. Errors are not cached.
 pub struct Cache<K: Eq + Hash, V: Clone, E: Clone> {
-    kept: moka::sync::Cache<K, V>,
+    cached: moka::sync::Cache<K, V>,
     in_flight: Arc<InFlight<K, V, E>>,
     next: AtomicU64,
 }
@@ -75,11 +75,11 @@ where
     /// A cache of at most `capacity` values.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
-        Self { kept: moka::sync::Cache::new(capacity), in_flight: Arc::default(), next: AtomicU64::new(0) }
+        Self { cached: moka::sync::Cache::new(capacity), in_flight: Arc::default(), next: AtomicU64::new(0) }
     }
 
-    /// The value of `key`: cached, computed by somebody else just now, or computed by `work`. What the work writes is
-    /// shown as it comes, from its beginning; nothing is shown of a value that is cached.
+    /// The value of `key`: cached, from equal work in flight, or computed by `work`. `on_text` gets the streamed text
+    /// of the work from its beginning, and nothing if the value was cached.
     ///
     /// # Errors
     /// Those of the work.
@@ -87,51 +87,51 @@ where
         &self,
         key: K,
         work: impl FnOnce(Writer) -> F,
-        show: Option<&(dyn Fn(&str) + Send + Sync)>,
+        on_text: Option<&(dyn Fn(&str) + Send + Sync)>,
     ) -> (Result<V, E>, Lookup)
     where
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
-        let joined = match self.kept.get(&key) {
+        let shared_work = match self.cached.get(&key) {
             Some(value) => return (Ok(value), Lookup::Hit),
             None => match self.join(key, work) {
                 Ok(value) => return (Ok(value), Lookup::Hit),
-                Err(joined) => joined,
+                Err(shared_work) => shared_work,
             },
         };
-        let lookup = joined.lookup;
-        let result = match show {
-            None => joined.work.await,
-            Some(show) => joined.follow(show).await,
+        let lookup = shared_work.lookup;
+        let result = match on_text {
+            None => shared_work.work.await,
+            Some(on_text) => shared_work.follow(on_text).await,
         };
         (result, lookup)
     }
 
-    /// Joins the work in flight for a key, or begins it; a value that was kept meanwhile is given at once.
-    fn join<F>(&self, key: K, work: impl FnOnce(Writer) -> F) -> Result<V, Joined<V, E>>
+    /// Joins the work in flight for a key, or starts it; returns a value that was cached in the meantime.
+    fn join<F>(&self, key: K, work: impl FnOnce(Writer) -> F) -> Result<V, SharedWork<V, E>>
     where
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
-        // The entry locks the key: looking, joining and beginning are one step.
+        // The entry locks the key: lookup, joining and starting are one step.
         let entry = self.in_flight.entry(key);
         if let Entry::Occupied(occupied) = &entry
             && let (_, weak, written) = occupied.get()
             && let Some(work) = weak.upgrade()
         {
-            return Err(Joined { work, written: written.clone(), lookup: Lookup::Coalesced });
+            return Err(SharedWork { work, written: written.clone(), lookup: Lookup::Coalesced });
         }
-        if let Some(value) = self.kept.get(&key) {
+        if let Some(value) = self.cached.get(&key) {
             return Ok(value);
         }
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let leave = Leave { in_flight: Arc::clone(&self.in_flight), key, id };
+        let guard = InFlightGuard { in_flight: Arc::clone(&self.in_flight), key, id };
         let (writer, written) = watch::channel(String::new());
-        let (kept, work) = (self.kept.clone(), work(Writer(writer)));
+        let (cached, work) = (self.cached.clone(), work(Writer(writer)));
         let shared = async move {
-            let leave = leave;
+            let guard = guard;
             let result = work.await;
             if let Ok(value) = &result {
-                kept.insert(leave.key, value.clone());
+                cached.insert(guard.key, value.clone());
             }
             result
         }
@@ -139,29 +139,29 @@ where
         .shared();
         let weak = shared.downgrade().expect("it has not been polled yet");
         entry.insert((id, weak, written.clone()));
-        Err(Joined { work: shared, written, lookup: Lookup::Miss })
+        Err(SharedWork { work: shared, written, lookup: Lookup::Miss })
     }
 }
 
-impl<V: Clone, E: Clone> Joined<V, E> {
-    /// Waits for the end, and shows what is written until then.
-    async fn follow(self, show: &(dyn Fn(&str) + Send + Sync)) -> Result<V, E> {
+impl<V: Clone, E: Clone> SharedWork<V, E> {
+    /// Waits for the result, and passes on the streamed text.
+    async fn follow(self, on_text: &(dyn Fn(&str) + Send + Sync)) -> Result<V, E> {
         let Self { mut work, mut written, .. } = self;
-        let mut shown = 0;
-        let mut show_rest = |written: &mut watch::Receiver<String>| {
+        let mut reported = 0;
+        let mut report_rest = |written: &mut watch::Receiver<String>| {
             let text = written.borrow_and_update();
-            if text.len() > shown {
-                show(&text[shown..]);
-                shown = text.len();
+            if text.len() > reported {
+                on_text(&text[reported..]);
+                reported = text.len();
             }
         };
         loop {
             tokio::select! {
                 biased;
-                // Fails once the work has ended and its writer is gone.
-                Ok(()) = written.changed() => show_rest(&mut written),
+                // Fails after the work has ended and its writer is dropped.
+                Ok(()) = written.changed() => report_rest(&mut written),
                 result = &mut work => {
-                    show_rest(&mut written);
+                    report_rest(&mut written);
                     return result;
                 }
             }
@@ -169,14 +169,14 @@ impl<V: Clone, E: Clone> Joined<V, E> {
     }
 }
 
-/// Takes work out of the map when it ends or is dropped.
-struct Leave<K: Eq + Hash, V, E> {
+/// Removes work from the map when it ends or is dropped.
+struct InFlightGuard<K: Eq + Hash, V, E> {
     in_flight: Arc<InFlight<K, V, E>>,
     key: K,
     id: u64,
 }
 
-impl<K: Eq + Hash, V, E> Drop for Leave<K, V, E> {
+impl<K: Eq + Hash, V, E> Drop for InFlightGuard<K, V, E> {
     fn drop(&mut self) {
         self.in_flight.remove_if(&self.key, |_, (id, ..)| *id == self.id);
     }
@@ -259,7 +259,7 @@ mod tests {
         let mut first = Box::pin(cache.get_or_run(1, work, Some(&shows[0])));
         assert!(futures::poll!(&mut first).is_pending());
         assert_eq!(texts(), ["One ", ""]);
-        // The work goes on without the one who began it, and shows a late comer what it missed.
+        // The work continues without its first caller, and a late caller gets the whole text.
         drop(plain);
         let mut second = Box::pin(cache.get_or_run(1, work, Some(&shows[1])));
         assert!(futures::poll!(&mut second).is_pending());

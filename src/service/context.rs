@@ -1,4 +1,4 @@
-//! What travels with a request from the door to the engine: whose it is, and how long it may take.
+//! The context of a request, from the API to the engine: its caller and its deadline.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,13 +8,13 @@ use crate::domain::fair_queue::Flow;
 /// A request that is being served.
 #[derive(Debug, Clone)]
 pub struct RequestContext {
-    /// Whose it is; what admission and engines are fair by.
+    /// The caller and request, for fairness in admission and engines.
     pub flow: Flow,
-    /// How long it may take.
+    /// The deadline.
     pub deadline: Deadline,
 }
 
-/// How long a request may take, counted from when it came.
+/// The time limit of a request, from its arrival.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     allowed: Duration,
@@ -27,7 +27,7 @@ pub struct Deadline {
 pub struct DeadlinePassed(Duration);
 
 impl RequestContext {
-    /// A request of a caller; `request` is unique within the process.
+    /// The context of a request; `request` is unique within the process.
     #[must_use]
     pub fn new(caller: &str, request: u64, deadline: Deadline) -> Self {
         Self { flow: Flow { caller: Arc::from(caller), request }, deadline }
@@ -35,37 +35,37 @@ impl RequestContext {
 }
 
 impl Deadline {
-    /// So long from now.
+    /// A deadline from now.
     #[must_use]
     pub fn after(allowed: Duration) -> Self {
         Self::since(Instant::now(), allowed)
     }
 
-    /// So long from when the request came.
+    /// A deadline from the arrival of the request.
     #[must_use]
     pub fn since(started: Instant, allowed: Duration) -> Self {
         Self { allowed, started }
     }
 
-    /// What is left of it.
+    /// The remaining time.
     #[must_use]
     pub fn left(self) -> Duration {
         self.allowed.saturating_sub(self.started.elapsed())
     }
 
-    /// When it passes; `None` where that is too far away to be told.
+    /// The instant of the deadline; `None` if it is too far in the future to represent.
     #[must_use]
     pub fn at(self) -> Option<Instant> {
         self.started.checked_add(self.allowed)
     }
 
-    /// How long the request has taken so far.
+    /// The elapsed time of the request.
     #[must_use]
     pub fn elapsed(self) -> Duration {
         self.started.elapsed()
     }
 
-    /// Whether there is time left.
+    /// Checks that the deadline has not passed.
     ///
     /// # Errors
     /// [`DeadlinePassed`].
@@ -73,7 +73,7 @@ impl Deadline {
         if self.left() > Duration::ZERO { Ok(()) } else { Err(DeadlinePassed(self.allowed)) }
     }
 
-    /// Works until the deadline passes.
+    /// Runs work until the deadline passes.
     ///
     /// # Errors
     /// [`DeadlinePassed`].

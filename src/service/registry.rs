@@ -187,8 +187,8 @@ impl ModelRegistry {
         }
     }
 
-    /// Loads the model of a slot whose state is `Loading` already, and records the result. `left` is the slot's previous
-    /// state, whose engine is shut down first.
+    /// Loads the model of a slot whose state is `Loading` already, and records the result. `left` is the slot's
+    /// previous state, whose engine is shut down first.
     async fn load_slot(
         &self,
         slot: &ModelSlot,

@@ -1,4 +1,4 @@
-//! Absolute grading: one response against a rubric, or against several with weights.
+//! Absolute grading: one response by one rubric, or by several with weights.
 
 use super::{Answer, Ask, JudgeProfile, Observation, Observe, RunKey, Task, TaskError, judged, rubric_of};
 use crate::domain::{
@@ -7,12 +7,12 @@ use crate::domain::{
 };
 use crate::prompts::Subject;
 
-/// An absolute verdict against one rubric or several.
+/// An absolute verdict by one rubric or several.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Absolute {
-    /// Against one rubric.
+    /// By one rubric.
     Single(AbsoluteVerdict),
-    /// Against a list of rubrics with weights.
+    /// By a list of rubrics with weights.
     Multi(CriteriaVerdict),
 }
 
@@ -87,7 +87,7 @@ impl Absolute {
         verdicts.pop().map(|(verdict, _)| Self::Single(verdict)).ok_or(InvalidVerdict::Empty)
     }
 
-    /// The reward: of the one verdict, or the weighted mean.
+    /// The reward of the verdict, or the weighted mean of several.
     #[must_use]
     pub fn reward(&self) -> f64 {
         match self {
@@ -96,7 +96,7 @@ impl Absolute {
         }
     }
 
-    /// How much of the model's probability lay on the labels: that of the least sure criterion.
+    /// The lowest label mass of the criteria.
     #[must_use]
     pub fn label_mass(&self) -> f64 {
         self.verdicts().map(|verdict| verdict.label_mass).fold(1.0, f64::min)
@@ -111,7 +111,7 @@ impl Absolute {
         one.into_iter().chain(many.into_iter().flatten())
     }
 
-    /// The score; `None` with several rubrics, where each has its own.
+    /// The score; `None` with several rubrics.
     #[must_use]
     pub fn score(&self) -> Option<i32> {
         match self {
@@ -120,7 +120,7 @@ impl Absolute {
         }
     }
 
-    /// The feedback; `None` where none was written, and with several rubrics, where each has its own.
+    /// The feedback; `None` in score mode and with several rubrics.
     #[must_use]
     pub fn feedback(&self) -> Option<&str> {
         match self {
@@ -129,7 +129,7 @@ impl Absolute {
         }
     }
 
-    /// The first of its judgements.
+    /// The first judgement.
     #[must_use]
     pub fn first_judgement(&self) -> Option<&Judgement> {
         self.verdicts().next()?.judgements.first()

@@ -1,78 +1,78 @@
-//! Several responses to one instruction: each graded alone, or compared in pairs, and put in order.
+//! Several responses to one instruction: each graded alone, or compared in pairs, and ranked.
 
 use super::{Absolute, Answer, Ask, FailureIndex, JudgeProfile, Observe, Relative, RunKey, Task, TaskError, rubric_of};
-use crate::domain::ranking::{self, Contest};
+use crate::domain::ranking::{self, PairResult};
 use crate::domain::{
     InvalidRequest, InvalidVerdict, Judgement, ManyRequest, Method, NamedDigest, Options, Order, Preference,
 };
 use crate::prompts::Subject;
 
-/// Puts responses in order.
+/// The task of ranking responses.
 #[derive(Debug, Clone)]
 pub struct Rank {
     candidates: Candidates,
 }
 
 /// The verdict of each part, or why it has none.
-pub(super) type Judged = Many<Result<Absolute, FailureIndex>, Result<Relative, FailureIndex>>;
+pub(super) type CandidateVerdicts = ByMethod<Result<Absolute, FailureIndex>, Result<Relative, FailureIndex>>;
 
-/// Several responses, and what is judged of them.
+/// Several responses, and the judgements that they need.
 #[derive(Debug, Clone)]
 pub(super) struct Candidates {
     pub(super) request: ManyRequest,
     /// The parts of the task.
-    meetings: Many<usize, ()>,
+    parts: ByMethod<usize, ()>,
 }
 
-/// Something for each response, or for each of the pairs that are compared.
+/// One value for each response or for each compared pair, depending on the method.
 #[derive(Debug, Clone)]
-pub enum Many<A, R> {
-    /// For each response, in the order of the request.
-    Alone(Vec<A>),
-    /// For each pair.
-    Pairs(Vec<Pair<R>>),
+pub enum ByMethod<A, R> {
+    /// Each response is graded alone: one value for each, in the order of the request.
+    Pointwise(Vec<A>),
+    /// Pairs are compared: one value for each pair.
+    Pairwise(Vec<ResponsePair<R>>),
 }
 
-/// Two of the responses, named by their places in the request, and what is known of them together.
+/// Two responses, named by their index in the request, and the verdict on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pair<T> {
-    /// The place of the one that is called A.
+pub struct ResponsePair<T> {
+    /// The index of response A.
     pub a: usize,
-    /// The place of the one that is called B.
+    /// The index of response B.
     pub b: usize,
-    /// What is known of them.
-    pub of: T,
+    /// The verdict; `()` if there is none yet.
+    pub verdict: T,
 }
 
 /// Responses put in order.
 #[derive(Debug)]
 pub struct Ranked {
-    /// The places of the responses, best first.
+    /// The indexes of the responses, best first.
     pub ranking: Vec<usize>,
-    /// How strong each is, in the order of the request; their sum is 1.
+    /// The strength of each response, in the order of the request; they sum to 1.
     pub strengths: Vec<f64>,
-    /// Pairs of which neither is better, each with the lower place first.
+    /// Pairs of which neither is better, each with the lower index first.
     pub ties: Vec<[usize; 2]>,
-    /// What the order is made from.
-    pub verdicts: Many<Absolute, Relative>,
+    /// The verdicts that the ranking is based on.
+    pub verdicts: ByMethod<Absolute, Relative>,
 }
 
-/// What is to be judged so that responses can be put in order: each alone, or the pairs of [`ranking::pairs`].
+/// The judgements that a ranking needs: of each response alone, or of the pairs of [`ranking::pairs`].
 ///
-/// Who meets whom is decided by the order of the texts and not by their places in the request, so that the same
-/// responses in another order are compared in the same pairs.
+/// Pairs depend on the sorted texts, not on the order of the request, so that the same responses in another order give
+/// the same comparisons.
 #[must_use]
-pub fn meetings(responses: &[String], method: Method) -> Many<usize, ()> {
+pub fn parts_to_judge(responses: &[String], method: Method) -> ByMethod<usize, ()> {
     let count = responses.len();
     match method {
-        Method::Absolute => Many::Alone((0..count).collect()),
+        Method::Absolute => ByMethod::Pointwise((0..count).collect()),
         Method::Pairwise => {
-            let mut seats: Vec<usize> = (0..count).collect();
-            seats.sort_by_key(|place| &responses[*place]);
-            let seated = |(a, b): (usize, usize)| Pair { a: seats[a], b: seats[b], of: () };
-            let mut pairs: Vec<_> = ranking::pairs(count).into_iter().map(seated).collect();
-            pairs.sort_unstable_by_key(Pair::places);
-            Many::Pairs(pairs)
+            let mut by_text: Vec<usize> = (0..count).collect();
+            by_text.sort_by_key(|index| &responses[*index]);
+            let pair = |(a, b): (usize, usize)| ResponsePair { a: by_text[a], b: by_text[b], verdict: () };
+            let mut pairs: Vec<_> = ranking::pairs(count).into_iter().map(pair).collect();
+            pairs.sort_unstable_by_key(ResponsePair::indexes);
+            ByMethod::Pairwise(pairs)
         }
     }
 }
@@ -110,8 +110,10 @@ impl Task for Rank {
 
     fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Result<Ranked, InvalidVerdict> {
         let verdicts = match self.candidates.combine(answers, observe)? {
-            Many::Alone(graded) => Many::Alone(graded.into_iter().filter_map(Result::ok).collect()),
-            Many::Pairs(pairs) => Many::Pairs(pairs.into_iter().filter_map(Pair::judged).collect()),
+            ByMethod::Pointwise(graded) => ByMethod::Pointwise(graded.into_iter().filter_map(Result::ok).collect()),
+            ByMethod::Pairwise(pairs) => {
+                ByMethod::Pairwise(pairs.into_iter().filter_map(ResponsePair::judged).collect())
+            }
         };
         let request = &self.candidates.request;
         Ok(Ranked::new(verdicts, request.responses.len(), request.tie_margin))
@@ -140,20 +142,20 @@ impl Task for Rank {
 
 impl Candidates {
     pub(super) fn new(request: ManyRequest) -> Self {
-        let meetings = meetings(&request.responses, request.method);
-        Self { request, meetings }
+        let parts = parts_to_judge(&request.responses, request.method);
+        Self { request, parts }
     }
 
     pub(super) fn runs(&self) -> Vec<RunKey> {
-        match &self.meetings {
-            Many::Alone(places) => {
+        match &self.parts {
+            ByMethod::Pointwise(indexes) => {
                 let of = |part| {
                     let criteria = 0..self.request.rubrics.len();
                     criteria.map(move |criterion| RunKey { part, criterion, ..RunKey::default() })
                 };
-                (0..places.len()).flat_map(of).collect()
+                (0..indexes.len()).flat_map(of).collect()
             }
-            Many::Pairs(pairs) => {
+            ByMethod::Pairwise(pairs) => {
                 let orders = if self.request.swap { &[Order::AB, Order::BA][..] } else { &[Order::AB] };
                 let of =
                     |part| orders.iter().map(move |order| RunKey { part, order: Some(*order), ..RunKey::default() });
@@ -165,10 +167,10 @@ impl Candidates {
     pub(super) fn ask(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError> {
         let ManyRequest { item, responses, rubrics, options, .. } = &self.request;
         let rubric = &rubrics[run.criterion].rubric.rubric;
-        let subject = match &self.meetings {
-            Many::Alone(places) => Subject::Absolute { item, response: &responses[places[run.part]], rubric },
-            Many::Pairs(pairs) => {
-                let Pair { a, b, .. } = pairs[run.part];
+        let subject = match &self.parts {
+            ByMethod::Pointwise(indexes) => Subject::Absolute { item, response: &responses[indexes[run.part]], rubric },
+            ByMethod::Pairwise(pairs) => {
+                let ResponsePair { a, b, .. } = pairs[run.part];
                 let (a, b) = ((responses[a].as_str(), "response_a"), (responses[b].as_str(), "response_b"));
                 let ((first, first_field), (second, second_field)) =
                     if run.order == Some(Order::BA) { (b, a) } else { (a, b) };
@@ -178,13 +180,17 @@ impl Candidates {
         judge.grading(&subject, options)
     }
 
-    /// The verdict of each part, or the first failure that it had.
-    pub(super) fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Result<Judged, InvalidVerdict> {
-        let parts = match &self.meetings {
-            Many::Alone(places) => places.len(),
-            Many::Pairs(pairs) => pairs.len(),
+    /// The verdict of each part, or its first failure.
+    pub(super) fn combine(
+        &self,
+        answers: Vec<Answer>,
+        observe: Observe<'_>,
+    ) -> Result<CandidateVerdicts, InvalidVerdict> {
+        let count = match &self.parts {
+            ByMethod::Pointwise(indexes) => indexes.len(),
+            ByMethod::Pairwise(pairs) => pairs.len(),
         };
-        let mut by_part: Vec<Result<Vec<(RunKey, Judgement)>, FailureIndex>> = vec![Ok(Vec::new()); parts];
+        let mut by_part: Vec<Result<Vec<(RunKey, Judgement)>, FailureIndex>> = vec![Ok(Vec::new()); count];
         for Answer { run, judgement } in answers {
             let part = &mut by_part[run.part];
             match (part.as_mut(), judgement) {
@@ -194,26 +200,26 @@ impl Candidates {
             }
         }
         let ManyRequest { rubrics, multi, tie_margin, .. } = &self.request;
-        Ok(match &self.meetings {
-            Many::Alone(_) => {
+        Ok(match &self.parts {
+            ByMethod::Pointwise(_) => {
                 let graded = by_part.into_iter().map(|part| {
                     let graded = part.map(|judged| Absolute::combine(rubrics, *multi, judged.into_iter(), observe));
                     graded.map_or_else(|failure| Ok(Err(failure)), |graded| graded.map(Ok))
                 });
-                Many::Alone(graded.collect::<Result<_, _>>()?)
+                ByMethod::Pointwise(graded.collect::<Result<_, _>>()?)
             }
-            Many::Pairs(pairs) => {
-                let compared = pairs.iter().zip(by_part).map(|(Pair { a, b, .. }, part)| {
-                    let of = match part {
+            ByMethod::Pairwise(pairs) => {
+                let compared = pairs.iter().zip(by_part).map(|(ResponsePair { a, b, .. }, part)| {
+                    let verdict = match part {
                         Ok(judged) => {
                             let judgements = judged.into_iter().map(|(_, judgement)| judgement).collect();
                             Ok(Relative::pairwise(judgements, *tie_margin, (rubrics, *multi), observe)?)
                         }
                         Err(failure) => Err(failure),
                     };
-                    Ok(Pair { a: *a, b: *b, of })
+                    Ok(ResponsePair { a: *a, b: *b, verdict })
                 });
-                Many::Pairs(compared.collect::<Result<_, InvalidVerdict>>()?)
+                ByMethod::Pairwise(compared.collect::<Result<_, InvalidVerdict>>()?)
             }
         })
     }
@@ -224,7 +230,7 @@ impl Candidates {
     }
 
     pub(super) fn longest_text(&self) -> String {
-        let named: Vec<String> = (0..self.request.responses.len()).map(|place| format!("/responses/{place}")).collect();
+        let named: Vec<String> = (0..self.request.responses.len()).map(|index| format!("/responses/{index}")).collect();
         let texts = named.iter().map(String::as_str).zip(self.request.responses.iter().map(String::as_str));
         self.request.item.longest_text(&texts.collect::<Vec<_>>()).to_owned()
     }
@@ -235,62 +241,62 @@ impl Candidates {
 }
 
 impl Ranked {
-    /// Puts `count` responses in order: by their rewards, or by the strengths that explain the comparisons best.
-    /// Rewards that are closer than `tie_margin` are ties.
+    /// Ranks `count` responses by their rewards, or by the Bradley-Terry strengths of the comparisons. Rewards that are
+    /// closer than `tie_margin` are ties.
     #[must_use]
-    pub fn new(verdicts: Many<Absolute, Relative>, count: usize, tie_margin: f64) -> Self {
+    pub fn new(verdicts: ByMethod<Absolute, Relative>, count: usize, tie_margin: f64) -> Self {
         let (strengths, ties) = match &verdicts {
-            Many::Alone(graded) => {
+            ByMethod::Pointwise(graded) => {
                 let rewards: Vec<f64> = graded.iter().map(Absolute::reward).collect();
                 (ranking::to_shares(&rewards), ranking::ties(&rewards, tie_margin))
             }
-            Many::Pairs(pairs) => {
-                let contests: Vec<Contest> = pairs.iter().map(Pair::contest).collect();
-                let tied = pairs.iter().filter(|pair| pair.of.preference() == Preference::Tie);
-                (ranking::strengths(count, &contests), tied.map(Pair::places).collect())
+            ByMethod::Pairwise(pairs) => {
+                let results: Vec<PairResult> = pairs.iter().map(ResponsePair::result).collect();
+                let tied = pairs.iter().filter(|pair| pair.verdict.preference() == Preference::Tie);
+                (ranking::strengths(count, &results), tied.map(ResponsePair::indexes).collect())
             }
         };
         Self { ranking: ranking::best_first(&strengths), strengths, ties, verdicts }
     }
 }
 
-impl Many<Absolute, Relative> {
-    /// The first judgement of all.
+impl ByMethod<Absolute, Relative> {
+    /// The first judgement.
     #[must_use]
     pub fn first_judgement(&self) -> Option<&Judgement> {
         match self {
-            Self::Alone(graded) => graded.first()?.first_judgement(),
-            Self::Pairs(pairs) => pairs.first()?.of.first_judgement(),
+            Self::Pointwise(graded) => graded.first()?.first_judgement(),
+            Self::Pairwise(pairs) => pairs.first()?.verdict.first_judgement(),
         }
     }
 
-    /// The label mass of the least sure verdict.
+    /// The lowest label mass of the verdicts.
     #[must_use]
     pub fn label_mass(&self) -> f64 {
         match self {
-            Self::Alone(graded) => graded.iter().map(Absolute::label_mass).fold(1.0, f64::min),
-            Self::Pairs(pairs) => pairs.iter().map(|pair| pair.of.label_mass()).fold(1.0, f64::min),
+            Self::Pointwise(graded) => graded.iter().map(Absolute::label_mass).fold(1.0, f64::min),
+            Self::Pairwise(pairs) => pairs.iter().map(|pair| pair.verdict.label_mass()).fold(1.0, f64::min),
         }
     }
 }
 
-impl<T, E> Pair<Result<T, E>> {
-    /// The pair, if it was judged.
-    fn judged(self) -> Option<Pair<T>> {
-        Some(Pair { a: self.a, b: self.b, of: self.of.ok()? })
+impl<T, E> ResponsePair<Result<T, E>> {
+    /// The pair, if it has a verdict.
+    fn judged(self) -> Option<ResponsePair<T>> {
+        Some(ResponsePair { a: self.a, b: self.b, verdict: self.verdict.ok()? })
     }
 }
 
-impl<T> Pair<T> {
-    /// The places, the lower one first.
+impl<T> ResponsePair<T> {
+    /// Both indexes, the lower one first.
     #[must_use]
-    pub fn places(&self) -> [usize; 2] {
+    pub fn indexes(&self) -> [usize; 2] {
         [self.a.min(self.b), self.a.max(self.b)]
     }
 }
 
-impl Pair<Relative> {
-    pub(super) fn contest(&self) -> Contest {
-        Contest { a: self.a, b: self.b, probability_a: self.of.probability_a() }
+impl ResponsePair<Relative> {
+    pub(super) fn result(&self) -> PairResult {
+        PairResult { a: self.a, b: self.b, probability_a: self.verdict.probability_a() }
     }
 }

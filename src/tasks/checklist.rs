@@ -1,5 +1,5 @@
-//! A checklist: questions about one input, each answered by one choice, blind to the others, after one reading of the
-//! input.
+//! A checklist: questions about one input, each answered by one choice. The input is prefilled once, and no question
+//! sees another.
 
 use super::prompted::CHAT;
 use super::{Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, judged};
@@ -9,24 +9,24 @@ use crate::script::{Script, Step};
 /// Questions about an input.
 #[derive(Debug, Clone)]
 pub struct Checklist {
-    /// What it is for, as metrics name it.
+    /// Its name in metrics.
     pub purpose: &'static str,
     /// The input.
     pub turns: Vec<Turn>,
-    /// The questions; 1 at least.
+    /// The questions; at least one.
     pub questions: Vec<Question>,
-    /// How the run is made; nothing is sampled.
+    /// The options of the run; nothing is sampled.
     pub options: Options,
-    /// JSON pointer to where the input came in the request.
+    /// JSON pointer to the input in the request.
     pub field: &'static str,
 }
 
 /// The answers to a checklist.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Checked {
-    /// An answer a question, in their order.
+pub struct ChecklistVerdict {
+    /// One answer for each question, in order.
     pub answers: Vec<BranchChoice>,
-    /// Tokens taken; the input counts once.
+    /// Token counts; the input counts once.
     pub usage: Usage,
 }
 
@@ -35,47 +35,47 @@ pub struct Checked {
 pub struct Question {
     /// The text of the question.
     pub instructions: String,
-    /// What can be answered.
+    /// The kind of its answers.
     pub kind: QuestionKind,
 }
 
-/// What can be answered.
+/// The kind of answers to a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QuestionKind {
-    /// Whether a statement is true; what either answer means, where that is said.
+    /// Whether a statement is true, with optional explanations of both answers.
     Predicate {
-        /// What it means that the statement is true.
+        /// The meaning of yes.
         if_true: Option<String>,
-        /// What it means that it is false.
+        /// The meaning of no.
         if_false: Option<String>,
     },
-    /// One of several things.
-    Choice(Vec<Listed>),
-    /// One of several levels, the lowest first.
-    Score(Vec<Listed>),
+    /// One of several values.
+    Choice(Vec<AnswerOption>),
+    /// One of several levels, lowest first.
+    Score(Vec<AnswerOption>),
 }
 
 /// A possible answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct AnswerOption {
     /// The text that the model chooses.
     pub name: String,
-    /// An explanation that stands beside the name in the prompt.
+    /// An explanation beside the name in the prompt.
     pub description: Option<String>,
 }
 
-/// Bytes of text that are tokenised for each answer, about.
+/// Approximate number of bytes to tokenise for each answer.
 const BYTES_OF_ANSWER: usize = 128;
-/// Bytes of what is written before the name of an answer, about.
+/// Approximate number of bytes before the name of an answer.
 const ANSWER_LEAD: usize = 8;
-/// More bytes than that take seconds to tokenise.
+/// More bytes than this take seconds to tokenise.
 const LONG: usize = 4 << 20;
 
-/// The letters of a list of answers; longer lists have numbers.
+/// The labels of a list of answers; longer lists have numbers.
 const LETTERS: std::ops::RangeInclusive<char> = 'A'..='Z';
 
 impl Task for Checklist {
-    type Verdict = Checked;
+    type Verdict = ChecklistVerdict;
 
     fn kind(&self) -> &'static str {
         CHAT
@@ -86,7 +86,7 @@ impl Task for Checklist {
             return Err(InvalidRequest::at("/questions", "there is no question"));
         }
         if self.options.samples != 1 {
-            return Err(InvalidRequest::at("", "the answers of a checklist are not sampled"));
+            return Err(InvalidRequest::at("", "the answers of a checklist are not sampled; samples must be 1"));
         }
         self.options.sampling.check()
     }
@@ -105,13 +105,13 @@ impl Task for Checklist {
         Ok(Ask { prompt, script, neutralized: Vec::new(), may_shorten: false, verbatim: false })
     }
 
-    fn combine(&self, answers: Vec<Answer>, _observe: Observe<'_>) -> Result<Checked, InvalidVerdict> {
+    fn combine(&self, answers: Vec<Answer>, _observe: Observe<'_>) -> Result<ChecklistVerdict, InvalidVerdict> {
         let (mut answered, mut usage) = (Vec::new(), Usage::default());
         for (_, judgement) in judged(answers) {
             answered.extend(judgement.branches);
             usage += judgement.usage;
         }
-        Ok(Checked { answers: answered, usage })
+        Ok(ChecklistVerdict { answers: answered, usage })
     }
 
     fn text_len(&self) -> usize {
@@ -132,8 +132,8 @@ impl Task for Checklist {
 }
 
 impl Checklist {
-    /// How many answers there are to all questions, and the bytes that telling them apart can take: where a text has no
-    /// words to part it at, an answer is tokenised with all of its question.
+    /// The number of answers to all questions, and the maximum number of bytes to tokenise for them: in a text without
+    /// word boundaries, each answer is tokenised with its whole question.
     #[must_use]
     pub fn answers(&self) -> (usize, usize) {
         let (mut count, mut bytes) = (0_usize, 0_usize);
@@ -145,14 +145,14 @@ impl Checklist {
         (count, bytes)
     }
 
-    /// Bytes that are tokenised for the questions, about.
+    /// Approximate number of bytes to tokenise for the questions.
     fn bytes_of_answers(&self) -> usize {
         self.questions.iter().map(|question| question.text_len() + question.answers() * BYTES_OF_ANSWER).sum()
     }
 }
 
-/// The input as a conversation that ends in the request to answer. The questions follow where the model answers, so
-/// that all of them share one reading.
+/// The input as a conversation that ends in the request to answer. The questions are in the model's turn, so that all
+/// of them share one prefill.
 fn conversation(mut turns: Vec<Turn>) -> Vec<Turn> {
     const REQUEST: &str = "Answer the question about the text above with one of the answers that it lists.";
     match turns.last_mut() {
@@ -163,7 +163,7 @@ fn conversation(mut turns: Vec<Turn>) -> Vec<Turn> {
 }
 
 impl Question {
-    /// How many answers it has.
+    /// The number of possible answers.
     fn answers(&self) -> usize {
         match &self.kind {
             QuestionKind::Predicate { .. } => 2,
@@ -171,7 +171,7 @@ impl Question {
         }
     }
 
-    /// Bytes of its text and of its answers', about.
+    /// Approximate number of bytes of the question and its answers.
     fn text_len(&self) -> usize {
         let described = |text: &Option<String>| text.as_ref().map_or(0, String::len) + ANSWER_LEAD;
         let answers: usize = match &self.kind {
@@ -183,7 +183,7 @@ impl Question {
         self.instructions.len() + answers
     }
 
-    /// The script that answers it: the question is said, then one of its answers chosen.
+    /// The script: forces the question, then chooses one of its answers.
     #[must_use]
     pub fn script(&self) -> Script {
         let described = |name: &str, text: &Option<String>| match text {
@@ -200,7 +200,7 @@ impl Question {
                 } else {
                     (1..=listed.len()).map(|number| number.to_string()).collect()
                 };
-                let line = |(label, listed): (&String, &Listed)| {
+                let line = |(label, listed): (&String, &AnswerOption)| {
                     described(&format!("{label}) {}", listed.name), &listed.description)
                 };
                 let list = labels.iter().zip(listed).map(line).collect();
@@ -212,7 +212,7 @@ impl Question {
     }
 }
 
-/// How sure a distribution is of its most probable answer: 0 where all are alike, 1 where there is no doubt.
+/// The confidence in the most probable answer: 0 if all are equally probable, 1 if it is certain.
 #[must_use]
 pub fn confidence(distribution: &Distribution) -> f64 {
     let probabilities = distribution.probabilities();
@@ -225,8 +225,8 @@ mod tests {
     use super::*;
     use crate::domain::{Mode, Sampling};
 
-    fn listed(count: usize) -> Vec<Listed> {
-        (0..count).map(|n| Listed { name: format!("n{n}"), description: None }).collect()
+    fn listed(count: usize) -> Vec<AnswerOption> {
+        (0..count).map(|n| AnswerOption { name: format!("n{n}"), description: None }).collect()
     }
 
     #[test]

@@ -1,83 +1,83 @@
-//! Pairs for preference learning: which of several responses is better than which, and what became no pair, and why.
+//! Preference pairs of several responses, and the reasons for skipped ones.
 
 use super::candidates::Candidates;
 use super::{
-    Absolute, Answer, Ask, FailureIndex, JudgeProfile, Many, Observe, Pair, Relative, RunKey, Task, TaskError,
-    rubric_of,
+    Absolute, Answer, Ask, ByMethod, FailureIndex, JudgeProfile, Observe, Relative, ResponsePair, RunKey, Task,
+    TaskError, rubric_of,
 };
-use crate::domain::ranking::{self, Contest};
+use crate::domain::ranking::{self, PairResult};
 use crate::domain::{InvalidRequest, InvalidVerdict, ManyRequest, NamedDigest, Options, Preference};
 
-/// Margins are differences of rounded numbers: one that falls short by less is not short.
+/// Tolerance for margins, which are differences of rounded numbers.
 const ROUNDING: f64 = 1e-9;
 
-/// Which pairs are made, and what a pair needs.
+/// Which pairs are made, and their requirements.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PairRules {
     /// Every pair that was judged, or the best response against the worst.
     pub all: bool,
-    /// The least difference of scores, 0..1.
+    /// Minimum difference of scores, 0..1.
     pub min_margin: f64,
-    /// The least label mass of a verdict, 0..1; a forced guess is no training signal.
+    /// Minimum label mass of a verdict, 0..1; a forced guess is not a training signal.
     pub min_label_mass: f64,
 }
 
-/// Makes pairs of several responses. What fails fails alone, and is listed with what else became no pair.
+/// The task of making preference pairs. A failed judgement fails alone, and is listed as skipped.
 #[derive(Debug, Clone)]
 pub struct MakePairs {
     candidates: Candidates,
     rules: PairRules,
 }
 
-/// What became of several responses.
+/// Preference pairs, and skipped responses.
 #[derive(Debug, Clone)]
 pub struct Preferences<E> {
-    /// The pairs that qualify.
+    /// The pairs that meet the rules.
     pub pairs: Vec<PreferencePair>,
-    /// What became no pair.
-    pub left_out: Vec<LeftOut<E>>,
+    /// Responses and pairs that do not.
+    pub skipped: Vec<Skipped<E>>,
 }
 
-/// A pair to learn from. Responses are named by their places in the request.
+/// A preference pair. Responses are named by their indexes in the request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreferencePair {
-    /// The position of the better response.
+    /// Index of the better response.
     pub chosen: usize,
-    /// The position of the worse response.
+    /// Index of the worse response.
     pub rejected: usize,
-    /// The reward of the better one, or the probability that it is the better one; 0..1.
+    /// The reward of the chosen response, or the probability that it is better; 0..1.
     pub score_chosen: f64,
-    /// The same of the other.
+    /// The same for the rejected response.
     pub score_rejected: f64,
-    /// Whether both orders agree; `None` where not both were judged.
+    /// Whether both orders agree; `None` unless both were judged.
     pub consistent: Option<bool>,
 }
 
-/// One or two responses that became no pair, and why.
+/// One or two skipped responses, and the reason.
 #[derive(Debug, Clone)]
-pub struct LeftOut<E> {
-    /// Their places in the request.
+pub struct Skipped<E> {
+    /// Their indexes in the request.
     pub responses: Vec<usize>,
-    /// Why there is no pair.
+    /// The reason.
     pub reason: Reason<E>,
 }
 
-/// Why there is no pair.
+/// Why a response or pair is skipped.
 #[derive(Debug, Clone)]
 pub enum Reason<E> {
-    /// There is no verdict.
+    /// The judgement failed.
     Failed(E),
-    /// The judge hardly wanted to answer; holds the label mass.
+    /// The label mass is too low; holds the label mass.
     LowLabelMass(f64),
     /// The two orders of the pair disagree.
     Inconsistent,
     /// Neither is better.
     Tie,
-    /// One is hardly better, or, by a direct comparison, worse; holds the margin.
+    /// The margin is too small, or a direct comparison contradicts the ranking; holds the margin.
     SmallMargin(f64),
 }
 
-/// Two responses of which the first is thought to be the better one.
+/// A candidate pair.
 struct Candidate {
     pair: PreferencePair,
     tie: bool,
@@ -146,36 +146,36 @@ impl Task for MakePairs {
 }
 
 impl<E> Preferences<E> {
-    /// Makes pairs of what was judged of `count` responses, or failed. Rewards that are closer than `tie_margin` are
-    /// ties.
+    /// Makes pairs from the verdicts on `count` responses, some of which may have failed. Rewards that are closer than
+    /// `tie_margin` are ties.
     #[must_use]
     pub fn new(
-        tried: Many<Result<Absolute, E>, Result<Relative, E>>,
+        tried: ByMethod<Result<Absolute, E>, Result<Relative, E>>,
         count: usize,
         tie_margin: f64,
         rules: PairRules,
     ) -> Self {
-        let mut left_out = Vec::new();
+        let mut skipped = Vec::new();
         let candidates = match tried {
-            Many::Alone(graded) => {
+            ByMethod::Pointwise(graded) => {
                 let mut scored = Vec::new();
-                for (place, graded) in graded.into_iter().enumerate() {
+                for (index, graded) in graded.into_iter().enumerate() {
                     match sure(graded, Absolute::label_mass, rules.min_label_mass) {
-                        Ok(graded) => scored.push((place, graded.reward())),
-                        Err(reason) => left_out.push(LeftOut { responses: vec![place], reason }),
+                        Ok(graded) => scored.push((index, graded.reward())),
+                        Err(reason) => skipped.push(Skipped { responses: vec![index], reason }),
                     }
                 }
                 by_reward(&scored, tie_margin, rules.all)
             }
-            Many::Pairs(pairs) => {
+            ByMethod::Pairwise(pairs) => {
                 let (mut judged, mut unsure) = (Vec::new(), Vec::new());
                 for pair in pairs {
-                    let places = pair.places();
-                    match sure(pair.of, Relative::label_mass, rules.min_label_mass) {
-                        Ok(of) => judged.push(Pair { a: pair.a, b: pair.b, of }),
+                    let indexes = pair.indexes();
+                    match sure(pair.verdict, Relative::label_mass, rules.min_label_mass) {
+                        Ok(verdict) => judged.push(ResponsePair { a: pair.a, b: pair.b, verdict }),
                         Err(reason) => {
-                            unsure.push(places);
-                            left_out.push(LeftOut { responses: places.to_vec(), reason });
+                            unsure.push(indexes);
+                            skipped.push(Skipped { responses: indexes.to_vec(), reason });
                         }
                     }
                 }
@@ -183,7 +183,7 @@ impl<E> Preferences<E> {
                     judged.iter().map(Candidate::judged).collect()
                 } else {
                     best_and_worst(&judged, count)
-                        .filter(|found| !unsure.contains(&found.places()))
+                        .filter(|found| !unsure.contains(&found.indexes()))
                         .into_iter()
                         .collect()
                 }
@@ -193,21 +193,21 @@ impl<E> Preferences<E> {
         for candidate in candidates {
             match candidate.reason_against(rules.min_margin) {
                 None => pairs.push(candidate.pair),
-                Some(reason) => left_out.push(LeftOut { responses: candidate.places().to_vec(), reason }),
+                Some(reason) => skipped.push(Skipped { responses: candidate.indexes().to_vec(), reason }),
             }
         }
-        Self { pairs, left_out }
+        Self { pairs, skipped }
     }
 }
 
-/// A verdict that is there and that the judge meant.
+/// Checks that there is a verdict with enough label mass.
 fn sure<V, E>(verdict: Result<V, E>, label_mass: impl Fn(&V) -> f64, least: f64) -> Result<V, Reason<E>> {
     let verdict = verdict.map_err(Reason::Failed)?;
     let mass = label_mass(&verdict);
     if mass < least { Err(Reason::LowLabelMass(mass)) } else { Ok(verdict) }
 }
 
-/// Candidates among responses with rewards: every two, or the best and the worst.
+/// Candidate pairs of responses with rewards: all pairs, or the best and the worst.
 fn by_reward(scored: &[(usize, f64)], tie_margin: f64, all: bool) -> Vec<Candidate> {
     let rewards: Vec<f64> = scored.iter().map(|(_, reward)| *reward).collect();
     let order = ranking::best_first(&rewards);
@@ -227,44 +227,43 @@ fn by_reward(scored: &[(usize, f64)], tie_margin: f64, all: bool) -> Vec<Candida
     }
 }
 
-/// The strongest against the weakest of the responses that were compared. None where too much has failed to set the
-/// two against each other.
-fn best_and_worst(judged: &[Pair<Relative>], count: usize) -> Option<Candidate> {
-    let contests: Vec<Contest> = judged.iter().map(Pair::contest).collect();
-    let strengths = ranking::strengths(count, &contests);
+/// The strongest and the weakest of the compared responses. `None` if failed comparisons leave them unconnected.
+fn best_and_worst(judged: &[ResponsePair<Relative>], count: usize) -> Option<Candidate> {
+    let results: Vec<PairResult> = judged.iter().map(ResponsePair::result).collect();
+    let strengths = ranking::strengths(count, &results);
     let mut order = ranking::best_first(&strengths);
-    order.retain(|place| contests.iter().any(|contest| [contest.a, contest.b].contains(place)));
+    order.retain(|index| results.iter().any(|result| [result.a, result.b].contains(index)));
     let (&chosen, &rejected) = (order.first()?, order.last()?);
-    let places = [chosen.min(rejected), chosen.max(rejected)];
-    if let Some(pair) = judged.iter().find(|pair| pair.places() == places) {
+    let indexes = [chosen.min(rejected), chosen.max(rejected)];
+    if let Some(pair) = judged.iter().find(|pair| pair.indexes() == indexes) {
         return Some(Candidate::of(pair, chosen, rejected));
     }
     let score_chosen = strengths[chosen] / (strengths[chosen] + strengths[rejected]);
     let score_rejected = 1.0 - score_chosen;
     let pair = PreferencePair { chosen, rejected, score_chosen, score_rejected, consistent: None };
-    ranking::joined(&contests, chosen, rejected).then_some(Candidate { pair, tie: false })
+    ranking::joined(&results, chosen, rejected).then_some(Candidate { pair, tie: false })
 }
 
 impl Candidate {
-    /// The response that a comparison prefers, against the other.
-    fn judged(pair: &Pair<Relative>) -> Self {
-        let a_is_better = match pair.of.preference() {
-            Preference::Tie => pair.of.probability_a() >= 0.5,
+    /// The pair of a comparison, with the preferred response as the chosen one.
+    fn judged(pair: &ResponsePair<Relative>) -> Self {
+        let a_is_better = match pair.verdict.preference() {
+            Preference::Tie => pair.verdict.probability_a() >= 0.5,
             preferred => preferred == Preference::A,
         };
         let (chosen, rejected) = if a_is_better { (pair.a, pair.b) } else { (pair.b, pair.a) };
         Self::of(pair, chosen, rejected)
     }
 
-    fn of(pair: &Pair<Relative>, chosen: usize, rejected: usize) -> Self {
-        let a = pair.of.probability_a();
+    fn of(pair: &ResponsePair<Relative>, chosen: usize, rejected: usize) -> Self {
+        let a = pair.verdict.probability_a();
         let (score_chosen, score_rejected) = if chosen == pair.a { (a, 1.0 - a) } else { (1.0 - a, a) };
-        let consistent = pair.of.consistent();
-        let tie = pair.of.preference() == Preference::Tie;
+        let consistent = pair.verdict.consistent();
+        let tie = pair.verdict.preference() == Preference::Tie;
         Self { pair: PreferencePair { chosen, rejected, score_chosen, score_rejected, consistent }, tie }
     }
 
-    fn places(&self) -> [usize; 2] {
+    fn indexes(&self) -> [usize; 2] {
         let PreferencePair { chosen, rejected, .. } = self.pair;
         [chosen.min(rejected), chosen.max(rejected)]
     }
@@ -281,7 +280,7 @@ impl Candidate {
 }
 
 impl PreferencePair {
-    /// How much better the chosen one is: the difference of the scores, above 0 and at most 1.
+    /// The difference of the scores, above 0 and at most 1.
     #[must_use]
     pub fn margin(&self) -> f64 {
         self.score_chosen - self.score_rejected

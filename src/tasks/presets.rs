@@ -1,29 +1,29 @@
-//! Judge models: names under which a caller's own prompt is run as a judging script, so that the verdict stands
-//! where the caller's own parser looks for it. Which form that is, is configuration: `judges.toml` has the forms that
-//! known tools read, and the configuration adds others.
+//! Judge models: names under which a caller's own prompt runs as a judging script, so that the verdict has the format
+//! that the caller's parser expects. `judges.toml` has the formats of known tools, and the configuration can add
+//! others.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use crate::domain::{InvalidScale, Role, Rubric, Scale, Turn};
-use crate::script::{Generate, InvalidScript, Script, Step};
+use crate::script::{Generate, InvalidScript, Script, Step, StopString};
 
 const BUILT_IN: &str = include_str!("../../judges.toml");
 const SCORE: &str = "{score}";
 
-/// A judge model: a name, and how its verdicts are written.
+/// A judge model: a name, and the steps that write its verdict.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JudgeModel {
-    /// What requests call it.
+    /// The name in requests.
     pub name: String,
-    /// One line that says whose parser reads it.
+    /// The tools that it is for, in one line.
     #[serde(default)]
     pub summary: String,
-    /// The hosted model that judges; the default one if left out.
+    /// The hosted model that judges; `None` for the default one.
     pub model: Option<String>,
-    /// What is written, in order.
+    /// The steps of the answer, in order.
     pub steps: Vec<VerdictStep>,
 }
 
@@ -33,19 +33,19 @@ pub struct JudgeModel {
 pub enum VerdictStep {
     /// Forces a text into the answer.
     Say(String),
-    /// What the model writes.
-    Generate(Written),
-    /// One of several texts.
+    /// Lets the model write.
+    Generate(WrittenText),
+    /// Chooses one of several texts.
     Choose(Vec<String>),
-    /// One of consecutive scores.
+    /// Chooses one of consecutive scores.
     Score(Scores),
 }
 
-/// When the model's own text ends.
+/// The options of a `generate` step.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Written {
-    /// Texts that end it, in any case; one with a line break before it is found at the start of a line only.
+pub struct WrittenText {
+    /// Stop texts, which ignore case; one with a leading line break matches only at the start of a line.
     pub stop: Vec<String>,
 }
 
@@ -53,7 +53,7 @@ pub struct Written {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scores {
-    /// How a score is written, `{score}` standing for the integer.
+    /// Text of a score; `{score}` is the integer.
     pub text: String,
     /// The lowest score of the scale.
     pub lowest: i32,
@@ -61,7 +61,7 @@ pub struct Scores {
     pub highest: i32,
 }
 
-/// A judge model of the configuration that cannot be used.
+/// An invalid judge model in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the judge model `{name}`: {reason}")]
 pub struct InvalidJudge {
@@ -69,18 +69,18 @@ pub struct InvalidJudge {
     reason: String,
 }
 
-/// The limits of what a judge model writes before its verdict.
+/// Limits of the text before the verdict.
 #[derive(Debug, Clone, Default)]
 pub struct PresetLimits {
-    /// The most tokens that the model writes.
+    /// Maximum number of tokens.
     pub max_tokens: usize,
-    /// The fewest tokens to write before the verdict.
+    /// Minimum number of tokens.
     pub min_tokens: usize,
-    /// Texts of the caller's that end its writing, too.
-    pub stop: Vec<String>,
+    /// The caller's own stop texts.
+    pub stop: Vec<StopString>,
 }
 
-/// All judge models, and the names of others that stand for one.
+/// All judge models and aliases.
 #[derive(Debug)]
 pub struct JudgeModels {
     models: Vec<JudgeModel>,
@@ -88,10 +88,10 @@ pub struct JudgeModels {
 }
 
 impl JudgeModels {
-    /// The built-in judge models, and those of the configuration, which win.
+    /// The built-in judge models, and those of the configuration, which take precedence.
     ///
     /// # Errors
-    /// At the first one whose steps make no script.
+    /// At the first one whose steps are not a valid script.
     pub fn new(own: &[JudgeModel], aliases: &BTreeMap<String, String>) -> Result<Self, InvalidJudge> {
         #[derive(Deserialize)]
         struct File {
@@ -104,13 +104,13 @@ impl JudgeModels {
         Ok(Self { models: judges, aliases: aliases.clone() })
     }
 
-    /// What an alias stands for; any other name stands for itself.
+    /// Resolves an alias; any other name is returned unchanged.
     #[must_use]
     pub fn resolve<'a>(&'a self, name: &'a str) -> &'a str {
         self.aliases.get(name).map_or(name, String::as_str)
     }
 
-    /// The judge model of a resolved name, and the rubric that `NAME:RUBRIC` brings.
+    /// The judge model of a resolved name, and the rubric of `NAME:RUBRIC`.
     #[must_use]
     pub fn find<'a>(&self, name: &'a str) -> Option<(&JudgeModel, Option<&'a str>)> {
         let called = |name: &str| self.models.iter().find(|model| model.name == name);
@@ -126,26 +126,28 @@ impl JudgeModels {
         &self.models
     }
 
-    /// The names that stand for others.
+    /// The names of all aliases.
     pub fn aliases(&self) -> impl Iterator<Item = &str> {
         self.aliases.keys().map(String::as_str)
     }
 }
 
 impl JudgeModel {
-    /// The script that judges, over the scores of `rubric` where one is named.
+    /// The judging script, with the scale of `rubric` if there is one.
     ///
     /// # Errors
-    /// When its scores are no scale.
+    /// If its scores are not a valid scale.
     pub fn script(&self, limits: &PresetLimits, rubric: Option<&Rubric>) -> Result<Script, InvalidScale> {
         let step = |step: &VerdictStep| {
             Ok(match step {
                 VerdictStep::Say(text) => Step::Say(text.clone()),
-                VerdictStep::Generate(Written { stop }) => Step::Generate(Generate {
-                    stop: stop.clone(),
-                    // Those of the caller mean what they say.
-                    exact_stop: limits.stop.clone(),
-                    ignore_case: true,
+                VerdictStep::Generate(WrittenText { stop }) => Step::Generate(Generate {
+                    // The caller's stop texts match exactly.
+                    stop: stop
+                        .iter()
+                        .map(|stop| StopString::ignoring_case(stop))
+                        .chain(limits.stop.iter().cloned())
+                        .collect(),
                     max_tokens: limits.max_tokens.max(1),
                     min_tokens: limits.min_tokens.min(limits.max_tokens),
                     ..Generate::default()
@@ -157,8 +159,8 @@ impl JudgeModel {
         Ok(Script(self.steps.iter().map(step).collect::<Result<_, InvalidScale>>()?))
     }
 
-    /// The conversation with a rubric at its end: in the last message of the user, or after it in one of its own. A
-    /// judge that compares is shown the criterion only.
+    /// Appends a rubric to the conversation: to the last user message, or as a new message. Judge models that compare
+    /// responses get the criterion only.
     #[must_use]
     pub fn with_rubric(&self, mut turns: Vec<Turn>, rubric: &Rubric) -> Vec<Turn> {
         let mut text = format!("###Score Rubrics:\n[{}]", rubric.criterion());
@@ -177,7 +179,7 @@ impl JudgeModel {
         turns
     }
 
-    /// An example of its answers, where they are JSON objects.
+    /// An example of its answers, if they are JSON objects.
     #[must_use]
     pub fn json_example(&self) -> Option<serde_json::Map<String, serde_json::Value>> {
         let step = |step: &VerdictStep| match step {
@@ -192,7 +194,7 @@ impl JudgeModel {
     fn check(&self) -> Result<(), InvalidJudge> {
         let name = if self.name.trim().is_empty() { "(without a name)" } else { &self.name };
         if self.name.trim().is_empty() || self.name.contains(':') {
-            return Err(invalid(name, "needs a name without `:`, which stands before a rubric"));
+            return Err(invalid(name, "needs a name without `:`, which separates the name from a rubric"));
         }
         let verdict = |step: &VerdictStep| matches!(step, VerdictStep::Choose(_) | VerdictStep::Score(_));
         if !self.steps.iter().any(verdict) {
@@ -200,7 +202,7 @@ impl JudgeModel {
         }
         for step in &self.steps {
             match step {
-                VerdictStep::Generate(Written { stop })
+                VerdictStep::Generate(WrittenText { stop })
                     if stop
                         .iter()
                         .any(|stop| stop.trim_start().is_empty() && !["\n", "\r", "\t"].contains(&stop.as_str())) =>
@@ -208,7 +210,7 @@ impl JudgeModel {
                     return Err(invalid(name, "a stop text is empty"));
                 }
                 VerdictStep::Score(Scores { text, .. }) if text.matches(SCORE).count() != 1 => {
-                    return Err(invalid(name, "the text of a score holds `{score}` once"));
+                    return Err(invalid(name, "the text of a score must contain `{score}` once"));
                 }
                 _ => {}
             }

@@ -4,37 +4,36 @@ use super::{Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, judged}
 use crate::domain::{InvalidRequest, InvalidVerdict, Judgement, Options, Turn};
 use crate::script::{Prompt, Script, Segment, Step, Token};
 
-/// The kind of runs whose answer is a choice.
+/// The kind of runs with a choice.
 pub(super) const CHAT: &str = "chat";
-/// The most answers to each prompt.
+/// Maximum number of choices (`n`) for each prompt.
 pub const MOST_CHOICES: u32 = 128;
-/// The kind of runs that judge nothing.
+/// The kind of runs that only generate text.
 pub const TEXT: &str = "text";
 
-/// Prompts of the caller's own, and what the model does with each.
+/// The caller's own prompts, and the scripts to run on each.
 #[derive(Debug, Clone)]
 pub struct Prompted {
-    /// What it is for, as metrics name it: the name of a judge model, of a grader, … `None` where the model only
-    /// writes.
+    /// Its name in metrics: the name of a judge model, of a grader, … `None` for text generation.
     pub purpose: Option<String>,
     /// The caller's prompts.
-    pub openings: Vec<Opening>,
-    /// What the model does with each: every script begins anew after the prompt.
+    pub inputs: Vec<PromptInput>,
+    /// The scripts; each one starts after the prompt.
     pub scripts: Vec<Script>,
-    /// How often, and how it samples; the scripts have the limits.
+    /// Number of samples and sampling; the scripts have the token limits.
     pub options: Options,
-    /// JSON pointer to where the prompts came in the request.
+    /// JSON pointer to the prompts in the request.
     pub field: String,
 }
 
-/// What a prompt of the caller's own is.
+/// A prompt from the caller.
 #[derive(Debug, Clone)]
-pub enum Opening {
-    /// A conversation, in the form of the model's chat template.
+pub enum PromptInput {
+    /// A conversation, rendered with the model's chat template.
     Conversation(Vec<Turn>),
-    /// A text that the model goes on with.
+    /// A text to continue.
     Text(String),
-    /// The same as token ids.
+    /// A text to continue, as token ids.
     Tokens(Vec<Token>),
 }
 
@@ -47,8 +46,8 @@ impl Task for Prompted {
     }
 
     fn check(&self) -> Result<(), InvalidRequest> {
-        if self.openings.is_empty() || self.scripts.is_empty() {
-            return Err(InvalidRequest::at("", "there is no prompt, or nothing to do with it"));
+        if self.inputs.is_empty() || self.scripts.is_empty() {
+            return Err(InvalidRequest::at("", "there is no prompt or no script"));
         }
         if !(1..=MOST_CHOICES).contains(&self.options.samples) {
             return Err(InvalidRequest::at("/n", format!("n is 1 to {MOST_CHOICES}")));
@@ -60,18 +59,18 @@ impl Task for Prompted {
         &self.options
     }
 
-    /// The part is the place of the prompt, the criterion that of the script.
+    /// The part is the index of the prompt, the criterion that of the script.
     fn runs(&self) -> Vec<RunKey> {
         let scripts = self.scripts.len();
         let of = |part| (0..scripts).map(move |criterion| RunKey { part, criterion, ..RunKey::default() });
-        (0..self.openings.len()).flat_map(of).collect()
+        (0..self.inputs.len()).flat_map(of).collect()
     }
 
     fn ask(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError> {
-        let (prompt, verbatim) = match &self.openings[run.part] {
-            Opening::Conversation(turns) => (judge.renderer.conversation(turns)?, false),
-            Opening::Text(text) => (Prompt(vec![Segment::Text(text.clone())]), true),
-            Opening::Tokens(ids) => (Prompt(vec![Segment::Tokens(ids.clone())]), true),
+        let (prompt, verbatim) = match &self.inputs[run.part] {
+            PromptInput::Conversation(turns) => (judge.renderer.conversation(turns)?, false),
+            PromptInput::Text(text) => (Prompt(vec![Segment::Text(text.clone())]), true),
+            PromptInput::Tokens(ids) => (Prompt(vec![Segment::Tokens(ids.clone())]), true),
         };
         let script = self.scripts[run.criterion].clone();
         Ok(Ask { prompt, script, neutralized: Vec::new(), may_shorten: true, verbatim })
@@ -82,7 +81,7 @@ impl Task for Prompted {
     }
 
     fn text_len(&self) -> usize {
-        self.openings.iter().map(Opening::len).max().unwrap_or(0)
+        self.inputs.iter().map(PromptInput::len).max().unwrap_or(0)
     }
 
     /// A grammar is compiled when the run is planned.
@@ -99,7 +98,7 @@ impl Task for Prompted {
     }
 }
 
-impl Opening {
+impl PromptInput {
     fn len(&self) -> usize {
         match self {
             Self::Conversation(turns) => turns.iter().map(Turn::text_len).sum(),
@@ -110,13 +109,13 @@ impl Opening {
 }
 
 impl Prompted {
-    /// How many options its choices have together, and the bytes that telling them apart can take: where a text has no
-    /// words to part it at, an option is tokenised with all the text that stands before it.
+    /// The number of options of all choices, and the maximum number of bytes to tokenise for them: in a text without
+    /// word boundaries, each option is tokenised with all the text before it.
     #[must_use]
     pub fn options(&self) -> (usize, usize) {
         let (mut count, mut bytes) = (0_usize, 0_usize);
         for script in &self.scripts {
-            let mut before = self.openings.iter().map(Opening::len).sum();
+            let mut before = self.inputs.iter().map(PromptInput::len).sum();
             for step in &script.0 {
                 match step {
                     Step::Say(text) => before += text.len(),

@@ -134,7 +134,7 @@ impl Relative {
         Ok(verdict)
     }
 
-    /// Shows which one is better.
+    /// Shows the preference to metrics.
     fn observe(&self, rubrics: &[WeightedRubric], multi: bool, observe: Observe<'_>) {
         let rubric = match rubrics {
             [one] if !multi => one.rubric.name.as_str(),
@@ -162,7 +162,7 @@ impl Relative {
         }
     }
 
-    /// Whether both orders agree; `None` where not both were judged.
+    /// Whether both orders agree; `None` unless both were judged.
     #[must_use]
     pub fn consistent(&self) -> Option<bool> {
         match self {
@@ -171,7 +171,7 @@ impl Relative {
         }
     }
 
-    /// How much of the model's probability lay on the labels at all.
+    /// The label mass.
     #[must_use]
     pub fn label_mass(&self) -> f64 {
         match self {
@@ -180,7 +180,7 @@ impl Relative {
         }
     }
 
-    /// The feedback of an AB judgement, where the two were shown together.
+    /// The feedback of an AB judgement; `None` if each response was graded alone.
     #[must_use]
     pub fn feedback(&self) -> Option<&str> {
         match self {
@@ -189,7 +189,7 @@ impl Relative {
         }
     }
 
-    /// The first of its judgements.
+    /// The first judgement.
     #[must_use]
     pub fn first_judgement(&self) -> Option<&Judgement> {
         match self {

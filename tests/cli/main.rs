@@ -118,7 +118,7 @@ fn what_was_graded_otherwise_is_not_added_to() {
     assert!(ok, "{complaint}");
     let edited = std::fs::read_to_string(&data).unwrap().replace("Question 1?", "Question one?");
     std::fs::write(&data, edited).unwrap();
-    refused(&[], "`item-1` was graded by another request");
+    refused(&[], "`item-1` was graded with another request");
 }
 
 #[test]
@@ -332,7 +332,7 @@ fn what_keeps_it_from_starting_is_said_plainly() {
             assert!(complaint.contains(word), "{arguments:?}: {complaint}");
         }
     };
-    check(&["serve", "--engine", "scripted", "--port", &port], &["something else listens there", "--port"]);
+    check(&["serve", "--engine", "scripted", "--port", &port], &["the port is in use", "--port"]);
     check(&["serve", "--port", "0", "--engine", "scripted", "--scripted-answers", "nowhere.toml"], &["nowhere.toml"]);
     check(&["models", "pull", "gpt-9"], &["gpt-9", "smollm2-135m"]);
     check(&["models", "path", "smollm2-135m"], &["gavel models pull smollm2-135m"]);

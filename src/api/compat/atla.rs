@@ -1,4 +1,4 @@
-//! Atla's evaluation route; its SDK goes where `ATLA_BASE_URL` says.
+//! Atla's evaluation route; its SDK uses `ATLA_BASE_URL`.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use super::{Url, invalid};
 use crate::app::App;
 use crate::domain::{Document, Instruction, Item, Mode};
 
-/// What each score means where a caller sends its criteria as one text.
+/// Descriptions of the scores, if a caller sends its criteria as one text.
 const LEVELS: [(&str, &str); 5] = [
     ("1", "The response fails the criteria altogether."),
     ("2", "The response meets little of the criteria; what is wrong outweighs the rest."),
@@ -35,7 +35,7 @@ pub(in super::super) struct EvalBody {
     model_id: String,
     model_input: String,
     model_output: String,
-    /// What it is judged by, in free words; or `metric_name`, one of the two.
+    /// The criteria as free text; use either this or `metric_name`.
     evaluation_criteria: Option<String>,
     /// The name of a rubric.
     metric_name: Option<String>,
@@ -61,12 +61,12 @@ struct EvalResult {
 
 #[derive(Debug, Serialize, ToSchema)]
 struct Evaluation {
-    /// The score as a text.
+    /// The score as text.
     score: String,
     critique: String,
 }
 
-/// Evaluates a response by a rubric or by criteria in free words, on 1 to 5.
+/// Evaluates a response by a rubric or by free-text criteria, from 1 to 5.
 #[utoipa::path(
     post, path = "/compat/atla/v1/eval", operation_id = "atla_eval", tag = "tools", request_body = EvalBody,
     responses((status = 200, body = EvalReply), (status = "default", body = ProblemBody, content_type = "application/problem+json"))
@@ -79,7 +79,7 @@ pub(in super::super) async fn eval(
     let url = Url::of(&http)?;
     let body: EvalBody = json::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
     if body.few_shot_examples.is_some_and(|examples| !examples.is_empty()) {
-        let detail = "no prompt set has a place for examples; send none";
+        let detail = "no prompt set supports examples; leave them out";
         return Err(Problem::new(Code::UnsupportedContent, detail).at("/few_shot_examples"));
     }
     let rubric = match (body.metric_name, body.evaluation_criteria) {

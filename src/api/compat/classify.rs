@@ -1,5 +1,5 @@
-//! Reward models as servers of models offer them: a conversation as one text in, a number out. vLLM's and SGLang's
-//! `/classify`, embeddings whose one dimension is the reward, and TEI's `/predict`.
+//! Reward model routes of model servers, with a conversation as one text: vLLM's and SGLang's `/classify`, embeddings
+//! with one dimension, and the `/predict` of text-embeddings-inference.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,27 +16,27 @@ use super::{OneOrMany, Url, all, dialogue, invalid, one_or_many};
 use crate::app::App;
 use crate::domain::{Instruction, Item, Mode};
 
-/// The one label of a reward model.
+/// The only label of a reward model.
 const LABEL: &str = "LABEL_0";
 
-/// Conversations as one text each, special tokens and all.
+/// Conversations, each as one text with special tokens.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(example = json!({
     "model": "gavel-absolute:helpfulness",
     "input": "<|im_start|>user\nWhy is the sky blue?<|im_end|>\n<|im_start|>assistant\nLight scatters.<|im_end|>",
 }))]
 pub(in super::super) struct ClassifyBody {
-    /// `gavel-absolute:RUBRIC`, or anything where the URL names the rubric.
+    /// `gavel-absolute:RUBRIC`, or any name if the rubric is in the URL.
     model: Option<String>,
     /// One text or several.
     #[schema(value_type = Option<OneOrMany>)]
     input: Option<Value>,
-    /// The same by the name of SGLang's own route, which has a reply of its own.
+    /// The same in SGLang's own route, which has another reply.
     #[schema(value_type = Option<OneOrMany>)]
     text: Option<Value>,
 }
 
-/// The reply to `input`, and those to one or many of `text`.
+/// The reply to `input`, or the replies to `text`.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(in super::super) enum ClassifyReplies {
@@ -45,7 +45,7 @@ pub(in super::super) enum ClassifyReplies {
     Many(Vec<Embedded>),
 }
 
-/// A reward as SGLang's own route has it.
+/// A reward in the format of SGLang's own route.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct Embedded {
     embedding: [f64; 1],
@@ -53,7 +53,7 @@ pub(in super::super) struct Embedded {
     meta_info: Map<String, Value>,
 }
 
-/// Rewards as the probability of a reward model's one class.
+/// Rewards as the probability of the only class.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct ClassifyReply {
     id: String,
@@ -73,7 +73,7 @@ struct Class {
     num_classes: usize,
 }
 
-/// Tokens as servers of models count them.
+/// Token counts.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(in super::super) struct TokenCount {
     pub(super) prompt_tokens: u64,
@@ -97,11 +97,11 @@ struct Embedding {
     embedding: [f64; 1],
 }
 
-/// Texts to predict a label of.
+/// Texts for label prediction.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(example = json!({"inputs": ["Why is the sky blue?", "Light scatters."]}))]
 pub(in super::super) struct PredictBody {
-    /// A text, a pair `[instruction, response]`, or a list of lists of one or two.
+    /// A text, a pair `[instruction, response]`, or a list of lists with one or two texts.
     #[schema(value_type = Inputs)]
     inputs: Value,
 }
@@ -116,7 +116,7 @@ enum Inputs {
     Batch(Vec<Vec<String>>),
 }
 
-/// Predictions of one input, or of each of a batch.
+/// Predictions for one input or for a batch.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[allow(dead_code, reason = "only documents what is written in two forms")]
@@ -125,14 +125,14 @@ pub(in super::super) enum Predictions {
     Batch(Vec<Vec<Prediction>>),
 }
 
-/// A reward as a label's score.
+/// A reward as the score of a label.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct Prediction {
     score: f64,
     label: &'static str,
 }
 
-/// Rewards as vLLM's and SGLang's classification routes give them; verl reads `data[-1].probs[-1]`.
+/// Rewards in the format of vLLM's and SGLang's classification routes; verl reads `data[-1].probs[-1]`.
 #[utoipa::path(
     post, path = "/classify", operation_id = "classify", tag = "reward servers", request_body = ClassifyBody,
     params(("rubric" = Option<String>, Query, example = "helpfulness")),
@@ -191,7 +191,7 @@ pub(in super::super) async fn embeddings(
     Ok(HttpResponse::Ok().json(EmbeddingsReply { object: "list", data, model: called(body.model, &judging), usage }))
 }
 
-/// Rewards as text-embeddings-inference predicts labels.
+/// Rewards in the format of text-embeddings-inference.
 #[utoipa::path(
     post, path = "/predict", operation_id = "predict", tag = "reward servers", request_body = PredictBody,
     params(("rubric" = Option<String>, Query, example = "helpfulness")),
@@ -228,7 +228,7 @@ pub(in super::super) async fn predict(
     Ok(HttpResponse::Ok().json(predictions.next().map(|one| [one])))
 }
 
-/// The rewards of conversations that a chat template has written.
+/// The rewards of conversations that were rendered with a chat template.
 async fn conversations(judging: &BulkJudging, input: Value, field: &str) -> Result<(Vec<f64>, TokenCount), Problem> {
     let many = input.is_array();
     let read = |index: usize, input: Value| {
@@ -260,7 +260,7 @@ pub(super) fn count<'a>(usages: impl Iterator<Item = &'a crate::domain::Usage>) 
     })
 }
 
-/// What the caller calls the model, or else what we do.
+/// The model name in the reply: the caller's, or ours.
 pub(super) fn called(model: Option<String>, judging: &BulkJudging) -> String {
     model.unwrap_or_else(|| judging.session.judge().engine().model.clone())
 }

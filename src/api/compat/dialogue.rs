@@ -1,13 +1,13 @@
-//! Reads text that a chat template has written: trainers send prompt and response as the policy saw them, special
-//! tokens and all.
+//! Parses text that was rendered with a chat template: trainers send prompt and response with special tokens, as the
+//! policy sees them.
 
 use super::super::problem::Problem;
 use crate::domain::{Instruction, InvalidRequest, Item, Role, Turn};
 
-/// How a family of chat templates writes whose turn begins.
+/// The role markers of a family of chat templates.
 type DialogueTemplate = &'static [(&'static str, Role)];
 
-/// The families, each with a marker that the others do not have.
+/// The families of chat templates, each with a unique marker.
 const TEMPLATES: &[DialogueTemplate] = &[
     &[
         ("<|im_start|>system", Role::System),
@@ -28,10 +28,10 @@ const TEMPLATES: &[DialogueTemplate] = &[
     &[("\n\nHuman:", Role::User), ("\n\nAssistant:", Role::Assistant)],
 ];
 
-/// Tokens that begin or pad a text.
+/// Tokens at the beginning of a text, and padding.
 const BEGINNINGS: &[&str] = &["<s>", "<bos>", "<|begin_of_text|>", "<｜begin▁of▁sentence｜>"];
 
-/// Tokens that end a turn or a text, and those that pad it.
+/// Tokens at the end of a turn or a text, and padding.
 const ENDS: &[&str] = &[
     "<|im_end|>",
     "<|endoftext|>",
@@ -49,8 +49,8 @@ const ENDS: &[&str] = &[
     "[PAD]",
 ];
 
-/// What is judged, out of a text that holds prompt and response. Where the prompt is known, the response is all that
-/// follows it, whatever it says; else it is the last turn that the text's template marks as the assistant's.
+/// Splits a text into instruction and response. If the prompt is known, the response is everything after it, whatever
+/// it contains; otherwise it is the last assistant turn of the text.
 pub(super) fn read(text: &str, prompt: Option<&str>) -> Result<(Item, String), Problem> {
     let cut = prompt.and_then(|prompt| {
         let at = text.find(prompt).filter(|at| !prompt.is_empty() && bare(&text[..*at]).is_empty())?;
@@ -68,13 +68,13 @@ pub(super) fn read(text: &str, prompt: Option<&str>) -> Result<(Item, String), P
     Ok(conversed(turns, text, last.content))
 }
 
-/// What is judged: the response to a prompt that a chat template may have written.
+/// The item and response for a prompt that may be rendered with a chat template.
 pub(super) fn answered(prompt: &str, response: &str) -> (Item, String) {
     conversed(turns(prompt), prompt, bare(response).to_owned())
 }
 
-/// What is judged: the response to a conversation; what it holds of the assistant's last turn begins the response, as
-/// where a template opens the thoughts. Without turns, the whole of `text` is the instruction.
+/// The item and response for a conversation. An unfinished assistant turn at its end is the beginning of the response,
+/// for example if a template opens the reasoning. Without turns, the whole `text` is the instruction.
 pub(super) fn conversed(mut turns: Vec<Turn>, text: &str, response: String) -> (Item, String) {
     let begun = turns.pop_if(|turn| turn.role == Role::Assistant).map(|turn| turn.content).unwrap_or_default();
     let response = if begun.is_empty() { response } else { format!("{begun}\n{response}") };
@@ -91,7 +91,7 @@ pub(super) fn conversed(mut turns: Vec<Turn>, text: &str, response: String) -> (
     (Item { instruction, reference_answer: None, context: Vec::new(), annotator: None }, response)
 }
 
-/// The turns of a text, by the template whose marker comes first; none where it holds no marker.
+/// The turns of a text, by the template whose marker is first; empty if it has no marker.
 fn turns(text: &str) -> Vec<Turn> {
     let first = |template: &DialogueTemplate| template.iter().filter_map(|(marker, _)| text.find(marker)).min();
     let found = TEMPLATES.iter().filter_map(|template| Some((first(template)?, template)));
@@ -110,7 +110,7 @@ fn turns(text: &str) -> Vec<Turn> {
     above.into_iter().chain(marked).collect()
 }
 
-/// A text without white space and special tokens around it.
+/// Strips white space and special tokens around a text.
 pub(super) fn bare(text: &str) -> &str {
     let mut left = text.trim();
     loop {

@@ -1,4 +1,4 @@
-//! NeMo Gym: a resources server that judges, and the comparison of a group as its GenRM server does it.
+//! NeMo Gym: a resources server that judges, and the comparison of a group in the format of its GenRM server.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -14,20 +14,20 @@ use crate::domain::{InvalidVerdict, Mode, Role, Rubric, Turn, Weight, prefer_by_
 use crate::service::ServiceError;
 use crate::tasks::{Absolute, TaskError};
 
-/// Where a task may hold its reference, in itself or in its `verifier_metadata`.
+/// Fields with the reference of a task, in the task or in its `verifier_metadata`.
 const REFERENCES: [&str; 4] = ["expected_answer", "reference_answer", "ground_truth", "label"];
 
-/// A rollout to verify; its other fields come back as they are.
+/// A rollout to verify; other fields are returned unchanged.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[schema(example = json!({
     "responses_create_params": {"input": "Why is the sky blue?"},
     "response": {"output": [{"type": "message", "content": [{"type": "output_text", "text": "Light scatters."}]}]},
 }))]
 pub(in super::super) struct VerifyBody {
-    /// What the policy was asked: `input`, and `instructions` if there are any.
+    /// The request of the policy: `input`, and optional `instructions`.
     #[schema(value_type = Object)]
     responses_create_params: Map<String, Value>,
-    /// What it answered: an OpenAI response object.
+    /// The answer of the policy: an OpenAI response object.
     #[schema(value_type = Object)]
     response: Map<String, Value>,
     #[serde(flatten)]
@@ -49,11 +49,11 @@ pub(in super::super) struct CompareBody {
     conversation_history: Vec<Value>,
     #[schema(value_type = Vec<Object>)]
     response_objs: Vec<Value>,
-    /// What else the responses are judged by, beside the rubric's criterion.
+    /// An additional criterion beside that of the rubric.
     principle: Option<String>,
 }
 
-/// Rewards on 1..5, as a GenRM's scores are, and every pair.
+/// Rewards in 1..5, as the scores of a GenRM, and every pair.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct CompareReply {
     rewards: Vec<f64>,
@@ -62,7 +62,7 @@ pub(in super::super) struct CompareReply {
     metrics: Map<String, Value>,
 }
 
-/// Two responses beside each other.
+/// A comparison of two responses.
 #[derive(Debug, Serialize, ToSchema)]
 struct NemoGymComparison {
     response_i: usize,
@@ -70,13 +70,13 @@ struct NemoGymComparison {
     judge_idx: usize,
     score_1: f64,
     score_2: f64,
-    /// From 1, the first is much better, to 6, the second is.
+    /// From 1 (the first is much better) to 6 (the second is much better).
     ranking: f64,
 }
 
-/// Verifies a rollout: the body comes back with its reward on 0..1.
+/// Verifies a rollout: returns the body with its reward in 0..1.
 ///
-/// Where there is no reward, the row is marked as NeMo Gym marks it when its own judge fails, so that it is left out.
+/// If there is no reward, the row has the failure fields of NeMo Gym's own judge, so that it is excluded.
 #[utoipa::path(
     post, path = "/compat/nemo-gym/{rubric}/verify", operation_id = "nemo_gym_verify", tag = "trainers",
     request_body = VerifyBody, params(("rubric" = String, Path, example = "helpfulness")),
@@ -106,7 +106,7 @@ pub(in super::super) async fn verify(
     Ok(HttpResponse::Ok().json(body))
 }
 
-/// What marks a row whose judge failed: it is written beside the results, not among them.
+/// The failure fields of a row, which exclude it from the results.
 fn failed(problem: &Problem) -> Map<String, Value> {
     let reason = problem.to_string();
     let marks = json!({
@@ -140,8 +140,7 @@ fn bulk_item(body: &VerifyBody) -> Result<BulkItem, Problem> {
     Ok(BulkItem { item, response })
 }
 
-/// An item of OpenAI's Responses API as a message of its chat API; what is neither said nor called nor given, such as
-/// reasoning, is none.
+/// Converts an item of OpenAI's Responses API into a chat message; `None` for other items, such as reasoning.
 fn message(item: &Value) -> Option<Value> {
     match item["type"].as_str() {
         _ if item["role"].is_string() => Some(item.clone()),
@@ -157,11 +156,11 @@ fn message(item: &Value) -> Option<Value> {
     }
 }
 
-/// How many responses one comparison may have: its reply has an entry for every pair.
+/// Maximum number of responses in one comparison, whose reply has an entry for every pair.
 const RESPONSES: usize = 64;
 const NO_OUTPUT: &str = "a response has a list `output` whose messages have text";
 
-/// The final answer of a response object: the text of its messages, without what was thought.
+/// The final answer of a response object: the text of its messages, without reasoning.
 fn output_text(response: &Map<String, Value>) -> Option<String> {
     let output = response.get("output")?.as_array()?;
     let messages = output.iter().filter(|item| item["type"].as_str().is_none_or(|kind| kind == "message"));
@@ -169,7 +168,7 @@ fn output_text(response: &Map<String, Value>) -> Option<String> {
     Some(dialogue::bare(&texts.join("\n")).to_owned())
 }
 
-/// Compares the responses of a group: each is graded alone, and every pair is made of the two grades.
+/// Compares the responses of a group: each is graded alone, and every pair is derived from the two grades.
 #[utoipa::path(
     post, path = "/compat/nemo-gym/{rubric}/compare", operation_id = "nemo_gym_compare", tag = "trainers",
     request_body = CompareBody, params(("rubric" = String, Path, example = "helpfulness")),
@@ -204,7 +203,7 @@ pub(in super::super) async fn compare(
     Ok(HttpResponse::Ok().json(CompareReply { rewards, comparison_results, metrics: Map::new() }))
 }
 
-/// A reward on 0..1 where a GenRM gives 1 to 5.
+/// Maps a reward in 0..1 to the scale 1 to 5 of a GenRM.
 fn on_genrm_scale(reward: f64) -> f64 {
     1.0 + 4.0 * reward
 }
@@ -227,7 +226,7 @@ fn comparison(graded: &[(f64, Absolute)], i: usize, j: usize) -> Result<NemoGymC
     })
 }
 
-/// Judges by a principle as well as by the rubric.
+/// Adds a principle to the criterion of the rubric.
 fn add_principle(judging: &mut BulkJudging, principle: Option<&str>) -> Result<(), Problem> {
     let Some(principle) = principle.filter(|principle| !principle.trim().is_empty()) else { return Ok(()) };
     for weighted in &mut judging.rubrics {
@@ -239,7 +238,7 @@ fn add_principle(judging: &mut BulkJudging, principle: Option<&str>) -> Result<(
     Ok(())
 }
 
-/// Begins a session of which nothing is kept.
+/// Starts a session, without any state.
 #[utoipa::path(
     post, path = "/compat/nemo-gym/{rubric}/seed_session", operation_id = "nemo_gym_seed_session", tag = "trainers",
     request_body = Object, params(("rubric" = String, Path, example = "helpfulness")),

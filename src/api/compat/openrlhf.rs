@@ -1,4 +1,4 @@
-//! OpenRLHF's remote reward model, in all ages of its payload.
+//! OpenRLHF's remote reward model, for all versions of its payload.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::domain::Mode;
 use crate::service::Graded;
 use crate::tasks::Absolute;
 
-/// Prompts and responses of a policy; before 0.5.8 only `query`, before 0.6.0 no `labels`.
+/// Prompts and responses of a policy. Before 0.5.8 only `query`, before 0.6.0 no `labels`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(example = json!({
     "query": ["<|im_start|>user\nWhy is the sky blue?<|im_end|>\n<|im_start|>assistant\nLight scatters.<|im_end|>"],
@@ -22,11 +22,11 @@ use crate::tasks::Absolute;
     "labels": [null],
 }))]
 pub(in super::super) struct OpenRlhfBody {
-    /// Prompt and response as one text, special tokens and all.
+    /// Prompt and response as one text, with special tokens.
     query: Vec<String>,
-    /// The prompt of each, as the chat template wrote it.
+    /// The prompts, rendered with the chat template.
     prompts: Option<Vec<String>>,
-    /// The reference of each, or null.
+    /// The references, or null.
     labels: Option<Vec<Value>>,
 }
 
@@ -34,15 +34,15 @@ pub(in super::super) struct OpenRlhfBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct OpenRlhfReply {
     rewards: Vec<f64>,
-    /// The same, on 0..1.
+    /// The same, in 0..1.
     scores: Vec<f64>,
     extra_logs: ExtraLogs,
 }
 
-/// Numbers for the trainer's log; the same keys in every reply, as its code needs them.
+/// Values for the trainer's log; its code needs the same keys in every reply.
 #[derive(Debug, Serialize, ToSchema)]
 struct ExtraLogs {
-    /// The expected score on the rubric's own scale.
+    /// The expected score on the rubric's scale.
     judge_score: Vec<f64>,
     label_mass: Vec<f64>,
 }
@@ -80,7 +80,7 @@ pub(in super::super) async fn rewards(
     }))
 }
 
-/// The same under the path of OpenRLHF's own server, with the rubric in the query.
+/// The same with the path of OpenRLHF's own server, and the rubric in the query.
 #[utoipa::path(
     post, path = "/get_reward", operation_id = "openrlhf_get_reward", tag = "trainers", request_body = OpenRlhfBody,
     params(("rubric" = String, Query, example = "helpfulness")),

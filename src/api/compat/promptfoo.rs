@@ -13,40 +13,40 @@ use crate::app::App;
 use crate::domain::Mode;
 use crate::tasks::Absolute;
 
-/// From which reward on an output passes, unless the URL says so.
+/// Default threshold of the reward.
 const THRESHOLD: f64 = 0.5;
 
-/// An output to assert something of.
+/// An output to check.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(example = json!({"output": "Light scatters.", "context": {"prompt": "Why is the sky blue?", "vars": {}}}))]
 pub(in super::super) struct WebhookBody {
-    /// A text, or JSON that is judged as its text.
+    /// A text, or JSON, which is judged as text.
     output: Value,
     context: WebhookContext,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
 struct WebhookContext {
-    /// A text, or the text of a JSON list of messages.
+    /// A text, or a JSON list of messages as text.
     prompt: String,
     #[serde(default)]
     vars: Value,
 }
 
-/// What became of the assertion.
+/// The result of the assertion.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in super::super) struct WebhookReply {
     pass: bool,
-    /// On 0..1.
+    /// The reward in 0..1.
     score: f64,
-    /// The feedback, if there is any, and the score with the judge's certainty.
+    /// The feedback, if there is any, and the score with its label mass.
     reason: String,
 }
 
-/// Asserts that an output is good enough by a rubric: `type: webhook`.
+/// Checks that an output reaches a threshold by a rubric: `type: webhook`.
 ///
-/// The score alone is judged unless the URL asks for `?mode=feedback`, as promptfoo waits 5 s. `?threshold=` says from
-/// which score on the assertion passes (0.5), `?reference=` which variable holds the reference (`reference_answer`).
+/// Score mode is the default, because promptfoo's timeout is 5 s; `?mode=feedback` adds feedback. `?threshold=` is the
+/// minimum score (default 0.5), `?reference=` the variable with the reference (default `reference_answer`).
 #[utoipa::path(
     post, path = "/compat/promptfoo/{rubric}", operation_id = "promptfoo", tag = "tools", request_body = WebhookBody,
     params(("rubric" = String, Path, example = "helpfulness"), ("threshold" = Option<f64>, Query), ("reference" = Option<String>, Query)),

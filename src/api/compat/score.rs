@@ -1,4 +1,4 @@
-//! Scoring and reranking as servers of models offer them: how well each document answers a query, by a rubric.
+//! Scoring and reranking routes of model servers: how well each document answers a query, by a rubric.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -13,14 +13,14 @@ use super::{OneOrMany, Url, all, invalid, one_or_many, text};
 use crate::app::App;
 use crate::domain::Mode;
 
-/// Queries and documents: as many of each, or one query for all.
+/// Queries and documents: the same number of each, or one query for all.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(example = json!({
     "model": "gavel-absolute:helpfulness", "queries": "Why is the sky blue?",
     "documents": ["Light scatters.", "The sea is blue."],
 }))]
 pub(in super::super) struct ScoreBody {
-    /// `gavel-absolute:RUBRIC`, or anything where the URL names the rubric.
+    /// `gavel-absolute:RUBRIC`, or any name if the rubric is in the URL.
     model: Option<String>,
     /// The instruction or instructions.
     #[serde(alias = "text_1", alias = "data_1")]
@@ -51,24 +51,24 @@ struct ScoreEntry {
     score: f64,
 }
 
-/// Documents to order.
+/// Documents to rank.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(example = json!({
     "model": "gavel-absolute:helpfulness", "query": "Why is the sky blue?",
     "documents": ["Light scatters.", "The sea is blue."], "top_n": 1,
 }))]
 pub(in super::super) struct RerankBody {
-    /// `gavel-absolute:RUBRIC`, or anything where the URL names the rubric.
+    /// `gavel-absolute:RUBRIC`, or any name if the rubric is in the URL.
     model: Option<String>,
     /// The instruction.
     query: String,
-    /// The responses; `texts`, as text-embeddings-inference has them, gets that server's reply.
+    /// The responses. With `texts`, the reply has the format of text-embeddings-inference.
     #[schema(value_type = Option<Vec<Object>>)]
     documents: Option<Vec<Value>>,
     texts: Option<Vec<String>>,
-    /// How many of the best are returned; 0 is all.
+    /// Number of best documents to return; 0 returns all.
     top_n: Option<usize>,
-    /// With `texts`: whether the texts come back.
+    /// With `texts`: whether the texts are returned.
     return_text: Option<bool>,
 }
 
@@ -99,7 +99,7 @@ struct RankedDocument {
     text: String,
 }
 
-/// What `documents` or `texts` are answered with.
+/// The reply to `documents` or to `texts`.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[allow(dead_code, reason = "only documents what is written in two forms")]
@@ -117,7 +117,7 @@ pub(in super::super) struct RankedText {
     text: Option<String>,
 }
 
-/// Rewards as vLLM's scoring route gives them.
+/// Rewards in the format of vLLM's scoring route.
 #[utoipa::path(
     post, path = "/score", operation_id = "score", tag = "reward servers", request_body = ScoreBody,
     params(("rubric" = Option<String>, Query, example = "helpfulness")),
@@ -151,7 +151,7 @@ pub(in super::super) async fn score(
     }))
 }
 
-/// Errors of a route of two protocols: those of vLLM, which are OpenAI's, and those of text-embeddings-inference.
+/// Errors of a route with two protocols: in vLLM's format, which is OpenAI's, or that of text-embeddings-inference.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[allow(dead_code, reason = "only documents what is written in two forms")]
@@ -160,8 +160,8 @@ pub(in super::super) enum RerankErrors {
     Texts(TeiError),
 }
 
-/// Orders documents by their reward: vLLM's, Jina's and Cohere's form with `documents`, that of
-/// text-embeddings-inference with `texts`. Errors are in the same form.
+/// Ranks documents by their reward: in the format of vLLM, Jina and Cohere with `documents`, and of
+/// text-embeddings-inference with `texts`. Errors have the same format.
 #[utoipa::path(
     post, path = "/rerank", operation_id = "rerank", tag = "reward servers", request_body = RerankBody,
     params(("rubric" = Option<String>, Query, example = "helpfulness")),

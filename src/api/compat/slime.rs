@@ -16,7 +16,7 @@ use crate::domain::Mode;
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(example = json!({"prompt": "Why is the sky blue?", "response": "Light scatters.", "label": null}))]
 pub(in super::super) struct SlimeBody {
-    /// A text, as a chat template wrote it or plain, or a list of messages.
+    /// A text, plain or rendered with a chat template, or a list of messages.
     #[schema(value_type = TextOrMessages)]
     prompt: Value,
     response: String,
@@ -35,7 +35,7 @@ enum TextOrMessages {
     Messages(Vec<Value>),
 }
 
-/// A number, or an object that has it under the key asked for.
+/// A number, or an object with the number under the requested key.
 #[derive(ToSchema)]
 #[serde(untagged)]
 #[allow(dead_code, reason = "only documents what is written in two forms")]
@@ -47,7 +47,7 @@ pub(in super::super) enum SlimeReply {
 
 /// A reward for slime: `--rm-type remote_rm --rm-url URL`.
 ///
-/// The reply is a bare number; with `?reward_key=K`, for slime's `--reward-key K`, an object that has it.
+/// The reply is a bare number; with `?reward_key=K`, for slime's `--reward-key K`, an object with this key.
 #[utoipa::path(
     post, path = "/compat/slime/{rubric}", operation_id = "slime", tag = "trainers", request_body = SlimeBody,
     params(("rubric" = String, Path, example = "helpfulness"), ("reward_key" = Option<String>, Query)),

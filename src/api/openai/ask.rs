@@ -1,24 +1,24 @@
-//! What the routes that are no chats share: a model found by name, asked, and its judgements.
+//! Shared code of the routes other than chat: finding the model, running a task, and its judgements.
 
 use crate::api::problem::{Code, Problem};
 use crate::app::App;
 use crate::domain::{InvalidRequest, Judgement, Mode, Options, Sampling, Turn};
 use crate::prompts::PromptError;
 use crate::service::{RequestContext, ServiceError};
-use crate::tasks::{Checked, Checklist, Prompted, Question, TaskError};
+use crate::tasks::{Checklist, ChecklistVerdict, Prompted, Question, TaskError};
 
-/// The most bytes that telling the options of one request apart may take: each is tokenised with some of the text before
-/// it, and with all of that in the worst case.
+/// Maximum number of bytes to tokenise for the options of one request: in the worst case, each option is tokenised with
+/// all the text before it.
 const MOST_OPTION_BYTES: usize = 64 << 20;
 
-/// Judgements, and which model made them.
+/// Judgements and their model.
 pub(super) struct Answered {
     pub(super) judgements: Vec<Judgement>,
     pub(super) model: String,
 }
 
 impl Answered {
-    /// Tokens of the prompt, those of them that were cached, and tokens chosen.
+    /// Tokens of the prompt, cached ones among them, and chosen tokens.
     pub(super) fn tokens(&self) -> (u64, u64, u64) {
         let first = self.judgements.first().map(|judgement| judgement.usage).unwrap_or_default();
         let chosen = self.judgements.iter().map(|judgement| judgement.usage.completion_tokens).sum();
@@ -26,13 +26,13 @@ impl Answered {
     }
 }
 
-/// Answers to questions, and which model gave them.
+/// Answers to questions, and their model.
 pub(super) struct Decided {
-    pub(super) checked: Checked,
+    pub(super) checked: ChecklistVerdict,
     pub(super) model: String,
 }
 
-/// The hosted model that a name stands for: an alias's, a judge model's, or its own.
+/// The hosted model of a name: of an alias, of a judge model, or itself.
 pub(super) fn hosted<'a>(app: &'a App, asked: Option<&'a str>) -> Option<&'a str> {
     let name = app.judge_models.resolve(asked?);
     match app.judge_models.find(name) {
@@ -41,10 +41,10 @@ pub(super) fn hosted<'a>(app: &'a App, asked: Option<&'a str>) -> Option<&'a str
     }
 }
 
-/// Asks a model.
+/// Runs a task on a model.
 ///
 /// # Errors
-/// When there is no such model, the prompt does not fit, or the engine fails.
+/// If the model does not exist, the prompt does not fit, or the engine fails.
 pub(super) async fn model(
     app: &App,
     asked: Option<&str>,
@@ -55,7 +55,7 @@ pub(super) async fn model(
     Ok(Answered { judgements: graded.verdict, model: graded.provenance.model.name })
 }
 
-/// Checks that so many options, which can take so many bytes to tell apart, are not too much work.
+/// Checks the number of options, and the bytes to tokenise for them.
 ///
 /// # Errors
 /// With the numbers, at `field`.
@@ -70,10 +70,10 @@ pub(super) fn check_options((count, bytes): (usize, usize), field: &str) -> Resu
     Err(InvalidRequest::at(field, reason))
 }
 
-/// Answers questions about a conversation that came in `field`.
+/// Answers questions about the conversation in `field`.
 ///
 /// # Errors
-/// When they have too many answers, when there is no such model, the input does not fit, or the engine fails.
+/// If they have too many answers, the model does not exist, the input does not fit, or the engine fails.
 pub(super) async fn questions(
     app: &App,
     asked: Option<&str>,
@@ -89,7 +89,7 @@ pub(super) async fn questions(
     Ok(Decided { checked: graded.verdict, model: graded.provenance.model.name })
 }
 
-/// What a request does not say.
+/// The default options.
 pub(super) fn defaults(app: &App) -> Options {
     let defaults = &app.config.grading;
     let sampling = Sampling {
@@ -105,7 +105,7 @@ pub(super) fn defaults(app: &App) -> Options {
     Options { mode: Mode::Feedback, samples: 1, sampling, prompt: None, cache: defaults.cache, deterministic: false }
 }
 
-/// Names the field with the messages as what has no form in the model's chat template.
+/// Points to the messages, if the model's chat template does not accept them.
 pub(super) fn blamed(error: ServiceError, field: &str) -> Problem {
     match &error {
         ServiceError::Task(TaskError::Prompt(PromptError::Conversation(_))) => {

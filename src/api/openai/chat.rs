@@ -9,10 +9,10 @@ use crate::api::json;
 use crate::api::problem::{OpenAiError, Problem};
 use crate::app::App;
 
-/// Answers a conversation: a judge model with a verdict in the form that its caller parses, a hosted model with what it
-/// writes.
+/// Answers a conversation: a judge model with a verdict in the format that the caller parses, a hosted model with
+/// generated text.
 ///
-/// With `"stream": true`, the answer comes as server-sent events.
+/// With `"stream": true`, the answer is sent as server-sent events.
 #[utoipa::path(
     post, path = "/v1/chat/completions", operation_id = "create_chat_completion", tag = "openai", request_body = ChatBody,
     responses((status = 200, content((ChatCompletion = "application/json"), (String = "text/event-stream"))), (status = "default", body = OpenAiError))

@@ -1,4 +1,4 @@
-//! Requests for chat completions, as OpenAI's clients write them.
+//! Requests for chat completions, in OpenAI's format.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,11 +9,12 @@ use super::sampling::{SamplingFields, StopBody, stops};
 use crate::api::problem::Problem;
 use crate::config::GradingConfig;
 use crate::domain::{InvalidRequest, Options};
+use crate::script::StopString;
 
-/// The most alternatives of one token.
+/// Maximum number of alternatives of one token.
 const MOST_LOGPROBS: usize = 20;
 
-/// A request for a chat completion. Fields that are not listed are ignored.
+/// A request for a chat completion. Other fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(in crate::api) struct ChatBody {
     /// A name of `GET /v1/models`, or a judge model with a rubric: `gavel-absolute:RUBRIC`.
@@ -21,7 +22,7 @@ pub(in crate::api) struct ChatBody {
     /// The conversation.
     #[schema(value_type = Vec<ChatMessage>)]
     pub(super) messages: Vec<Value>,
-    /// The most tokens to write; a judge model writes its verdict in any case.
+    /// Maximum number of tokens to generate; a judge model always writes its verdict.
     max_completion_tokens: Option<u32>,
     /// The older name of `max_completion_tokens`.
     max_tokens: Option<u32>,
@@ -33,23 +34,23 @@ pub(in crate::api) struct ChatBody {
     top_k: Option<i64>,
     /// 0 to 1.
     min_p: Option<f32>,
-    /// How many completions; the seed of each is one more than that of the one before.
+    /// Number of completions; each one adds 1 to the seed.
     n: Option<u32>,
     /// The same seed gives the same text.
     seed: Option<i64>,
-    /// Where to stop writing: up to 64 texts of 256 bytes at most.
+    /// Stop texts: up to 64, of at most 256 bytes.
     stop: Option<StopBody>,
     /// Whether to answer with server-sent events.
     pub(super) stream: Option<bool>,
-    /// What a stream tells.
+    /// Options of a stream.
     pub(super) stream_options: Option<StreamOptions>,
-    /// Whether to tell probabilities.
+    /// Whether to return log probabilities.
     logprobs: Option<bool>,
-    /// How many alternatives, 0 to 20.
+    /// Number of alternatives for each token, 0 to 20.
     top_logprobs: Option<usize>,
-    /// What form the answer has; a judge model has its own.
+    /// The format of the answer; a judge model has its own.
     pub(super) response_format: Option<ResponseFormat>,
-    /// Functions that the answer may call; only a forced call is one. Tools of other types are ignored.
+    /// Functions for a forced call; otherwise they are ignored. Tools of other types are ignored.
     #[schema(value_type = Option<Vec<Tool>>)]
     pub(super) tools: Option<Vec<Value>>,
     /// `none`, `auto`, `required`, or the function to call.
@@ -57,14 +58,14 @@ pub(in crate::api) struct ChatBody {
     pub(super) tool_choice: Option<Value>,
 }
 
-/// What a stream tells.
+/// Options of a stream.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct StreamOptions {
-    /// Whether the last chunk before the end has the usage.
+    /// Whether the last chunk has the usage.
     pub(super) include_usage: Option<bool>,
 }
 
-/// What form the answer has.
+/// The format of the answer.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum ResponseFormat {
@@ -72,7 +73,7 @@ pub(super) enum ResponseFormat {
     Text,
     /// Any JSON object.
     JsonObject,
-    /// JSON that fits a schema, always, whether `strict` or not.
+    /// JSON that matches a schema, whether `strict` or not.
     JsonSchema { json_schema: NamedSchema },
 }
 
@@ -83,7 +84,7 @@ pub(super) struct NamedSchema {
     pub(super) schema: Option<Value>,
 }
 
-/// A function that an answer may call.
+/// A tool.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 pub(super) struct Tool {
     pub(super) function: Function,
@@ -99,7 +100,7 @@ pub(super) struct Function {
 }
 
 impl ChatBody {
-    /// How text is generated, checked.
+    /// The checked sampling options.
     pub(super) fn options(&self, defaults: &GradingConfig, temperature: Option<f32>) -> Result<Options, Problem> {
         let named = if self.max_completion_tokens.is_some() { "/max_completion_tokens" } else { "/max_tokens" };
         let fields = SamplingFields {
@@ -114,17 +115,17 @@ impl ChatBody {
         fields.options(defaults, temperature)
     }
 
-    /// The most tokens to write, where the request says so.
+    /// Maximum number of tokens to generate, if the request has it.
     pub(super) fn max_tokens(&self) -> Option<u32> {
         self.max_completion_tokens.or(self.max_tokens)
     }
 
-    /// The texts that end what is written, checked.
-    pub(super) fn stop(&self) -> Result<Vec<String>, Problem> {
+    /// The checked stop texts.
+    pub(super) fn stop(&self) -> Result<Vec<StopString>, Problem> {
         stops(&self.stop)
     }
 
-    /// How many alternatives of a token are told; `None` where no probabilities are.
+    /// Number of alternatives for each token; `None` without log probabilities.
     pub(super) fn alternatives(&self) -> Result<Option<usize>, Problem> {
         let most = self.top_logprobs.unwrap_or(0);
         if most > MOST_LOGPROBS {

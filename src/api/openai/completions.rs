@@ -1,4 +1,4 @@
-//! `POST /v1/completions`: the hosted model goes on with texts, or says how probable they are.
+//! `POST /v1/completions`: the hosted model continues texts, or returns their log probabilities.
 
 use std::sync::Arc;
 
@@ -20,19 +20,19 @@ use crate::app::App;
 use crate::domain::{InvalidRequest, Judgement, TokenLogprob};
 use crate::script::{Generate, Script, Step};
 use crate::service::Delta;
-use crate::tasks::{Opening, Prompted};
+use crate::tasks::{PromptInput, Prompted};
 
-/// The most prompts of a request.
+/// Maximum number of prompts of a request.
 const MOST_PROMPTS: usize = 128;
-/// The most tokens of a request that does not say, as the original has it.
+/// Default of `max_tokens`, as in OpenAI's API.
 const MAX_TOKENS: u32 = 16;
-/// The most alternatives of one token.
+/// Maximum number of alternatives of one token.
 const MOST_LOGPROBS: usize = 20;
 
-/// Texts to go on with. Fields that are not listed are ignored.
+/// Texts to continue. Other fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(in crate::api) struct CompletionBody {
-    /// A name of `GET /v1/models`; the default one if left out.
+    /// A name of `GET /v1/models`; default: the default model.
     model: Option<String>,
     prompt: PromptBody,
     /// 0 (greedy) to 2.
@@ -43,23 +43,23 @@ pub(in crate::api) struct CompletionBody {
     top_k: Option<i64>,
     /// 0 to 1.
     min_p: Option<f32>,
-    /// How many texts; the seed of each is one more than that of the one before.
+    /// Number of texts; each one adds 1 to the seed.
     n: Option<u32>,
     /// The same seed gives the same text.
     seed: Option<i64>,
-    /// The most tokens to write; 16 if left out. With `echo`, 0 writes none.
+    /// Maximum number of tokens to generate; default 16. With `echo`, 0 generates none.
     max_tokens: Option<u32>,
-    /// Where to stop writing: up to 64 texts of 256 bytes at most.
+    /// Stop texts: up to 64, of at most 256 bytes.
     stop: Option<StopBody>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
-    /// Whether the prompt comes back before the text, with its own probabilities where `logprobs` asks for them.
+    /// Whether to return the prompt before the text; with `logprobs`, with its log probabilities.
     echo: Option<bool>,
-    /// How many alternatives of each token to tell, 0 to 20; `null` tells no probabilities.
+    /// Number of alternatives for each token, 0 to 20; `null` returns no log probabilities.
     logprobs: Option<usize>,
 }
 
-/// A text or its token ids, or a list of such.
+/// A text or its token ids, or a list of them.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 enum PromptBody {
@@ -69,7 +69,7 @@ enum PromptBody {
     ManyTokens(Vec<Vec<i32>>),
 }
 
-/// A text that was gone on with.
+/// A completion.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TextCompletion {
     #[serde(flatten)]
@@ -89,31 +89,31 @@ struct TextChoice {
     finish_reason: Option<&'static str>,
 }
 
-/// The tokens of a text and their natural logarithms of probability; the first of a prompt has none.
+/// The tokens of a text with natural log probabilities; null for the first token of a prompt.
 #[derive(Debug, Serialize, ToSchema)]
 struct TextLogprobs {
     tokens: Vec<String>,
     token_logprobs: Vec<Option<f64>>,
     top_logprobs: Vec<Option<IndexMap<String, f64>>>,
-    /// Where each begins, in characters.
+    /// Start of each token, in characters.
     text_offset: Vec<usize>,
 }
 
-/// What each choice has before its text, and after it.
+/// The format of choices.
 #[derive(Clone)]
 struct ChoiceFormat {
     head: Head,
-    /// Of each prompt: what comes back of it. That of token ids is known once they were read.
+    /// The echo of each prompt; for token ids, it is known after they were read.
     echo: Option<Vec<String>>,
     logprobs: bool,
     samples: usize,
-    /// Whether anything is written.
+    /// Whether text is generated.
     writes: bool,
 }
 
-/// Goes on with a text.
+/// Continues a text.
 ///
-/// With `"stream": true`, the answer comes as server-sent events.
+/// With `"stream": true`, the answer is sent as server-sent events.
 #[utoipa::path(
     post, path = "/v1/completions", operation_id = "create_completion", tag = "openai", request_body = CompletionBody,
     responses((status = 200, content((TextCompletion = "application/json"), (String = "text/event-stream"))), (status = "default", body = OpenAiError))
@@ -126,13 +126,13 @@ pub(in crate::api) async fn create(
     let body: CompletionBody = json::lenient(&http, payload, app.config.limits.body_bytes).await?;
     let (echo, most) = (body.echo == Some(true), body.logprobs);
     let writes = !(echo && body.max_tokens == Some(0));
-    let openings = body.prompt.openings()?;
-    let texts = openings.iter().map(|opening| match opening {
-        Opening::Text(text) => text.clone(),
+    let inputs = body.prompt.inputs()?;
+    let texts = inputs.iter().map(|input| match input {
+        PromptInput::Text(text) => text.clone(),
         _ => String::new(),
     });
     let echoed = echo.then(|| texts.collect());
-    let tokens = openings.iter().any(|opening| matches!(opening, Opening::Tokens(_)));
+    let tokens = inputs.iter().any(|input| matches!(input, PromptInput::Tokens(_)));
     if echo && tokens && body.stream == Some(true) {
         let reason = "token ids do not come back in a stream: send texts, or leave out `stream` or `echo`";
         return Err(InvalidRequest::at("/echo", reason).into());
@@ -150,8 +150,8 @@ pub(in crate::api) async fn create(
     let mut options = fields.options(&app.config.grading, Some(1.0))?;
     options.cache = false;
     let samples = options.samples as usize;
-    if openings.len() * samples > MOST_PROMPTS {
-        let reason = format!("{} prompts with n {samples}: at most {MOST_PROMPTS} texts a request", openings.len());
+    if inputs.len() * samples > MOST_PROMPTS {
+        let reason = format!("{} prompts with n {samples}: at most {MOST_PROMPTS} texts a request", inputs.len());
         return Err(InvalidRequest::at("/prompt", reason).into());
     }
     if most.is_some_and(|most| most > MOST_LOGPROBS) {
@@ -171,11 +171,11 @@ pub(in crate::api) async fn create(
         samples,
         writes,
     };
-    let tell = told.then(|| Step::PromptLogprobs(most.unwrap_or(0)));
-    let steps = tell.into_iter().chain(writes.then_some(Step::Generate(write)));
+    let prompt_logprobs = told.then(|| Step::PromptLogprobs(most.unwrap_or(0)));
+    let steps = prompt_logprobs.into_iter().chain(writes.then_some(Step::Generate(write)));
     let chat = Prompted {
         purpose: None,
-        openings,
+        inputs,
         scripts: vec![Script(steps.collect())],
         options,
         field: "/prompt".to_owned(),
@@ -198,25 +198,25 @@ pub(in crate::api) async fn create(
 }
 
 impl PromptBody {
-    fn openings(self) -> Result<Vec<Opening>, Problem> {
-        let openings: Vec<Opening> = match self {
-            Self::One(text) => vec![Opening::Text(text)],
-            Self::Tokens(ids) => vec![Opening::Tokens(ids)],
-            Self::Many(texts) => texts.into_iter().map(Opening::Text).collect(),
-            Self::ManyTokens(prompts) => prompts.into_iter().map(Opening::Tokens).collect(),
+    fn inputs(self) -> Result<Vec<PromptInput>, Problem> {
+        let inputs: Vec<PromptInput> = match self {
+            Self::One(text) => vec![PromptInput::Text(text)],
+            Self::Tokens(ids) => vec![PromptInput::Tokens(ids)],
+            Self::Many(texts) => texts.into_iter().map(PromptInput::Text).collect(),
+            Self::ManyTokens(prompts) => prompts.into_iter().map(PromptInput::Tokens).collect(),
         };
-        let nothing = |opening: &Opening| matches!(opening, Opening::Tokens(ids) if ids.is_empty());
-        match openings.is_empty() || openings.iter().any(nothing) {
+        let nothing = |opening: &PromptInput| matches!(opening, PromptInput::Tokens(ids) if ids.is_empty());
+        match inputs.is_empty() || inputs.iter().any(nothing) {
             true => {
                 Err(InvalidRequest::at("/prompt", "there is nothing to go on with: send a text or token ids").into())
             }
-            false => Ok(openings),
+            false => Ok(inputs),
         }
     }
 }
 
 impl ChoiceFormat {
-    /// What comes back of a prompt before the text of a choice.
+    /// The echo of a prompt.
     fn echo(&self, index: usize, judgement: Option<&Judgement>) -> String {
         let Some(echo) = &self.echo else { return String::new() };
         let text = &echo[index / self.samples];
@@ -237,7 +237,7 @@ impl ChoiceFormat {
         }
     }
 
-    /// The tokens of a prompt whose probabilities are told, without one that the model itself puts before texts.
+    /// The prompt tokens with log probabilities, without the BOS token.
     fn read<'j>(&self, index: usize, judgement: &'j Judgement) -> &'j [TokenLogprob] {
         let as_sent = self.echo.as_ref().is_none_or(|echo| echo[index / self.samples].is_empty());
         match &judgement.prompt_logprobs[..] {
@@ -250,7 +250,7 @@ impl ChoiceFormat {
         data(&TextCompletion { head: self.head.clone(), choices, usage })
     }
 
-    /// The same as a stream; an echo comes before the first text.
+    /// The same as a stream; the echo is sent before the first text.
     fn events(self, with_usage: bool) -> Events<Vec<Judgement>> {
         let (of_delta, shown) = (self.clone(), Arc::new(stream::Shown::default()));
         let seen = Arc::clone(&shown);

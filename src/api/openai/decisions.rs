@@ -12,17 +12,17 @@ use crate::api::json;
 use crate::api::problem::{OpenAiError, Problem};
 use crate::app::App;
 use crate::domain::{InvalidRequest, Role, Turn, Usage};
-use crate::tasks::{Listed, Question, QuestionKind, confidence};
+use crate::tasks::{AnswerOption, Question, QuestionKind, confidence};
 
-/// The most questions of one request.
+/// Maximum number of questions of one request.
 const MOST_QUESTIONS: usize = 400;
-/// The most answers of one question.
+/// Maximum number of answers of one question.
 const MOST_ANSWERS: usize = 255;
 
-/// Questions about one input. Fields that are not listed are ignored.
+/// Questions about one input. Other fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(in crate::api) struct DecisionsBody {
-    /// A name of `GET /v1/models`; the default one if left out.
+    /// A name of `GET /v1/models`; default: the default model.
     model: Option<String>,
     /// A text, or messages.
     input: Value,
@@ -34,19 +34,19 @@ pub(in crate::api) struct DecisionsBody {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum QuestionBody {
-    /// How likely a statement about the input is true.
+    /// The probability that a statement about the input is true.
     Predicate {
         name: Option<String>,
-        /// A text, or parts that are texts.
+        /// A text, or text parts.
         instructions: Value,
     },
-    /// Which of several things is the case.
+    /// One of several values.
     Choice { name: Option<String>, instructions: Value, choices: Vec<ChoiceBody> },
-    /// Which of several levels the input has, the lowest first.
+    /// One of several levels, lowest first.
     Score { name: Option<String>, instructions: Value, levels: Vec<LevelBody> },
 }
 
-/// A thing to choose.
+/// A value to choose.
 #[derive(Debug, Deserialize, ToSchema)]
 struct ChoiceBody {
     /// A text, or true or false.
@@ -89,7 +89,7 @@ enum AnswerBody {
         confidence: f64,
         probabilities: Vec<LevelProbability>,
     },
-    /// The model hardly wanted to answer: what it would say is a forced guess.
+    /// The label mass is too low: the answer would be a forced guess.
     Refusal {
         name: Option<String>,
     },
@@ -102,7 +102,7 @@ struct ChoiceProbability {
     probability: f64,
 }
 
-/// The probability of a level; `value` is its place, from 0.
+/// The probability of a level; `value` is its index, from 0.
 #[derive(Debug, Serialize, ToSchema)]
 struct LevelProbability {
     label: String,
@@ -120,21 +120,21 @@ pub(super) struct DecisionUsage {
     total_tokens: u64,
 }
 
-/// Of the input's tokens.
+/// Details of the input tokens.
 #[derive(Debug, Serialize, ToSchema)]
 struct InputDetails {
     cached_tokens: u64,
     cache_write_tokens: u64,
 }
 
-/// Of the output's tokens.
+/// Details of the output tokens.
 #[derive(Debug, Serialize, ToSchema)]
 struct OutputDetails {
     reasoning_tokens: u64,
 }
 
-/// Answers questions about an input, each blind to the others, with the probability of every answer. A question that
-/// the model hardly wanted to answer (`grading.min_label_mass`) is a refusal.
+/// Answers questions about an input, with the probability of every answer. No question sees another. A question with a
+/// label mass below `grading.min_label_mass` is a refusal.
 #[utoipa::path(
     post, path = "/v1/decisions", operation_id = "create_decision", tag = "openai", request_body = DecisionsBody,
     responses((status = 200, body = Decisions), (status = "default", body = OpenAiError))
@@ -176,7 +176,7 @@ fn input(input: &Value) -> Result<Vec<Turn>, Problem> {
     }
 }
 
-/// Checks how many there are.
+/// Checks the number of questions or answers.
 pub(super) fn check_count(found: usize, least: usize, most: usize, at: &str) -> Result<(), Problem> {
     if (least..=most).contains(&found) {
         return Ok(());
@@ -205,14 +205,16 @@ impl QuestionBody {
                             return Err(InvalidRequest::at(at, "a value is a text, true or false"));
                         }
                     };
-                    Ok(Listed { name, description: choice.description.clone() })
+                    Ok(AnswerOption { name, description: choice.description.clone() })
                 });
                 (instructions, QuestionKind::Choice(listed.collect::<Result<_, _>>()?))
             }
             Self::Score { instructions, levels, .. } => {
                 check_count(levels.len(), 2, MOST_ANSWERS, &format!("{at}/levels"))?;
-                let listed =
-                    |level: &LevelBody| Listed { name: level.label.clone(), description: level.description.clone() };
+                let listed = |level: &LevelBody| AnswerOption {
+                    name: level.label.clone(),
+                    description: level.description.clone(),
+                };
                 (instructions, QuestionKind::Score(levels.iter().map(listed).collect()))
             }
         };

@@ -18,27 +18,27 @@ use crate::app::App;
 use crate::domain::text_metrics::{self, Metric};
 use crate::domain::{InvalidRequest, Options, Role, Turn, require_label_mass};
 use crate::graders::{self, Operation, Variables};
-use crate::script::{Generate, Script, Step};
+use crate::script::{Generate, Script, Step, StopString};
 use crate::service::RequestContext;
-use crate::tasks::{Opening, Prompted};
+use crate::tasks::{PromptInput, Prompted};
 
-/// The most graders of a multi grader; they run one after the other.
+/// Maximum number of graders in a multi grader; they run one after the other.
 const GRADERS: usize = 64;
-/// The most labels of a label model, as many as a decision has choices.
+/// Maximum number of labels of a label model, the same as the choices of a decision.
 const LABELS: usize = 255;
-/// What graders of a model are counted as.
+/// The name of model graders in metrics.
 const PURPOSE: &str = "grader";
 const SCORE: &str = "Score:";
 const LABEL: &str = "Label:";
 
-/// A grader to run on an item. Fields that are not listed are ignored.
+/// A grader to run on an item. Other fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(in crate::api) struct RunBody {
     #[schema(value_type = Grader)]
     grader: Value,
-    /// What the model said; `{{sample.output_text}}`.
+    /// The output of the model, `{{sample.output_text}}`.
     model_sample: String,
-    /// What else is known; `{{item.…}}`.
+    /// Other values, `{{item.…}}`.
     #[serde(default)]
     item: Value,
 }
@@ -50,19 +50,19 @@ pub(in crate::api) struct ValidateBody {
     grader: Value,
 }
 
-/// A grader. Texts may hold `{{item.…}}` and `{{sample.output_text}}`.
+/// A grader. Texts may contain `{{item.…}}` and `{{sample.output_text}}`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Grader {
     /// Compares two strings: 1 or 0.
     StringCheck { name: String, input: String, reference: String, operation: Operation },
-    /// How alike two texts are.
+    /// The similarity of two texts.
     TextSimilarity { name: String, input: String, reference: String, evaluation_metric: Metric },
     /// A model's score.
     ScoreModel(ScoreModel),
     /// A model's label: 1 if it is a passing one, else 0.
     LabelModel(LabelModel),
-    /// Not run here.
+    /// Not supported.
     Python { name: String },
     /// A formula over other graders.
     Multi {
@@ -73,7 +73,7 @@ pub(super) enum Grader {
     },
 }
 
-/// A model that gives a score.
+/// A model that scores.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct ScoreModel {
     name: String,
@@ -81,12 +81,12 @@ pub(super) struct ScoreModel {
     model: String,
     /// Messages.
     input: Vec<Value>,
-    /// From the worst score to the best; 0 to 1 if left out.
+    /// Minimum and maximum score; default 0 to 1.
     range: Option<[f64; 2]>,
     sampling_params: Option<SamplingParams>,
 }
 
-/// A model that gives a label.
+/// A model that labels.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct LabelModel {
     name: String,
@@ -99,18 +99,18 @@ pub(super) struct LabelModel {
     sampling_params: Option<SamplingParams>,
 }
 
-/// How the model's reasoning is generated.
+/// Sampling of the model's explanation.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub(super) struct SamplingParams {
     seed: Option<i64>,
     temperature: Option<f32>,
     top_p: Option<f32>,
-    /// The most tokens before the score.
+    /// Maximum number of tokens before the score.
     #[serde(alias = "max_completion_tokens")]
     max_completions_tokens: Option<u32>,
 }
 
-/// Runs a grader on an item. One that cannot be run is an error, never a low reward.
+/// Runs a grader on an item. A grader that cannot run is an error, never a low reward.
 #[utoipa::path(
     post, path = "/v1/fine_tuning/alpha/graders/run", operation_id = "run_grader", tag = "openai", request_body = RunBody,
     responses((status = 200, body = GraderReport), (status = "default", body = OpenAiError))
@@ -128,7 +128,7 @@ pub(in crate::api) async fn run(
     Ok(HttpResponse::Ok().json(GraderReport::new(grader.name(), grader.kind(), graded, started.elapsed())))
 }
 
-/// Checks a grader, and gives it back.
+/// Checks a grader, and returns it.
 #[utoipa::path(
     post, path = "/v1/fine_tuning/alpha/graders/validate", operation_id = "validate_grader", tag = "openai", request_body = ValidateBody,
     responses((status = 200, body = ValidateBody), (status = "default", body = OpenAiError))
@@ -235,7 +235,7 @@ async fn grade(
     };
     let mut all = GraderOutcome::default();
     for (name, grader) in graders {
-        // Comparing texts is work, of which others on this thread wait for no more than one.
+        // Yield, because each comparison of texts blocks the thread.
         tokio::task::yield_now().await;
         let graded = single(app, grader, variables, &format!("{at}/graders/{name}"), context).await?;
         all.add(name, graded);
@@ -296,7 +296,7 @@ async fn single(
     }
 }
 
-/// Asks the grader's model. A forced guess is no reward, nor a part of one.
+/// Runs the grader's model. A forced guess is not a reward, nor a part of one.
 async fn asked(
     app: &App,
     model: &str,
@@ -312,7 +312,7 @@ async fn asked(
     Ok(answered)
 }
 
-/// The grader's messages, filled in, and the script that answers them: an explanation, then `lead` and an option.
+/// The filled-in messages of the grader, and the script: an explanation, then `lead` and an option.
 #[allow(clippy::too_many_arguments, reason = "they are what the two model graders have in common")]
 fn chat(
     app: &App,
@@ -327,7 +327,7 @@ fn chat(
     let mut turns = messages::turns_at(input, &format!("{at}/input"))?;
     for (index, turn) in turns.iter_mut().enumerate() {
         turn.content = variables
-            .fill(&turn.content, graders::LONGEST_TEMPLATE)
+            .fill(&turn.content, graders::MAX_TEMPLATE_BYTES)
             .map_err(|error| InvalidRequest::at(format!("{at}/input/{index}/content"), error.to_string()))?;
     }
     match turns.last_mut() {
@@ -337,13 +337,13 @@ fn chat(
     let Options { mut sampling, .. } = with(app, sampling.clone().unwrap_or_default(), at)?;
     let max_tokens = sampling.max_feedback_tokens.max(1) as usize;
     sampling.min_feedback_tokens = 0;
-    let explain = Generate { stop: vec![lead.to_owned()], ignore_case: true, max_tokens, ..Generate::default() };
+    let explain = Generate { stop: vec![StopString::ignoring_case(lead)], max_tokens, ..Generate::default() };
     let steps = vec![Step::Generate(explain), Step::Say(format!("\n\n{lead}")), Step::Choose(options)];
     let options = Options { sampling, ..ask::defaults(app) };
-    let openings = vec![Opening::Conversation(turns)];
+    let inputs = vec![PromptInput::Conversation(turns)];
     Ok(Prompted {
         purpose: Some(PURPOSE.to_owned()),
-        openings,
+        inputs,
         scripts: vec![Script(steps)],
         options,
         field: format!("{at}/input"),

@@ -1,4 +1,4 @@
-//! Judge models: the caller's own prompt, run as a judging script.
+//! Judge models: run the caller's own prompt as a judging script.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,9 +22,9 @@ use crate::domain::{self, InvalidRequest, Judgement, NamedRubric};
 use crate::script::{Script, Step};
 use crate::service::Delta;
 use crate::tasks::presets::{JudgeModel, PresetLimits};
-use crate::tasks::{Opening, Prompted};
+use crate::tasks::{PromptInput, Prompted};
 
-/// How the answers of one request are written.
+/// The format of the answers to a request.
 struct AnswerWriter {
     judge: String,
     rubric: Option<NamedDigest>,
@@ -72,10 +72,10 @@ pub(super) async fn answer(
         script: script.clone(),
         alternatives: body.alternatives()?,
     };
-    let openings = vec![Opening::Conversation(turns)];
+    let inputs = vec![PromptInput::Conversation(turns)];
     let request = Prompted {
         purpose: Some(judge.name.clone()),
-        openings,
+        inputs,
         scripts: vec![script],
         options,
         field: "/messages".to_owned(),
@@ -92,7 +92,7 @@ pub(super) async fn answer(
     stream::events(http, run, writer.events(usage)).await
 }
 
-/// The labels of a script's verdict: its last choice, without the space that stands before each.
+/// The labels of a script's verdict: the options of its last choice, without their leading space.
 fn labels(script: &Script) -> Vec<String> {
     let choice = script.0.iter().rev().find_map(|step| match step {
         Step::Choose(options) => Some(options),
@@ -102,7 +102,7 @@ fn labels(script: &Script) -> Vec<String> {
 }
 
 impl AnswerWriter {
-    /// The text of an answer, without the white space that generated text may begin with.
+    /// The text of an answer, without leading white space of generated text.
     fn text(&self, judgement: &Judgement) -> String {
         let opening = self.opening();
         match judgement.answer.strip_prefix(&opening) {
@@ -111,7 +111,7 @@ impl AnswerWriter {
         }
     }
 
-    /// What is written before the model writes anything.
+    /// The forced text before generated text.
     fn opening(&self) -> String {
         let said = self.script.0.iter().map_while(|step| match step {
             Step::Say(text) => Some(text.as_str()),
@@ -124,7 +124,7 @@ impl AnswerWriter {
         matches!(self.script.0.iter().find(|step| !matches!(step, Step::Say(_))), Some(Step::Generate(_)))
     }
 
-    /// Whether what the model writes can be shown as it comes: only if it writes in one place.
+    /// Whether generated text can be streamed: only if the script has one `Generate` step.
     fn shows_progress(&self) -> bool {
         self.generates_next() && self.script.0.iter().filter(|step| matches!(step, Step::Generate(_))).count() == 1
     }
@@ -170,7 +170,7 @@ impl AnswerWriter {
         }
     }
 
-    /// The same as a stream. What was shown of each sample is kept, so that the rest follows with the verdict.
+    /// The same as a stream. The streamed text of each sample is kept, so that the rest follows with the verdict.
     fn events(mut self, with_usage: bool) -> Events<Vec<Judgement>> {
         self.head = self.head.of_chunk();
         let shown: Arc<Mutex<IndexMap<u32, String>>> = Arc::default();
@@ -211,7 +211,7 @@ impl AnswerWriter {
         }
     }
 
-    /// A chunk of one choice; the last one, with the verdict's probabilities, knows its judgement.
+    /// A chunk of one choice; the last one has the verdict's log probabilities.
     fn chunk(&self, index: u32, delta: ChunkDelta, ended: Option<&Judgement>) -> String {
         let choice = ChunkChoice {
             index,

@@ -14,18 +14,18 @@ use crate::domain::{InvalidRequest, Role, Turn};
 pub(super) struct ChatMessage {
     /// `system`, `developer`, `user`, `assistant` or `tool`.
     role: String,
-    /// A text, or a list of parts of the type `text`; null where the assistant only calls tools.
+    /// A text, or a list of parts of type `text`; null if the assistant only calls tools.
     content: Value,
-    /// The calls of the assistant, which are read as text.
+    /// The tool calls of the assistant, which become text.
     tool_calls: Option<Vec<Value>>,
-    /// The call that a tool answers.
+    /// The id of the answered tool call.
     tool_call_id: Option<String>,
 }
 
 /// The turns of a conversation.
 ///
 /// # Errors
-/// With a pointer to the message that is none.
+/// With a pointer to the invalid message.
 pub(super) fn turns(messages: &[Value]) -> Result<Vec<Turn>, Problem> {
     turns_at(messages, "/messages")
 }
@@ -33,7 +33,7 @@ pub(super) fn turns(messages: &[Value]) -> Result<Vec<Turn>, Problem> {
 /// The same for messages in another field.
 ///
 /// # Errors
-/// With a pointer to the message that is none.
+/// With a pointer to the invalid message.
 pub(super) fn turns_at(messages: &[Value], at: &str) -> Result<Vec<Turn>, Problem> {
     if messages.is_empty() {
         return Err(InvalidRequest::at(at, "there are no messages; there is nothing to answer").into());
@@ -64,10 +64,10 @@ fn role(message: &Value, at: &str) -> Result<Role, Problem> {
     }
 }
 
-/// The text of a content: one text, or parts that are texts.
+/// The text of a content: one text, or text parts.
 ///
 /// # Errors
-/// `unsupported_content` for parts that are none.
+/// `unsupported_content` for other parts.
 pub(super) fn content(content: &Value, at: &str) -> Result<String, Problem> {
     let parts = match content {
         Value::String(text) => return Ok(text.clone()),

@@ -9,14 +9,14 @@ use crate::app::App;
 use crate::config::LoadWhen;
 use crate::service::registry::SlotStatus;
 
-/// The models, in the form of OpenAI's list.
+/// The models, in the format of OpenAI's list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ModelList {
     object: &'static str,
     data: Vec<ModelEntry>,
 }
 
-/// A model that requests can name.
+/// A model name.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ModelEntry {
     id: String,
@@ -36,14 +36,14 @@ fn entries(app: &App) -> impl Iterator<Item = ModelEntry> {
     let hosted: Vec<String> = app.models().all().into_iter().filter(usable).map(|model| model.name).collect();
     let judges = app.judge_models.all().iter().map(|judge| judge.name.clone());
     let others = judges.chain(app.judge_models.aliases().map(str::to_owned));
-    // Without a model, nobody judges.
+    // Without a hosted model, judge models cannot run.
     let others: Vec<String> = if hosted.is_empty() { Vec::new() } else { others.collect() };
     let names = hosted.into_iter().chain(others);
     names.map(ModelEntry::of)
 }
 
-/// Lists the models that requests can name: those that are hosted, the default one first, then the judge models of
-/// `POST /v1/chat/completions`, then the names that stand for others.
+/// Lists the names that `model` accepts: the hosted models, the default one first, then the judge models of
+/// `POST /v1/chat/completions`, then the aliases.
 #[utoipa::path(get, path = "/v1/models", operation_id = "models", tag = "openai", responses((status = 200, body = ModelList)))]
 pub(in crate::api) async fn list(app: web::Data<App>) -> HttpResponse {
     HttpResponse::Ok().json(ModelList { object: "list", data: entries(&app).collect() })

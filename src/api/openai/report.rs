@@ -1,4 +1,4 @@
-//! What came of a grader, in the shape of OpenAI's reply.
+//! The result of a grader, in OpenAI's format.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::ask::Answered;
 
-/// A reward, and what it took.
+/// A reward with its usage.
 #[derive(Debug, Default)]
 pub(super) struct GraderOutcome {
     pub(super) reward: f64,
@@ -19,7 +19,7 @@ pub(super) struct GraderOutcome {
 }
 
 impl GraderOutcome {
-    /// A reward that no model was asked for.
+    /// A reward without a model.
     pub(super) fn of(reward: f64) -> Self {
         Self { reward, ..Self::default() }
     }
@@ -33,7 +33,7 @@ impl GraderOutcome {
         Self { reward, usage, model: Some(answered.model.clone()), ..Self::default() }
     }
 
-    /// Adds what came of one of several graders.
+    /// Adds the result of one of several graders.
     pub(super) fn add(&mut self, name: &str, other: Self) {
         self.sub_rewards.insert(name.to_owned(), other.reward);
         for (model, usage) in other.usage {
@@ -47,7 +47,7 @@ impl GraderOutcome {
     }
 }
 
-/// What came of a grader.
+/// The result of a grader.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct GraderReport {
     reward: f64,
@@ -57,7 +57,7 @@ pub(super) struct GraderReport {
     model_grader_token_usage_per_model: IndexMap<String, GraderUsage>,
 }
 
-/// How it came about.
+/// Details.
 #[derive(Debug, Serialize, ToSchema)]
 struct GraderMetadata {
     name: String,
@@ -72,7 +72,7 @@ struct GraderMetadata {
     sampled_model_name: Option<String>,
 }
 
-/// None of them is ever set: what fails is answered as an error, not as a reward.
+/// None of them is ever set: a failure is answered with an error, not with a reward.
 #[derive(Debug, Default, Serialize, ToSchema)]
 struct GraderErrors {
     formula_parse_error: bool,

@@ -17,7 +17,7 @@ use crate::tasks::presets::JudgeModel;
 #[derive(Debug)]
 pub(super) struct AnswerFormat {
     kind: FormatKind,
-    /// What may be written; `None` for anything.
+    /// The grammar; `None` for free text.
     grammar: Option<Grammar>,
     /// Pointer to the schema.
     at: String,
@@ -27,17 +27,17 @@ pub(super) struct AnswerFormat {
 enum FormatKind {
     /// Free text.
     Free,
-    /// JSON of a schema; `None` for any object.
+    /// JSON that matches a schema; `None` for any object.
     Json(Option<Value>),
     /// The call of a function.
     Call { name: String, description: Option<String>, schema: Value },
 }
 
 impl AnswerFormat {
-    /// What a request asks for; a forced call wins over a format.
+    /// The format that a request asks for; a forced call takes precedence over `response_format`.
     ///
     /// # Errors
-    /// When it forces the call of a function that is not there, or its schema is too large.
+    /// If the forced function is not in `tools`, or its schema is too large.
     pub(super) fn of(body: &ChatBody) -> Result<Self, Problem> {
         if let Some((index, function)) = forced(body)? {
             let any = || serde_json::json!({"type": "object"});
@@ -60,12 +60,12 @@ impl AnswerFormat {
         Ok(Self { kind, grammar, at })
     }
 
-    /// What may be written.
+    /// The grammar.
     pub(super) fn grammar(&self) -> Option<Grammar> {
         self.grammar.clone()
     }
 
-    /// Names the field at fault of a request that cannot be run: the schema, or the messages.
+    /// Sets the pointer of an error to the schema or the messages.
     pub(super) fn blamed(&self, error: ServiceError) -> Problem {
         match &error {
             ServiceError::Engine(EngineError::InvalidScript(InvalidScript::BadGrammar(_))) => {
@@ -75,7 +75,7 @@ impl AnswerFormat {
         }
     }
 
-    /// The conversation, with an instruction about the format at its end where there is one.
+    /// The conversation, with an instruction about the format at its end, if there is one.
     pub(super) fn with_instruction(&self, mut turns: Vec<Turn>) -> Vec<Turn> {
         let request = match &self.kind {
             FormatKind::Free | FormatKind::Json(None) => return turns,
@@ -116,7 +116,7 @@ impl AnswerFormat {
     }
 }
 
-/// Checks that a judge model, whose form is its own, answers in the form that a request asks for.
+/// Checks that a judge model's own format matches the format that a request asks for.
 ///
 /// # Errors
 /// At `response_format` or `tool_choice`, with what to do.
@@ -145,7 +145,7 @@ pub(super) fn check_judge(body: &ChatBody, judge: &JudgeModel) -> Result<(), Pro
     Err(InvalidRequest::at("/response_format", reason).into())
 }
 
-/// Whether an object has the fields that a schema asks for, in their types; what else the schema says is not looked at.
+/// Whether an object has the required fields of a schema with their types; other keywords are not checked.
 fn may_fit(schema: &Value, example: &Map<String, Value>) -> bool {
     let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let has_all = required.into_iter().all(|name| example.contains_key(name));
@@ -162,14 +162,13 @@ fn may_fit(schema: &Value, example: &Map<String, Value>) -> bool {
     has_all && example.iter().all(fits)
 }
 
-/// The grammar of a schema that came at `at`.
+/// The grammar of a schema at the pointer `at`.
 fn grammar(schema: &Value, at: &str) -> Result<Grammar, Problem> {
     let refused = |error: SchemaTooLarge| InvalidRequest::at(format!("{at}{}", error.pointer), error.reason);
     Ok(Grammar::schema(schema).map_err(refused)?)
 }
 
-/// The function whose call a request forces. Tools are looked at only then: those that are no functions can be in the
-/// list, and only what is forced must be one.
+/// The function of a forced call. Tools that are not functions are only an error if their call is forced.
 fn forced(body: &ChatBody) -> Result<Option<(usize, Function)>, Problem> {
     let tools = body.tools.iter().flatten().enumerate().filter(|(_, tool)| tool["function"].is_object());
     let functions: Vec<(usize, &Value)> = tools.collect();

@@ -1,4 +1,4 @@
-//! How requests of OpenAI's surface say how text is sampled, and where it stops.
+//! Sampling fields and stop texts of the OpenAI-compatible API.
 
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -6,11 +6,12 @@ use utoipa::ToSchema;
 use crate::api::problem::Problem;
 use crate::config::GradingConfig;
 use crate::domain::{InvalidRequest, Mode, Options, Sampling};
+use crate::script::StopString;
 use crate::tasks::MOST_CHOICES;
 
-/// The most stop texts of one request: OpenAI takes 4.
+/// Maximum number of stop texts in one request; OpenAI allows 4.
 const MOST_STOPS: usize = 64;
-/// The most bytes of one.
+/// Maximum length of a stop text, in bytes.
 const LONGEST_STOP: usize = 256;
 
 /// A text, or several.
@@ -21,21 +22,21 @@ pub(super) enum StopBody {
     Many(Vec<String>),
 }
 
-/// How text is sampled, as requests of chats and of texts say it.
+/// The sampling fields of chat and text completions.
 pub(super) struct SamplingFields {
     pub(super) temperature: Option<f32>,
     pub(super) top_p: Option<f32>,
-    /// 0 keeps all tokens, and -1, which is vLLM's word for it.
+    /// 0 keeps all tokens, and so does -1, as in vLLM.
     pub(super) top_k: Option<i64>,
     pub(super) min_p: Option<f32>,
     pub(super) n: Option<u32>,
     pub(super) seed: Option<i64>,
-    /// The most tokens, and the field that says so.
+    /// Maximum number of tokens, and the name of its field.
     pub(super) most: (Option<u32>, &'static str),
 }
 
 impl SamplingFields {
-    /// The checked options; what is not said is as in grading, but for the temperature where one is given here.
+    /// The checked options, with the defaults of grading and, if given, another default temperature.
     pub(super) fn options(self, defaults: &GradingConfig, temperature: Option<f32>) -> Result<Options, Problem> {
         let temperature = self.temperature.or(temperature).unwrap_or(defaults.temperature);
         let wrong = |pointer: &str, reason: &str| Problem::from(InvalidRequest::at(pointer, reason));
@@ -51,7 +52,7 @@ impl SamplingFields {
             top_p: self.top_p.unwrap_or(defaults.top_p),
             top_k,
             min_p: self.min_p.unwrap_or(defaults.min_p),
-            // Where text is sampled, every request without a seed is another sample.
+            // Without a seed, each request gets a new sample.
             seed: match self.seed {
                 Some(seed) => seed.cast_unsigned(),
                 None if temperature > 0.0 => u64::from(ulid::Ulid::new().random() as u32),
@@ -82,22 +83,22 @@ impl SamplingFields {
     }
 }
 
-/// The texts that end what is written, checked: each is looked for at every token.
-pub(super) fn stops(stop: &Option<StopBody>) -> Result<Vec<String>, Problem> {
+/// The checked stop texts of a request. Their number and length are limited, because each is searched at every token.
+pub(super) fn stops(stop: &Option<StopBody>) -> Result<Vec<StopString>, Problem> {
     let stops = match stop {
         Some(StopBody::One(stop)) => std::slice::from_ref(stop),
         Some(StopBody::Many(stops)) => stops,
         None => &[],
     };
     if stops.len() > MOST_STOPS {
-        let reason = format!("{} texts to stop at: at most {MOST_STOPS}", stops.len());
+        let reason = format!("has {} stop texts; the maximum is {MOST_STOPS}", stops.len());
         return Err(InvalidRequest::at("/stop", reason).into());
     }
     if let Some((index, long)) = stops.iter().enumerate().find(|(_, stop)| stop.len() > LONGEST_STOP) {
         let pointer =
             if matches!(stop, Some(StopBody::One(_))) { "/stop".to_owned() } else { format!("/stop/{index}") };
-        let reason = format!("{} bytes to stop at: at most {LONGEST_STOP}", long.len());
+        let reason = format!("has {} bytes; the maximum for a stop text is {LONGEST_STOP}", long.len());
         return Err(InvalidRequest::at(pointer, reason).into());
     }
-    Ok(stops.iter().filter(|stop| !stop.is_empty()).cloned().collect())
+    Ok(stops.iter().filter(|stop| !stop.is_empty()).map(|stop| stop.as_str().into()).collect())
 }

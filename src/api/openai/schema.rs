@@ -1,4 +1,4 @@
-//! The wire types of OpenAI's answers: chat completions, their chunks, and what judge models add to them.
+//! Wire types of OpenAI's answers: chat completions, their chunks, and the additional fields of judge models.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::api::verdict::{ModelRef, NamedDigest};
 use crate::domain::{self, Finish, Judgement, Usage};
 
-/// What a token without any probability has for a logarithm; JSON knows no infinity.
+/// The log probability of an impossible token, because JSON has no infinity.
 const NEVER: f64 = -9999.0;
 
 /// A chat completion.
@@ -20,12 +20,12 @@ pub(super) struct ChatCompletion {
     pub(super) head: Head,
     pub(super) choices: Vec<Choice>,
     pub(super) usage: TokenUsage,
-    /// What a judge model says beyond its text.
+    /// The additional field of a judge model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) gavel: Option<JudgeReport>,
 }
 
-/// A piece of a chat completion that is streamed.
+/// A chunk of a streamed chat completion.
 #[derive(Debug, Serialize)]
 pub(super) struct ChatChunk<'a> {
     #[serde(flatten)]
@@ -37,45 +37,45 @@ pub(super) struct ChatChunk<'a> {
     pub(super) gavel: Option<&'a JudgeReport>,
 }
 
-/// What a judge model says beyond its text.
+/// The additional field of a judge model.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct JudgeReport {
     pub(super) judge: String,
     /// The rubric of `NAME:RUBRIC`.
     pub(super) rubric: Option<NamedDigest>,
-    /// What ran.
+    /// The model that ran.
     pub(super) model: ModelRef,
     /// One verdict for each choice.
     pub(super) verdicts: Vec<JudgeVerdict>,
 }
 
-/// The verdict behind a choice.
+/// The verdict of a choice.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct JudgeVerdict {
     pub(super) index: u32,
     /// The most probable label.
     pub(super) label: String,
-    /// The label as a number, where it is one.
+    /// The label as a number, if it is one.
     pub(super) score: Option<f64>,
-    /// The mean under the distribution, where every label is a number.
+    /// The mean of the distribution, if every label is a number.
     pub(super) expected_score: Option<f64>,
     pub(super) distribution: IndexMap<String, f64>,
-    /// How much of the model's probability lay on the labels at all: near 0, the verdict is hardly the model's own.
+    /// Total probability of the labels before normalising; near 0, the verdict is a forced guess.
     pub(super) label_mass: f64,
-    /// `length` when what stands before the verdict reached its limit.
+    /// `length` if the text before the verdict reached its limit.
     pub(super) finish: Finish,
     pub(super) seed: u64,
     pub(super) cached: bool,
 }
 
-/// What a completion and its pieces have in common.
+/// The common fields of a completion and its chunks.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Head {
     id: String,
     object: &'static str,
     /// Seconds since 1970.
     created: u64,
-    /// The name that was asked for.
+    /// The requested name.
     model: String,
     /// The digest of the model that ran.
     system_fingerprint: String,
@@ -88,7 +88,7 @@ impl Head {
         Self { id, object, created, model: model.to_owned(), system_fingerprint: digest.to_owned() }
     }
 
-    /// The same, as the head of a piece.
+    /// The same for a chunk.
     pub(super) fn of_chunk(self) -> Self {
         Self { object: "chat.completion.chunk", ..self }
     }
@@ -104,7 +104,7 @@ pub(super) struct Choice {
     pub(super) finish_reason: &'static str,
 }
 
-/// What the model says.
+/// The message of the model.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Message {
     role: &'static str,
@@ -118,7 +118,7 @@ pub(super) struct Message {
 /// A call of a function.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ToolCall {
-    /// Only in a stream: its place.
+    /// Its index, only in a stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,12 +143,12 @@ impl ToolCall {
         Self { index: None, id: Some(format!("call_{}", Ulid::new())), kind: Some("function"), function }
     }
 
-    /// As a piece of a stream, which says its place.
+    /// As a part of a stream, with its index.
     pub(super) fn in_stream(self) -> Self {
         Self { index: Some(0), ..self }
     }
 
-    /// What follows in a stream.
+    /// A delta of a stream.
     pub(super) fn more(arguments: String) -> Self {
         Self { index: None, id: None, kind: None, function: FunctionCall { name: None, arguments } }
     }
@@ -164,7 +164,7 @@ impl Message {
     }
 }
 
-/// A piece of one of the completions.
+/// A chunk of one of the choices.
 #[derive(Debug, Serialize)]
 pub(super) struct ChunkChoice {
     pub(super) index: u32,
@@ -173,7 +173,7 @@ pub(super) struct ChunkChoice {
     pub(super) finish_reason: Option<&'static str>,
 }
 
-/// What was written since the last piece.
+/// The new text since the last chunk.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct ChunkDelta {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -184,14 +184,14 @@ pub(super) struct ChunkDelta {
     pub(super) tool_calls: Option<Vec<ToolCall>>,
 }
 
-/// Probabilities. Of a judge model's answer: those of its verdict, one entry.
+/// Log probabilities. For a judge model, one entry with those of its verdict.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Logprobs {
     content: Vec<TokenLogprob>,
     refusal: Option<Vec<TokenLogprob>>,
 }
 
-/// A token, its natural logarithm of probability, and its alternatives, the most probable first.
+/// A token with its natural log probability and its alternatives, most probable first.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct TokenLogprob {
     token: String,
@@ -200,7 +200,7 @@ struct TokenLogprob {
     top_logprobs: Vec<Alternative>,
 }
 
-/// A token that could have stood there.
+/// An alternative token.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct Alternative {
     token: String,
@@ -209,7 +209,7 @@ struct Alternative {
 }
 
 impl Logprobs {
-    /// Those of what was written, token by token.
+    /// Those of generated text, token by token.
     pub(super) fn of_tokens(written: &[domain::TokenLogprob]) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let alternative = |(bytes, logprob): &(Vec<u8>, f64)| Alternative {
@@ -226,7 +226,7 @@ impl Logprobs {
         Self { content: written.iter().map(entry).collect(), refusal: None }
     }
 
-    /// Those of a choice, as one token: the label that was taken, and the `most` most probable labels.
+    /// Those of a choice, as one token: the chosen label, and the `most` most probable labels.
     pub(super) fn of_choice(labels: &[String], probabilities: &[f64], taken: usize, most: usize) -> Self {
         let logprob = |index: usize| logprob_of(probabilities[index].ln());
         let alternative = |index: usize| Alternative {
@@ -246,12 +246,12 @@ impl Logprobs {
     }
 }
 
-/// A logarithm of probability as JSON can hold it.
+/// A log probability for JSON.
 pub(super) fn logprob_of(logprob: f64) -> f64 {
     logprob.max(NEVER)
 }
 
-/// The tokens of several samples of one prompt, or of each of several.
+/// The usage of several samples of one or several prompts.
 pub(super) fn usage(judgements: &[Judgement]) -> TokenUsage {
     let mut prompts = Usage::default();
     judgements.iter().filter(|judgement| judgement.sample == 0).for_each(|judgement| prompts += judgement.usage);
@@ -264,7 +264,7 @@ pub(super) fn data(value: &impl Serialize) -> String {
     format!("data: {}\n\n", serde_json::to_string(value).expect("wire types are plain data"))
 }
 
-/// Tokens, as OpenAI counts them: each prompt once, whatever `n` is.
+/// Token counts in OpenAI's format: each prompt once, whatever `n` is.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub(super) struct TokenUsage {
     prompt_tokens: u64,
@@ -274,14 +274,14 @@ pub(super) struct TokenUsage {
     completion_tokens_details: CompletionDetails,
 }
 
-/// Of the prompt's tokens.
+/// Details of the prompt tokens.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 struct PromptDetails {
-    /// Those that were not computed again.
+    /// Prompt tokens that were reused from the prefix cache.
     cached_tokens: u64,
 }
 
-/// Of the completion's tokens.
+/// Details of the completion tokens.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 struct CompletionDetails {
     reasoning_tokens: u64,

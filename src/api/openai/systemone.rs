@@ -1,4 +1,4 @@
-//! `POST /v1/systemone`: decisions in the shape of System One.
+//! `POST /v1/systemone`: decisions in the format of System One.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,12 +16,12 @@ use crate::api::json;
 use crate::api::problem::{OpenAiError, Problem};
 use crate::app::App;
 use crate::domain::{BranchChoice, InvalidRequest, Role, Turn};
-use crate::tasks::{Listed, Question, QuestionKind, confidence};
+use crate::tasks::{AnswerOption, Question, QuestionKind, confidence};
 
-/// Questions about one state, by their names. Fields that are not listed are ignored.
+/// Questions about one state, by their names. Other fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(in crate::api) struct SystemOneBody {
-    /// A name of `GET /v1/models`; the default one if left out.
+    /// A name of `GET /v1/models`; default: the default model.
     model: Option<String>,
     /// A text, or an object.
     state: Value,
@@ -36,8 +36,8 @@ pub(in crate::api) struct SystemOneQuestion {
     kind: SystemOneKind,
     /// A text, or an object.
     instructions: Value,
-    /// choice: descriptions by name; noul: descriptions of `true` and `false`, or nothing; score: the levels, the
-    /// lowest first.
+    /// choice: descriptions by name; noul: descriptions of `true` and `false`, or nothing; score: the levels, lowest
+    /// first.
     criteria: Option<Value>,
 }
 
@@ -89,17 +89,17 @@ struct SystemOneUsage {
     output_tokens: u64,
 }
 
-/// How much an answer is the model's own.
+/// Diagnostics of an answer.
 #[derive(Debug, Serialize, ToSchema)]
 struct Diagnostics {
-    /// How much of the model's probability lay on the answers at all.
+    /// Total probability of the answers before normalising.
     label_mass: f64,
-    /// Whether the answers together were more probable than everything else.
+    /// Whether the label mass is above one half.
     argmax_is_label: bool,
 }
 
-/// Answers questions about a state, each blind to the others. One that the model hardly wanted to answer
-/// (`grading.min_label_mass`) has no answer; its diagnostics say why.
+/// Answers questions about a state. No question sees another. A question with a label mass below
+/// `grading.min_label_mass` has no answer; its diagnostics have the label mass.
 #[utoipa::path(
     post, path = "/v1/systemone", operation_id = "create_structured_decision", tag = "openai", request_body = SystemOneBody,
     responses((status = 200, body = SystemOneAnswers), (status = "default", body = OpenAiError))
@@ -125,8 +125,8 @@ pub(in crate::api) async fn create(
         object: "structured_decision",
         created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         model: body.model.clone().unwrap_or_else(|| answered.model.clone()),
-        // The clients read answers and no diagnostics, and the protocol has no refusal: one that is missing is an
-        // error to them, and never a verdict.
+        // Clients read only the answers, and the protocol has no refusal: a missing answer is an error for them, and
+        // never a verdict.
         answers: both()
             .filter(|(_, (_, choice))| choice.label_mass >= app.config.grading.min_label_mass)
             .map(|(id, (question, choice))| (id, SystemOneAnswer::of(question, choice)))
@@ -158,12 +158,12 @@ impl SystemOneQuestion {
             (SystemOneKind::Choice, Value::Object(names)) => {
                 check_count(names.len(), 2, 255, &at)?;
                 let listed =
-                    names.iter().map(|(name, text)| Listed { name: name.clone(), description: described(text) });
+                    names.iter().map(|(name, text)| AnswerOption { name: name.clone(), description: described(text) });
                 QuestionKind::Choice(listed.collect())
             }
             (SystemOneKind::Score, Value::Array(levels)) => {
                 check_count(levels.len(), 2, 255, &at)?;
-                QuestionKind::Score(levels.iter().map(|l| Listed { name: text(l), description: None }).collect())
+                QuestionKind::Score(levels.iter().map(|l| AnswerOption { name: text(l), description: None }).collect())
             }
             _ => {
                 let reason = "criteria are an object of descriptions for choice and noul, a list of levels for score";

@@ -1,4 +1,4 @@
-//! The hosted model as it is: it writes, and nothing is judged.
+//! Text generation with the hosted model, without judging.
 
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ use crate::app::App;
 use crate::domain::{Finish, Judgement};
 use crate::script::{Generate, Script, Step};
 use crate::service::Delta;
-use crate::tasks::{Opening, Prompted};
+use crate::tasks::{PromptInput, Prompted};
 
-/// What OpenAI calls the end of a text.
+/// OpenAI's name of a finish reason.
 pub(super) fn finish_reason(finish: Finish) -> &'static str {
     match finish {
         Finish::Stop => "stop",
@@ -26,7 +26,7 @@ pub(super) fn finish_reason(finish: Finish) -> &'static str {
     }
 }
 
-/// Answers with what the model writes.
+/// Answers with generated text.
 ///
 /// # Errors
 /// Those of the request, and those of its run.
@@ -45,7 +45,7 @@ pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Res
     let scripts = vec![Script(vec![Step::Generate(write)])];
     let chat = Prompted {
         purpose: None,
-        openings: vec![Opening::Conversation(turns)],
+        inputs: vec![PromptInput::Conversation(turns)],
         scripts,
         options,
         field: "/messages".to_owned(),

@@ -1,4 +1,4 @@
-//! Sends requests over a number of connections, or to a judge in this process, each when its turn comes.
+//! The load generator: sends requests over several connections, or to a judge in this process.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,39 +15,39 @@ use super::requests::Requests;
 use crate::api::local;
 use crate::facade::Gavel;
 
-/// Who is measured.
+/// What is measured.
 #[derive(Clone)]
-pub(super) enum Door {
+pub(super) enum Backend {
     /// A server.
     Server(Target),
     /// The library in this process.
-    Here(Gavel),
+    InProcess(Gavel),
 }
 
-/// One of those that ask at once.
+/// One concurrent caller.
 enum Caller {
     Server(Connection),
-    Here(Gavel),
+    InProcess(Gavel),
 }
 
-impl Door {
+impl Backend {
     fn caller(&self) -> Caller {
         match self {
             Self::Server(target) => Caller::Server(Connection::new(target.clone())),
-            Self::Here(gavel) => Caller::Here(gavel.clone()),
+            Self::InProcess(gavel) => Caller::InProcess(gavel.clone()),
         }
     }
 }
 
 impl Caller {
-    /// Gives the status and the body of the answer.
+    /// Sends a request, and returns the status and the body of the answer.
     ///
     /// # Errors
     /// When there is no answer.
     async fn ask(&mut self, kind: KindArg, body: Bytes) -> Result<(u16, Bytes), String> {
         match self {
             Self::Server(connection) => connection.post(kind.path(), body).await,
-            Self::Here(gavel) => match local::grade(gavel.app(), kind.into(), &body).await {
+            Self::InProcess(gavel) => match local::grade(gavel.app(), kind.into(), &body).await {
                 Ok(verdict) => Ok((200, verdict.into())),
                 Err(problem) => {
                     let body = serde_json::to_vec(&problem.body("", "")).map_err(|error| error.to_string())?;
@@ -58,42 +58,44 @@ impl Caller {
     }
 }
 
-/// When a request is sent.
+/// When requests are sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Pace {
-    /// As soon as a connection has its answer to the one before.
-    AsAnswered,
-    /// At so many a second, whatever comes back. A request that no connection is free for goes out late, and its
-    /// latency counts from when it was due, so that a server that stalls cannot hide it.
-    Fixed(f64),
+    /// Each connection sends its next request when it has the answer to the previous one.
+    ClosedLoop,
+    /// Fixed number per second. If no connection is free, a request is sent late, and its latency counts from its due
+    /// time, so that a stalled server cannot hide latency.
+    FixedRate(f64),
 }
 
-/// Everything a load is made of.
+/// A load: the backend, the requests and the number of callers.
 pub(super) struct Load {
-    door: Door,
+    backend: Backend,
     requests: Arc<Requests>,
     callers: usize,
 }
 
 impl Load {
-    pub(super) fn new(door: Door, requests: Requests, callers: usize) -> Self {
-        Self { door, requests: Arc::new(requests), callers }
+    pub(super) fn new(backend: Backend, requests: Requests, callers: usize) -> Self {
+        Self { backend, requests: Arc::new(requests), callers }
     }
 
-    /// Sends the requests of those numbers, as many as the duration allows.
+    /// Sends the requests with these numbers, within the duration.
     pub(super) async fn send(&self, numbers: Range<u64>, duration: Option<Duration>, pace: Pace) -> Tally {
         let (next, tally) = (Arc::new(AtomicU64::new(numbers.start)), Arc::new(Mutex::new(Tally::default())));
         let started = Instant::now();
         let mut tasks = JoinSet::new();
         for _ in 0..self.callers.min(usize::try_from(numbers.end - numbers.start).unwrap_or(usize::MAX)) {
             let (requests, next, tally) = (Arc::clone(&self.requests), Arc::clone(&next), Arc::clone(&tally));
-            let (mut caller, numbers) = (self.door.caller(), numbers.clone());
+            let (mut caller, numbers) = (self.backend.caller(), numbers.clone());
             tasks.spawn(async move {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let due = match pace {
-                        Pace::AsAnswered => Instant::now(),
-                        Pace::Fixed(rate) => started + Duration::from_secs_f64((number - numbers.start) as f64 / rate),
+                        Pace::ClosedLoop => Instant::now(),
+                        Pace::FixedRate(rate) => {
+                            started + Duration::from_secs_f64((number - numbers.start) as f64 / rate)
+                        }
                     };
                     if number >= numbers.end || duration.is_some_and(|duration| due >= started + duration) {
                         return;

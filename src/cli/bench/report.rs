@@ -1,4 +1,4 @@
-//! What came of a load, counted and summed up.
+//! The results of a load.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,17 +8,17 @@ use hdrhistogram::Histogram;
 use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// The longest latency that is told apart, in microseconds.
+/// Maximum recorded latency, in microseconds.
 const HOUR: u64 = 3_600_000_000;
 
-/// Replies, counted as they come.
+/// Counts replies.
 pub(super) struct Tally {
     pub(super) took: Duration,
     verdicts: u64,
     from_cache: u64,
     tokens: Tokens,
     failed: BTreeMap<String, u64>,
-    /// In microseconds; of verdicts only, since a refusal is quick.
+    /// In microseconds; of verdicts only, because refusals are fast.
     latency: Histogram<u64>,
 }
 
@@ -35,7 +35,7 @@ impl Default for Tally {
     }
 }
 
-/// The part of a verdict that is counted.
+/// The fields of a verdict that are counted.
 #[derive(Deserialize)]
 struct Verdict {
     usage: Usage,
@@ -77,7 +77,7 @@ impl Tally {
         self.verdicts += 1;
         self.latency.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).max(1));
         if verdict.cached {
-            // Its tokens were computed for somebody else.
+            // Its tokens were computed before.
             self.from_cache += 1;
         } else {
             self.tokens.prompt += verdict.usage.prompt_tokens as f64;
@@ -89,11 +89,11 @@ impl Tally {
 
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 struct Tokens {
-    /// Of prompts, those that were cached included.
+    /// Prompt tokens, including cached ones.
     prompt: f64,
-    /// Of prompts, not computed again.
+    /// Cached prompt tokens.
     cached: f64,
-    /// Generated or chosen.
+    /// Generated or chosen tokens.
     completion: f64,
 }
 
@@ -107,24 +107,24 @@ struct Latency {
     max: f64,
 }
 
-/// The figures of a load.
+/// The results of a load.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     version: &'static str,
     server: String,
     concurrency: u16,
-    /// Requests a second that were due; null when each waited for the one before.
+    /// Requests per second in fixed-rate mode; null in closed-loop mode.
     rate: Option<f64>,
     seconds: f64,
     pub(super) verdicts: u64,
-    /// Verdicts that the verdict cache gave.
+    /// Verdicts from the verdict cache.
     verdicts_from_cache: u64,
     failed: u64,
     failures: BTreeMap<String, u64>,
     verdicts_per_second: f64,
     tokens: Tokens,
     tokens_per_second: Tokens,
-    /// The share of the prompts' tokens that was not computed again.
+    /// The share of prompt tokens that were cached.
     cached_share: f64,
     latency_ms: Latency,
 }

@@ -1,16 +1,16 @@
-//! The bodies that a load sends, serialised before they are needed.
+//! Request bodies of a load, serialised in advance.
 
 use hyper::body::Bytes;
 use serde_json::{Value, json};
 
 use super::super::items::{Item, KindArg, ModeArg};
 
-/// How many made-up responses answer one instruction, as in a group of a reward run.
-const GROUP: u64 = 8;
-/// How many made-up items are graded when nothing is said.
-const MADE_UP: u64 = 64;
+/// Number of made-up responses to one instruction, as in a group of a reward run.
+const GROUP_SIZE: u64 = 8;
+/// Default number of made-up requests.
+const DEFAULT_REQUESTS: u64 = 64;
 
-/// What the command line asks of every request.
+/// Options of the command line for every request.
 pub(super) struct Settings {
     pub(super) model: Option<String>,
     pub(super) prompt: Option<String>,
@@ -20,17 +20,17 @@ pub(super) struct Settings {
 
 /// Request bodies by number.
 pub(super) enum Requests {
-    /// Those of a file, over and over.
+    /// Items of a file, repeated.
     Items(Vec<(KindArg, Bytes)>),
-    /// Made up, all different.
-    MadeUp(Template),
+    /// Made-up items, all different.
+    Synthetic(Template),
 }
 
 /// A body with places for numbers.
 pub(super) struct Template {
     kind: KindArg,
     seed: u64,
-    /// What stands before each number, and which number follows; the last has none.
+    /// The text before each number, and the number; the last part has no number.
     parts: Vec<(String, Option<Number>)>,
 }
 
@@ -41,7 +41,7 @@ enum Number {
     Item,
 }
 
-/// What stands for them in the body; JSON writes neither.
+/// The placeholders of numbers in the body, which JSON does not escape.
 const PLACES: [(char, Number); 3] =
     [('\u{E000}', Number::Seed), ('\u{E001}', Number::Group), ('\u{E002}', Number::Item)];
 
@@ -74,7 +74,13 @@ impl Requests {
         Self::Items(items.into_iter().map(body).collect())
     }
 
-    pub(super) fn made_up(kind: KindArg, rubric: &str, mode: Option<ModeArg>, seed: u64, settings: &Settings) -> Self {
+    pub(super) fn synthetic(
+        kind: KindArg,
+        rubric: &str,
+        mode: Option<ModeArg>,
+        seed: u64,
+        settings: &Settings,
+    ) -> Self {
         let mut body = json!({
             "instruction": "A customer writes: \"My parcel \u{E001} of list \u{E000} should have been here ten days ago. \
                 The last message said that it had left the warehouse, and nobody answers the telephone. What happens \
@@ -98,10 +104,10 @@ impl Requests {
             body["mode"] = json!(mode.name());
         }
         settings.put(&mut body);
-        Self::MadeUp(Template::new(kind, seed, &body.to_string()))
+        Self::Synthetic(Template::new(kind, seed, &body.to_string()))
     }
 
-    /// The kind and body of the request of that number.
+    /// The kind and body of the request with this number.
     pub(super) fn get(&self, number: u64) -> (KindArg, Bytes) {
         match self {
             Self::Items(items) => {
@@ -109,15 +115,15 @@ impl Requests {
                 let (kind, body) = &items[index];
                 (*kind, body.clone())
             }
-            Self::MadeUp(template) => (template.kind, template.body(number)),
+            Self::Synthetic(template) => (template.kind, template.body(number)),
         }
     }
 
-    /// How many are sent when nothing is said: each item once, those of the warm-up included.
+    /// Default number of requests: each item once, including those of the warm-up.
     pub(super) fn by_default(&self, warmup: u64) -> u64 {
         match self {
             Self::Items(items) => (items.len() as u64).saturating_sub(warmup).max(1),
-            Self::MadeUp(_) => MADE_UP,
+            Self::Synthetic(_) => DEFAULT_REQUESTS,
         }
     }
 }
@@ -143,7 +149,7 @@ impl Template {
             let number = match place {
                 None => continue,
                 Some(Number::Seed) => self.seed,
-                Some(Number::Group) => number / GROUP,
+                Some(Number::Group) => number / GROUP_SIZE,
                 Some(Number::Item) => number,
             };
             body.push_str(&number.to_string());
@@ -162,7 +168,7 @@ mod tests {
 
     #[test]
     fn made_up_items_are_all_different_and_the_same_for_a_seed() {
-        let requests = |seed| Requests::made_up(KindArg::Absolute, "helpfulness", Some(ModeArg::Score), seed, &BARE);
+        let requests = |seed| Requests::synthetic(KindArg::Absolute, "helpfulness", Some(ModeArg::Score), seed, &BARE);
         let (ones, same, others) = (requests(1), requests(1), requests(2));
         let mut seen = HashSet::new();
         for number in 0..20 {

@@ -4,17 +4,17 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn contest(a: usize, b: usize, probability_a: f64) -> Contest {
-    Contest { a, b, probability_a }
+fn result(a: usize, b: usize, probability_a: f64) -> PairResult {
+    PairResult { a, b, probability_a }
 }
 
 /// A number of responses, and a comparison for each of their pairs.
-fn contests() -> impl Strategy<Value = (usize, Vec<Contest>)> {
+fn results() -> impl Strategy<Value = (usize, Vec<PairResult>)> {
     (2..20_usize).prop_flat_map(|count| {
         let pairs = pairs(count);
         let outcomes = prop_oneof![Just(0.0), Just(0.5), Just(1.0), 0.0..1.0];
         prop::collection::vec(outcomes, pairs.len()).prop_map(move |outcomes| {
-            let all = pairs.iter().zip(outcomes).map(|(&(a, b), p)| contest(a, b, p));
+            let all = pairs.iter().zip(outcomes).map(|(&(a, b), p)| result(a, b, p));
             (count, all.collect())
         })
     })
@@ -71,7 +71,7 @@ fn everyone_is_a_few_comparisons_from_everyone() {
 #[test]
 fn the_prior_is_half_a_win_for_either_side() {
     let check = |probability_a: f64, expected: f64| {
-        let fitted = strengths(2, &[contest(0, 1, probability_a)]);
+        let fitted = strengths(2, &[result(0, 1, probability_a)]);
         assert!(near(fitted[0], expected), "{fitted:?}");
     };
     check(1.0, 0.75);
@@ -82,7 +82,7 @@ fn the_prior_is_half_a_win_for_either_side() {
 
 #[test]
 fn a_circle_of_wins_is_even() {
-    let fitted = strengths(3, &[contest(0, 1, 1.0), contest(1, 2, 1.0), contest(2, 0, 1.0)]);
+    let fitted = strengths(3, &[result(0, 1, 1.0), result(1, 2, 1.0), result(2, 0, 1.0)]);
     assert!(fitted.iter().all(|strength| near(*strength, 1.0 / 3.0)), "{fitted:?}");
     assert_eq!(best_first(&fitted), [0, 1, 2], "of equal ones, the first comes first");
 }
@@ -90,7 +90,7 @@ fn a_circle_of_wins_is_even() {
 #[test]
 fn one_that_beats_all_stays_finite() {
     for count in [2, 8, 9, 64] {
-        let all: Vec<_> = pairs(count).into_iter().map(|(a, b)| contest(a, b, f64::from(u8::from(a < b)))).collect();
+        let all: Vec<_> = pairs(count).into_iter().map(|(a, b)| result(a, b, f64::from(u8::from(a < b)))).collect();
         let fitted = strengths(count, &all);
         assert!(fitted.iter().all(|strength| *strength > 0.0 && *strength < 1.0), "{fitted:?}");
         let order = best_first(&fitted);
@@ -100,13 +100,13 @@ fn one_that_beats_all_stays_finite() {
 
 #[test]
 fn who_met_nobody_keeps_an_even_share() {
-    let fitted = strengths(3, &[contest(0, 1, 1.0)]);
+    let fitted = strengths(3, &[result(0, 1, 1.0)]);
     assert!(fitted[2] > fitted[1] && fitted[2] < fitted[0], "{fitted:?}");
 }
 
 #[test]
 fn chains_join() {
-    let chain = [contest(1, 0, 0.5), contest(1, 2, 0.5), contest(3, 4, 0.5)];
+    let chain = [result(1, 0, 0.5), result(1, 2, 0.5), result(3, 4, 0.5)];
     assert!(joined(&chain, 0, 2) && joined(&chain, 2, 0) && joined(&chain, 4, 3));
     assert!(!joined(&chain, 0, 4) && !joined(&chain, 3, 1));
 }
@@ -127,18 +127,18 @@ fn shares_sum_to_one() {
 
 proptest! {
     #[test]
-    fn strengths_are_shares((count, contests) in contests()) {
-        let fitted = strengths(count, &contests);
+    fn strengths_are_shares((count, results) in results()) {
+        let fitted = strengths(count, &results);
         prop_assert!((fitted.iter().sum::<f64>() - 1.0).abs() < 1e-9);
         prop_assert!(fitted.iter().all(|strength| strength.is_finite() && *strength > 0.0));
     }
 
     /// At the maximum, everyone has won as much as the model expects.
     #[test]
-    fn the_fit_is_the_most_likely((count, contests) in contests()) {
-        let fitted = strengths(count, &contests);
+    fn the_fit_is_the_most_likely((count, results) in results()) {
+        let fitted = strengths(count, &results);
         let mut left = vec![0.0; count];
-        for Contest { a, b, probability_a } in &contests {
+        for PairResult { a, b, probability_a } in &results {
             let off = probability_a + PRIOR_WINS - 2.0 * fitted[*a] / (fitted[*a] + fitted[*b]);
             left[*a] += off;
             left[*b] -= off;
@@ -147,42 +147,42 @@ proptest! {
     }
 
     #[test]
-    fn names_do_not_matter((count, contests) in contests(), seed in any::<u64>()) {
+    fn names_do_not_matter((count, results) in results(), seed in any::<u64>()) {
         let mut names: Vec<usize> = (0..count).collect();
         names.sort_by_key(|i| (*i as u64 + 1).wrapping_mul(seed | 1));
         let renamed: Vec<_> =
-            contests.iter().rev().map(|c| contest(names[c.a], names[c.b], c.probability_a)).collect();
-        let (one, other) = (strengths(count, &contests), strengths(count, &renamed));
+            results.iter().rev().map(|c| result(names[c.a], names[c.b], c.probability_a)).collect();
+        let (one, other) = (strengths(count, &results), strengths(count, &renamed));
         prop_assert!((0..count).all(|i| near(one[i], other[names[i]])), "{one:?} {other:?}");
     }
 
     #[test]
-    fn exchanging_a_pair_changes_nothing((count, mut contests) in contests(), which in any::<prop::sample::Index>()) {
-        let before = strengths(count, &contests);
-        let chosen = which.get_mut(&mut contests);
-        *chosen = contest(chosen.b, chosen.a, 1.0 - chosen.probability_a);
-        let after = strengths(count, &contests);
+    fn exchanging_a_pair_changes_nothing((count, mut results) in results(), which in any::<prop::sample::Index>()) {
+        let before = strengths(count, &results);
+        let chosen = which.get_mut(&mut results);
+        *chosen = result(chosen.b, chosen.a, 1.0 - chosen.probability_a);
+        let after = strengths(count, &results);
         prop_assert!((0..count).all(|i| near(before[i], after[i])), "{before:?} {after:?}");
     }
 
     /// If every outcome is turned round, the last is the first.
     #[test]
-    fn turned_round_it_is_upside_down((count, contests) in contests()) {
-        let turned: Vec<_> = contests.iter().map(|c| contest(c.a, c.b, 1.0 - c.probability_a)).collect();
-        let upside_down: Vec<f64> = strengths(count, &contests).iter().map(|strength| strength.recip()).collect();
+    fn turned_round_it_is_upside_down((count, results) in results()) {
+        let turned: Vec<_> = results.iter().map(|c| result(c.a, c.b, 1.0 - c.probability_a)).collect();
+        let upside_down: Vec<f64> = strengths(count, &results).iter().map(|strength| strength.recip()).collect();
         let (one, other) = (to_shares(&upside_down), strengths(count, &turned));
         prop_assert!((0..count).all(|i| near(one[i], other[i])), "{one:?} {other:?}");
     }
 
     #[test]
     fn winning_more_never_weakens(
-        (count, mut contests) in contests(), which in any::<prop::sample::Index>(), more in 0.0..1.0f64
+        (count, mut results) in results(), which in any::<prop::sample::Index>(), more in 0.0..1.0f64
     ) {
-        let before = strengths(count, &contests);
-        let chosen = which.get_mut(&mut contests);
+        let before = strengths(count, &results);
+        let chosen = which.get_mut(&mut results);
         chosen.probability_a += (1.0 - chosen.probability_a) * more;
         let (a, b) = (chosen.a, chosen.b);
-        let after = strengths(count, &contests);
+        let after = strengths(count, &results);
         prop_assert!(after[a] >= before[a] - 1e-9 && after[b] <= before[b] + 1e-9);
     }
 

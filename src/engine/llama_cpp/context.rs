@@ -14,16 +14,16 @@ use super::settings::{Settings, backend};
 use crate::engine::scheduler::{Backend, Limits, Row, Scheduler, Slot};
 use crate::script::Vocabulary;
 
-/// The flag value of llama.cpp's own `enabled`; the binding has no name for it.
+/// llama.cpp's flag value for `enabled`, which the binding does not name.
 const FLASH_ATTENTION_ENABLED: i32 = 1;
 
-/// How many tokens' states are copied in the time that one takes to compute, about. A token of a model of 7 billion
-/// parameters is 128 kB in half precision: on a GPU, 25 µs over PCIe to pageable memory against 50 to 200 µs of
-/// arithmetic; on a CPU, as much against 10 ms.
+/// Approximate number of tokens whose state is copied in the time of computing one token. A token of a model with 7
+/// billion parameters has 128 kB of state in half precision: on a GPU, 25 µs over PCIe to pageable memory against 50 to
+/// 200 µs of arithmetic; on a CPU, the same against 10 ms.
 const GPU_COPIES: usize = 4;
 const CPU_COPIES: usize = 64;
 
-/// llama.cpp rounds the cells of a stream up to this.
+/// llama.cpp rounds the number of cells of a stream up to a multiple of this.
 const STREAM_UNIT: usize = 256;
 
 /// One context and the batch that it decodes.
@@ -32,10 +32,10 @@ pub(super) struct Context<'model> {
     batch: LlamaBatch<'static>,
 }
 
-/// A scheduler over a fresh context that has decoded its first token.
+/// A scheduler over a new context, which has decoded one token.
 ///
 /// # Errors
-/// When llama.cpp cannot make one, or fails at once.
+/// If llama.cpp cannot create it, or fails.
 pub(super) fn start<'model>(
     model: &'model LlamaModel,
     vocabulary: &Arc<dyn Vocabulary>,
@@ -61,7 +61,7 @@ fn limits(settings: Settings) -> Limits {
 
 impl<'model> Context<'model> {
     /// # Errors
-    /// When llama.cpp cannot make a context, such as for want of memory.
+    /// If llama.cpp cannot create a context, for example without enough memory.
     fn new(model: &'model LlamaModel, settings: Settings) -> Result<Self, String> {
         let size = |n: usize| u32::try_from(n).map_err(|_| format!("{n} is too large"));
         let threads = match settings.threads {
@@ -69,7 +69,7 @@ impl<'model> Context<'model> {
             threads => threads,
         };
         let threads = i32::try_from(threads).map_err(|e| e.to_string())?;
-        // A stream a sequence: in a unified pool, attention passes over the cells of all the others.
+        // One stream per sequence: in a unified pool, attention visits the cells of all other sequences.
         let params = LlamaContextParams::default()
             .with_n_ctx(NonZeroU32::new(size(settings.context().next_multiple_of(STREAM_UNIT) * settings.sequences)?))
             .with_n_batch(size(settings.step_tokens)?)

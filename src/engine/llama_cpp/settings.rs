@@ -1,4 +1,4 @@
-//! Sizes of the engine, and the library's own initialisation.
+//! Sizes of the engine, and the initialisation of llama.cpp.
 
 use std::mem::ManuallyDrop;
 
@@ -7,30 +7,30 @@ use llama_cpp_2::llama_backend::LlamaBackend;
 /// Sizes of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// The most sequences that run together.
+    /// Maximum number of sequences that run together.
     pub sequences: usize,
-    /// Tokens that the KV cache holds, an equal part for each sequence.
+    /// Size of the KV cache in tokens, shared equally by the sequences.
     pub kv_tokens: usize,
-    /// The most tokens of prompts that stay cached for reuse; 0 keeps none.
+    /// Size of the prefix cache in tokens; 0 disables it.
     pub prefix_tokens: usize,
-    /// The most tokens in one step.
+    /// Maximum number of tokens in one step.
     pub step_tokens: usize,
-    /// Threads; 0 takes one a core.
+    /// Number of threads; 0: one for each core.
     pub threads: usize,
-    /// Layers on the GPU, in a build that has one.
+    /// Number of layers on the GPU.
     pub gpu_layers: u32,
 }
 
 impl Settings {
-    /// The most tokens of a sequence.
+    /// Maximum number of tokens of a sequence.
     pub(super) fn context(self) -> usize {
         self.kv_tokens / self.sequences
     }
 }
 
-/// llama.cpp is initialised once a process and never freed; a second server in the same process finds it so.
+/// Initialises llama.cpp, once per process; it is never freed, and a second server in the process reuses it.
 pub(super) fn backend() -> ManuallyDrop<LlamaBackend> {
     llama_cpp_2::send_logs_to_tracing(llama_cpp_2::LogOptions::default());
-    // The only error is that it is initialised already, of which an empty token is proof enough.
+    // The only error is that it is already initialised; an empty token is sufficient proof.
     ManuallyDrop::new(LlamaBackend::init().unwrap_or(LlamaBackend {}))
 }

@@ -20,7 +20,7 @@ pub(super) struct ModelVocabulary {
     adds_space: bool,
     begin: Option<Token>,
     longest_piece: usize,
-    /// Made when first asked for: it takes a moment, and few servers need it.
+    /// Created at the first use, because it takes some time and few servers need it.
     grammars: OnceLock<Result<Grammars, String>>,
 }
 
@@ -42,7 +42,7 @@ impl ModelVocabulary {
         Self { control, user_defined, size, adds_space, begin, longest_piece, grammars: OnceLock::new(), model }
     }
 
-    /// How the model wants to be spoken to.
+    /// The chat format of the model.
     pub(super) fn chat_format(&self) -> ChatFormat {
         let vocab = self.model.vocab();
         let written =

@@ -6,95 +6,95 @@ use std::task::{Context, Poll};
 use mistralrs::{CustomLogitsProcessor, Device, Response, Tensor};
 use tokio::sync::mpsc::Receiver;
 
-use super::row::Row;
+use super::row::ScriptRun;
 use crate::script::Token;
 
-/// How often mistral.rs may fail at one request. On a GPU it goes on with a sequence that it failed at; where each step
-/// fails, that would have no end.
-const FAILURES: u32 = 3;
+/// Maximum number of failures of one request. On a GPU, mistral.rs continues a failed sequence, which could fail for
+/// ever.
+const MAX_FAILURES: u32 = 3;
 
-/// A row while its request runs, and what mistral.rs says of that request. Both are under one lock, so that no logits
-/// are taken from a step that mistral.rs has said to have failed: what they were computed from may be garbage.
-pub(super) struct Loan {
-    row: Option<Row>,
+/// A script run during a request, and mistral.rs's responses to that request. Both are under one lock, so that logits
+/// of a failed step, which may be garbage, are never used.
+pub(super) struct RunState {
+    run: Option<ScriptRun>,
     responses: Receiver<Response>,
     failures: u32,
 }
 
-/// What the worker and a request's processor share.
+/// A script run, shared by the worker and the logits processor of its request.
 #[derive(Clone)]
-pub(super) struct Lent(Arc<Mutex<Loan>>);
+pub(super) struct SharedRun(Arc<Mutex<RunState>>);
 
-impl Lent {
-    pub(super) fn new(row: Row, responses: Receiver<Response>) -> Self {
-        Self(Arc::new(Mutex::new(Loan { row: Some(row), responses, failures: 0 })))
+impl SharedRun {
+    pub(super) fn new(run: ScriptRun, responses: Receiver<Response>) -> Self {
+        Self(Arc::new(Mutex::new(RunState { run: Some(run), responses, failures: 0 })))
     }
 
-    /// Notes why the request cannot go on.
+    /// Records why the request fails.
     pub(super) fn fail(&self, reason: String) {
-        if let Some(row) = self.lock().row.as_mut() {
-            row.fail_request(reason);
+        if let Some(run) = self.lock().run.as_mut() {
+            run.fail_request(reason);
         }
     }
 
-    /// Waits until mistral.rs is done with the request, however it ended.
-    pub(super) async fn over(&self) {
+    /// Waits until mistral.rs has ended the request.
+    pub(super) async fn finished(&self) {
         std::future::poll_fn(|context| self.lock().listen(context)).await;
     }
 
-    /// Takes the logits that follow `context`, and gives the next token; nothing when the request ends here.
+    /// Takes the logits after `context`, and returns the next token; `None` if the request ends.
     pub(super) fn next(&self, logits: &Tensor, context: &[u32]) -> Option<Token> {
         self.lock().next(logits, context)
     }
 
-    /// Takes the row back, since a sequence's processor may outlive the channel that says it is over.
-    pub(super) fn take(&self) -> Option<Row> {
-        self.lock().row.take()
+    /// Takes the run back, because the logits processor may outlive the response channel.
+    pub(super) fn take(&self) -> Option<ScriptRun> {
+        self.lock().run.take()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Loan> {
+    fn lock(&self) -> MutexGuard<'_, RunState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Loan {
-    /// Takes what mistral.rs has said, until it says no more.
+impl RunState {
+    /// Handles responses until the channel closes.
     fn listen(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             match self.responses.poll_recv(context) {
-                Poll::Ready(Some(response)) => self.hear(response),
+                Poll::Ready(Some(response)) => self.handle_response(response),
                 Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    fn hear(&mut self, response: Response) {
+    fn handle_response(&mut self, response: Response) {
         let Some(reason) = failure(response) else { return };
-        if let Some(row) = self.row.as_mut() {
-            row.fail_request(reason);
+        if let Some(run) = self.run.as_mut() {
+            run.fail_request(reason);
         }
         self.failures += 1;
-        if self.failures >= FAILURES {
-            // Saying it once more now makes mistral.rs die, and it is started again.
+        if self.failures >= MAX_FAILURES {
+            // The next response makes mistral.rs die, and it is restarted.
             self.responses.close();
         }
     }
 
     fn next(&mut self, logits: &Tensor, context: &[u32]) -> Option<Token> {
         while let Ok(response) = self.responses.try_recv() {
-            self.hear(response);
+            self.handle_response(response);
         }
-        let row = self.row.as_mut()?;
+        let run = self.run.as_mut()?;
         let logits: Vec<f32> = match logits.flatten_all().and_then(|logits| logits.to_vec1()) {
             Ok(logits) => logits,
             Err(error) => {
-                row.fail_request(error.to_string());
+                run.fail_request(error.to_string());
                 return None;
             }
         };
         let context: Vec<Token> = context.iter().map(|id| id.cast_signed()).collect();
-        row.on_logits(&context, &logits)
+        run.on_logits(&context, &logits)
     }
 }
 
@@ -106,20 +106,20 @@ fn failure(response: Response) -> Option<String> {
     }
 }
 
-/// Forces the tokens of one request of a row.
+/// The logits processor that forces the tokens of one request.
 pub(super) struct Force {
-    pub(super) row: Lent,
+    pub(super) run: SharedRun,
     /// The token that ends the request.
-    pub(super) leave: u32,
-    /// Held until all requests of a wave are on their way.
+    pub(super) end_token: u32,
+    /// Held until all requests of a wave are sent.
     pub(super) gate: Arc<Mutex<()>>,
 }
 
 impl CustomLogitsProcessor for Force {
-    /// An error here would abort all that run together, so what goes wrong is noted in the row.
+    /// An error here would abort all sequences of the batch, so errors are recorded in the run.
     fn apply(&self, logits: &Tensor, context: &[u32]) -> mistralrs::Result<Tensor> {
         drop(self.gate.lock());
-        let token = self.row.next(logits, context).map_or(self.leave, i32::cast_unsigned);
+        let token = self.run.next(logits, context).map_or(self.end_token, i32::cast_unsigned);
         let mut forced = vec![0.0_f32; logits.elem_count()];
         if let Some(logit) = forced.get_mut(token as usize) {
             *logit = 1.0;

@@ -14,18 +14,18 @@ use mistralrs::{Device, IsqType, best_device};
 
 use super::settings::Settings;
 
-/// Tokens of a block, in which the KV pool of a GPU is given out.
+/// Block size of the KV pool of a GPU, in tokens.
 const BLOCK: usize = 32;
 
-/// What was loaded.
+/// A loaded model.
 pub(super) struct Loaded {
     pub(super) runner: Arc<MistralRs>,
     pub(super) device: Device,
-    /// Tokens that sequences may come to hold together.
+    /// Maximum number of tokens of all sequences together.
     pub(super) tokens: usize,
 }
 
-/// Loads a GGUF file or a folder of safetensors on the best device that this build knows, warmed up.
+/// Loads a GGUF file or a folder of safetensors on the best device of this build, and warms it up.
 pub(super) async fn load(path: &Path, settings: &Settings) -> Result<Loaded, String> {
     let device = best_device(false).map_err(|error| error.to_string())?;
     let folder = path.is_dir();
@@ -47,7 +47,7 @@ pub(super) async fn load(path: &Path, settings: &Settings) -> Result<Loaded, Str
     });
     let pipeline = pipeline.await.map_err(|panic| panic.to_string())??;
     let cache = pipeline.lock().await.get_metadata().cache_config.clone();
-    // The pool can come out smaller than was asked for, on a Mac by far.
+    // The pool can be smaller than requested, especially on a Mac.
     let tokens = cache.as_ref().map_or(settings.kv_tokens, |cache| {
         (cache.num_gpu_blocks * cache.block_size).saturating_sub(unusable(settings.sequences)).min(settings.kv_tokens)
     });
@@ -57,7 +57,7 @@ pub(super) async fn load(path: &Path, settings: &Settings) -> Result<Loaded, Str
             method: DefaultSchedulerMethod::Fixed(NonZeroUsize::new(settings.sequences).unwrap_or(NonZeroUsize::MIN)),
         },
     };
-    // Its prefix cache is never emptied on a CPU, and can hold garbage on a GPU.
+    // Its prefix cache is never emptied on a CPU, and can contain wrong data on a GPU.
     let builder = MistralRsBuilder::new(pipeline, scheduler, false, None).with_no_prefix_cache(true);
     // A prompt of several turns holds tokens that end a turn, and a part of it may be forced; so no token ends a
     // request but the one that is chosen for that.
@@ -65,8 +65,8 @@ pub(super) async fn load(path: &Path, settings: &Settings) -> Result<Loaded, Str
     Ok(Loaded { runner, device, tokens })
 }
 
-/// Tokens of the pool that no sequence can count on: its first block, a part of the last block of every sequence, and
-/// what is lost where the pool is rounded to whole megabytes.
+/// Tokens of the pool that sequences cannot use: its first block, a part of the last block of every sequence, and the
+/// loss from rounding the pool to whole megabytes.
 fn unusable(sequences: usize) -> usize {
     BLOCK * (sequences + 2)
 }
@@ -79,8 +79,8 @@ fn of_file(path: &Path) -> Result<Box<dyn Loader>, String> {
     Ok(GGUFLoaderBuilder::new(None, None, folder, names, GGUFSpecificConfig::default(), false, None).build())
 }
 
-/// Refuses a GGUF file whose positions are scaled (Llama 3.1 and other models of long contexts): mistral.rs 0.8 leaves
-/// that out for these files, and answers subtly wrong.
+/// Refuses a GGUF file with RoPE scaling (Llama 3.1 and other models with long contexts): mistral.rs 0.8 ignores it for
+/// such files, and its answers are subtly wrong.
 fn check_positions(path: &Path) -> Result<(), String> {
     let mut file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     let content = Content::read(&mut file).map_err(|error| error.to_string())?;

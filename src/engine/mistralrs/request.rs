@@ -1,4 +1,4 @@
-//! The requests of a wave, as mistral.rs takes them.
+//! The requests of a wave.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,66 +7,77 @@ use mistralrs::{
 };
 use tokio::sync::mpsc::{Sender, channel};
 
-use super::force::{Force, Lent};
-use super::row::Row;
+use super::force::{Force, SharedRun};
+use super::row::ScriptRun;
 use crate::script::Token;
 
-/// What requests have to know of the model.
-pub(super) struct Known {
-    /// Tokens that no text holds, to end requests with.
+/// Limits of the model for requests.
+pub(super) struct ModelLimits {
+    /// Control tokens, which end requests.
     pub(super) ends: Vec<Token>,
-    /// The most tokens of a sequence.
+    /// Maximum number of tokens of a sequence.
     pub(super) context: usize,
-    /// The number of tokens there are.
+    /// The size of the vocabulary.
     pub(super) vocabulary: usize,
 }
 
-/// How the prompts of a wave are read.
+/// The prefill of a wave.
 #[derive(Clone, Copy)]
-pub(super) struct Reading {
-    /// How many tokens of each; brief rows are read whole.
+pub(super) struct WavePrefill {
+    /// Number of prompt tokens of each sequence; prefill-only ones are prefilled completely.
     pub(super) cut: usize,
-    /// Whether there are others beside it.
+    /// Whether several sequences run together.
     pub(super) together: bool,
 }
 
-/// Sends a request of each row.
-pub(super) fn send(engine: &Sender<Request>, wave: Vec<Row>, reading: Reading, known: &Known) -> Vec<Lent> {
-    // All are on their way before one gains a token: who gains one before others are read is longer than these for
-    // good, and mistral.rs would read it anew at every step.
+/// Sends a request for each run.
+pub(super) fn send(
+    engine: &Sender<Request>,
+    wave: Vec<ScriptRun>,
+    prefill: WavePrefill,
+    model: &ModelLimits,
+) -> Vec<SharedRun> {
+    // All requests are sent before one of them grows: a sequence that grows before others are prefilled would stay
+    // longer than they are, and mistral.rs would prefill it again at every step.
     let gate = Arc::new(Mutex::new(()));
     let _held = gate.lock();
-    wave.into_iter().map(|row| send_one(engine, row, reading, known, &gate)).collect()
+    wave.into_iter().map(|run| send_one(engine, run, prefill, model, &gate)).collect()
 }
 
-fn send_one(engine: &Sender<Request>, mut row: Row, reading: Reading, known: &Known, gate: &Arc<Mutex<()>>) -> Lent {
-    let (prompt, rest) = row.begin(reading.cut, reading.together);
+fn send_one(
+    engine: &Sender<Request>,
+    mut run: ScriptRun,
+    prefill: WavePrefill,
+    model: &ModelLimits,
+    gate: &Arc<Mutex<()>>,
+) -> SharedRun {
+    let (prompt, rest) = run.begin(prefill.cut, prefill.together);
     let prompt: Vec<u32> = prompt.iter().map(|id| id.cast_unsigned()).collect();
-    let leave = known.ends.iter().find(|end| !rest.contains(end)).map(|end| end.cast_unsigned());
-    let room = known.context.saturating_sub(prompt.len());
-    // On a GPU an id that the model does not have may take the whole process along.
-    let foreign = prompt.iter().find(|id| **id as usize >= known.vocabulary).copied();
-    // mistral.rs sends one message a token and one at the end; a full channel would hold up all that run together.
+    let end_token = model.ends.iter().find(|end| !rest.contains(end)).map(|end| end.cast_unsigned());
+    let room = model.context.saturating_sub(prompt.len());
+    // On a GPU, an unknown id may abort the process.
+    let foreign = prompt.iter().find(|id| **id as usize >= model.vocabulary).copied();
+    // mistral.rs sends one message per token and one at the end; a full channel would block the whole batch.
     let (sender, responses) = channel(room + 8);
-    let row = Lent::new(row, responses);
-    match (foreign, leave, room) {
-        (Some(id), ..) => row.fail(format!("the model has no token {id}")),
-        (_, None, _) => row.fail("its prompt holds every token that could end a request".into()),
-        (.., 0) => row.fail("its text came to more tokens than there is room for".into()),
-        (None, Some(leave), room) => {
-            let force = Force { row: row.clone(), leave, gate: Arc::clone(gate) };
+    let run = SharedRun::new(run, responses);
+    match (foreign, end_token, room) {
+        (Some(id), ..) => run.fail(format!("the model has no token {id}")),
+        (_, None, _) => run.fail("its prompt contains every token that could end a request".into()),
+        (.., 0) => run.fail("its text has more tokens than the context".into()),
+        (None, Some(end_token), room) => {
+            let force = Force { run: run.clone(), end_token, gate: Arc::clone(gate) };
             let request = normal_request(prompt, force, room, sender);
-            // Its queue holds thousands, far more than a wave.
+            // Its queue holds thousands of requests, far more than a wave.
             if engine.try_send(Request::Normal(Box::new(request))).is_err() {
-                row.fail("mistral.rs takes no requests".into());
+                run.fail("mistral.rs does not accept requests".into());
             }
         }
     }
-    row
+    run
 }
 
 fn normal_request(prompt: Vec<u32>, force: Force, room: usize, sender: Sender<Response>) -> NormalRequest {
-    let leave = force.leave;
+    let end_token = force.end_token;
     let force: Arc<dyn CustomLogitsProcessor> = Arc::new(force);
     NormalRequest {
         is_streaming: true,
@@ -75,9 +86,9 @@ fn normal_request(prompt: Vec<u32>, force: Force, room: usize, sender: Sender<Re
         ..NormalRequest::new_simple(
             RequestMessage::CompletionTokens(prompt),
             SamplingParams {
-                // Greedy, that is the token that was forced; without a temperature it would be 1.
+                // Greedy, which picks the forced token; the default temperature is 1.
                 temperature: Some(0.0),
-                stop_toks: Some(StopTokens::Ids(vec![leave])),
+                stop_toks: Some(StopTokens::Ids(vec![end_token])),
                 max_len: Some(room),
                 ..SamplingParams::deterministic()
             },

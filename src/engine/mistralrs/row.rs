@@ -1,4 +1,4 @@
-//! A script in progress, and the caller who waits for it.
+//! A running script, and the caller that waits for it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,17 +10,17 @@ use crate::engine::length_buckets::Waiting;
 use crate::engine::{Compiled, Completion, EngineError, Event, Stages};
 use crate::script::{Script, Step, Token, Transcript, Vocabulary};
 
-/// A script as a row of requests.
-pub(super) struct Row {
+/// A script that runs as a series of requests.
+pub(super) struct ScriptRun {
     run: AppendOnlyRun,
     events: UnboundedSender<Event>,
     prompt_tokens: usize,
     reserved: usize,
-    /// Whether it has to run alone: it was asked for, or it failed beside others.
+    /// Whether it must run alone: `deterministic`, or it failed together with others.
     pub(super) alone: bool,
-    /// Whether all that it asks of the model is known once its prompt is read.
-    brief: bool,
-    /// Whether its request ends there, whatever is left to do.
+    /// Whether the script ends with the prefill of its prompt.
+    prefill_only: bool,
+    /// Whether its request ends with the prefill, even if the script does not.
     once: bool,
     submitted: Instant,
     begun: Option<Instant>,
@@ -28,27 +28,27 @@ pub(super) struct Row {
     end: Option<End>,
 }
 
-/// How a row's request ended.
+/// How a request ended.
 enum End {
-    /// The script has ended, or goes on in another request.
-    Left,
+    /// The script has ended, or continues in another request.
+    Completed,
     Failed(String),
 }
 
-/// What becomes of a row after a request.
-pub(super) enum Outcome {
+/// The state of a script run after a request.
+pub(super) enum RequestOutcome {
     /// It needs another request.
-    Goes,
-    /// Its caller has been told, or is gone.
-    Over,
+    Continues,
+    /// Its caller has the result, or has disconnected.
+    Done,
     /// The request failed.
     Failed(String),
 }
 
-impl Row {
+impl ScriptRun {
     pub(super) fn new(vocabulary: Arc<dyn Vocabulary>, compiled: Compiled, events: UnboundedSender<Event>) -> Self {
         let (prompt_tokens, reserved) = (compiled.prompt_tokens, compiled.most_tokens());
-        let (alone, brief) = (compiled.job.deterministic, is_brief(&compiled.job.script));
+        let (alone, prefill_only) = (compiled.job.deterministic, is_prefill_only(&compiled.job.script));
         let run = AppendOnlyRun::new(compiled.machine(vocabulary));
         Self {
             run,
@@ -56,7 +56,7 @@ impl Row {
             prompt_tokens,
             reserved,
             alone,
-            brief,
+            prefill_only,
             once: false,
             submitted: Instant::now(),
             begun: None,
@@ -65,13 +65,13 @@ impl Row {
         }
     }
 
-    /// What decides with whom it runs.
+    /// The properties for batching.
     pub(super) fn waiting(&self) -> Waiting {
         let prompt = self.run.ids().len();
-        Waiting { prompt, reserved: self.reserved.max(prompt), alone: self.alone, brief: self.brief }
+        Waiting { prompt, reserved: self.reserved.max(prompt), alone: self.alone, prefill_only: self.prefill_only }
     }
 
-    /// The ids that its next request has to hold.
+    /// The ids of its next request.
     #[cfg(test)]
     pub(super) fn ids(&self) -> &[Token] {
         self.run.ids()
@@ -81,20 +81,20 @@ impl Row {
         self.events.is_closed()
     }
 
-    /// Begins a request whose prompt has `cut` tokens, or all if it is brief and there are others beside it; gives its
-    /// prompt and what it is forced to after that.
+    /// Starts a request whose prompt has `cut` tokens, or all tokens if it is prefill-only and runs together with
+    /// others. Returns the prompt and the tokens to force after it.
     pub(super) fn begin(&mut self, cut: usize, together: bool) -> (&[Token], &[Token]) {
         self.begun.get_or_insert_with(Instant::now);
         self.end = None;
-        self.once = together && self.brief;
+        self.once = together && self.prefill_only;
         let ids = self.run.ids();
         ids.split_at(if self.once { ids.len() } else { cut })
     }
 
-    /// Takes logits, and gives the token that the request appends; nothing when it ends here.
+    /// Takes logits, and returns the token to append; `None` if the request ends.
     pub(super) fn on_logits(&mut self, context: &[Token], logits: &[f32]) -> Option<Token> {
         if self.end.is_some() || self.departed() {
-            self.end.get_or_insert(End::Left);
+            self.end.get_or_insert(End::Completed);
             return None;
         }
         if context.len() >= self.prompt_tokens {
@@ -102,23 +102,23 @@ impl Row {
         }
         let next = self.run.on_logits(context, logits);
         if let Some(delta) = self.run.take_delta() {
-            // A caller that has gone away is noticed at the next token.
+            // A disconnected caller is noticed at the next token.
             let _ = self.events.send(Event::Delta(delta));
         }
         match next {
             Ok(Next::Force(_)) if self.once => {
-                // Its choice takes more than one request after all: the next one is as any other.
-                self.brief = false;
-                self.end = Some(End::Left);
+                // The choice needs more than one request: the next one is not prefill-only.
+                self.prefill_only = false;
+                self.end = Some(End::Completed);
                 None
             }
             Ok(Next::Force(token)) if usize::try_from(token).is_ok_and(|token| token < logits.len()) => Some(token),
             Ok(Next::Force(token)) => {
-                self.fail_request(format!("the model has no logit for its own token {token}"));
+                self.fail_request(format!("the model has no logit for token {token}"));
                 None
             }
-            Ok(Next::Leave) => {
-                self.end = Some(End::Left);
+            Ok(Next::End) => {
+                self.end = Some(End::Completed);
                 None
             }
             Err(error) => {
@@ -128,27 +128,27 @@ impl Row {
         }
     }
 
-    /// Notes why the request cannot go on.
+    /// Records why the request fails.
     pub(super) fn fail_request(&mut self, reason: String) {
         self.end = Some(End::Failed(reason));
     }
 
-    /// Settles a request that the engine is done with.
-    pub(super) fn settle(&mut self) -> Outcome {
+    /// Evaluates a finished request.
+    pub(super) fn settle(&mut self) -> RequestOutcome {
         if let Some(transcript) = self.run.take_done() {
             self.report(transcript);
-            return Outcome::Over;
+            return RequestOutcome::Done;
         }
         match self.end.take() {
-            _ if self.departed() => Outcome::Over,
-            Some(End::Left) => Outcome::Goes,
-            Some(End::Failed(reason)) => Outcome::Failed(reason),
-            None => Outcome::Failed("it ended a request without a word".into()),
+            _ if self.departed() => RequestOutcome::Done,
+            Some(End::Completed) => RequestOutcome::Continues,
+            Some(End::Failed(reason)) => RequestOutcome::Failed(reason),
+            None => RequestOutcome::Failed("it ended a request without a response".into()),
         }
     }
 
-    /// Whether its script has ended without asking anything of the model; the caller is told.
-    pub(super) fn over_at_once(&mut self) -> bool {
+    /// Whether its script ended without running the model; then the caller gets the result.
+    pub(super) fn is_done_at_once(&mut self) -> bool {
         let done = self.run.take_done();
         done.map(|transcript| self.report(transcript)).is_some()
     }
@@ -162,15 +162,15 @@ impl Row {
         let _ = self.events.send(Event::Done(Box::new(completion)));
     }
 
-    /// Tells the caller that it failed.
+    /// Reports a failure to the caller.
     pub(super) fn fail(&self, reason: &str) {
         let _ = self.events.send(Event::Failed(EngineError::Failed(reason.to_owned())));
     }
 }
 
-/// Whether a script is one choice whose options part at their first character, so that one look at the model is enough,
-/// or nearly always.
-fn is_brief(script: &Script) -> bool {
+/// Whether a script is one choice whose options differ in their first character, so that one set of logits is nearly
+/// always enough.
+fn is_prefill_only(script: &Script) -> bool {
     let mut choices = script.0.iter().filter(|step| !matches!(step, Step::Say(_)));
     let (Some(Step::Choose(options)), None) = (choices.next(), choices.next()) else { return false };
     let mut firsts: Vec<_> = options.iter().map(|option| option.trim_start().chars().next()).collect();
@@ -184,10 +184,11 @@ mod tests {
     use crate::script::Generate;
 
     #[test]
-    fn what_is_brief() {
+    fn which_scripts_are_prefill_only() {
         let choose = |options: &[&str]| Step::Choose(options.iter().map(|option| (*option).to_owned()).collect());
         let say = || Step::Say("[RESULT]".into());
-        let check = |steps: Vec<Step>, expected| assert_eq!(is_brief(&Script(steps.clone())), expected, "{steps:?}");
+        let check =
+            |steps: Vec<Step>, expected| assert_eq!(is_prefill_only(&Script(steps.clone())), expected, "{steps:?}");
         check(vec![say(), choose(&[" 1", " 2", " 3"])], true);
         check(vec![choose(&[" A", " B"]), say()], true);
         check(vec![choose(&[" 1", " 2", " 10"])], false);

@@ -1,14 +1,14 @@
 //! Sizes of the engine.
 
-/// Sizes of the engine, and how its weights are loaded.
+/// Sizes of the engine, and the quantisation of weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The most sequences that run together on a GPU; on a CPU it is always one.
+    /// Maximum number of sequences that run together on a GPU; on a CPU it is always one.
     pub sequences: usize,
-    /// By how many tokens the prompts of sequences that run together may differ.
+    /// Maximum difference of prompts that run together, in tokens.
     pub spread: usize,
-    /// Tokens that the KV pool of a GPU holds; on a CPU they bound one sequence.
+    /// Size of the KV pool of a GPU in tokens; on a CPU, the limit of one sequence.
     pub kv_tokens: usize,
-    /// How weights of a safetensors folder are quantised while they are loaded, such as `q4k` or `8`; empty: not.
+    /// Quantisation of a safetensors folder while it is loaded, such as `q4k` or `8`; empty: none.
     pub isq: String,
 }

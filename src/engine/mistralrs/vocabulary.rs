@@ -1,7 +1,7 @@
 //! Vocabularies, read from a model's own files.
 //!
-//! mistral.rs rebuilds the tokenizer of a GGUF file in its own way, which splits text otherwise than the model was
-//! trained with and loses newlines. So prompts are tokenised here, and it is given ids.
+//! mistral.rs rebuilds the tokenizer of a GGUF file with another pre-tokenizer than that of the model's training, and
+//! loses newlines. So prompts are tokenised here, and mistral.rs gets ids.
 
 mod folder;
 mod gguf;
@@ -21,23 +21,23 @@ use crate::script::{Constraint, Grammar, Grammars, Token, Vocabulary};
 /// A model's vocabulary.
 pub struct ModelVocabulary {
     encoder: Encoder,
-    /// What each token writes.
+    /// The bytes of each token.
     pieces: Vec<Vec<u8>>,
     longest_piece: usize,
     control: HashMap<String, Token>,
-    /// Tokens that are found in text as they stand, the longest first.
+    /// User-defined tokens, which are found in plain text, longest first.
     user_defined: Vec<(String, Token)>,
-    /// Tokens that end a turn; every control token does.
+    /// End-of-turn tokens, including every control token.
     ends: HashSet<Token>,
     adds_space: bool,
     begin: Option<Token>,
     eos: Option<Token>,
-    /// Made when first asked for: it takes a moment, and few servers need it.
+    /// Created at the first use, because it takes some time and few servers need it.
     grammars: OnceLock<Result<Grammars, String>>,
     chat: ChatFormat,
 }
 
-/// Tokens that end a turn, whatever a file says of them.
+/// End-of-turn tokens, whatever their type in a file.
 const ENDS: [&str; 8] =
     ["<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>", "<EOT>", "<|end_of_text|>"];
 
@@ -45,7 +45,7 @@ impl ModelVocabulary {
     /// Reads the vocabulary of a GGUF file, or of a folder with a tokenizer.json.
     ///
     /// # Errors
-    /// Says what is missing or not understood.
+    /// With the missing or unsupported part.
     pub fn load(path: &Path) -> Result<Self, String> {
         let parts = if path.is_dir() { folder::read(path)? } else { gguf::read(path)? };
         Ok(Self::new(parts))
@@ -87,13 +87,13 @@ impl ModelVocabulary {
         Self { encoder, pieces, longest_piece, control, user_defined, ends, adds_space, begin, eos, grammars, chat }
     }
 
-    /// How the model wants to be spoken to.
+    /// The chat format of the model.
     #[must_use]
     pub fn chat_format(&self) -> &ChatFormat {
         &self.chat
     }
 
-    /// Tokens that no text holds, to end requests with.
+    /// Control tokens, which end requests.
     pub(super) fn ends_of_requests(&self) -> Vec<Token> {
         let mut ends: Vec<Token> = self.control.values().copied().collect();
         ends.sort_unstable();
@@ -106,7 +106,7 @@ impl ModelVocabulary {
             Encoder::Library(tokenizer) => match tokenizer.encode_fast(text, false) {
                 Ok(encoding) => encoding.get_ids().iter().filter_map(|id| Token::try_from(*id).ok()).collect(),
                 Err(error) => {
-                    // Byte-level vocabularies and those with byte tokens spell any text.
+                    // Byte-level vocabularies and those with byte tokens can encode any text.
                     tracing::error!(%error, "the tokenizer refuses a text");
                     Vec::new()
                 }
@@ -161,7 +161,7 @@ impl Vocabulary for ModelVocabulary {
     }
 }
 
-/// Splits a fragment of text at a mark; what is a token already stays one.
+/// Splits text fragments at a user-defined token; tokens stay unchanged.
 fn split<'t>(fragment: Result<Token, &'t str>, mark: &str, token: Token) -> Vec<Result<Token, &'t str>> {
     let Err(text) = fragment else { return vec![fragment] };
     let mut parts = Vec::new();
@@ -176,7 +176,7 @@ fn split<'t>(fragment: Result<Token, &'t str>, mark: &str, token: Token) -> Vec<
     parts
 }
 
-/// The bytes that a token writes; `bytes` are those of GPT-2's characters, if the vocabulary spells them so.
+/// The bytes of a token; `bytes` maps GPT-2's characters, if the vocabulary uses them.
 fn piece(text: &str, kind: Kind, bytes: Option<&HashMap<char, u8>>) -> Vec<u8> {
     match (kind, bytes) {
         (Kind::Control | Kind::Unknown, _) => Vec::new(),
@@ -190,7 +190,8 @@ fn piece(text: &str, kind: Kind, bytes: Option<&HashMap<char, u8>>) -> Vec<u8> {
     }
 }
 
-/// GPT-2's table: printable bytes are their own characters, the others stand from U+0100 on (Radford et al. 2019).
+/// GPT-2's table: printable bytes are their own characters, the others are characters from U+0100 on (Radford et al.
+/// 2019).
 fn bytes_by_character() -> HashMap<char, u8> {
     let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     let others = (0..=u8::MAX).filter(|byte| !printable(*byte));

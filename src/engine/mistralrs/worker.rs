@@ -1,4 +1,4 @@
-//! The task that decides what runs: it forms waves, hands their requests to mistral.rs, and repairs that.
+//! The worker task: forms waves, sends their requests to mistral.rs, and recovers from failures.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,53 +10,53 @@ use futures::stream::FuturesUnordered;
 use mistralrs::{MistralRs, Request};
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 
-use super::force::Lent;
-use super::request::{Known, Reading, send};
-use super::row::{Outcome, Row};
+use super::force::SharedRun;
+use super::request::{ModelLimits, WavePrefill, send};
+use super::row::{RequestOutcome, ScriptRun};
 use crate::engine::Load;
 use crate::engine::length_buckets::{Limits, Waiting, join, pick};
 use crate::engine::shared::Shared;
 
-/// How often mistral.rs may die in a row, without an answer between, before it is given up. A panic can leave one of
-/// its locks poisoned for good; then only a new process helps.
-const DEATHS: u32 = 3;
-/// How long the thread of an engine that has died may take to end, and how often it is looked at.
-const ENDING: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(20);
-/// A wave that would be smaller than the last one waits that long for one more, and so long at most: who has just been
-/// answered may be about to ask again, and would else wait for a whole wave.
-const QUIET: Duration = Duration::from_millis(5);
-const GATHERING: Duration = Duration::from_millis(100);
+/// Maximum number of deaths of mistral.rs in a row, without an answer in between. A panic can leave one of its locks
+/// poisoned; then only a new process helps.
+const MAX_DEATHS: u32 = 3;
+// Time for the thread of a dead engine to end, and the polling interval.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+// A wave that would be smaller than the last one waits for more requests, because callers that just got an answer often
+// send the next request. Maximum gap between two requests, and maximum time in all.
+const GATHER_GAP: Duration = Duration::from_millis(5);
+const GATHER_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What a worker is sent.
+/// A message to the worker.
 pub(super) enum Submission {
     /// A script to run.
-    Row(Box<Row>),
-    /// Run no more sequences together than that.
+    Run(Box<ScriptRun>),
+    /// Run at most this number of sequences together.
     Limit(usize),
 }
 
-/// Runs what is submitted.
+/// The worker.
 pub(super) struct Worker {
     runner: Arc<MistralRs>,
-    known: Known,
+    model: ModelLimits,
     limits: Limits,
-    /// The ones that wait, the longest first.
-    waiting: Vec<Row>,
+    /// Waiting runs, the longest-waiting first.
+    waiting: Vec<ScriptRun>,
     shared: Arc<Shared>,
     engine: Option<Sender<Request>>,
     deaths: u32,
     restarts: u64,
-    /// How many ran together last.
+    /// Size of the last wave.
     last: usize,
 }
 
 impl Worker {
-    pub(super) fn new(runner: Arc<MistralRs>, known: Known, limits: Limits, shared: Arc<Shared>) -> Self {
-        Self { runner, known, limits, waiting: Vec::new(), shared, engine: None, deaths: 0, restarts: 0, last: 0 }
+    pub(super) fn new(runner: Arc<MistralRs>, model: ModelLimits, limits: Limits, shared: Arc<Shared>) -> Self {
+        Self { runner, model, limits, waiting: Vec::new(), shared, engine: None, deaths: 0, restarts: 0, last: 0 }
     }
 
-    /// Serves until the last sender of submissions is gone, or mistral.rs cannot be brought back.
+    /// Serves until all senders are dropped, or mistral.rs cannot be restarted.
     pub(super) async fn run(mut self, mut inbox: UnboundedReceiver<Submission>) {
         loop {
             if self.waiting.is_empty() {
@@ -72,25 +72,25 @@ impl Worker {
             for submission in gather(&mut inbox, missing).await {
                 self.take(submission);
             }
-            self.waiting.retain(|row| !row.departed());
+            self.waiting.retain(|run| !run.departed());
             let wave = self.next_wave();
             self.last = wave.len();
             if !wave.is_empty() && !self.run_wave(wave, &mut inbox).await {
-                tracing::error!("mistral.rs has died {DEATHS} times in a row and is given up");
+                tracing::error!("mistral.rs has died {MAX_DEATHS} times in a row and is not restarted");
                 inbox.close();
                 while let Ok(submission) = inbox.try_recv() {
                     self.take(submission);
                 }
-                self.waiting.iter().for_each(|row| row.fail("mistral.rs has died and does not come back"));
+                self.waiting.iter().for_each(|run| run.fail("mistral.rs has died and cannot be restarted"));
                 return;
             }
         }
     }
 
-    /// Ends mistral.rs, and waits until its thread lets go of the model.
+    /// Stops mistral.rs, and waits until its thread has freed the model.
     async fn end(self) {
         if let Some(engine) = self.engine {
-            // One that has died has ended.
+            // An engine that has died does not receive it.
             let _ = engine.send(Request::Terminate).await;
             engine.closed().await;
         }
@@ -98,48 +98,48 @@ impl Worker {
 
     fn take(&mut self, submission: Submission) {
         match submission {
-            Submission::Row(mut row) => {
+            Submission::Run(mut run) => {
                 self.shared.received();
-                if !row.over_at_once() {
-                    self.waiting.push(*row);
+                if !run.is_done_at_once() {
+                    self.waiting.push(*run);
                 }
             }
             Submission::Limit(sequences) => self.limits.sequences = sequences,
         }
     }
 
-    fn next_wave(&mut self) -> Vec<Row> {
-        let waiting: Vec<Waiting> = self.waiting.iter().map(Row::waiting).collect();
+    fn next_wave(&mut self) -> Vec<ScriptRun> {
+        let waiting: Vec<Waiting> = self.waiting.iter().map(ScriptRun::waiting).collect();
         self.remove(pick(&waiting, self.limits))
     }
 
-    /// Takes rows out of those that wait.
-    fn remove(&mut self, mut picked: Vec<usize>) -> Vec<Row> {
+    /// Removes runs from the waiting ones.
+    fn remove(&mut self, mut picked: Vec<usize>) -> Vec<ScriptRun> {
         picked.sort_unstable();
-        // From the end, so that indices stay true.
-        let mut rows: Vec<Row> = picked.iter().rev().map(|index| self.waiting.remove(*index)).collect();
-        rows.reverse();
-        rows
+        // From the end, so that indexes stay valid.
+        let mut runs: Vec<ScriptRun> = picked.iter().rev().map(|index| self.waiting.remove(*index)).collect();
+        runs.reverse();
+        runs
     }
 
-    /// Runs a request of each row of a wave, settles each as it ends, and lets brief ones join. False when mistral.rs is
-    /// given up.
-    async fn run_wave(&mut self, wave: Vec<Row>, inbox: &mut UnboundedReceiver<Submission>) -> bool {
+    /// Runs a request for each run of a wave, evaluates each at its end, and lets prefill-only runs join. Returns false
+    /// if mistral.rs is given up.
+    async fn run_wave(&mut self, wave: Vec<ScriptRun>, inbox: &mut UnboundedReceiver<Submission>) -> bool {
         let Some(engine) = self.engine().await else {
-            wave.into_iter().for_each(|row| row.fail("mistral.rs takes no requests"));
+            wave.into_iter().for_each(|run| run.fail("mistral.rs does not accept requests"));
             self.deaths += 1;
-            return self.deaths < DEATHS;
+            return self.deaths < MAX_DEATHS;
         };
-        let mut reading = Reading { cut: self.cut(&wave), together: wave.len() > 1 };
-        let mut joining = if wave.iter().any(|row| row.alone) { 0 } else { self.limits.sequences };
+        let mut prefill = WavePrefill { cut: self.cut(&wave), together: wave.len() > 1 };
+        let mut joining = if wave.iter().any(|run| run.alone) { 0 } else { self.limits.sequences };
         let mut running = Running::default();
-        running.add(wave, |wave| send(&engine, wave, reading, &self.known));
+        running.add(wave, |wave| send(&engine, wave, prefill, &self.model));
         let mut answered = false;
         loop {
             self.show(&running);
             tokio::select! {
-                row = running.next() => match row {
-                    Some(row) => answered |= self.settle(row, reading.together),
+                run = running.next() => match run {
+                    Some(run) => answered |= self.settle(run, prefill.together),
                     None => break,
                 },
                 Some(submission) = inbox.recv(), if joining > 0 => self.take(submission),
@@ -147,8 +147,8 @@ impl Worker {
             let more = self.more(&running, joining);
             if !more.is_empty() {
                 joining = joining.saturating_sub(more.len());
-                reading.together = true;
-                running.add(more, |more| send(&engine, more, reading, &self.known));
+                prefill.together = true;
+                running.add(more, |more| send(&engine, more, prefill, &self.model));
             }
         }
         self.deaths = match (engine.is_closed(), answered) {
@@ -156,17 +156,20 @@ impl Worker {
             (false, true) => 0,
             (false, false) => self.deaths,
         };
-        self.deaths < DEATHS
+        self.deaths < MAX_DEATHS
     }
 
-    /// Up to where the prompts of a wave are read.
-    fn cut(&self, wave: &[Row]) -> usize {
-        let lengths = |brief: bool| wave.iter().map(Row::waiting).filter(move |w| w.brief == brief).map(|w| w.prompt);
+    /// Number of tokens to which the prompts of a wave are prefilled.
+    fn cut(&self, wave: &[ScriptRun]) -> usize {
+        let lengths = |prefill_only: bool| {
+            wave.iter().map(ScriptRun::waiting).filter(move |w| w.prefill_only == prefill_only).map(|w| w.prompt)
+        };
         lengths(false).min().or(lengths(true).min()).unwrap_or(0)
     }
 
-    /// Rows that may join what runs, `most` of them. Each is read before what runs goes on, so that there are not too many.
-    fn more(&mut self, running: &Running, most: usize) -> Vec<Row> {
+    /// Up to `most` runs that may join the running wave. The wave waits for the prefill of each, so their number is
+    /// limited.
+    fn more(&mut self, running: &Running, most: usize) -> Vec<ScriptRun> {
         let left = Limits {
             sequences: self.limits.sequences.saturating_sub(running.requests.len()).min(most),
             tokens: self.limits.tokens.saturating_sub(running.held),
@@ -175,44 +178,44 @@ impl Worker {
         if running.requests.is_empty() || left.sequences == 0 {
             return Vec::new();
         }
-        self.waiting.retain(|row| !row.departed());
-        let waiting: Vec<Waiting> = self.waiting.iter().map(Row::waiting).collect();
+        self.waiting.retain(|run| !run.departed());
+        let waiting: Vec<Waiting> = self.waiting.iter().map(ScriptRun::waiting).collect();
         self.remove(join(&waiting, left))
     }
 
-    /// Settles a row whose request is over, and says whether mistral.rs has answered it.
-    fn settle(&mut self, mut row: Row, together: bool) -> bool {
-        match row.settle() {
-            Outcome::Over => return true,
-            Outcome::Goes => {
-                self.waiting.insert(0, row);
+    /// Evaluates a run whose request has ended, and returns whether mistral.rs answered it.
+    fn settle(&mut self, mut run: ScriptRun, together: bool) -> bool {
+        match run.settle() {
+            RequestOutcome::Done => return true,
+            RequestOutcome::Continues => {
+                self.waiting.insert(0, run);
                 return true;
             }
-            // What fails beside others may be another's fault: it is tried again alone.
-            Outcome::Failed(reason) if together => {
-                tracing::warn!(reason, "a request failed beside others and is tried again alone");
-                row.alone = true;
-                self.waiting.insert(0, row);
+            // A failure in a batch may be caused by another request, so it is retried alone.
+            RequestOutcome::Failed(reason) if together => {
+                tracing::warn!(reason, "a request failed together with others and is retried alone");
+                run.alone = true;
+                self.waiting.insert(0, run);
             }
-            Outcome::Failed(reason) => row.fail(&reason),
+            RequestOutcome::Failed(reason) => run.fail(&reason),
         }
         false
     }
 
-    /// Where requests go; an engine that has died is started again by asking, once its thread has ended.
+    /// The request channel. Asking for it restarts an engine that has died, once its thread has ended.
     async fn engine(&mut self) -> Option<Sender<Request>> {
-        let ends = Instant::now() + ENDING;
+        let ends = Instant::now() + SHUTDOWN_TIMEOUT;
         let sender = loop {
             let sender = catch_unwind(AssertUnwindSafe(|| self.runner.get_sender(None).ok())).ok().flatten();
             match sender {
-                Some(closed) if closed.is_closed() && Instant::now() < ends => tokio::time::sleep(PAUSE).await,
+                Some(closed) if closed.is_closed() && Instant::now() < ends => tokio::time::sleep(POLL_INTERVAL).await,
                 sender => break sender,
             }
         };
         if let (Some(before), Some(now)) = (&self.engine, &sender)
             && !before.same_channel(now)
         {
-            tracing::error!("mistral.rs had died and was started again");
+            tracing::error!("mistral.rs had died and was restarted");
             self.restarts += 1;
         }
         self.engine.clone_from(&sender);
@@ -231,44 +234,44 @@ impl Worker {
     }
 }
 
-/// The requests that run.
+/// The running requests.
 #[derive(Default)]
 struct Running {
-    requests: FuturesUnordered<BoxFuture<'static, (Lent, usize)>>,
-    /// Tokens that they may come to hold.
+    requests: FuturesUnordered<BoxFuture<'static, (SharedRun, usize)>>,
+    /// Maximum number of tokens of all of them.
     held: usize,
 }
 
 impl Running {
-    /// Adds the requests of rows, which `send` sends.
-    fn add(&mut self, rows: Vec<Row>, send: impl FnOnce(Vec<Row>) -> Vec<Lent>) {
-        let reserved: Vec<usize> = rows.iter().map(|row| row.waiting().reserved).collect();
+    /// Adds the requests of runs, which `send` sends.
+    fn add(&mut self, runs: Vec<ScriptRun>, send: impl FnOnce(Vec<ScriptRun>) -> Vec<SharedRun>) {
+        let reserved: Vec<usize> = runs.iter().map(|run| run.waiting().reserved).collect();
         self.held += reserved.iter().sum::<usize>();
-        for (lent, reserved) in send(rows).into_iter().zip(reserved) {
+        for (shared_run, reserved) in send(runs).into_iter().zip(reserved) {
             self.requests.push(Box::pin(async move {
-                lent.over().await;
-                (lent, reserved)
+                shared_run.finished().await;
+                (shared_run, reserved)
             }));
         }
     }
 
-    /// The row of the next request that is over; nothing when none runs.
-    async fn next(&mut self) -> Option<Row> {
+    /// The run of the next finished request; `None` if none is running.
+    async fn next(&mut self) -> Option<ScriptRun> {
         loop {
-            let (lent, reserved) = self.requests.next().await?;
+            let (shared_run, reserved) = self.requests.next().await?;
             self.held -= reserved;
-            if let Some(row) = lent.take() {
-                return Some(row);
+            if let Some(run) = shared_run.take() {
+                return Some(run);
             }
         }
     }
 }
 
-/// Up to `missing` further submissions, which come one soon after the other.
+/// Up to `missing` further submissions, which arrive shortly after each other.
 pub(super) async fn gather(inbox: &mut UnboundedReceiver<Submission>, missing: usize) -> Vec<Submission> {
-    let (mut found, until) = (Vec::new(), Instant::now() + GATHERING);
+    let (mut found, until) = (Vec::new(), Instant::now() + GATHER_TIMEOUT);
     while found.len() < missing && Instant::now() < until {
-        match tokio::time::timeout(QUIET, inbox.recv()).await {
+        match tokio::time::timeout(GATHER_GAP, inbox.recv()).await {
             Ok(Some(submission)) => found.push(submission),
             Ok(None) | Err(_) => break,
         }

@@ -4,9 +4,9 @@ use std::io;
 
 /// Why a header cannot be used.
 pub(super) enum Fault {
-    /// The header goes on to this byte, the file does not.
+    /// The header needs the file up to this byte, but the file is shorter.
     EndsBefore(u64),
-    /// The header contradicts itself, or asks for more than any model has.
+    /// The header is inconsistent, or has impossible sizes.
     Wrong(String),
     /// The file cannot be read.
     Io(io::Error),

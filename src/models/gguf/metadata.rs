@@ -1,4 +1,4 @@
-//! What a GGUF header says of a model, and whether it can be true.
+//! The metadata in a GGUF header, and its checks.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,19 +6,19 @@ use super::fault::{Fault, wrong};
 
 /// The key of the vocabulary.
 pub(super) const TOKENS: &[u8] = b"tokenizer.ggml.tokens";
-/// Tensor data begins at a multiple of this where the header names no other.
+/// The default alignment of tensor data.
 const DEFAULT_ALIGNMENT: u64 = 32;
-/// As many as llama.cpp has room for; more end the process.
+/// llama.cpp's maximum; it aborts the process for more.
 const MOST_LAYERS: u64 = 512;
 const MOST_EXPERTS: u64 = 1024;
-/// How positions may be scaled.
+/// Known kinds of RoPE scaling.
 const SCALINGS: [&[u8]; 4] = [b"none", b"linear", b"yarn", b"longrope"];
 
-/// The values of a header by their keys.
+/// The values of a header by key.
 #[derive(Debug, Default)]
 pub(super) struct Metadata(HashMap<Vec<u8>, Value>);
 
-/// A value, as far as anybody looks at it.
+/// A value, as far as it is used.
 #[derive(Debug)]
 pub(super) enum Value {
     Number(u64),
@@ -43,18 +43,18 @@ impl Metadata {
         }
     }
 
-    /// What the tensors' data is aligned to.
+    /// The alignment of tensor data.
     pub(super) fn alignment(&self) -> Result<u64, Fault> {
         match self.0.get(&b"general.alignment"[..]) {
             None => Ok(DEFAULT_ALIGNMENT),
-            // More than the kind of its value holds is no alignment that a file could have.
+            // A larger alignment than its type can hold is invalid.
             Some(Value::Number(alignment)) if alignment.is_power_of_two() && *alignment <= 1 << 31 => Ok(*alignment),
             Some(other) => Err(wrong(format!("its alignment is {other:?}"))),
         }
     }
 
-    /// Keys and values of every layer and KV head, two bytes each. Of a model whose layers differ it is the most: the
-    /// header then has a list of KV heads in place of their number.
+    /// Bytes of the keys and values of one token over all layers and KV heads, two bytes each. If layers differ, the
+    /// header has a list of KV heads, and the result is the maximum.
     pub(super) fn kv_per_token(&self) -> Option<u64> {
         let number = |name: &str| self.number(name);
         let heads = number("attention.head_count");
@@ -65,7 +65,7 @@ impl Metadata {
         number("block_count")?.checked_mul(kv_heads)?.checked_mul(key.checked_add(value)?)?.checked_mul(2)
     }
 
-    /// Refuses what engines rely on without a look.
+    /// Checks the values that engines rely on without checks of their own.
     pub(super) fn check(&self) -> Result<(), Fault> {
         self.check_sizes()?;
         self.check_experts()?;
@@ -93,14 +93,14 @@ impl Metadata {
     }
 
     fn check_experts(&self) -> Result<(), Fault> {
-        // llama.cpp mends the numbers of these itself.
+        // llama.cpp corrects these numbers itself.
         if matches!(self.0.get(&b"general.architecture"[..]), Some(Value::Text(name)) if name.starts_with(b"hunyuan")) {
             return Ok(());
         }
         let experts = self.number("expert_count").unwrap_or(0);
         self.hold("expert_count", |experts| experts <= MOST_EXPERTS)?;
         match (experts, self.of_model("expert_used_count")) {
-            // Each layer may have a number of its own.
+            // Each layer may have its own number.
             (_, Some(Value::List)) => {}
             (1.., None) => return Err(wrong(format!("its expert_count is {experts}, and none is used"))),
             _ => self.hold("expert_used_count", |used| used <= experts && (used > 0 || experts == 0))?,
@@ -144,13 +144,13 @@ impl Metadata {
             return Err(wrong("its vocabulary has no tokens"));
         }
         let mut seen: HashSet<&[u8]> = HashSet::with_capacity(tokens.len());
-        // Empty ones are given names of their own.
+        // Empty tokens get generated names.
         for token in tokens.iter().filter(|token| !token.is_empty()) {
             if !seen.insert(token) {
                 return Err(wrong(format!("its vocabulary has `{}` twice", String::from_utf8_lossy(token))));
             }
         }
-        // Text that such a vocabulary has no token for is written in bytes, and each must be there.
+        // Other text is encoded in bytes, so each byte needs a token.
         let written = |byte: u8| seen.contains(format!("<0x{byte:02X}>").as_bytes()) || seen.contains(&[byte][..]);
         match (0..=u8::MAX).find(|byte| !written(*byte)) {
             Some(missing) if kind == b"llama" => {
@@ -160,7 +160,7 @@ impl Metadata {
         }
     }
 
-    /// Fails unless a number, if it is there, is one that `sound` takes.
+    /// Fails if a number is present and `sound` rejects it.
     fn hold(&self, name: &str, sound: impl FnOnce(u64) -> bool) -> Result<(), Fault> {
         match self.of_model(name) {
             Some(Value::Number(number)) if !sound(*number) => Err(wrong(format!("its {name} is {number}"))),
@@ -176,7 +176,7 @@ impl Metadata {
         }
     }
 
-    /// The value of a key that begins with the architecture's name, of which a file has one.
+    /// The value of a key with the prefix of the architecture.
     fn of_model(&self, name: &str) -> Option<&Value> {
         let named = |key: &[u8]| key.splitn(2, |c| *c == b'.').nth(1) == Some(name.as_bytes());
         self.0.iter().find(|(key, _)| named(key)).map(|(_, value)| value)

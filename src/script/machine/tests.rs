@@ -121,7 +121,7 @@ fn a_prompt_is_told_token_by_token() {
 fn what_is_kept_verbatim_tells_every_token() {
     let check = |writes_text: &str, stop: &[&str], text: &str, told: &[&str]| {
         let start = prompt("x").ids.len();
-        let stop = stop.iter().map(|stop| (*stop).to_owned()).collect();
+        let stop = stop.iter().map(|stop| (*stop).into()).collect();
         let step =
             Generate { stop, max_tokens: 3, keep_trailing_whitespace: true, logprobs: Some(0), ..Generate::default() };
         let script = Script(vec![Step::Generate(step)]);

@@ -1,4 +1,4 @@
-//! Text that a `Generate` step writes.
+//! The text of a `Generate` step.
 
 use crate::domain::TokenLogprob;
 use crate::script::stop::{Progress, Stops};
@@ -8,7 +8,7 @@ use crate::script::{Constraint, Generate};
 pub(super) struct Writing {
     pub(super) limits: Generate,
     pub(super) text: String,
-    /// Bytes that are not yet a whole character.
+    /// Bytes of an incomplete character.
     pub(super) tail: Vec<u8>,
     pub(super) tokens: usize,
     pub(super) shown: usize,
@@ -39,7 +39,7 @@ impl Writing {
         }
     }
 
-    /// Appends the bytes of a token; bytes that are no UTF-8 become U+FFFD.
+    /// Appends the bytes of a token; invalid UTF-8 becomes U+FFFD.
     pub(super) fn push(&mut self, piece: &[u8]) {
         self.tail.extend_from_slice(piece);
         loop {

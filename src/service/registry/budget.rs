@@ -48,7 +48,7 @@ impl Budget {
                 Ok(free) => Some(free),
                 Err(why) if needs.swaps => return Err(StartError::NoBudget { why }),
                 Err(why) => {
-                    tracing::warn!(why, "how much memory the GPU has free is not known; memory_budget_mb says it");
+                    tracing::warn!(why, "the free memory of the GPU is not known; set memory_budget_mb");
                     None
                 }
             },
@@ -74,8 +74,7 @@ impl MemoryGauge for SystemGauge {
     }
 }
 
-/// The least of what it says of the GPUs, a line of MiB each: which of them a model comes to lie on is the engine's
-/// choice.
+/// The minimum over all GPUs, from one line of MiB for each: the engine chooses the GPU.
 fn least(said: &str) -> Option<u64> {
     let free = said.lines().map(|line| line.trim().parse::<u64>()).collect::<Result<Vec<_>, _>>().ok()?;
     free.into_iter().min().map(|mebibytes| mebibytes.saturating_mul(1 << 20))
@@ -85,9 +84,9 @@ fn least(said: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    struct Told(u64, Result<u64, &'static str>);
+    struct FixedGauge(u64, Result<u64, &'static str>);
 
-    impl MemoryGauge for Told {
+    impl MemoryGauge for FixedGauge {
         fn machine(&self) -> u64 {
             self.0
         }
@@ -99,22 +98,22 @@ mod tests {
 
     #[test]
     fn a_gpus_models_are_held_to_the_gpus_memory() {
-        let big_machine = Told(512_000_000_000, Ok(80_000_000_000));
+        let big_machine = FixedGauge(512_000_000_000, Ok(80_000_000_000));
         let budget = |gpu| Budget::new(0, Needs { gpu, swaps: true }, &big_machine).unwrap();
         assert_eq!(budget(true), Budget { bytes: 80_000_000_000, strict: false });
         assert_eq!(budget(false), Budget { bytes: 512_000_000_000, strict: false });
-        let by_hand = Budget::new(7, Needs { gpu: true, swaps: true }, &Told(1, Err("never asked"))).unwrap();
+        let by_hand = Budget::new(7, Needs { gpu: true, swaps: true }, &FixedGauge(1, Err("never asked"))).unwrap();
         assert_eq!(by_hand, Budget { bytes: 7_000_000, strict: true });
     }
 
     #[test]
     fn without_a_way_to_measure_the_setting_is_asked_for() {
-        let blind = Told(512_000_000_000, Err("nvidia-smi: not found"));
+        let blind = FixedGauge(512_000_000_000, Err("nvidia-smi: not found"));
         let error = Budget::new(0, Needs { gpu: true, swaps: true }, &blind).unwrap_err().to_string();
         assert!(error.contains("memory_budget_mb") && error.contains("nvidia-smi: not found"), "{error}");
         let budget = Budget::new(0, Needs { gpu: true, swaps: false }, &blind).unwrap();
         assert_eq!(budget, Budget { bytes: u64::MAX, strict: false }, "one model that stays needs no budget");
-        let silent = Told(0, Err("no"));
+        let silent = FixedGauge(0, Err("no"));
         assert_eq!(Budget::new(0, Needs { gpu: false, swaps: true }, &silent).unwrap().bytes, u64::MAX);
     }
 

@@ -9,9 +9,9 @@ use crate::models::Model;
 /// The sizing of the engines that run model files: context, batch and memory.
 #[derive(Debug, Clone)]
 pub struct EngineSizes {
-    /// Of llama-cpp.
+    /// Sizes of llama-cpp.
     pub llama_cpp: LlamaCppConfig,
-    /// Of mistralrs.
+    /// Sizes of mistralrs.
     pub mistralrs: MistralRsConfig,
 }
 
@@ -40,7 +40,7 @@ pub(super) fn chosen(asked: EngineChoice, folder: bool) -> EngineChoice {
     }
 }
 
-/// Whether the weights of such a model lie in the memory of an NVIDIA GPU. Metal shares the machine's own.
+/// Whether the weights of such a model are in the memory of an NVIDIA GPU. Metal uses main memory.
 #[must_use]
 pub(super) fn in_gpu_memory(asked: EngineChoice, sizes: &EngineSizes) -> bool {
     match chosen(asked, false) {
@@ -78,12 +78,12 @@ pub(super) async fn open(asked: EngineChoice, model: Model, sizes: &EngineSizes)
     if engine != EngineChoice::Mistralrs {
         return open_unchecked(engine, model, sizes).await;
     }
-    // Where mistralrs will not do, llama.cpp's own GPU build is faster than one sequence at a time.
+    // If mistralrs is rejected, llama.cpp's GPU build is faster than one sequence at a time.
     let other = asked == EngineChoice::Auto && cfg!(feature = "llama-cpp-cuda") && !folder;
     match mistralrs(&model, &sizes.mistralrs, Some(other)).await {
         Ok(Some(engine)) => return Ok(engine),
         Ok(None) => {}
-        Err(error) if other => tracing::warn!(%error, "mistralrs does not load this model; llama-cpp is tried"),
+        Err(error) if other => tracing::warn!(%error, "mistralrs cannot load this model; trying llama-cpp"),
         Err(error) => return Err(error),
     }
     llama_cpp(model, &sizes.llama_cpp).await
@@ -118,39 +118,46 @@ pub async fn open_unchecked(
 enum ProbeVerdict {
     Concurrent,
     Sequential,
-    /// Not at all, since another engine can take the model.
+    /// Not at all, because another engine can load the model.
     Rejected,
 }
 
 /// Probes an engine that runs sequences in batches. If batches come out wrong it is used for one sequence at a time, or
-/// rejected where there is an `other` engine; where there is one, any other failed canary rejects it, too.
+/// rejected where there is an `other` engine; where there is one, any other failed check rejects it, too.
 #[cfg_attr(not(feature = "mistralrs"), allow(dead_code, reason = "only that engine is probed"))]
 async fn probe(engine: &dyn Engine, other: bool) -> ProbeVerdict {
     if engine.info().sequences <= 1 {
         return ProbeVerdict::Concurrent;
     }
     if let Err(found) = conformance::together(engine).await {
-        tracing::warn!(found, "this device gets sequences wrong that run together; `gavel doctor` shows more");
+        tracing::warn!(
+            found,
+            "mistralrs gives wrong results for sequences that run together on this device, so it runs one at a time; `gavel doctor` has details"
+        );
         return if other { ProbeVerdict::Rejected } else { ProbeVerdict::Sequential };
     }
     if !other {
         return ProbeVerdict::Concurrent;
     }
-    for (canary, finding) in [
+    for (check, finding) in [
         ("departure", conformance::departure(engine).await),
         ("failure", conformance::failure(engine).await),
         ("reuse", conformance::reuse(engine).await),
     ] {
         if let Err(found) = finding {
-            tracing::warn!(canary, found, "a canary fails, so llama-cpp is used; `gavel doctor` shows more");
+            tracing::warn!(
+                check,
+                found,
+                "a self-test of mistralrs fails, so llama-cpp is used; `gavel doctor` has details"
+            );
             return ProbeVerdict::Rejected;
         }
     }
     ProbeVerdict::Concurrent
 }
 
-/// Loads the model. `probing` asks for the probe and says whether there is another engine; the result is `None` where the
-/// probe rejects this one.
+/// Loads the model. `probing` asks for the probe and says whether there is another engine; the result is `None` where
+/// the probe rejects this one.
 #[cfg(feature = "mistralrs")]
 async fn mistralrs(
     model: &Model,

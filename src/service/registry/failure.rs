@@ -1,4 +1,4 @@
-//! Why a model cannot be used, as API clients are told.
+//! Why a model cannot be used, in messages for API clients.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use crate::models::ModelError;
 /// Why a request has no model.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RegistryError {
-    /// No model has that name.
+    /// No model has this name.
     #[error("there is no model `{name}`; there are: {known}")]
     Unknown {
         /// The name.
         name: String,
-        /// The names there are.
+        /// The known names.
         known: String,
     },
     /// It is still being loaded.
@@ -47,16 +47,16 @@ pub enum LoadFailure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FailureReason {
     /// Its files are missing or damaged, or have changed.
-    #[error("its files are not there or are damaged")]
+    #[error("its files are missing or damaged")]
     Files,
     /// Its files have to be downloaded, and no source serves them at present.
-    #[error("its files cannot be fetched at present")]
+    #[error("its files cannot be downloaded at present")]
     EngineSource,
     /// The engine does not support the file, or has no memory for it.
-    #[error("its engine does not load it")]
+    #[error("its engine cannot load it")]
     Engine,
     /// Its prompt set does not exist.
-    #[error("its prompt set is not there")]
+    #[error("its prompt set does not exist")]
     PromptSet,
     /// Its prompts cannot be rendered.
     #[error("its chat template or its prompt set cannot be rendered")]
@@ -65,7 +65,7 @@ pub enum FailureReason {
     #[error("its context is too small for a judgement")]
     Context,
     /// Its logits are not finite (NaN).
-    #[error("its first judgement came to no numbers (NaN)")]
+    #[error("the logits of its first judgement are not numbers (NaN)")]
     Numbers,
     /// Its first judgement failed.
     #[error("its first judgement failed")]
@@ -74,7 +74,7 @@ pub enum FailureReason {
     #[error("its engine has died")]
     Died,
     /// The load was aborted.
-    #[error("loading it broke off")]
+    #[error("loading it was interrupted")]
     BrokeOff,
 }
 

@@ -49,13 +49,13 @@ pub enum StartError {
     /// An engine cannot be started.
     #[error(transparent)]
     Engine(#[from] LoadError),
-    /// A prompt set is wrong.
+    /// A prompt set is invalid.
     #[error(transparent)]
     Prompts(#[from] PromptError),
     /// The default prompt set does not exist.
     #[error(transparent)]
     PromptSet(#[from] TaskError),
-    /// A judge model of the configuration is wrong.
+    /// A judge model of the configuration is invalid.
     #[error(transparent)]
     JudgeModel(#[from] InvalidJudge),
     /// The model failed its self-test.
@@ -63,11 +63,11 @@ pub enum StartError {
     SelfTest(String, Box<SelfTestError>),
     /// The memory budget of a GPU is neither configured nor measurable.
     #[error(
-        "models of first use share the memory of the GPU, and how much of it is free is not known ({why}): set \
+        "models with load = \"first_use\" share the memory of the GPU, whose free memory is not known ({why}): set \
          memory_budget_mb"
     )]
     NoBudget {
-        /// Why it is not known.
+        /// Why it is not measurable.
         why: String,
     },
     /// The memory budget has no room for it.
@@ -79,22 +79,22 @@ pub enum StartError {
     NoRoom {
         /// The model.
         name: String,
-        /// What it needs, in MB.
+        /// Its memory needs, in MB.
         needed: u64,
-        /// What all may take, in MB.
+        /// The budget, in MB.
         budget: u64,
-        /// What the others take, in MB.
+        /// The memory of the loaded models, in MB.
         taken: u64,
-        /// The names of those that hold it.
+        /// The names of the loaded models.
         held: String,
     },
 }
 
-/// What an engine is loaded from.
+/// The source of an engine.
 pub(super) enum EngineSource {
     /// A model file.
     File(Model),
-    /// No file: answers are scripted.
+    /// Scripted answers without a model file.
     Script,
 }
 

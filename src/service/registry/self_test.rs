@@ -1,4 +1,4 @@
-//! The self-test of a model before it counts as loaded: its prompts can be rendered and fit, and it judges.
+//! The self-test of a model before it counts as loaded: renders prompts, checks that they fit, and runs a judgement.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use crate::script::{SamplerSettings, StepError};
 /// Why a model failed its self-test.
 #[derive(Debug, thiserror::Error)]
 pub enum SelfTestError {
-    /// Its prompts cannot be rendered, nearly always because of its own chat template.
+    /// Its prompts cannot be rendered, usually because of its chat template.
     #[error("the prompt set `{set}` cannot be rendered for this model: {cause}")]
     Render {
         /// The prompt set.
         set: String,
-        /// What is wrong.
+        /// The reason.
         cause: PromptError,
     },
     /// Its context is too small even for the prompt of a minimal request.
@@ -23,7 +23,7 @@ pub enum SelfTestError {
     Context {
         /// The overflow, with the token counts.
         cause: EngineError,
-        /// Which setting makes the context larger.
+        /// The setting that makes the context larger.
         remedy: &'static str,
     },
     /// Its first judgement failed.
@@ -31,7 +31,7 @@ pub enum SelfTestError {
     Engine(EngineError),
     /// The logits of its first judgement are not finite.
     #[error(
-        "its first judgement came to no numbers (NaN): the file is damaged, or the engine does not compute this model \
+        "the logits of its first judgement are not numbers (NaN): the file is damaged, or the engine does not compute this model \
          on this device; `gavel models verify` and `gavel doctor` say which"
     )]
     NotNumbers,
@@ -72,8 +72,9 @@ pub(super) fn check_prompts(set: &PromptSet, chat: &ChatFormat) -> Result<(), Se
     jobs(set, chat, &[Mode::Feedback, Mode::Score], 1).map(drop)
 }
 
-/// Judges once, with a token of feedback where it fits, which also puts what prompts with feedback begin with into the
-/// engine's prefix cache, if it has one. Warns where the context is too small for `feedback` tokens of feedback, the default limit of requests.
+/// Runs one judgement, with one token of feedback where that fits. This also puts the common prefix of prompts with feedback
+/// into the engine's prefix cache, if it has one. Warns where the context is too small for `feedback` tokens of feedback,
+/// the default limit of requests.
 ///
 /// # Errors
 /// When a prompt does not fit, the engine fails, or its logits are not finite.
@@ -131,7 +132,7 @@ fn refused(error: EngineError, info: &EngineInfo) -> SelfTestError {
     }
 }
 
-/// Which setting makes the context of a sequence larger.
+/// The setting that makes the context of a sequence larger.
 fn remedy(info: &EngineInfo) -> &'static str {
     match info.engine {
         "llama-cpp" => {
@@ -202,7 +203,7 @@ mod tests {
         let broken = [
             ("{{ messages | nosuchfilter }}", "nosuchfilter"),
             ("{% for m in messages %}{{ m.content ", "line"),
-            ("{% for m in messages %}{{ m.content[:5] }}{% endfor %}", "what the user says"),
+            ("{% for m in messages %}{{ m.content[:5] }}{% endfor %}", "the user turn"),
             ("{{ raise_exception('never') }}", "never"),
         ];
         for set in library.names().filter_map(|name| library.get(name)) {

@@ -1,4 +1,4 @@
-//! The vocabulary of a folder as Hugging Face's tools write it.
+//! The vocabulary of a folder in the format of Hugging Face's tools.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub(super) fn read(folder: &Path) -> Result<Parts, String> {
     let description: Value = serde_json::from_str(&text).map_err(|error| format!("tokenizer.json: {error}"))?;
     let mut tokenizer: Tokenizer = text.parse().map_err(|error| format!("tokenizer.json: {error}"))?;
     let begin = begin(&tokenizer);
-    // Text under judgement never becomes a control token.
+    // Judged text never becomes a control token.
     tokenizer.set_encode_special_tokens(true);
     let byte_level = ["pre_tokenizer", "decoder"].iter().any(|part| mentions(&description[*part], "ByteLevel"));
     let tokens = tokens(&tokenizer, byte_level);
@@ -40,7 +40,7 @@ pub(super) fn read(folder: &Path) -> Result<Parts, String> {
     })
 }
 
-/// A JSON file that need not be there.
+/// An optional JSON file.
 fn optional(folder: &Path, name: &str) -> Result<Value, String> {
     match std::fs::read_to_string(folder.join(name)) {
         Ok(text) => serde_json::from_str(&text).map_err(|error| format!("{name}: {error}")),
@@ -49,7 +49,7 @@ fn optional(folder: &Path, name: &str) -> Result<Value, String> {
     }
 }
 
-/// The token that the tokenizer puts before every text, if it does.
+/// The BOS token, if the tokenizer adds one.
 fn begin(tokenizer: &Tokenizer) -> Option<Token> {
     let encoding = tokenizer.encode_fast("a", true).ok()?;
     let plain = tokenizer.encode_fast("a", false).ok()?;
@@ -67,7 +67,7 @@ fn tokens(tokenizer: &Tokenizer, byte_level: bool) -> Vec<(String, Kind)> {
     let size = tokenizer.get_vocab(true).values().max().map_or(0, |most| most + 1);
     let kind = |id: u32, text: &str| match added.get(&id) {
         Some(token) if token.special => Kind::Control,
-        // The library finds these itself.
+        // The library handles these itself.
         Some(_) => Kind::Plain,
         None if byte_level => Kind::Plain,
         None => byte_of(text).map_or(Kind::Plain, Kind::Byte),
@@ -81,7 +81,7 @@ fn ends(ids: &Value) -> Vec<Token> {
     list.iter().filter_map(|id| Token::try_from(id.as_i64()?).ok()).collect()
 }
 
-/// The chat template: of several the one called `default`; or that of a file of its own.
+/// The chat template: the one called `default` of several, or that of a separate file.
 fn template(folder: &Path, listed: &Value) -> Option<String> {
     let named = |entry: &&Value| entry["name"] == "default";
     let of_list = || listed.as_array()?.iter().find(named)?["template"].as_str();
@@ -89,7 +89,7 @@ fn template(folder: &Path, listed: &Value) -> Option<String> {
     listed.as_str().or_else(of_list).map(str::to_owned).or_else(own)
 }
 
-/// Whether a part of the tokenizer's description holds a component of that type.
+/// Whether a part of the tokenizer's description has a component of this type.
 fn mentions(part: &Value, kind: &str) -> bool {
     match part {
         Value::Object(fields) => {

@@ -1,4 +1,4 @@
-//! The vocabulary that a GGUF file carries.
+//! The vocabulary of a GGUF file.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,7 +18,7 @@ use super::parts::{Encoder, Parts};
 use super::spm::Spm;
 use crate::script::Token;
 
-/// How text is cut before merging. The expressions are those that the models were trained with.
+/// Patterns of pre-tokenizers, as in the training of the models.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const ONE_DIGIT: &str = r"\p{N}";
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -26,12 +26,12 @@ const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// What `tokenizer.ggml.pre` stands for.
+/// The meaning of `tokenizer.ggml.pre`.
 struct Rules {
     cuts: &'static [&'static str],
-    /// Whether a whole piece that is a token is not merged at all.
+    /// Whether a piece that is a token is used without merging.
     whole: bool,
-    /// Whether sequences begin with a token of their own, where the file does not say.
+    /// Whether sequences begin with a BOS token, if the file does not say.
     begins: bool,
 }
 
@@ -126,7 +126,7 @@ impl Metadata {
         let kinds = self.list("tokenizer.ggml.token_type", |value| {
             value.to_i32().ok().or_else(|| value.to_u32().ok().and_then(|kind| i32::try_from(kind).ok()))
         });
-        // Without types every token is plain, as the format says.
+        // Without types, every token is plain text, as the format defines.
         let kinds = kinds.unwrap_or_else(|_| vec![1; texts.len()]);
         Ok(texts.into_iter().zip(kinds).map(|(text, kind)| kind_of(text, kind)).collect())
     }
@@ -155,7 +155,7 @@ impl Metadata {
     }
 }
 
-/// A token by the number of its type in the format.
+/// The kind of a token type number of the format.
 fn kind_of(text: String, kind: i32) -> (String, Kind) {
     let kind = match kind {
         2 => Kind::Unknown,

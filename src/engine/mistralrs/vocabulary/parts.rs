@@ -1,4 +1,4 @@
-//! What a vocabulary is made of, as its files have it.
+//! The parts of a vocabulary.
 
 use tokenizers::Tokenizer;
 
@@ -6,23 +6,23 @@ use super::kind::Kind;
 use super::spm::Spm;
 use crate::script::Token;
 
-/// What makes tokens of text between user-defined tokens.
+/// The tokenizer for text between user-defined tokens.
 pub(super) enum Encoder {
     Library(Box<Tokenizer>),
     Spm(Spm),
 }
 
-/// A vocabulary's parts, as its files have them.
+/// The parts of a vocabulary, from its files.
 pub(super) struct Parts {
     pub(super) encoder: Encoder,
     pub(super) tokens: Vec<(String, Kind)>,
-    /// Whether tokens spell bytes as GPT-2 does, one character each; else `▁` is the space.
+    /// Whether tokens encode bytes as in GPT-2, one character each; otherwise `▁` is the space.
     pub(super) byte_level: bool,
     pub(super) adds_space: bool,
     pub(super) begin: Option<Token>,
     pub(super) bos: Option<Token>,
     pub(super) eos: Option<Token>,
-    /// Further tokens that end a turn.
+    /// Additional end-of-turn tokens.
     pub(super) ends: Vec<Token>,
     pub(super) template: Option<String>,
 }

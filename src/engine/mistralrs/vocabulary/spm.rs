@@ -1,8 +1,8 @@
 //! The tokenizer of SPM vocabularies, such as those of Llama 2 and Mistral.
 //!
-//! It is the merging of SentencePiece's BPE (Kudo and Richardson 2018) as llama.cpp does it: of all neighbours that
-//! make a token together, those whose token has the highest score are merged first, the leftmost of equal ones. A
-//! merge list of the `tokenizers` library cannot say that: it ranks pairs, and equal scores are common.
+//! The merging of SentencePiece's BPE (Kudo and Richardson 2018) as in llama.cpp: of all adjacent pairs that form a
+//! token, the one with the highest score is merged first, the leftmost of equal ones. A merge list of the `tokenizers`
+//! library cannot express this: it ranks pairs, and equal scores are common.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
@@ -18,7 +18,7 @@ pub(super) struct Spm {
     adds_space: bool,
 }
 
-/// A piece of the text, in a list of neighbours; an empty one was merged into its left neighbour.
+/// A piece of the text in a linked list; an empty one was merged into its left neighbour.
 struct Symbol {
     start: usize,
     len: usize,
@@ -26,8 +26,8 @@ struct Symbol {
     right: Option<usize>,
 }
 
-/// Two neighbours that make a token; `len` tells whether one of them was merged since.
-struct Pair {
+/// Two adjacent pieces that form a token; `len` detects later merges.
+struct MergeCandidate {
     score: f32,
     left: usize,
     right: usize,
@@ -35,7 +35,7 @@ struct Pair {
 }
 
 impl Spm {
-    /// A tokenizer over tokens and their scores; with `adds_space`, text begins with a space of its own.
+    /// A tokenizer over tokens and their scores; with `adds_space`, a space is added before text.
     pub(super) fn new(tokens: &[(String, Kind)], scores: Vec<f32>, adds_space: bool) -> Self {
         let numbered = || tokens.iter().zip(0..);
         Self {
@@ -60,9 +60,9 @@ impl Spm {
                 right: Some(index + 1).filter(|next| *next < count),
             })
             .collect();
-        let mut pairs: BinaryHeap<Pair> =
+        let mut pairs: BinaryHeap<MergeCandidate> =
             (1..symbols.len()).filter_map(|right| self.pair(&text, &symbols, right - 1, right)).collect();
-        while let Some(Pair { left, right, len, .. }) = pairs.pop() {
+        while let Some(MergeCandidate { left, right, len, .. }) = pairs.pop() {
             let whole = symbols[left].len > 0 && symbols[right].len > 0;
             if !whole || symbols[left].len + symbols[right].len != len {
                 continue;
@@ -82,14 +82,14 @@ impl Spm {
         pieces.flat_map(|piece| self.spell(piece)).collect()
     }
 
-    fn pair(&self, text: &str, symbols: &[Symbol], left: usize, right: usize) -> Option<Pair> {
+    fn pair(&self, text: &str, symbols: &[Symbol], left: usize, right: usize) -> Option<MergeCandidate> {
         let len = symbols[left].len + symbols[right].len;
         let token = *self.ids.get(&text[symbols[left].start..symbols[left].start + len])?;
         let score = *self.scores.get(usize::try_from(token).ok()?)?;
-        Some(Pair { score, left, right, len })
+        Some(MergeCandidate { score, left, right, len })
     }
 
-    /// A token, or the bytes of a character that none has.
+    /// A token, or the bytes of a character without a token.
     fn spell(&self, piece: &str) -> Vec<Token> {
         match self.ids.get(piece) {
             Some(token) => vec![*token],
@@ -102,25 +102,25 @@ fn byte(kind: Kind) -> Option<u8> {
     if let Kind::Byte(byte) = kind { Some(byte) } else { None }
 }
 
-impl Ord for Pair {
+impl Ord for MergeCandidate {
     fn cmp(&self, other: &Self) -> Ordering {
         self.score.total_cmp(&other.score).then(other.left.cmp(&self.left))
     }
 }
 
-impl PartialOrd for Pair {
+impl PartialOrd for MergeCandidate {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Pair {
+impl PartialEq for MergeCandidate {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Pair {}
+impl Eq for MergeCandidate {}
 
 #[cfg(test)]
 mod tests {
