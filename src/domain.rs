@@ -4,6 +4,7 @@
 //! held: a [`Score`] exists only on its [`Scale`], a [`Distribution`] sums to one, and a [`Rubric`]
 //! describes every level.
 
+pub mod agreement;
 mod blank;
 mod distribution;
 pub mod fair_queue;
