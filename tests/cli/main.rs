@@ -1,6 +1,8 @@
 //! The program as a user runs it, on the scripted engine.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod agree;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};

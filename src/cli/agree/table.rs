@@ -185,13 +185,12 @@ fn groups<T>(
     put!(out, "\n  {name}");
     for (name, group) in all.iter().take(SUBSETS) {
         // A long name has a line of its own.
-        let name = if name.chars().count() > NAME {
+        let mut first = name.as_str();
+        if name.chars().count() > NAME {
             put!(out, "  {name}");
-            ""
-        } else {
-            name
-        };
-        line(out, name, figure(group), says(name).as_str());
+            first = "";
+        }
+        line(out, first, figure(group), &says(name));
     }
     if all.len() > SUBSETS {
         put!(out, "  and {} more, which --json has", all.len() - SUBSETS);
