@@ -109,7 +109,8 @@ pub(super) async fn run(args: AgreeArgs, model: Option<String>, config: &Configu
         (names, _) => names.iter().cloned().map(Some).collect(),
     };
     if !asked.is_empty() {
-        judges.splice(0..0, graded(&args, &asked, &selection, config).await?);
+        let stored = std::mem::replace(&mut judges, graded(&args, &asked, &selection, config).await?);
+        judges.extend(stored);
     }
     let mut names = HashSet::new();
     if let Some(twice) = judges.iter().find(|judge| !names.insert(&judge.name)) {

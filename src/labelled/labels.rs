@@ -50,7 +50,9 @@ pub(super) fn preference(
                 _ => Preference::B,
             })
         }
-        _ => Err(format!("its label `{text}` is not A, B or tie; say what it means with --labels, such as --labels left=A")),
+        _ => Err(format!(
+            "its label `{text}` is not A, B or tie; say what it means with --labels, such as --labels left=A"
+        )),
     }
 }
 
@@ -91,7 +93,10 @@ mod tests {
         }
         let names: LabelNames = "0=A,1=B".parse().unwrap();
         let with_names = |value| preference(&value, Some(&names), &mut Numbers::default()).ok();
-        assert_eq!((with_names(json!(0)), with_names(json!("1")), with_names(json!("A"))), (Some(Preference::A), Some(Preference::B), None));
+        assert_eq!(
+            (with_names(json!(0)), with_names(json!("1")), with_names(json!("A"))),
+            (Some(Preference::A), Some(Preference::B), None)
+        );
     }
 
     #[test]

@@ -129,8 +129,11 @@ mod tests {
         check("", json!({"a": 1}), Ok(json!({"a": 1})));
         check("response=answer", json!({"answer": "So."}), Ok(json!({"response": "So."})));
         check("a=b, b=a", json!({"a": 1, "b": 2}), Ok(json!({"a": 2, "b": 1})));
-        check("label=meta.judge.label", json!({"meta": {"judge": {"label": "A"}}, "label": "B"}),
-            Ok(json!({"meta": {"judge": {"label": "A"}}, "label": "A"})));
+        check(
+            "label=meta.judge.label",
+            json!({"meta": {"judge": {"label": "A"}}, "label": "B"}),
+            Ok(json!({"meta": {"judge": {"label": "A"}}, "label": "A"})),
+        );
         check("label=meta.label", json!({"meta.label": "A"}), Ok(json!({"label": "A"})));
         check("response=answer", json!({"reply": "So.", "n": 1}), Err("it has reply, n"));
     }

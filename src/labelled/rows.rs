@@ -78,9 +78,8 @@ fn line_rows(shown: &str, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
 /// An array of JSON objects.
 fn array_rows(shown: &str, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
     let text = std::str::from_utf8(bytes).map_err(|error| DataError::at(shown, format!("is not UTF-8: {error}")))?;
-    let items: Vec<Value> = serde_json::from_str(&readable(text)).map_err(|error| {
-        DataError::at(format!("{shown}:{}", error.line()), error.to_string())
-    })?;
+    let items: Vec<Value> = serde_json::from_str(&readable(text))
+        .map_err(|error| DataError::at(format!("{shown}:{}", error.line()), error.to_string()))?;
     let row = |(index, item): (usize, Value)| {
         let (number, place) = (index + 1, format!("{shown}: item {}", index + 1));
         match item {
@@ -100,7 +99,8 @@ fn csv_rows(shown: &str, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
         DataError::at(format!("{shown}{line}"), error.to_string())
     };
     let names = reader.headers().map_err(wrong)?.clone();
-    if let Some(twice) = names.iter().enumerate().find(|(at, name)| names.iter().take(*at).any(|other| other == *name)) {
+    if let Some(twice) = names.iter().enumerate().find(|(at, name)| names.iter().take(*at).any(|other| other == *name))
+    {
         return Err(DataError::at(format!("{shown}:1"), format!("has two columns of the name `{}`", twice.1)));
     }
     let mut rows = Vec::new();

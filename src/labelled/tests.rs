@@ -75,7 +75,9 @@ fn a_scale_comes_from_the_item_or_from_its_rubric() {
     let check = |more: Value, expected: Option<&[i32]>| {
         let mut item = json!({"instruction": "Why?", "response": "So.", "label": 2});
         item.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let Labelled::Score { scale, .. } = folder.first("a.jsonl", item.to_string(), "").labelled else { panic!("a score") };
+        let Labelled::Score { scale, .. } = folder.first("a.jsonl", item.to_string(), "").labelled else {
+            panic!("a score")
+        };
         assert_eq!(scale, expected.map(|levels| Scale::from_levels(levels).unwrap()), "{item}");
     };
     check(json!({}), None);
@@ -99,7 +101,10 @@ fn what_is_wrong_is_said_with_its_line() {
     check(json!({"instruction": "Why?", "response": "So."}), "has no label");
     check(json!({"instruction": "Why?", "response": "So.", "label": null}), "has no label");
     check(json!({"instruction": "Why?", "response": "So.", "label": "good"}), "is no number");
-    check(json!({"instruction": "Why?", "response": "So.", "label": 6, "scale": [1, 5]}), "not on its scale, which is 1 to 5");
+    check(
+        json!({"instruction": "Why?", "response": "So.", "label": 6, "scale": [1, 5]}),
+        "not on its scale, which is 1 to 5",
+    );
     check(json!({"instruction": "Why?", "response": "So.", "label": 6, "scale": 5}), "[lowest, highest]");
     check(json!({"instruction": "Why?", "response": "So.", "label": 6, "scale": [0, 100]}), "2 to 11 scores");
     check(json!({"instruction": "Why?", "response_a": "a", "response_b": "b", "label": "left"}), "--labels");
@@ -136,7 +141,8 @@ fn ids_are_different_over_all_files() {
 #[test]
 fn tables_have_columns_that_nobody_knows_as_notes() {
     let folder = Folder::new();
-    let text = "\u{feff}question,answer,stars,subset,annotator\r\n\"Why,\nthen?\",So.,4,easy,me\r\nHow?,Thus.,2.5,,\r\n";
+    let text =
+        "\u{feff}question,answer,stars,subset,annotator\r\n\"Why,\nthen?\",So.,4,easy,me\r\nHow?,Thus.,2.5,,\r\n";
     let file = folder.read("a.csv", text, "instruction=question,response=answer,label=stars").unwrap();
     assert_eq!(file.format, "csv:gavel");
     assert_eq!(Value::Object(file.items[0].body.clone()), json!({"instruction": "Why,\nthen?", "response": "So."}));
@@ -185,7 +191,8 @@ fn parquet(rows: &[(&str, &str, &str, f64)]) -> Vec<u8> {
 #[test]
 fn parquet_files_are_tables() {
     let folder = Folder::new();
-    let file = folder.read("a.parquet", parquet(&[("x", "Why?", "So.", 4.0), ("y", "How?", "Thüs.", 2.5)]), "").unwrap();
+    let file =
+        folder.read("a.parquet", parquet(&[("x", "Why?", "So.", 4.0), ("y", "How?", "Thüs.", 2.5)]), "").unwrap();
     assert_eq!((file.format.as_str(), file.items.len()), ("parquet:gavel", 2));
     assert_eq!(file.items[1].labelled, Labelled::Score { label: 2.5, scale: None, length: 5 });
     assert_eq!((file.items[1].id.as_str(), file.items[1].body["instruction"].as_str()), ("y", Some("How?")));
@@ -202,7 +209,8 @@ fn rewardbench_is_put_in_some_order() {
     let mut first = 0;
     for item in &file.items {
         let Labelled::Pair { label, lengths, chosen, .. } = &item.labelled else { panic!("a pair") };
-        let (place, length) = if *label == Preference::A { ("response_a", lengths[0]) } else { ("response_b", lengths[1]) };
+        let (place, length) =
+            if *label == Preference::A { ("response_a", lengths[0]) } else { ("response_b", lengths[1]) };
         assert_eq!((item.body[place].as_str(), length, chosen), (Some("Yes."), 4, &Some(*label)));
         assert_eq!(item.subset.as_deref(), Some("easy"));
         first += usize::from(*label == Preference::A);
@@ -249,20 +257,31 @@ fn the_forms_of_prometheus_eval_are_read() {
     });
     let scale = Scale::from_levels(&[1, 2]).ok();
     let item = folder.first("a.jsonl", collection(json!({"orig_response": "So.", "orig_score": "2"})), "");
-    assert_eq!((Value::Object(item.body), item.labelled), (body.clone(), Labelled::Score { label: 2.0, scale, length: 3 }));
+    assert_eq!(
+        (Value::Object(item.body), item.labelled),
+        (body.clone(), Labelled::Score { label: 2.0, scale, length: 3 })
+    );
     let pair = json!({"orig_response_A": "So.", "orig_response_B": "Hm.", "orig_preference": "B"});
     let item = folder.first("a.jsonl", collection(pair), "");
     let Labelled::Pair { label, .. } = item.labelled else { panic!("a pair") };
     assert_eq!((label, item.body["response_b"].as_str()), (Preference::B, Some("Hm.")));
     let prompt = |response: &str| {
-        format!("###Task Description:\nJudge.\n\n###The instruction to evaluate:\nWhy?\n\n###Response to evaluate:\n{response}\n\n\
-                 ###Reference Answer (Score 5):\nThus.\n\n###Score Rubrics:\n[Right?]\nScore 1: No.\nScore 2: Yes.\n\n###Feedback: ")
+        format!(
+            "###Task Description:\nJudge.\n\n###The instruction to evaluate:\nWhy?\n\n###Response to evaluate:\n{response}\n\n\
+                 ###Reference Answer (Score 5):\nThus.\n\n###Score Rubrics:\n[Right?]\nScore 1: No.\nScore 2: Yes.\n\n###Feedback: "
+        )
     };
     let row = json!([{"instruction": prompt("So."), "gpt4_score": [1, 2, 2, 2], "category": "why"}]);
     let file = folder.read("bench.json", row.to_string(), "").unwrap();
     let item = &file.items[0];
-    assert_eq!((file.format.as_str(), item.id.as_str(), item.subset.as_deref()), ("prometheus-eval", "bench-1", Some("why")));
-    assert_eq!((Value::Object(item.body.clone()), &item.labelled), (body, &Labelled::Score { label: 1.75, scale, length: 3 }));
+    assert_eq!(
+        (file.format.as_str(), item.id.as_str(), item.subset.as_deref()),
+        ("prometheus-eval", "bench-1", Some("why"))
+    );
+    assert_eq!(
+        (Value::Object(item.body.clone()), &item.labelled),
+        (body, &Labelled::Score { label: 1.75, scale, length: 3 })
+    );
     let row = json!({"chosen_instruction": prompt("So."), "rejected_instruction": prompt("Hm."), "source": "harmless"});
     let item = folder.first("a.jsonl", row.to_string(), "");
     let Labelled::Pair { label, .. } = item.labelled else { panic!("a pair") };

@@ -10,15 +10,19 @@ use super::{Server, gavel, lines, run};
 fn write_labelled(folder: &Path, count: usize) -> (PathBuf, PathBuf) {
     let (scores, pairs) = (folder.join("scores.jsonl"), folder.join("pairs.jsonl"));
     let rubric = json!({"criteria": "Is it right?", "scores": {"1": "No.", "2": "Hm.", "3": "So so.", "4": "Yes.", "5": "Very."}});
-    let score = |i: usize| json!({
-        "id": format!("s{i}"), "set": if i % 2 == 0 { "even" } else { "odd" }, "instruction": format!("Question {}?", i / 3),
-        "response": "x".repeat(1 + i), "rubric": rubric, "label": 1 + i % 5, "scale": [1, 5],
-    });
-    let pair = |i: usize| json!({
-        "id": format!("p{i}"), "set": if i % 2 == 0 { "even" } else { "odd" }, "instruction": format!("Question {}?", i / 3),
-        "response_a": "x".repeat(1 + i % 4), "response_b": "xx", "label": ["A", "B", "tie"][i % 3], "meta": {"category": format!("c{}", i % 2)},
-        "votes": ["A", "A", ["A", "B"][i % 2]],
-    });
+    let score = |i: usize| {
+        json!({
+            "id": format!("s{i}"), "set": if i % 2 == 0 { "even" } else { "odd" }, "instruction": format!("Question {}?", i / 3),
+            "response": "x".repeat(1 + i), "rubric": rubric, "label": 1 + i % 5, "scale": [1, 5],
+        })
+    };
+    let pair = |i: usize| {
+        json!({
+            "id": format!("p{i}"), "set": if i % 2 == 0 { "even" } else { "odd" }, "instruction": format!("Question {}?", i / 3),
+            "response_a": "x".repeat(1 + i % 4), "response_b": "xx", "label": ["A", "B", "tie"][i % 3], "meta": {"category": format!("c{}", i % 2)},
+            "votes": ["A", "A", ["A", "B"][i % 2]],
+        })
+    };
     let write = |path: &Path, item: &dyn Fn(usize) -> Value| {
         std::fs::write(path, (0..count).map(|i| format!("{}\n", item(i))).collect::<String>()).unwrap();
     };
@@ -55,7 +59,10 @@ fn stored_verdicts_are_measured() {
     // Always A, and one error.
     let always_a = (0..30).map(|i| match i {
         0 => format!("{}\n", json!({"id": "p0", "error": {"code": "engine_failed"}})),
-        i => format!("{}\n", json!({"id": format!("p{i}"), "verdict": {"preference": "A", "probability_a": 1.0, "consistent": false}})),
+        i => format!(
+            "{}\n",
+            json!({"id": format!("p{i}"), "verdict": {"preference": "A", "probability_a": 1.0, "consistent": false}})
+        ),
     });
     std::fs::write(&theirs, always_a.collect::<String>()).unwrap();
     let [scores, pairs] = [&scores, &pairs].map(|path| path.to_str().unwrap());
@@ -85,14 +92,20 @@ fn stored_verdicts_are_measured() {
     near(&labels["baselines"]["always_a"], 0.5, 20);
     // Of three votes A, A, B one pair in three agrees.
     near(&labels["human_ceiling"], 2.0 / 3.0, 30);
-    let comparison = found["comparisons"].as_array().unwrap().iter().find(|c| c["figure"] == "pairwise.accuracy_non_ties");
+    let comparison =
+        found["comparisons"].as_array().unwrap().iter().find(|c| c["figure"] == "pairwise.accuracy_non_ties");
     let difference = &comparison.unwrap()["difference"];
     near(difference, 9.0 / 17.0, 17);
     assert!(difference["low"].as_f64() < difference["value"].as_f64());
     assert_eq!(found, report(folder.path(), &args), "the same seed, the same report");
     let (ok, table, complaint) = agree(folder.path(), &args);
     assert!(ok, "{complaint}");
-    for part in ["54 of 60 items judged, 6 without a verdict, 0 failed", "accuracy, no ties         1.000", "SIDE BY SIDE", "mine less always a"] {
+    for part in [
+        "54 of 60 items judged, 6 without a verdict, 0 failed",
+        "accuracy, no ties         1.000",
+        "SIDE BY SIDE",
+        "mine less always a",
+    ] {
         assert!(table.contains(part), "{part}: {table}");
     }
     assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
@@ -104,7 +117,20 @@ fn a_judge_of_its_own_is_measured_and_a_stopped_run_goes_on() {
     let (scores, pairs) = write_labelled(folder.path(), 12);
     let keep = folder.path().join("kept");
     let [scores, pairs, kept] = [&scores, &pairs, &keep].map(|path| path.to_str().unwrap());
-    let args = ["--data", scores, "--data", pairs, "--engine", "scripted", "--mode", "score", "--keep", kept, "--resamples", "50"];
+    let args = [
+        "--data",
+        scores,
+        "--data",
+        pairs,
+        "--engine",
+        "scripted",
+        "--mode",
+        "score",
+        "--keep",
+        kept,
+        "--resamples",
+        "50",
+    ];
     let found = report(folder.path(), &args);
     let judge = &found["judges"][0];
     assert_eq!((&judge["model"]["engine"], &judge["coverage"]["judged"]), (&json!("scripted"), &json!(24)));
@@ -127,7 +153,8 @@ fn a_judge_of_its_own_is_measured_and_a_stopped_run_goes_on() {
     assert!(again.len() == 24 && ids(&again)[..8] == ids(&whole)[..8], "what was done is not graded again");
     // What it wrote can be measured, too; another mode has another file.
     let stored = format!("again={}", file.display());
-    let by_file = report(folder.path(), &["--data", scores, "--data", pairs, "--verdicts", &stored, "--resamples", "50"]);
+    let by_file =
+        report(folder.path(), &["--data", scores, "--data", pairs, "--verdicts", &stored, "--resamples", "50"]);
     assert_eq!(by_file["judges"][0]["pairwise"], judge["pairwise"]);
     assert_eq!(by_file["judges"][0]["model"], judge["model"]);
     let other = args.map(|arg| if arg == "score" { "feedback" } else { arg });
@@ -154,7 +181,11 @@ fn samples_and_halves_stay_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let (scores, pairs) = write_labelled(folder.path(), 60);
     let verdicts = folder.path().join("verdicts.jsonl");
-    std::fs::write(&verdicts, (0..60).map(|i| format!("{}\n", json!({"id": format!("s{i}"), "score": 3}))).collect::<String>()).unwrap();
+    std::fs::write(
+        &verdicts,
+        (0..60).map(|i| format!("{}\n", json!({"id": format!("s{i}"), "score": 3}))).collect::<String>(),
+    )
+    .unwrap();
     let [scores, pairs, verdicts] = [&scores, &pairs, &verdicts].map(|path| path.to_str().unwrap());
     let taken = |more: &[&str]| {
         let args = ["--data", scores, "--data", pairs, "--verdicts", verdicts, "--resamples", "20"];
@@ -189,7 +220,10 @@ fn what_does_not_belong_together_is_said() {
     check(&[pairs], r#"{"id": "p1", "preference": "chosen"}"#, &[], "verdicts.jsonl:1: says chosen");
     check(&[scores], r#"{"id": "s1", "score": 9}"#, &[], "not on the scale of the labels, which is 1 to 5");
     check(&[scores], r#"{"id": "nobody", "score": 3}"#, &[], "no verdict is on an item");
-    let (item, path) = (json!({"id": "x", "instruction": "?", "response": "x", "label": 7, "scale": [0, 10]}), other.to_str().unwrap());
+    let (item, path) = (
+        json!({"id": "x", "instruction": "?", "response": "x", "label": 7, "scale": [0, 10]}),
+        other.to_str().unwrap(),
+    );
     std::fs::write(&other, item.to_string()).unwrap();
     check(&[scores, path], r#"{"id": "s1", "score": 3}"#, &[], "its scale is 0 to 10");
     let verdict = r#"{"id": "s1", "score": 3}"#;
@@ -205,7 +239,8 @@ fn columns_of_a_table_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let (data, verdicts) = (folder.path().join("answers.csv"), folder.path().join("verdicts.csv"));
     std::fs::write(&data, "question,left,right,winner\nWhy?,So.,Thus.,l\nHow?,So.,Thus.,r\nWho?,I.,You.,l\n").unwrap();
-    std::fs::write(&verdicts, "id,preference,probability_a\nanswers-1,A,0.8\nanswers-2,A,0.6\nanswers-3,A,0.7\n").unwrap();
+    std::fs::write(&verdicts, "id,preference,probability_a\nanswers-1,A,0.8\nanswers-2,A,0.6\nanswers-3,A,0.7\n")
+        .unwrap();
     let [data, verdicts] = [&data, &verdicts].map(|path| path.to_str().unwrap());
     let map = "instruction=question,response_a=left,response_b=right,label=winner";
     let found = report(folder.path(), &["--data", data, "--verdicts", verdicts, "--map", map, "--labels", "l=A,r=B"]);

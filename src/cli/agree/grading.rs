@@ -42,8 +42,13 @@ pub(super) async fn grade(
 ) -> Result<PathBuf, CliError> {
     let items: Vec<Item> = items.iter().map(|item| request(item, asked)).collect();
     let verdict = probe(grader, name, &items).await?;
-    let depends_on =
-        json!([name, verdict["model"]["digest"], verdict["prompt"]["digest"], asked.rubric, asked.mode.map(ModeArg::name)]);
+    let depends_on = json!([
+        name,
+        verdict["model"]["digest"],
+        verdict["prompt"]["digest"],
+        asked.rubric,
+        asked.mode.map(ModeArg::name)
+    ]);
     let digest = format!("{:x}", Sha256::digest(depends_on.to_string()));
     std::fs::create_dir_all(folder).map_err(|error| CliError::because(folder.display(), error))?;
     let path = folder.join(format!("{}-{}.jsonl", file_name(name), &digest[..12]));

@@ -123,7 +123,9 @@ fn pair(
             Err(wrong(stored, item, "says chosen or rejected of a pair whose responses are A and B:"))
         }
         (Answer::Unscored | Answer::Failed, _) => Ok(None),
-        (Answer::Score(_), _) => Err(wrong(stored, item, "is a score, where the better of two responses is asked for:")),
+        (Answer::Score(_), _) => {
+            Err(wrong(stored, item, "is a score, where the better of two responses is asked for:"))
+        }
     }
 }
 
@@ -175,7 +177,8 @@ fn shown(scale: Scale) -> String {
 fn scale_of_numbers(items: &Items, judges: &[(Verdicts, Coverage)]) -> Result<Scale, CliError> {
     let labels = items.scores.iter().map(|item| rounded(item.label));
     let scores = judges.iter().flat_map(|(verdicts, _)| verdicts.scores.iter().flatten()).map(|verdict| verdict.score);
-    let (low, high) = labels.chain(scores).fold((i32::MAX, i32::MIN), |(low, high), score| (low.min(score), high.max(score)));
+    let (low, high) =
+        labels.chain(scores).fold((i32::MAX, i32::MIN), |(low, high), score| (low.min(score), high.max(score)));
     let levels = i64::from(high) - i64::from(low) + 1;
     if levels > 11 {
         let what = format!(

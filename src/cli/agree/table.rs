@@ -35,12 +35,18 @@ macro_rules! put {
 }
 
 fn head(out: &mut String, report: &Report) {
-    let (scores, pairs) = report.data.iter().fold((0, 0), |(scores, pairs), file| {
-        (scores + file.absolute, pairs + file.pairwise)
-    });
+    let (scores, pairs) =
+        report.data.iter().fold((0, 0), |(scores, pairs), file| (scores + file.absolute, pairs + file.pairwise));
     put!(out, "{scores} items with a score, {pairs} pairs, of {}", count(report.data.len(), "file"));
     for file in &report.data {
-        put!(out, "  {} ({}): {} of {}", file.path, file.format, file.absolute + file.pairwise, count(file.items, "item"));
+        put!(
+            out,
+            "  {} ({}): {} of {}",
+            file.path,
+            file.format,
+            file.absolute + file.pairwise,
+            count(file.items, "item")
+        );
     }
     if let Some(split) = &report.split {
         put!(out, "the {split} half of the instructions");
@@ -135,12 +141,19 @@ fn pairs(out: &mut String, pairwise: &Pairwise, labels: Option<&PairLabels>) {
         put!(out, "  {name:>NAME$} {:>7} {:>7} {:>7}", row[0], row[1], row[2]);
     }
     if pairwise.by_set.len() > 1 {
-        groups(out, "by set", &pairwise.by_set, |set| set.accuracy_non_ties.as_ref(), |name| {
-            let labels = labels.and_then(|labels| labels.by_set.get(name));
-            let value = |figure: Option<&Figure>| figure.map_or_else(|| "-".to_owned(), |f| format!("{:.3}", f.value));
-            let longer = value(labels.and_then(|labels| labels.baselines.longer.as_ref()));
-            format!("longer {longer}, people {}", value(labels.and_then(|labels| labels.human_ceiling.as_ref())))
-        });
+        groups(
+            out,
+            "by set",
+            &pairwise.by_set,
+            |set| set.accuracy_non_ties.as_ref(),
+            |name| {
+                let labels = labels.and_then(|labels| labels.by_set.get(name));
+                let value =
+                    |figure: Option<&Figure>| figure.map_or_else(|| "-".to_owned(), |f| format!("{:.3}", f.value));
+                let longer = value(labels.and_then(|labels| labels.baselines.longer.as_ref()));
+                format!("longer {longer}, people {}", value(labels.and_then(|labels| labels.human_ceiling.as_ref())))
+            },
+        );
     }
     groups(out, "by subset", &pairwise.by_subset, |set| set.accuracy_non_ties.as_ref(), |_| String::new());
 }
@@ -157,10 +170,16 @@ fn scores(out: &mut String, absolute: &Absolute, labels: &Labels) {
     line(out, "  always the median", rules.and_then(|rules| rules.median_mae.as_ref()), "of whoever always says that");
     line(out, "quadratic kappa", quadratic_kappa.as_ref(), "beyond chance, far misses count more");
     line(out, "exact", exact.as_ref(), "the score is the label, rounded");
-    line(out, "  the most frequent", rules.and_then(|rules| rules.most_frequent_exact.as_ref()), "of whoever always says that");
+    line(
+        out,
+        "  the most frequent",
+        rules.and_then(|rules| rules.most_frequent_exact.as_ref()),
+        "of whoever always says that",
+    );
     line(out, "off by at most one", off_by_one.as_ref(), "the score is the label or next to it");
     let levels: Vec<i32> = (absolute.scale[0]..=absolute.scale[1]).collect();
-    let row = |cells: &mut dyn Iterator<Item = String>| cells.fold(String::new(), |row, cell| row + &format!("{cell:>6}"));
+    let row =
+        |cells: &mut dyn Iterator<Item = String>| cells.fold(String::new(), |row, cell| row + &format!("{cell:>6}"));
     put!(out, "\n  {:>NAME$}{}", "label, down; judge:", row(&mut levels.iter().map(i32::to_string)));
     for (level, cells) in levels.iter().zip(&absolute.confusion) {
         put!(out, "  {level:>NAME$}{}", row(&mut cells.iter().map(usize::to_string)));
@@ -224,7 +243,9 @@ fn side_by_side(out: &mut String, judges: &[Judge]) {
     for some in judges.chunks(3) {
         let names = some.iter().map(|judge| format!("{:>JUDGE$}", shortened(&judge.name)));
         put!(out, "  {:NAME$}{}", "", names.collect::<String>());
-        for (name, figure) in SIDE_BY_SIDE.iter().filter(|(_, figure)| judges.iter().any(|judge| figure(judge).is_some())) {
+        for (name, figure) in
+            SIDE_BY_SIDE.iter().filter(|(_, figure)| judges.iter().any(|judge| figure(judge).is_some()))
+        {
             let cell = |judge: &Judge| {
                 let text = figure(judge).map_or_else(String::new, |found| {
                     format!("{:.3} ({})", found.value, interval(Some(found)).replace(" to ", "-"))
@@ -240,7 +261,11 @@ fn side_by_side(out: &mut String, judges: &[Judge]) {
 fn shortened(name: &str) -> String {
     let room = JUDGE - 2;
     let long = name.chars().count();
-    if long <= room { name.to_owned() } else { format!("…{}", name.chars().skip(long + 1 - room).collect::<String>()) }
+    if long <= room {
+        name.to_owned()
+    } else {
+        format!("…{}", name.chars().skip(long + 1 - room).collect::<String>())
+    }
 }
 
 fn comparisons(out: &mut String, all: &[Comparison]) {

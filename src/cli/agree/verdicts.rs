@@ -59,14 +59,15 @@ pub(super) fn read(path: &Path, name: String) -> Result<Answers, CliError> {
             Some(id @ Value::Number(_)) => id.to_string(),
             _ => return Err(wrong("has no id, which says which item it is on".into()).into()),
         };
-        let (verdict, error) = (row.fields.shift_remove("verdict"), row.fields.get("error"));
-        let answer = match (verdict, error) {
-            (Some(verdict @ Value::Object(_)), _) => {
+        let verdict = row.fields.shift_remove("verdict");
+        let failed = row.fields.get("error").is_some_and(|error| !error.is_null());
+        let answer = match verdict {
+            Some(verdict @ Value::Object(_)) => {
                 models.see(model(&verdict));
                 prompts.see(named(&verdict["prompt"]));
                 answer(&verdict)
             }
-            (_, Some(error)) if !error.is_null() => Ok(Answer::Failed),
+            _ if failed => Ok(Answer::Failed),
             _ => {
                 models.see(None);
                 prompts.see(None);
@@ -103,7 +104,9 @@ fn answer(verdict: &Value) -> Result<Answer, String> {
         return Err("is on several criteria, and labels are scores by one; grade with one rubric".into());
     }
     if verdict.get("score").is_none() && verdict.get("expected_score").is_none() {
-        return Err("has no score and no preference; a verdict is {\"id\", \"score\"} or {\"id\", \"preference\"}".into());
+        return Err(
+            "has no score and no preference; a verdict is {\"id\", \"score\"} or {\"id\", \"preference\"}".into()
+        );
     }
     score(verdict)
 }
@@ -154,7 +157,8 @@ fn pair(verdict: &Value) -> Result<Answer, String> {
 
 /// The mean probability of A over the judgements in which the responses were shown in that order.
 fn mean_of_order(verdict: &Value, order: &str) -> Option<f64> {
-    let judgements = verdict["judgements"].as_array().into_iter().flatten().filter(|judgement| judgement["order"] == order);
+    let judgements =
+        verdict["judgements"].as_array().into_iter().flatten().filter(|judgement| judgement["order"] == order);
     let of_a = |judgement: &Value| {
         judgement["probability_a"].as_f64().or_else(|| match judgement["preference"].as_str() {
             Some("A") => Some(1.0),
@@ -232,7 +236,12 @@ mod tests {
         Answer::Score(ScoreVerdict { score, expected, reward })
     }
 
-    fn pair(preference: Preference, probability_a: Option<f64>, consistent: Option<bool>, first: Option<bool>) -> Answer {
+    fn pair(
+        preference: Preference,
+        probability_a: Option<f64>,
+        consistent: Option<bool>,
+        first: Option<bool>,
+    ) -> Answer {
         Answer::Pair(PairVerdict { preference, probability_a, consistent, first_preferred: first })
     }
 
@@ -246,12 +255,16 @@ mod tests {
         check(json!({"score": 4, "expected_score": 3.2, "reward": 0.55}), score(4, 3.2, Some(0.55)));
         check(json!({"score": null}), Answer::Unscored);
         check(json!({"preference": "B"}), pair(B, None, None, None));
-        check(json!({"preference": "tie", "probability_a": 0.7, "consistent": false}), pair(Tie, Some(0.7), Some(false), None));
+        check(
+            json!({"preference": "tie", "probability_a": 0.7, "consistent": false}),
+            pair(Tie, Some(0.7), Some(false), None),
+        );
         check(json!({"probability_a": 0.2}), pair(B, Some(0.2), None, None));
         check(json!({"probability_a": 0.5}), pair(Tie, Some(0.5), None, None));
         check(json!({"preference": null}), Answer::Unscored);
         check(json!({"preference": "chosen"}), Answer::Chosen(true));
-        let orders = |ab: f64, ba: f64| json!([{"order": "AB", "probability_a": ab}, {"order": "BA", "probability_a": ba}]);
+        let orders =
+            |ab: f64, ba: f64| json!([{"order": "AB", "probability_a": ab}, {"order": "BA", "probability_a": ba}]);
         let with = |judgements: Value| json!({"preference": "A", "judgements": judgements});
         check(with(orders(0.9, 0.3)), pair(A, None, Some(false), Some(true)));
         check(with(orders(0.1, 0.8)), pair(A, None, Some(false), Some(false)));
@@ -281,12 +294,15 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             read(&path, "judge".into())
         };
-        let model = |name: &str| json!({"score": 2, "model": {"name": name, "engine": "scripted", "digest": "sha256:0"}});
+        let model =
+            |name: &str| json!({"score": 2, "model": {"name": name, "engine": "scripted", "digest": "sha256:0"}});
         let line = |id: &str, verdict: Value| json!({"id": id, "verdict": verdict}).to_string();
         let all = read(&[line("a", model("m")), line("b", model("m"))].join("\n")).unwrap();
         assert_eq!((all.by_id.len(), all.model.unwrap().name), (2, "m".to_owned()));
         assert_eq!(read(&[line("a", model("m")), line("b", model("n"))].join("\n")).unwrap().model, None);
-        let again = read("{\"id\": \"a\", \"error\": {}}\n{\"id\": \"a\", \"score\": 3}\n{\"id\": \"a\", \"error\": {}}").unwrap();
+        let again =
+            read("{\"id\": \"a\", \"error\": {}}\n{\"id\": \"a\", \"score\": 3}\n{\"id\": \"a\", \"error\": {}}")
+                .unwrap();
         assert_eq!(again.by_id["a"].answer, score(3, 3.0, None));
         let check = |text: &str, expected: &str| {
             let error = read(text).err().unwrap().to_string();

@@ -161,9 +161,8 @@ mod tests {
 
     #[test]
     fn bins_are_of_equal_mass() {
-        let sorted: Vec<Forecast> = (0..32)
-            .map(|i| Forecast { cluster: i, probability: i as f64 / 31.0, came_true: i % 2 == 0 })
-            .collect();
+        let sorted: Vec<Forecast> =
+            (0..32).map(|i| Forecast { cluster: i, probability: i as f64 / 31.0, came_true: i % 2 == 0 }).collect();
         let sizes: Vec<usize> = reliability(&sorted).iter().map(|bin| bin.n).collect();
         assert_eq!(sizes, [[3, 3].as_slice(), &[2; 13]].concat());
     }

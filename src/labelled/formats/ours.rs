@@ -29,7 +29,7 @@ pub fn as_request(item: &mut Map<String, Value>) {
 pub(super) fn item(mut row: Row, around: Around<'_>) -> Result<LabelledItem, String> {
     let fields = &mut row.fields;
     let id = id(fields, around.stem, row.number);
-    let mut beside = |name: &str| fields.get(name).filter(|value| !value.is_null()).cloned();
+    let beside = |name: &str| fields.get(name).filter(|value| !value.is_null()).cloned();
     let (label, labels, votes) = (beside("label"), beside("labels"), beside("votes"));
     let (scale, own_subset, set) = (beside("scale"), beside("subset"), beside("set"));
     let mut notes = match beside("meta") {
@@ -43,9 +43,10 @@ pub(super) fn item(mut row: Row, around: Around<'_>) -> Result<LabelledItem, Str
         let (asked, rest) = std::mem::take(&mut body).into_iter().partition(|(name, _)| ASKED.contains(&name.as_str()));
         body = asked;
         let rest: Map<String, Value> = rest;
-        notes.extend(rest.into_iter().map(|(name, value)| {
-            (name.strip_prefix("meta.").map_or_else(|| name.clone(), str::to_owned), value)
-        }));
+        notes.extend(
+            rest.into_iter()
+                .map(|(name, value)| (name.strip_prefix("meta.").map_or_else(|| name.clone(), str::to_owned), value)),
+        );
     }
     let Some(instruction) = body.get("instruction") else {
         return Err("has no instruction; if it has another name, say --map instruction=NAME".into());
@@ -92,14 +93,17 @@ pub(super) fn item(mut row: Row, around: Around<'_>) -> Result<LabelledItem, Str
 fn scale_of_item(scale: Option<&Value>, rubric: Option<&Value>) -> Result<Option<Scale>, String> {
     let Some(scale) = scale else {
         let scores = rubric.and_then(|rubric| rubric["descriptions"].as_object());
-        let levels: Option<Vec<i32>> = scores.map(|scores| scores.keys().flat_map(|score| score.trim().parse()).collect());
+        let levels: Option<Vec<i32>> =
+            scores.map(|scores| scores.keys().flat_map(|score| score.trim().parse()).collect());
         return Ok(levels.and_then(|levels| scale_of(&levels)));
     };
-    let ends: Option<Vec<i32>> = scale.as_array().and_then(|ends| {
-        ends.iter().map(|end| end.as_i64().and_then(|end| i32::try_from(end).ok())).collect()
-    });
+    let ends: Option<Vec<i32>> = scale
+        .as_array()
+        .and_then(|ends| ends.iter().map(|end| end.as_i64().and_then(|end| i32::try_from(end).ok())).collect());
     match ends.as_deref() {
-        Some(&[low, high]) if low < high && high.saturating_sub(low) <= 10 => Ok(scale_of(&(low..=high).collect::<Vec<_>>())),
+        Some(&[low, high]) if low < high && high.saturating_sub(low) <= 10 => {
+            Ok(scale_of(&(low..=high).collect::<Vec<_>>()))
+        }
         _ => Err(format!("its scale {scale} is not of the form [lowest, highest], of 2 to 11 scores")),
     }
 }

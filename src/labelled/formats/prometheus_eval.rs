@@ -39,7 +39,10 @@ pub(super) fn item(mut row: Row, mut around: Around<'_>) -> Result<LabelledItem,
 }
 
 /// An item of the Feedback Collection, or of the Preference Collection, which has two responses.
-fn of_collection(fields: &mut Map<String, Value>, around: &mut Around<'_>) -> Result<(Map<String, Value>, Labelled), String> {
+fn of_collection(
+    fields: &mut Map<String, Value>,
+    around: &mut Around<'_>,
+) -> Result<(Map<String, Value>, Labelled), String> {
     let mut descriptions = Vec::new();
     while let Some(description) = fields.remove(&format!("orig_score{}_description", descriptions.len() + 1)) {
         descriptions.push(description.as_str().ok_or("a description of a score is no text")?.to_owned());
