@@ -3,6 +3,7 @@
 //! Everything here is pure: no engine, no clock, no network. Types cannot hold invalid values: a [`Score`] exists only
 //! on its [`Scale`], a [`Distribution`] sums to one, and a [`Rubric`] describes every level.
 
+pub mod agreement;
 mod blank;
 mod distribution;
 pub mod fair_queue;

@@ -1,7 +1,6 @@
 //! Items to grade, one per line of a file: request bodies, or labelled items.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use clap::{Args, ValueEnum};
@@ -9,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::CliError;
 use crate::domain::Kind;
-use crate::json_text::readable;
+use crate::labelled::{self, DataError, Row};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum KindArg {
@@ -83,28 +82,13 @@ pub(super) struct Item {
 /// # Errors
 /// With the number of the invalid line.
 pub(super) fn read(data: &Path, options: &ItemOptions) -> Result<Vec<Item>, CliError> {
-    let file = std::fs::File::open(data).map_err(|error| CliError::because(data.display(), error))?;
-    let mut file = BufReader::new(file);
-    let begins = file.fill_buf().map_err(|error| CliError::because(data.display(), error))?;
-    if begins.starts_with(&[0xff, 0xfe]) || begins.starts_with(&[0xfe, 0xff]) {
-        return Err(CliError::Failed(format!("{} is encoded in UTF-16; save it in UTF-8", data.display())));
-    }
+    let bytes = std::fs::read(data).map_err(|error| CliError::because(data.display(), error))?;
     let (mut items, mut seen) = (Vec::new(), HashMap::new());
-    for (index, line) in file.lines().enumerate() {
-        let number = index + 1;
-        let wrong = |what: String| CliError::Failed(format!("{}:{number}: {what}", data.display()));
-        let line = line.map_err(|error| wrong(error.to_string()))?;
-        let line = readable(&line);
-        if line.trim().is_empty() {
-            continue;
-        }
-        let item: Map<String, Value> = serde_json::from_str(&line).map_err(|error| wrong(error.to_string()))?;
-        let item = as_item(item, number, options).map_err(wrong)?;
+    for Row { number, place, fields } in labelled::rows(data, bytes)?.1 {
+        let item = as_item(fields, number, options).map_err(|what| DataError::at(&place, what))?;
         if let Some(first) = seen.insert(item.id.clone(), number) {
-            return Err(wrong(format!(
-                "has the id `{}` of line {first}; ids must be unique, because they identify finished items",
-                item.id
-            )));
+            let what = format!("has the id `{}` of line {first}; ids must be unique, because they identify finished items", item.id);
+            return Err(DataError::at(place, what).into());
         }
         items.push(item);
     }
@@ -125,7 +109,7 @@ fn as_item(mut item: Map<String, Value>, number: usize, options: &ItemOptions) -
         (_, false) => KindArg::Absolute,
     };
     let mut body = item;
-    from_labelled(&mut body);
+    labelled::as_request(&mut body);
     if let Some(rubric) = &options.rubric {
         body.insert("rubric".into(), json!(rubric));
     } else if body.get("rubric").is_none_or(Value::is_null) {
@@ -135,18 +119,4 @@ fn as_item(mut item: Map<String, Value>, number: usize, options: &ItemOptions) -
         body.insert("mode".into(), json!(mode.name()));
     }
     Ok(Item { id, kind, body: Value::Object(body) })
-}
-
-/// Converts a labelled item into a request body: removes the fields of the label, and renames two fields. All other
-/// fields stay, so that the server can refuse unknown ones.
-fn from_labelled(item: &mut Map<String, Value>) {
-    for key in ["label", "label_source", "labels", "scale", "set", "meta", "votes"] {
-        item.remove(key);
-    }
-    if let Some(reference) = item.remove("reference") {
-        item.insert("reference_answer".into(), reference);
-    }
-    if let Some(rubric) = item.get_mut("rubric").filter(|rubric| rubric["criteria"].is_string()) {
-        *rubric = json!({"criterion": rubric["criteria"], "descriptions": rubric["scores"]});
-    }
 }

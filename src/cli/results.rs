@@ -1,5 +1,4 @@
-//! The output file of `gavel grade`, one verdict per line. Only one run writes it at a time, and no run adds to
-//! verdicts of other settings.
+//! A file of verdicts, one per line. Only one run writes it at a time, and no run adds to verdicts of other settings.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -20,6 +19,8 @@ pub(super) struct Results {
     file: File,
     /// The verdicts of earlier runs, by item id.
     earlier: HashMap<String, Earlier>,
+    /// What to do if the file belongs to another run.
+    remedy: &'static str,
     /// The replaced file; its lock keeps out processes that have it open.
     _replaced: Option<File>,
 }
@@ -37,14 +38,18 @@ struct Earlier {
 }
 
 impl Results {
-    /// Opens and locks the file, keeps its verdicts, and drops failed items and an incomplete last line.
+    /// Opens and locks the file, keeps its verdicts, and drops failed items and an incomplete last line. `remedy` says what
+    /// to do if the file belongs to another run, such as "use another file for --out".
     ///
     /// # Errors
     /// If another run is writing it, or a line is not a verdict.
-    pub(super) fn open(path: &Path) -> Result<Self, CliError> {
+    pub(super) fn open(path: &Path, remedy: &'static str) -> Result<Self, CliError> {
         let fail = |error: std::io::Error| CliError::because(path.display(), error);
         let mut file = open_locked(path)?;
-        let results = |file, earlier, replaced| Self { path: path.to_owned(), file, earlier, _replaced: replaced };
+        let results = |file, earlier, replaced| {
+            let path = path.to_owned();
+            Self { path, file, earlier, remedy, _replaced: replaced }
+        };
         // A target that is not a file, such as a terminal, has no earlier verdicts.
         if !file.metadata().map_err(fail)?.is_file() {
             return Ok(results(file, HashMap::new(), None));
@@ -125,9 +130,10 @@ impl Results {
 
     fn otherwise(&self, earlier: &Earlier, id: &str, what: &str) -> CliError {
         CliError::Failed(format!(
-            "{}:{}: `{id}` was graded with {what}; use another file for --out, or delete this one to grade again",
+            "{}:{}: `{id}` was graded with {what}; {}, or delete this one to grade again",
             self.path.display(),
-            earlier.line
+            earlier.line,
+            self.remedy
         ))
     }
 }
@@ -249,7 +255,7 @@ fn lock(file: &File, path: &Path) -> Result<(), CliError> {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
             let what = format!(
-                "{}: another `gavel grade` is writing it; wait until it ends, or use another file",
+                "{}: another `gavel grade` or `gavel agree` is writing it; wait until it ends, or use another file",
                 path.display()
             );
             Err(CliError::Failed(what))
@@ -288,13 +294,13 @@ mod tests {
         let path = folder.path().join("out.jsonl");
         // Cut off, so that opening it replaces it.
         std::fs::write(&path, "{\"id\": \"a\", \"verdict\": {}}\n{\"id\": \"b\", \"ver").unwrap();
-        let first = Results::open(&path).unwrap();
+        let first = Results::open(&path, "name another file").unwrap();
         for _ in 0..2 {
-            let error = Results::open(&path).err().unwrap().to_string();
+            let error = Results::open(&path, "name another file").err().unwrap().to_string();
             assert!(error.contains("another `gavel grade`"), "{error}");
         }
         drop(first);
-        let mut second = Results::open(&path).unwrap();
+        let mut second = Results::open(&path, "name another file").unwrap();
         second.add(&json!({"id": "c", "verdict": {}})).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, "{\"id\": \"a\", \"verdict\": {}}\n{\"id\":\"c\",\"verdict\":{}}\n");
