@@ -87,7 +87,10 @@ pub(super) fn read(data: &Path, options: &ItemOptions) -> Result<Vec<Item>, CliE
     for Row { number, place, fields } in labelled::rows(data, bytes)?.1 {
         let item = as_item(fields, number, options).map_err(|what| DataError::at(&place, what))?;
         if let Some(first) = seen.insert(item.id.clone(), number) {
-            let what = format!("has the id `{}` of line {first}; ids must be unique, because they identify finished items", item.id);
+            let what = format!(
+                "has the id `{}` of line {first}; ids must be unique, because they identify finished items",
+                item.id
+            );
             return Err(DataError::at(place, what).into());
         }
         items.push(item);
