@@ -336,9 +336,9 @@ mod tests {
         lock(&admission.state).typical.ended(true, Duration::from_secs(60));
         let first = admission.enter(flow("a", 1), due(0)).await.unwrap();
         let second = admission.enter(flow("a", 2), due(0)).await.unwrap();
-        let mut late = Box::pin(admission.enter(flow("a", 3), due(70)));
+        let mut late = Box::pin(admission.enter(flow("a", 3), due(60)));
         let mut early = Box::pin(admission.enter(flow("a", 4), due(3600)));
-        let mut choice = Box::pin(admission.enter(flow("a", 5), Due { writes: false, ..due(70) }));
+        let mut choice = Box::pin(admission.enter(flow("a", 5), Due { writes: false, ..due(60) }));
         for waits in [&mut late, &mut early, &mut choice] {
             assert!(futures::poll!(waits).is_pending());
         }
