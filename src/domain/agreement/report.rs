@@ -97,7 +97,8 @@ pub struct Model {
 pub struct Named {
     /// The name that requests use.
     pub name: String,
-    /// `sha256:<hex>` of its content.
+    /// `sha256:<hex>` of its content for a kind of grading; where both kinds were graded, that of absolute and that of
+    /// relative grading with a `+` between them.
     pub digest: String,
 }
 
