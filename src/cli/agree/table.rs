@@ -39,7 +39,13 @@ macro_rules! put {
 fn head(out: &mut String, report: &Report) {
     let (scores, pairs) =
         report.data.iter().fold((0, 0), |(scores, pairs), file| (scores + file.absolute, pairs + file.pairwise));
-    put!(out, "{scores} items with a score, {pairs} pairs, of {}", count(report.data.len(), "file"));
+    put!(
+        out,
+        "{} with a score, {}, of {}",
+        count(scores, "item"),
+        count(pairs, "pair"),
+        count(report.data.len(), "file")
+    );
     for file in &report.data {
         put!(
             out,
@@ -64,7 +70,10 @@ fn count(n: usize, what: &str) -> String {
 }
 
 fn of_judge(out: &mut String, judge: &Judge, labels: &Labels) {
-    let model = judge.model.as_ref().map(|model| format!(", {} on {}", model.name, model.engine));
+    let model = judge.model.as_ref().map(|model| {
+        let name = Some(&model.name).filter(|name| **name != judge.name);
+        format!("{} on {}", name.map_or_else(String::new, |name| format!(", {name}")), model.engine)
+    });
     let prompt = judge.prompt.as_ref().map(|prompt| format!(", prompt set {}", prompt.name));
     put!(out, "\n{}{}{}", judge.name, model.unwrap_or_default(), prompt.unwrap_or_default());
     let Coverage { items, judged, unscored, failed } = judge.coverage;

@@ -195,12 +195,15 @@ fn named(value: &Value) -> Option<Named> {
     Some(Named { name: text("name")?, digest: text("digest")? })
 }
 
-/// The prompt set of all verdicts. Its digest depends on the kind of grading, so there may be two.
+/// The prompt set of all verdicts. Its templates depend on the kind of grading, as in `plain/absolute` and
+/// `plain/relative`, so there may be two.
 fn joined([absolute, relative]: [Same<Named>; 2]) -> Option<Named> {
     match (absolute, relative) {
         (Same::All(one), Same::Unseen) | (Same::Unseen, Same::All(one)) => Some(one),
-        (Same::All(one), Same::All(other)) if one.name == other.name => {
-            Some(Named { digest: format!("{}+{}", one.digest, other.digest), ..one })
+        (Same::All(one), Same::All(other)) => {
+            let set = one.name.strip_suffix("/absolute")?;
+            (other.name.strip_suffix("/relative")? == set)
+                .then(|| Named { name: set.to_owned(), digest: format!("{}+{}", one.digest, other.digest) })
         }
         _ => None,
     }

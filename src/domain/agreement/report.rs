@@ -92,7 +92,7 @@ pub struct Model {
     pub digest: String,
 }
 
-/// A prompt set.
+/// The templates of a prompt set, such as `plain/relative`; the set, where both kinds were graded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named {
     /// The name that requests use.
