@@ -18,7 +18,7 @@ use self::verdicts::Answers;
 use super::CliError;
 use super::grader::Grader;
 use super::host::InProcessJudge;
-use super::items::ModeArg;
+use super::items::{MethodArg, ModeArg};
 use crate::config::Config;
 use crate::domain::agreement::Bootstrap;
 use crate::labelled::{self, LabelNames, Mapping};
@@ -66,6 +66,9 @@ pub(super) struct AgreeArgs {
     /// Feedback and verdict, or the verdict alone.
     #[arg(long)]
     mode: Option<ModeArg>,
+    /// How pairs are compared: both responses in one prompt, in both orders, or each graded alone.
+    #[arg(long)]
+    method: Option<MethodArg>,
     /// The prompt set, where it is not the judge's own.
     #[arg(long, value_name = "NAME")]
     prompt: Option<String>,
@@ -189,6 +192,7 @@ async fn graded(
             model: None,
             rubric: &args.rubric,
             mode: args.mode,
+            method: args.method,
             prompt: args.prompt.as_deref(),
             concurrency: usize::from(args.concurrency),
         };

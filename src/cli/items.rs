@@ -22,6 +22,21 @@ pub(super) enum ModeArg {
     Score,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum MethodArg {
+    Pairwise,
+    Absolute,
+}
+
+impl MethodArg {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Pairwise => "pairwise",
+            Self::Absolute => "absolute",
+        }
+    }
+}
+
 impl KindArg {
     pub(super) fn path(self) -> &'static str {
         match self {

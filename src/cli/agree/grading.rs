@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::super::grader::{Grader, Reply};
-use super::super::items::{Item, KindArg, ModeArg};
+use super::super::items::{Item, KindArg, MethodArg, ModeArg};
 use super::super::results::Results;
 use super::super::{CliError, show, work};
 use crate::labelled::{Labelled, LabelledItem};
@@ -22,6 +22,8 @@ pub(super) struct Asked<'a> {
     pub(super) rubric: &'a str,
     /// Feedback and verdict, or the verdict alone; as the judge does where nothing is said.
     pub(super) mode: Option<ModeArg>,
+    /// How pairs are compared; as the judge does where nothing is said.
+    pub(super) method: Option<MethodArg>,
     /// The prompt set, where it is not the judge's own.
     pub(super) prompt: Option<&'a str>,
     /// How many requests are in flight.
@@ -49,7 +51,8 @@ pub(super) async fn grade(
             produced.push((verdict["model"]["digest"].clone(), verdict["prompt"]["digest"].clone()));
         }
     }
-    let depends_on = json!([name, produced, asked.rubric, asked.mode.map(ModeArg::name)]);
+    let (mode, method) = (asked.mode.map(ModeArg::name), asked.method.map(MethodArg::name));
+    let depends_on = json!([name, produced, asked.rubric, mode, method]);
     let digest = format!("{:x}", Sha256::digest(depends_on.to_string()));
     std::fs::create_dir_all(folder).map_err(|error| CliError::because(folder.display(), error))?;
     let path = folder.join(format!("{}-{}.jsonl", file_name(name), &digest[..12]));
@@ -73,6 +76,9 @@ fn request(item: &LabelledItem, asked: &Asked<'_>) -> Item {
         Labelled::Score { .. } => KindArg::Absolute,
         Labelled::Pair { .. } => KindArg::Relative,
     };
+    if let (KindArg::Relative, Some(method)) = (kind, asked.method) {
+        body["method"] = json!(method.name());
+    }
     Item { id: item.id.clone(), kind, body }
 }
 
