@@ -11,6 +11,7 @@ pub mod presets;
 mod prompted;
 mod relative;
 
+use crate::domain::calibration::Calibrator;
 use crate::domain::{
     InvalidRequest, InvalidVerdict, Judgement, Kind, NamedDigest, Options, Order, Preference, WeightedRubric,
 };
@@ -51,11 +52,16 @@ pub trait Task: Send + Sync + 'static {
     fn ask(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError>;
 
     /// Combines the answers: the samples of each run, run after run. Unless [`Task::allows_failures`], all are there.
-    /// What metrics count of them is shown to `observe`.
+    /// Each verdict on a rubric is calibrated; what metrics count of it then is shown to `observe`.
     ///
     /// # Errors
     /// When they make no verdict.
-    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Result<Self::Verdict, InvalidVerdict>;
+    fn combine(
+        &self,
+        answers: Vec<Answer>,
+        calibrator: Calibrator<'_>,
+        observe: Observe<'_>,
+    ) -> Result<Self::Verdict, InvalidVerdict>;
 
     /// Whether runs may fail without failing the task; else the first that fails ends it.
     fn allows_failures(&self) -> bool {
@@ -88,6 +94,15 @@ pub trait Task: Send + Sync + 'static {
     fn prompt(&self, _judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {
         Ok(None)
     }
+}
+
+/// The rubrics that verdicts are made by, and what calibrates them.
+#[derive(Clone, Copy)]
+struct Criteria<'a> {
+    rubrics: &'a [WeightedRubric],
+    /// Whether a verdict is a multi-criteria one.
+    multi: bool,
+    calibrator: Calibrator<'a>,
 }
 
 /// Takes what metrics count.

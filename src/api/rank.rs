@@ -11,7 +11,7 @@ use super::json;
 use super::problem::Problem;
 use super::relative::{Grade, grade_body};
 use super::schema::{GradingRequest, grading_body};
-use super::verdict::{self, Debug, Produced};
+use super::verdict::{self, Calibration, Debug, Produced};
 use crate::app::App;
 use crate::domain::{Method, Preference};
 use crate::service;
@@ -39,8 +39,11 @@ struct Comparison {
     /// The place of the response that is B here.
     b: usize,
     preference: Preference,
-    /// The mean over orders and samples.
+    /// The mean over orders and samples; with `calibration`, what that makes of it.
     probability_a: f64,
+    /// What made `probability_a` of the judge's own, where the judge is calibrated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calibration: Option<Calibration>,
     /// Whether both orders agree; null where only one was judged.
     consistent: Option<bool>,
     label_mass: f64,
@@ -122,6 +125,7 @@ fn comparison(pair: &Pair<Relative>) -> Comparison {
         b: pair.b,
         preference: pair.of.preference(),
         probability_a: pair.of.probability_a(),
+        calibration: Calibration::of(pair.of.calibration()),
         consistent: pair.of.consistent(),
         label_mass: pair.of.label_mass(),
         feedback: pair.of.feedback().map(str::to_owned),

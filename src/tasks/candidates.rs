@@ -1,6 +1,9 @@
 //! Several responses to one instruction: each graded alone, or compared in pairs, and put in order.
 
-use super::{Absolute, Answer, Ask, FailureIndex, JudgeProfile, Observe, Relative, RunKey, Task, TaskError, rubric_of};
+use super::{
+    Absolute, Answer, Ask, Criteria, FailureIndex, JudgeProfile, Observe, Relative, RunKey, Task, TaskError, rubric_of,
+};
+use crate::domain::calibration::Calibrator;
 use crate::domain::ranking::{self, Contest};
 use crate::domain::{
     InvalidRequest, InvalidVerdict, Judgement, ManyRequest, Method, NamedDigest, Options, Order, Preference,
@@ -108,8 +111,13 @@ impl Task for Rank {
         self.candidates.ask(run, judge)
     }
 
-    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Result<Ranked, InvalidVerdict> {
-        let verdicts = match self.candidates.combine(answers, observe)? {
+    fn combine(
+        &self,
+        answers: Vec<Answer>,
+        calibrator: Calibrator<'_>,
+        observe: Observe<'_>,
+    ) -> Result<Ranked, InvalidVerdict> {
+        let verdicts = match self.candidates.combine(answers, calibrator, observe)? {
             Many::Alone(graded) => Many::Alone(graded.into_iter().filter_map(Result::ok).collect()),
             Many::Pairs(pairs) => Many::Pairs(pairs.into_iter().filter_map(Pair::judged).collect()),
         };
@@ -179,7 +187,12 @@ impl Candidates {
     }
 
     /// The verdict of each part, or the first failure that it had.
-    pub(super) fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Result<Judged, InvalidVerdict> {
+    pub(super) fn combine(
+        &self,
+        answers: Vec<Answer>,
+        calibrator: Calibrator<'_>,
+        observe: Observe<'_>,
+    ) -> Result<Judged, InvalidVerdict> {
         let parts = match &self.meetings {
             Many::Alone(places) => places.len(),
             Many::Pairs(pairs) => pairs.len(),
@@ -193,11 +206,13 @@ impl Candidates {
                 (Err(_), _) => {}
             }
         }
-        let ManyRequest { rubrics, multi, tie_margin, .. } = &self.request;
+        let ManyRequest { responses, rubrics, multi, tie_margin, .. } = &self.request;
         Ok(match &self.meetings {
-            Many::Alone(_) => {
-                let graded = by_part.into_iter().map(|part| {
-                    let graded = part.map(|judged| Absolute::combine(rubrics, *multi, judged.into_iter(), observe));
+            Many::Alone(places) => {
+                let graded = places.iter().zip(by_part).map(|(place, part)| {
+                    let criteria = Criteria { rubrics, multi: *multi, calibrator };
+                    let graded =
+                        part.map(|judged| Absolute::combine(criteria, &responses[*place], judged.into_iter(), observe));
                     graded.map_or_else(|failure| Ok(Err(failure)), |graded| graded.map(Ok))
                 });
                 Many::Alone(graded.collect::<Result<_, _>>()?)
@@ -207,7 +222,9 @@ impl Candidates {
                     let of = match part {
                         Ok(judged) => {
                             let judgements = judged.into_iter().map(|(_, judgement)| judgement).collect();
-                            Ok(Relative::pairwise(judgements, *tie_margin, (rubrics, *multi), observe)?)
+                            let criteria = Criteria { rubrics, multi: *multi, calibrator };
+                            let texts = [responses[*a].as_str(), &responses[*b]];
+                            Ok(Relative::pairwise(criteria, texts, judgements, *tie_margin, observe)?)
                         }
                         Err(failure) => Err(failure),
                     };
