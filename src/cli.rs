@@ -1,6 +1,7 @@
 //! The commands of the program.
 #![allow(clippy::print_stdout, reason = "commands answer on standard output")]
 
+mod agree;
 mod bench;
 mod client;
 mod connection;
@@ -15,6 +16,7 @@ mod lists;
 mod results;
 mod show;
 mod text;
+mod work;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -77,6 +79,8 @@ enum Command {
     },
     /// Grade one response or a whole file, on a server or by itself.
     Grade(Box<grade::GradeArgs>),
+    /// Measure how far judges agree with labels.
+    Agree(Box<agree::AgreeArgs>),
     /// Measure how fast a server grades.
     Bench(Box<bench::BenchArgs>),
     /// Grade two answers with the configured judge, compare them, and exit.
@@ -145,6 +149,14 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Grade(args) => {
             cli.settings.check_beside(args.server())?;
             grade::run(*args, cli.settings.model.clone(), || config(&[])).await
+        }
+        Command::Agree(args) => {
+            cli.settings.check_beside(args.server())?;
+            let config = |model: Option<&str>| {
+                let model = model.map(|model| ("model", model.to_owned()));
+                config(&model.into_iter().collect::<Vec<_>>())
+            };
+            agree::run(*args, cli.settings.model.clone(), &config).await
         }
         Command::Bench(args) => {
             cli.settings.check_beside(args.server())?;

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use crate::config::ConfigError;
 use crate::facade::Error;
+use crate::labelled::DataError;
 use crate::models::ModelError;
 use crate::prompts::PromptError;
 use crate::service::registry::StartError;
@@ -26,6 +27,9 @@ pub enum CliError {
     /// A prompt set is wrong.
     #[error(transparent)]
     Prompt(#[from] PromptError),
+    /// A file of data is wrong.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// Anything else that has a message of its own.
     #[error("{0}")]
     Failed(String),

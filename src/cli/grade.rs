@@ -3,15 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use futures::{StreamExt, stream};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::grader::{Grader, Reply};
 use super::host::Hosted;
 use super::items::{self, Item, KindArg, ModeArg, Wanted};
-use super::results::{Results, request_digest};
-use super::{CliError, show};
+use super::results::Results;
+use super::{CliError, show, work};
 use crate::config::Config;
 
 /// Grade one response, or a whole file.
@@ -130,38 +128,15 @@ impl Work {
         if let Some(model) = model {
             items.iter_mut().for_each(|item| item.body["model"] = json!(model));
         }
-        let results = Results::open(out)?;
+        let results = Results::open(out, "name another file with --out")?;
         results.check(&items)?;
         Ok(Self { items, out: out.to_owned(), results })
     }
 
     async fn grade(self, grader: &Grader, concurrency: usize) -> Result<(), CliError> {
-        let Self { items, out, mut results } = self;
-        results.check_with(grader, &items).await?;
+        let Self { items, out, results } = self;
         let total = items.len();
-        let items: Vec<Item> = items.into_iter().filter(|item| !results.holds(item)).collect();
-        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {per_sec} {eta} left, {msg} failed");
-        let bar = ProgressBar::new(total as u64).with_style(style.expect("a fixed template")).with_message("0");
-        bar.set_position((total - items.len()) as u64);
-        bar.reset_eta();
-        let mut replies = stream::iter(items)
-            .map(|item| async move { (grader.grade(item.kind, &item.body).await, item) })
-            .buffer_unordered(concurrency);
-        let mut failed = 0;
-        while let Some((reply, item)) = replies.next().await {
-            let id = &item.id;
-            let line = match reply {
-                Reply::Verdict(verdict) => json!({"id": id, "request": request_digest(&item), "verdict": verdict}),
-                Reply::Problem(problem) => {
-                    failed += 1;
-                    bar.set_message(failed.to_string());
-                    json!({"id": id, "error": problem})
-                }
-            };
-            results.add(&line)?;
-            bar.inc(1);
-        }
-        bar.finish_and_clear();
+        let failed = work::grade(grader, items, results, concurrency).await?;
         println!("{} of {total} graded, {failed} failed: {}", total - failed, out.display());
         if failed > 0 {
             return Err(CliError::Failed(format!("{failed} items failed; run the same command again to retry them")));

@@ -78,6 +78,12 @@ impl Hosted {
         Ok(Self { gavel: Gavel::start(config, None, &Bar::drawn()).await?, telemetry })
     }
 
+    /// Lets its model go, and makes a judge of another one.
+    pub(super) async fn replaced(self, config: Config) -> Result<Self, CliError> {
+        drop(self.gavel);
+        Ok(Self { gavel: Gavel::start(config, None, &Bar::drawn()).await?, telemetry: self.telemetry })
+    }
+
     pub(super) async fn stop(self) {
         drop(self.gavel);
         self.telemetry.shut_down().await;

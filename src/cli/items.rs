@@ -1,7 +1,6 @@
 //! Items to grade, one a line of a file: request bodies, or labelled items.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use clap::{Args, ValueEnum};
@@ -9,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::CliError;
 use crate::domain::Kind;
-use crate::json_text::readable;
+use crate::labelled::{self, DataError, Row};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum KindArg {
@@ -83,25 +82,13 @@ pub(super) struct Item {
 /// # Errors
 /// With the line that is wrong.
 pub(super) fn read(data: &Path, wanted: &Wanted) -> Result<Vec<Item>, CliError> {
-    let file = std::fs::File::open(data).map_err(|error| CliError::because(data.display(), error))?;
-    let mut file = BufReader::new(file);
-    let begins = file.fill_buf().map_err(|error| CliError::because(data.display(), error))?;
-    if begins.starts_with(&[0xff, 0xfe]) || begins.starts_with(&[0xfe, 0xff]) {
-        return Err(CliError::Failed(format!("{}: is in UTF-16; save it in UTF-8", data.display())));
-    }
+    let bytes = std::fs::read(data).map_err(|error| CliError::because(data.display(), error))?;
     let (mut items, mut seen) = (Vec::new(), HashMap::new());
-    for (index, line) in file.lines().enumerate() {
-        let number = index + 1;
-        let wrong = |what: String| CliError::Failed(format!("{}:{number}: {what}", data.display()));
-        let line = line.map_err(|error| wrong(error.to_string()))?;
-        let line = readable(&line);
-        if line.trim().is_empty() {
-            continue;
-        }
-        let item: Map<String, Value> = serde_json::from_str(&line).map_err(|error| wrong(error.to_string()))?;
-        let item = as_item(item, number, wanted).map_err(wrong)?;
+    for Row { number, place, fields } in labelled::rows(data, bytes)?.1 {
+        let item = as_item(fields, number, wanted).map_err(|what| DataError::at(&place, what))?;
         if let Some(first) = seen.insert(item.id.clone(), number) {
-            return Err(wrong(format!("has the id `{}` of line {first}; ids tell which lines are done", item.id)));
+            let what = format!("has the id `{}` of line {first}; ids tell which lines are done", item.id);
+            return Err(DataError::at(place, what).into());
         }
         items.push(item);
     }
@@ -122,7 +109,7 @@ fn as_item(mut item: Map<String, Value>, number: usize, wanted: &Wanted) -> Resu
         (_, false) => KindArg::Absolute,
     };
     let mut body = item;
-    from_labelled(&mut body);
+    labelled::as_request(&mut body);
     if let Some(rubric) = &wanted.rubric {
         body.insert("rubric".into(), json!(rubric));
     } else if body.get("rubric").is_none_or(Value::is_null) {
@@ -132,18 +119,4 @@ fn as_item(mut item: Map<String, Value>, number: usize, wanted: &Wanted) -> Resu
         body.insert("mode".into(), json!(mode.name()));
     }
     Ok(Item { id, kind, body: Value::Object(body) })
-}
-
-/// Makes a request body of a labelled item: what is the label's goes, and two fields have other names. Everything
-/// else stays, so that the server can refuse what it does not know.
-fn from_labelled(item: &mut Map<String, Value>) {
-    for key in ["label", "label_source", "labels", "scale", "set", "meta", "votes"] {
-        item.remove(key);
-    }
-    if let Some(reference) = item.remove("reference") {
-        item.insert("reference_answer".into(), reference);
-    }
-    if let Some(rubric) = item.get_mut("rubric").filter(|rubric| rubric["criteria"].is_string()) {
-        *rubric = json!({"criterion": rubric["criteria"], "descriptions": rubric["scores"]});
-    }
 }

@@ -1,4 +1,4 @@
-//! The file that `gavel grade` writes, one verdict a line: one run at a time, and no run adds to what was graded
+//! The file that a command grades into, one verdict a line: one run at a time, and no run adds to what was graded
 //! otherwise.
 
 use std::collections::HashMap;
@@ -20,6 +20,8 @@ pub(super) struct Results {
     file: File,
     /// What it held before, by the items' ids.
     earlier: HashMap<String, Earlier>,
+    /// What to do when it is not the file for this run.
+    remedy: &'static str,
     /// The file that this one has replaced; its lock keeps out those who have it open.
     _replaced: Option<File>,
 }
@@ -37,14 +39,18 @@ struct Earlier {
 }
 
 impl Results {
-    /// Opens and locks the file, keeps its verdicts, and drops what failed or was cut off.
+    /// Opens and locks the file, keeps its verdicts, and drops what failed or was cut off. `remedy` says what to do where
+    /// it holds something else, such as "name another file with --out".
     ///
     /// # Errors
     /// When another run writes it, or a line is no verdict.
-    pub(super) fn open(path: &Path) -> Result<Self, CliError> {
+    pub(super) fn open(path: &Path, remedy: &'static str) -> Result<Self, CliError> {
         let fail = |error: std::io::Error| CliError::because(path.display(), error);
         let mut file = open_locked(path)?;
-        let results = |file, earlier, replaced| Self { path: path.to_owned(), file, earlier, _replaced: replaced };
+        let results = |file, earlier, replaced| {
+            let path = path.to_owned();
+            Self { path, file, earlier, remedy, _replaced: replaced }
+        };
         // What is no file, such as a terminal, holds nothing from before.
         if !file.metadata().map_err(fail)?.is_file() {
             return Ok(results(file, HashMap::new(), None));
@@ -126,9 +132,10 @@ impl Results {
 
     fn otherwise(&self, earlier: &Earlier, id: &str, what: &str) -> CliError {
         CliError::Failed(format!(
-            "{}:{}: `{id}` was graded by {what}; name another file with --out, or remove this one to grade anew",
+            "{}:{}: `{id}` was graded by {what}; {}, or remove this one to grade anew",
             self.path.display(),
-            earlier.line
+            earlier.line,
+            self.remedy
         ))
     }
 }
@@ -250,7 +257,7 @@ fn lock(file: &File, path: &Path) -> Result<(), CliError> {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
             let what = format!(
-                "{}: another `gavel grade` is writing it; wait for its end, or name another file",
+                "{}: another `gavel grade` or `gavel agree` is writing it; wait for its end, or name another file",
                 path.display()
             );
             Err(CliError::Failed(what))
@@ -289,13 +296,13 @@ mod tests {
         let path = folder.path().join("out.jsonl");
         // Cut off, so that opening it replaces it.
         std::fs::write(&path, "{\"id\": \"a\", \"verdict\": {}}\n{\"id\": \"b\", \"ver").unwrap();
-        let first = Results::open(&path).unwrap();
+        let first = Results::open(&path, "name another file").unwrap();
         for _ in 0..2 {
-            let error = Results::open(&path).err().unwrap().to_string();
+            let error = Results::open(&path, "name another file").err().unwrap().to_string();
             assert!(error.contains("another `gavel grade`"), "{error}");
         }
         drop(first);
-        let mut second = Results::open(&path).unwrap();
+        let mut second = Results::open(&path, "name another file").unwrap();
         second.add(&json!({"id": "c", "verdict": {}})).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, "{\"id\": \"a\", \"verdict\": {}}\n{\"id\":\"c\",\"verdict\":{}}\n");

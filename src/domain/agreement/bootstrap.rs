@@ -207,9 +207,8 @@ mod tests {
     #[test]
     fn no_difference_has_a_p_value_of_one_and_a_sure_one_a_small_one() {
         let draws = Draws::new(Bootstrap::default(), 40);
-        let share = |holds: fn(usize) -> bool| {
-            Statistic::share(40, &(0..40).map(|i| (i, holds(i))).collect::<Vec<_>>())
-        };
+        let share =
+            |holds: fn(usize) -> bool| Statistic::share(40, &(0..40).map(|i| (i, holds(i))).collect::<Vec<_>>());
         let (figure, p) = draws.difference(&share(|i| i % 3 == 0).less(share(|i| i % 3 == 0))).unwrap();
         assert_eq!((figure.value, figure.low, p), (0.0, Some(0.0), 1.0));
         let (figure, p) = draws.difference(&share(|i| i % 8 > 0).less(share(|i| i % 8 == 0))).unwrap();

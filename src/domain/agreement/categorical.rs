@@ -109,7 +109,10 @@ mod tests {
         let votes = |counts| Votes { cluster: 0, counts };
         let check = |all: &[Votes], expected: Option<f64>| {
             let found = agreement_of_votes(1, all).value(1);
-            assert!(found.zip(expected).map_or(found == expected, |(a, b)| (a - b).abs() < 1e-12), "{all:?}: {found:?}");
+            assert!(
+                found.zip(expected).map_or(found == expected, |(a, b)| (a - b).abs() < 1e-12),
+                "{all:?}: {found:?}"
+            );
         };
         check(&[votes([2, 1, 0])], Some(1.0 / 3.0));
         check(&[votes([2, 1, 0]), votes([3, 0, 1])], Some(4.0 / 6.0));

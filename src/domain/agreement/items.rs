@@ -83,7 +83,7 @@ impl PairVerdict {
 }
 
 /// An item and the verdict on it.
-pub type Judged<'a, I, V> = (&'a I, &'a V);
+pub(super) type Judged<'a, I, V> = (&'a I, &'a V);
 
 /// Has a place.
 pub(super) trait Placed {

@@ -54,10 +54,8 @@ pub fn pair_labels(items: &[PairItem], bootstrap: Bootstrap) -> Option<PairLabel
 /// The votes on each item, and how many clusters there are.
 fn votes(items: &[&PairItem]) -> (Vec<Votes>, usize) {
     let (cluster, clusters) = clusters(items.iter().map(|item| item.place().instruction));
-    let votes = |(cluster, item): (&usize, &&PairItem)| Votes {
-        cluster: *cluster,
-        counts: counts(item.votes.iter().copied()),
-    };
+    let votes =
+        |(cluster, item): (&usize, &&PairItem)| Votes { cluster: *cluster, counts: counts(item.votes.iter().copied()) };
     (cluster.iter().zip(items).map(votes).collect(), clusters)
 }
 
@@ -66,9 +64,9 @@ fn figures(items: &[&PairItem], bootstrap: Bootstrap) -> PairLabelFigures {
     let draws = Draws::new(bootstrap, clusters);
     let cluster_of = |i: usize| votes[i].cluster;
     let decided = || items.iter().enumerate().filter(|(_, item)| item.label != Preference::Tie);
-    let longer = decided().filter(|(_, item)| item.lengths[0] != item.lengths[1]).map(|(i, item)| {
-        (cluster_of(i), (item.label == Preference::A) == (item.lengths[0] > item.lengths[1]))
-    });
+    let longer = decided()
+        .filter(|(_, item)| item.lengths[0] != item.lengths[1])
+        .map(|(i, item)| (cluster_of(i), (item.label == Preference::A) == (item.lengths[0] > item.lengths[1])));
     let longer: Vec<(usize, bool)> = longer.collect();
     let always_a: Vec<(usize, bool)> =
         decided().map(|(i, item)| (cluster_of(i), item.label == Preference::A)).collect();

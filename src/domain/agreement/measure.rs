@@ -145,9 +145,8 @@ pub fn compare(
         add("absolute.mae", one.clusters, one.mae(), other.mae());
         add("absolute.exact", one.clusters, one.within(0), other.within(0));
     }
-    let pairs_of = |counts: fn(&PairItem, &PairVerdict) -> bool| {
-        judged_by_both(&items.pairs, &of_a.pairs, &of_b.pairs, counts)
-    };
+    let pairs_of =
+        |counts: fn(&PairItem, &PairVerdict) -> bool| judged_by_both(&items.pairs, &of_a.pairs, &of_b.pairs, counts);
     let of_pairs = |counts: fn(&PairItem, &PairVerdict) -> bool| {
         let (one, other) = pairs_of(counts);
         (Pairs::of(&one), Pairs::of(&other))

@@ -47,9 +47,7 @@ impl<'a> Pairs<'a> {
     }
 
     pub(super) fn accuracy_non_ties(&self) -> Statistic<'static> {
-        self.share(|(item, verdict)| {
-            decided(item, verdict).then(|| verdict.leaning() == item.label)
-        })
+        self.share(|(item, verdict)| decided(item, verdict).then(|| verdict.leaning() == item.label))
     }
 
     pub(super) fn accuracy_ties_half(&self) -> Statistic<'static> {
@@ -139,8 +137,7 @@ pub(super) fn decided(item: &PairItem, verdict: &PairVerdict) -> bool {
 }
 
 /// How far preferences agree with labels; `None` where nothing was compared.
-#[must_use]
-pub fn pairwise(items: &[Judged<'_, PairItem, PairVerdict>], bootstrap: Bootstrap) -> Option<Pairwise> {
+pub(super) fn pairwise(items: &[Judged<'_, PairItem, PairVerdict>], bootstrap: Bootstrap) -> Option<Pairwise> {
     if items.is_empty() {
         return None;
     }

@@ -67,8 +67,7 @@ fn scores(case: &Case<Scored>) -> (Items, Verdicts) {
     let verdict = |item: &Scored| {
         Some(ScoreVerdict { score: item.score, expected: item.expected, reward: Some(scale.fraction(item.expected)) })
     };
-    let items =
-        Items { scores: case.items.iter().map(item).collect(), scale: Some(scale), pairs: Vec::new() };
+    let items = Items { scores: case.items.iter().map(item).collect(), scale: Some(scale), pairs: Vec::new() };
     (items, Verdicts { scores: case.items.iter().map(verdict).collect(), pairs: Vec::new() })
 }
 
@@ -139,8 +138,7 @@ fn preferences_are_measured_as_scikit_learn_and_krippendorff_do() {
         check("votes_alpha", labels.krippendorff_alpha, expected);
         check("longer", labels.figures.baselines.longer, expected);
         check("always_a", labels.figures.baselines.always_a, expected);
-        let of_sets: Vec<f64> =
-            found.by_set.values().map(|set| set.accuracy_non_ties.unwrap().value).collect();
+        let of_sets: Vec<f64> = found.by_set.values().map(|set| set.accuracy_non_ties.unwrap().value).collect();
         let mean = of_sets.iter().sum::<f64>() / of_sets.len() as f64;
         assert!((found.macro_accuracy_non_ties.unwrap().value - mean).abs() < 1e-12);
     }

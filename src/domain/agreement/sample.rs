@@ -46,7 +46,7 @@ pub fn sample(items: &[(&str, &str)], size: usize, seed: u64) -> Vec<usize> {
     let seed = seed.to_string();
     let mut sets: BTreeMap<&str, Vec<(u64, usize)>> = BTreeMap::new();
     for (position, (set, id)) in items.iter().enumerate() {
-        sets.entry(set).or_default().push((key(&[&seed, set, id]), position));
+        sets.entry(*set).or_default().push((key(&[seed.as_str(), *set, *id]), position));
     }
     let mut places = Vec::with_capacity(items.len());
     for (set, mut drawn) in sets {

@@ -1,0 +1,72 @@
+//! Which items of which files are taken.
+
+use clap::ValueEnum;
+
+use super::super::CliError;
+use crate::domain::agreement::report::DataFile;
+use crate::domain::agreement::{Half, half, instruction_key, sample};
+use crate::labelled::{Labelled, LabelledFile, LabelledItem};
+
+/// A half of the instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Split {
+    Dev,
+    Test,
+}
+
+impl Split {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// What is taken.
+pub(super) struct Selection {
+    pub(super) files: Vec<DataFile>,
+    pub(super) items: Vec<LabelledItem>,
+}
+
+/// Takes the items of a half, and draws so many of them.
+///
+/// # Errors
+/// When nothing is left.
+pub(super) fn select(
+    files: Vec<LabelledFile>,
+    split: Option<Split>,
+    size: Option<usize>,
+    seed: u64,
+) -> Result<Selection, CliError> {
+    let wanted = |item: &LabelledItem| match split {
+        None => true,
+        Some(Split::Dev) => half(instruction_key(&item.instruction)) == Half::Dev,
+        Some(Split::Test) => half(instruction_key(&item.instruction)) == Half::Test,
+    };
+    let mut infos: Vec<DataFile> = Vec::with_capacity(files.len());
+    let mut items: Vec<(usize, LabelledItem)> = Vec::new();
+    for (at, LabelledFile { path, sha256, format, items: of_file }) in files.into_iter().enumerate() {
+        infos.push(DataFile { path, sha256, format, items: of_file.len(), absolute: 0, pairwise: 0 });
+        items.extend(of_file.into_iter().filter(|item| wanted(item)).map(|item| (at, item)));
+    }
+    if let Some(size) = size.filter(|size| *size < items.len()) {
+        let names: Vec<(&str, &str)> = items.iter().map(|(_, item)| (item.set.as_str(), item.id.as_str())).collect();
+        let mut taken = sample(&names, size, seed).into_iter().peekable();
+        let mut position = 0;
+        items.retain(|_| {
+            position += 1;
+            taken.next_if_eq(&(position - 1)).is_some()
+        });
+    }
+    if items.is_empty() {
+        return Err(CliError::Failed("no items are left to measure on; take a larger --sample, or no --split".into()));
+    }
+    for (at, item) in &items {
+        match item.labelled {
+            Labelled::Score { .. } => infos[*at].absolute += 1,
+            Labelled::Pair { .. } => infos[*at].pairwise += 1,
+        }
+    }
+    Ok(Selection { files: infos, items: items.into_iter().map(|(_, item)| item).collect() })
+}

@@ -1,0 +1,48 @@
+//! A list of items, graded into a file of results; a run that was stopped goes on.
+
+use futures::{StreamExt, stream};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::CliError;
+use super::grader::{Grader, Reply};
+use super::items::Item;
+use super::results::{Results, request_digest};
+
+/// Grades what the file does not hold yet, so many at a time; gives how many failed.
+///
+/// # Errors
+/// When the file holds what was graded otherwise, or cannot be written.
+pub(super) async fn grade(
+    grader: &Grader,
+    items: Vec<Item>,
+    mut results: Results,
+    concurrency: usize,
+) -> Result<usize, CliError> {
+    results.check_with(grader, &items).await?;
+    let total = items.len();
+    let items: Vec<Item> = items.into_iter().filter(|item| !results.holds(item)).collect();
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {per_sec} {eta} left, {msg} failed");
+    let bar = ProgressBar::new(total as u64).with_style(style.expect("a fixed template")).with_message("0");
+    bar.set_position((total - items.len()) as u64);
+    bar.reset_eta();
+    let mut replies = stream::iter(items)
+        .map(|item| async move { (grader.grade(item.kind, &item.body).await, item) })
+        .buffer_unordered(concurrency);
+    let mut failed = 0;
+    while let Some((reply, item)) = replies.next().await {
+        let id = &item.id;
+        let line = match reply {
+            Reply::Verdict(verdict) => json!({"id": id, "request": request_digest(&item), "verdict": verdict}),
+            Reply::Problem(problem) => {
+                failed += 1;
+                bar.set_message(failed.to_string());
+                json!({"id": id, "error": problem})
+            }
+        };
+        results.add(&line)?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(failed)
+}

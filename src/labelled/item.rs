@@ -1,0 +1,90 @@
+//! What is read from files, and what is wrong with them.
+
+use serde_json::{Map, Value};
+
+use crate::domain::{Preference, Scale};
+
+/// What is wrong with a file, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {what}")]
+pub struct DataError {
+    place: String,
+    what: String,
+}
+
+impl DataError {
+    /// At a file, or at a line of it.
+    pub fn at(place: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { place: place.into(), what: what.into() }
+    }
+}
+
+/// A row: its fields, and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Which row of the file it is, from 1.
+    pub number: usize,
+    /// The file and the line; in a file without lines, the number of the row.
+    pub place: String,
+    /// Its fields by their names.
+    pub fields: Map<String, Value>,
+}
+
+/// An item with its label.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabelledItem {
+    /// Its name, which verdicts refer to.
+    pub id: String,
+    /// Where it stands: a file and a line.
+    pub place: String,
+    /// The set that it is from; that of a file which names none is the file's name.
+    pub set: String,
+    /// The part of the set, where the item says so: its `subset`, or the first of `meta.subset`, `meta.bias`,
+    /// `meta.category` and `meta.model`.
+    pub subset: Option<String>,
+    /// The text of the instruction; the turns of a dialogue as JSON.
+    pub instruction: String,
+    /// The body of a grading request, without a rubric where the item has none.
+    pub body: Map<String, Value>,
+    /// What is labelled.
+    pub labelled: Labelled,
+}
+
+/// What is labelled, and the label.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Labelled {
+    /// One response.
+    Score {
+        /// Its score; between two scores where it is a mean.
+        label: f64,
+        /// The scale of the label, where the item or its rubric says so.
+        scale: Option<Scale>,
+        /// Characters of the response.
+        length: usize,
+    },
+    /// Two responses.
+    Pair {
+        /// Which is better.
+        label: Preference,
+        /// What each of several people said.
+        votes: Vec<Preference>,
+        /// Characters of A and of B.
+        lengths: [usize; 2],
+        /// Where the file has a chosen and a rejected response: which of A and B is the chosen one. They are put in an
+        /// order that depends on their texts alone.
+        chosen: Option<Preference>,
+    },
+}
+
+/// A file that was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabelledFile {
+    /// As it was given.
+    pub path: String,
+    /// Of its bytes, in hexadecimal digits.
+    pub sha256: String,
+    /// How it was read.
+    pub format: String,
+    /// Its items, in their order.
+    pub items: Vec<LabelledItem>,
+}

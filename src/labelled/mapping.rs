@@ -1,0 +1,153 @@
+//! Names that the user gives: which column is which field, and which label means what.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use serde_json::{Map, Value};
+
+use crate::domain::Preference;
+
+/// Which column each field is read from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mapping {
+    /// Fields of ours, and the columns that they are in.
+    fields: Vec<(String, String)>,
+    /// What labels and votes mean.
+    pub labels: Option<LabelNames>,
+}
+
+/// What the labels of a file mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelNames(HashMap<String, Preference>);
+
+/// Why names are not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidMapping {
+    /// It is not `field=column`.
+    #[error("`{0}` is not of the form field=column, such as response=answer")]
+    NotAPair(String),
+    /// Two columns for one field.
+    #[error("`{0}` is named twice")]
+    Twice(String),
+    /// It is not `value=A`, `value=B` or `value=tie`.
+    #[error("`{0}` is not of the form value=A, value=B or value=tie")]
+    NotALabel(String),
+}
+
+fn pairs(text: &str) -> impl Iterator<Item = (&str, Option<(&str, &str)>)> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| {
+        let sides = part.split_once('=').map(|(one, other)| (one.trim(), other.trim()));
+        (part, sides.filter(|(one, other)| !one.is_empty() && !other.is_empty()))
+    })
+}
+
+impl FromStr for Mapping {
+    type Err = InvalidMapping;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMapping> {
+        let mut fields: Vec<(String, String)> = Vec::new();
+        for (part, sides) in pairs(text) {
+            let (field, column) = sides.ok_or_else(|| InvalidMapping::NotAPair(part.to_owned()))?;
+            if fields.iter().any(|(other, _)| other == field) {
+                return Err(InvalidMapping::Twice(field.to_owned()));
+            }
+            fields.push((field.to_owned(), column.to_owned()));
+        }
+        Ok(Self { fields, labels: None })
+    }
+}
+
+impl FromStr for LabelNames {
+    type Err = InvalidMapping;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMapping> {
+        let mut names = HashMap::new();
+        for (part, sides) in pairs(text) {
+            let wrong = || InvalidMapping::NotALabel(part.to_owned());
+            let (name, label) = sides.ok_or_else(wrong)?;
+            let label = match label {
+                "A" => Preference::A,
+                "B" => Preference::B,
+                "tie" => Preference::Tie,
+                _ => return Err(wrong()),
+            };
+            if names.insert(name.to_owned(), label).is_some() {
+                return Err(InvalidMapping::Twice(name.to_owned()));
+            }
+        }
+        Ok(Self(names))
+    }
+}
+
+impl LabelNames {
+    pub(super) fn get(&self, name: &str) -> Option<Preference> {
+        self.0.get(name).copied()
+    }
+}
+
+impl Mapping {
+    /// Gives fields their names. A column is a name, or a path such as `meta.label`.
+    pub(super) fn apply(&self, fields: &mut Map<String, Value>) -> Result<(), String> {
+        // All are looked up before any is changed, so that two columns can change places.
+        let found = self.fields.iter().map(|(field, column)| match look_up(fields, column) {
+            Some(value) => Ok((field, column, value.clone())),
+            None => {
+                let names: Vec<&str> = fields.keys().map(String::as_str).collect();
+                Err(format!("has no `{column}`, which --map names; it has {}", names.join(", ")))
+            }
+        });
+        let found = found.collect::<Result<Vec<_>, String>>()?;
+        found.iter().for_each(|(_, column, _)| drop(fields.shift_remove(*column)));
+        found.into_iter().for_each(|(field, _, value)| drop(fields.insert(field.clone(), value)));
+        Ok(())
+    }
+}
+
+fn look_up<'a>(fields: &'a Map<String, Value>, column: &str) -> Option<&'a Value> {
+    fields.get(column).or_else(|| {
+        let (first, rest) = column.split_once('.')?;
+        look_up(fields.get(first)?.as_object()?, rest)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn columns_get_the_names_of_fields() {
+        let check = |mapping: &str, row: Value, expected: Result<Value, &str>| {
+            let Value::Object(mut fields) = row else { panic!("an object") };
+            match (mapping.parse::<Mapping>().unwrap().apply(&mut fields), expected) {
+                (Ok(()), Ok(expected)) => assert_eq!(Value::Object(fields), expected, "{mapping}"),
+                (Err(error), Err(word)) => assert!(error.contains(word), "{error}"),
+                other => panic!("{mapping}: {other:?}"),
+            }
+        };
+        check("", json!({"a": 1}), Ok(json!({"a": 1})));
+        check("response=answer", json!({"answer": "So."}), Ok(json!({"response": "So."})));
+        check("a=b, b=a", json!({"a": 1, "b": 2}), Ok(json!({"a": 2, "b": 1})));
+        check(
+            "label=meta.judge.label",
+            json!({"meta": {"judge": {"label": "A"}}, "label": "B"}),
+            Ok(json!({"meta": {"judge": {"label": "A"}}, "label": "A"})),
+        );
+        check("label=meta.label", json!({"meta.label": "A"}), Ok(json!({"label": "A"})));
+        check("response=answer", json!({"reply": "So.", "n": 1}), Err("it has reply, n"));
+    }
+
+    #[test]
+    fn what_is_no_mapping_is_refused() {
+        let check = |text: &str, expected: InvalidMapping| assert_eq!(text.parse::<Mapping>(), Err(expected));
+        check("response", InvalidMapping::NotAPair("response".into()));
+        check("a=b,=c", InvalidMapping::NotAPair("=c".into()));
+        check("a=b,a=c", InvalidMapping::Twice("a".into()));
+        let check = |text: &str, expected: InvalidMapping| assert_eq!(text.parse::<LabelNames>(), Err(expected));
+        check("1=first", InvalidMapping::NotALabel("1=first".into()));
+        check("1=A,1=B", InvalidMapping::Twice("1".into()));
+        let names: LabelNames = "model_a=A, model_b=B, tie (bothbad)=tie".parse().unwrap();
+        assert_eq!((names.get("model_b"), names.get("tie (bothbad)")), (Some(Preference::B), Some(Preference::Tie)));
+    }
+}
