@@ -1,6 +1,6 @@
 //! `gavel agree`: how far judges agree with labels.
 
-mod grading;
+pub(super) mod grading;
 mod measuring;
 mod selection;
 mod table;
@@ -90,7 +90,9 @@ impl AgreeArgs {
     }
 
     fn mapping(&self) -> Mapping {
-        Mapping { labels: self.labels.clone(), ..self.map.clone().unwrap_or_default() }
+        let mut mapping = self.map.clone().unwrap_or_default();
+        mapping.labels.clone_from(&self.labels);
+        mapping
     }
 }
 

@@ -97,11 +97,6 @@ impl Odds {
         let above = self.thresholds.iter().map(|threshold| sigmoid(self.slope * x - threshold));
         above.sum::<f64>() / self.thresholds.len() as f64
     }
-
-    /// How many levels its labels have.
-    pub(super) fn levels(&self) -> usize {
-        self.thresholds.len() + 1
-    }
 }
 
 #[cfg(test)]
