@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::loader::ModelSpec;
 use crate::calibrations::{self, CalibrationError};
 use crate::domain::calibration::{CalibrationFile, CalibrationObject, Mismatch};
 use crate::prompts::PromptSet;
@@ -14,6 +13,8 @@ use crate::rubrics::RubricLibrary;
 pub(super) struct NamedFiles {
     pub(super) calibrations: Vec<PathBuf>,
     pub(super) fits: Vec<PathBuf>,
+    /// Whether it is the only model.
+    pub(super) alone: bool,
 }
 
 /// Reads the files of a model, of this digest and with this prompt set where requests name none. Those that rubrics
@@ -22,7 +23,7 @@ pub(super) struct NamedFiles {
 /// # Errors
 /// At the first file that cannot be used, or was made for something else.
 pub(super) fn read(
-    spec: &ModelSpec,
+    named: &NamedFiles,
     rubrics: &RubricLibrary,
     digest: &str,
     set: &PromptSet,
@@ -37,12 +38,12 @@ pub(super) fn read(
         for file in entry.rubric.calibrations() {
             let named_by = format!("a calibration of {}", entry.file.as_deref().unwrap_or(Path::new("")).display());
             match check(file, Path::new(&named_by)) {
-                Err(CalibrationError::Mismatch { error: Mismatch::Model { .. }, .. }) if !spec.alone => {}
+                Err(CalibrationError::Mismatch { error: Mismatch::Model { .. }, .. }) if !named.alone => {}
                 checked => checked?,
             }
         }
     }
-    let NamedFiles { calibrations, fits } = &spec.named;
+    let NamedFiles { calibrations, fits, .. } = named;
     let fits = fits.iter().map(|path| (path, CalibrationObject::Fit));
     let calibrations = calibrations.iter().map(|path| (path, CalibrationObject::Calibration));
     fits.chain(calibrations)

@@ -36,9 +36,7 @@ pub struct ModelSpec {
     engine: EngineChoice,
     prompt: String,
     /// Its calibrations and fits.
-    pub(super) named: NamedFiles,
-    /// Whether it is the only model.
-    pub(super) alone: bool,
+    named: NamedFiles,
     memory_mb: Option<u64>,
     sizes: EngineSizes,
     /// The default limit of feedback tokens.
@@ -141,8 +139,11 @@ impl ModelSpec {
             model: model.model.clone().unwrap_or_else(|| model.name()),
             engine: model.engine.unwrap_or(config.engine),
             prompt: model.prompt.clone().unwrap_or_else(|| config.prompt.clone()),
-            named: NamedFiles { calibrations: model.calibration.0.clone(), fits: model.fit.0.clone() },
-            alone: config.models.len() < 2,
+            named: NamedFiles {
+                calibrations: model.calibration.0.clone(),
+                fits: model.fit.0.clone(),
+                alone: config.models.len() < 2,
+            },
             memory_mb: model.memory_mb,
             sizes: EngineSizes {
                 llama_cpp: model.llama_cpp.over(&config.llama_cpp),
@@ -255,7 +256,7 @@ impl ModelLoader {
         let judge = Judge::new(Arc::clone(&engine), Arc::clone(&self.prompts), set, self.cached_judgements, shared);
         let rendered = self_test::check_prompts(judge.prompt_set(None)?, engine.chat_format());
         rendered.map_err(|error| StartError::SelfTest(spec.name.clone(), Box::new(error)))?;
-        let files = calibrated::read(spec, &self.rubrics, &engine.info().digest, judge.prompt_set(None)?);
+        let files = calibrated::read(&spec.named, &self.rubrics, &engine.info().digest, judge.prompt_set(None)?);
         let files = files.map_err(|error| StartError::Calibration(spec.name.clone(), Box::new(error)))?;
         Ok(judge.calibrated(files))
     }
