@@ -13,7 +13,7 @@ fn made_up(folder: &Path, count: usize) {
         let better_first = i % 2 == 0;
         let (good, bad) = (format!("Answer {i}."), format!("The other and longer reply {i}."));
         let (a, b) = if better_first { (&good, &bad) } else { (&bad, &good) };
-        let label = if better_first == (i % 4 != 3) { "A" } else { "B" };
+        let label = if better_first == (i / 2 % 4 != 3) { "A" } else { "B" };
         let item = json!({"id": i.to_string(), "set": if i % 3 == 0 { "one" } else { "two" }, "label": label,
             "instruction": format!("Question {i}?"), "response_a": a, "response_b": b, "rubric": "helpfulness"});
         items.push_str(&format!("{item}\n"));
@@ -102,7 +102,7 @@ fn what_cannot_be_mapped_is_said_plainly() {
     let graded = scripted(folder, &["grade", "--data", "items.jsonl", "--mode", "score", "--out", "raw.jsonl"]);
     assert!(graded.0, "{graded:?}");
     refused(&["calibrate", "--method", "temperature"], "6 labelled verdicts to fit to");
-    refused(&["calibrate", "--method", "ordinal", "--kind", "absolute"], "there is no verdict.absolute");
+    refused(&["calibrate", "--method", "ordinal", "--kind", "absolute"], "no item of the kind absolute");
     let whole = std::fs::read_to_string(folder.join("raw.jsonl")).unwrap();
     std::fs::write(folder.join("raw.jsonl"), format!("{whole}{}", whole.lines().next().unwrap())).unwrap();
     refused(&["fit"], "raw.jsonl:13: holds a second verdict on `");
