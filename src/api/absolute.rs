@@ -156,7 +156,7 @@ impl CriterionBody {
             score: Some(verdict.score.value()),
             expected_score: Some(verdict.expected_score),
             reward: verdict.reward,
-            calibration: Calibration::of(verdict.calibration.as_ref()),
+            calibration: Calibration::of(verdict.calibration.as_deref()),
             distribution: Some(distribution(verdict.scale, verdict.distribution.probabilities())),
             label_mass: verdict.label_mass,
             entropy: Some(verdict.distribution.entropy()),

@@ -34,7 +34,7 @@ pub struct AbsoluteVerdict {
     /// The share of samples whose score is `score`.
     pub agreement: f64,
     /// What made `reward` of the judge's own, if anything did.
-    pub calibration: Option<Calibrated>,
+    pub calibration: Option<Box<Calibrated>>,
     /// What was combined, in order of sample.
     pub judgements: Vec<Judgement>,
 }
@@ -73,7 +73,7 @@ pub struct RelativeVerdict {
     /// of the verdict is.
     pub label_mass: f64,
     /// What made `probability_a` of the judge's own, if anything did.
-    pub calibration: Option<Calibrated>,
+    pub calibration: Option<Box<Calibrated>>,
     /// What was combined: the AB order's samples, then the BA order's.
     pub judgements: Vec<Judgement>,
 }
@@ -149,7 +149,7 @@ impl AbsoluteVerdict {
 
     /// Takes a calibrated reward; score, expected score and distribution stay the judge's own.
     pub(super) fn calibrate(&mut self, reward: f64, digest: &str) {
-        self.calibration = Some(Calibrated { digest: digest.to_owned(), raw_reward: self.reward });
+        self.calibration = Some(Box::new(Calibrated { digest: digest.to_owned(), raw_reward: self.reward }));
         self.reward = reward;
     }
 
@@ -255,7 +255,7 @@ impl RelativeVerdict {
 
     /// Takes a calibrated probability, and prefers by it alone. Whether the orders agree stays as it is.
     pub(super) fn calibrate(&mut self, probability_a: f64, digest: &str, tie_margin: f64) {
-        self.calibration = Some(Calibrated { digest: digest.to_owned(), raw_reward: self.probability_a });
+        self.calibration = Some(Box::new(Calibrated { digest: digest.to_owned(), raw_reward: self.probability_a }));
         self.probability_a = probability_a;
         let tie = (probability_a - 0.5).abs() < tie_margin;
         self.preference = if tie { Preference::Tie } else { Preference::of(probability_a) };

@@ -191,7 +191,7 @@ impl Relative {
     #[must_use]
     pub fn calibration(&self) -> Option<&Calibrated> {
         match self {
-            Self::Pairwise(verdict) => verdict.calibration.as_ref(),
+            Self::Pairwise(verdict) => verdict.calibration.as_deref(),
             Self::Graded { .. } => None,
         }
     }

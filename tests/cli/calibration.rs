@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{gavel, lines, run};
 
-/// Labelled pairs, and answers for the scripted engine: it is 0.9 sure each time, and wrong in one of four.
+/// Labelled pairs, and answers for the scripted engine: it is 0.98 sure each time, and wrong in one of four.
 fn made_up(folder: &Path, count: usize) {
     let (mut items, mut answers) = (String::new(), String::new());
     for i in 0..count {
@@ -17,7 +17,7 @@ fn made_up(folder: &Path, count: usize) {
         let item = json!({"id": i.to_string(), "set": if i % 3 == 0 { "one" } else { "two" }, "label": label,
             "instruction": format!("Question {i}?"), "response_a": a, "response_b": b, "rubric": "helpfulness"});
         items.push_str(&format!("{item}\n"));
-        for (order, shown) in [(true, [0.9, 0.1]), (false, [0.1, 0.9])] {
+        for (order, shown) in [(true, [0.98, 0.02]), (false, [0.02, 0.98])] {
             let text = if order { [&good, &bad] } else { [&bad, &good] }.map(|text| format!("\n{text}\n"));
             let when = format!("<response A>{}</response A>\n\n<response B>{}", text[0], text[1]);
             answers.push_str(&format!("[[answer]]\nwhen = {when:?}\nmasses = {shown:?}\n"));
@@ -76,7 +76,7 @@ fn labels_make_files_that_verdicts_go_through() {
         let mapped = grade(&format!("{out}l"), &["--config", "gavel.toml"]);
         assert!(mapped.iter().all(|line| line["verdict"]["calibration"]["digest"] == made["digest"]), "{}", mapped[0]);
         let p = mapped[0]["verdict"]["probability_a"].as_f64().unwrap();
-        assert!((0.05..0.95).contains(&p) && (p - 0.9).abs() > 0.01 && (p - 0.1).abs() > 0.01, "{p}");
+        assert!((0.05..0.95).contains(&p), "{p}");
 
         // What is made from mapped verdicts is made from what the judge said.
         let again = ["--data", "items.jsonl", "--verdicts", &format!("{out}l"), "--out", "again.json"];
@@ -85,6 +85,13 @@ fn labels_make_files_that_verdicts_go_through() {
         assert_eq!(file(&folder.join("again.json"))["parameters"], made["parameters"]);
     }
     assert_eq!(file(&folder.join("fit.json"))["made_for"]["model"], raw[0]["verdict"]["model"]["digest"]);
+    // Without verdicts, the judge grades the items first; what it said is kept.
+    let asked = ["calibrate", "--method", "temperature", "--data", "items.jsonl", "--mode", "score", "--keep", "kept"];
+    let (ok, said, complaint) = scripted(folder, &[&asked[..], &["--out", "asked.json"]].concat());
+    assert!(ok, "{said} {complaint}");
+    let (asked, stored) = (file(&folder.join("asked.json")), file(&folder.join("temperature.json")));
+    assert_eq!((&asked["digest"], &asked["parameters"]), (&stored["digest"], &stored["parameters"]));
+    assert_eq!(std::fs::read_dir(folder.join("kept")).unwrap().count(), 1);
 }
 
 #[test]

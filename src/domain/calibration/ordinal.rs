@@ -68,9 +68,9 @@ fn likelihood(at: &[f64], seen: &[(f64, usize, f64)], levels: usize) -> Option<L
         for end in 0..2 {
             for (i, by_i) in moves(end) {
                 sum.gradient[i] -= share * by[end] * by_i;
-                for other in 0..2 {
+                for (other, bend) in bends[end].iter().enumerate() {
                     for (j, by_j) in moves(other) {
-                        sum.hessian[i][j] -= share * bends[end][other] * by_i * by_j;
+                        sum.hessian[i][j] -= share * bend * by_i * by_j;
                     }
                 }
             }

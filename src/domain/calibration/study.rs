@@ -215,7 +215,7 @@ fn right(value: f64, label: f64) -> f64 {
     if value == 0.5 { 0.5 } else { f64::from(u8::from((value > 0.5) == (label > 0.5))) }
 }
 
-/// NaN of none.
+/// The mean; 0 of none.
 fn mean(values: &[f64]) -> f64 {
     if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
 }
@@ -229,8 +229,8 @@ mod tests {
     /// four.
     fn pairs(count: usize) -> Examples {
         let example = |i: usize| {
-            let label = f64::from(u8::from(i % 2 == 0));
-            let says_a = if i % 5 == 0 { 1.0 - label } else { label };
+            let label = f64::from(u8::from(i.is_multiple_of(2)));
+            let says_a = if i.is_multiple_of(5) { 1.0 - label } else { label };
             let p = if says_a == 1.0 { 0.96875 } else { 0.03125 };
             let order = RawOrder { probability_a: p, label_mass: 0.9 };
             let longer_a = if i % 4 == 3 { 1.0 - label } else { label };
