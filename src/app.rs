@@ -54,7 +54,8 @@ impl App {
         let admission = Arc::new(Admission::new(config.limits.in_flight, config.limits.queue));
         let kept = config.limits.cached_judgements;
         let shared = (Arc::clone(&admission), Arc::clone(&metrics));
-        let loader = ModelLoader::new(model_store(&config)?, Arc::clone(&prompts), shared, kept);
+        let libraries = (Arc::clone(&prompts), Arc::clone(&rubrics));
+        let loader = ModelLoader::new(model_store(&config)?, libraries, shared, kept);
         let models = Arc::new(ModelRegistry::new(&config, loader)?);
         let window = config.limits.in_flight;
         Ok(Arc::new(Self {

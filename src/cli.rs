@@ -3,6 +3,7 @@
 
 mod agree;
 mod bench;
+mod calibrate;
 mod client;
 mod connection;
 mod demo;
@@ -81,6 +82,10 @@ enum Command {
     Grade(Box<grade::GradeArgs>),
     /// Measure how far judges agree with labels.
     Agree(Box<agree::AgreeArgs>),
+    /// Map a judge's numbers to what people say: a calibration, from labels.
+    Calibrate(Box<calibrate::CalibrateArgs>),
+    /// Fit a judge's verdicts to what people say, with what else it computes, from labels.
+    Fit(Box<calibrate::FitArgs>),
     /// Measure the speed of a server.
     Bench(Box<bench::BenchArgs>),
     /// Grade two answers with the configured judge, compare them, and exit.
@@ -139,6 +144,10 @@ fn failed(error: &CliError) -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), CliError> {
     let config = |listen: &[(&'static str, String)]| cli.settings.load(listen);
+    let with_model = |model: Option<&str>| {
+        let model = model.map(|model| ("model", model.to_owned()));
+        config(&model.into_iter().collect::<Vec<_>>())
+    };
     match cli.command {
         Command::Serve { host, port } => {
             let mut listen = Vec::new();
@@ -152,11 +161,15 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         }
         Command::Agree(args) => {
             cli.settings.check_beside(args.server())?;
-            let config = |model: Option<&str>| {
-                let model = model.map(|model| ("model", model.to_owned()));
-                config(&model.into_iter().collect::<Vec<_>>())
-            };
-            agree::run(*args, cli.settings.model.clone(), &config).await
+            agree::run(*args, cli.settings.model.clone(), &with_model).await
+        }
+        Command::Calibrate(args) => {
+            cli.settings.check_beside(args.server())?;
+            calibrate::calibrate(&args, cli.settings.model.as_deref(), &with_model).await
+        }
+        Command::Fit(args) => {
+            cli.settings.check_beside(args.server())?;
+            calibrate::fit(&args, cli.settings.model.as_deref(), &with_model).await
         }
         Command::Bench(args) => {
             cli.settings.check_beside(args.server())?;

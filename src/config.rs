@@ -4,6 +4,7 @@
 
 mod hosted;
 mod mistralrs;
+mod paths;
 mod reference;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +15,7 @@ use config::{Environment, File, FileFormat};
 use serde::Deserialize;
 
 pub use self::mistralrs::{MistralRsConfig, MistralRsOverrides};
+pub use self::paths::Paths;
 pub use self::reference::reference;
 use crate::tasks::presets::JudgeModel;
 
@@ -36,6 +38,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub cache_dir: PathBuf,
     pub prompt: String,
+    pub calibration: Paths,
+    pub fit: Paths,
     pub memory_budget_mb: u64,
     pub models: Vec<ModelConfig>,
     pub judges: Vec<JudgeModel>,
@@ -90,6 +94,10 @@ pub struct ModelConfig {
     pub model: Option<String>,
     pub engine: Option<EngineChoice>,
     pub prompt: Option<String>,
+    #[serde(default)]
+    pub calibration: Paths,
+    #[serde(default)]
+    pub fit: Paths,
     #[serde(default)]
     pub load: LoadWhen,
     pub memory_mb: Option<u64>,

@@ -5,6 +5,7 @@
 
 pub mod agreement;
 mod blank;
+pub mod calibration;
 mod distribution;
 pub mod fair_queue;
 mod groups;
@@ -23,14 +24,16 @@ mod weight;
 pub use blank::is_blank;
 pub use distribution::{Distribution, InvalidDistribution};
 pub use groups::normalized;
-pub use judgement::{BranchChoice, Finish, Judgement, Kind, Order, Timing, TokenLogprob, Usage, milliseconds};
+pub use judgement::{BranchChoice, Finish, Judgement, Kind, Mode, Order, Timing, TokenLogprob, Usage, milliseconds};
 pub use provenance::{ModelRef, NamedDigest, Provenance};
 pub use request::{
-    AbsoluteRequest, Document, Instruction, InvalidRequest, Item, ManyRequest, Method, Mode, Options, RelativeRequest,
-    Role, Sampling, Turn, WeightedRubric, check_text,
+    AbsoluteRequest, Document, Instruction, InvalidRequest, Item, ManyRequest, Method, Options, RelativeRequest, Role,
+    Sampling, Turn, WeightedRubric, check_text,
 };
 pub use reward::{Unscored, require_label_mass};
-pub use rubric::{InvalidRubric, NamedRubric, Rubric};
+pub use rubric::{InvalidRubric, NamedRubric, Rubric, RubricSource};
 pub use scale::{InvalidScale, Scale, Score};
-pub use verdict::{AbsoluteVerdict, CriteriaVerdict, InvalidVerdict, Preference, RelativeVerdict, prefer_by_reward};
+pub use verdict::{
+    AbsoluteVerdict, Calibrated, CriteriaVerdict, InvalidVerdict, Preference, RelativeVerdict, prefer_by_reward,
+};
 pub use weight::{InvalidWeight, Weight};

@@ -43,9 +43,9 @@
 pub use crate::config::{ConfigError, EngineChoice};
 #[doc(inline)]
 pub use crate::domain::{
-    AbsoluteVerdict, CriteriaVerdict, Distribution, Document, Finish, Instruction, InvalidRequest, InvalidRubric,
-    InvalidVerdict, Judgement, Method, Mode, ModelRef, NamedDigest, Order, Preference, Provenance, RelativeVerdict,
-    Role, Rubric, Sampling, Scale, Score, Timing, Turn, Usage, Weight,
+    AbsoluteVerdict, Calibrated, CriteriaVerdict, Distribution, Document, Finish, Instruction, InvalidRequest,
+    InvalidRubric, InvalidVerdict, Judgement, Method, Mode, ModelRef, NamedDigest, Order, Preference, Provenance,
+    RelativeVerdict, Role, Rubric, Sampling, Scale, Score, Timing, Turn, Usage, Weight,
 };
 #[doc(inline)]
 pub use crate::facade::{Error, Gavel, GavelBuilder, ManyResponses, OneResponse, Request, RubricChoice, TwoResponses};
@@ -89,6 +89,8 @@ pub mod extend {
 pub mod api;
 #[doc(hidden)]
 pub mod app;
+#[doc(hidden)]
+pub mod calibrations;
 #[doc(hidden)]
 pub mod cli;
 #[doc(hidden)]

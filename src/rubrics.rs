@@ -9,7 +9,9 @@ use include_dir::{Dir, include_dir};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::watch;
 
-use crate::domain::{NamedRubric, Rubric};
+use crate::calibrations::{self, CalibrationError};
+use crate::domain::calibration::CalibrationObject;
+use crate::domain::{NamedRubric, Rubric, RubricSource};
 
 static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/rubrics");
 
@@ -239,14 +241,32 @@ fn write_atomically(path: &Path, text: &[u8]) -> std::io::Result<()> {
     renamed
 }
 
-/// Reads one rubric file.
+/// Reads one rubric file, and the calibrations and fits that it names; their paths are relative to its folder.
 ///
 /// # Errors
 /// With file, line and reason.
 pub fn read(file: &Path) -> Result<Rubric, RefusedFile> {
     let refuse = |line, reason| RefusedFile { file: file.to_owned(), line, reason };
     let text = std::fs::read_to_string(file).map_err(|error| refuse(1, error.to_string()))?;
-    Rubric::from_toml(&text).map_err(|(line, reason)| refuse(line, reason))
+    let source = RubricSource::from_toml(&text).map_err(|(line, reason)| refuse(line, reason))?;
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let named = [
+        (&source.fits, CalibrationObject::Fit, "fit"),
+        (&source.calibrations, CalibrationObject::Calibration, "calibration"),
+    ];
+    let mut read = Vec::new();
+    for (paths, object, key) in named {
+        for path in paths {
+            let path = folder.join(path);
+            let own = calibrations::read(&path, object).and_then(|own| {
+                let checked = own.check_rubric(source.rubric.digest());
+                checked.map_err(|error| CalibrationError::mismatch(&path, error)).map(|()| own)
+            });
+            let line = text.lines().position(|line| line.trim_start().starts_with(key)).map_or(1, |index| index + 1);
+            read.push(Arc::new(own.map_err(|error| refuse(line, error.to_string()))?));
+        }
+    }
+    Ok(source.rubric.with_calibrations(read))
 }
 
 fn built_in() -> BTreeMap<String, LibraryEntry> {

@@ -278,7 +278,9 @@ impl Session {
             judged.flat_map(Judgement::label_masses).for_each(|mass| histogram.observe(mass));
         }
         let model = &provenance.model.name;
-        let verdict = task.combine(outcome.answers, &mut |seen| self.metrics.observe(model, seen));
+        let prompt = provenance.prompt.as_ref().map(|prompt| prompt.digest.as_str());
+        let calibrator = self.judge.calibrator(prompt, task.options().mode);
+        let verdict = task.combine(outcome.answers, calibrator, &mut |seen| self.metrics.observe(model, seen));
         let verdict = verdict.map_err(TaskError::from)?;
         Ok(Graded { id: format!("vrd_{}", Ulid::new()), verdict, provenance, stats, failures: outcome.failures })
     }

@@ -11,6 +11,7 @@ pub mod presets;
 mod prompted;
 mod relative;
 
+use crate::domain::calibration::Calibrator;
 use crate::domain::{
     InvalidRequest, InvalidVerdict, Judgement, Kind, NamedDigest, Options, Order, Preference, WeightedRubric,
 };
@@ -51,11 +52,16 @@ pub trait Task: Send + Sync + 'static {
     fn ask(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError>;
 
     /// Combines the answers: the samples of each run, run after run. Unless [`Task::allows_failures`], all are present.
-    /// `observe` gets what metrics count.
+    /// Verdicts on a rubric are calibrated; `observe` gets what metrics count.
     ///
     /// # Errors
     /// If the answers cannot be combined.
-    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Result<Self::Verdict, InvalidVerdict>;
+    fn combine(
+        &self,
+        answers: Vec<Answer>,
+        calibrator: Calibrator<'_>,
+        observe: Observe<'_>,
+    ) -> Result<Self::Verdict, InvalidVerdict>;
 
     /// Whether runs may fail without failing the task. Otherwise the first failed run ends the task.
     fn allows_failures(&self) -> bool {
@@ -88,6 +94,15 @@ pub trait Task: Send + Sync + 'static {
     fn prompt(&self, _judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {
         Ok(None)
     }
+}
+
+/// The rubrics that verdicts are made by, and what calibrates them.
+#[derive(Clone, Copy)]
+struct Criteria<'a> {
+    rubrics: &'a [WeightedRubric],
+    /// Whether a verdict is a multi-criteria one.
+    multi: bool,
+    calibrator: Calibrator<'a>,
 }
 
 /// Receives what metrics count.

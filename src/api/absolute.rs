@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::context;
 use super::problem::Problem;
 use super::schema::{self, GradingRequest, grading_body};
-use super::verdict::{self, Debug, NamedDigest, Produced};
+use super::verdict::{self, Calibration, Debug, NamedDigest, Produced};
 use super::{json, stream};
 use crate::app::App;
 use crate::domain::{self, AbsoluteRequest, AbsoluteVerdict, Finish, Judgement, Scale, WeightedRubric};
@@ -52,8 +52,11 @@ pub(super) struct CriterionBody {
     score: Option<i32>,
     /// The mean under the distribution.
     expected_score: Option<f64>,
-    /// The expected score mapped to 0..1.
+    /// The expected score mapped to 0..1; with `calibration`, after it was mapped.
     reward: f64,
+    /// What made `reward` of the judge's own, where the judge is calibrated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calibration: Option<Calibration>,
     distribution: Option<IndexMap<String, f64>>,
     /// Total probability of the labels before normalising.
     label_mass: f64,
@@ -153,6 +156,7 @@ impl CriterionBody {
             score: Some(verdict.score.value()),
             expected_score: Some(verdict.expected_score),
             reward: verdict.reward,
+            calibration: Calibration::of(verdict.calibration.as_deref()),
             distribution: Some(distribution(verdict.scale, verdict.distribution.probabilities())),
             label_mass: verdict.label_mass,
             entropy: Some(verdict.distribution.entropy()),

@@ -11,7 +11,7 @@ use super::json;
 use super::problem::Problem;
 use super::relative::{Grade, grade_body};
 use super::schema::{GradingRequest, grading_body};
-use super::verdict::{self, Debug, Produced};
+use super::verdict::{self, Calibration, Debug, Produced};
 use crate::app::App;
 use crate::domain::{Method, Preference};
 use crate::service;
@@ -40,8 +40,11 @@ struct Comparison {
     /// Index of response B.
     b: usize,
     preference: Preference,
-    /// Probability that A is better: the mean over orders and samples.
+    /// Probability that A is better: the mean over orders and samples; with `calibration`, after it was mapped.
     probability_a: f64,
+    /// The calibration of `probability_a`, if the judge has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calibration: Option<Calibration>,
     /// Whether both orders agree; null if only one was judged.
     consistent: Option<bool>,
     label_mass: f64,
@@ -123,6 +126,7 @@ fn comparison(pair: &ResponsePair<Relative>) -> Comparison {
         b: pair.b,
         preference: pair.verdict.preference(),
         probability_a: pair.verdict.probability_a(),
+        calibration: Calibration::of(pair.verdict.calibration()),
         consistent: pair.verdict.consistent(),
         label_mass: pair.verdict.label_mass(),
         feedback: pair.verdict.feedback().map(str::to_owned),

@@ -9,7 +9,7 @@ use super::comparison_options::{ComparisonFields, ComparisonOptions};
 use super::context;
 use super::problem::Problem;
 use super::schema::{self, GradingRequest, grading_body};
-use super::verdict::{self, Debug, Produced};
+use super::verdict::{self, Calibration, Debug, Produced};
 use super::{json, stream};
 use crate::app::App;
 use crate::domain::{Finish, Judgement, Method, Order, Preference, RelativeRequest};
@@ -68,8 +68,12 @@ pub(super) struct RelativeVerdictBody {
     id: String,
     object: &'static str,
     preference: Preference,
-    /// The mean over orders and samples; exchanging the responses gives exactly 1 - probability_a.
+    /// The mean over orders and samples; with `calibration`, what that makes of it. Exchanging the responses gives
+    /// exactly 1 - probability_a.
     probability_a: f64,
+    /// The calibration of `probability_a`, if the judge has one. The preference follows the calibrated probability.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calibration: Option<Calibration>,
     /// Whether both orders agree; null if only one was judged.
     consistent: Option<bool>,
     label_mass: f64,
@@ -136,6 +140,7 @@ pub(super) fn verdict_body(graded: service::Graded<Relative>, debug: bool) -> Re
         object: "verdict.relative",
         preference: verdict.preference(),
         probability_a: verdict.probability_a(),
+        calibration: Calibration::of(verdict.calibration()),
         consistent: verdict.consistent(),
         label_mass: verdict.label_mass(),
         feedback: verdict.feedback().map(str::to_owned),

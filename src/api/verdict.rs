@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{self, Judgement, Provenance, Timing, Usage};
+use crate::domain::{self, Calibrated, Judgement, Provenance, Timing, Usage};
 use crate::prompts::EscapedMarker;
 use crate::service::RunStats;
 
@@ -56,6 +56,21 @@ fn is_zero(n: &u32) -> bool {
 
 fn is_nought(n: &f32) -> bool {
     *n == 0.0
+}
+
+/// The calibration or the fit that a verdict went through.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Calibration {
+    /// Of its file.
+    digest: String,
+    /// The judge's own reward; of a pair, its own `probability_a`.
+    raw_reward: f64,
+}
+
+impl Calibration {
+    pub(super) fn of(calibrated: Option<&Calibrated>) -> Option<Self> {
+        calibrated.map(|Calibrated { digest, raw_reward }| Self { digest: digest.clone(), raw_reward: *raw_reward })
+    }
 }
 
 /// The exact prompt and answer of the model.

@@ -1,6 +1,6 @@
 //! `gavel agree`: how far judges agree with labels.
 
-mod grading;
+pub(super) mod grading;
 mod measuring;
 mod selection;
 mod table;

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::distribution::Distribution;
 
 /// The grading kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Grades one response by a rubric.
     Absolute,
@@ -24,6 +25,17 @@ impl Kind {
             Self::Relative => "relative",
         }
     }
+}
+
+/// Whether feedback is written before the verdict.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Feedback, then the verdict.
+    #[default]
+    Feedback,
+    /// The verdict alone, in one forward pass.
+    Score,
 }
 
 /// The order in which the caller's two responses were shown.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::blank::is_blank;
-use super::judgement::Kind;
+use super::judgement::{Kind, Mode};
 use super::rubric::NamedRubric;
 use super::weight::Weight;
 
@@ -128,17 +128,6 @@ pub struct Item {
     pub context: Vec<Document>,
     /// The persona whose judgement is requested.
     pub annotator: Option<String>,
-}
-
-/// Whether feedback is written before the verdict.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Feedback, then the verdict.
-    #[default]
-    Feedback,
-    /// The verdict alone, in one forward pass.
-    Score,
 }
 
 /// How two responses are compared.

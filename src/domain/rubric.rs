@@ -1,10 +1,12 @@
 //! Rubrics: a criterion and a description for each score of a scale.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::calibration::{CalibrationFile, Calibrations};
 use super::scale::{InvalidScale, Scale};
 
 /// A criterion with a description for every score of its scale.
@@ -14,6 +16,7 @@ pub struct Rubric {
     scale: Scale,
     descriptions: Vec<String>,
     digest: String,
+    calibrations: Calibrations,
 }
 
 /// A rubric with its name; inline rubrics are called `inline`.
@@ -22,7 +25,7 @@ pub struct NamedRubric {
     /// The name in the library, or `inline`.
     pub name: String,
     /// Criterion, scale and descriptions.
-    pub rubric: std::sync::Arc<Rubric>,
+    pub rubric: Arc<Rubric>,
 }
 
 /// Why a rubric is invalid.
@@ -45,12 +48,57 @@ pub enum InvalidRubric {
     NoDescription(i32),
 }
 
-/// The format of files and requests.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The format that is written.
+#[derive(Debug, Clone, Serialize)]
 struct RubricText {
     criterion: String,
     descriptions: BTreeMap<String, String>,
+}
+
+/// A rubric as it is written in a file, with the files of its own that it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RubricSource {
+    /// The rubric itself.
+    pub rubric: Rubric,
+    /// The paths of its calibrations, as they are written.
+    pub calibrations: Vec<String>,
+    /// The paths of its fits.
+    pub fits: Vec<String>,
+}
+
+/// The form of files: what requests have, and the paths of calibrations and fits.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileText {
+    criterion: String,
+    descriptions: BTreeMap<String, String>,
+    #[serde(default)]
+    calibration: Paths,
+    #[serde(default)]
+    fit: Paths,
+}
+
+/// One path or a list of paths.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "must be a path, or a list of paths")]
+enum Paths {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl From<Paths> for Vec<String> {
+    fn from(paths: Paths) -> Self {
+        match paths {
+            Paths::One(path) => vec![path],
+            Paths::Many(paths) => paths,
+        }
+    }
 }
 
 impl Rubric {
@@ -77,7 +125,7 @@ impl Rubric {
         let criterion = criterion.trim().to_owned();
         let descriptions: Vec<String> = levels.into_values().map(|(_, description)| description).collect();
         let digest = digest(&criterion, &descriptions, scale);
-        Ok(Self { criterion, scale, descriptions, digest })
+        Ok(Self { criterion, scale, descriptions, digest, calibrations: Calibrations::default() })
     }
 
     /// [`Rubric::new`], with the scores as numbers.
@@ -121,6 +169,18 @@ impl Rubric {
         &self.digest
     }
 
+    /// The calibrations and fits of its own.
+    #[must_use]
+    pub fn calibrations(&self) -> &[Arc<CalibrationFile>] {
+        &self.calibrations.0
+    }
+
+    /// The same rubric with calibrations and fits of its own, which its digest does not count.
+    #[must_use]
+    pub fn with_calibrations(self, files: Vec<Arc<CalibrationFile>>) -> Self {
+        Self { calibrations: Calibrations(files), ..self }
+    }
+
     /// Bytes of its texts.
     #[must_use]
     pub fn text_len(&self) -> usize {
@@ -139,10 +199,26 @@ impl Rubric {
     /// # Errors
     /// With the line of the error in the file.
     pub fn from_toml(text: &str) -> Result<Self, (usize, String)> {
+        RubricSource::from_toml(text).map(|source| source.rubric)
+    }
+
+    /// The TOML form that [`Rubric::from_toml`] reads back, without calibrations.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(&self.text()).expect("strings always serialise to TOML")
+    }
+}
+
+impl RubricSource {
+    /// Reads the TOML form of rubric files.
+    ///
+    /// # Errors
+    /// With the line where the file is wrong, or the line of the table that does not hold together.
+    pub fn from_toml(text: &str) -> Result<Self, (usize, String)> {
         let line_of = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
-        let parsed: RubricText = toml::from_str(text)
+        let parsed: FileText = toml::from_str(text)
             .map_err(|error| (line_of(error.span().map_or(0, |span| span.start)), error.message().trim().to_owned()))?;
-        Self::new(&parsed.criterion, &parsed.descriptions).map_err(|error| {
+        let rubric = Rubric::new(&parsed.criterion, &parsed.descriptions).map_err(|error| {
             let needle = match &error {
                 InvalidRubric::NoCriterion => "criterion".to_owned(),
                 InvalidRubric::NotAScore(key) | InvalidRubric::SameScore(_, key) => key.clone(),
@@ -151,13 +227,8 @@ impl Rubric {
             };
             let at = text.find(&needle).map_or(0, |at| at + usize::from(needle.starts_with('\n')));
             (line_of(at), error.to_string())
-        })
-    }
-
-    /// The TOML format that [`Rubric::from_toml`] reads.
-    #[must_use]
-    pub fn to_toml(&self) -> String {
-        toml::to_string(&self.text()).expect("strings always serialise to TOML")
+        })?;
+        Ok(Self { rubric, calibrations: parsed.calibration.into(), fits: parsed.fit.into() })
     }
 }
 

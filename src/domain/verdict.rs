@@ -7,6 +7,15 @@ use super::judgement::{Judgement, Order};
 use super::scale::{Scale, Score};
 use super::weight::Weight;
 
+/// The calibration or the fit that a verdict went through.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Calibrated {
+    /// `sha256:<hex>` of the file.
+    pub digest: String,
+    /// The judge's own reward; of a pair, its own `probability_a`.
+    pub raw_reward: f64,
+}
+
 /// The combined answer of absolute grading against one rubric.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AbsoluteVerdict {
@@ -16,7 +25,7 @@ pub struct AbsoluteVerdict {
     pub score: Score,
     /// The mean of the scale under `distribution`.
     pub expected_score: f64,
-    /// The expected score on 0..1.
+    /// The expected score on 0..1, calibrated where the judge is.
     pub reward: f64,
     /// The mean distribution of the samples.
     pub distribution: Distribution,
@@ -24,6 +33,8 @@ pub struct AbsoluteVerdict {
     pub label_mass: f64,
     /// The share of samples whose score is `score`.
     pub agreement: f64,
+    /// The calibration of the reward, if there is one.
+    pub calibration: Option<Box<Calibrated>>,
     /// The combined judgements, in order of sample.
     pub judgements: Vec<Judgement>,
 }
@@ -54,13 +65,15 @@ pub enum Preference {
 pub struct RelativeVerdict {
     /// Which response is better.
     pub preference: Preference,
-    /// The mean over orders and samples of the probability that A is better.
+    /// The mean over orders and samples of the probability that A is better, calibrated where the judge is.
     pub probability_a: f64,
-    /// Whether both orders agree; `None` if only one was judged.
+    /// Whether both orders agree, before any calibration; `None` if only one was judged.
     pub consistent: Option<bool>,
     /// The lower label mass of the two orders, each the mean of its samples: if one order is a forced guess, so is half
     /// of the verdict.
     pub label_mass: f64,
+    /// The calibration of the probability, if there is one.
+    pub calibration: Option<Box<Calibrated>>,
     /// The combined judgements: the samples of order AB, then those of order BA.
     pub judgements: Vec<Judgement>,
 }
@@ -129,8 +142,15 @@ impl AbsoluteVerdict {
             label_mass: mean(judgements.iter().map(|j| j.label_mass)),
             agreement: f64::from(votes[winner]) / judgements.len() as f64,
             distribution,
+            calibration: None,
             judgements,
         })
+    }
+
+    /// Takes a calibrated reward; score, expected score and distribution stay the judge's own.
+    pub(super) fn calibrate(&mut self, reward: f64, digest: &str) {
+        self.calibration = Some(Box::new(Calibrated { digest: digest.to_owned(), raw_reward: self.reward }));
+        self.reward = reward;
     }
 
     /// The feedback of the first sample that voted for the score.
@@ -160,8 +180,15 @@ impl CriteriaVerdict {
 /// exactly `1 - probability_a`.
 const GRID: f64 = (1_u64 << 40) as f64;
 
-fn on_grid(p: f64) -> f64 {
+/// The nearest number of the grid.
+pub(super) fn on_grid(p: f64) -> f64 {
     (p * GRID).round_ties_even() / GRID
+}
+
+/// A probability of A out of what is seen from A's side and from B's, which should sum to 1: exchanging the two gives
+/// the exact complement.
+pub(super) fn complement_exact(of_a: f64, of_b: f64) -> f64 {
+    0.5 + on_grid((of_a - of_b) / 2.0)
 }
 
 impl Judgement {
@@ -223,7 +250,15 @@ impl RelativeVerdict {
         };
         let orders = [None, Some(Order::AB), Some(Order::BA)];
         let label_mass = orders.into_iter().filter_map(mass_of).fold(1.0, f64::min);
-        Ok(Self { preference, probability_a, consistent, label_mass, judgements })
+        Ok(Self { preference, probability_a, consistent, label_mass, calibration: None, judgements })
+    }
+
+    /// Takes a calibrated probability, and prefers by it alone. Whether the orders agree stays as it is.
+    pub(super) fn calibrate(&mut self, probability_a: f64, digest: &str, tie_margin: f64) {
+        self.calibration = Some(Box::new(Calibrated { digest: digest.to_owned(), raw_reward: self.probability_a }));
+        self.probability_a = probability_a;
+        let tie = (probability_a - 0.5).abs() < tie_margin;
+        self.preference = if tie { Preference::Tie } else { Preference::of(probability_a) };
     }
 
     /// The feedback of an AB judgement, preferably one with the verdict's preference.
@@ -276,7 +311,7 @@ pub fn prefer_by_reward(
         pairs.iter().map(|(a, b, w)| if flip { above(b, a) } else { above(a, b) } * w.get()).sum::<f64>() / total
     };
     // Computed from both sides, so that exchanging A and B gives the exact complement.
-    let probability_a = 0.5 + on_grid((weighted(false) - weighted(true)) / 2.0);
+    let probability_a = complement_exact(weighted(false), weighted(true));
     let preference = if margin == 0.0 || margin.abs() < tie_margin {
         Preference::Tie
     } else if margin > 0.0 {

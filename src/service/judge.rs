@@ -11,9 +11,10 @@ use tracing::field::Empty;
 use super::admission::{Admission, TooLate};
 use super::cache::{Cache, Lookup, Writer};
 use super::context::RequestContext;
+use crate::domain::calibration::{CalibrationFile, Calibrator};
 use crate::domain::service_time::Due;
 use crate::domain::{
-    BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, ModelRef, Options, Sampling, Timing, Usage,
+    BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, Mode, ModelRef, Options, Sampling, Timing, Usage,
     milliseconds,
 };
 use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Job, Load, Stages};
@@ -29,6 +30,8 @@ pub struct Judge {
     prompts: Arc<PromptLibrary>,
     renderer: Renderer,
     default_set: String,
+    /// The calibrations and fits of the model, each made for it.
+    calibrations: Vec<Arc<CalibrationFile>>,
     cache: Cache<[u8; 32], Arc<Judgement>, RunError>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
@@ -77,7 +80,19 @@ impl Judge {
         (admission, metrics): (Arc<Admission>, Arc<Metrics>),
     ) -> Self {
         let renderer = Renderer::new(engine.chat_format().clone());
-        Self { engine, prompts, renderer, default_set, cache: Cache::new(cached), admission, metrics }
+        let cache = Cache::new(cached);
+        Self { engine, prompts, renderer, default_set, calibrations: Vec::new(), cache, admission, metrics }
+    }
+
+    /// The same judge, calibrated by files that were made for it.
+    #[must_use]
+    pub fn calibrated(self, files: Vec<Arc<CalibrationFile>>) -> Self {
+        Self { calibrations: files, ..self }
+    }
+
+    /// What calibrates its verdicts on a prompt, which is named by its digest.
+    pub(super) fn calibrator<'a>(&'a self, prompt: Option<&'a str>, mode: Mode) -> Calibrator<'a> {
+        Calibrator::new(&self.calibrations, &self.engine.info().digest, prompt, mode)
     }
 
     /// What it judges with.

@@ -6,6 +6,7 @@
 
 mod backoff;
 mod budget;
+mod calibrated;
 mod engines;
 mod failure;
 mod loader;

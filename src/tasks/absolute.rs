@@ -1,9 +1,10 @@
 //! Absolute grading: one response by one rubric, or by several with weights.
 
-use super::{Answer, Ask, JudgeProfile, Observation, Observe, RunKey, Task, TaskError, judged, rubric_of};
+use super::{Answer, Ask, Criteria, JudgeProfile, Observation, Observe, RunKey, Task, TaskError, judged, rubric_of};
+use crate::domain::calibration::Calibrator;
 use crate::domain::{
     AbsoluteRequest, AbsoluteVerdict, CriteriaVerdict, InvalidRequest, InvalidVerdict, Judgement, Kind, NamedDigest,
-    Options, Weight, WeightedRubric,
+    Options, Weight,
 };
 use crate::prompts::Subject;
 
@@ -40,8 +41,14 @@ impl Task for AbsoluteRequest {
         judge.grading(&Subject::Absolute { item: &self.item, response: &self.response, rubric }, &self.options)
     }
 
-    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Result<Absolute, InvalidVerdict> {
-        Absolute::combine(&self.rubrics, self.multi, judged(answers), observe)
+    fn combine(
+        &self,
+        answers: Vec<Answer>,
+        calibrator: Calibrator<'_>,
+        observe: Observe<'_>,
+    ) -> Result<Absolute, InvalidVerdict> {
+        let criteria = Criteria { rubrics: &self.rubrics, multi: self.multi, calibrator };
+        Absolute::combine(criteria, &self.response, judged(answers), observe)
     }
 
     fn text_len(&self) -> usize {
@@ -66,17 +73,19 @@ impl Task for AbsoluteRequest {
 }
 
 impl Absolute {
-    /// Combines the samples of each criterion.
+    /// Combines the samples of each criterion, and calibrates what comes of them.
     pub(super) fn combine(
-        rubrics: &[WeightedRubric],
-        multi: bool,
+        Criteria { rubrics, multi, calibrator }: Criteria<'_>,
+        response: &str,
         judged: impl Iterator<Item = (RunKey, Judgement)>,
         observe: Observe<'_>,
     ) -> Result<Self, InvalidVerdict> {
         let mut by_criterion: Vec<Vec<Judgement>> = vec![Vec::new(); rubrics.len()];
         judged.for_each(|(run, judgement)| by_criterion[run.criterion].push(judgement));
         let verdicts = rubrics.iter().zip(by_criterion).map(|(weighted, judgements)| {
-            let verdict = AbsoluteVerdict::combine(weighted.rubric.rubric.scale(), judgements)?;
+            let rubric = &weighted.rubric.rubric;
+            let mut verdict = AbsoluteVerdict::combine(rubric.scale(), judgements)?;
+            calibrator.absolute(rubric, response, &mut verdict);
             observe(Observation::Reward { rubric: &weighted.rubric.name, reward: verdict.reward });
             Ok((verdict, weighted.weight))
         });

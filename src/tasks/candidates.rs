@@ -1,6 +1,9 @@
 //! Several responses to one instruction: each graded alone, or compared in pairs, and ranked.
 
-use super::{Absolute, Answer, Ask, FailureIndex, JudgeProfile, Observe, Relative, RunKey, Task, TaskError, rubric_of};
+use super::{
+    Absolute, Answer, Ask, Criteria, FailureIndex, JudgeProfile, Observe, Relative, RunKey, Task, TaskError, rubric_of,
+};
+use crate::domain::calibration::Calibrator;
 use crate::domain::ranking::{self, PairResult};
 use crate::domain::{
     InvalidRequest, InvalidVerdict, Judgement, ManyRequest, Method, NamedDigest, Options, Order, Preference,
@@ -108,8 +111,13 @@ impl Task for Rank {
         self.candidates.ask(run, judge)
     }
 
-    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Result<Ranked, InvalidVerdict> {
-        let verdicts = match self.candidates.combine(answers, observe)? {
+    fn combine(
+        &self,
+        answers: Vec<Answer>,
+        calibrator: Calibrator<'_>,
+        observe: Observe<'_>,
+    ) -> Result<Ranked, InvalidVerdict> {
+        let verdicts = match self.candidates.combine(answers, calibrator, observe)? {
             ByMethod::Pointwise(graded) => ByMethod::Pointwise(graded.into_iter().filter_map(Result::ok).collect()),
             ByMethod::Pairwise(pairs) => {
                 ByMethod::Pairwise(pairs.into_iter().filter_map(ResponsePair::judged).collect())
@@ -184,6 +192,7 @@ impl Candidates {
     pub(super) fn combine(
         &self,
         answers: Vec<Answer>,
+        calibrator: Calibrator<'_>,
         observe: Observe<'_>,
     ) -> Result<CandidateVerdicts, InvalidVerdict> {
         let count = match &self.parts {
@@ -199,11 +208,13 @@ impl Candidates {
                 (Err(_), _) => {}
             }
         }
-        let ManyRequest { rubrics, multi, tie_margin, .. } = &self.request;
+        let ManyRequest { responses, rubrics, multi, tie_margin, .. } = &self.request;
         Ok(match &self.parts {
-            ByMethod::Pointwise(_) => {
-                let graded = by_part.into_iter().map(|part| {
-                    let graded = part.map(|judged| Absolute::combine(rubrics, *multi, judged.into_iter(), observe));
+            ByMethod::Pointwise(indexes) => {
+                let graded = indexes.iter().zip(by_part).map(|(index, part)| {
+                    let criteria = Criteria { rubrics, multi: *multi, calibrator };
+                    let graded =
+                        part.map(|judged| Absolute::combine(criteria, &responses[*index], judged.into_iter(), observe));
                     graded.map_or_else(|failure| Ok(Err(failure)), |graded| graded.map(Ok))
                 });
                 ByMethod::Pointwise(graded.collect::<Result<_, _>>()?)
@@ -213,7 +224,9 @@ impl Candidates {
                     let verdict = match part {
                         Ok(judged) => {
                             let judgements = judged.into_iter().map(|(_, judgement)| judgement).collect();
-                            Ok(Relative::pairwise(judgements, *tie_margin, (rubrics, *multi), observe)?)
+                            let criteria = Criteria { rubrics, multi: *multi, calibrator };
+                            let texts = [responses[*a].as_str(), &responses[*b]];
+                            Ok(Relative::pairwise(criteria, texts, judgements, *tie_margin, observe)?)
                         }
                         Err(failure) => Err(failure),
                     };

@@ -3,6 +3,7 @@
 
 use super::prompted::CHAT;
 use super::{Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, judged};
+use crate::domain::calibration::Calibrator;
 use crate::domain::{BranchChoice, Distribution, InvalidRequest, InvalidVerdict, Options, Role, Turn, Usage};
 use crate::script::{Script, Step};
 
@@ -105,7 +106,12 @@ impl Task for Checklist {
         Ok(Ask { prompt, script, neutralized: Vec::new(), may_shorten: false, verbatim: false })
     }
 
-    fn combine(&self, answers: Vec<Answer>, _observe: Observe<'_>) -> Result<ChecklistVerdict, InvalidVerdict> {
+    fn combine(
+        &self,
+        answers: Vec<Answer>,
+        _calibrator: Calibrator<'_>,
+        _observe: Observe<'_>,
+    ) -> Result<ChecklistVerdict, InvalidVerdict> {
         let (mut answered, mut usage) = (Vec::new(), Usage::default());
         for (_, judgement) in judged(answers) {
             answered.extend(judgement.branches);

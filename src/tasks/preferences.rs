@@ -5,6 +5,7 @@ use super::{
     Absolute, Answer, Ask, ByMethod, FailureIndex, JudgeProfile, Observe, Relative, ResponsePair, RunKey, Task,
     TaskError, rubric_of,
 };
+use crate::domain::calibration::Calibrator;
 use crate::domain::ranking::{self, PairResult};
 use crate::domain::{InvalidRequest, InvalidVerdict, ManyRequest, NamedDigest, Options, Preference};
 
@@ -114,9 +115,14 @@ impl Task for MakePairs {
         self.candidates.ask(run, judge)
     }
 
-    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Result<Self::Verdict, InvalidVerdict> {
+    fn combine(
+        &self,
+        answers: Vec<Answer>,
+        calibrator: Calibrator<'_>,
+        observe: Observe<'_>,
+    ) -> Result<Self::Verdict, InvalidVerdict> {
         let request = &self.candidates.request;
-        let judged = self.candidates.combine(answers, observe)?;
+        let judged = self.candidates.combine(answers, calibrator, observe)?;
         Ok(Preferences::new(judged, request.responses.len(), request.tie_margin, self.rules))
     }
 

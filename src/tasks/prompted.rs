@@ -1,6 +1,7 @@
 //! The caller's own prompt: judge models, model graders, and the model itself.
 
 use super::{Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, judged};
+use crate::domain::calibration::Calibrator;
 use crate::domain::{InvalidRequest, InvalidVerdict, Judgement, Options, Turn};
 use crate::script::{Prompt, Script, Segment, Step, Token};
 
@@ -76,7 +77,12 @@ impl Task for Prompted {
         Ok(Ask { prompt, script, neutralized: Vec::new(), may_shorten: true, verbatim })
     }
 
-    fn combine(&self, answers: Vec<Answer>, _observe: Observe<'_>) -> Result<Vec<Judgement>, InvalidVerdict> {
+    fn combine(
+        &self,
+        answers: Vec<Answer>,
+        _calibrator: Calibrator<'_>,
+        _observe: Observe<'_>,
+    ) -> Result<Vec<Judgement>, InvalidVerdict> {
         Ok(judged(answers).map(|(_, judgement)| judgement).collect())
     }
 

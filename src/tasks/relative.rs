@@ -1,9 +1,12 @@
 //! Relative grading: which of two responses is better, shown together in both orders or each graded alone.
 
-use super::{Absolute, Answer, Ask, JudgeProfile, Observation, Observe, RunKey, Task, TaskError, judged, rubric_of};
+use super::{
+    Absolute, Answer, Ask, Criteria, JudgeProfile, Observation, Observe, RunKey, Task, TaskError, judged, rubric_of,
+};
+use crate::domain::calibration::Calibrator;
 use crate::domain::{
-    Distribution, InvalidRequest, InvalidVerdict, Judgement, Method, NamedDigest, Options, Order, Preference,
-    RelativeRequest, RelativeVerdict, Weight, WeightedRubric, prefer_by_reward,
+    Calibrated, Distribution, InvalidRequest, InvalidVerdict, Judgement, Method, NamedDigest, Options, Order,
+    Preference, RelativeRequest, RelativeVerdict, Weight, prefer_by_reward,
 };
 use crate::prompts::Subject;
 
@@ -73,18 +76,25 @@ impl Task for RelativeRequest {
         judge.grading(&subject, &self.options)
     }
 
-    fn combine(&self, answers: Vec<Answer>, observe: Observe<'_>) -> Result<Relative, InvalidVerdict> {
+    fn combine(
+        &self,
+        answers: Vec<Answer>,
+        calibrator: Calibrator<'_>,
+        observe: Observe<'_>,
+    ) -> Result<Relative, InvalidVerdict> {
+        let criteria = Criteria { rubrics: &self.rubrics, multi: self.multi, calibrator };
         let judged = judged(answers);
         match self.method {
             Method::Pairwise => {
                 let judgements = judged.map(|(_, judgement)| judgement).collect();
-                Relative::pairwise(judgements, self.tie_margin, (&self.rubrics, self.multi), observe)
+                let texts = [self.response_a.as_str(), &self.response_b];
+                Relative::pairwise(criteria, texts, judgements, self.tie_margin, observe)
             }
             Method::Absolute => {
                 let (a, b): (Vec<_>, Vec<_>) = judged.partition(|(run, _)| run.response == Some('A'));
                 let mut combine =
-                    |judged: Vec<_>| Absolute::combine(&self.rubrics, self.multi, judged.into_iter(), observe);
-                let (a, b) = (combine(a)?, combine(b)?);
+                    |text: &str, judged: Vec<_>| Absolute::combine(criteria, text, judged.into_iter(), observe);
+                let (a, b) = (combine(&self.response_a, a)?, combine(&self.response_b, b)?);
                 let pairs: Vec<(&Distribution, &Distribution, Weight)> = a
                     .verdicts()
                     .zip(b.verdicts())
@@ -93,7 +103,7 @@ impl Task for RelativeRequest {
                     .collect();
                 let (preference, probability_a) = prefer_by_reward(a.reward(), b.reward(), &pairs, self.tie_margin)?;
                 let verdict = Relative::Graded { preference, probability_a, a, b };
-                verdict.observe(&self.rubrics, self.multi, observe);
+                verdict.observe(criteria, observe);
                 Ok(verdict)
             }
         }
@@ -122,20 +132,26 @@ impl Task for RelativeRequest {
 }
 
 impl Relative {
-    /// Combines the samples of both orders.
+    /// Combines the samples of both orders, and calibrates what comes of them.
     pub(super) fn pairwise(
+        criteria: Criteria<'_>,
+        texts: [&str; 2],
         judgements: Vec<Judgement>,
         tie_margin: f64,
-        (rubrics, multi): (&[WeightedRubric], bool),
         observe: Observe<'_>,
     ) -> Result<Self, InvalidVerdict> {
-        let verdict = Self::Pairwise(RelativeVerdict::combine(judgements, tie_margin)?);
-        verdict.observe(rubrics, multi, observe);
+        let mut verdict = RelativeVerdict::combine(judgements, tie_margin)?;
+        // A pair is compared by one rubric.
+        if let Some(weighted) = criteria.rubrics.first() {
+            criteria.calibrator.pair(&weighted.rubric.rubric, texts, tie_margin, &mut verdict);
+        }
+        let verdict = Self::Pairwise(verdict);
+        verdict.observe(criteria, observe);
         Ok(verdict)
     }
 
     /// Shows the preference to metrics.
-    fn observe(&self, rubrics: &[WeightedRubric], multi: bool, observe: Observe<'_>) {
+    fn observe(&self, Criteria { rubrics, multi, .. }: Criteria<'_>, observe: Observe<'_>) {
         let rubric = match rubrics {
             [one] if !multi => one.rubric.name.as_str(),
             _ => "multi",
@@ -167,6 +183,15 @@ impl Relative {
     pub fn consistent(&self) -> Option<bool> {
         match self {
             Self::Pairwise(verdict) => verdict.consistent,
+            Self::Graded { .. } => None,
+        }
+    }
+
+    /// What made `probability_a` of the judge's own, if anything did and the two were shown together.
+    #[must_use]
+    pub fn calibration(&self) -> Option<&Calibrated> {
+        match self {
+            Self::Pairwise(verdict) => verdict.calibration.as_deref(),
             Self::Graded { .. } => None,
         }
     }

@@ -6,6 +6,7 @@ mod admission;
 mod bad_bulk;
 mod bad_input;
 mod cache;
+mod calibration;
 mod cancellation;
 mod engines;
 mod hostile;

@@ -15,19 +15,19 @@ use crate::labelled::{Labelled, LabelledItem};
 const PROBES: usize = 5;
 
 /// What is asked of a judge.
-pub(super) struct Asked<'a> {
+pub(in super::super) struct Asked<'a> {
     /// The name that requests to a server use.
-    pub(super) model: Option<&'a str>,
+    pub(in super::super) model: Option<&'a str>,
     /// The rubric of items without one.
-    pub(super) rubric: &'a str,
+    pub(in super::super) rubric: &'a str,
     /// Feedback and verdict, or the verdict alone; as the judge does where nothing is said.
-    pub(super) mode: Option<ModeArg>,
+    pub(in super::super) mode: Option<ModeArg>,
     /// How pairs are compared; as the judge does where nothing is said.
-    pub(super) method: Option<MethodArg>,
+    pub(in super::super) method: Option<MethodArg>,
     /// The prompt set, where it is not the judge's own.
-    pub(super) prompt: Option<&'a str>,
+    pub(in super::super) prompt: Option<&'a str>,
     /// How many requests are in flight.
-    pub(super) concurrency: usize,
+    pub(in super::super) concurrency: usize,
 }
 
 /// Grades the items, and gives the file that holds the verdicts. It is named after the judge and what it was asked with,
@@ -35,7 +35,7 @@ pub(super) struct Asked<'a> {
 ///
 /// # Errors
 /// When the judge cannot grade at all, or the file cannot be written.
-pub(super) async fn grade(
+pub(in super::super) async fn grade(
     grader: &Grader,
     name: &str,
     items: &[LabelledItem],

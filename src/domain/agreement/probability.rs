@@ -73,9 +73,25 @@ pub(super) fn ece(sorted: &[Forecast]) -> Statistic<'_> {
     Statistic::new(sorted.len(), move |weights| {
         let weight_of = |cluster: usize| f64::from(weights[cluster]);
         let total: f64 = sorted.iter().map(|forecast| weight_of(forecast.cluster)).sum();
-        let bins = bins(groups(sorted, weight_of), total);
-        (total > 0.0).then(|| bins.iter().map(|bin| (bin.predicted - bin.observed).abs()).sum::<f64>() / total)
+        error_of(&bins(groups(sorted, weight_of), total), total)
     })
+}
+
+/// The same of points (probability, outcome) whose outcomes may lie between 0 and 1, as scores do; `None` of none.
+#[must_use]
+pub fn calibration_error(points: &[(f64, f64)]) -> Option<f64> {
+    let mut sorted = points.to_vec();
+    sorted.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    let groups = sorted.chunk_by(|one, other| one.0 == other.0).map(|equal| Group {
+        probability: equal[0].0,
+        count: equal.len() as f64,
+        came_true: equal.iter().map(|(_, outcome)| outcome).sum(),
+    });
+    error_of(&bins(groups, sorted.len() as f64), sorted.len() as f64)
+}
+
+fn error_of(bins: &[Sum], total: f64) -> Option<f64> {
+    (total > 0.0).then(|| bins.iter().map(|bin| (bin.predicted - bin.observed).abs()).sum::<f64>() / total)
 }
 
 /// The reliability curve of sorted forecasts.
@@ -174,6 +190,8 @@ mod tests {
             let (one, other) = (sorted(all.clone()), sorted(all.iter().rev().copied().collect()));
             prop_assert!(near(auc(&one).value(n), auc(&other).value(n)));
             prop_assert!(near(ece(&one).value(n), ece(&other).value(n)));
+            let points: Vec<(f64, f64)> = all.iter().map(|of| (of.probability, of.outcome())).collect();
+            prop_assert!(near(ece(&one).value(n), calibration_error(&points)));
             for value in [auc(&one).value(n), ece(&one).value(n), brier(n, &one).value(n)].into_iter().flatten() {
                 prop_assert!((-1e-12..=1.0 + 1e-12).contains(&value));
             }

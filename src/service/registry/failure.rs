@@ -58,6 +58,9 @@ pub enum FailureReason {
     /// Its prompt set does not exist.
     #[error("its prompt set does not exist")]
     PromptSet,
+    /// A calibration or a fit of it cannot be used.
+    #[error("a calibration or a fit is not there, is damaged, or was made for another model or prompt")]
+    Calibration,
     /// Its prompts cannot be rendered.
     #[error("its chat template or its prompt set cannot be rendered")]
     Template,
@@ -101,6 +104,7 @@ impl SlotFailure {
             }
             StartError::Model(_) => FailureReason::Files,
             StartError::Engine(_) => FailureReason::Engine,
+            StartError::Calibration(..) => FailureReason::Calibration,
             StartError::SelfTest(_, error) => match **error {
                 SelfTestError::Render { .. } => FailureReason::Template,
                 SelfTestError::Context { .. } => FailureReason::Context,

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::calibrated::{self, NamedFiles};
 use super::engines::{self, EngineSizes};
 use super::self_test::{self, SelfTestError};
+use crate::calibrations::CalibrationError;
 use crate::config::{Config, EngineChoice, LoadWhen, ModelConfig};
 use crate::engine::scripted::Scripted;
 use crate::engine::{Engine, EngineInfo, LoadError};
 use crate::metrics::Metrics;
 use crate::models::{Model, ModelError, ModelStore, Progress, memory_needed};
 use crate::prompts::{PromptError, PromptLibrary};
+use crate::rubrics::RubricLibrary;
 use crate::service::admission::Admission;
 use crate::service::judge::Judge;
 use crate::tasks::TaskError;
@@ -32,6 +35,8 @@ pub struct ModelSpec {
     model: String,
     engine: EngineChoice,
     prompt: String,
+    /// Its calibrations and fits.
+    named: NamedFiles,
     memory_mb: Option<u64>,
     sizes: EngineSizes,
     /// The default limit of feedback tokens.
@@ -58,6 +63,9 @@ pub enum StartError {
     /// A judge model of the configuration is invalid.
     #[error(transparent)]
     JudgeModel(#[from] InvalidJudge),
+    /// A calibration or a fit is not there, is wrong, or was made for something else.
+    #[error("the model `{0}`: {1}")]
+    Calibration(String, Box<CalibrationError>),
     /// The model failed its self-test.
     #[error("the model `{0}`: {1}")]
     SelfTest(String, Box<SelfTestError>),
@@ -102,6 +110,7 @@ pub(super) enum EngineSource {
 pub struct ModelLoader {
     models: ModelStore,
     prompts: Arc<PromptLibrary>,
+    rubrics: Arc<RubricLibrary>,
     shared: (Arc<Admission>, Arc<Metrics>),
     cached_judgements: u64,
 }
@@ -113,7 +122,12 @@ impl ModelSpec {
         if !config.models.is_empty() {
             return config.models.iter().map(|model| Self::new(model, config)).collect();
         }
-        let single = ModelConfig { model: Some(config.model.clone()), ..ModelConfig::default() };
+        let single = ModelConfig {
+            model: Some(config.model.clone()),
+            calibration: config.calibration.clone(),
+            fit: config.fit.clone(),
+            ..ModelConfig::default()
+        };
         let named = |name| Self::new(&ModelConfig { name: Some(name), ..single.clone() }, config);
         config.model_names().into_iter().map(named).collect()
     }
@@ -125,6 +139,11 @@ impl ModelSpec {
             model: model.model.clone().unwrap_or_else(|| model.name()),
             engine: model.engine.unwrap_or(config.engine),
             prompt: model.prompt.clone().unwrap_or_else(|| config.prompt.clone()),
+            named: NamedFiles {
+                calibrations: model.calibration.0.clone(),
+                fits: model.fit.0.clone(),
+                alone: config.models.len() < 2,
+            },
             memory_mb: model.memory_mb,
             sizes: EngineSizes {
                 llama_cpp: model.llama_cpp.over(&config.llama_cpp),
@@ -145,15 +164,15 @@ impl ModelSpec {
 }
 
 impl ModelLoader {
-    /// A loader of the models of a store. `cached_judgements` bounds the verdict cache of each model.
+    /// A loader of the models of a store, on prompts and rubrics of these libraries. `cached_judgements` bounds the verdict cache of each model.
     #[must_use]
     pub fn new(
         models: ModelStore,
-        prompts: Arc<PromptLibrary>,
+        (prompts, rubrics): (Arc<PromptLibrary>, Arc<RubricLibrary>),
         shared: (Arc<Admission>, Arc<Metrics>),
         cached_judgements: u64,
     ) -> Self {
-        Self { models, prompts, shared, cached_judgements }
+        Self { models, prompts, rubrics, shared, cached_judgements }
     }
 
     /// Resolves the model's files, downloading them if necessary.
@@ -237,7 +256,9 @@ impl ModelLoader {
         let judge = Judge::new(Arc::clone(&engine), Arc::clone(&self.prompts), set, self.cached_judgements, shared);
         let rendered = self_test::check_prompts(judge.prompt_set(None)?, engine.chat_format());
         rendered.map_err(|error| StartError::SelfTest(spec.name.clone(), Box::new(error)))?;
-        Ok(judge)
+        let files = calibrated::read(&spec.named, &self.rubrics, &engine.info().digest, judge.prompt_set(None)?);
+        let files = files.map_err(|error| StartError::Calibration(spec.name.clone(), Box::new(error)))?;
+        Ok(judge.calibrated(files))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::engine::{Compiled, EngineError, Job, LoadError, Run};
 use crate::metrics::Metrics;
 use crate::models::{HubSettings, ModelStore};
 use crate::prompts::{ChatFormat, PromptLibrary};
+use crate::rubrics::RubricLibrary;
 use crate::service::admission::Admission;
 
 /// How long something may take that must come.
@@ -31,7 +32,8 @@ impl Fixture {
         let store = ModelStore::new(config.cache_dir.clone(), hub, true).unwrap();
         let prompts = Arc::new(PromptLibrary::load(None).unwrap());
         let shared = (Arc::new(Admission::new(8, 8)), Arc::new(Metrics::new()));
-        let loader = ModelLoader::new(store, prompts, shared, 10);
+        let rubrics = RubricLibrary::load(config.data_dir.join("rubrics"));
+        let loader = ModelLoader::new(store, (prompts, rubrics), shared, 10);
         Self { registry: Arc::new(ModelRegistry::new(&config, loader).unwrap()), folder }
     }
 

@@ -69,6 +69,13 @@ class AbsoluteJudgement(_Answer):
     finish: str
 
 
+class Calibration(_Answer):
+    """What made the reward, or of a pair `probability_a`, of the judge's own."""
+
+    digest: str
+    raw_reward: float
+
+
 class _Graded(_Answer):
     """Score and distribution; None at the top of a verdict on several criteria."""
 
@@ -81,6 +88,7 @@ class _Graded(_Answer):
     feedback: str | None
     judgements: list[AbsoluteJudgement]
     agreement: float | None
+    calibration: Calibration | None = None
 
 
 class CriterionVerdict(_Graded):
@@ -126,6 +134,7 @@ class RelativeVerdict(_Sourced):
     feedback: str | None
     judgements: list[RelativeJudgement]
     grades: dict[Literal["a", "b"], Grade] | None = None
+    calibration: Calibration | None = None
 
 
 class Comparison(_Answer):
@@ -138,6 +147,7 @@ class Comparison(_Answer):
     consistent: bool | None
     label_mass: float
     feedback: str | None
+    calibration: Calibration | None = None
 
 
 class RankVerdict(_Sourced):

@@ -1,0 +1,171 @@
+//! `gavel calibrate` and `gavel fit`: maps from what a judge says to what people say, made from labelled verdicts.
+
+mod asking;
+mod examples;
+mod report;
+mod verdicts;
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use self::asking::{Asking, Configure};
+use self::examples::{Gathered, Labels};
+use super::CliError;
+use super::items::KindArg;
+use crate::domain::calibration::{
+    CalibrationFile, CalibrationObject, Content, HeldOut, MapMethod, Parameters, calibrated, fitted,
+};
+use crate::labelled::{LabelNames, Mapping};
+
+/// Make a calibration.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  gavel calibrate --data labels.jsonl --mode score --method isotonic --out calibration.json
+  gavel calibrate --data labels.jsonl --verdicts verdicts.jsonl --method temperature --out calibration.json")]
+pub(super) struct CalibrateArgs {
+    #[command(flatten)]
+    source: Source,
+    /// What is fitted. `ordinal` is for scores alone.
+    #[arg(long, value_enum)]
+    method: MethodArg,
+}
+
+/// Make a fit.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  gavel fit --data labels.jsonl --mode score --out fit.json
+  gavel fit --data labels.jsonl --verdicts verdicts.jsonl --out fit.json")]
+pub(super) struct FitArgs {
+    #[command(flatten)]
+    source: Source,
+}
+
+/// What a map is made from, and where it goes.
+#[derive(Debug, Args)]
+pub(super) struct Source {
+    /// Labelled items; docs/agreement.md describes the formats.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    data: Vec<PathBuf>,
+    /// Which column or path is which field, such as response=answer,label=meta.stars.
+    #[arg(long, value_name = "FIELD=COLUMN,…")]
+    map: Option<Mapping>,
+    /// What labels of pairs mean, where they are not A, B and tie.
+    #[arg(long, value_name = "VALUE=A,VALUE=B,…")]
+    labels: Option<LabelNames>,
+    /// The judge's verdicts on them, as `gavel grade` wrote them; without any, the items are graded first.
+    #[arg(long, value_name = "FILE.jsonl", num_args = 1..)]
+    verdicts: Vec<PathBuf>,
+    #[command(flatten)]
+    asking: Asking,
+    /// The kind of verdict to map, where the files have both.
+    #[arg(long)]
+    kind: Option<KindArg>,
+    /// Make it for any rubric, and not only for those that the verdicts were given by.
+    #[arg(long)]
+    any_rubric: bool,
+    /// Decides which instructions are held out.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Where the file goes.
+    #[arg(long, value_name = "FILE.json")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum MethodArg {
+    Temperature,
+    Isotonic,
+    Ordinal,
+}
+
+impl From<MethodArg> for MapMethod {
+    fn from(method: MethodArg) -> Self {
+        match method {
+            MethodArg::Temperature => Self::Temperature,
+            MethodArg::Isotonic => Self::Isotonic,
+            MethodArg::Ordinal => Self::Ordinal,
+        }
+    }
+}
+
+pub(super) async fn calibrate(
+    args: &CalibrateArgs,
+    model: Option<&str>,
+    config: &Configure<'_>,
+) -> Result<(), CliError> {
+    let CalibrateArgs { source, method } = args;
+    let gathered = source.gather(model, config).await?;
+    let (map, held_out) = calibrated(&gathered.examples, (*method).into(), source.seed).map_err(failed)?;
+    source.write(gathered, CalibrationObject::Calibration, map, held_out)
+}
+
+pub(super) async fn fit(
+    FitArgs { source }: &FitArgs,
+    model: Option<&str>,
+    config: &Configure<'_>,
+) -> Result<(), CliError> {
+    let gathered = source.gather(model, config).await?;
+    let (map, held_out) = fitted(&gathered.examples, &gathered.sets, source.seed).map_err(failed)?;
+    source.write(gathered, CalibrationObject::Fit, map, held_out)
+}
+
+impl CalibrateArgs {
+    /// The server that is asked, where it is another process.
+    pub(super) fn server(&self) -> Option<&str> {
+        self.source.asking.server()
+    }
+}
+
+impl FitArgs {
+    /// The server that is asked, where it is another process.
+    pub(super) fn server(&self) -> Option<&str> {
+        self.source.asking.server()
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> CliError {
+    CliError::Failed(error.to_string())
+}
+
+impl Source {
+    async fn gather(&self, model: Option<&str>, config: &Configure<'_>) -> Result<Gathered, CliError> {
+        let mut mapping = self.map.clone().unwrap_or_default();
+        mapping.labels.clone_from(&self.labels);
+        let labels = Labels::read(&self.data, &mapping, self.kind.map(Into::into))?;
+        let mut verdicts = self.verdicts.clone();
+        if verdicts.is_empty() {
+            verdicts.push(self.asking.grade(&labels, model, config).await?);
+        }
+        let mut gathered = labels.join(&verdicts)?;
+        if self.any_rubric {
+            gathered.made_for.rubrics = None;
+        }
+        Ok(gathered)
+    }
+
+    fn write(
+        &self,
+        gathered: Gathered,
+        object: CalibrationObject,
+        parameters: Parameters,
+        held_out: HeldOut,
+    ) -> Result<(), CliError> {
+        let kind = gathered.examples.kind();
+        print!("{}", report::text(&gathered, &parameters, &held_out));
+        let content = Content {
+            object,
+            version: 1,
+            kind,
+            made_for: gathered.made_for,
+            parameters,
+            data: gathered.data,
+            held_out,
+            created: report::now(),
+        };
+        let file = CalibrationFile::new(content).map_err(failed)?;
+        std::fs::write(&self.out, file.to_json()).map_err(|error| CliError::because(self.out.display(), error))?;
+        println!("{} {}", self.out.display(), file.digest());
+        Ok(())
+    }
+}

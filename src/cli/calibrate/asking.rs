@@ -1,0 +1,94 @@
+//! The judge that is asked where there are no verdicts yet.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::super::CliError;
+use super::super::agree::grading::{self, Asked};
+use super::super::grader::Grader;
+use super::super::host::InProcessJudge;
+use super::super::items::ModeArg;
+use super::examples::Labels;
+use crate::config::Config;
+
+/// A configuration of this process, with a model in place of its own.
+pub(in super::super) type Configure<'a> = dyn Fn(Option<&str>) -> Result<Config, CliError> + 'a;
+
+/// Who is asked, and how.
+#[derive(Debug, Args)]
+pub(super) struct Asking {
+    /// The model to ask; with a server, one of its models.
+    #[arg(long, value_name = "NAME", conflicts_with = "verdicts")]
+    judge: Option<String>,
+    /// A running server; without one, this command hosts the judge itself.
+    #[arg(long, value_name = "URL", conflicts_with = "verdicts")]
+    server: Option<String>,
+    /// The rubric of items that have none.
+    #[arg(long, default_value = "helpfulness", value_name = "NAME")]
+    rubric: String,
+    /// Feedback and verdict, or the verdict alone.
+    #[arg(long, conflicts_with = "verdicts")]
+    mode: Option<ModeArg>,
+    /// How many requests are in flight.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
+    /// Where verdicts are kept, so that a run which was stopped goes on; `agree` in the cache folder by default, where
+    /// `gavel agree` keeps its own.
+    #[arg(long, value_name = "DIR", conflicts_with = "verdicts")]
+    keep: Option<PathBuf>,
+}
+
+impl Asking {
+    /// The server that is asked, where it is another process.
+    pub(super) fn server(&self) -> Option<&str> {
+        self.server.as_deref()
+    }
+
+    /// Has the judge grade the items, and gives the file of its verdicts.
+    ///
+    /// # Errors
+    /// When it cannot be loaded, or grades none of the first items.
+    pub(super) async fn grade(
+        &self,
+        labels: &Labels,
+        model: Option<&str>,
+        config: &Configure<'_>,
+    ) -> Result<PathBuf, CliError> {
+        let judge = match (&self.judge, model) {
+            (Some(_), Some(_)) => {
+                return Err(CliError::Failed("--model and --judge both name a judge; leave one out".into()));
+            }
+            (judge, model) => judge.as_deref().or(model),
+        };
+        let settings = config(judge)?;
+        let folder = self.keep.clone().unwrap_or_else(|| settings.cache_dir.join("agree"));
+        let (grader, hosted) = match &self.server {
+            Some(url) => (Grader::of_server(url)?, None),
+            None => {
+                let hosted = InProcessJudge::start(settings).await?;
+                (Grader::InProcess(hosted.gavel.clone()), Some(hosted))
+            }
+        };
+        let name = match judge {
+            Some(name) => name.to_owned(),
+            // Without a name it is the default model, which is the first.
+            None => grader.models().await.into_iter().next().map_or_else(|| "judge".to_owned(), |(name, _)| name),
+        };
+        let asked = Asked {
+            // A model that this command hosts is the one that answers; a server may have several.
+            model: judge.filter(|_| self.server.is_some()),
+            rubric: &self.rubric,
+            mode: self.mode,
+            method: None,
+            prompt: None,
+            concurrency: usize::from(self.concurrency),
+        };
+        let graded = grading::grade(&grader, &name, labels.items(), &asked, &folder).await;
+        drop(grader);
+        if let Some(hosted) = hosted {
+            hosted.stop().await;
+        }
+        graded
+    }
+}
