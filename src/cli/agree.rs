@@ -1,6 +1,7 @@
 //! `gavel agree`: how far judges agree with labels.
 
 mod grading;
+mod html;
 mod measuring;
 mod selection;
 mod table;
@@ -78,6 +79,9 @@ pub(super) struct AgreeArgs {
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
+    /// Write the report as a page for a browser, with plots; one file, which needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 /// A configuration of this process, with a model in place of its own.
@@ -124,6 +128,9 @@ pub(super) async fn run(args: AgreeArgs, model: Option<String>, config: &Configu
     };
     // Those that were graded here come first.
     let report = measuring::report(selection, judges, &settings)?;
+    if let Some(path) = &args.html {
+        std::fs::write(path, html::page(&report)?).map_err(|error| CliError::because(path.display(), error))?;
+    }
     if args.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| CliError::because("the report", error))?;
         println!("{text}");
