@@ -99,8 +99,6 @@ pub(super) struct Layout<'a> {
     pub(super) note: &'a str,
     /// Of the axis.
     pub(super) unit: Unit,
-    /// Its ends, where they do not follow from the values.
-    pub(super) range: Option<Axis>,
     /// A dashed line, and what it says.
     pub(super) dashed: Option<(f64, &'static str)>,
 }
@@ -117,8 +115,7 @@ impl Forest {
             figure.flatten().chain(entry.beside.iter().map(|beside| beside.value))
         });
         let values = values.chain(layout.dashed.map(|(value, _)| value));
-        let axis = layout.range.unwrap_or_else(|| Axis::over(values, PLACE));
-        let axis = Axis { place: PLACE, ..axis };
+        let axis = Axis::over(values, PLACE);
         Self {
             caption: layout.caption.to_owned(),
             note: layout.note.to_owned(),

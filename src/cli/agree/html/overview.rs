@@ -18,8 +18,7 @@ pub(super) fn headlines(report: &Report) -> Vec<Forest> {
             caption: "Pairs: how often the label’s preference is found",
             note: "Accuracy without ties. Dots are values, lines 95 % intervals.",
             unit: Unit::Share,
-            range: None,
-            dashed: Some((0.5, "half")),
+            dashed: Some((0.5, "a coin")),
         },
         &["People, one with another", "The longer response", "Always A"],
     );
@@ -31,8 +30,7 @@ pub(super) fn headlines(report: &Report) -> Vec<Forest> {
             caption: "Scores: do better responses get higher ones?",
             note: "Spearman’s correlation with the label: 1 is full, 0 none.",
             unit: Unit::Number,
-            range: None,
-            dashed: Some((0.0, "none")),
+            dashed: Some((0.0, "no correlation")),
         },
         &["Length of the response"],
     );
@@ -44,8 +42,7 @@ pub(super) fn headlines(report: &Report) -> Vec<Forest> {
             caption: "Scores: how far from the label?",
             note: "Mean absolute error in points of the scale: less is better.",
             unit: Unit::Number,
-            range: None,
-            dashed: Some((0.0, "no error")),
+            dashed: None,
         },
         &["Always the median"],
     );
@@ -135,7 +132,6 @@ fn accuracy_by_set(report: &Report) -> Option<Forest> {
         caption: "Accuracy by set",
         note: "Without ties; 95 % intervals.",
         unit: Unit::Share,
-        range: None,
         dashed: Some((0.5, "a coin")),
     };
     Forest::new(&layout, grouped(entries))
@@ -149,7 +145,6 @@ fn correlation_by_set(report: &Report) -> Option<Forest> {
         caption: "Correlation by set",
         note: "Pearson’s, of the expected score with the label; 95 % intervals.",
         unit: Unit::Number,
-        range: None,
         dashed: Some((0.0, "no correlation")),
     };
     Forest::new(&layout, grouped(by_set(report, Unit::Number, of, figure)))
@@ -207,7 +202,7 @@ fn differences(of_two: &[Comparison]) -> Vec<Forest> {
     };
     let of_unit = |wanted: Unit, caption: &'static str| {
         let entries = of_two.iter().filter(|of| unit(of) == wanted).map(entry).collect();
-        let layout = Layout { rows: "Figure", caption, note: "", unit: wanted, range: None, dashed: Some((0.0, "no difference")) };
+        let layout = Layout { rows: "Figure", caption, note: "", unit: wanted, dashed: Some((0.0, "no difference")) };
         Forest::new(&layout, entries)
     };
     let points = of_unit(Unit::Points, "Differences of shares, in percentage points");

@@ -86,8 +86,8 @@ pub(super) fn confusion(caption: &str, levels: &[String], counts: &[Vec<usize>])
 
 /// How often each score occurs, among the labels and among the judge's scores.
 pub(super) fn histogram(levels: &[String], of: &Histogram) -> Panel {
-    let (left, top, bottom, high) = (36.0, 16.0, 22.0, 150.0);
     let most = of.label.iter().chain(&of.judge).copied().max().unwrap_or(0);
+    let (left, top, bottom, high) = (12.0 + 7.0 * count(most).len() as f64, 16.0, 22.0, 150.0);
     let axis = Axis::over([0.0, most.max(1) as f64].into_iter(), [top + high, top]);
     let title = "Scores of the judge beside labels: how often each occurs; the table has the counts".to_owned();
     let mut plot = Plot::new(WIDTH, top + high + bottom, Some(title));

@@ -8,7 +8,7 @@ use super::figures::{GROUPS, Unit, Written, counted};
 use super::forest::{Beside, Entry, Forest, Layout, judge_class};
 use super::plots::{Panel, confusion, histogram, reliability};
 use super::summary::{Finding, findings};
-use super::svg::{Axis, Symbol};
+use super::svg::Symbol;
 use crate::domain::agreement::report::{
     Absolute, Figure, Judge, Labels, PairFigures, PairLabelFigures, Pairwise, Reward,
 };
@@ -40,7 +40,6 @@ struct Part {
 #[derive(Debug, Serialize)]
 struct Folded {
     what: String,
-    open: bool,
     forest: Forest,
 }
 
@@ -134,55 +133,65 @@ fn pairs(nth: usize, of: &Pairwise, labels: &Labels) -> Part {
         Entry { beside: set.unwrap_or_default(), ..accuracy(name, figures) }
     });
     let coin = Some((0.5, "a coin"));
-    let layout = |rows, caption, note| Layout { rows, caption, note, unit: Unit::Share, range: None, dashed: coin };
+    let layout = |rows, caption, note| Layout { rows, caption, note, unit: Unit::Share, dashed: coin };
     let set_layout = layout("Set", "Accuracy by set", "Without ties; 95 % intervals.");
+    let bias = |caption, note, dashed, unit| Layout { rows: "Of", caption, note, unit, dashed: Some(dashed) };
+    let mut position = by_group(nth, of, Unit::Share, |figures| figures.position_consistency.as_ref());
+    position[0].group = Some("Position consistency".into());
+    let mut lean = by_group(nth, of, Unit::Share, |figures| figures.first_lean.as_ref());
+    lean[0].group = Some("Lean to the first, where not consistent".into());
+    position.extend(lean);
+    let subset_layout = layout("Subset", "Accuracy by subset", "Without ties; 95 % intervals.");
+    let (subsets, folded) = folded(&subset_layout, &of.by_subset, accuracy);
     let forests = [
         Forest::new(&set_layout, by_set.collect()),
-        bias(
-            "Position bias",
-            "Does the judge stay with a response when it changes places? If not: does the first one win?",
-            Axis::fixed(0.0, 1.0, 0.25, [0.0, 1.0]),
-            (0.5, "leans neither way"),
-            vec![
-                Entry::of_judge(nth, "Position consistency", Unit::Share, of.figures.position_consistency.as_ref()),
-                Entry::of_judge(nth, "Lean to the first", Unit::Share, of.figures.first_lean.as_ref()),
-            ],
+        subsets,
+        Forest::new(
+            &bias(
+                "Position bias",
+                "Does the judge stay with a response when it changes places? Where not: how often does the one shown first win?",
+                (0.5, "leans neither way"),
+                Unit::Share,
+            ),
+            position,
         ),
-        bias(
-            "Length bias",
-            "Against how often the labels prefer the longer response; and how preferring goes along with length.",
-            Axis::fixed(-1.0, 1.0, 0.5, [0.0, 1.0]),
-            (0.0, "none"),
-            vec![
-                Entry::of_judge(nth, "Length bias", Unit::Points, of.figures.length_bias.as_ref()),
-                Entry::of_judge(nth, "Length correlation", Unit::Number, of.length_correlation.as_ref()),
-            ],
+        Forest::new(
+            &bias(
+                "Length bias",
+                "How often the judge prefers the longer response, less how often the labels do, in percentage points.",
+                (0.0, "no bias"),
+                Unit::Points,
+            ),
+            by_group(nth, of, Unit::Points, |figures| figures.length_bias.as_ref()),
         ),
     ];
-    let subset_layout = layout("Subset", "Accuracy by subset", "Without ties; 95 % intervals.");
     Part {
         heading: "Pairs",
         panels: vec![confusion("Preferences against labels", &levels, &counts)],
         forests: forests.into_iter().flatten().collect(),
-        folded: folded(&subset_layout, &of.by_subset, accuracy),
+        folded,
     }
 }
 
-fn bias(
-    caption: &str,
-    note: &str,
-    range: Axis,
-    dashed: (f64, &'static str),
-    entries: Vec<Entry>,
-) -> Option<Forest> {
-    let unit = if range.low < 0.0 { Unit::Number } else { Unit::Share };
-    Forest::new(&Layout { rows: "Figure", caption, note, unit, range: Some(range), dashed: Some(dashed) }, entries)
+/// A figure of all pairs and, where there are several, of each set.
+fn by_group(nth: usize, of: &Pairwise, unit: Unit, figure: fn(&PairFigures) -> Option<&Figure>) -> Vec<Entry> {
+    let sets = of.by_set.iter().filter(|_| of.by_set.len() > 1);
+    let all = std::iter::once(("all pairs", &of.figures)).chain(sets.map(|(set, figures)| (set.as_str(), figures)));
+    all.map(|(of, figures)| Entry::of_judge(nth, of, unit, figure(figures))).collect()
 }
 
-fn folded<T>(layout: &Layout<'_>, groups: &BTreeMap<String, T>, entry: impl Fn(&str, &T) -> Entry) -> Option<Folded> {
-    let entries = groups.iter().map(|(name, figures)| entry(name, figures)).collect();
+/// Subsets as they are, or folded where they are many.
+fn folded<T>(
+    layout: &Layout<'_>,
+    groups: &BTreeMap<String, T>,
+    entry: impl Fn(&str, &T) -> Entry,
+) -> (Option<Forest>, Option<Folded>) {
+    let forest = Forest::new(layout, groups.iter().map(|(name, figures)| entry(name, figures)).collect());
+    if groups.len() <= UNFOLDED {
+        return (forest, None);
+    }
     let what = format!("{}: {}", layout.caption, counted(groups.len(), "subset"));
-    Some(Folded { what, open: groups.len() <= UNFOLDED, forest: Forest::new(layout, entries)? })
+    (None, forest.map(|forest| Folded { what, forest }))
 }
 
 fn scores(nth: usize, of: &Absolute) -> Part {
@@ -190,14 +199,16 @@ fn scores(nth: usize, of: &Absolute) -> Part {
     let pearson = |name: &str, figures: &crate::domain::agreement::report::ScoreFigures| {
         Entry::of_judge(nth, name, Unit::Number, figures.pearson.as_ref())
     };
-    let layout = |rows, caption, note| Layout { rows, caption, note, unit: Unit::Number, range: None, dashed: Some((0.0, "no correlation")) };
+    let layout = |rows, caption, note| Layout { rows, caption, note, unit: Unit::Number, dashed: Some((0.0, "no correlation")) };
     let note = "Pearson’s correlation of the expected score with the label; 95 % intervals.";
     let by_set = of.by_set.iter().map(|(name, figures)| pearson(name, figures)).collect();
+    let (subsets, folded) = folded(&layout("Subset", "Correlation by subset", note), &of.by_subset, pearson);
+    let sets = Forest::new(&layout("Set", "Correlation by set", note), by_set);
     Part {
         heading: "Scores",
         panels: vec![confusion("Scores against labels", &levels, &of.confusion), histogram(&levels, &of.histogram)],
-        forests: Forest::new(&layout("Set", "Correlation by set", note), by_set).into_iter().collect(),
-        folded: folded(&layout("Subset", "Correlation by subset", note), &of.by_subset, pearson),
+        forests: sets.into_iter().chain(subsets).collect(),
+        folded,
     }
 }
 
