@@ -94,7 +94,9 @@ impl AgreeArgs {
     }
 
     fn mapping(&self) -> Mapping {
-        Mapping { labels: self.labels.clone(), ..self.map.clone().unwrap_or_default() }
+        let mut mapping = self.map.clone().unwrap_or_default();
+        mapping.labels.clone_from(&self.labels);
+        mapping
     }
 }
 

@@ -6,6 +6,18 @@ use serde_json::{Value, json};
 
 use super::{Server, gavel, lines, run};
 
+fn label(i: usize) -> &'static str {
+    ["A", "B", "tie"][i % 3]
+}
+
+fn probability(i: usize) -> f64 {
+    [0.9, 0.1, 0.6][i % 3]
+}
+
+fn last_vote(i: usize) -> &'static str {
+    ["A", "B"][i % 2]
+}
+
 /// Items with scores from 1 to 5, and pairs: three items on each instruction.
 fn write_labelled(folder: &Path, count: usize) -> (PathBuf, PathBuf) {
     let (scores, pairs) = (folder.join("scores.jsonl"), folder.join("pairs.jsonl"));
@@ -19,8 +31,8 @@ fn write_labelled(folder: &Path, count: usize) -> (PathBuf, PathBuf) {
     let pair = |i: usize| {
         json!({
             "id": format!("p{i}"), "set": if i % 2 == 0 { "even" } else { "odd" }, "instruction": format!("Question {}?", i / 3),
-            "response_a": "x".repeat(1 + i % 4), "response_b": "xx", "label": ["A", "B", "tie"][i % 3], "meta": {"category": format!("c{}", i % 2)},
-            "votes": ["A", "A", ["A", "B"][i % 2]],
+            "response_a": "x".repeat(1 + i % 4), "response_b": "xx", "label": label(i), "meta": {"category": format!("c{}", i % 2)},
+            "votes": ["A", "A", last_vote(i)],
         })
     };
     let write = |path: &Path, item: &dyn Fn(usize) -> Value| {
@@ -53,7 +65,7 @@ fn stored_verdicts_are_measured() {
     let (mine, theirs) = (folder.path().join("mine.jsonl"), folder.path().join("theirs.jsonl"));
     // Right in all, but for one point in every fifth and for the last three, on which it says nothing.
     let of_scores = |i: usize| json!({"id": format!("s{i}"), "score": if i % 5 == 0 { 2 } else { 1 + i % 5 }});
-    let of_pairs = |i: usize| json!({"id": format!("p{i}"), "preference": ["A", "B", "tie"][i % 3], "probability_a": [0.9, 0.1, 0.6][i % 3]});
+    let of_pairs = |i: usize| json!({"id": format!("p{i}"), "preference": label(i), "probability_a": probability(i)});
     let all = (0..27).flat_map(|i| [of_scores(i), of_pairs(i)]).map(|line| format!("{line}\n"));
     std::fs::write(&mine, all.collect::<String>()).unwrap();
     // Always A, and one error.

@@ -90,7 +90,11 @@ impl Scores {
 }
 
 /// How far scores agree with labels on the same scale; `None` where nothing was scored.
-pub(super) fn absolute(scale: Scale, items: &[Judged<'_, ScoreItem, ScoreVerdict>], bootstrap: Bootstrap) -> Option<Absolute> {
+pub(super) fn absolute(
+    scale: Scale,
+    items: &[Judged<'_, ScoreItem, ScoreVerdict>],
+    bootstrap: Bootstrap,
+) -> Option<Absolute> {
     if items.is_empty() {
         return None;
     }
