@@ -131,10 +131,11 @@ fn what_is_wrong_is_seen() {
     let folder = tempfile::tempdir().unwrap();
     let page = "<!doctype html><html style='color-scheme: light dark'><style>svg { display: block; width: 100px }</style>\
         <p style='width: 2000px'>wide</p><p style='color: #999; background: #fff'>faint</p>\
+        <p style='width: 12px; overflow-wrap: anywhere'>narrow</p>\
         <svg viewBox='0 0 100 20'><text x='90' y='15' font-size='11'>outside</text></svg>\
         <svg viewBox='0 0 100 20'><text x='0' y='15' font-size='11'>one</text><text x='5' y='15' font-size='11'>other</text></svg>";
     let found = look(browser, folder.path(), page);
-    for what in ["360 px, light: it is 2", "reaches to", "faint: contrast", "outside: beyond its plot", "one and other overlap"] {
+    for what in ["360 px, light: it is 2", "reaches to", "faint: contrast", "narrow: a letter a line", "outside: beyond its plot", "one and other overlap"] {
         assert!(found.contains(what), "{what}: {found}");
     }
 }

@@ -108,7 +108,7 @@ fn lead(report: &Report) -> String {
     if pairs > 0 {
         of.push(counted(pairs, "pair"));
     }
-    let mut lead = format!("Measured on {} of {}", of.join(" and "), counted(report.data.len(), "file"));
+    let mut lead = format!("Measured on {} from {}", of.join(" and "), counted(report.data.len(), "file"));
     if let Some(split) = &report.split {
         lead += &format!(", the {split} half of the instructions");
     }

@@ -169,7 +169,7 @@ pub(super) fn reliability(what: &str, bins: &[Bin]) -> Panel {
         plot.rect([from, counts - tall, wide, tall], "bar bin", Some(tip));
     }
     plot.line((left, counts), (right, counts), "base");
-    plot.text((right, counts + 14.0 + SMALL + 5.0), Anchor::End, "soft", "probability; the bars are items a bin");
+    plot.text((right, counts + 14.0 + SMALL + 5.0), Anchor::End, "soft", "probability; bars: items in each bin");
     let row = |bin: &Bin| {
         let mut cells = vec![format!("{} to {}", number(bin.low), number(bin.high))];
         cells.extend([number(bin.predicted), number(bin.observed), count(bin.n)]);
