@@ -104,6 +104,7 @@ pub(super) async fn run(args: AgreeArgs, model: Option<String>, config: &Configu
     if model.is_some() && !args.judge.is_empty() {
         return Err(CliError::Failed("--model and --judge both name a judge; leave one out".into()));
     }
+    check_folder(args.html.as_deref())?;
     let files = labelled::read(&args.data, &args.mapping())?;
     let selection = selection::select(files, args.split, args.sample.map(|size| size as usize), args.seed)?;
     // Read before a model is loaded: a slip in a file should not cost a minute.
@@ -144,6 +145,16 @@ pub(super) async fn run(args: AgreeArgs, model: Option<String>, config: &Configu
         return Err(CliError::Failed(format!("{failed} items failed; run the same command again to retry them")));
     }
     Ok(())
+}
+
+/// A page that cannot be written should not cost a run, either.
+fn check_folder(page: Option<&Path>) -> Result<(), CliError> {
+    match page.and_then(Path::parent) {
+        Some(folder) if folder != Path::new("") && !folder.is_dir() => {
+            Err(CliError::Failed(format!("--html: {} is no folder; make it first", folder.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The judge behind `FILE` or `NAME=FILE`.

@@ -26,7 +26,14 @@ fn browser() -> Option<&'static str> {
 /// Runs the browser on a file, with a profile of its own.
 fn browse(browser: &str, folder: &Path, args: &[&str], file: &Path) -> String {
     let mut command = Command::new(browser);
-    command.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]);
+    command.args([
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--no-first-run",
+        "--disable-dev-shm-usage",
+    ]);
     command.arg(format!("--user-data-dir={}", folder.join("profile").display())).args(args);
     let Output { status, stdout, stderr } = command.arg(format!("file://{}", file.display())).output().unwrap();
     assert!(status.success(), "{args:?}: {}", String::from_utf8_lossy(&stderr));
@@ -39,7 +46,8 @@ fn look(browser: &str, folder: &Path, page: &str) -> String {
     // As a string in a script, where nothing can end it.
     let page = serde_json::to_string(page).unwrap().replace('<', "\\u003c");
     std::fs::write(&file, LOOK.replace("\"PAGE\"", &page)).unwrap();
-    let seen = browse(browser, folder, &["--dump-dom", "--window-size=1400,1000", "--virtual-time-budget=20000"], &file);
+    let seen =
+        browse(browser, folder, &["--dump-dom", "--window-size=1400,1000", "--virtual-time-budget=20000"], &file);
     let found = seen.split_once("<pre id=\"found\">").and_then(|(_, rest)| rest.split_once("</pre>"));
     found.unwrap_or_else(|| panic!("it has not looked: {seen:.2000}")).0.to_owned()
 }
@@ -124,6 +132,17 @@ fn pages_fit_are_legible_and_print() {
     check(browser, "bad names", &of_bad_names(folder.path()), 10..=60);
 }
 
+#[test]
+fn a_page_without_a_folder_is_refused_before_anything_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gavel"));
+    command.env("GAVEL_DATA_DIR", folder.path()).env("GAVEL_CACHE_DIR", folder.path());
+    command.args(["agree", "--data", "nowhere.jsonl", "--html"]).arg(folder.path().join("none/report.html"));
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let complaint = String::from_utf8_lossy(&stderr);
+    assert!(!status.success() && complaint.contains("--html") && complaint.contains("is no folder"), "{complaint}");
+}
+
 /// A test that finds nothing has to be able to find something.
 #[test]
 fn what_is_wrong_is_seen() {
@@ -135,7 +154,14 @@ fn what_is_wrong_is_seen() {
         <svg viewBox='0 0 100 20'><text x='90' y='15' font-size='11'>outside</text></svg>\
         <svg viewBox='0 0 100 20'><text x='0' y='15' font-size='11'>one</text><text x='5' y='15' font-size='11'>other</text></svg>";
     let found = look(browser, folder.path(), page);
-    for what in ["360 px, light: it is 2", "reaches to", "faint: contrast", "narrow: a letter a line", "outside: beyond its plot", "one and other overlap"] {
+    for what in [
+        "360 px, light: it is 2",
+        "reaches to",
+        "faint: contrast",
+        "narrow: a letter a line",
+        "outside: beyond its plot",
+        "one and other overlap",
+    ] {
         assert!(found.contains(what), "{what}: {found}");
     }
 }

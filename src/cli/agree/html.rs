@@ -9,18 +9,20 @@ mod summary;
 mod svg;
 #[cfg(test)]
 mod tests;
+mod units;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 
-use self::figures::{RULES, Written, count, counted};
+use self::figures::RULES;
 use self::forest::Forest;
 use self::overview::SideBySide;
 use self::sections::{Explained, Section};
+use self::units::{Written, count, counted};
 use super::super::CliError;
-use crate::domain::agreement::report::{Labels, Report};
+use crate::domain::agreement::report::{DataFile, Labels, Report};
 
 /// Templates. The ending of a name decides what is escaped in it: everything that is put into `.html`.
 const TEMPLATES: [(&str, &str); 3] = [
@@ -59,9 +61,7 @@ struct File {
 /// When a template is wrong, which no report makes it.
 pub(super) fn page(report: &Report) -> Result<String, CliError> {
     let wrong = |error: minijinja::Error| CliError::because("the page", error);
-    environment()
-        .and_then(|env| env.get_template("page.html.j2")?.render(Serde(shown(report))))
-        .map_err(wrong)
+    environment().and_then(|env| env.get_template("page.html.j2")?.render(Serde(shown(report)))).map_err(wrong)
 }
 
 fn environment() -> Result<Environment<'static>, minijinja::Error> {
@@ -135,12 +135,15 @@ fn run(report: &Report) -> Vec<(&'static str, String)> {
         ("Seed", report.seed.to_string()),
         ("Resamples", count(report.resamples)),
         ("Sample", report.sample.map_or_else(|| "none: all items".into(), |sample| counted(sample, "item"))),
-        ("Split", report.split.as_ref().map_or_else(|| "none: both halves".into(), |split| format!("the {split} half"))),
+        (
+            "Split",
+            report.split.as_ref().map_or_else(|| "none: both halves".into(), |split| format!("the {split} half")),
+        ),
     ]
 }
 
 fn files(report: &Report) -> Vec<File> {
-    let file = |file: &crate::domain::agreement::report::DataFile| File {
+    let file = |file: &DataFile| File {
         path: file.path.clone(),
         format: file.format.clone(),
         items: count(file.items),

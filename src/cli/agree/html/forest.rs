@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::figures::{Unit, Written};
 use super::svg::{Anchor, Axis, Plot, Symbol};
+use super::units::{Unit, Written};
 use crate::domain::agreement::report::Figure;
 
 /// The size of a row's plot; the axis lies within it, so that the numbers at its ends have room.

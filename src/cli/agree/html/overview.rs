@@ -1,11 +1,14 @@
 //! All judges on one axis, beside rules and people; and each two against each other.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
-use super::figures::{GROUPS, Rule, Unit, Written, measure};
+use super::figures::{GROUPS, Measure, RULES, measure};
 use super::forest::{Entry, Forest, Layout, judge_class};
 use super::sections::beside;
 use super::svg::Symbol;
+use super::units::{Unit, Written};
 use crate::domain::agreement::report::{Comparison, Figure, Judge, Report};
 
 /// The figures that decide how far a judge is to be trusted.
@@ -57,7 +60,7 @@ fn headline(report: &Report, path: &str, layout: Layout<'_>, rules: &[&str]) -> 
     if entries.is_empty() {
         return None;
     }
-    let known = super::figures::RULES.iter().filter(|rule: &&Rule| rules.contains(&rule.name));
+    let known = RULES.iter().filter(|rule| rules.contains(&rule.name));
     entries.extend(known.filter_map(|rule| {
         let symbol = if rule.name.starts_with("People") { Symbol::Bar } else { Symbol::Hollow };
         Some(Entry::of_rule(rule.name, symbol, rule.unit, (rule.of)(&report.labels)?))
@@ -109,7 +112,7 @@ pub(super) fn side_by_side(report: &Report) -> Option<SideBySide> {
 fn table(some: &[(usize, &Judge)], all: &[Judge]) -> Beside {
     let measures = GROUPS.iter().flat_map(|(_, measures)| measures.iter());
     let measures = measures.filter(|measure| all.iter().any(|judge| (measure.of)(judge).is_some()));
-    let row = |measure: &super::figures::Measure| {
+    let row = |measure: &Measure| {
         let cells = some.iter().map(|(_, judge)| Some(Written::of((measure.of)(judge)?, measure.unit)));
         (measure.name, cells.collect())
     };
@@ -157,7 +160,7 @@ fn by_set(
     sets: impl Fn(&Judge) -> Option<Vec<String>>,
     figure: impl Fn(&Judge, &str) -> Option<Figure>,
 ) -> Vec<Entry> {
-    let names: std::collections::BTreeSet<String> = report.judges.iter().filter_map(sets).flatten().collect();
+    let names: BTreeSet<String> = report.judges.iter().filter_map(sets).flatten().collect();
     let entry = |set: &String, nth: usize, judge: &Judge| {
         let entry = Entry::of_judge(nth, &judge.name, unit, figure(judge, set).as_ref());
         Entry { group: Some(set.clone()), ..entry }
@@ -181,7 +184,9 @@ fn grouped(mut entries: Vec<Entry>) -> Vec<Entry> {
 
 fn comparisons(all: &[Comparison]) -> Vec<Comparisons> {
     let of_two = all.chunk_by(|one, other| (&one.a, &one.b) == (&other.a, &other.b));
-    of_two.map(|of_two| Comparisons { a: of_two[0].a.clone(), b: of_two[0].b.clone(), forests: differences(of_two) }).collect()
+    of_two
+        .map(|of_two| Comparisons { a: of_two[0].a.clone(), b: of_two[0].b.clone(), forests: differences(of_two) })
+        .collect()
 }
 
 /// Shares and plain numbers have axes of their own.

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::figures::{Unit, count, counted};
-use super::svg::{Anchor, Axis, Plot, SMALL};
+use super::svg::{Anchor, Axis, Plot, SMALL, Symbol};
+use super::units::{Unit, count, counted};
 use crate::domain::agreement::report::{Bin, Histogram};
 
 /// As wide as the text of a narrow phone, so that there plots are drawn at their own size.
@@ -99,9 +99,10 @@ pub(super) fn histogram(levels: &[String], of: &Histogram) -> Panel {
     let bar = (wide * 0.36).min(30.0);
     for (nth, level) in levels.iter().enumerate() {
         let middle = left + wide * (nth as f64 + 0.5);
-        for (class, who, n, x) in
-            [("bar label", "labels", of.label[nth], middle - bar - 1.0), ("bar judge", "judge", of.judge[nth], middle + 1.0)]
-        {
+        for (class, who, n, x) in [
+            ("bar label", "labels", of.label[nth], middle - bar - 1.0),
+            ("bar judge", "judge", of.judge[nth], middle + 1.0),
+        ] {
             let y = axis.at(n as f64);
             plot.rect([x, y, bar, top + high - y], class, Some(format!("{who}, {level}: {}", count(n))));
         }
@@ -154,7 +155,7 @@ pub(super) fn reliability(what: &str, bins: &[Bin]) -> Panel {
             number(bin.observed),
             counted(bin.n, "item")
         );
-        plot.symbol(super::svg::Symbol::Circle, place(bin), Some(tip));
+        plot.symbol(Symbol::Circle, place(bin), Some(tip));
     }
     let most = bins.iter().map(|bin| bin.n).max().unwrap_or(0);
     plot.text((left - 6.0, counts - below + 8.0), Anchor::End, "soft", count(most));

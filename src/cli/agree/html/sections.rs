@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::figures::{GROUPS, Unit, Written, counted};
+use super::figures::{GROUPS, Measure};
 use super::forest::{Beside, Entry, Forest, Layout, judge_class};
 use super::plots::{Panel, confusion, histogram, reliability};
 use super::summary::{Finding, findings};
 use super::svg::Symbol;
+use super::units::{Unit, Written, counted};
 use crate::domain::agreement::report::{
-    Absolute, Figure, Judge, Labels, PairFigures, PairLabelFigures, Pairwise, Reward,
+    Absolute, Figure, Judge, Labels, PairFigures, PairLabelFigures, Pairwise, Reward, ScoreFigures,
 };
 
 /// How many subsets are shown at once; more are folded.
@@ -105,7 +106,7 @@ fn tables(judge: &Judge) -> Vec<Table> {
         _ => judge.reward.is_some(),
     };
     let groups = GROUPS.iter().filter(|(heading, _)| has(heading));
-    let explained = |measure: &super::figures::Measure| Explained {
+    let explained = |measure: &Measure| Explained {
         name: measure.name,
         says: measure.says,
         figure: (measure.of)(judge).map(|figure| Written::of(figure, measure.unit)),
@@ -125,9 +126,8 @@ fn pairs(nth: usize, of: &Pairwise, labels: &Labels) -> Part {
     let labels = labels.pairwise.as_ref();
     let levels = ["A", "B", "tie"].map(str::to_owned);
     let counts: Vec<Vec<usize>> = of.confusion.iter().map(|row| row.to_vec()).collect();
-    let accuracy = |name: &str, figures: &PairFigures| {
-        Entry::of_judge(nth, name, Unit::Share, figures.accuracy_non_ties.as_ref())
-    };
+    let accuracy =
+        |name: &str, figures: &PairFigures| Entry::of_judge(nth, name, Unit::Share, figures.accuracy_non_ties.as_ref());
     let by_set = of.by_set.iter().map(|(name, figures)| {
         let set = labels.and_then(|labels| labels.by_set.get(name)).map(beside);
         Entry { beside: set.unwrap_or_default(), ..accuracy(name, figures) }
@@ -196,10 +196,10 @@ fn folded<T>(
 
 fn scores(nth: usize, of: &Absolute) -> Part {
     let levels: Vec<String> = (of.scale[0]..=of.scale[1]).map(|level| level.to_string()).collect();
-    let pearson = |name: &str, figures: &crate::domain::agreement::report::ScoreFigures| {
-        Entry::of_judge(nth, name, Unit::Number, figures.pearson.as_ref())
-    };
-    let layout = |rows, caption, note| Layout { rows, caption, note, unit: Unit::Number, dashed: Some((0.0, "no correlation")) };
+    let pearson =
+        |name: &str, figures: &ScoreFigures| Entry::of_judge(nth, name, Unit::Number, figures.pearson.as_ref());
+    let layout =
+        |rows, caption, note| Layout { rows, caption, note, unit: Unit::Number, dashed: Some((0.0, "no correlation")) };
     let note = "Pearson’s correlation of the expected score with the label; 95 % intervals.";
     let by_set = of.by_set.iter().map(|(name, figures)| pearson(name, figures)).collect();
     let (subsets, folded) = folded(&layout("Subset", "Correlation by subset", note), &of.by_subset, pearson);

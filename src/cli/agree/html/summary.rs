@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::figures::{Unit, count, counted};
+use super::units::{Unit, count, counted};
 use crate::domain::agreement::report::{
     Absolute, Coverage, Figure, Judge, Labels, PairLabelFigures, PairLabels, Pairwise, Reward, ScoreLabels,
 };
@@ -150,7 +150,8 @@ fn scores(absolute: &Absolute, labels: Option<&ScoreLabels>) -> Option<Finding> 
     }
     .to_owned();
     if length.is_none() && correlation.is_some() {
-        verdict = verdict.replace(" better than their length does", "").replace(" worse than their length does", " wrongly");
+        verdict =
+            verdict.replace(" better than their length does", "").replace(" worse than their length does", " wrongly");
     }
     verdict += match median.map(|median| beside(error, median.value)) {
         Some(Beside::Below) => ", and is nearer to the labels than always the median",
