@@ -87,10 +87,11 @@ fn of_bad_names(folder: &Path) -> String {
         })
     };
     let pair = |i: usize| {
+        let (label, third) = (["A", "B", "tie"][i % 3], ["A", "B"][i % 2]);
         json!({
             "id": format!("p{i}"), "set": sets[i % 3], "instruction": format!("Question {}?", i / 3),
-            "response_a": "x".repeat(1 + i % 5), "response_b": "xx", "label": ["A", "B", "tie"][i % 3],
-            "votes": ["A", "A", ["A", "B"][i % 2]], "meta": {"category": sets[i % 2]},
+            "response_a": "x".repeat(1 + i % 5), "response_b": "xx", "label": label,
+            "votes": ["A", "A", third], "meta": {"category": sets[i % 2]},
         })
     };
     let verdict = |i: usize, off: usize| {
