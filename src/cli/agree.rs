@@ -204,14 +204,13 @@ async fn graded(
             }
         };
         let asked = Asked {
-            // A model that this command hosts is the one that answers; a server may have several.
-            model: judge.as_deref().filter(|_| args.server.is_some()),
+            model: None,
             rubric: &args.rubric,
             mode: args.mode,
             prompt: args.prompt.as_deref(),
             concurrency: usize::from(args.concurrency),
         };
-        match answers(&grader, judge.as_deref(), selection, &asked, &folder).await {
+        match answers(&grader, judge.as_deref(), selection, asked, &folder).await {
             Ok(answers) => all.push(answers),
             Err(error) => {
                 outcome = Err(error);
@@ -229,7 +228,7 @@ async fn answers(
     grader: &Grader,
     judge: Option<&str>,
     selection: &Selection,
-    asked: &Asked<'_>,
+    asked: Asked<'_>,
     folder: &Path,
 ) -> Result<Answers, CliError> {
     let name = match judge {
@@ -237,6 +236,8 @@ async fn answers(
         // Without a name it is the default model, which is the first.
         None => grader.models().await.into_iter().next().map_or_else(|| "judge".to_owned(), |(name, _)| name),
     };
-    let path = grading::grade(grader, &name, &selection.items, asked, folder).await?;
+    // A model that this command hosts is the one that answers; a server may have several.
+    let asked = Asked { model: matches!(grader, Grader::Server(_)).then_some(name.as_str()), ..asked };
+    let path = grading::grade(grader, &name, &selection.items, &asked, folder).await?;
     verdicts::read(&path, name)
 }

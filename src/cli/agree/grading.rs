@@ -41,14 +41,15 @@ pub(super) async fn grade(
     folder: &Path,
 ) -> Result<PathBuf, CliError> {
     let items: Vec<Item> = items.iter().map(|item| request(item, asked)).collect();
-    let verdict = probe(grader, name, &items).await?;
-    let depends_on = json!([
-        name,
-        verdict["model"]["digest"],
-        verdict["prompt"]["digest"],
-        asked.rubric,
-        asked.mode.map(ModeArg::name)
-    ]);
+    let mut produced = Vec::new();
+    for kind in [KindArg::Absolute, KindArg::Relative] {
+        let of_kind: Vec<&Item> = items.iter().filter(|item| item.kind == kind).collect();
+        if !of_kind.is_empty() {
+            let verdict = probe(grader, name, &of_kind).await?;
+            produced.push((verdict["model"]["digest"].clone(), verdict["prompt"]["digest"].clone()));
+        }
+    }
+    let depends_on = json!([name, produced, asked.rubric, asked.mode.map(ModeArg::name)]);
     let digest = format!("{:x}", Sha256::digest(depends_on.to_string()));
     std::fs::create_dir_all(folder).map_err(|error| CliError::because(folder.display(), error))?;
     let path = folder.join(format!("{}-{}.jsonl", file_name(name), &digest[..12]));
@@ -75,8 +76,8 @@ fn request(item: &LabelledItem, asked: &Asked<'_>) -> Item {
     Item { id: item.id.clone(), kind, body }
 }
 
-/// A verdict on one of the first items, which says what model and prompt the judge has.
-async fn probe(grader: &Grader, name: &str, items: &[Item]) -> Result<Value, CliError> {
+/// A verdict on one of the first items of a kind, which says what model and prompt the judge has.
+async fn probe(grader: &Grader, name: &str, items: &[&Item]) -> Result<Value, CliError> {
     let mut problem = Value::Null;
     for item in items.iter().take(PROBES) {
         match grader.grade(item.kind, &item.body).await {

@@ -51,7 +51,7 @@ pub(super) enum Answer {
 pub(super) fn read(path: &Path, name: String) -> Result<Answers, CliError> {
     let bytes = std::fs::read(path).map_err(|error| CliError::because(path.display(), error))?;
     let mut by_id: HashMap<String, Stored> = HashMap::new();
-    let (mut models, mut prompts) = (Same::default(), Same::default());
+    let (mut models, mut prompts) = (Same::default(), [Same::default(), Same::default()]);
     for mut row in labelled::rows(path, bytes)?.1 {
         let wrong = |what: String| DataError::at(&row.place, what);
         let id = match row.fields.shift_remove("id") {
@@ -64,13 +64,13 @@ pub(super) fn read(path: &Path, name: String) -> Result<Answers, CliError> {
         let answer = match verdict {
             Some(verdict @ Value::Object(_)) => {
                 models.see(model(&verdict));
-                prompts.see(named(&verdict["prompt"]));
+                prompts[usize::from(verdict["object"] == "verdict.relative")].see(named(&verdict["prompt"]));
                 answer(&verdict)
             }
             _ if failed => Ok(Answer::Failed),
             _ => {
                 models.see(None);
-                prompts.see(None);
+                prompts.iter_mut().for_each(|prompts| prompts.see(None));
                 answer(&Value::Object(row.fields))
             }
         };
@@ -84,7 +84,7 @@ pub(super) fn read(path: &Path, name: String) -> Result<Answers, CliError> {
             _ => drop(by_id.insert(id, stored)),
         }
     }
-    Ok(Answers { name, model: models.one(), prompt: prompts.one(), by_id })
+    Ok(Answers { name, model: models.one(), prompt: joined(prompts), by_id })
 }
 
 /// Reads a verdict, in one of its forms.
@@ -193,6 +193,20 @@ fn model(verdict: &Value) -> Option<Model> {
 fn named(value: &Value) -> Option<Named> {
     let text = |name: &str| Some(value[name].as_str()?.to_owned());
     Some(Named { name: text("name")?, digest: text("digest")? })
+}
+
+/// The prompt set of all verdicts. Its templates depend on the kind of grading, as in `plain/absolute` and
+/// `plain/relative`, so there may be two.
+fn joined([absolute, relative]: [Same<Named>; 2]) -> Option<Named> {
+    match (absolute, relative) {
+        (Same::All(one), Same::Unseen) | (Same::Unseen, Same::All(one)) => Some(one),
+        (Same::All(one), Same::All(other)) => {
+            let set = one.name.strip_suffix("/absolute")?;
+            (other.name.strip_suffix("/relative")? == set)
+                .then(|| Named { name: set.to_owned(), digest: format!("{}+{}", one.digest, other.digest) })
+        }
+        _ => None,
+    }
 }
 
 /// What is the same everywhere, or nothing.
