@@ -95,7 +95,7 @@ fn of_bad_names(folder: &Path) -> String {
         })
     };
     let verdict = |i: usize, off: usize| {
-        let (first, second) = (i % (2 + off) == 0, i % (3 + off) == 0);
+        let (first, second) = (i.is_multiple_of(2 + off), i.is_multiple_of(3 + off));
         let preference = if first == second { if first { "A" } else { "B" } } else { "tie" };
         [
             json!({"id": format!("s{i}"), "score": (i * 3 + off * (i % 3)) % 11}),
