@@ -62,10 +62,10 @@ impl Unit {
         signed(&format!("{value:.decimals$}")) + behind
     }
 
-    /// The interval as text; `None` where there is none, or where it is a point by definition.
+    /// The interval as text; `None` where there is none.
     pub(super) fn range(self, figure: &Figure) -> Option<String> {
         let (low, high) = (figure.low?, figure.high?);
-        (low < high).then(|| format!("{} to {}", self.bare(low), self.bare(high)))
+        Some(format!("{} to {}", self.bare(low), self.bare(high)))
     }
 
     /// The value and its interval, in a sentence.
@@ -157,10 +157,10 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_that_is_a_point_is_not_shown() {
+    fn an_interval_is_shown_where_there_is_one() {
         let figure = |low, high| Figure { value: 0.5, low, high, n: 3 };
-        assert_eq!(Unit::Share.range(&figure(Some(0.5), Some(0.5))), None);
         assert_eq!(Unit::Share.range(&figure(None, None)), None);
+        assert_eq!(Unit::Share.sentence(&figure(None, None)), "50.0\u{a0}%");
         assert_eq!(Unit::Share.sentence(&figure(Some(0.4), Some(0.6))), "50.0\u{a0}% (40.0 to 60.0)");
     }
 }
