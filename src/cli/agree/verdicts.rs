@@ -143,7 +143,7 @@ fn pair(verdict: &Value) -> Result<Answer, String> {
         (other, _) => return Err(format!("its preference is {other}, which is not \"A\", \"B\" or \"tie\"")),
     };
     let orders = [mean_of_order(verdict, "AB"), mean_of_order(verdict, "BA")];
-    let consistent = verdict["consistent"].as_bool().or_else(|| match orders {
+    let consistent = verdict["consistent"].as_bool().or(match orders {
         [Some(ab), Some(ba)] => Some((ab > 0.5) == (ba > 0.5) && (ab < 0.5) == (ba < 0.5)),
         _ => None,
     });
@@ -210,16 +210,12 @@ fn joined([absolute, relative]: [Same<Named>; 2]) -> Option<Named> {
 }
 
 /// What is the same everywhere, or nothing.
+#[derive(Default)]
 enum Same<T> {
+    #[default]
     Unseen,
     All(T),
     Differs,
-}
-
-impl<T> Default for Same<T> {
-    fn default() -> Self {
-        Self::Unseen
-    }
 }
 
 impl<T: PartialEq> Same<T> {
