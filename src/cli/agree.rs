@@ -1,6 +1,7 @@
 //! `gavel agree`: how far judges agree with labels.
 
 pub(super) mod grading;
+mod html;
 mod measuring;
 mod selection;
 mod table;
@@ -81,6 +82,9 @@ pub(super) struct AgreeArgs {
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
+    /// Write the report as a page for a browser, with plots; one file, which needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 /// A configuration of this process, with a model in place of its own.
@@ -103,6 +107,7 @@ pub(super) async fn run(args: AgreeArgs, model: Option<String>, config: &Configu
     if model.is_some() && !args.judge.is_empty() {
         return Err(CliError::Failed("--model and --judge both name a judge; leave one out".into()));
     }
+    check_folder(args.html.as_deref())?;
     let files = labelled::read(&args.data, &args.mapping())?;
     let selection = selection::select(files, args.split, args.sample.map(|size| size as usize), args.seed)?;
     // Read before a model is loaded: a slip in a file should not cost a minute.
@@ -129,6 +134,9 @@ pub(super) async fn run(args: AgreeArgs, model: Option<String>, config: &Configu
     };
     // Those that were graded here come first.
     let report = measuring::report(selection, judges, &settings)?;
+    if let Some(path) = &args.html {
+        std::fs::write(path, html::page(&report)?).map_err(|error| CliError::because(path.display(), error))?;
+    }
     if args.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| CliError::because("the report", error))?;
         println!("{text}");
@@ -140,6 +148,16 @@ pub(super) async fn run(args: AgreeArgs, model: Option<String>, config: &Configu
         return Err(CliError::Failed(format!("{failed} items failed; run the same command again to retry them")));
     }
     Ok(())
+}
+
+/// A page that cannot be written should not cost a run, either.
+fn check_folder(page: Option<&Path>) -> Result<(), CliError> {
+    match page.and_then(Path::parent) {
+        Some(folder) if folder != Path::new("") && !folder.is_dir() => {
+            Err(CliError::Failed(format!("--html: {} is no folder; make it first", folder.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The judge behind `FILE` or `NAME=FILE`.
