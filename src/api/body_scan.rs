@@ -7,10 +7,13 @@ use super::problem::{Code, Problem};
 
 /// Maximum number of JSON values in a body. 128 prompts of 8192 token ids have half as many.
 pub(super) const MOST_VALUES: usize = 2 << 20;
-/// Maximum number of elements of one request, or of one item of a bulk request: objects, and the texts and lists in
-/// lists. Numbers are only values. It is also the maximum number of fields of one object.
-pub(super) const MOST_ELEMENTS: usize = 10_000;
-/// Maximum number of elements of a bulk request for each item that it may have.
+/// Maximum number of entries of one list, without numbers such as token ids, and of fields of one object. The lists of
+/// items of a bulk request have `limits.items`.
+pub(super) const MOST_ENTRIES: usize = 10_000;
+/// Maximum number of elements of a request: objects, and the texts and lists in lists. The largest request for
+/// decisions, 400 questions with 255 answers each, has less.
+const MOST_ELEMENTS: usize = 120_000;
+/// The same of a bulk request, for each item that it may have, if that is more.
 const ELEMENTS_FOR_AN_ITEM: usize = 20;
 /// Lists and objects that are nested deeper are not looked into: no parser builds them.
 const DEEPEST: usize = 256;
@@ -20,6 +23,8 @@ struct Open {
     list: bool,
     /// The number of entries so far, the present one included.
     entries: usize,
+    /// Those of a list that are no numbers.
+    elements: usize,
     /// The last text in it: where an object holds a list or an object, the name of the field.
     name: Range<usize>,
 }
@@ -32,10 +37,7 @@ struct Scan<'a> {
     open: Vec<Open>,
     depth: usize,
     values: usize,
-    /// Elements of this item, or of the whole request.
     elements: usize,
-    /// Elements of the whole request.
-    all: usize,
 }
 
 /// Checks the number of values, of elements, and of entries of top-level lists (`items`, for bulk routes).
@@ -43,7 +45,7 @@ struct Scan<'a> {
 /// # Errors
 /// `payload_too_large`, at the longest list or object that is open there.
 pub(super) fn scan(body: &[u8], items: Option<usize>) -> Result<(), Problem> {
-    let mut scan = Scan { body, items, open: Vec::new(), depth: 0, values: 1, elements: 0, all: 0 };
+    let mut scan = Scan { body, items, open: Vec::new(), depth: 0, values: 1, elements: 0 };
     let mut at = 0;
     while let Some(byte) = body.get(at) {
         match byte {
@@ -79,18 +81,13 @@ impl Scan<'_> {
 
     fn begin(&mut self, list: bool) -> Result<(), Problem> {
         self.value()?;
-        let counts = !list || self.innermost().is_some_and(|inside| inside.list);
-        self.depth += 1;
-        if self.depth > DEEPEST {
-            return Ok(());
-        }
-        if counts && self.depth > 1 {
+        if !list || self.innermost().is_some_and(|inside| inside.list) {
             self.element()?;
         }
-        if self.depth == 2 && self.items.is_some() {
-            self.elements = 0;
+        self.depth += 1;
+        if self.depth <= DEEPEST {
+            self.open.push(Open { list, entries: 1, elements: 0, name: 0..0 });
         }
-        self.open.push(Open { list, entries: 1, name: 0..0 });
         Ok(())
     }
 
@@ -113,10 +110,9 @@ impl Scan<'_> {
                     let detail = format!("the list has more than {most} entries; send several requests");
                     return Err(self.too_large(detail, depth));
                 }
-                self.elements = 0;
             }
-            _ if !inside.list && inside.entries > MOST_ELEMENTS => {
-                let detail = format!("the object has more than {MOST_ELEMENTS} fields, the maximum");
+            _ if !inside.list && inside.entries > MOST_ENTRIES => {
+                let detail = format!("the object has more than {MOST_ENTRIES} fields, the maximum");
                 return Err(self.too_large(detail, depth));
             }
             _ => {}
@@ -133,22 +129,25 @@ impl Scan<'_> {
         Ok(())
     }
 
+    /// An object, or a text or list in a list.
     fn element(&mut self) -> Result<(), Problem> {
-        (self.elements, self.all) = (self.elements + 1, self.all + 1);
-        let whole = self.items.map(|items| items.saturating_mul(ELEMENTS_FOR_AN_ITEM).max(MOST_ELEMENTS));
-        let (most, what) = match whole {
-            _ if self.elements <= MOST_ELEMENTS && whole.is_none_or(|most| self.all <= most) => return Ok(()),
-            None => (MOST_ELEMENTS, "a request"),
-            Some(_) if self.elements > MOST_ELEMENTS => (MOST_ELEMENTS, "an item of a request"),
-            Some(most) => (most, "a request"),
-        };
+        self.elements += 1;
+        let (depth, bulk) = (self.depth, self.items.is_some());
+        let Some(inside) = self.innermost() else { return Ok(()) };
+        inside.elements += usize::from(inside.list);
+        if inside.elements > MOST_ENTRIES && !(bulk && depth == 2) {
+            let detail = format!("the list has more than {MOST_ENTRIES} entries; shorten it or send several requests");
+            return Err(self.too_large(detail, depth));
+        }
+        let most = self.items.map_or(0, |items| items.saturating_mul(ELEMENTS_FOR_AN_ITEM)).max(MOST_ELEMENTS);
+        if self.elements <= most {
+            return Ok(());
+        }
         let detail = format!(
-            "{what} has at most {most} elements (objects, and entries of lists that are no numbers), and these are \
-             more; shorten the list or send several requests"
+            "the lists of the request have more than {most} entries together; shorten this one or send several requests"
         );
-        // The list with the most entries is the one to shorten; in bulk, the items themselves only if nothing is in one.
-        let from = if what == "an item of a request" { 2.min(self.open.len().saturating_sub(1)) } else { 0 };
-        let longest = (from..self.open.len()).rev().max_by_key(|at| self.open[*at].entries);
+        // The longest of those that are open, and of equal ones the outermost.
+        let longest = (0..self.open.len()).rev().max_by_key(|at| self.open[*at].entries);
         Err(self.too_large(detail, longest.map_or(0, |at| at + 1)))
     }
 
@@ -198,30 +197,29 @@ mod tests {
     }
 
     #[test]
-    fn elements_of_a_request_and_of_an_item_are_counted() {
+    fn entries_of_every_list_are_counted() {
         let list = |entry: &str, count: usize| format!("[{}]", vec![entry; count].join(","));
-        let many = |entry: &str| list(entry, MOST_ELEMENTS + 1);
+        let many = |entry: &str| list(entry, MOST_ENTRIES + 1);
         let check = |body: String, items: Option<usize>, expected: Option<&str>| {
             assert_eq!(refused_at(&body, items).as_deref(), expected, "{}…", &body[..body.len().min(80)]);
         };
         let message = "{\"role\": \"user\", \"content\": \"a, [b]\"}";
-        check(format!("{{\"messages\": {}}}", list(message, MOST_ELEMENTS)), None, None);
+        check(format!("{{\"messages\": {}}}", list(message, MOST_ENTRIES)), None, None);
         check(format!("{{\"n\": 1, \"messages\": {}}}", many(message)), None, Some("/messages"));
         check(format!("{{\"context\": {}}}", many("\"a\"")), None, Some("/context"));
         check(format!("{{\"prompt\": [{}]}}", many("1")), None, None);
         check(format!("{{\"x\": {}}}", many("[]")), None, Some("/x"));
         // Together, and each far too few alone: the longest one is named.
-        let parts = format!("{{\"content\": {}}}", list("{\"type\": \"text\"}", 3));
-        check(format!("{{\"messages\": {}}}", list(&parts, 3_000)), None, Some("/messages"));
-        // Each item has its own number, and all have one together.
-        let item = format!("{{\"context\": {}}}", list("\"a\"", 4_000));
-        check(format!("{{\"items\": {}}}", list(&item, 5)), Some(1_100), None);
-        check(format!("{{\"items\": {}}}", list(&item, 5)), None, Some("/items/2/context"));
-        check(format!("{{\"items\": {}}}", list(&item, 6)), Some(1_100), Some("/items/5/context"));
+        let parts = format!("{{\"content\": {}}}", list("{\"type\": \"text\"}", 20));
+        check(format!("{{\"messages\": {}}}", list(&parts, 5_000)), None, None);
+        check(format!("{{\"messages\": {}}}", list(&parts, 6_000)), None, Some("/messages"));
+        check(format!("{{\"items\": {}}}", list(&parts, 6_000)), Some(10_000), None);
+        check(format!("{{\"items\": {}}}", list(&parts, 10_000)), Some(10_000), Some("/items"));
         let item = format!("{{\"id\": [], \"messages\": {}}}", many(message));
         check(format!("{{\"items\": [{{}}, {item}]}}"), Some(10), Some("/items/1/messages"));
         check(format!("{{\"items\": {}}}", many("{}")), Some(20_000), None);
-        let fields: Vec<String> = (0..=MOST_ELEMENTS).map(|at| format!("\"f{at}\": \"a\"")).collect();
+        check(format!("{{\"items\": {}}}", many("{}")), None, Some("/items"));
+        let fields: Vec<String> = (0..=MOST_ENTRIES).map(|at| format!("\"f{at}\": \"a\"")).collect();
         check(format!("{{\"item\": {{{}}}}}", fields.join(",")), None, Some("/item"));
         // What is nested too deep is not built.
         check(format!("{{\"x\": {}{}", "[".repeat(300), many("\"a\"")), None, None);

@@ -66,7 +66,7 @@ const TABLE: &[CodeRow] = &[
     (Code::UnknownRubric, "unknown_rubric", 404, "The rubric does not exist", "`GET /v1/rubrics` lists the rubrics. You can also send one inline."),
     (Code::UnknownModel, "unknown_model", 404, "The model does not exist", "`GET /v1/models` lists the models. Leave out `model` for the default one."),
     (Code::MethodNotAllowed, "method_not_allowed", 405, "The route does not support this method", "The `Allow` header lists the supported methods."),
-    (Code::PayloadTooLarge, "payload_too_large", 413, "The body is too large", "Send fewer items, shorter lists (10,000 elements for each request or item, which no setting raises) or shorter texts, or raise `limits.body_bytes` (for routes with many items: `limits.bulk_body_bytes` and `limits.items`)."),
+    (Code::PayloadTooLarge, "payload_too_large", 413, "The body is too large", "Send fewer items, shorter lists (10,000 entries each, which no setting raises) or shorter texts, or raise `limits.body_bytes` (for routes with many items: `limits.bulk_body_bytes` and `limits.items`)."),
     (Code::UnsupportedMediaType, "unsupported_media_type", 415, "The content type is not supported", "Send `Content-Type: application/json`, uncompressed or with `Content-Encoding: gzip`."),
     (Code::Conflict, "conflict", 409, "The operation is not possible in the current state", "The detail gives the reason."),
     (Code::InvalidRequest, "invalid_request", 422, "The request is invalid", "`pointer` names the field, and the detail says what is allowed."),

@@ -373,8 +373,8 @@ async fn mistakes_are_errors_of_openais_form() {
     check(long.clone(), "context_overflow", Some("messages")).await;
     for (field, expected) in [
         (None, "takes 8192 with the answer. Shorten the texts."),
-        (Some("max_tokens"), "takes 8192 less 100 for the answer (max_tokens). Shorten the texts."),
-        (Some("max_completion_tokens"), "less 100 for the answer (max_completion_tokens). Shorten the texts."),
+        (Some("max_tokens"), " for the answer (max_tokens). Shorten the texts."),
+        (Some("max_completion_tokens"), " for the answer (max_completion_tokens). Shorten the texts."),
     ] {
         for model in ["scripted", "gavel-absolute"] {
             let mut body = long.clone();
