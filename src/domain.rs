@@ -15,6 +15,7 @@ mod request;
 mod reward;
 mod rubric;
 mod scale;
+pub mod service_time;
 pub mod text_metrics;
 mod verdict;
 mod weight;

@@ -17,12 +17,13 @@ use tracing::Instrument;
 use tracing::field::Empty;
 use ulid::Ulid;
 
-use self::admission::{Admission, Refusal};
+use self::admission::{Admission, Refusal, TooLate};
 use self::cache::Lookup;
 pub use self::context::{Deadline, DeadlinePassed, RequestContext};
 pub use self::judge::Judge;
 use self::judge::{PlannedRun, RunError};
 use self::registry::{ModelRegistry, RegistryError};
+use crate::domain::service_time::Due;
 use crate::domain::{Judgement, Order, Provenance, Timing, Usage, milliseconds};
 use crate::engine::{EngineError, EngineInfo};
 use crate::metrics::Metrics;
@@ -175,7 +176,8 @@ impl Service {
     ) -> Result<T, ServiceError> {
         self.admission.check()?;
         let computed = async {
-            let permit = self.admission.enter(context.flow.clone()).await;
+            let permit = self.admission.enter(context.flow.clone(), Due::default()).await;
+            let permit = permit.map_err(|TooLate| EngineError::TooLate)?;
             blocking(move || {
                 let result = work();
                 drop(permit);
@@ -342,7 +344,13 @@ impl Session {
         if length < LONG_TEXT && !long {
             return plan();
         }
-        let permit = if long { Some(self.admission.enter(self.context.flow.clone()).await) } else { None };
+        let permit = match long.then(|| self.admission.enter(self.context.flow.clone(), Due::default())) {
+            Some(entering) => match entering.await {
+                Ok(permit) => Some(permit),
+                Err(TooLate) => return vec![(first, Err(EngineError::TooLate.into()))],
+            },
+            None => None,
+        };
         let planned = blocking(move || {
             let planned = plan();
             drop(permit);

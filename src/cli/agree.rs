@@ -19,7 +19,7 @@ use super::CliError;
 use super::failures::Failures;
 use super::grader::Grader;
 use super::host::InProcessJudge;
-use super::items::ModeArg;
+use super::items::{MethodArg, ModeArg};
 use crate::config::Config;
 use crate::domain::agreement::Bootstrap;
 use crate::labelled::{self, LabelNames, Mapping};
@@ -67,6 +67,9 @@ pub(super) struct AgreeArgs {
     /// Feedback and verdict, or the verdict alone.
     #[arg(long)]
     mode: Option<ModeArg>,
+    /// How pairs are compared: both responses in one prompt, in both orders, or each graded alone.
+    #[arg(long)]
+    method: Option<MethodArg>,
     /// The prompt set, where it is not the judge's own.
     #[arg(long, value_name = "NAME")]
     prompt: Option<String>,
@@ -185,14 +188,14 @@ async fn graded(
             }
         };
         let asked = Asked {
-            // A model that this command hosts is the one that answers; a server may have several.
-            model: judge.as_deref().filter(|_| args.server.is_some()),
+            model: None,
             rubric: &args.rubric,
             mode: args.mode,
+            method: args.method,
             prompt: args.prompt.as_deref(),
             concurrency: usize::from(args.concurrency),
         };
-        match answers(&grader, judge.as_deref(), selection, &asked, &folder).await {
+        match answers(&grader, judge.as_deref(), selection, asked, &folder).await {
             Ok((answers, failed)) => {
                 all.push(answers);
                 failures.extend(failed);
@@ -213,7 +216,7 @@ async fn answers(
     grader: &Grader,
     judge: Option<&str>,
     selection: &Selection,
-    asked: &Asked<'_>,
+    asked: Asked<'_>,
     folder: &Path,
 ) -> Result<(Answers, Failures), CliError> {
     let name = match judge {
@@ -221,6 +224,8 @@ async fn answers(
         // Without a name it is the default model, which is the first.
         None => grader.models().await.into_iter().next().map_or_else(|| "judge".to_owned(), |(name, _)| name),
     };
-    let (path, failures) = grading::grade(grader, &name, &selection.items, asked, folder).await?;
+    // A model that this command hosts is the one that answers; a server may have several.
+    let asked = Asked { model: matches!(grader, Grader::Server(_)).then_some(name.as_str()), ..asked };
+    let (path, failures) = grading::grade(grader, &name, &selection.items, &asked, folder).await?;
     Ok((verdicts::read(&path, name)?, failures))
 }

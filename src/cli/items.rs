@@ -22,6 +22,21 @@ pub(super) enum ModeArg {
     Score,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum MethodArg {
+    Pairwise,
+    Absolute,
+}
+
+impl MethodArg {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Pairwise => "pairwise",
+            Self::Absolute => "absolute",
+        }
+    }
+}
+
 impl KindArg {
     pub(super) fn path(self) -> &'static str {
         match self {
@@ -87,7 +102,10 @@ pub(super) fn read(data: &Path, options: &ItemOptions) -> Result<Vec<Item>, CliE
     for Row { number, place, fields } in labelled::rows(data, bytes)?.1 {
         let item = as_item(fields, number, options).map_err(|what| DataError::at(&place, what))?;
         if let Some(first) = seen.insert(item.id.clone(), number) {
-            let what = format!("has the id `{}` of line {first}; ids must be unique, because they identify finished items", item.id);
+            let what = format!(
+                "has the id `{}` of line {first}; ids must be unique, because they identify finished items",
+                item.id
+            );
             return Err(DataError::at(place, what).into());
         }
         items.push(item);

@@ -29,9 +29,10 @@ pub use self::backend::{Backend, Row};
 use self::pause::{Paused, Shares};
 use self::prefixes::{Prefixes, WORTH_SHARING, shared};
 pub use self::sequence::Slot;
-use self::sequence::{Need, Sequence, Typical};
+use self::sequence::{Need, Sequence};
 use super::{Compiled, EngineError, Event, Load};
 use crate::domain::fair_queue::{FairQueue, Flow, Ticket};
+use crate::domain::service_time::{Due, ServiceTime};
 use crate::script::{Action, Token, Vocabulary};
 
 /// Sizes of a scheduler.
@@ -90,7 +91,7 @@ pub struct Scheduler<B: Backend> {
     /// Slots whose memory may hold NaN, which attention can spread even from what is masked.
     fouled: Vec<Slot>,
     /// How long sequences took lately.
-    typical: Typical,
+    typical: ServiceTime,
     next_id: u64,
 }
 
@@ -115,7 +116,7 @@ impl<B: Backend> Scheduler<B> {
             paused: Vec::new(),
             prefixes: Prefixes::new(limits.prefix_tokens),
             fouled: Vec::new(),
-            typical: Typical::default(),
+            typical: ServiceTime::default(),
             next_id: 0,
         }
     }
@@ -124,12 +125,12 @@ impl<B: Backend> Scheduler<B> {
     pub fn submit(&mut self, compiled: Compiled, events: UnboundedSender<Event>) {
         let (prompt_tokens, reserved) = (compiled.prompt_tokens, compiled.most_tokens());
         let (alone, writes) = (compiled.job.deterministic, compiled.job.script.most_generated() > 0);
-        let (flow, deadline) = (compiled.flow.clone(), compiled.deadline);
+        let (flow, due) = (compiled.flow.clone(), Due { at: compiled.deadline, writes });
         let mut machine = compiled.machine(Arc::clone(&self.vocabulary));
         let action = machine.start();
         let id = self.new_id();
         let mut sequence = Sequence::new(id, flow.clone(), machine, prompt_tokens, reserved, alone, events);
-        (sequence.deadline, sequence.writes) = (deadline, writes);
+        sequence.due = due;
         match action {
             // A script that asks nothing of the model is done before it has begun.
             Action::Done(transcript) => sequence.report(transcript),
@@ -228,7 +229,10 @@ impl<B: Backend> Scheduler<B> {
         self.waiting.retain(|s| !s.departed());
         self.paused.retain(|paused| !paused.sequence.departed());
         while let Some(at) = self.running.iter().position(Sequence::departed) {
-            self.retire(at)?;
+            let departed = self.retire(at)?;
+            if let Some(ran) = departed.ran() {
+                self.typical.given_up(departed.due.writes, ran);
+            }
         }
         Ok(())
     }
@@ -238,10 +242,11 @@ impl<B: Backend> Scheduler<B> {
     /// long it takes.
     fn drop_late(&mut self) {
         let (now, typical) = (Instant::now(), self.typical);
-        if self.running.is_empty() || !self.waiting.items().any(|sequence| sequence.is_late(now, typical)) {
+        let is_late = |sequence: &Sequence| typical.is_late(sequence.due, now);
+        if self.running.is_empty() || !self.waiting.items().any(is_late) {
             return;
         }
-        for late in self.waiting.extract(|sequence| sequence.is_late(now, typical)) {
+        for late in self.waiting.extract(is_late) {
             late.fail(EngineError::TooLate);
         }
     }
@@ -471,7 +476,9 @@ impl<B: Backend> Scheduler<B> {
                     Ok(action) => action,
                     Err(transcript) => {
                         let done = self.retire(at)?;
-                        self.typical.add(&done);
+                        if let Some(ran) = done.ran() {
+                            self.typical.ended(done.due.writes, ran);
+                        }
                         done.report(transcript);
                         return Ok(false);
                     }

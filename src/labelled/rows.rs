@@ -93,10 +93,16 @@ fn array_rows(shown: &str, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
 /// Rows of a table whose first line names its columns. Cells are texts; empty ones are left out.
 fn csv_rows(shown: &str, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let mut reader = csv::ReaderBuilder::new().from_reader(bytes);
+    let (mut reader, lines) = (csv::ReaderBuilder::new().from_reader(bytes), Lines::of(bytes));
     let wrong = |error: csv::Error| {
-        let line = error.position().map_or_else(String::new, |position| format!(":{}", position.line()));
-        DataError::at(format!("{shown}{line}"), error.to_string())
+        let line = error.position().map_or_else(String::new, |position| format!(":{}", lines.at(position.byte())));
+        let what = match error.kind() {
+            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+                format!("has {len} cells, and the first line names {expected_len} columns")
+            }
+            _ => error.to_string(),
+        };
+        DataError::at(format!("{shown}{line}"), what)
     };
     let names = reader.headers().map_err(wrong)?.clone();
     if let Some(twice) = names.iter().enumerate().find(|(at, name)| names.iter().take(*at).any(|other| other == *name))
@@ -106,10 +112,30 @@ fn csv_rows(shown: &str, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(wrong)?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = lines.at(record.position().map_or(0, csv::Position::byte));
         let cells = names.iter().zip(&record).filter(|(_, cell)| !cell.is_empty());
         let fields = cells.map(|(name, cell)| (name.to_owned(), Value::from(cell))).collect();
         rows.push(Row { number: rows.len() + 1, place: format!("{shown}:{line}"), fields });
     }
     Ok(rows)
+}
+
+/// The lines of a text. The reader's own numbers are off by one where lines end in a carriage return and a line feed.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    ends: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at).collect();
+        Self { bytes, ends }
+    }
+
+    /// The line of the record that begins there, or after the rest of a line's end.
+    fn at(&self, byte: u64) -> usize {
+        let from = usize::try_from(byte).map_or(self.bytes.len(), |byte| byte.min(self.bytes.len()));
+        let begins = from + self.bytes[from..].iter().take_while(|byte| b"\r\n".contains(byte)).count();
+        self.ends.partition_point(|end| *end < begins) + 1
+    }
 }

@@ -120,7 +120,7 @@ fn what_is_wrong_is_said_with_its_line() {
     check("a.jsonl", b"{\n", "a.jsonl:1: ");
     check("a.jsonl", b"\n\n", "has no items");
     check("a.jsonl", b"\xff\xfe{\0", "UTF-16");
-    check("a.jsonl", b"{}\n{\"a\": \"\xff\"}", "a.jsonl:1: ");
+    check("a.jsonl", b"{}\n{\"a\": \"\xff\"}", "a.jsonl:2: is not UTF-8");
     check("a.json", b"[{}, 1]", "a.json: item 2: is no JSON object");
     check("a.csv", b"a,a\n1,2\n", "two columns of the name `a`");
     check("a.csv", b"a,b\n1\n", "a.csv:2");

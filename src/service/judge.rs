@@ -8,9 +8,10 @@ use sha2::{Digest, Sha256};
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use super::admission::Admission;
+use super::admission::{Admission, TooLate};
 use super::cache::{Cache, Lookup, Writer};
 use super::context::RequestContext;
+use crate::domain::service_time::Due;
 use crate::domain::{
     BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, ModelRef, Options, Sampling, Timing, Usage,
     milliseconds,
@@ -262,7 +263,8 @@ impl Computing {
         let RequestContext { flow, deadline } = self.context;
         planned.compiled.flow.clone_from(&flow);
         planned.compiled.deadline = deadline.at();
-        let permit = self.admission.enter(flow).await;
+        let due = Due { at: deadline.at(), writes: generates(&planned.compiled.job.script) };
+        let permit = self.admission.enter(flow, due).await.map_err(|TooLate| EngineError::TooLate)?;
         let waited = asked.elapsed();
         let mut begun = planned.verbatim;
         let on_delta = move |delta: String| {
@@ -285,7 +287,7 @@ impl Computing {
             skipped_mass = Empty,
         );
         let mut completion = self.engine.start(planned.compiled).finish(on_delta).instrument(span.clone()).await?;
-        drop(permit);
+        permit.ended();
         let Stages { queue, prefill, decode } = completion.stages;
         span.record("queue_seconds", queue.as_secs_f64());
         span.record("prefill_seconds", prefill.as_secs_f64());

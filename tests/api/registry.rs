@@ -232,7 +232,8 @@ async fn a_set_without_relative_grading_says_so() {
     let found = problem(&server, server.post_json("/v1/grade/relative", &body).await, 422, "unsupported_content").await;
     let detail = found["detail"].as_str().unwrap();
     assert!(
-        detail.contains("`flow-judge` does not support relative grading") && detail.contains("plain, prometheus, selene"),
+        detail.contains("`flow-judge` does not support relative grading")
+            && detail.contains("plain, prometheus, selene"),
         "{detail}"
     );
     let verdict = server.relative(json!({"method": "absolute"})).await;

@@ -14,6 +14,15 @@ fn probability(i: usize) -> f64 {
     [0.9, 0.1, 0.6][i % 3]
 }
 
+/// One more than the lowest label, and every other label.
+fn score(i: usize) -> i32 {
+    [2, 2, 3, 4, 5][i % 5]
+}
+
+fn set(i: usize) -> &'static str {
+    ["even", "odd"][i % 2]
+}
+
 fn last_vote(i: usize) -> &'static str {
     ["A", "B"][i % 2]
 }
@@ -24,13 +33,13 @@ fn write_labelled(folder: &Path, count: usize) -> (PathBuf, PathBuf) {
     let rubric = json!({"criteria": "Is it right?", "scores": {"1": "No.", "2": "Hm.", "3": "So so.", "4": "Yes.", "5": "Very."}});
     let score = |i: usize| {
         json!({
-            "id": format!("s{i}"), "set": if i % 2 == 0 { "even" } else { "odd" }, "instruction": format!("Question {}?", i / 3),
+            "id": format!("s{i}"), "set": set(i), "instruction": format!("Question {}?", i / 3),
             "response": "x".repeat(1 + i), "rubric": rubric, "label": 1 + i % 5, "scale": [1, 5],
         })
     };
     let pair = |i: usize| {
         json!({
-            "id": format!("p{i}"), "set": if i % 2 == 0 { "even" } else { "odd" }, "instruction": format!("Question {}?", i / 3),
+            "id": format!("p{i}"), "set": set(i), "instruction": format!("Question {}?", i / 3),
             "response_a": "x".repeat(1 + i % 4), "response_b": "xx", "label": label(i), "meta": {"category": format!("c{}", i % 2)},
             "votes": ["A", "A", last_vote(i)],
         })
@@ -64,7 +73,7 @@ fn stored_verdicts_are_measured() {
     let (scores, pairs) = write_labelled(folder.path(), 30);
     let (mine, theirs) = (folder.path().join("mine.jsonl"), folder.path().join("theirs.jsonl"));
     // Right in all, but for one point in every fifth and for the last three, on which it says nothing.
-    let of_scores = |i: usize| json!({"id": format!("s{i}"), "score": if i % 5 == 0 { 2 } else { 1 + i % 5 }});
+    let of_scores = |i: usize| json!({"id": format!("s{i}"), "score": score(i)});
     let of_pairs = |i: usize| json!({"id": format!("p{i}"), "preference": label(i), "probability_a": probability(i)});
     let all = (0..27).flat_map(|i| [of_scores(i), of_pairs(i)]).map(|line| format!("{line}\n"));
     std::fs::write(&mine, all.collect::<String>()).unwrap();
@@ -146,7 +155,11 @@ fn a_judge_of_its_own_is_measured_and_a_stopped_run_goes_on() {
     let found = report(folder.path(), &args);
     let judge = &found["judges"][0];
     assert_eq!((&judge["model"]["engine"], &judge["coverage"]["judged"]), (&json!("scripted"), &json!(24)));
-    assert!(judge["prompt"]["digest"].as_str().unwrap().starts_with("sha256:"));
+    let prompt = &judge["prompt"];
+    assert!(
+        prompt["name"] == "plain" && prompt["digest"].as_str().unwrap().matches("sha256:").count() == 2,
+        "{prompt}"
+    );
     // It prefers what is shown second, whatever that is.
     near(&judge["pairwise"]["position_consistency"], 0.0, 12);
     near(&judge["pairwise"]["first_lean"], 0.0, 12);

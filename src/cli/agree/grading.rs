@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::failures::{FailureKind, Failures};
 use super::super::grader::{Grader, Reply};
-use super::super::items::{Item, KindArg, ModeArg};
+use super::super::items::{Item, KindArg, MethodArg, ModeArg};
 use super::super::results::Results;
 use super::super::{CliError, show, work};
 use crate::labelled::{Labelled, LabelledItem};
@@ -23,6 +23,8 @@ pub(super) struct Asked<'a> {
     pub(super) rubric: &'a str,
     /// Feedback and verdict, or the verdict alone; as the judge does where nothing is said.
     pub(super) mode: Option<ModeArg>,
+    /// How pairs are compared; as the judge does where nothing is said.
+    pub(super) method: Option<MethodArg>,
     /// The prompt set, where it is not the judge's own.
     pub(super) prompt: Option<&'a str>,
     /// How many requests are in flight.
@@ -42,14 +44,16 @@ pub(super) async fn grade(
     folder: &Path,
 ) -> Result<(PathBuf, Failures), CliError> {
     let items: Vec<Item> = items.iter().map(|item| request(item, asked)).collect();
-    let verdict = probe(grader, name, &items).await?;
-    let depends_on = json!([
-        name,
-        verdict["model"]["digest"],
-        verdict["prompt"]["digest"],
-        asked.rubric,
-        asked.mode.map(ModeArg::name)
-    ]);
+    let mut produced = Vec::new();
+    for kind in [KindArg::Absolute, KindArg::Relative] {
+        let of_kind: Vec<&Item> = items.iter().filter(|item| item.kind == kind).collect();
+        if !of_kind.is_empty() {
+            let verdict = probe(grader, name, &of_kind).await?;
+            produced.push((verdict["model"]["digest"].clone(), verdict["prompt"]["digest"].clone()));
+        }
+    }
+    let (mode, method) = (asked.mode.map(ModeArg::name), asked.method.map(MethodArg::name));
+    let depends_on = json!([name, produced, asked.rubric, mode, method]);
     let digest = format!("{:x}", Sha256::digest(depends_on.to_string()));
     std::fs::create_dir_all(folder).map_err(|error| CliError::because(folder.display(), error))?;
     let path = folder.join(format!("{}-{}.jsonl", file_name(name), &digest[..12]));
@@ -77,11 +81,14 @@ fn request(item: &LabelledItem, asked: &Asked<'_>) -> Item {
         Labelled::Score { .. } => KindArg::Absolute,
         Labelled::Pair { .. } => KindArg::Relative,
     };
+    if let (KindArg::Relative, Some(method)) = (kind, asked.method) {
+        body["method"] = json!(method.name());
+    }
     Item { id: item.id.clone(), kind, body }
 }
 
-/// A verdict on one of the first items, which says what model and prompt the judge has.
-async fn probe(grader: &Grader, name: &str, items: &[Item]) -> Result<Value, CliError> {
+/// A verdict on one of the first items of a kind, which says what model and prompt the judge has.
+async fn probe(grader: &Grader, name: &str, items: &[&Item]) -> Result<Value, CliError> {
     let mut problem = Value::Null;
     for item in items.iter().take(PROBES) {
         match grader.grade(item.kind, &item.body).await {

@@ -10,6 +10,8 @@ use crate::domain::agreement::report::{
 
 /// Columns of a figure's name.
 const NAME: usize = 23;
+/// Columns of a group's name.
+const GROUP: usize = 36;
 /// Columns of a judge where several stand side by side.
 const JUDGE: usize = 24;
 /// How many subsets are listed.
@@ -37,7 +39,13 @@ macro_rules! put {
 fn head(out: &mut String, report: &Report) {
     let (scores, pairs) =
         report.data.iter().fold((0, 0), |(scores, pairs), file| (scores + file.absolute, pairs + file.pairwise));
-    put!(out, "{scores} items with a score, {pairs} pairs, of {}", count(report.data.len(), "file"));
+    put!(
+        out,
+        "{} with a score, {}, of {}",
+        count(scores, "item"),
+        count(pairs, "pair"),
+        count(report.data.len(), "file")
+    );
     for file in &report.data {
         put!(
             out,
@@ -62,7 +70,10 @@ fn count(n: usize, what: &str) -> String {
 }
 
 fn of_judge(out: &mut String, judge: &Judge, labels: &Labels) {
-    let model = judge.model.as_ref().map(|model| format!(", {} on {}", model.name, model.engine));
+    let model = judge.model.as_ref().map(|model| {
+        let name = Some(&model.name).filter(|name| **name != judge.name);
+        format!("{} on {}", name.map_or_else(String::new, |name| format!(", {name}")), model.engine)
+    });
     let prompt = judge.prompt.as_ref().map(|prompt| format!(", prompt set {}", prompt.name));
     put!(out, "\n{}{}{}", judge.name, model.unwrap_or_default(), prompt.unwrap_or_default());
     let Coverage { items, judged, unscored, failed } = judge.coverage;
@@ -88,7 +99,7 @@ fn line(out: &mut String, name: &str, figure: Option<&Figure>, says: &str) {
             put!(out, "  {name:NAME$} {value:>7.3}  {:>15} {n:>6}  {says}", interval(figure));
         }
         None => {
-            put!(out, "  {name:NAME$} {:>7}  {:>15} {:>6}  {says}", "-", "", "");
+            put!(out, "  {name:NAME$} {:>7} {:24}  {says}", "-", "");
         }
     }
 }
@@ -111,31 +122,31 @@ fn pairs(out: &mut String, pairwise: &Pairwise, labels: Option<&PairLabels>) {
         length_bias,
     } = &pairwise.figures;
     title(out, "PAIRS");
-    line(out, "accuracy, no ties", accuracy_non_ties.as_ref(), "agrees with the label; neither is a tie");
+    line(out, "accuracy, no ties", accuracy_non_ties.as_ref(), "agrees with the label, neither a tie");
     if let Some(labels) = labels {
         let rules = &labels.figures.baselines;
         line(out, "  the longer response", rules.longer.as_ref(), "the same, of whoever takes the longer one");
         line(out, "  always A", rules.always_a.as_ref(), "of whoever always takes A");
         line(out, "  a coin", rules.random.as_ref(), "of whoever tosses one");
         if labels.figures.human_ceiling.is_some() {
-            line(out, "  people", labels.figures.human_ceiling.as_ref(), "of one person's vote with another's");
+            line(out, "  people", labels.figures.human_ceiling.as_ref(), "one person's vote with another's");
         }
     }
     if pairwise.by_set.len() > 1 {
         line(out, "  mean of the sets", pairwise.macro_accuracy_non_ties.as_ref(), "each set counting alike");
     }
-    line(out, "accuracy, ties half", accuracy_ties_half.as_ref(), "where the label is A or B; a tie is half right");
+    line(out, "accuracy, ties half", accuracy_ties_half.as_ref(), "where it is A or B; a tie is half right");
     line(out, "accuracy, with ties", accuracy.as_ref(), "A, B or tie, as the label has it");
     line(out, "Cohen's kappa", cohen_kappa.as_ref(), "the same beyond chance: 1 full, 0 none");
     if let Some(alpha) = &pairwise.krippendorff_alpha {
-        line(out, "Krippendorff's alpha", Some(alpha), "of the votes with the judge as one more");
+        line(out, "Krippendorff's alpha", Some(alpha), "of the votes, the judge as one more");
         let own = labels.and_then(|labels| labels.krippendorff_alpha.as_ref());
         line(out, "  of the votes alone", own, "lower with the judge: it disturbs");
     }
     line(out, "consistent", position_consistency.as_ref(), "prefers the same in both orders");
     line(out, "leans to the first", first_lean.as_ref(), "of what is not; 0.5 leans neither way");
-    line(out, "length bias", length_bias.as_ref(), "prefers the longer more often than labels do");
-    line(out, "length correlation", pairwise.length_correlation.as_ref(), "of preferring A with A being longer");
+    line(out, "length bias", length_bias.as_ref(), "takes the longer more than labels do");
+    line(out, "length correlation", pairwise.length_correlation.as_ref(), "of preferring A with A's length");
     put!(out, "\n  {:>NAME$} {:>7} {:>7} {:>7}", "label, down; judge:", "A", "B", "tie");
     for (name, row) in ["A", "B", "tie"].iter().zip(&pairwise.confusion) {
         put!(out, "  {name:>NAME$} {:>7} {:>7} {:>7}", row[0], row[1], row[2]);
@@ -162,19 +173,24 @@ fn scores(out: &mut String, absolute: &Absolute, labels: &Labels) {
     let ScoreFigures { pearson, spearman, kendall_tau_b, mae, quadratic_kappa, exact, off_by_one } = &absolute.figures;
     let rules = labels.absolute.as_ref();
     title(out, "SCORES");
-    line(out, "Pearson", pearson.as_ref(), "of the expected score with the label, -1 to 1");
+    line(out, "Pearson", pearson.as_ref(), "of expected score and label, -1 to 1");
     line(out, "Spearman", spearman.as_ref(), "the same of their ranks");
-    line(out, "  the length", rules.and_then(|rules| rules.length_spearman.as_ref()), "of the response's length alone");
-    line(out, "Kendall's tau-b", kendall_tau_b.as_ref(), "of pairs of items: in order, less in disorder");
+    line(
+        out,
+        "  the length",
+        rules.and_then(|rules| rules.length_spearman.as_ref()),
+        "of the length of the response alone",
+    );
+    line(out, "Kendall's tau-b", kendall_tau_b.as_ref(), "items in order, less those out of it");
     line(out, "mean error", mae.as_ref(), "in points of the scale");
-    line(out, "  always the median", rules.and_then(|rules| rules.median_mae.as_ref()), "of whoever always says that");
+    line(out, "  always the median", rules.and_then(|rules| rules.median_mae.as_ref()), "of whoever always says it");
     line(out, "quadratic kappa", quadratic_kappa.as_ref(), "beyond chance, far misses count more");
     line(out, "exact", exact.as_ref(), "the score is the label, rounded");
     line(
         out,
         "  the most frequent",
         rules.and_then(|rules| rules.most_frequent_exact.as_ref()),
-        "of whoever always says that",
+        "of whoever always says it",
     );
     line(out, "off by at most one", off_by_one.as_ref(), "the score is the label or next to it");
     let levels: Vec<i32> = (absolute.scale[0]..=absolute.scale[1]).collect();
@@ -203,13 +219,17 @@ fn groups<T>(
     }
     put!(out, "\n  {name}");
     for (name, group) in all.iter().take(SUBSETS) {
+        let found = figure(group);
+        let value = found.map_or_else(|| "-".to_owned(), |found| format!("{:.3}", found.value));
+        let n = found.map_or_else(String::new, |found| found.n.to_string());
         // A long name has a line of its own.
         let mut first = name.as_str();
-        if name.chars().count() > NAME {
+        if name.chars().count() > GROUP {
             put!(out, "  {name}");
             first = "";
         }
-        line(out, first, figure(group), &says(name));
+        let row = format!("  {first:GROUP$} {value:>7}  {:>15} {n:>5}  {}", interval(found), says(name));
+        put!(out, "{}", row.trim_end());
     }
     if all.len() > SUBSETS {
         put!(out, "  and {} more, which --json has", all.len() - SUBSETS);
@@ -217,11 +237,11 @@ fn groups<T>(
 }
 
 fn probabilities(out: &mut String, reward: &Reward) {
-    let of = if reward.of == "pairs" { "of A being better" } else { "of the upper level" };
+    let of = if reward.of == "pairs" { "A better" } else { "the upper level" };
     title(out, "PROBABILITIES");
-    line(out, "AUC", reward.auc.as_ref(), &format!("order of the probability {of}; 0.5 is chance"));
-    line(out, "Brier score", reward.brier.as_ref(), "its squared error; 0.25 is always one half");
-    line(out, "calibration error", reward.ece.as_ref(), "ECE, 15 bins of equal mass; 0 is best");
+    line(out, "AUC", reward.auc.as_ref(), &format!("order by P({of}); 0.5 is chance"));
+    line(out, "Brier score", reward.brier.as_ref(), "squared error; always 0.5 has 0.25");
+    line(out, "calibration error", reward.ece.as_ref(), "ECE, 15 equal-mass bins; 0 is best");
 }
 
 /// A name of a figure, and where a judge has it.

@@ -51,7 +51,7 @@ pub(super) enum Answer {
 pub(super) fn read(path: &Path, name: String) -> Result<Answers, CliError> {
     let bytes = std::fs::read(path).map_err(|error| CliError::because(path.display(), error))?;
     let mut by_id: HashMap<String, Stored> = HashMap::new();
-    let (mut models, mut prompts) = (Same::default(), Same::default());
+    let (mut models, mut prompts) = (Same::default(), [Same::default(), Same::default()]);
     for mut row in labelled::rows(path, bytes)?.1 {
         let wrong = |what: String| DataError::at(&row.place, what);
         let id = match row.fields.shift_remove("id") {
@@ -64,13 +64,13 @@ pub(super) fn read(path: &Path, name: String) -> Result<Answers, CliError> {
         let answer = match verdict {
             Some(verdict @ Value::Object(_)) => {
                 models.see(model(&verdict));
-                prompts.see(named(&verdict["prompt"]));
+                prompts[usize::from(verdict["object"] == "verdict.relative")].see(named(&verdict["prompt"]));
                 answer(&verdict)
             }
             _ if failed => Ok(Answer::Failed),
             _ => {
                 models.see(None);
-                prompts.see(None);
+                prompts.iter_mut().for_each(|prompts| prompts.see(None));
                 answer(&Value::Object(row.fields))
             }
         };
@@ -84,7 +84,7 @@ pub(super) fn read(path: &Path, name: String) -> Result<Answers, CliError> {
             _ => drop(by_id.insert(id, stored)),
         }
     }
-    Ok(Answers { name, model: models.one(), prompt: prompts.one(), by_id })
+    Ok(Answers { name, model: models.one(), prompt: joined(prompts), by_id })
 }
 
 /// Reads a verdict, in one of its forms.
@@ -143,7 +143,7 @@ fn pair(verdict: &Value) -> Result<Answer, String> {
         (other, _) => return Err(format!("its preference is {other}, which is not \"A\", \"B\" or \"tie\"")),
     };
     let orders = [mean_of_order(verdict, "AB"), mean_of_order(verdict, "BA")];
-    let consistent = verdict["consistent"].as_bool().or_else(|| match orders {
+    let consistent = verdict["consistent"].as_bool().or(match orders {
         [Some(ab), Some(ba)] => Some((ab > 0.5) == (ba > 0.5) && (ab < 0.5) == (ba < 0.5)),
         _ => None,
     });
@@ -195,17 +195,27 @@ fn named(value: &Value) -> Option<Named> {
     Some(Named { name: text("name")?, digest: text("digest")? })
 }
 
+/// The prompt set of all verdicts. Its templates depend on the kind of grading, as in `plain/absolute` and
+/// `plain/relative`, so there may be two.
+fn joined([absolute, relative]: [Same<Named>; 2]) -> Option<Named> {
+    match (absolute, relative) {
+        (Same::All(one), Same::Unseen) | (Same::Unseen, Same::All(one)) => Some(one),
+        (Same::All(one), Same::All(other)) => {
+            let set = one.name.strip_suffix("/absolute")?;
+            (other.name.strip_suffix("/relative")? == set)
+                .then(|| Named { name: set.to_owned(), digest: format!("{}+{}", one.digest, other.digest) })
+        }
+        _ => None,
+    }
+}
+
 /// What is the same everywhere, or nothing.
+#[derive(Default)]
 enum Same<T> {
+    #[default]
     Unseen,
     All(T),
     Differs,
-}
-
-impl<T> Default for Same<T> {
-    fn default() -> Self {
-        Self::Unseen
-    }
 }
 
 impl<T: PartialEq> Same<T> {

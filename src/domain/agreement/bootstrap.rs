@@ -24,11 +24,14 @@ impl Default for Bootstrap {
 /// The tails outside of a 95 % interval.
 const TAIL: f64 = 0.025;
 
+/// A function of how often each cluster counts.
+type OfWeights<'a> = dyn Fn(&[u32]) -> Option<f64> + 'a;
+
 /// A function of how often each cluster counts, and how many items it is taken over. It is `None` where the statistic is
 /// not defined.
 pub(super) struct Statistic<'a> {
     pub(super) n: usize,
-    at: Box<dyn Fn(&[u32]) -> Option<f64> + 'a>,
+    at: Box<OfWeights<'a>>,
 }
 
 impl<'a> Statistic<'a> {

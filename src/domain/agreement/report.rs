@@ -92,12 +92,13 @@ pub struct Model {
     pub digest: String,
 }
 
-/// A prompt set.
+/// The templates of a prompt set, such as `plain/relative`; the set, where both kinds were graded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named {
     /// The name that requests use.
     pub name: String,
-    /// `sha256:<hex>` of its content.
+    /// `sha256:<hex>` of its content for a kind of grading; where both kinds were graded, that of absolute and that of
+    /// relative grading with a `+` between them.
     pub digest: String,
 }
 

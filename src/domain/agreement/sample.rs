@@ -22,7 +22,7 @@ pub fn instruction_key(instruction: &str) -> u64 {
 /// The half that an instruction belongs to, by its [`instruction_key`].
 #[must_use]
 pub fn half(instruction: u64) -> Half {
-    if instruction % 2 == 0 { Half::Dev } else { Half::Test }
+    if instruction.is_multiple_of(2) { Half::Dev } else { Half::Test }
 }
 
 /// The beginning of the SHA-256 of some texts.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::domain::fair_queue::Flow;
+use crate::domain::service_time::Due;
 use crate::engine::{Completion, EngineError, Event, Stages};
 use crate::script::{Action, Machine, Token, Transcript};
 
@@ -54,22 +55,7 @@ pub(super) struct Sequence {
     submitted: Instant,
     begun: Option<Instant>,
     /// When its caller stops waiting.
-    pub(super) deadline: Option<Instant>,
-    /// Whether its script generates text, which takes far longer than a choice.
-    pub(super) writes: bool,
-}
-
-/// How long sequences ran lately, those that only choose and those that write: moving averages.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Typical([Option<Duration>; 2]);
-
-impl Typical {
-    /// Takes a sequence that has ended into account.
-    pub(super) fn add(&mut self, done: &Sequence) {
-        let Some(ran) = done.begun.map(|begun| begun.elapsed()) else { return };
-        let typical = &mut self.0[usize::from(done.writes)];
-        *typical = Some(typical.map_or(ran, |typical| typical.mul_f64(0.9) + ran.mul_f64(0.1)));
-    }
+    pub(super) due: Due,
 }
 
 impl Sequence {
@@ -98,15 +84,13 @@ impl Sequence {
             cached: 0,
             submitted: Instant::now(),
             begun: None,
-            deadline: None,
-            writes: false,
+            due: Due::default(),
         }
     }
 
-    /// Whether it would not end before its deadline if it began now and took half of what others take.
-    pub(super) fn is_late(&self, now: Instant, Typical(typical): Typical) -> bool {
-        let least = typical[usize::from(self.writes)].unwrap_or_default() / 2;
-        self.deadline.is_some_and(|deadline| deadline.saturating_duration_since(now) <= least)
+    /// How long it has run, if it has begun.
+    pub(super) fn ran(&self) -> Option<Duration> {
+        self.begun.map(|begun| begun.elapsed())
     }
 
     /// Takes its place in the batch, with the first `reused` tokens already computed.

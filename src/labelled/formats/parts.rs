@@ -59,7 +59,7 @@ pub(super) fn characters(text: &Value) -> usize {
 /// A chosen and a rejected response as A and B. Which is A depends on the texts alone, and is either one half of the
 /// time, so that a judge which leans to one side is neither helped nor harmed.
 pub(super) fn in_some_order(instruction: &Value, chosen: String, rejected: String) -> (Map<String, Value>, Labelled) {
-    let chosen_first = key(&[&instruction_text(instruction), &chosen, &rejected]) % 2 == 0;
+    let chosen_first = key(&[&instruction_text(instruction), &chosen, &rejected]).is_multiple_of(2);
     let (a, b) = if chosen_first { (chosen, rejected) } else { (rejected, chosen) };
     let lengths = [a.chars().count(), b.chars().count()];
     let fields = [("instruction", instruction.clone()), ("response_a", a.into()), ("response_b", b.into())];

@@ -72,9 +72,9 @@ pub(super) fn check_prompts(set: &PromptSet, chat: &ChatFormat) -> Result<(), Se
     jobs(set, chat, &[Mode::Feedback, Mode::Score], 1).map(drop)
 }
 
-/// Runs one judgement, with one token of feedback where that fits. This also puts the common prefix of prompts with feedback
-/// into the engine's prefix cache, if it has one. Warns where the context is too small for `feedback` tokens of feedback,
-/// the default limit of requests.
+/// Runs one judgement, with one token of feedback if that fits. This also puts the common prefix of prompts with
+/// feedback into the engine's prefix cache, if it has one. Warns if the context is too small for `feedback` tokens of
+/// feedback, the default limit of requests.
 ///
 /// # Errors
 /// When a prompt does not fit, the engine fails, or its logits are not finite.
