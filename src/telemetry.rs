@@ -169,9 +169,7 @@ mod tests {
             Ok(_) => assert!(good, "{level}"),
             Err(error) => assert!(!good && error.contains("error, warn, info, debug, trace"), "{level}: {error}"),
         };
-        for level in
-            ["info", "WARN", "off", "gavel=debug,actix_web=warn", "[request{id=a,b}]=debug"]
-        {
+        for level in ["info", "WARN", "off", "gavel=debug,actix_web=warn", "[request{id}]=debug"] {
             check(level, true);
         }
         for level in ["nonsense", "gavel=loud", "info,verbose", "warning", "info, gavel=trace"] {
