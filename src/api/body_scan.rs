@@ -6,10 +6,10 @@ use std::ops::Range;
 use super::problem::{Code, Problem};
 
 /// Maximum number of JSON values in a body. 128 prompts of 8192 token ids have half as many.
-pub(super) const MOST_VALUES: usize = 2 << 20;
+const MOST_VALUES: usize = 2 << 20;
 /// Maximum number of entries of one list, without numbers such as token ids, and of fields of one object. The lists of
 /// items of a bulk request have `limits.items`.
-pub(super) const MOST_ENTRIES: usize = 10_000;
+const MOST_ENTRIES: usize = 10_000;
 /// Maximum number of elements of a request: objects, and the texts and lists in lists. The largest request for
 /// decisions, 400 questions with 255 answers each, has less.
 const MOST_ELEMENTS: usize = 120_000;
@@ -105,11 +105,9 @@ impl Scan<'_> {
         let Some(inside) = self.innermost() else { return Ok(()) };
         inside.entries += 1;
         match items {
-            Some(most) if depth == 2 && inside.list => {
-                if inside.entries > most {
-                    let detail = format!("the list has more than {most} entries; send several requests");
-                    return Err(self.too_large(detail, depth));
-                }
+            Some(most) if depth == 2 && inside.list && inside.entries > most => {
+                let detail = format!("the list has more than {most} entries; send several requests");
+                return Err(self.too_large(detail, depth));
             }
             _ if !inside.list && inside.entries > MOST_ENTRIES => {
                 let detail = format!("the object has more than {MOST_ENTRIES} fields, the maximum");
