@@ -3,6 +3,7 @@
 mod absolute;
 mod access_log;
 mod body;
+mod body_scan;
 mod bulk;
 mod candidates;
 mod comparison_options;

@@ -9,6 +9,7 @@ mod connection;
 mod demo;
 mod doctor;
 mod error;
+mod failures;
 mod grade;
 mod grader;
 mod host;

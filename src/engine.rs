@@ -233,7 +233,7 @@ pub enum EngineError {
     /// Prompt and answer can never fit the model's context.
     #[error(
         "The prompt has {}{prompt_tokens} tokens; {model} takes {context} less {reserved} for the answer. \
-         Shorten the texts or lower max_feedback_tokens.",
+         Shorten the texts, or let the answer be shorter.",
         if *.at_least { "at least " } else { "" }
     )]
     ContextOverflow {

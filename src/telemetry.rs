@@ -88,8 +88,20 @@ impl Extractor for Headers<'_> {
     }
 }
 
+/// The filter of a level or of directives. A word that is no level would be taken for a target, and the log be silent.
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    let known = "error, warn, info, debug, trace or off; or a filter such as \"gavel=debug,actix_web=warn\"";
+    let is_wrong = |word: &&str| !word.is_empty() && !word.contains('=') && word.parse::<LevelFilter>().is_err();
+    // Commas inside of brackets belong to the fields of a span.
+    let wrong = level.split(',').map(str::trim).find(|word| !level.contains('[') && is_wrong(word));
+    if let Some(wrong) = wrong {
+        return Err(format!("log.level: `{wrong}` is no level; it is {known}"));
+    }
+    EnvFilter::try_new(level).map_err(|error| format!("log.level: {error}; it is {known}"))
+}
+
 fn lines(config: &LogConfig) -> Result<Boxed, String> {
-    let filter = EnvFilter::try_new(&config.level).map_err(|error| format!("log.level: {error}"))?;
+    let filter = filter(&config.level)?;
     // These crates log details that are only useful to their developers.
     let filter = ["llama-cpp-2=error", "llama_cpp_2=error", "mistralrs=warn", "actix_server=warn"]
         .into_iter()
@@ -145,4 +157,23 @@ fn spans(provider: &SdkTracerProvider) -> Boxed {
         .with_context_activation(false)
         .with_filter(FilterFn::new(wanted).with_max_level_hint(LevelFilter::INFO))
         .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_filters_are_read_or_refused() {
+        let check = |level: &str, good: bool| match filter(level) {
+            Ok(_) => assert!(good, "{level}"),
+            Err(error) => assert!(!good && error.contains("error, warn, info, debug, trace"), "{level}: {error}"),
+        };
+        for level in ["info", "WARN", "off", "gavel=debug,actix_web=warn", "[request{id}]=debug"] {
+            check(level, true);
+        }
+        for level in ["nonsense", "gavel=loud", "info,verbose", "warning", "info, gavel=trace"] {
+            check(level, false);
+        }
+    }
 }

@@ -48,6 +48,11 @@ pub enum Code {
     EngineFailed,
 }
 
+/// Maximum length of a caller's name in a detail or a pointer, in characters.
+const LONGEST_NAME: usize = 100;
+/// Maximum length of a detail or a pointer, in characters.
+const LONGEST_DETAIL: usize = 2_000;
+
 /// A row of the table: code, name, status, title, and what to do.
 type CodeRow = (Code, &'static str, u16, &'static str, &'static str);
 
@@ -61,13 +66,13 @@ const TABLE: &[CodeRow] = &[
     (Code::UnknownRubric, "unknown_rubric", 404, "The rubric does not exist", "`GET /v1/rubrics` lists the rubrics. You can also send one inline."),
     (Code::UnknownModel, "unknown_model", 404, "The model does not exist", "`GET /v1/models` lists the models. Leave out `model` for the default one."),
     (Code::MethodNotAllowed, "method_not_allowed", 405, "The route does not support this method", "The `Allow` header lists the supported methods."),
-    (Code::PayloadTooLarge, "payload_too_large", 413, "The body is too large", "Send fewer items or shorter texts, or raise `limits.body_bytes` (for routes with many items: `limits.bulk_body_bytes` and `limits.items`)."),
+    (Code::PayloadTooLarge, "payload_too_large", 413, "The body is too large", "Send fewer items, shorter lists (10,000 entries each, which no setting raises) or shorter texts, or raise `limits.body_bytes` (for routes with many items: `limits.bulk_body_bytes` and `limits.items`)."),
     (Code::UnsupportedMediaType, "unsupported_media_type", 415, "The content type is not supported", "Send `Content-Type: application/json`, uncompressed or with `Content-Encoding: gzip`."),
     (Code::Conflict, "conflict", 409, "The operation is not possible in the current state", "The detail gives the reason."),
     (Code::InvalidRequest, "invalid_request", 422, "The request is invalid", "`pointer` names the field, and the detail says what is allowed."),
     (Code::UnknownField, "unknown_field", 422, "The request has an unknown field", "`pointer` names the field. Check it for a typo: Gavel's own routes ignore no field."),
     (Code::InvalidRubric, "invalid_rubric", 422, "The rubric is invalid", "Send a criterion, and one description for each of 2 to 11 consecutive integer scores."),
-    (Code::ContextOverflow, "context_overflow", 422, "The prompt does not fit the model's context", "Shorten the texts, lower `max_feedback_tokens`, or use a model with a longer context. Gavel never truncates a prompt."),
+    (Code::ContextOverflow, "context_overflow", 422, "The prompt does not fit the model's context", "Shorten the texts, lower `max_feedback_tokens` (on OpenAI's routes `max_tokens`), or use a model with a longer context. Gavel never truncates a prompt."),
     (Code::UnsupportedContent, "unsupported_content", 422, "The model or prompt set does not support this content", "Send text only, or use a model or prompt set that supports the field."),
     (Code::LowLabelMass, "low_label_mass", 422, "The model put too little probability on the answers", "Leave the item out, or use a better judge: a forced guess is not a training signal."),
     (Code::RateLimited, "rate_limited", 429, "Too many requests", "Wait for the time in `Retry-After`."),
@@ -221,7 +226,7 @@ pub struct TeiError {
 impl Problem {
     /// A problem with a code and a detail.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), pointer: None, form: None, again: None }
+        Self { code, detail: shortened(detail.into(), '`', LONGEST_DETAIL), pointer: None, form: None, again: None }
     }
 
     /// Sets the error format, if it does not depend on the path alone.
@@ -239,7 +244,7 @@ impl Problem {
     /// Sets the pointer to the invalid field.
     #[must_use]
     pub fn at(self, pointer: impl Into<String>) -> Self {
-        Self { pointer: Some(pointer.into()), ..self }
+        Self { pointer: Some(shortened(pointer.into(), '/', LONGEST_DETAIL)), ..self }
     }
 
     /// Sets the time until a retry may help.
@@ -418,6 +423,7 @@ impl From<ServiceError> for Problem {
             ServiceError::Registry(error) => match error {
                 RegistryError::Unknown { .. } => Self::new(Code::UnknownModel, detail).at("/model"),
                 RegistryError::Failed(LoadFailure::NoRoom(_)) => Self::new(Code::Saturated, detail),
+                RegistryError::Failed(LoadFailure::NeverFits(_)) => Self::new(Code::ModelFailed, detail),
                 RegistryError::Loading => Self::new(Code::ModelLoading, detail),
                 RegistryError::Failed(LoadFailure::Unusable { again, .. }) => {
                     let problem = Self::new(Code::ModelFailed, detail);
@@ -427,7 +433,9 @@ impl From<ServiceError> for Problem {
             ServiceError::Refused(Refusal::Saturated(_)) => Self::new(Code::Saturated, detail),
             ServiceError::Refused(Refusal::ShuttingDown) => Self::new(Code::ShuttingDown, detail),
             ServiceError::Deadline(_) => Self::new(Code::DeadlineExceeded, detail),
-            ServiceError::TooLong { longest, .. } => Self::new(Code::ContextOverflow, detail).at(longest),
+            ServiceError::TooLong { error, longest } => {
+                Self::new(Code::ContextOverflow, AnswerLimit::Field("max_feedback_tokens").overflow(&error)).at(longest)
+            }
             ServiceError::Task(TaskError::UnknownPrompt { .. }) => {
                 Self::new(Code::InvalidRequest, detail).at("/prompt")
             }
@@ -450,7 +458,10 @@ impl From<ServiceError> for Problem {
                 )
             }
             ServiceError::Engine(error) => match error {
-                EngineError::ContextOverflow { .. } => Self::new(Code::ContextOverflow, detail),
+                EngineError::ContextOverflow { .. } => {
+                    let detail = AnswerLimit::Field("max_feedback_tokens").overflow(&error);
+                    Self::new(Code::ContextOverflow, detail)
+                }
                 EngineError::EmptyPrompt | EngineError::UnknownToken { .. } => Self::new(Code::InvalidRequest, detail),
                 EngineError::InvalidScript(InvalidScript::BadGrammar(_)) => {
                     Self::new(Code::InvalidRequest, detail).at("/response_format")
@@ -463,6 +474,57 @@ impl From<ServiceError> for Problem {
             },
         }
     }
+}
+
+/// What bounds the answer of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AnswerLimit {
+    /// The field of this name, sent or by its default.
+    Field(&'static str),
+    /// The rest of the context: the request has a field for it and does not use it.
+    Context,
+    /// The questions: the request has no field for it.
+    Questions,
+}
+
+impl AnswerLimit {
+    /// The detail of an overflow: the numbers, and what to do.
+    pub(super) fn overflow(self, error: &EngineError) -> String {
+        let EngineError::ContextOverflow { model, prompt_tokens, at_least, context, reserved } = error else {
+            return error.to_string();
+        };
+        let least = if *at_least { "at least " } else { "" };
+        let takes = match self {
+            Self::Context => format!("{context} with the answer"),
+            Self::Field(field) => format!("{context} less {reserved} for the answer ({field})"),
+            Self::Questions => format!("{context} less {reserved} for the answer"),
+        };
+        // A prompt that fills the context alone does not fit with a shorter answer either.
+        let remedy = match self {
+            Self::Field(field) if prompt_tokens < context => format!("Shorten the texts or lower {field}."),
+            _ => "Shorten the texts.".to_owned(),
+        };
+        format!("The prompt has {least}{prompt_tokens} tokens; {model} takes {takes}. {remedy}")
+    }
+}
+
+/// The text with names between two marks cut to [`LONGEST_NAME`] characters, and itself to `most`: names come from
+/// callers, and may be as long as a body.
+fn shortened(text: String, mark: char, most: usize) -> String {
+    if text.len() <= LONGEST_NAME {
+        return text;
+    }
+    let cut = |part: &str, most: usize| match part.char_indices().nth(most) {
+        Some(_) => part.chars().take(most - 1).chain(['…']).collect(),
+        None => part.to_owned(),
+    };
+    let parts: Vec<&str> = text.split(mark).collect();
+    let last = parts.len() - 1;
+    // In a pointer every part is a name; in a detail every second one that is followed by another mark.
+    let is_name = |at: usize| mark == '/' || (at % 2 == 1 && at < last);
+    let named = |(at, part): (usize, &&str)| if is_name(at) { cut(part, LONGEST_NAME) } else { (*part).to_owned() };
+    let parts: Vec<String> = parts.iter().enumerate().map(named).collect();
+    cut(&parts.join(&mark.to_string()), most)
 }
 
 /// docs/errors.md, generated from the table.
@@ -490,6 +552,51 @@ mod tests {
     #[test]
     fn the_page_of_errors_is_up_to_date() {
         assert_eq!(include_str!("../../docs/errors.md"), reference(), "run `gavel docs errors > docs/errors.md`");
+    }
+
+    #[test]
+    fn names_of_callers_are_cut() {
+        let long = |count: usize| "ä".repeat(count);
+        let check = |detail: String, pointer: String, expected: (&str, &str)| {
+            let problem = Problem::new(Code::UnknownField, detail).at("").at(pointer).within("/items/3");
+            let body = problem.body("", "");
+            assert_eq!((body.detail.as_str(), body.pointer.as_deref().unwrap()), expected);
+        };
+        let cut = format!("{}…", long(99));
+        check("`a` is not known".into(), "/a".into(), ("`a` is not known", "/items/3/a"));
+        check(
+            format!("there is no `{}`; there are: `b`, {}", long(1 << 20), long(120)),
+            format!("/{}/b", long(1 << 20)),
+            (&format!("there is no `{cut}`; there are: `b`, {}", long(120)), &format!("/items/3/{cut}/b")),
+        );
+        let open = format!("a ` and {}", long(200));
+        check(open.clone(), format!("/{}", long(100)), (&open, &format!("/items/3/{}", long(100))));
+        let hostile = Problem::new(Code::UnknownModel, format!("no `{}`", "a` b`".repeat(10_000)));
+        assert_eq!(hostile.detail().chars().count(), LONGEST_DETAIL);
+    }
+
+    #[test]
+    fn an_overflow_names_what_the_request_can_change() {
+        let check = |limit: AnswerLimit, prompt_tokens, expected: &str| {
+            let (model, at_least) = ("small".into(), prompt_tokens > 9);
+            let error = EngineError::ContextOverflow { model, prompt_tokens, at_least, context: 8, reserved: 2 };
+            assert_eq!(limit.overflow(&error), expected);
+        };
+        let field = AnswerLimit::Field("max_tokens");
+        check(
+            field,
+            7,
+            "The prompt has 7 tokens; small takes 8 less 2 for the answer (max_tokens). Shorten the texts or lower \
+             max_tokens.",
+        );
+        check(
+            field,
+            99,
+            "The prompt has at least 99 tokens; small takes 8 less 2 for the answer (max_tokens). Shorten the texts.",
+        );
+        check(AnswerLimit::Context, 9, "The prompt has 9 tokens; small takes 8 with the answer. Shorten the texts.");
+        let few = "The prompt has 7 tokens; small takes 8 less 2 for the answer. Shorten the texts.";
+        check(AnswerLimit::Questions, 7, few);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use self::measuring::Settings;
 use self::selection::{Selection, Split};
 use self::verdicts::Answers;
 use super::CliError;
+use super::failures::Failures;
 use super::grader::Grader;
 use super::host::InProcessJudge;
 use super::items::{MethodArg, ModeArg};
@@ -118,8 +119,9 @@ pub(super) async fn run(args: AgreeArgs, model: Option<String>, config: &Configu
         ([], model) => vec![model],
         (names, _) => names.iter().cloned().map(Some).collect(),
     };
+    let mut failures = Failures::default();
     if !asked.is_empty() {
-        let stored = std::mem::replace(&mut judges, graded(&args, &asked, &selection, config).await?);
+        let stored = std::mem::replace(&mut judges, graded(&args, &asked, &selection, config, &mut failures).await?);
         judges.extend(stored);
     }
     let mut names = HashSet::new();
@@ -143,11 +145,7 @@ pub(super) async fn run(args: AgreeArgs, model: Option<String>, config: &Configu
     } else {
         print!("{}", table::show(&report));
     }
-    let failed: usize = report.judges.iter().take(asked.len()).map(|judge| judge.coverage.failed).sum();
-    if failed > 0 {
-        return Err(CliError::Failed(format!("{failed} items failed; run the same command again to retry them")));
-    }
-    Ok(())
+    failures.message().map_or(Ok(()), |message| Err(CliError::Failed(message)))
 }
 
 /// A page that cannot be written should not cost a run, either.
@@ -186,6 +184,7 @@ async fn graded(
     judges: &[Option<String>],
     selection: &Selection,
     config: &Configure<'_>,
+    failures: &mut Failures,
 ) -> Result<Vec<Answers>, CliError> {
     let folder = match &args.keep {
         Some(folder) => folder.clone(),
@@ -196,7 +195,7 @@ async fn graded(
     let mut outcome = Ok(());
     for judge in judges {
         let grader = match &args.server {
-            Some(url) => Grader::of_server(url)?,
+            Some(url) => Grader::of_server(url).await?,
             None => {
                 let config = config(judge.as_deref())?;
                 let now = match hosted.take() {
@@ -215,7 +214,10 @@ async fn graded(
             concurrency: usize::from(args.concurrency),
         };
         match answers(&grader, judge.as_deref(), selection, asked, &folder).await {
-            Ok(answers) => all.push(answers),
+            Ok((answers, failed)) => {
+                all.push(answers);
+                failures.extend(failed);
+            }
             Err(error) => {
                 outcome = Err(error);
                 break;
@@ -234,7 +236,7 @@ async fn answers(
     selection: &Selection,
     asked: Asked<'_>,
     folder: &Path,
-) -> Result<Answers, CliError> {
+) -> Result<(Answers, Failures), CliError> {
     let name = match judge {
         Some(name) => name.to_owned(),
         // Without a name it is the default model, which is the first.
@@ -242,6 +244,6 @@ async fn answers(
     };
     // A model that this command hosts is the one that answers; a server may have several.
     let asked = Asked { model: matches!(grader, Grader::Server(_)).then_some(name.as_str()), ..asked };
-    let path = grading::grade(grader, &name, &selection.items, &asked, folder).await?;
-    verdicts::read(&path, name)
+    let (path, failures) = grading::grade(grader, &name, &selection.items, &asked, folder).await?;
+    Ok((verdicts::read(&path, name)?, failures))
 }

@@ -1,10 +1,17 @@
 //! The HTTP client of the commands.
 
+use std::error::Error;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::CliError;
+use super::failures::FailureKind;
+
+/// Maximum time to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum length of the part of an answer without JSON that is shown, in characters.
+const LONGEST_ANSWER: usize = 200;
 
 /// Sends grading requests to one server.
 #[derive(Clone)]
@@ -17,17 +24,28 @@ pub(super) struct Client {
 pub(super) struct Failure {
     /// The problem, in the server's format.
     pub(super) problem: Value,
-    /// Whether a retry may help.
-    pub(super) retry: bool,
+    /// What can be done about it.
+    pub(super) kind: FailureKind,
     /// The `Retry-After` of the server, if there is one.
     pub(super) wait: Option<Duration>,
 }
 
 impl Client {
     pub(super) fn new(base: &str) -> Result<Self, CliError> {
-        let http = reqwest::Client::builder().no_proxy().build();
+        let http = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_TIMEOUT).build();
         let http = http.map_err(|error| CliError::because("cannot create an HTTP client", error))?;
         Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
+    }
+
+    /// Checks that a server answers, whatever it says.
+    ///
+    /// # Errors
+    /// With the reason.
+    pub(super) async fn check(&self) -> Result<(), CliError> {
+        match self.http.get(format!("{}/livez", self.base)).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(CliError::because(format!("{} does not answer", self.base), causes(&error))),
+        }
     }
 
     /// The JSON of a route, without retries; `None` if there is none.
@@ -42,24 +60,41 @@ impl Client {
     /// If the server refuses it, is unreachable, or answers with invalid JSON.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         let url = format!("{}{path}", self.base);
-        let unreachable =
-            |error| Failure { problem: no_answer(&format!("{url} does not answer: {error}")), retry: true, wait: None };
+        let unreachable = |error| {
+            let problem = no_answer(&format!("{} does not answer: {}", self.base, causes(&error)));
+            Failure { problem, kind: FailureKind::Unanswered, wait: None }
+        };
         let response = self.http.post(&url).json(body).send().await.map_err(unreachable)?;
         let (status, wait) = (response.status(), retry_after(&response));
         let text = response.text().await.unwrap_or_default();
         match serde_json::from_str(&text) {
             Ok(verdict) if status.is_success() => Ok(verdict),
-            Ok(problem) => Err(Failure { problem, retry: is_retryable(status.as_u16()), wait }),
+            Ok(problem) => {
+                let kind = FailureKind::of(status.as_u16(), &problem, wait.is_some());
+                Err(Failure { problem, kind, wait })
+            }
             Err(_) => {
-                Err(Failure { problem: no_answer(&format!("{url} answered {status}: {text}")), retry: true, wait })
+                let text: String = text.chars().take(LONGEST_ANSWER).collect();
+                let problem = no_answer(&format!("{url} answered {status}: {text}"));
+                // A success that is cut off may be whole the next time.
+                let kind = match FailureKind::of(status.as_u16(), &problem, wait.is_some()) {
+                    FailureKind::Refused if status.is_success() => FailureKind::Passing,
+                    kind => kind,
+                };
+                Err(Failure { problem, kind, wait })
             }
         }
     }
 }
 
-/// Whether a retry may help after this HTTP status.
-pub(super) fn is_retryable(status: u16) -> bool {
-    matches!(status, 429 | 502 | 503)
+/// The error with its causes, which say what it is: refused, no such host, …
+fn causes(error: &dyn Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// The problem of a request without an answer.

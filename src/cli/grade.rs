@@ -70,7 +70,7 @@ pub(super) async fn run(
         _ => None,
     };
     let (grader, hosted) = match &args.server {
-        Some(url) => (Grader::of_server(url)?, None),
+        Some(url) => (Grader::of_server(url).await?, None),
         None => {
             let hosted = InProcessJudge::start(config()?).await?;
             (Grader::InProcess(hosted.gavel.clone()), Some(hosted))
@@ -108,7 +108,7 @@ async fn one(grader: &Grader, args: GradeArgs, model: Option<String>) -> Result<
     match grader.grade(kind, &body).await {
         Reply::Verdict(verdict) if args.json => println!("{verdict:#}"),
         Reply::Verdict(verdict) => print!("{}", show::verdict(&verdict)),
-        Reply::Problem(problem) => return Err(CliError::Failed(show::problem(&problem))),
+        Reply::Problem(problem, _) => return Err(CliError::Failed(show::problem(&problem))),
     }
     Ok(())
 }
@@ -137,11 +137,9 @@ impl Work {
     async fn grade(self, grader: &Grader, concurrency: usize) -> Result<(), CliError> {
         let Self { items, out, results } = self;
         let total = items.len();
-        let failed = work::grade(grader, items, results, concurrency).await?;
-        println!("{} of {total} graded, {failed} failed: {}", total - failed, out.display());
-        if failed > 0 {
-            return Err(CliError::Failed(format!("{failed} items failed; run the same command again to retry them")));
-        }
-        Ok(())
+        let failures = work::grade(grader, items, results, concurrency).await?;
+        let (failed, untried) = (failures.count(), failures.untried());
+        println!("{} of {total} graded, {failed} failed: {}", total - failed - untried, out.display());
+        failures.message().map_or(Ok(()), |message| Err(CliError::Failed(message)))
     }
 }

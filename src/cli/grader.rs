@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::CliError;
-use super::client::{Client, Failure, is_retryable, no_answer};
+use super::client::{Client, Failure, no_answer};
+use super::failures::FailureKind;
 use super::items::KindArg;
 use crate::api::local;
 use crate::facade::Gavel;
@@ -27,12 +28,18 @@ pub(super) enum Reply {
     /// A verdict.
     Verdict(Value),
     /// The problem of the last attempt.
-    Problem(Value),
+    Problem(Value, FailureKind),
 }
 
 impl Grader {
-    pub(super) fn of_server(url: &str) -> Result<Self, CliError> {
-        Ok(Self::Server(Client::new(url)?))
+    /// A server that answers.
+    ///
+    /// # Errors
+    /// If it does not, with the reason: a run of many items is not begun without one.
+    pub(super) async fn of_server(url: &str) -> Result<Self, CliError> {
+        let client = Client::new(url)?;
+        client.check().await?;
+        Ok(Self::Server(client))
     }
 
     /// Grades a request. Retries if the server is at capacity, loading, restarting its engine or unreachable.
@@ -44,12 +51,12 @@ impl Grader {
                 Self::Server(client) => client.post(kind.path(), body).await,
                 Self::InProcess(gavel) => grade_in_process(gavel, kind, body.to_string()).await,
             };
-            let Failure { problem, retry, wait } = match graded {
+            let Failure { problem, kind, wait } = match graded {
                 Ok(verdict) => return Reply::Verdict(verdict),
                 Err(failure) => failure,
             };
-            if !retry || tries == MAX_ATTEMPTS {
-                return Reply::Problem(problem);
+            if !kind.is_retried() || tries == MAX_ATTEMPTS {
+                return Reply::Problem(problem, kind);
             }
             tracing::debug!(%problem, tries, "retrying");
             tokio::time::sleep(wait.unwrap_or(Duration::from_millis(125 << tries))).await;
@@ -86,16 +93,18 @@ impl Grader {
 
 /// Grades in a task, so that requests are parsed and rendered in parallel.
 async fn grade_in_process(gavel: &Gavel, kind: KindArg, body: String) -> Result<Value, Failure> {
-    let failure = |problem, retry| Failure { problem, retry, wait: None };
+    let failure = |problem, kind| Failure { problem, kind, wait: None };
     let app = Arc::clone(gavel.app());
     let graded = tokio::spawn(async move { local::grade(&app, kind.into(), body.as_bytes()).await }).await;
     let verdict = match graded {
         Ok(Ok(verdict)) => verdict,
         Ok(Err(problem)) => {
-            let retry = is_retryable(problem.code().status().as_u16());
-            return Err(failure(serde_json::to_value(problem.body("", "")).unwrap_or_default(), retry));
+            let status = problem.code().status().as_u16();
+            let problem = serde_json::to_value(problem.body("", "")).unwrap_or_default();
+            let kind = FailureKind::of(status, &problem, false);
+            return Err(failure(problem, kind));
         }
-        Err(panic) => return Err(failure(no_answer(&panic.to_string()), false)),
+        Err(panic) => return Err(failure(no_answer(&panic.to_string()), FailureKind::Unfinished)),
     };
-    serde_json::from_str(&verdict).map_err(|error| failure(no_answer(&error.to_string()), false))
+    serde_json::from_str(&verdict).map_err(|error| failure(no_answer(&error.to_string()), FailureKind::Refused))
 }

@@ -168,7 +168,7 @@ impl ModelRegistry {
             let idle = match state {
                 SlotState::Unloaded | SlotState::Failed(SlotFailure::NoRoom(_)) => true,
                 SlotState::Loading => false,
-                SlotState::Failed(SlotFailure::Load(_)) => slot.wait().is_zero(),
+                SlotState::Failed(SlotFailure::Load(_) | SlotFailure::NeverFits(_)) => slot.wait().is_zero(),
                 SlotState::Ready { judge, .. } => !judge.alive() && slot.wait().is_zero(),
             };
             if idle {
@@ -237,17 +237,26 @@ impl ModelRegistry {
                 tracing::warn!(model = spec.name, needed, free, "it may need more memory (MB) than there is");
                 return Ok(());
             } else {
-                let held = self.slots.iter().filter(|p| p.memory() > 0).map(|p| p.spec.name.as_str());
-                let held = held.collect::<Vec<_>>().join(", ");
-                return Err(StartError::NoRoom {
-                    name: spec.name.clone(),
-                    needed: megabytes(memory),
-                    budget: megabytes(self.budget.bytes),
-                    taken: megabytes(taken),
-                    held: if held.is_empty() { "none".to_owned() } else { held },
-                });
+                return Err(self.no_room(spec, memory));
             }
         }
+    }
+
+    /// Why a model does not fit: what stays and what is in use takes the memory, or what stays alone.
+    fn no_room(&self, spec: &ModelSpec, memory: u64) -> StartError {
+        let holders = |all: bool| {
+            let holds = move |slot: &&ModelSlot| slot.memory() > 0 && (all || slot.spec.load == LoadWhen::Start);
+            let names: Vec<&str> = self.slots.iter().filter(holds).map(|slot| slot.spec.name.as_str()).collect();
+            let taken: u64 = self.slots.iter().filter(holds).map(ModelSlot::memory).sum();
+            (taken, if names.is_empty() { "none".to_owned() } else { names.join(", ") })
+        };
+        let (name, needed, budget) = (spec.name.clone(), megabytes(memory), megabytes(self.budget.bytes));
+        let (taken, held) = holders(false);
+        if taken.saturating_add(memory) > self.budget.bytes {
+            return StartError::NeverFits { name, needed, budget, taken: megabytes(taken), held };
+        }
+        let (taken, held) = holders(true);
+        StartError::NoRoom { name, needed, budget, taken: megabytes(taken), held }
     }
 
     fn taken(&self) -> u64 {
@@ -356,6 +365,7 @@ impl ModelSlot {
         match &*self.state.borrow() {
             SlotState::Unloaded | SlotState::Loading => Err(RegistryError::Loading),
             SlotState::Failed(SlotFailure::NoRoom(why)) => Err(LoadFailure::NoRoom(why.clone()).into()),
+            SlotState::Failed(SlotFailure::NeverFits(why)) => Err(LoadFailure::NeverFits(why.clone()).into()),
             SlotState::Failed(SlotFailure::Load(why)) => Err(self.failure(*why)),
             SlotState::Ready { judge, .. } if !judge.alive() => Err(self.failure(FailureReason::Died)),
             SlotState::Ready { judge, .. } => Ok(Arc::clone(judge)),

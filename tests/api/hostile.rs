@@ -175,6 +175,70 @@ async fn more_items_than_a_request_may_have() {
     problem(&server, response, 413, "payload_too_large").await;
 }
 
+#[tokio::test]
+async fn more_elements_than_a_request_may_have() {
+    let server = Server::with(example());
+    let many = |entry: Value| Value::Array(vec![entry; 10_001]);
+    let message = json!({"role": "user", "content": "a"});
+    let question = json!({"type": "predicate", "instructions": "Is it?"});
+    let tool = json!({"type": "function", "function": {"name": "f"}});
+    let hello = json!([message]);
+    for (path, param, body) in [
+        (CHAT, "messages", json!({"messages": many(message.clone())})),
+        (CHAT, "tools", json!({"messages": hello, "tools": many(tool)})),
+        (CHAT, "messages.0.content", json!({"messages": [{"role": "user", "content": many(json!({"type": "text"}))}]})),
+        ("/v1/completions", "prompt", json!({"prompt": many(json!("a"))})),
+        ("/v1/decisions", "questions", json!({"input": "a", "questions": many(question.clone())})),
+        ("/v1/systemone", "questions", json!({"state": "a", "questions": numbered(10_001, |_| question.clone())})),
+        (RUN, "grader.input", json!({"grader": {"type": "score_model", "input": many(message.clone())}})),
+        ("/rerank?rubric=helpfulness", "documents.0", json!({"query": "q", "documents": [many(json!("a"))]})),
+    ] {
+        let message = refused(&server, path, &body, 413, ("param", param)).await;
+        assert!(message.contains("10000"), "{path}: {message}");
+    }
+    let item = json!({"messages": many(message.clone())});
+    for (path, pointer, body) in [
+        (ABSOLUTE, "/context", absolute(json!({"context": many(json!("a"))}))),
+        ("/v1/rewards", "/items/1/messages", json!({"rubric": "helpfulness", "items": [{"response": "a"}, item]})),
+        ("/v1/rank", "/responses", json!({"instruction": "x", "responses": many(json!("a"))})),
+        ("/v1/preferences", "/prompt", json!({"prompt": many(message.clone())})),
+        ("/compat/slime/helpfulness", "/prompt", json!({"prompt": many(message.clone()), "response": "a"})),
+    ] {
+        let found = problem(&server, server.post_json(path, &body).await, 413, "payload_too_large").await;
+        assert_eq!(found["pointer"], pointer, "{path}: {found}");
+        assert!(found["detail"].as_str().unwrap().contains("10000"), "{found}");
+    }
+    // Token ids are only numbers.
+    let ids = json!({"prompt": vec![1; 10_001], "max_tokens": 1});
+    assert_ne!(server.post_json("/v1/completions", &ids).await.status(), 413);
+}
+
+#[tokio::test]
+async fn names_of_callers_do_not_come_back_whole() {
+    let server = Server::with(example());
+    let long = "n".repeat(1 << 20);
+    let mut unknown = absolute(json!({}));
+    unknown[&long] = json!(1);
+    for (path, body) in [
+        (ABSOLUTE, unknown),
+        (ABSOLUTE, absolute(json!({"rubric": long}))),
+        (ABSOLUTE, absolute(json!({"model": long}))),
+        (ABSOLUTE, absolute(json!({"prompt": long}))),
+        (ABSOLUTE, absolute(json!({"mode": long}))),
+        (CHAT, json!({"model": long, "messages": [{"role": "user", "content": "a"}]})),
+        ("/classify", json!({"model": format!("gavel-absolute:{long}"), "input": "a"})),
+        ("/predict", json!({"inputs": [["a", "b"]], "model": long})),
+    ] {
+        let response = server.post_json(path, &body).await;
+        assert!(response.status().is_client_error(), "{path}");
+        let answer = response.text().await.unwrap();
+        assert!(answer.len() < 4_000, "{path}: {} bytes", answer.len());
+    }
+    let found = server.post_json(ABSOLUTE, &absolute(json!({"rubric": long}))).await;
+    let found = problem(&server, found, 404, "unknown_rubric").await;
+    assert!(found["detail"].as_str().unwrap().contains(&format!("`{}…`", "n".repeat(99))), "{found}");
+}
+
 /// Sends the head of a request and what comes of its body, which may be less than it says.
 async fn begin(server: &Server, path: &str, headers: &str, body: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).await.unwrap();

@@ -370,7 +370,24 @@ async fn mistakes_are_errors_of_openais_form() {
     check(json!({"logprobs": true, "top_logprobs": 21}), "invalid_request", Some("top_logprobs")).await;
     let long = "word ".repeat(9000);
     let long = json!({"messages": [{"role": "user", "content": long}]});
-    check(long, "context_overflow", Some("messages")).await;
+    check(long.clone(), "context_overflow", Some("messages")).await;
+    for (field, expected) in [
+        (None, "takes 8192 with the answer. Shorten the texts."),
+        (Some("max_tokens"), " for the answer (max_tokens). Shorten the texts."),
+        (Some("max_completion_tokens"), " for the answer (max_completion_tokens). Shorten the texts."),
+    ] {
+        for model in ["scripted", "gavel-absolute"] {
+            let mut body = long.clone();
+            body["model"] = json!(model);
+            if let Some(field) = field {
+                body[field] = json!(100);
+            }
+            let answer = server.post_json("/v1/chat/completions", &body).await;
+            let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+            let message = answer["error"]["message"].as_str().unwrap();
+            assert!(message.ends_with(expected), "{message}");
+        }
+    }
     refused(&server, &chat(json!({"model": "gpt-9"})), 404, "not_found_error", "unknown_model", Some("model")).await;
     let failing =
         Server::with(always(gavel::engine::scripted::Answer { fail: Some("no".into()), ..Default::default() }));

@@ -225,6 +225,8 @@ async fn reward_servers_of_vllm_blame_as_vllm_does() {
         check(&format!("{path}?{rubric}"), json!({"input": 1}), 400, json!("input")).await;
     }
     check(&format!("/classify?{rubric}"), json!({"text": "no turns"}), 400, json!("text")).await;
+    check(&format!("/score?{rubric}"), json!({"text_1": "a"}), 400, json!("text_2")).await;
+    check(&format!("/score?{rubric}"), json!({"documents": ["a"]}), 400, json!("text_1")).await;
     check(&format!("/score?{rubric}"), json!({"queries": 1, "documents": "x"}), 400, json!("queries")).await;
     check(&format!("/score?{rubric}"), json!({"queries": "x", "documents": [1]}), 400, json!("documents.0")).await;
 }

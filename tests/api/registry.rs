@@ -174,9 +174,22 @@ async fn a_model_that_fits_nowhere_is_refused() {
     };
     let server = server(models, "memory_budget_mb = 100").await;
     let response = server.post_json(ABSOLUTE, &absolute(json!({"model": "huge"}))).await;
-    let found = problem(&server, response, 503, "saturated").await;
-    assert!(found["detail"].as_str().unwrap().contains("needs 101 MB"), "{found}");
+    assert!(!response.headers().contains_key("retry-after"), "it never fits");
+    let found = problem(&server, response, 503, "model_failed").await;
+    let detail = found["detail"].as_str().unwrap();
+    assert!(detail.contains("needs 101 MB") && detail.contains("memory_budget_mb"), "{found}");
+    assert!(!detail.contains("Try again"), "{found}");
     assert_eq!(score(&server, json!("small")).await, 1);
+
+    // What stays is there for ever, too.
+    let models = |folder: &Path| {
+        let stays = model(folder, "stays", 1, "memory_mb = 60");
+        format!("{stays}{}", model(folder, "large", 2, "load = \"first_use\"\nmemory_mb = 50"))
+    };
+    let server = self::server(models, "memory_budget_mb = 100").await;
+    let response = server.post_json(ABSOLUTE, &absolute(json!({"model": "large"}))).await;
+    let found = problem(&server, response, 503, "model_failed").await;
+    assert!(found["detail"].as_str().unwrap().contains("60 MB are held by models that stay (stays)"), "{found}");
 
     // At the start the budget holds as well, if it was set.
     let models = |folder: &Path| model(folder, "huge", 2, "memory_mb = 101");

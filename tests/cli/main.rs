@@ -296,6 +296,98 @@ fn the_demo_shows_verdicts_and_leaves() {
 }
 
 #[test]
+fn what_failed_is_said_with_its_reasons() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("items.jsonl"), folder.path().join("out.jsonl"));
+    let server = Server::start(folder.path());
+    let item = |id: &str, rubric: &str, response: &str| {
+        json!({"id": id, "instruction": "Why?", "response": response, "rubric": rubric}).to_string()
+    };
+    let long = "word ".repeat(9_000);
+    let all = [
+        item("a", "nosuchrubric", "So."),
+        item("b", "nosuchrubric", "So."),
+        item("c", "helpfulness", &long),
+        item("d", "helpfulness", "So."),
+    ];
+    std::fs::write(&data, all.join("\n")).unwrap();
+    let grade = |url: &str| {
+        let mut command = gavel(folder.path());
+        command.args(["grade", "--concurrency", "1", "--server", url, "--data"]).arg(&data).arg("--out").arg(&out);
+        run(&mut command)
+    };
+    let (ok, said, complaint) = grade(&server.url);
+    assert!(!ok && said.contains("1 of 4 graded, 3 failed"), "{said}");
+    for part in [
+        "3 items failed; the same requests would fail again",
+        "2 × unknown_rubric: there is no rubric `nosuchrubric`",
+        "(first: `a`)",
+        "1 × context_overflow: ",
+        "(first: `c`)",
+    ] {
+        assert!(complaint.contains(part), "{part}: {complaint}");
+    }
+    assert!(!complaint.contains("run the same command again"), "{complaint}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_said_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("items.jsonl"), folder.path().join("out.jsonl"));
+    write_items(&data, 3);
+    // A port that nothing listens on any more.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}");
+    let paths = [data.to_str().unwrap(), out.to_str().unwrap()];
+    for command in ["grade", "agree"] {
+        let mut args = vec![command, "--server", &url, "--data", paths[0]];
+        args.extend(if command == "grade" { vec!["--out", paths[1]] } else { Vec::new() });
+        let (ok, said, complaint) = run(gavel(folder.path()).args(&args));
+        assert!(!ok && said.is_empty(), "{said}");
+        assert!(complaint.contains(&format!("{url} does not answer")) && complaint.contains("refused"), "{complaint}");
+        assert!(!complaint.contains("failed;"), "{complaint}");
+    }
+    assert_eq!(lines(&out).len(), 0);
+}
+
+#[test]
+fn a_server_that_ends_in_the_middle_ends_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("items.jsonl"), folder.path().join("out.jsonl"));
+    write_items(&data, 100);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // It answers the first question whether it is there and two requests, and is gone.
+    let server = std::thread::spawn(move || {
+        for _ in 0..3 {
+            let (stream, _) = listener.accept().unwrap();
+            let (mut reader, mut length, mut line) = (BufReader::new(&stream), 0, String::new());
+            while reader.read_line(&mut line).unwrap() > 2 {
+                let head = line.to_lowercase();
+                length = head.strip_prefix("content-length:").map_or(length, |value| value.trim().parse().unwrap());
+                line.clear();
+            }
+            std::io::Read::read_exact(&mut reader, &mut vec![0; length]).unwrap();
+            let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\
+                          Connection: close\r\n\r\n{}";
+            (&stream).write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let (ok, said, complaint) =
+        run(gavel(folder.path()).args(["grade", "--server", &url, "--data"]).arg(&data).arg("--out").arg(&out));
+    server.join().unwrap();
+    assert!(!ok && said.contains("2 of 100 graded, 3 failed"), "{said} {complaint}");
+    for part in [
+        "3 items failed; run the same command again to retry them",
+        "The server no longer answers: 95 items more were not tried",
+        "3 × no_answer: ",
+    ] {
+        assert!(complaint.contains(part), "{part}: {complaint}");
+    }
+    assert_eq!(lines(&out).len(), 5);
+}
+
+#[test]
 fn mistakes_in_a_file_are_found_before_anything_is_graded() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("items.jsonl");
@@ -337,6 +429,10 @@ fn what_keeps_it_from_starting_is_said_plainly() {
     };
     check(&["serve", "--engine", "scripted", "--port", &port], &["the port is in use", "--port"]);
     check(&["serve", "--port", "0", "--engine", "scripted", "--scripted-answers", "nowhere.toml"], &["nowhere.toml"]);
+    let (ok, _, complaint) = run(gavel(folder.path())
+        .args(["serve", "--port", "0", "--engine", "scripted"])
+        .env("GAVEL_LOG__LEVEL", "nonsense"));
+    assert!(!ok && complaint.contains("`nonsense`") && complaint.contains("error, warn, info, debug"), "{complaint}");
     check(&["models", "pull", "gpt-9"], &["gpt-9", "smollm2-135m"]);
     check(&["models", "path", "smollm2-135m"], &["gavel models pull smollm2-135m"]);
     check(&["rubrics", "show", "nothing"], &["helpfulness"]);

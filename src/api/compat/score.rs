@@ -23,12 +23,12 @@ pub(in super::super) struct ScoreBody {
     /// `gavel-absolute:RUBRIC`, or any name if the rubric is in the URL.
     model: Option<String>,
     /// The instruction or instructions.
-    #[serde(alias = "text_1", alias = "data_1")]
-    #[schema(value_type = OneOrMany)]
+    #[serde(default, alias = "text_1", alias = "data_1")]
+    #[schema(value_type = OneOrMany, required = true)]
     queries: Value,
     /// The response or responses.
-    #[serde(alias = "text_2", alias = "data_2", alias = "items")]
-    #[schema(value_type = OneOrMany)]
+    #[serde(default, alias = "text_2", alias = "data_2", alias = "items")]
+    #[schema(value_type = OneOrMany, required = true)]
     documents: Value,
 }
 
@@ -130,6 +130,12 @@ pub(in super::super) async fn score(
 ) -> Result<HttpResponse, Problem> {
     let url = Url::of(&http)?;
     let body: ScoreBody = json::lenient_bulk(&http, payload).await?;
+    for (value, names) in [(&body.queries, ["text_1", "queries"]), (&body.documents, ["text_2", "documents"])] {
+        if value.is_null() {
+            let [name, other] = names;
+            return Err(invalid(format!("missing field `{name}` (or `{other}`)")).at(format!("/{name}")));
+        }
+    }
     let judging = url.judging(&app, &http, body.model.as_deref(), Mode::Score).await?;
     let (queries, documents) = (texts(body.queries, "/queries")?, texts(body.documents, "/documents")?);
     if queries.len() != documents.len() && queries.len() != 1 {

@@ -1,6 +1,6 @@
 //! Shared code of the routes other than chat: finding the model, running a task, and its judgements.
 
-use crate::api::problem::{Code, Problem};
+use crate::api::problem::{AnswerLimit, Code, Problem};
 use crate::app::App;
 use crate::domain::{InvalidRequest, Judgement, Mode, Options, Sampling, Turn};
 use crate::prompts::PromptError;
@@ -85,7 +85,7 @@ pub(super) async fn questions(
     let task = Checklist { purpose, turns, questions, options: defaults(app), field };
     check_options(task.answers(), "/questions")?;
     let graded = app.service.run(context, hosted(app, asked), task, None).await;
-    let graded = graded.map_err(|error| blamed(error, field))?;
+    let graded = graded.map_err(|error| blamed(error, field, AnswerLimit::Questions))?;
     Ok(Decided { checked: graded.verdict, model: graded.provenance.model.name })
 }
 
@@ -105,9 +105,13 @@ pub(super) fn defaults(app: &App) -> Options {
     Options { mode: Mode::Feedback, samples: 1, sampling, prompt: None, cache: defaults.cache, deterministic: false }
 }
 
-/// Points to the messages, if the model's chat template does not accept them.
-pub(super) fn blamed(error: ServiceError, field: &str) -> Problem {
+/// Points to the messages, if the model's chat template does not accept them; names what bounds the answer, if the
+/// prompt does not fit beside it.
+pub(super) fn blamed(error: ServiceError, field: &str, limit: AnswerLimit) -> Problem {
     match &error {
+        ServiceError::TooLong { error, longest } => {
+            Problem::new(Code::ContextOverflow, limit.overflow(error)).at(longest)
+        }
         ServiceError::Task(TaskError::Prompt(PromptError::Conversation(_))) => {
             Problem::new(Code::InvalidRequest, error.to_string()).at(field)
         }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::messages::ChatMessage;
 use super::sampling::{SamplingFields, StopBody, stops};
-use crate::api::problem::Problem;
+use crate::api::problem::{AnswerLimit, Problem};
 use crate::config::GradingConfig;
 use crate::domain::{InvalidRequest, Options};
 use crate::script::StopString;
@@ -113,6 +113,12 @@ impl ChatBody {
             most: (self.max_tokens(), named),
         };
         fields.options(defaults, temperature)
+    }
+
+    /// The field that bounds the answer, if the request has one.
+    pub(super) fn answer_limit(&self) -> Option<AnswerLimit> {
+        let named = [(self.max_completion_tokens, "max_completion_tokens"), (self.max_tokens, "max_tokens")];
+        named.into_iter().find_map(|(most, name)| most.map(|_| AnswerLimit::Field(name)))
     }
 
     /// Maximum number of tokens to generate, if the request has it.

@@ -14,7 +14,7 @@ use super::schema::{Head, TokenUsage, data, logprob_of, usage};
 use super::text::finish_reason;
 use crate::api::context;
 use crate::api::json;
-use crate::api::problem::{OpenAiError, Problem};
+use crate::api::problem::{AnswerLimit, OpenAiError, Problem};
 use crate::api::stream::{self, Events};
 use crate::app::App;
 use crate::domain::{InvalidRequest, Judgement, TokenLogprob};
@@ -180,9 +180,10 @@ pub(in crate::api) async fn create(
         options,
         field: "/prompt".to_owned(),
     };
+    let limit = body.max_tokens.map_or(AnswerLimit::Context, |_| AnswerLimit::Field("max_tokens"));
     let run = |progress| async move {
         let graded = session.run(chat, progress).await;
-        graded.map(|graded| graded.verdict).map_err(|error| ask::blamed(error, "/prompt"))
+        graded.map(|graded| graded.verdict).map_err(|error| ask::blamed(error, "/prompt", limit))
     };
     if body.stream != Some(true) {
         let judgements = run(None).await?;

@@ -13,7 +13,7 @@ use super::messages;
 use super::report::{GraderOutcome, GraderReport};
 use crate::api::context;
 use crate::api::json::{self, parse_lenient};
-use crate::api::problem::{OpenAiError, Problem};
+use crate::api::problem::{AnswerLimit, OpenAiError, Problem};
 use crate::app::App;
 use crate::domain::text_metrics::{self, Metric};
 use crate::domain::{InvalidRequest, Options, Role, Turn, require_label_mass};
@@ -305,8 +305,9 @@ async fn asked(
     context: &RequestContext,
 ) -> Result<Answered, Problem> {
     ask::check_options(chat.options(), &format!("{at}/input"))?;
+    let limit = AnswerLimit::Field("sampling_params.max_completions_tokens");
     let answered = ask::model(app, Some(model), chat, context).await;
-    let answered = answered.map_err(|error| ask::blamed(error, &format!("{at}/input")))?;
+    let answered = answered.map_err(|error| ask::blamed(error, &format!("{at}/input"), limit))?;
     require_label_mass(answered.judgements[0].label_mass, app.config.grading.min_label_mass)
         .map_err(|unscored| Problem::from(unscored).at(at))?;
     Ok(answered)

@@ -14,7 +14,7 @@ use super::schema::{
     data, usage,
 };
 use crate::api::context;
-use crate::api::problem::Problem;
+use crate::api::problem::{AnswerLimit, Problem};
 use crate::api::stream::{self, Events};
 use crate::api::verdict::{self, ModelRef, NamedDigest};
 use crate::app::App;
@@ -80,9 +80,11 @@ pub(super) async fn answer(
         options,
         field: "/messages".to_owned(),
     };
+    // Without the field the answer takes what the context leaves, up to the default.
+    let limit = body.answer_limit().unwrap_or(AnswerLimit::Context);
     let run = |progress| async move {
         let graded = session.run(request, progress).await;
-        graded.map(|graded| graded.verdict).map_err(|error| ask::blamed(error, "/messages"))
+        graded.map(|graded| graded.verdict).map_err(|error| ask::blamed(error, "/messages", limit))
     };
     if body.stream != Some(true) {
         let judgements = run(None).await?;

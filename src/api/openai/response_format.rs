@@ -6,7 +6,7 @@ use super::ask;
 use super::chat_request::{ChatBody, Function, NamedSchema, ResponseFormat, Tool};
 use super::schema::{ChunkDelta, Message, ToolCall};
 use crate::api::json::parse_lenient;
-use crate::api::problem::Problem;
+use crate::api::problem::{AnswerLimit, Problem};
 use crate::domain::{InvalidRequest, Role, Turn};
 use crate::engine::EngineError;
 use crate::script::{Grammar, InvalidScript, SchemaTooLarge};
@@ -66,12 +66,12 @@ impl AnswerFormat {
     }
 
     /// Sets the pointer of an error to the schema or the messages.
-    pub(super) fn blamed(&self, error: ServiceError) -> Problem {
+    pub(super) fn blamed(&self, error: ServiceError, limit: AnswerLimit) -> Problem {
         match &error {
             ServiceError::Engine(EngineError::InvalidScript(InvalidScript::BadGrammar(_))) => {
                 Problem::from(error).at(self.at.as_str())
             }
-            _ => ask::blamed(error, "/messages"),
+            _ => ask::blamed(error, "/messages", limit),
         }
     }
 

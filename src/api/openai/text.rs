@@ -10,7 +10,7 @@ use super::messages;
 use super::response_format::AnswerFormat;
 use super::schema::{ChatChunk, ChatCompletion, Choice, ChunkChoice, ChunkDelta, Head, Logprobs, data, usage};
 use crate::api::context;
-use crate::api::problem::Problem;
+use crate::api::problem::{AnswerLimit, Problem};
 use crate::api::stream::{self, Events, Shown};
 use crate::app::App;
 use crate::domain::{Finish, Judgement};
@@ -53,9 +53,10 @@ pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Res
     let asked = body.model.as_deref().unwrap_or(&engine.model);
     let head = Head::new("chatcmpl", "chat.completion", asked, &engine.digest);
     let blamed_format = Arc::clone(&format);
+    let limit = body.answer_limit().unwrap_or(AnswerLimit::Context);
     let run = |progress| async move {
         let graded = session.run(chat, progress).await;
-        graded.map(|graded| graded.verdict).map_err(|error| blamed_format.blamed(error))
+        graded.map(|graded| graded.verdict).map_err(|error| blamed_format.blamed(error, limit))
     };
     if body.stream != Some(true) {
         let judgements = run(None).await?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::super::failures::{FailureKind, Failures};
 use super::super::grader::{Grader, Reply};
 use super::super::items::{Item, KindArg, MethodArg, ModeArg};
 use super::super::results::Results;
@@ -30,18 +31,18 @@ pub(in super::super) struct Asked<'a> {
     pub(in super::super) concurrency: usize,
 }
 
-/// Grades the items, and gives the file that holds the verdicts. It is named after the judge and what it was asked with,
+/// Grades the items, and gives the file that holds the verdicts, and what failed. It is named after the judge and what it was asked with,
 /// so that another model, prompt, rubric or mode has another file.
 ///
 /// # Errors
-/// When the judge cannot grade at all, or the file cannot be written.
+/// When the judge cannot grade at all, its server ends, or the file cannot be written.
 pub(in super::super) async fn grade(
     grader: &Grader,
     name: &str,
     items: &[LabelledItem],
     asked: &Asked<'_>,
     folder: &Path,
-) -> Result<PathBuf, CliError> {
+) -> Result<(PathBuf, Failures), CliError> {
     let items: Vec<Item> = items.iter().map(|item| request(item, asked)).collect();
     let mut produced = Vec::new();
     for kind in [KindArg::Absolute, KindArg::Relative] {
@@ -58,8 +59,12 @@ pub(in super::super) async fn grade(
     let path = folder.join(format!("{}-{}.jsonl", file_name(name), &digest[..12]));
     let results = Results::open(&path, "name another folder with --keep")?;
     results.check(&items)?;
-    work::grade(grader, items, results, asked.concurrency).await?;
-    Ok(path)
+    let failures = work::grade(grader, items, results, asked.concurrency).await?;
+    match failures.message() {
+        // A report on half of the items would look like one on all.
+        Some(message) if failures.untried() > 0 => Err(CliError::Failed(message)),
+        _ => Ok((path, failures)),
+    }
 }
 
 /// The request for an item.
@@ -88,7 +93,12 @@ async fn probe(grader: &Grader, name: &str, items: &[&Item]) -> Result<Value, Cl
     for item in items.iter().take(PROBES) {
         match grader.grade(item.kind, &item.body).await {
             Reply::Verdict(verdict) => return Ok(verdict),
-            Reply::Problem(found) => problem = found,
+            Reply::Problem(found, kind) => {
+                problem = found;
+                if kind == FailureKind::Unanswered {
+                    break;
+                }
+            }
         }
     }
     Err(CliError::because(format!("{name} grades none of the first items"), show::problem(&problem)))

@@ -64,7 +64,7 @@ impl Asking {
         let settings = config(judge)?;
         let folder = self.keep.clone().unwrap_or_else(|| settings.cache_dir.join("agree"));
         let (grader, hosted) = match &self.server {
-            Some(url) => (Grader::of_server(url)?, None),
+            Some(url) => (Grader::of_server(url).await?, None),
             None => {
                 let hosted = InProcessJudge::start(settings).await?;
                 (Grader::InProcess(hosted.gavel.clone()), Some(hosted))
@@ -89,6 +89,11 @@ impl Asking {
         if let Some(hosted) = hosted {
             hosted.stop().await;
         }
-        graded
+        let (verdicts, failures) = graded?;
+        // What is made then is made of the others; it says how many.
+        if let Some(message) = failures.message() {
+            eprintln!("{message}");
+        }
+        Ok(verdicts)
     }
 }

@@ -41,6 +41,9 @@ pub enum LoadFailure {
     /// Models that are in use take the memory that it needs.
     #[error("{0}")]
     NoRoom(String),
+    /// It needs more memory than models that stay leave of the budget.
+    #[error("{0}")]
+    NeverFits(String),
 }
 
 /// The kind of a failed load.
@@ -93,12 +96,14 @@ impl FailureReason {
 pub(super) enum SlotFailure {
     Load(FailureReason),
     NoRoom(String),
+    NeverFits(String),
 }
 
 impl SlotFailure {
     pub(super) fn of(error: &StartError) -> Self {
         Self::Load(match error {
             StartError::NoRoom { .. } => return Self::NoRoom(error.to_string()),
+            StartError::NeverFits { .. } => return Self::NeverFits(error.to_string()),
             StartError::Model(error) if error.is_passing() || matches!(error, ModelError::Sources { .. }) => {
                 FailureReason::EngineSource
             }

@@ -78,7 +78,24 @@ pub enum StartError {
         /// Why it is not measurable.
         why: String,
     },
-    /// The memory budget has no room for it.
+    /// It needs more memory than the budget has beside models that stay.
+    #[error(
+        "the model `{name}` needs {needed} MB, and of the {budget} MB that models may take, {taken} MB are held by \
+         models that stay ({held}): raise memory_budget_mb, lower its kv_tokens, or use a smaller model"
+    )]
+    NeverFits {
+        /// The model.
+        name: String,
+        /// Its memory needs, in MB.
+        needed: u64,
+        /// The budget, in MB.
+        budget: u64,
+        /// The memory of the loaded models that stay, in MB.
+        taken: u64,
+        /// The names of the loaded models that stay.
+        held: String,
+    },
+    /// The memory budget has no room for it at present.
     #[error(
         "the model `{name}` needs {needed} MB, and of the {budget} MB that models may take, {taken} MB are held by \
          models that stay or are in use ({held}). Try again when they are idle, raise memory_budget_mb, or lower its \
