@@ -14,7 +14,7 @@ use clap::Args;
 
 use self::grading::Asked;
 use self::measuring::Settings;
-use self::selection::{Selection, Split};
+use self::selection::{Draw, Selection, Split};
 use self::verdicts::Answers;
 use super::CliError;
 use super::failures::Failures;
@@ -50,6 +50,9 @@ pub(super) struct AgreeArgs {
     /// Draw so many items, of each set in proportion; a larger sample has all items of a smaller one.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     sample: Option<u32>,
+    /// Draw so many items of each set, so that small sets count as much as large ones.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "sample")]
+    per_set: Option<u32>,
     /// Of the sample and of the intervals: equal seeds give equal reports.
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
@@ -110,7 +113,9 @@ pub(super) async fn run(args: AgreeArgs, model: Option<String>, config: &Configu
     }
     check_folder(args.html.as_deref())?;
     let files = labelled::read(&args.data, &args.mapping())?;
-    let selection = selection::select(files, args.split, args.sample.map(|size| size as usize), args.seed)?;
+    let draw = args.sample.map(|size| Draw::All(size as usize));
+    let draw = draw.or(args.per_set.map(|size| Draw::EachSet(size as usize)));
+    let selection = selection::select(files, args.split, draw, args.seed)?;
     // Read before a model is loaded: a slip in a file should not cost a minute.
     let mut judges: Vec<Answers> = args.verdicts.iter().map(|given| stored(given)).collect::<Result<_, _>>()?;
     judges.iter().for_each(|judge| note_strangers(judge, &selection));
@@ -131,7 +136,7 @@ pub(super) async fn run(args: AgreeArgs, model: Option<String>, config: &Configu
     }
     let settings = Settings {
         bootstrap: Bootstrap { seed: args.seed, resamples: args.resamples as usize },
-        sample: args.sample.map(|size| size as usize),
+        sample: draw.map(|_| selection.items.len()),
         split: args.split.map(Split::name),
     };
     // Those that were graded here come first.

@@ -21,7 +21,7 @@ pub use items::{PairItem, PairVerdict, Place, ScoreItem, ScoreVerdict};
 pub use labels::{pair_labels, score_labels};
 pub use measure::{Items, Measured, Verdicts, compare, measure};
 pub use probability::calibration_error;
-pub use sample::{Half, half, instruction_key, key, sample};
+pub use sample::{Half, half, instruction_key, key, sample, sample_each};
 
 #[cfg(test)]
 mod reference_tests;

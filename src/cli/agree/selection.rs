@@ -4,7 +4,7 @@ use clap::ValueEnum;
 
 use super::super::CliError;
 use crate::domain::agreement::report::DataFile;
-use crate::domain::agreement::{Half, half, instruction_key, sample};
+use crate::domain::agreement::{Half, half, instruction_key, sample, sample_each};
 use crate::labelled::{Labelled, LabelledFile, LabelledItem};
 
 /// A half of the instructions.
@@ -23,6 +23,15 @@ impl Split {
     }
 }
 
+/// How many items are drawn.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Draw {
+    /// Of all, each set in proportion to its size.
+    All(usize),
+    /// Of each set.
+    EachSet(usize),
+}
+
 /// What is taken.
 pub(super) struct Selection {
     pub(super) files: Vec<DataFile>,
@@ -36,7 +45,7 @@ pub(super) struct Selection {
 pub(super) fn select(
     files: Vec<LabelledFile>,
     split: Option<Split>,
-    size: Option<usize>,
+    draw: Option<Draw>,
     seed: u64,
 ) -> Result<Selection, CliError> {
     let wanted = |item: &LabelledItem| match split {
@@ -50,9 +59,13 @@ pub(super) fn select(
         infos.push(DataFile { path, sha256, format, items: of_file.len(), absolute: 0, pairwise: 0 });
         items.extend(of_file.into_iter().filter(|item| wanted(item)).map(|item| (at, item)));
     }
-    if let Some(size) = size.filter(|size| *size < items.len()) {
+    if let Some(draw) = draw {
         let names: Vec<(&str, &str)> = items.iter().map(|(_, item)| (item.set.as_str(), item.id.as_str())).collect();
-        let mut taken = sample(&names, size, seed).into_iter().peekable();
+        let taken = match draw {
+            Draw::All(size) => sample(&names, size, seed),
+            Draw::EachSet(size) => sample_each(&names, size, seed),
+        };
+        let mut taken = taken.into_iter().peekable();
         let mut position = 0;
         items.retain(|_| {
             position += 1;

@@ -60,6 +60,23 @@ pub fn sample(items: &[(&str, &str)], size: usize, seed: u64) -> Vec<usize> {
     taken
 }
 
+/// Draws the same number of items of each set, or all of a smaller one; gives their positions, in order. Draws within a set
+/// are those of [`sample`].
+#[must_use]
+pub fn sample_each(items: &[(&str, &str)], size: usize, seed: u64) -> Vec<usize> {
+    let mut sets: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (position, (set, _)) in items.iter().enumerate() {
+        sets.entry(*set).or_default().push(position);
+    }
+    let of_set = |positions: Vec<usize>| {
+        let names: Vec<(&str, &str)> = positions.iter().map(|position| items[*position]).collect();
+        sample(&names, size, seed).into_iter().map(move |drawn| positions[drawn])
+    };
+    let mut taken: Vec<usize> = sets.into_values().flat_map(of_set).collect();
+    taken.sort_unstable();
+    taken
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -73,6 +90,18 @@ mod tests {
         assert_ne!(key(&["ab", "c"]), key(&["a", "bc"]));
         let dev = (0..1000).filter(|i| half(instruction_key(&format!("Question {i}?"))) == Half::Dev).count();
         assert!((450..550).contains(&dev), "{dev}");
+    }
+
+    #[test]
+    fn each_set_gives_as_many() {
+        let names: Vec<String> = (0..30).map(|n| n.to_string()).collect();
+        let items: Vec<(&str, &str)> =
+            names.iter().enumerate().map(|(n, name)| (if n < 3 { "small" } else { "large" }, name.as_str())).collect();
+        let taken = sample_each(&items, 5, 7);
+        assert_eq!(taken.iter().filter(|at| **at < 3).count(), 3);
+        assert_eq!(taken.len(), 8);
+        let more = sample_each(&items, 9, 7);
+        assert!(taken.iter().all(|at| more.contains(at)) && more.len() == 12);
     }
 
     proptest! {
