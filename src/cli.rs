@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "commands answer on standard output")]
 
 mod agree;
+mod asking;
 mod bench;
 mod calibrate;
 mod client;
@@ -15,6 +16,7 @@ mod grader;
 mod host;
 mod items;
 mod lists;
+mod redteam;
 mod results;
 mod show;
 mod text;
@@ -85,6 +87,8 @@ enum Command {
     Agree(Box<agree::AgreeArgs>),
     /// Map a judge's numbers to what people say: a calibration, from labels.
     Calibrate(Box<calibrate::CalibrateArgs>),
+    /// Measure how far attacks in the judged text move the reward.
+    Redteam(Box<redteam::RedteamArgs>),
     /// Fit a judge's verdicts to what people say, with what else it computes, from labels.
     Fit(Box<calibrate::FitArgs>),
     /// Measure the speed of a server.
@@ -171,6 +175,10 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Fit(args) => {
             cli.settings.check_beside(args.server())?;
             calibrate::fit(&args, cli.settings.model.as_deref(), &with_model).await
+        }
+        Command::Redteam(args) => {
+            cli.settings.check_beside(args.server())?;
+            redteam::run(&args, cli.settings.model.as_deref(), &with_model).await
         }
         Command::Bench(args) => {
             cli.settings.check_beside(args.server())?;

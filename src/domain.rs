@@ -4,6 +4,7 @@
 //! on its [`Scale`], a [`Distribution`] sums to one, and a [`Rubric`] describes every level.
 
 pub mod agreement;
+pub mod attacks;
 mod blank;
 pub mod calibration;
 mod distribution;

@@ -3,9 +3,9 @@
 pub(super) mod grading;
 mod html;
 mod measuring;
-mod selection;
+pub(super) mod selection;
 mod table;
-mod verdicts;
+pub(super) mod verdicts;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

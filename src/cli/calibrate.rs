@@ -1,6 +1,5 @@
 //! `gavel calibrate` and `gavel fit`: maps from what a judge says to what people say, made from labelled verdicts.
 
-mod asking;
 mod examples;
 mod report;
 mod verdicts;
@@ -9,9 +8,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use self::asking::{Asking, Configure};
 use self::examples::{Gathered, Labels};
 use super::CliError;
+use super::asking::{Asking, Configure};
 use super::items::KindArg;
 use crate::domain::calibration::{
     CalibrationFile, CalibrationObject, Content, HeldOut, MapMethod, Parameters, calibrated, fitted,
@@ -54,7 +53,7 @@ pub(super) struct Source {
     #[arg(long, value_name = "VALUE=A,VALUE=B,…")]
     labels: Option<LabelNames>,
     /// The judge's verdicts on them, as `gavel grade` wrote them; without any, the items are graded first.
-    #[arg(long, value_name = "FILE.jsonl", num_args = 1..)]
+    #[arg(long, value_name = "FILE.jsonl", num_args = 1.., conflicts_with_all = ["judge", "server", "mode", "keep"])]
     verdicts: Vec<PathBuf>,
     #[command(flatten)]
     asking: Asking,
@@ -135,7 +134,7 @@ impl Source {
         let labels = Labels::read(&self.data, &mapping, self.kind.map(Into::into))?;
         let mut verdicts = self.verdicts.clone();
         if verdicts.is_empty() {
-            verdicts.push(self.asking.grade(&labels, model, config).await?);
+            verdicts.push(self.asking.grade(labels.items(), model, config).await?);
         }
         let mut gathered = labels.join(&verdicts)?;
         if self.any_rubric {

@@ -3,6 +3,7 @@
 
 mod agree;
 mod calibration;
+mod redteam;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

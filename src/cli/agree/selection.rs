@@ -9,7 +9,7 @@ use crate::labelled::{Labelled, LabelledFile, LabelledItem};
 
 /// A half of the instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Split {
+pub(in super::super) enum Split {
     Dev,
     Test,
 }
@@ -25,7 +25,7 @@ impl Split {
 
 /// How many items are drawn.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Draw {
+pub(in super::super) enum Draw {
     /// Of all, each set in proportion to its size.
     All(usize),
     /// Of each set.
@@ -33,16 +33,16 @@ pub(super) enum Draw {
 }
 
 /// What is taken.
-pub(super) struct Selection {
-    pub(super) files: Vec<DataFile>,
-    pub(super) items: Vec<LabelledItem>,
+pub(in super::super) struct Selection {
+    pub(in super::super) files: Vec<DataFile>,
+    pub(in super::super) items: Vec<LabelledItem>,
 }
 
 /// Takes the items of a half, and draws so many of them.
 ///
 /// # Errors
 /// When nothing is left.
-pub(super) fn select(
+pub(in super::super) fn select(
     files: Vec<LabelledFile>,
     split: Option<Split>,
     draw: Option<Draw>,

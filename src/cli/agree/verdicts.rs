@@ -12,26 +12,26 @@ use crate::domain::agreement::{PairVerdict, ScoreVerdict, rounded};
 use crate::labelled::{self, DataError};
 
 /// What a judge said of each item.
-pub(super) struct Answers {
+pub(in super::super) struct Answers {
     /// What the judge is called.
-    pub(super) name: String,
+    pub(in super::super) name: String,
     /// The model behind all of its verdicts, if they name one and the same.
-    pub(super) model: Option<Model>,
+    pub(in super::super) model: Option<Model>,
     /// The prompt set, likewise.
-    pub(super) prompt: Option<Named>,
+    pub(in super::super) prompt: Option<Named>,
     /// By the items' ids.
-    pub(super) by_id: HashMap<String, Stored>,
+    pub(in super::super) by_id: HashMap<String, Stored>,
 }
 
 /// An answer, and where it stands.
-pub(super) struct Stored {
-    pub(super) place: String,
-    pub(super) answer: Answer,
+pub(in super::super) struct Stored {
+    pub(in super::super) place: String,
+    pub(in super::super) answer: Answer,
 }
 
 /// What a judge said of one item.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Answer {
+pub(in super::super) enum Answer {
     /// Of one response.
     Score(ScoreVerdict),
     /// Of two responses, A and B.
@@ -48,7 +48,7 @@ pub(super) enum Answer {
 ///
 /// # Errors
 /// With the line that is no verdict.
-pub(super) fn read(path: &Path, name: String) -> Result<Answers, CliError> {
+pub(in super::super) fn read(path: &Path, name: String) -> Result<Answers, CliError> {
     let bytes = std::fs::read(path).map_err(|error| CliError::because(path.display(), error))?;
     let mut by_id: HashMap<String, Stored> = HashMap::new();
     let (mut models, mut prompts) = (Same::default(), [Same::default(), Same::default()]);

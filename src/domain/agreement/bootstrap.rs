@@ -141,6 +141,14 @@ impl Draws {
     }
 }
 
+/// The mean of numbers with its interval, each number with the key of its instruction; `None` of no numbers.
+#[must_use]
+pub fn mean(numbers: &[(u64, f64)], bootstrap: Bootstrap) -> Option<Figure> {
+    let (cluster, count) = clusters(numbers.iter().map(|(key, _)| *key));
+    let each = cluster.iter().zip(numbers).map(|(cluster, (_, number))| (*cluster, *number, 1.0));
+    Draws::new(bootstrap, count).figure(&Statistic::ratio(count, numbers.len(), each))
+}
+
 /// A value and the percentiles of its replicates. Where the statistic is not defined in most resamples, there is no
 /// interval.
 pub(super) fn figure(value: f64, n: usize, replicates: &[Option<f64>]) -> Figure {

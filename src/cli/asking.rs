@@ -1,41 +1,41 @@
-//! The judge that is asked where there are no verdicts yet.
+//! The judge that a command asks to grade labelled items, and how.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::super::CliError;
-use super::super::agree::grading::{self, Asked};
-use super::super::grader::Grader;
-use super::super::host::InProcessJudge;
-use super::super::items::ModeArg;
-use super::examples::Labels;
+use super::CliError;
+use super::agree::grading::{self, Asked};
+use super::grader::Grader;
+use super::host::InProcessJudge;
+use super::items::ModeArg;
 use crate::config::Config;
+use crate::labelled::LabelledItem;
 
 /// A configuration of this process, with a model in place of its own.
-pub(in super::super) type Configure<'a> = dyn Fn(Option<&str>) -> Result<Config, CliError> + 'a;
+pub(super) type Configure<'a> = dyn Fn(Option<&str>) -> Result<Config, CliError> + 'a;
 
 /// Who is asked, and how.
 #[derive(Debug, Args)]
 pub(super) struct Asking {
     /// The model to ask; with a server, one of its models.
-    #[arg(long, value_name = "NAME", conflicts_with = "verdicts")]
+    #[arg(long, value_name = "NAME")]
     judge: Option<String>,
     /// A running server; without one, this command hosts the judge itself.
-    #[arg(long, value_name = "URL", conflicts_with = "verdicts")]
+    #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// The rubric of items that have none.
     #[arg(long, default_value = "helpfulness", value_name = "NAME")]
     rubric: String,
     /// Feedback and verdict, or the verdict alone.
-    #[arg(long, conflicts_with = "verdicts")]
+    #[arg(long)]
     mode: Option<ModeArg>,
     /// How many requests are in flight.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
     /// Where verdicts are kept, so that a run which was stopped goes on; `agree` in the cache folder by default, where
     /// `gavel agree` keeps its own.
-    #[arg(long, value_name = "DIR", conflicts_with = "verdicts")]
+    #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 }
 
@@ -51,7 +51,7 @@ impl Asking {
     /// When it cannot be loaded, or grades none of the first items.
     pub(super) async fn grade(
         &self,
-        labels: &Labels,
+        items: &[LabelledItem],
         model: Option<&str>,
         config: &Configure<'_>,
     ) -> Result<PathBuf, CliError> {
@@ -84,7 +84,7 @@ impl Asking {
             prompt: None,
             concurrency: usize::from(self.concurrency),
         };
-        let graded = grading::grade(&grader, &name, labels.items(), &asked, &folder).await;
+        let graded = grading::grade(&grader, &name, items, &asked, &folder).await;
         drop(grader);
         if let Some(hosted) = hosted {
             hosted.stop().await;
