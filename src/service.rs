@@ -23,7 +23,6 @@ pub use self::context::{Deadline, DeadlinePassed, RequestContext};
 pub use self::judge::Judge;
 use self::judge::{PlannedRun, RunError};
 use self::registry::{ModelRegistry, RegistryError};
-use crate::domain::service_time::Due;
 use crate::domain::{Judgement, Order, Provenance, Timing, Usage, milliseconds};
 use crate::engine::{EngineError, EngineInfo};
 use crate::metrics::Metrics;
@@ -176,7 +175,7 @@ impl Service {
     ) -> Result<T, ServiceError> {
         self.admission.check()?;
         let computed = async {
-            let permit = self.admission.enter(context.flow.clone(), Due::default()).await;
+            let permit = self.admission.enter(context.flow.clone(), None).await;
             let permit = permit.map_err(|TooLate| EngineError::TooLate)?;
             blocking(move || {
                 let result = work();
@@ -346,7 +345,7 @@ impl Session {
         if length < LONG_TEXT && !long {
             return plan();
         }
-        let permit = match long.then(|| self.admission.enter(self.context.flow.clone(), Due::default())) {
+        let permit = match long.then(|| self.admission.enter(self.context.flow.clone(), None)) {
             Some(entering) => match entering.await {
                 Ok(permit) => Some(permit),
                 Err(TooLate) => return vec![(first, Err(EngineError::TooLate.into()))],

@@ -184,6 +184,20 @@ impl<T> FairQueue<T> {
         })
     }
 
+    /// The first item of each request that waits, in the order in which their turns come; of those callers only that are
+    /// `wanted`.
+    pub fn heads<'a>(&'a self, wanted: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = (Ticket, &'a T)> {
+        let callers = self.callers.turns().flatten();
+        let wanted = callers.filter(move |caller| wanted(&self.callers.held[*caller].key));
+        wanted.flat_map(|caller| {
+            let requests = &self.callers.held[caller].value;
+            requests.turns().flatten().filter_map(move |request| {
+                let first = requests.held[request].value.front()?;
+                Some((Ticket { caller, request, item: 0 }, first))
+            })
+        })
+    }
+
     /// The item of a ticket.
     #[must_use]
     pub fn get(&self, ticket: Ticket) -> Option<&T> {

@@ -14,12 +14,12 @@ mod backend;
 mod pause;
 mod prefixes;
 mod sequence;
+mod step;
 pub mod worker;
 
 #[cfg(test)]
 mod tests;
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,8 +30,9 @@ use self::pause::{Paused, Shares};
 use self::prefixes::{Prefixes, WORTH_SHARING, shared};
 pub use self::sequence::Slot;
 use self::sequence::{Need, Sequence};
+use self::step::Batch;
 use super::{Compiled, EngineError, Event, Load};
-use crate::domain::fair_queue::{FairQueue, Flow, Ticket};
+use crate::domain::fair_queue::{FairQueue, Ticket};
 use crate::domain::service_time::{Due, ServiceTime};
 use crate::script::{Action, Token, Vocabulary};
 
@@ -50,8 +51,10 @@ pub struct Limits {
     pub copies: usize,
 }
 
-/// How many waiting sequences are looked through for the one to admit next.
+/// How many waiting sequences of one turn are looked through for the one to admit next.
 const WINDOW: usize = 64;
+/// How many in all, where those whose turn it is wait for a prefix that is just being computed.
+const MOST_LOOKED_AT: usize = 4 * WINDOW;
 /// How often the one that has waited longest may be overtaken.
 const PATIENCE: usize = 32;
 
@@ -95,15 +98,6 @@ pub struct Scheduler<B: Backend> {
     next_id: u64,
 }
 
-/// What is decoded together.
-#[derive(Clone, Copy)]
-enum Batch {
-    /// Those that need few tokens, or those that read prompts.
-    Of(Need),
-    /// One that has a batch of its own, so that others do not change the order of its sums.
-    Own(u64),
-}
-
 impl<B: Backend> Scheduler<B> {
     /// A scheduler over an empty backend.
     pub fn new(backend: B, vocabulary: Arc<dyn Vocabulary>, limits: Limits) -> Self {
@@ -124,8 +118,8 @@ impl<B: Backend> Scheduler<B> {
     /// Queues a job; its events go to `events`, and it is dropped once they are closed.
     pub fn submit(&mut self, compiled: Compiled, events: UnboundedSender<Event>) {
         let (prompt_tokens, reserved) = (compiled.prompt_tokens, compiled.most_tokens());
-        let (alone, writes) = (compiled.job.deterministic, compiled.job.script.most_generated() > 0);
-        let (flow, due) = (compiled.flow.clone(), Due { at: compiled.deadline, writes });
+        let (alone, written) = (compiled.job.deterministic, compiled.job.script.most_generated());
+        let (flow, due) = (compiled.flow.clone(), Due { at: compiled.deadline, written });
         let mut machine = compiled.machine(Arc::clone(&self.vocabulary));
         let action = machine.start();
         let id = self.new_id();
@@ -180,7 +174,7 @@ impl<B: Backend> Scheduler<B> {
 
     /// Decodes one batch and acts on its logits.
     fn decode(&mut self, batch: Batch) -> Result<(), String> {
-        let (rows, wanted) = self.plan(batch);
+        let (rows, wanted) = step::plan(&mut self.running, batch, self.limits.step);
         if rows.is_empty() {
             return Ok(());
         }
@@ -231,19 +225,23 @@ impl<B: Backend> Scheduler<B> {
         while let Some(at) = self.running.iter().position(Sequence::departed) {
             let departed = self.retire(at)?;
             if let Some(ran) = departed.ran() {
-                self.typical.given_up(departed.due.writes, ran);
+                self.typical.given_up(departed.due, ran);
             }
         }
         Ok(())
     }
 
-    /// Fails what waits and cannot end before its deadline any more, by what others took lately: under more load than
-    /// there is time for, the time goes to those that can still be answered. Where nothing runs, the next one shows how
-    /// long it takes.
+    /// Fails what waits for a slot and cannot end before its deadline any more, by what others took lately: under more load
+    /// than there is time for, the time goes to those that can still be answered. Where no sequence of its kind runs, the
+    /// next one shows how long it takes.
     fn drop_late(&mut self) {
+        if self.waiting.is_empty() || self.free_slot().is_some() {
+            return;
+        }
         let (now, typical) = (Instant::now(), self.typical);
-        let is_late = |sequence: &Sequence| typical.is_late(sequence.due, now);
-        if self.running.is_empty() || !self.waiting.items().any(is_late) {
+        let runs = [0, 1].map(|kind| self.running.iter().any(|sequence| sequence.due.kind() == kind));
+        let is_late = |sequence: &Sequence| runs[sequence.due.kind()] && typical.is_late(sequence.due, now);
+        if !self.waiting.items().any(is_late) {
             return;
         }
         for late in self.waiting.extract(is_late) {
@@ -251,64 +249,73 @@ impl<B: Backend> Scheduler<B> {
         }
     }
 
-    /// Admits sequences while there are slots, or while some hold more than others want.
+    /// Admits sequences while there are slots, or while some hold several and others none.
     fn admit(&mut self) -> Result<(), String> {
         loop {
-            let Some(slot) = self.free_slot() else {
-                if self.make_room()? {
-                    continue;
-                }
-                return Ok(());
+            let (chosen, slot) = match self.free_slot() {
+                Some(slot) if self.resume(slot)? => continue,
+                Some(slot) => (self.next(), slot),
+                None => match self.make_room()? {
+                    Some((chosen, slot)) => (Some(chosen), slot),
+                    None => return Ok(()),
+                },
             };
-            if self.resume(slot)? {
-                continue;
-            }
-            let Some(Chosen { ticket, start, first }) = self.next() else { return Ok(()) };
-            if let Some(first) = self.waiting.get_mut(first).filter(|_| first != ticket) {
-                first.overtaken += 1;
-            }
-            let cost = |sequence: &mut Sequence| u64::try_from(sequence.reserved).unwrap_or(u64::MAX);
-            let cost = self.waiting.get_mut(ticket).map_or(1, cost);
-            let mut sequence = self.waiting.take(ticket, cost).expect("nothing was taken since it was chosen");
-            let reused = match start {
-                Some((donor, len)) => self.share(donor, slot, len)?,
-                None => 0,
-            };
-            sequence.begin(slot, reused);
-            self.running.push(sequence);
+            let Some(chosen) = chosen else { return Ok(()) };
+            self.begin(chosen, slot)?;
         }
     }
 
-    /// Whose turn it is.
-    fn newcomer(&self) -> Option<&Flow> {
-        let Chosen { ticket, .. } = self.next()?;
-        self.waiting.get(ticket).map(|sequence| &sequence.flow)
+    /// Begins a waiting sequence in a free slot.
+    fn begin(&mut self, Chosen { ticket, start, first }: Chosen, slot: Slot) -> Result<(), String> {
+        if let Some(first) = self.waiting.get_mut(first).filter(|_| first != ticket) {
+            first.overtaken += 1;
+        }
+        let cost = |sequence: &mut Sequence| u64::try_from(sequence.reserved).unwrap_or(u64::MAX);
+        let cost = self.waiting.get_mut(ticket).map_or(1, cost);
+        let mut sequence = self.waiting.take(ticket, cost).expect("nothing was taken since it was chosen");
+        let reused = match start {
+            Some((donor, len)) => self.share(donor, slot, len)?,
+            None => 0,
+        };
+        sequence.begin(slot, reused);
+        self.running.push(sequence);
+        Ok(())
     }
 
-    /// Pauses a sequence of who holds several for one whose turn it is and who holds none; says whether a slot came free.
-    fn make_room(&mut self) -> Result<bool, String> {
+    /// Pauses a sequence of who holds several for one whose turn it is and who holds none. That one has to begin in the slot
+    /// that came free: another choice could bring the paused one back.
+    fn make_room(&mut self) -> Result<Option<(Chosen, Slot)>, String> {
         // Without prefixes a state may lack what it needs to go on.
         if self.limits.prefix_tokens == 0 || self.waiting.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
+        let Some(mut chosen) = self.next() else { return Ok(None) };
+        let newcomer = self.waiting.get(chosen.ticket).map(|sequence| &sequence.flow);
         let shares = Shares::of(&self.running);
-        let Some(at) = self.newcomer().and_then(|newcomer| shares.paused_for(newcomer, &self.running)) else {
-            return Ok(false);
+        let Some(at) = newcomer.and_then(|newcomer| shares.paused_for(newcomer, &self.running)) else {
+            return Ok(None);
         };
         let slot = self.running[at].slot;
         let saved = self.backend.save(slot)?;
         self.backend.truncate(slot, 0)?;
         self.paused.push(Paused { sequence: self.running.remove(at), saved });
-        Ok(true)
+        // The paused one may have been what it was to begin with.
+        chosen.start = self.waiting.get(chosen.ticket).and_then(|sequence| self.best_start(sequence));
+        Ok(Some((chosen, slot)))
     }
 
-    /// Lets a paused sequence go on in a free slot, if it comes before those that wait.
+    /// Lets a paused sequence go on in a free slot, if one comes before those that wait.
     fn resume(&mut self, slot: Slot) -> Result<bool, String> {
-        let Some(first) = self.paused.first().filter(|_| !self.runs_out()) else { return Ok(false) };
-        if !Shares::of(&self.running).goes_on(&first.sequence.flow, self.newcomer()) {
+        if self.paused.is_empty() || self.runs_out() {
             return Ok(false);
         }
-        let Paused { mut sequence, saved } = self.paused.remove(0);
+        let shares = Shares::of(&self.running);
+        let next = self.next();
+        let newcomer = next.and_then(|chosen| self.waiting.get(chosen.ticket)).map(|sequence| &sequence.flow);
+        let Some(at) = self.paused.iter().position(|paused| shares.goes_on(&paused.sequence.flow, newcomer)) else {
+            return Ok(false);
+        };
+        let Paused { mut sequence, saved } = self.paused.remove(at);
         self.backend.restore(&saved, slot, sequence.computed.len())?;
         sequence.slot = slot;
         self.running.push(sequence);
@@ -346,7 +353,7 @@ impl<B: Backend> Scheduler<B> {
                     break;
                 }
             }
-            if best.is_some() || looked_at >= WINDOW {
+            if best.is_some() || looked_at >= MOST_LOOKED_AT {
                 return best;
             }
         }
@@ -402,57 +409,6 @@ impl<B: Backend> Scheduler<B> {
         Ok(len)
     }
 
-    /// The rows of the next batch, and which of them whose logits are for.
-    fn plan(&mut self, batch: Batch) -> (Vec<Row>, Vec<(u64, Range<usize>)>) {
-        let (mut rows, mut wanted) = (Vec::new(), Vec::new());
-        let belongs = |s: &&mut Sequence| match batch {
-            Batch::Of(need) => !s.alone && s.need() == need,
-            Batch::Own(id) => s.id == id,
-        };
-        let mut order: Vec<&mut Sequence> = self.running.iter_mut().filter(belongs).collect();
-        let prompts = matches!(batch, Batch::Of(Need::Prompt));
-        // The most tokens of one prompt.
-        let mut most = self.limits.step;
-        if prompts {
-            // Callers share a step, however many prompts each of them has.
-            let shares = Shares::of(order.iter().map(|sequence| &**sequence));
-            most = most.div_ceil(shares.callers().max(1));
-            order.sort_by_cached_key(|s| shares.held(&s.flow));
-        } else {
-            // The step goes to those that came first; in it they stand side by side, as a backend may want them.
-            let mut room = self.limits.step;
-            order.retain(|s| {
-                room > 0 && {
-                    room = room.saturating_sub(s.needs());
-                    true
-                }
-            });
-            order.sort_by_key(|s| s.slot);
-        }
-        let mut part = None;
-        for sequence in order {
-            let (tokens, room) = (sequence.needs(), self.limits.step - rows.len());
-            let take = match part {
-                // Prompts share a step in equal parts or not at all: what is left over would be a small batch.
-                Some(part) if prompts && tokens.min(room) < part => continue,
-                Some(part) if prompts => part,
-                _ => tokens.min(room).min(most),
-            };
-            part = Some(take);
-            for _ in 0..take {
-                let position = sequence.computed.len();
-                let (token, logits) = sequence.token(position);
-                rows.push(Row { token, position, slot: sequence.slot, logits });
-                sequence.computed.push(token);
-            }
-            let of_it = rows.len() - take..rows.len();
-            if let Some(first) = of_it.clone().find(|row| rows[*row].logits) {
-                wanted.push((sequence.id, first..of_it.end));
-            }
-        }
-        (rows, wanted)
-    }
-
     /// Does what a sequence's machine asks for, until it needs the model again; says whether it ever will.
     fn act(&mut self, at: usize, mut action: Action) -> Result<bool, String> {
         loop {
@@ -477,7 +433,7 @@ impl<B: Backend> Scheduler<B> {
                     Err(transcript) => {
                         let done = self.retire(at)?;
                         if let Some(ran) = done.ran() {
-                            self.typical.ended(done.due.writes, ran);
+                            self.typical.ended(done.due, ran);
                         }
                         done.report(transcript);
                         return Ok(false);

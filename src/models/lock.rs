@@ -29,3 +29,9 @@ pub(super) async fn hold(path: &Path, what: &str) -> Result<File, ModelError> {
         tokio::time::sleep(PAUSE).await;
     }
 }
+
+/// The lock at `path`, if nobody holds it. Dropping the returned file releases it.
+pub(super) fn try_hold(path: &Path) -> Option<File> {
+    let file = File::create(path).ok()?;
+    file.try_lock().ok().map(|()| file)
+}

@@ -188,11 +188,12 @@ impl Package<'_> {
     }
 
     /// Removes what a pull that was begun and not finished has left.
-    pub(super) async fn discard(&self) -> Result<(), ModelError> {
+    pub(super) fn discard(&self) -> Result<(), ModelError> {
         if !self.begun() {
             return Ok(());
         }
-        let _lock = self.lock().await?;
+        // Another process that is pulling from there goes on.
+        let Some(_lock) = lock::try_hold(&self.lock_file()) else { return Ok(()) };
         self.joined().remove()?;
         let partials = self.partials(&self.source.members());
         partials.iter().try_for_each(|partial| fs::remove_file(partial).map_err(ModelError::cache(partial)))
@@ -226,7 +227,11 @@ impl Package<'_> {
     async fn lock(&self) -> Result<File, ModelError> {
         let downloads = self.cache.downloads();
         create_dir(&downloads)?;
-        lock::hold(&downloads.join(format!("{}.lock", self.entry.name)), &self.entry.name).await
+        lock::hold(&self.lock_file(), &self.entry.name).await
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.cache.downloads().join(format!("{}.lock", self.entry.name))
     }
 
     /// The path of the loaded file after a pull.

@@ -186,7 +186,7 @@ impl ModelStore {
             let counted = Counted { to: progress, bytes: AtomicU64::new(0) };
             let error = match self.pull_from(entry, source, effort, &counted).await {
                 Ok(model) => {
-                    self.discard_others(entry, source).await;
+                    self.discard_others(entry, source);
                     return Ok(model);
                 }
                 Err(error) => error,
@@ -225,14 +225,14 @@ impl ModelStore {
 
     /// Removes what pulls from the packages of other sources have left: nobody goes on with it now. The cache of the hub
     /// is shared with other programs and stays as it is.
-    async fn discard_others(&self, entry: &CatalogueEntry, served: &ModelSource) {
+    fn discard_others(&self, entry: &CatalogueEntry, served: &ModelSource) {
         for source in &entry.sources {
             let ModelSource::Pypi(packages) = source else { continue };
             if std::ptr::eq(source, served) {
                 continue;
             }
             // The model is here; what could not be removed takes room, and no more.
-            if let Err(error) = self.package(entry, packages).discard().await {
+            if let Err(error) = self.package(entry, packages).discard() {
                 tracing::warn!(%error, model = entry.name, "an unfinished download stays");
             }
         }

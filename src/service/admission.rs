@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::domain::fair_queue::{FairQueue, Flow};
+use crate::domain::fair_queue::{FairQueue, Flow, Ticket};
 use crate::domain::service_time::{Due, ServiceTime};
 
 /// Lets a bounded number of judgements run. Those that wait are let in fairly: callers take turns, and so do the
@@ -29,14 +29,37 @@ struct State {
     waiting: FairQueue<Waiting>,
     /// How many of those that wait have gone away and are still in the queue.
     departed: usize,
-    /// How long judgements ran lately.
-    typical: ServiceTime,
 }
 
 struct Waiting {
     flow: Flow,
-    due: Due,
+    timed: Option<Timed>,
     sender: oneshot::Sender<Result<(), TooLate>>,
+}
+
+/// How long the judgements of one model take, as admission sees it, and how many of each kind run.
+#[derive(Clone, Default)]
+pub struct Pace(Arc<Mutex<PaceState>>);
+
+#[derive(Default)]
+struct PaceState {
+    typical: ServiceTime,
+    running: [usize; 2],
+}
+
+/// A judgement of a model, with its deadline.
+type Timed = (Due, Pace);
+
+impl Pace {
+    fn lock(&self) -> MutexGuard<'_, PaceState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a judgement could not end in time if it began now. Where none of its kind runs, it shows how long it takes.
+    fn is_late(&self, due: Due, now: Instant) -> bool {
+        let pace = self.lock();
+        pace.running[due.kind()] > 0 && pace.typical.is_late(due, now)
+    }
 }
 
 /// It waited until too little time was left.
@@ -49,6 +72,13 @@ struct Held {
     judgements: usize,
     /// Judgements by request.
     requests: HashMap<u64, usize>,
+}
+
+impl Held {
+    /// Whether one of its requests has several judgements.
+    fn is_large(&self) -> bool {
+        self.judgements > self.requests.len()
+    }
 }
 
 /// Why a request is not let in.
@@ -66,12 +96,19 @@ pub enum Refusal {
 pub struct Permit {
     state: Arc<Mutex<State>>,
     flow: Flow,
-    due: Due,
+    timed: Option<Timed>,
     since: Instant,
     ended: bool,
 }
 
 impl Permit {
+    fn new(state: &Arc<Mutex<State>>, flow: Flow, timed: Option<Timed>) -> Self {
+        if let Some((due, pace)) = &timed {
+            pace.lock().running[due.kind()] += 1;
+        }
+        Self { state: Arc::clone(state), flow, timed, since: Instant::now(), ended: false }
+    }
+
     /// Gives it back after the judgement has come to its end, so that how long it took counts.
     pub fn ended(mut self) {
         self.ended = true;
@@ -82,14 +119,7 @@ impl Admission {
     /// Lets `in_flight` judgements run at once, and `queue` requests wait.
     #[must_use]
     pub fn new(in_flight: usize, queue: usize) -> Self {
-        let state = State {
-            in_flight,
-            running: 0,
-            held: HashMap::new(),
-            waiting: FairQueue::default(),
-            departed: 0,
-            typical: ServiceTime::default(),
-        };
+        let state = State { in_flight, running: 0, held: HashMap::new(), waiting: FairQueue::default(), departed: 0 };
         Self { state: Arc::new(Mutex::new(state)), queue, closing: AtomicBool::new(false) }
     }
 
@@ -110,21 +140,21 @@ impl Admission {
     }
 
     /// Waits until a judgement of that flow may run. It is never refused for the length of the queue:
-    /// [`Admission::check`] refuses requests before they begin.
+    /// [`Admission::check`] refuses requests before they begin. Other work than judgements has no `timed`.
     ///
     /// # Errors
-    /// When it waits until it could not end before its deadline any more, by what others took lately: under more load
-    /// than there is time for, the time goes to those that can still be answered.
-    pub async fn enter(&self, flow: Flow, due: Due) -> Result<Permit, TooLate> {
-        let permit = |flow| Permit { state: Arc::clone(&self.state), flow, due, since: Instant::now(), ended: false };
+    /// When it waits until it could not end before its deadline any more, by what others of its model took lately: under
+    /// more load than there is time for, the time goes to those that can still be answered.
+    pub async fn enter(&self, flow: Flow, timed: Option<Timed>) -> Result<Permit, TooLate> {
         let receiver = {
             let mut state = lock(&self.state);
-            if state.running < state.in_flight || state.goes_first(&flow) {
+            // Who waits and may go first does so before one that has just come.
+            if state.running < state.in_flight || (state.goes_first(&flow) && state.next_beyond().is_none()) {
                 state.hold(&flow);
-                return Ok(permit(flow));
+                return Ok(Permit::new(&self.state, flow, timed));
             }
             let (sender, receiver) = oneshot::channel();
-            state.waiting.push(&flow, Waiting { flow: flow.clone(), due, sender });
+            state.waiting.push(&flow, Waiting { flow: flow.clone(), timed: timed.clone(), sender });
             receiver
         };
         let mut place = QueueSlot { state: &self.state, flow: &flow, receiver: Some(receiver) };
@@ -134,7 +164,7 @@ impl Admission {
         };
         place.receiver = None;
         drop(place);
-        let_in.map(|()| permit(flow))
+        let_in.map(|()| Permit::new(&self.state, flow, timed))
     }
 
     /// How many judgements wait.
@@ -157,13 +187,33 @@ impl Admission {
 }
 
 impl State {
-    /// Whether a judgement of that flow runs beyond the bound.
+    /// Whether a judgement of that flow runs beyond the bound: its caller has nothing running, or a large request beside
+    /// it.
     fn goes_first(&self, flow: &Flow) -> bool {
-        let room = self.running < self.in_flight + self.in_flight / 4;
-        room && self.held.get(&flow.caller).is_none_or(|held| {
-            let large_beside_it = held.judgements > held.requests.len();
-            large_beside_it && !held.requests.contains_key(&flow.request)
-        })
+        let has_none = |held: &Held| !held.requests.contains_key(&flow.request);
+        self.has_room_beyond() && self.held.get(&flow.caller).is_none_or(|held| held.is_large() && has_none(held))
+    }
+
+    fn has_room_beyond(&self) -> bool {
+        self.running < self.in_flight + self.in_flight / 4
+    }
+
+    /// The first of those that wait and may run beyond the bound.
+    fn next_beyond(&self) -> Option<Ticket> {
+        if self.waiting.is_empty() || !self.has_room_beyond() {
+            return None;
+        }
+        // Most callers have single requests, and none of them has to be looked at.
+        let may = |caller: &str| self.held.get(caller).is_none_or(Held::is_large);
+        self.waiting.heads(may).find(|(_, waiting)| self.goes_first(&waiting.flow)).map(|(ticket, _)| ticket)
+    }
+
+    fn next(&mut self) -> Option<Waiting> {
+        if self.running < self.in_flight {
+            return self.waiting.pop(1);
+        }
+        let next = self.next_beyond()?;
+        self.waiting.take(next, 1)
     }
 
     fn hold(&mut self, flow: &Flow) {
@@ -189,10 +239,8 @@ impl State {
             }
         }
         let now = Instant::now();
-        while self.running < self.in_flight
-            && let Some(Waiting { flow, due, sender }) = self.waiting.pop(1)
-        {
-            let late = self.running > 0 && self.typical.is_late(due, now);
+        while let Some(Waiting { flow, timed, sender }) = self.next() {
+            let late = timed.is_some_and(|(due, pace)| pace.is_late(due, now));
             if sender.send(if late { Err(TooLate) } else { Ok(()) }).is_err() {
                 self.departed -= 1;
             } else if !late {
@@ -209,15 +257,15 @@ impl State {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut state = lock(&self.state);
-        let took = self.since.elapsed();
-        // What has no deadline is other work, such as compiling a schema, or that of a caller who waits for ever.
-        match (self.due.at, self.ended) {
-            (None, _) => {}
-            (_, true) => state.typical.ended(self.due.writes, took),
-            (_, false) => state.typical.given_up(self.due.writes, took),
+        if let Some((due, pace)) = &self.timed {
+            let (mut pace, took) = (pace.lock(), self.since.elapsed());
+            pace.running[due.kind()] -= 1;
+            match self.ended {
+                true => pace.typical.ended(*due, took),
+                false => pace.typical.given_up(*due, took),
+            }
         }
-        state.release(&self.flow);
+        lock(&self.state).release(&self.flow);
     }
 }
 
@@ -266,10 +314,10 @@ mod tests {
     #[tokio::test]
     async fn the_queue_is_bounded_in_requests() {
         let admission = Admission::new(1, 1);
-        let first = admission.enter(flow("a", 1), Due::default()).await.unwrap();
+        let first = admission.enter(flow("a", 1), None).await.unwrap();
         assert_eq!(admission.check(), Ok(()));
-        let mut second = Box::pin(admission.enter(flow("a", 2), Due::default()));
-        let mut of_the_same = Box::pin(admission.enter(flow("a", 2), Due::default()));
+        let mut second = Box::pin(admission.enter(flow("a", 2), None));
+        let mut of_the_same = Box::pin(admission.enter(flow("a", 2), None));
         assert!(futures::poll!(&mut second).is_pending() && futures::poll!(&mut of_the_same).is_pending());
         assert_eq!((admission.check(), admission.waiting()), (Err(Refusal::Saturated(1)), 2));
         drop(of_the_same);
@@ -285,12 +333,12 @@ mod tests {
     #[tokio::test]
     async fn one_judgement_of_another_caller_waits_for_one_of_a_large_request_and_not_for_all() {
         let admission = Admission::new(1, 8);
-        let mut running = admission.enter(flow("a", 1), Due::default()).await.unwrap();
-        let mut large: Vec<_> = (0..50).map(|_| Box::pin(admission.enter(flow("a", 1), Due::default()))).collect();
+        let mut running = admission.enter(flow("a", 1), None).await.unwrap();
+        let mut large: Vec<_> = (0..50).map(|_| Box::pin(admission.enter(flow("a", 1), None))).collect();
         for judgement in &mut large {
             assert!(futures::poll!(judgement).is_pending());
         }
-        let mut small = Box::pin(admission.enter(flow("b", 2), Due::default()));
+        let mut small = Box::pin(admission.enter(flow("b", 2), None));
         assert!(futures::poll!(&mut small).is_pending());
         let mut turns = 0;
         while futures::poll!(&mut small).is_pending() {
@@ -312,51 +360,57 @@ mod tests {
         let admission = Admission::new(4, 8);
         let mut large = Vec::new();
         for _ in 0..4 {
-            large.push(admission.enter(flow("a", 1), Due::default()).await.unwrap());
+            large.push(admission.enter(flow("a", 1), None).await.unwrap());
         }
-        let mut fifth = Box::pin(admission.enter(flow("a", 1), Due::default()));
-        assert!(futures::poll!(&mut fifth).is_pending());
-        let other = admission.enter(flow("b", 2), Due::default()).await.unwrap();
-        let mut beyond = Box::pin(admission.enter(flow("c", 3), Due::default()));
+        let other = admission.enter(flow("b", 2), None).await.unwrap();
+        let mut beyond = Box::pin(admission.enter(flow("c", 3), None));
         assert!(futures::poll!(&mut beyond).is_pending(), "a quarter of four is one");
+        let mut more = Box::pin(admission.enter(flow("a", 1), None));
+        assert!(futures::poll!(&mut more).is_pending());
         drop(other);
-        assert!(futures::poll!(&mut beyond).is_pending() && futures::poll!(&mut fifth).is_pending());
-        let same_caller = admission.enter(flow("a", 4), Due::default()).await.unwrap();
-        drop(same_caller);
+        let mut back = Box::pin(admission.enter(flow("b", 4), None));
+        assert!(futures::poll!(&mut back).is_pending(), "who has waited goes before who comes again");
+        drop(beyond.await.unwrap());
+        drop(back.await.unwrap());
+        drop(admission.enter(flow("a", 5), None).await.unwrap());
+        assert!(futures::poll!(&mut more).is_pending(), "what is large waits for its turn");
         drop(large);
-        drop((fifth.await.unwrap(), beyond.await.unwrap()));
+        drop(more.await.unwrap());
         let state = lock(&admission.state);
         assert!(state.running == 0 && state.held.is_empty());
     }
 
     #[tokio::test]
     async fn who_could_not_end_in_time_is_told_and_not_let_in() {
-        let admission = Admission::new(2, 8);
-        let due = |seconds| Due { at: Instant::now().checked_add(Duration::from_secs(seconds)), writes: true };
-        lock(&admission.state).typical.ended(true, Duration::from_secs(60));
-        let first = admission.enter(flow("a", 1), due(0)).await.unwrap();
-        let second = admission.enter(flow("a", 2), due(0)).await.unwrap();
-        let mut late = Box::pin(admission.enter(flow("a", 3), due(60)));
-        let mut early = Box::pin(admission.enter(flow("a", 4), due(3600)));
-        let mut choice = Box::pin(admission.enter(flow("a", 5), Due { writes: false, ..due(60) }));
-        for waits in [&mut late, &mut early, &mut choice] {
+        let (admission, pace, other_model) = (Admission::new(2, 8), Pace::default(), Pace::default());
+        let due = |seconds, written| Due { at: Instant::now().checked_add(Duration::from_secs(seconds)), written };
+        let timed = |seconds, written| Some((due(seconds, written), pace.clone()));
+        let first = admission.enter(flow("a", 1), timed(0, 8)).await.unwrap();
+        let second = admission.enter(flow("a", 2), timed(0, 8)).await.unwrap();
+        pace.lock().typical.ended(due(0, 8), Duration::from_secs(60));
+        let mut late = Box::pin(admission.enter(flow("a", 3), timed(60, 8)));
+        let mut early = Box::pin(admission.enter(flow("a", 4), timed(3600, 8)));
+        let mut choice = Box::pin(admission.enter(flow("a", 5), timed(60, 0)));
+        let mut other = Box::pin(admission.enter(flow("a", 6), Some((due(60, 8), other_model.clone()))));
+        for waits in [&mut late, &mut early, &mut choice, &mut other] {
             assert!(futures::poll!(waits).is_pending());
         }
-        first.ended();
+        drop(second);
         assert_eq!(late.await.err(), Some(TooLate));
         drop(early.await.unwrap());
         drop(choice.await.unwrap());
-        drop(second);
-        assert_eq!(lock(&admission.state).running, 0);
+        drop(other.await.unwrap());
+        first.ended();
+        assert_eq!((lock(&admission.state).running, pace.lock().running), (0, [0, 0]));
     }
 
     #[tokio::test]
     async fn a_permit_that_reaches_one_that_has_gone_is_passed_on() {
         let admission = Admission::new(1, 8);
-        let first = admission.enter(flow("a", 1), Due::default()).await.unwrap();
-        let mut gone = Box::pin(admission.enter(flow("a", 2), Due::default()));
-        let mut next = Box::pin(admission.enter(flow("a", 3), Due::default()));
-        let mut left = Box::pin(admission.enter(flow("a", 4), Due::default()));
+        let first = admission.enter(flow("a", 1), None).await.unwrap();
+        let mut gone = Box::pin(admission.enter(flow("a", 2), None));
+        let mut next = Box::pin(admission.enter(flow("a", 3), None));
+        let mut left = Box::pin(admission.enter(flow("a", 4), None));
         assert!(futures::poll!(&mut gone).is_pending());
         assert!(futures::poll!(&mut next).is_pending());
         assert!(futures::poll!(&mut left).is_pending());
@@ -367,6 +421,6 @@ mod tests {
         drop(gone);
         drop(next.await.unwrap());
         assert_eq!(admission.waiting(), 0);
-        drop(admission.enter(flow("a", 5), Due::default()).await.unwrap());
+        drop(admission.enter(flow("a", 5), None).await.unwrap());
     }
 }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use super::admission::{Admission, TooLate};
+use super::admission::{Admission, Pace, TooLate};
 use super::cache::{Cache, Lookup, Writer};
 use super::context::RequestContext;
 use crate::domain::calibration::{CalibrationFile, Calibrator};
@@ -34,6 +34,7 @@ pub struct Judge {
     calibrations: Vec<Arc<CalibrationFile>>,
     cache: Cache<[u8; 32], Arc<Judgement>, RunError>,
     admission: Arc<Admission>,
+    pace: Pace,
     metrics: Arc<Metrics>,
 }
 
@@ -80,8 +81,17 @@ impl Judge {
         (admission, metrics): (Arc<Admission>, Arc<Metrics>),
     ) -> Self {
         let renderer = Renderer::new(engine.chat_format().clone());
-        let cache = Cache::new(cached);
-        Self { engine, prompts, renderer, default_set, calibrations: Vec::new(), cache, admission, metrics }
+        Self {
+            engine,
+            prompts,
+            renderer,
+            default_set,
+            calibrations: Vec::new(),
+            cache: Cache::new(cached),
+            admission,
+            pace: Pace::default(),
+            metrics,
+        }
     }
 
     /// The same judge, calibrated by files that were made for it.
@@ -221,6 +231,7 @@ impl Judge {
         Computing {
             engine: Arc::clone(&self.engine),
             admission: Arc::clone(&self.admission),
+            pace: self.pace.clone(),
             metrics: Arc::clone(&self.metrics),
             context: context.clone(),
         }
@@ -268,6 +279,7 @@ impl Hasher for Key {
 struct Computing {
     engine: Arc<dyn Engine>,
     admission: Arc<Admission>,
+    pace: Pace,
     metrics: Arc<Metrics>,
     context: RequestContext,
 }
@@ -278,8 +290,9 @@ impl Computing {
         let RequestContext { flow, deadline } = self.context;
         planned.compiled.flow.clone_from(&flow);
         planned.compiled.deadline = deadline.at();
-        let due = Due { at: deadline.at(), writes: generates(&planned.compiled.job.script) };
-        let permit = self.admission.enter(flow, due).await.map_err(|TooLate| EngineError::TooLate)?;
+        let due = Due { at: deadline.at(), written: planned.compiled.job.script.most_generated() };
+        let permit =
+            self.admission.enter(flow, Some((due, self.pace))).await.map_err(|TooLate| EngineError::TooLate)?;
         let waited = asked.elapsed();
         let mut begun = planned.verbatim;
         let on_delta = move |delta: String| {

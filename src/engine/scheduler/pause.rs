@@ -1,5 +1,7 @@
 //! Slots for those who have none: which sequence gives way to a newcomer, and which goes on when.
 
+use std::sync::Arc;
+
 use super::sequence::Sequence;
 use crate::domain::fair_queue::Flow;
 
@@ -12,13 +14,45 @@ pub(super) struct Paused<S> {
 /// How many sequences callers and their requests hold.
 pub(super) struct Shares(Vec<Flow>);
 
+/// The parts of a step that callers have, however many prompts each of them reads.
+pub(super) struct Budgets {
+    each: usize,
+    used: Vec<(Arc<str>, usize)>,
+}
+
+impl Budgets {
+    /// How many of its tokens a prompt reads; 0 where too little is left for a batch of some size.
+    pub(super) fn take(&mut self, flow: &Flow, tokens: usize, room: usize) -> usize {
+        let at = self.used.iter().position(|(caller, _)| *caller == flow.caller).unwrap_or_else(|| {
+            self.used.push((Arc::clone(&flow.caller), 0));
+            self.used.len() - 1
+        });
+        let used = &mut self.used[at].1;
+        let take = tokens.min(self.each - *used).min(room);
+        if take < tokens && take < self.each {
+            return 0;
+        }
+        *used += take;
+        take
+    }
+}
+
 impl Shares {
     pub(super) fn of<'a>(running: impl IntoIterator<Item = &'a Sequence>) -> Self {
         Self(running.into_iter().map(|sequence| sequence.flow.clone()).collect())
     }
 
+    /// What each caller may read of prompts in a step of so many tokens; `None` where nobody holds more than another, and
+    /// prompts are read in the order in which they came.
+    pub(super) fn budgets(&self, step: usize) -> Option<Budgets> {
+        let callers = self.callers();
+        let alike = self.0.windows(2).all(|pair| self.held(&pair[0]) == self.held(&pair[1]));
+        let each = (step / callers.max(1)).max(1);
+        (callers > 1 || !alike).then(|| Budgets { each, used: Vec::new() })
+    }
+
     /// How many callers there are.
-    pub(super) fn callers(&self) -> usize {
+    fn callers(&self) -> usize {
         let first = |(at, flow): (usize, &Flow)| self.0[..at].iter().all(|other| other.caller != flow.caller);
         self.0.iter().enumerate().filter(|entry| first(*entry)).count()
     }

@@ -84,7 +84,7 @@ impl Sequence {
             cached: 0,
             submitted: Instant::now(),
             begun: None,
-            due: Due::default(),
+            due: Due { at: None, written: 0 },
         }
     }
 

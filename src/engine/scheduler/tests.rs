@@ -319,6 +319,48 @@ fn who_holds_nothing_gets_a_slot_of_who_holds_several() {
     }
 }
 
+/// Who is skipped since its prefix is promised could be chosen once the one that promises it was paused, and bring it back.
+#[test]
+fn who_room_was_made_for_begins() {
+    let mut scheduler = scheduler(Limits { sequences: 2, ..LIMITS });
+    let of = |caller: &str, request, text: &str, tokens| Compiled {
+        flow: Flow { caller: caller.into(), request },
+        ..job(text, writing(tokens), false)
+    };
+    let long = SHARED.repeat(7);
+    let first = submit(&mut scheduler, of("a", 1, "first", 30));
+    scheduler.step().unwrap();
+    let promises = submit(&mut scheduler, of("a", 2, &long, 4));
+    scheduler.step().unwrap();
+    let waits = submit(&mut scheduler, of("a", 2, &format!("{long}?"), 4));
+    let other = submit(&mut scheduler, of("b", 3, "Something else.", 4));
+    scheduler.step().unwrap();
+    assert!(scheduler.running.iter().any(|sequence| &*sequence.flow.caller == "b"));
+    drain(&mut scheduler);
+    for run in [first, promises, waits, other] {
+        finish(run).unwrap();
+    }
+}
+
+#[test]
+fn every_caller_reads_in_a_step() {
+    let mut scheduler = scheduler(LIMITS);
+    let of = |caller: &str, text: String| Compiled {
+        flow: Flow { caller: caller.into(), request: 1 },
+        ..job(&text, writing(1), false)
+    };
+    let runs: Vec<Run> = ["a", "b", "c", "d", "c"]
+        .iter()
+        .enumerate()
+        .map(|(at, caller)| submit(&mut scheduler, of(caller, format!("{at}{}", SHARED.repeat(9)))))
+        .collect();
+    scheduler.step().unwrap();
+    let mut slots: Vec<Slot> = scheduler.backend.steps.iter().flatten().map(|row| row.slot).collect();
+    slots.dedup();
+    assert_eq!(slots, [0, 1, 2, 3]);
+    drop(runs);
+}
+
 #[test]
 fn callers_share_the_steps_that_read_prompts() {
     let mut scheduler = scheduler(LIMITS);
