@@ -25,7 +25,7 @@ pub enum Parameters {
         /// [what the judge says, what people say], both 0..1.
         knots: Vec<[f64; 2]>,
     },
-    /// Proportional odds on the reward: P(label above k) = sigmoid(slope * reward - thresholds[k]).
+    /// Proportional odds on the reward: `P(label above k) = sigmoid(slope * reward - thresholds[k])`.
     Ordinal {
         /// How much the odds rise with the reward.
         slope: f64,
