@@ -9,6 +9,7 @@ mod candidates;
 mod comparison_options;
 mod compat;
 mod context;
+mod detail;
 mod domain_schema;
 mod json;
 pub mod local;

@@ -1,6 +1,7 @@
 //! Shared code of the routes other than chat: finding the model, running a task, and its judgements.
 
-use crate::api::problem::{AnswerLimit, Code, Problem};
+use crate::api::detail::AnswerLimit;
+use crate::api::problem::{Code, Problem};
 use crate::app::App;
 use crate::domain::{InvalidRequest, Judgement, Mode, Options, Sampling, Turn};
 use crate::prompts::PromptError;

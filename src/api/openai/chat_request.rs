@@ -6,7 +6,8 @@ use utoipa::ToSchema;
 
 use super::messages::ChatMessage;
 use super::sampling::{SamplingFields, StopBody, stops};
-use crate::api::problem::{AnswerLimit, Problem};
+use crate::api::detail::AnswerLimit;
+use crate::api::problem::Problem;
 use crate::config::GradingConfig;
 use crate::domain::{InvalidRequest, Options};
 use crate::script::StopString;

@@ -14,7 +14,8 @@ use super::schema::{
     data, usage,
 };
 use crate::api::context;
-use crate::api::problem::{AnswerLimit, Problem};
+use crate::api::detail::AnswerLimit;
+use crate::api::problem::Problem;
 use crate::api::stream::{self, Events};
 use crate::api::verdict::{self, ModelRef, NamedDigest};
 use crate::app::App;
