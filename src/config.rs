@@ -6,6 +6,7 @@ mod hosted;
 mod mistralrs;
 mod paths;
 mod reference;
+mod remote;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 pub use self::mistralrs::{MistralRsConfig, MistralRsOverrides};
 pub use self::paths::Paths;
 pub use self::reference::reference;
+pub use self::remote::{Accept, Affinity, RemoteConfig, RemoteKind, RemoteOverrides};
 use crate::tasks::presets::JudgeModel;
 
 /// Prefix of environment variables.
@@ -49,6 +51,7 @@ pub struct Config {
     pub hub: HubConfig,
     pub llama_cpp: LlamaCppConfig,
     pub mistralrs: MistralRsConfig,
+    pub remote: RemoteConfig,
     pub rubrics: RubricsConfig,
     pub grading: GradingConfig,
     pub limits: LimitsConfig,
@@ -105,6 +108,8 @@ pub struct ModelConfig {
     pub llama_cpp: LlamaCppOverrides,
     #[serde(default)]
     pub mistralrs: MistralRsOverrides,
+    #[serde(default)]
+    pub remote: RemoteOverrides,
     pub scripted_delay_ms: Option<u64>,
     pub scripted_answers: Option<PathBuf>,
 }
@@ -286,6 +291,12 @@ pub enum ConfigError {
     /// The list of models is invalid.
     #[error("[[models]] {0}")]
     Models(String),
+    /// The servers of a remote engine are invalid.
+    #[error("{0}")]
+    Remote(String),
+    /// A variable that the configuration names is not set.
+    #[error("the environment variable {0}, which the configuration names, is not set")]
+    Variable(String),
     /// A judge model names an unknown model.
     #[error("[[judges]] {name}: there is no model `{model}`; there are: {known}")]
     Judges {
@@ -304,7 +315,7 @@ impl Config {
     /// # Errors
     /// With the invalid key.
     pub fn load(file: Option<&Path>, overrides: &[(&str, String)]) -> Result<Self, ConfigError> {
-        Self::layered(file, variables(std::env::vars().collect()), overrides)
+        Self::layered(file, std::env::vars().collect(), overrides)
     }
 
     /// The same without the environment, for programs with their own settings. Default folders are still those of the
@@ -318,9 +329,10 @@ impl Config {
 
     fn layered(
         file: Option<&Path>,
-        mut variables: HashMap<String, String>,
+        environment: HashMap<String, String>,
         overrides: &[(&str, String)],
     ) -> Result<Self, ConfigError> {
+        let mut variables = variables(&environment);
         let named = variables.remove("GAVEL_CONFIG").map(PathBuf::from);
         let file = file.or(named.as_deref());
         // Other programs may set variables with this prefix, as Kubernetes does for a service called gavel.
@@ -330,21 +342,24 @@ impl Config {
         ignored.sort();
         variables.retain(|name, _| !ignored.contains(name));
         let environment_model = variables.get("GAVEL_MODEL").cloned();
-        let environment = Environment::with_prefix("GAVEL").prefix_separator("_").separator("__").try_parsing(true);
-        let environment = environment.source(Some(variables));
+        let ours = Environment::with_prefix("GAVEL").prefix_separator("_").separator("__").try_parsing(true);
+        let ours = ours.source(Some(variables));
         let named_model = overrides.iter().find(|(key, _)| *key == "model").map(|(_, value)| value.clone());
         let named_model = named_model.or(environment_model);
         let mut builder = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
         if let Some(path) = file {
+            remote::refuse_secrets(path)?;
             builder = builder.add_source(File::from(path).format(FileFormat::Toml));
         }
-        builder = builder.add_source(environment);
+        builder = builder.add_source(ours);
         for (key, value) in overrides {
             builder = builder.set_override(*key, value.as_str())?;
         }
         let mut config: Self = builder.build()?.try_deserialize()?;
         config.ignored_variables = ignored;
-        if config.model.is_empty() {
+        config.fill_secrets(&environment)?;
+        // Servers have a model already.
+        if config.model.is_empty() && config.engine != EngineChoice::Remote {
             config.model = crate::models::DEFAULT_MODEL.to_owned();
         }
         let listed = config.model_names();
@@ -393,6 +408,7 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.check_models()?;
+        self.check_remote()?;
         let at_least_one = [
             ("llama_cpp.sequences", self.llama_cpp.sequences),
             ("mistralrs.sequences", self.mistralrs.sequences),
@@ -454,7 +470,7 @@ impl ModelConfig {
 }
 
 /// Gavel's variables, and those of Hugging Face's tools under our names; ours take precedence.
-fn variables(all: HashMap<String, String>) -> HashMap<String, String> {
+fn variables(all: &HashMap<String, String>) -> HashMap<String, String> {
     let set = |name: &str| all.get(name).filter(|value| !value.is_empty());
     let below = |name: &str, path: &str| set(name).map(|folder| Path::new(folder).join(path).display().to_string());
     let cache = set("HF_HUB_CACHE").or(set("HUGGINGFACE_HUB_CACHE")).cloned();
@@ -466,7 +482,7 @@ fn variables(all: HashMap<String, String>) -> HashMap<String, String> {
     ];
     let mut ours: HashMap<String, String> =
         hub.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
-    ours.extend(all.into_iter().filter(|(name, _)| name.starts_with(PREFIX)));
+    ours.extend(all.iter().filter(|(name, _)| name.starts_with(PREFIX)).map(|(k, v)| (k.clone(), v.clone())));
     ours
 }
 
@@ -527,7 +543,7 @@ mod tests {
     fn the_hub_is_where_hugging_faces_own_tools_find_it() {
         let from = |all: &[(&str, &str)]| {
             let all = all.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-            Config::layered(None, variables(all), &[]).unwrap().hub
+            Config::layered(None, all, &[]).unwrap().hub
         };
         let hub = from(&[("HF_ENDPOINT", "http://mirror.test"), ("HF_TOKEN", "hf_secret"), ("HF_HOME", "/hf")]);
         assert_eq!((hub.endpoint.as_str(), hub.token.reveal()), ("http://mirror.test", "hf_secret"));
@@ -577,6 +593,43 @@ mod tests {
         assert_eq!(check(two, "two", &[("model", "three".into())]), Ok(()));
         assert_eq!(check(two, "three", &[("model", "three".into())]), Ok(()));
         assert!(check(two, "twoo", &[("model", "three".into())]).is_err());
+    }
+
+    #[test]
+    fn servers_are_named_in_the_environment_and_so_are_their_keys() {
+        let all = [
+            ("GAVEL_ENGINE", "remote"),
+            ("GAVEL_REMOTE__URLS", "http://a:8000/v1, http://b:8000/"),
+            ("GAVEL_REMOTE__API_KEY", "s3cret"),
+            ("GAVEL_REMOTE__HEADERS", "X-Team: judges; X-Other: a:b"),
+            ("OTHER_KEY", "0ther"),
+        ];
+        let config = load(None, &all, &[]).unwrap();
+        assert_eq!((config.model.as_str(), config.model_names()), ("", vec!["remote".to_owned()]));
+        assert_eq!(config.remote.urls.0, ["http://a:8000", "http://b:8000"]);
+        assert_eq!(config.remote.api_key.reveal(), "s3cret");
+        let headers = config.remote.header_list().unwrap();
+        assert_eq!(headers, [("X-Team".to_owned(), "judges".to_owned()), ("X-Other".into(), "a:b".into())]);
+        assert!(!format!("{config:?}").contains("s3cret") && !format!("{config:?}").contains("judges"));
+        let two = "engine = \"remote\"\n[[models]]\nname = \"a\"\n[[models]]\nname = \"b\"\n[models.remote]\n\
+                   urls = [\"https://c\"]\napi_key_env = \"OTHER_KEY\"\n";
+        let config = load(Some(two), &all, &[]).unwrap();
+        let of = |index: usize| config.models[index].remote.over(&config.remote);
+        assert_eq!((of(0).urls.0.len(), of(0).api_key.reveal()), (2, "s3cret"));
+        assert_eq!(
+            (of(1).urls.0, of(1).api_key.reveal().to_owned()),
+            (vec!["https://c".to_owned()], "0ther".to_owned())
+        );
+        let check = |file: &str, environment: &[(&str, &str)], expected: &str| {
+            let error = load(Some(file), environment, &[]).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check("engine = \"remote\"", &[], "remote.urls is empty");
+        check("engine = \"remote\"\n[remote]\nurls = \"host:1\"", &[], "must begin with http://");
+        check("engine = \"remote\"\noffline = true\n[remote]\nurls = \"http://host:1\"", &[], "offline");
+        check("[remote]\napi_key = \"x\"", &[], "remote.api_key must not be in a file");
+        check(two, &all[..2], "OTHER_KEY");
+        check("[[models]]\nname = \"a\"\nengine = \"remote\"\n", &[], "[[models]] a: remote.urls");
     }
 
     #[test]

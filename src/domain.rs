@@ -25,7 +25,9 @@ mod weight;
 pub use blank::is_blank;
 pub use distribution::{Distribution, InvalidDistribution};
 pub use groups::normalized;
-pub use judgement::{BranchChoice, Finish, Judgement, Kind, Mode, Order, Timing, TokenLogprob, Usage, milliseconds};
+pub use judgement::{
+    BranchChoice, Finish, Judgement, Kind, MassKind, Mode, Order, Timing, TokenLogprob, Usage, milliseconds,
+};
 pub use provenance::{ModelRef, NamedDigest, Provenance};
 pub use request::{
     AbsoluteRequest, Document, Instruction, InvalidRequest, Item, ManyRequest, Method, Options, RelativeRequest, Role,

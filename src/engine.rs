@@ -11,6 +11,7 @@ pub mod length_buckets;
 pub mod llama_cpp;
 #[cfg(feature = "mistralrs")]
 pub mod mistralrs;
+pub mod remote;
 pub mod scheduler;
 pub mod scripted;
 pub mod shared;
@@ -18,7 +19,7 @@ pub mod shared;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -51,6 +52,11 @@ pub trait Engine: Send + Sync {
 
     /// Whether it is running; an engine that has died for good needs a new process.
     fn alive(&self) -> bool {
+        true
+    }
+
+    /// Whether it can take work at present; one on servers of others cannot while none of them answers.
+    fn available(&self) -> bool {
         true
     }
 
@@ -158,7 +164,7 @@ pub struct Completion {
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Stages {
     /// From its start until the engine first works on it.
-    pub queue: std::time::Duration,
+    pub queue: Duration,
     /// From there until the whole prompt is read.
     pub prefill: std::time::Duration,
     /// From there to the end.
@@ -274,6 +280,35 @@ pub enum EngineError {
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,
+    /// The servers of a remote engine cannot be used at present.
+    #[error("the model's server cannot be used at present")]
+    Unavailable {
+        /// The server and the reason, for the log.
+        why: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// A server refused a request.
+    #[error("the model's server refuses the request ({status}: {message})")]
+    Refused {
+        /// The server, for the log.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// What it says, shortened.
+        message: String,
+    },
+    /// A server of this kind cannot do what a script needs.
+    #[error("servers of the kind {kind} cannot be asked for {what}; leave it out, or use another engine")]
+    NotSupported {
+        /// What is needed.
+        what: &'static str,
+        /// The kind of the server.
+        kind: &'static str,
+    },
+    /// A reply lacks what was asked for, or cannot be true.
+    #[error("the reply of the model's server cannot be trusted: {0}")]
+    Untrusted(String),
 }
 
 /// Why an engine cannot be started.
@@ -290,6 +325,12 @@ pub enum LoadError {
     /// This build has no such engine.
     #[error("this build does not have the engine `{0}`; {1}")]
     NotBuilt(String, &'static str),
+    /// A server does not answer; it may later.
+    #[error("the model's server does not answer ({0}); check remote.urls, and that the server runs")]
+    Unreachable(String),
+    /// A server cannot be used as it is.
+    #[error("{0}: {1}")]
+    Remote(String, String),
     /// The file of scripted answers is invalid.
     #[error("the file of scripted answers is invalid: {0}")]
     Script(String),
@@ -299,7 +340,6 @@ pub enum LoadError {
 ///
 /// # Errors
 /// If it cannot.
-#[cfg(any(feature = "llama-cpp", feature = "mistralrs"))]
 fn compiled(job: Job, info: &EngineInfo, vocabulary: &dyn Vocabulary) -> Result<Compiled, EngineError> {
     job.script.check()?;
     check_grammars(&job.script, vocabulary)?;

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::{
@@ -10,6 +11,7 @@ use prometheus::{
 };
 
 use crate::domain::{Kind, Preference, Usage};
+use crate::engine::remote::{Observer, Outcome};
 use crate::engine::{EngineInfo, Load};
 use crate::tasks::Observation;
 
@@ -33,6 +35,7 @@ pub struct Metrics {
     pub rejected: IntCounterVec,
     engine_restarts: IntCounter,
     model_info: IntGaugeVec,
+    remote: RemoteMetrics,
     /// Held while gauges are set and read, so that each scrape is consistent.
     scrape: Mutex<()>,
     described: Vec<(&'static str, Desc)>,
@@ -45,6 +48,14 @@ pub struct StageHistograms {
     pub render: Histogram,
     pub prefill: Histogram,
     pub decode: Histogram,
+}
+
+/// Requests to the servers of remote engines.
+struct RemoteMetrics {
+    requests: IntCounterVec,
+    duration: HistogramVec,
+    retries: IntCounterVec,
+    breaker_open: IntGaugeVec,
 }
 
 const SECONDS: &[f64] =
@@ -144,6 +155,30 @@ impl Metrics {
         let engine_restarts =
             add.one("counter", IntCounter::new("gavel_engine_restarts_total", "Engine restarts after a failure."));
         let model_info = gauges("gavel_model_info", "1 for every loaded model.", &["name", "engine", "digest"]);
+        let remote = RemoteMetrics {
+            requests: counter(
+                "gavel_remote_requests_total",
+                "Requests to the servers of remote engines by operation (read, generate, prompt_logprobs, probe) and \
+                 outcome (ok, refused, untrusted, failed). Untrusted: no verdict was made of the reply.",
+                &["url", "op", "outcome"],
+            ),
+            duration: histogram(
+                "gavel_remote_request_duration_seconds",
+                "Time of a request to a server of a remote engine, up to the end of its reply.",
+                &["url", "op"],
+                SECONDS,
+            ),
+            retries: counter(
+                "gavel_remote_retries_total",
+                "Requests that were sent again after they failed at this server.",
+                &["url"],
+            ),
+            breaker_open: gauges(
+                "gavel_remote_breaker_open",
+                "1 while a server of a remote engine is left out, because it failed repeatedly.",
+                &["url"],
+            ),
+        };
         gauges("gavel_build_info", "1 for the running version.", &["version"])
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
@@ -178,6 +213,7 @@ impl Metrics {
             rejected,
             engine_restarts,
             model_info,
+            remote,
             scrape: Mutex::new(()),
             described: described.into_inner(),
             registry,
@@ -239,6 +275,21 @@ impl Metrics {
             self.kv_tokens.with_label_values(&[state]).set(gauge(tokens));
         }
         self.engine_restarts.inc_by(all.restarts.saturating_sub(self.engine_restarts.get()));
+    }
+}
+
+impl Observer for Metrics {
+    fn request(&self, url: &str, op: &'static str, outcome: Outcome, took: Duration) {
+        self.remote.requests.with_label_values(&[url, op, outcome.name()]).inc();
+        self.remote.duration.with_label_values(&[url, op]).observe(took.as_secs_f64());
+    }
+
+    fn retry(&self, url: &str) {
+        self.remote.retries.with_label_values(&[url]).inc();
+    }
+
+    fn breaker(&self, url: &str, open: bool) {
+        self.remote.breaker_open.with_label_values(&[url]).set(i64::from(open));
     }
 }
 

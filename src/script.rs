@@ -6,6 +6,7 @@
 //! and `select` and SGLang's `fork` (Zheng et al. 2024, arXiv:2312.07104).
 
 mod compile;
+mod cursor;
 mod grammar;
 mod logits;
 mod machine;
@@ -17,6 +18,8 @@ mod schema;
 pub(crate) mod stop;
 mod token;
 mod vocabulary;
+mod walk;
+mod writing;
 
 #[cfg(test)]
 pub(crate) mod toy;
@@ -30,8 +33,9 @@ pub use sampler::Sampler;
 pub use schema::SchemaTooLarge;
 pub use token::Token;
 pub use vocabulary::Vocabulary;
+pub use walk::{Ask, NodeAsk, NodeReading, Walk};
 
-use crate::domain::{Finish, TokenLogprob};
+use crate::domain::{Finish, MassKind, TokenLogprob};
 
 /// One step of a script.
 #[derive(Debug, Clone, PartialEq, Hash)]
@@ -265,6 +269,8 @@ pub enum Outcome {
         index: usize,
         /// The natural logarithm of each option's probability mass; the masses are disjoint and sum to at most 1.
         log_masses: Vec<f64>,
+        /// How the masses were obtained.
+        mass: MassKind,
     },
     /// Branches were run.
     Branched(Vec<Transcript>),

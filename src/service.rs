@@ -23,7 +23,7 @@ pub use self::context::{Deadline, DeadlinePassed, RequestContext};
 pub use self::judge::Judge;
 use self::judge::{PlannedRun, RunError};
 use self::registry::{ModelRegistry, RegistryError};
-use crate::domain::{Judgement, Order, Provenance, Timing, Usage, milliseconds};
+use crate::domain::{Judgement, MassKind, Order, Provenance, Timing, Usage, milliseconds};
 use crate::engine::{EngineError, EngineInfo};
 use crate::metrics::Metrics;
 use crate::prompts::EscapedMarker;
@@ -80,6 +80,8 @@ pub struct RunStats {
     pub cached: bool,
     /// Escaped markers in the judged texts of the first judgement.
     pub neutralized: Arc<[EscapedMarker]>,
+    /// How the label masses of its judgements were obtained, the least exact of them.
+    pub mass: MassKind,
 }
 
 /// A piece of generated text.
@@ -439,6 +441,7 @@ impl RunResults {
         let judgement = match answer {
             Ok((judgement, lookup)) => {
                 self.stats.usage += judgement.usage;
+                self.stats.mass = self.stats.mass.worse(judgement.mass);
                 self.stats.timing = self.stats.timing.longest(judgement.timing);
                 self.stats.cached = judgement.cached && (self.judged == 0 || self.stats.cached);
                 self.judged += 1;

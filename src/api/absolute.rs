@@ -146,7 +146,7 @@ pub(super) fn verdict_body(
         graded,
         criteria,
         debug: verdict::debug(debug, verdict.first_judgement(), &stats),
-        produced: Produced::new(provenance, &stats),
+        produced: Produced::new(provenance, &stats, Some(verdict.label_mass())),
     }
 }
 

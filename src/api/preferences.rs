@@ -145,7 +145,7 @@ fn answer(
         object: "preferences",
         pairs: made.pairs.iter().map(|pair| pair_body(pair, prompt, responses)).collect(),
         left_out,
-        produced: Produced::new(provenance, &stats),
+        produced: Produced::new(provenance, &stats, None),
     }
 }
 

@@ -47,6 +47,8 @@ pub enum Code {
     DeadlineExceeded,
     Internal,
     EngineFailed,
+    UpstreamFailed,
+    UpstreamUnavailable,
 }
 
 /// Maximum length of a detail or a pointer, in characters.
@@ -82,6 +84,8 @@ const TABLE: &[CodeRow] = &[
     (Code::DeadlineExceeded, "deadline_exceeded", 504, "The request timed out", "Raise `X-Request-Timeout-Ms` (up to `limits.deadline_ms`), or send fewer requests at once."),
     (Code::Internal, "internal", 500, "Internal server error", "The server's log has the reason, under the request id."),
     (Code::EngineFailed, "engine_failed", 502, "The engine failed", "Retry: the engine restarts automatically. The server's log has the reason."),
+    (Code::UpstreamFailed, "upstream_failed", 502, "The server that runs the model refused, or sent a reply that cannot be trusted", "Tell the operator: the log has the server and its reply. No verdict is made of such a reply."),
+    (Code::UpstreamUnavailable, "upstream_unavailable", 503, "No server that runs the model can be used at present", "Wait for the time in `Retry-After`."),
 ];
 
 impl Code {
@@ -315,8 +319,10 @@ impl Problem {
         let (status, error_type) = match self.code {
             Code::ContextOverflow | Code::PayloadTooLarge => (413, "Validation"),
             Code::Saturated | Code::RateLimited => (429, "Overloaded"),
-            Code::ModelLoading | Code::ModelFailed | Code::ShuttingDown => (503, "Unhealthy"),
-            Code::EngineFailed | Code::DeadlineExceeded | Code::Internal => (424, "Backend"),
+            Code::ModelLoading | Code::ModelFailed | Code::ShuttingDown | Code::UpstreamUnavailable => {
+                (503, "Unhealthy")
+            }
+            Code::EngineFailed | Code::UpstreamFailed | Code::DeadlineExceeded | Code::Internal => (424, "Backend"),
             _ => (self.code.status().as_u16(), "Validation"),
         };
         let at = self.pointer.as_ref().map(|pointer| format!("{pointer}: ")).unwrap_or_default();
@@ -469,6 +475,20 @@ impl From<ServiceError> for Problem {
                 EngineError::TooLate => Self::new(Code::DeadlineExceeded, detail),
                 EngineError::Step(_) | EngineError::Failed(_) | EngineError::Stopped => {
                     Self::new(Code::EngineFailed, detail)
+                }
+                EngineError::NotSupported { .. } => Self::new(Code::UnsupportedContent, detail),
+                // Addresses of servers are not for callers.
+                EngineError::Unavailable { why, retry_after } => {
+                    tracing::warn!(why, "the model's server cannot be used");
+                    Self::new(Code::UpstreamUnavailable, detail).again(retry_after)
+                }
+                EngineError::Refused { url, .. } => {
+                    tracing::warn!(url, detail, "the model's server refuses a request");
+                    Self::new(Code::UpstreamFailed, detail)
+                }
+                EngineError::Untrusted(_) => {
+                    tracing::error!(detail, "a reply of the model's server cannot be trusted");
+                    Self::new(Code::UpstreamFailed, detail)
                 }
             },
         }

@@ -111,12 +111,12 @@ fn verdict_body(graded: service::Graded<Ranked>, debug: bool) -> RankVerdictBody
         object: "verdict.rank",
         label_mass: ranked.verdicts.label_mass(),
         debug: verdict::debug(debug, ranked.verdicts.first_judgement(), &stats),
+        produced: Produced::new(provenance, &stats, Some(ranked.verdicts.label_mass())),
         ranking: ranked.ranking,
         strengths: ranked.strengths,
         ties: ranked.ties,
         comparisons,
         grades,
-        produced: Produced::new(provenance, &stats),
     }
 }
 

@@ -147,7 +147,7 @@ pub(super) fn verdict_body(graded: service::Graded<Relative>, debug: bool) -> Re
         judgements,
         grades,
         debug: verdict::debug(debug, verdict.first_judgement(), &stats),
-        produced: Produced::new(provenance, &stats),
+        produced: Produced::new(provenance, &stats, Some(verdict.label_mass())),
     }
 }
 

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{self, Calibrated, Judgement, Provenance, Timing, Usage};
+use crate::domain::{self, Calibrated, Judgement, MassKind, Provenance, Timing, Usage};
 use crate::prompts::EscapedMarker;
 use crate::service::RunStats;
 
@@ -92,10 +92,17 @@ pub(super) struct Produced {
     sampling: SamplingUsed,
     version: &'static str,
     cached: bool,
+    /// How `label_mass` was obtained: `exact` (from the whole distribution), `bounded` (a lower bound, from the most
+    /// probable tokens) or `sampled` (a share of samples).
+    label_mass_kind: &'static str,
+    /// If bounded, the upper bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label_mass_at_most: Option<f64>,
 }
 
 impl Produced {
-    pub(super) fn new(provenance: Provenance, stats: &RunStats) -> Self {
+    /// `label_mass` is that of the verdict, if it has one.
+    pub(super) fn new(provenance: Provenance, stats: &RunStats, label_mass: Option<f64>) -> Self {
         let Provenance { model, rubric, prompt, sampling } = provenance;
         let named = |digest: Option<domain::NamedDigest>| {
             NamedDigest::of(digest.expect("gradings have a rubric and a prompt set"))
@@ -117,6 +124,11 @@ impl Produced {
             },
             version: env!("CARGO_PKG_VERSION"),
             cached: stats.cached,
+            label_mass_kind: stats.mass.name(),
+            label_mass_at_most: match stats.mass {
+                MassKind::Bounded { unseen } => label_mass.map(|mass| (mass + unseen).min(1.0)),
+                MassKind::Exact | MassKind::Sampled { .. } => None,
+            },
         }
     }
 }

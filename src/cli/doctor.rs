@@ -10,7 +10,7 @@ use crate::app::model_store;
 use crate::config::{Config, EngineChoice};
 use crate::engine::conformance::{self, Finding};
 use crate::engine::{Engine, LoadError};
-use crate::service::registry::{EngineSizes, check_built, open_unchecked};
+use crate::service::registry::{EngineSizes, check_built, contact, open_unchecked};
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
@@ -21,8 +21,15 @@ pub(super) struct DoctorArgs {
 
 /// Loads the model into the chosen engine, or into every engine of this build, and runs the checks.
 pub(super) async fn run(args: DoctorArgs, config: &Config) -> Result<(), CliError> {
+    if config.engine == EngineChoice::Remote {
+        return remote(config).await;
+    }
     let model = model_store(config)?.resolve(&config.model, &Bar::drawn()).await?;
-    let sizes = EngineSizes { llama_cpp: config.llama_cpp.clone(), mistralrs: config.mistralrs.clone() };
+    let sizes = EngineSizes {
+        llama_cpp: config.llama_cpp.clone(),
+        mistralrs: config.mistralrs.clone(),
+        remote: config.remote.clone(),
+    };
     let engines = match config.engine {
         EngineChoice::Auto => vec![EngineChoice::LlamaCpp, EngineChoice::Mistralrs],
         named => vec![named],
@@ -54,6 +61,36 @@ pub(super) async fn run(args: DoctorArgs, config: &Config) -> Result<(), CliErro
     for engine in &opened {
         engine.shut_down().await;
     }
+    concluded(failed)
+}
+
+/// Contacts the servers of a remote engine, and shows what they are and what they do.
+async fn remote(config: &Config) -> Result<(), CliError> {
+    let servers = (&config.remote, config.model.as_str());
+    let source = contact(&model_store(config)?, servers, Arc::new(()), &Bar::drawn()).await?;
+    let facts = source.contact.facts();
+    let context = if facts.context == 0 { "not told".to_owned() } else { format!("{} tokens", facts.context) };
+    println!("Model {} ({}), context {context}, servers of the kind {}\n", facts.model, facts.root, facts.kind.name());
+    println!("| check | server | | result |\n| --- | --- | --- | --- |");
+    let mut failed = 0;
+    for (url, check) in source.contact.checks(&*source.tokenizer.vocabulary).await {
+        failed += show(check.name, &url, check.finding);
+    }
+    match source.contact.engine(config.model.clone(), source.tokenizer).await {
+        Ok(engine) => {
+            // What another protocol failed does not count where a better one serves.
+            failed = 0;
+            let together = "16 prompts at once give the same results together as alone";
+            failed += show(together, "all", conformance::together(&engine).await);
+            failed += show("a reused prefix gives the same result as none", "all", conformance::reuse(&engine).await);
+            engine.shut_down().await;
+        }
+        Err(error) => failed += show("an engine can be made of them", "all", Err(error.to_string())),
+    }
+    concluded(failed)
+}
+
+fn concluded(failed: usize) -> Result<(), CliError> {
     println!();
     match failed {
         0 => Ok(()),

@@ -8,6 +8,8 @@ impl Config {
     pub fn model_names(&self) -> Vec<String> {
         match (&self.models[..], self.engine) {
             ([], EngineChoice::Scripted) => vec!["scripted".to_owned()],
+            // Until the server has said what it has.
+            ([], EngineChoice::Remote) if self.model.is_empty() => vec!["remote".to_owned()],
             ([], _) => vec![crate::models::name_of(&self.model)],
             (models, _) => models.iter().map(ModelConfig::name).collect(),
         }

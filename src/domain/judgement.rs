@@ -68,6 +68,48 @@ pub enum Finish {
     Length,
 }
 
+/// How the probabilities of a choice were obtained, the most exact first.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum MassKind {
+    /// Read from the model's distribution over its whole vocabulary.
+    #[default]
+    Exact,
+    /// Lower bounds, read from the most probable tokens.
+    Bounded {
+        /// By how much the label mass may be larger, 0 to 1.
+        unseen: f64,
+    },
+    /// Shares of this number of sampled answers.
+    Sampled {
+        /// The number of samples.
+        samples: u32,
+    },
+}
+
+impl MassKind {
+    /// The name in verdicts.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Bounded { .. } => "bounded",
+            Self::Sampled { .. } => "sampled",
+        }
+    }
+
+    /// The less exact of two; of two bounds, the looser.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Sampled { samples: a }, Self::Sampled { samples: b }) => Self::Sampled { samples: a.min(b) },
+            (Self::Sampled { samples }, _) | (_, Self::Sampled { samples }) => Self::Sampled { samples },
+            (Self::Bounded { unseen: a }, Self::Bounded { unseen: b }) => Self::Bounded { unseen: a.max(b) },
+            (Self::Bounded { unseen }, _) | (_, Self::Bounded { unseen }) => Self::Bounded { unseen },
+            (Self::Exact, Self::Exact) => Self::Exact,
+        }
+    }
+}
+
 /// A token that was read or generated, with its log probability before sampling.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenLogprob {
@@ -152,6 +194,8 @@ pub struct Judgement {
     pub distribution: Distribution,
     /// Total probability of the labels before normalising, 0..1.
     pub label_mass: f64,
+    /// How the label masses of its choices were obtained, the least exact of them.
+    pub mass: MassKind,
     /// The choice in each branch, if the script has branches.
     pub branches: Vec<BranchChoice>,
     /// The feedback text; `None` in score mode.

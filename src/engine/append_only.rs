@@ -272,7 +272,10 @@ mod tests {
         prop_assert_eq!(&found.answer, &exact.answer);
         for (found_outcome, exact) in found.outcomes.iter().zip(&exact.outcomes) {
             match (found_outcome, exact) {
-                (Outcome::Chosen { index, log_masses }, Outcome::Chosen { index: best, log_masses: masses }) => {
+                (
+                    Outcome::Chosen { index, log_masses, .. },
+                    Outcome::Chosen { index: best, log_masses: masses, .. },
+                ) => {
                     prop_assert_eq!(index, best);
                     for (found_mass, mass) in log_masses.iter().zip(masses) {
                         let missing = mass.exp() - found_mass.exp();

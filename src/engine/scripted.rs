@@ -16,7 +16,7 @@ use super::{
     check_grammars, check_length,
 };
 use crate::domain::fair_queue::Flow;
-use crate::domain::{Finish, TokenLogprob};
+use crate::domain::{Finish, MassKind, TokenLogprob};
 use crate::prompts::ChatFormat;
 use crate::script::{
     CompiledScript, Constraint, Encoded, Grammar, Grammars, Outcome, Script, Step, StepError, Token, Transcript,
@@ -269,7 +269,7 @@ fn play(script: &Script, prompt: &str, answer: &Answer, bytes: &Bytes, on_text: 
                 let index = (1..options.len()).fold(0, |best, i| if mass(i) > mass(best) { i } else { best });
                 transcript.completion_tokens += 1;
                 transcript.answer.push_str(&options[index]);
-                Outcome::Chosen { index, log_masses }
+                Outcome::Chosen { index, log_masses, mass: MassKind::Exact }
             }
             Step::Branch(scripts) => {
                 let branch = |(index, script): (usize, &Script)| {

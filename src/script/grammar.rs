@@ -46,6 +46,16 @@ impl Grammar {
         Ok(Self { schema: schema.to_string().into(), compiled: Arc::default() })
     }
 
+    /// The schema, for servers that have a constraint engine of their own.
+    #[must_use]
+    pub fn json_schema(&self) -> Value {
+        let mut schema: Value = serde_json::from_str(&self.schema).expect("it was written from a value");
+        if let Some(fields) = schema.as_object_mut() {
+            fields.shift_remove("x-guidance");
+        }
+        schema
+    }
+
     /// Any JSON object.
     #[must_use]
     pub fn object() -> Self {

@@ -5,18 +5,15 @@
 //! token, whatever the boundaries between steps. Known text was tokenised by
 //! [`Script::compile`](super::Script::compile).
 
-mod writing;
-
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use self::writing::Writing;
-use super::compile::{Choice, CompiledStep};
+use super::cursor::{Choosing, Cursor, Need};
 use super::logits::{highest, is_distribution, log_sum_exp};
 use super::prompt::Encoded;
-use super::run::{Tail, TextRun};
-use super::{CompiledScript, OptionTree, Outcome, Sampler, SamplerSettings, StepError, Token, Transcript, Vocabulary};
-use crate::domain::{Finish, TokenLogprob};
+use super::writing::{Read, Writing};
+use super::{CompiledScript, Sampler, SamplerSettings, StepError, Token, Transcript, Vocabulary};
+use crate::domain::{Finish, MassKind, TokenLogprob};
 
 /// The next action of an engine for a machine.
 pub enum Action {
@@ -34,28 +31,17 @@ pub enum Action {
 
 /// A script in progress.
 pub struct Machine {
-    vocabulary: Arc<dyn Vocabulary>,
-    script: CompiledScript,
-    /// Index of the next step.
-    next: usize,
+    cursor: Cursor,
     sampler: Sampler,
     skip_below: f64,
-    ids: Vec<Token>,
-    /// Start of the last run of text in `ids`, and that run. `ids` has the generated tokens; the run has the tokens
-    /// that the tokenizer gives for their text.
-    run_start: usize,
-    run: TextRun,
-    answer_start: usize,
     state: State,
-    delta: String,
-    transcript: Transcript,
 }
 
 enum State {
     Ready,
     Reading(Box<Reading>),
     Generating(Box<Writing>),
-    Choosing(Box<Choosing>),
+    Choosing(Box<Probing>),
     Forking(Vec<CompiledScript>),
     Forked(Vec<CompiledScript>),
     Broken(StepError),
@@ -68,14 +54,10 @@ struct Reading {
     most: usize,
 }
 
-struct Choosing {
-    options: Vec<String>,
-    tree: OptionTree,
-    /// Number of tokens of the run before the option tree.
-    keep: usize,
-    root: usize,
+/// A choice, and the inner nodes of its option tree that are still to be read.
+struct Probing {
+    choosing: Choosing,
     probes: VecDeque<usize>,
-    log_masses: Vec<f64>,
 }
 
 impl Machine {
@@ -89,18 +71,10 @@ impl Machine {
         settings: SamplerSettings,
     ) -> Self {
         Self {
-            vocabulary,
-            script,
-            next: 0,
+            cursor: Cursor::new(vocabulary, prompt, script),
             sampler: Sampler::new(settings),
             skip_below: 0.0,
-            answer_start: prompt.run_text.len(),
-            run: prompt.run(),
-            ids: prompt.ids,
-            run_start: prompt.run_start,
             state: State::Ready,
-            delta: String::new(),
-            transcript: Transcript::default(),
         }
     }
 
@@ -116,7 +90,7 @@ impl Machine {
     /// The tokens that the context must hold.
     #[must_use]
     pub fn ids(&self) -> &[Token] {
-        &self.ids
+        &self.cursor.ids
     }
 
     /// The tokens that will follow [`Machine::ids`] whatever the logits are: an engine may compute them together.
@@ -135,7 +109,7 @@ impl Machine {
 
     /// Text generated since the last call that cannot be taken back.
     pub fn take_delta(&mut self) -> Option<String> {
-        (!self.delta.is_empty()).then(|| std::mem::take(&mut self.delta))
+        self.cursor.take_delta()
     }
 
     /// Takes the raw logits that follow the last of [`Machine::ids`].
@@ -171,104 +145,70 @@ impl Machine {
     pub fn branch(&self, index: usize) -> Self {
         let State::Forked(scripts) = &self.state else { unreachable!("branches come only after a Fork") };
         Self {
-            vocabulary: Arc::clone(&self.vocabulary),
-            script: scripts[index].clone(),
-            next: 0,
+            cursor: self.cursor.branch(scripts[index].clone()),
             sampler: self.sampler.clone(),
             skip_below: self.skip_below,
-            ids: self.ids.clone(),
-            run_start: self.run_start,
-            run: self.run.clone(),
-            answer_start: self.run.text().len(),
             state: State::Ready,
-            delta: String::new(),
-            transcript: Transcript::default(),
         }
     }
 
     /// Takes the transcripts of the machines of the last [`Action::Fork`], in their order.
     pub fn on_branches(&mut self, transcripts: Vec<Transcript>) -> Action {
         self.state = State::Ready;
-        self.transcript.completion_tokens += transcripts.iter().map(|t| t.completion_tokens).sum::<usize>();
-        self.transcript.skipped_mass += transcripts.iter().map(|t| t.skipped_mass).sum::<f64>();
-        self.transcript.outcomes.push(Outcome::Branched(transcripts));
+        self.cursor.branched(transcripts);
         self.advance()
     }
 
     fn advance(&mut self) -> Action {
-        let script = self.script.clone();
-        while let Some(step) = script.step(self.next) {
-            self.next += 1;
-            match step {
-                CompiledStep::PromptLogprobs(most) => {
-                    let rest = self.ids.split_off(1);
-                    let bytes = self.vocabulary.piece(self.ids[0]);
-                    self.transcript.prompt_logprobs.push(TokenLogprob { bytes, logprob: None, top: Vec::new() });
-                    self.transcript.outcomes.push(Outcome::PromptLogprobs);
+        loop {
+            match self.cursor.advance() {
+                Need::PromptLogprobs(most) => {
+                    let rest = self.cursor.ids.split_off(1);
+                    let bytes = self.cursor.vocabulary.piece(self.cursor.ids[0]);
+                    let first = TokenLogprob { bytes, logprob: None, top: Vec::new() };
+                    self.cursor.transcript.prompt_logprobs.push(first);
                     if !rest.is_empty() {
-                        self.state = State::Reading(Box::new(Reading { rest, read: 0, most: *most }));
+                        self.state = State::Reading(Box::new(Reading { rest, read: 0, most }));
                         return Action::Feed;
                     }
                 }
-                CompiledStep::Say(text) => {
-                    self.run.push(text);
-                    self.transcript.outcomes.push(Outcome::Said);
-                }
-                CompiledStep::Generate(limits, tail) => {
-                    self.run.push(&limits.begin);
-                    self.delta.push_str(&limits.begin);
-                    self.tokenize(tail.as_ref());
-                    let drop_space = self.vocabulary.adds_space() && self.begins_text();
-                    let mut writing = Writing::new(limits.clone(), drop_space);
+                Need::Text(mut writing) => {
                     if let Some(grammar) = &writing.limits.grammar {
-                        match self.vocabulary.constrain(grammar) {
+                        match self.cursor.vocabulary.constrain(grammar) {
                             Ok(constraint) => writing.constraint = Some(constraint),
                             // The engine refused the grammar at compilation; never generate unrestricted text instead.
-                            Err(_) => return self.finish(writing, Finish::Length),
+                            Err(_) => {
+                                self.cursor.wrote(*writing, Finish::Length);
+                                continue;
+                            }
                         }
                     }
-                    self.state = State::Generating(Box::new(writing));
+                    self.state = State::Generating(writing);
                     return Action::Feed;
                 }
-                CompiledStep::Choose(options, known) => return self.begin_choice(options.clone(), known.clone()),
-                CompiledStep::Branch(scripts, tail) => {
-                    self.tokenize(tail.as_ref());
-                    self.state = State::Forking(scripts.clone());
+                Need::Choice(choosing) => {
+                    let probes = choosing.tree.probes().into();
+                    self.state = State::Choosing(Box::new(Probing { choosing: *choosing, probes }));
                     return Action::Feed;
                 }
-            }
-        }
-        self.transcript.answer = self.run.text()[self.answer_start..].to_owned();
-        Action::Done(std::mem::take(&mut self.transcript))
-    }
-
-    fn begin_choice(&mut self, options: Vec<String>, known: Option<Choice>) -> Action {
-        let choice = match known {
-            Some(choice) => {
-                choice.apply(&mut self.run);
-                choice
-            }
-            None => match Choice::new(&mut self.run, &options, &*self.vocabulary) {
-                Ok(choice) => choice,
-                Err(error) => {
+                Need::Branches(scripts) => {
+                    self.state = State::Forking(scripts);
+                    return Action::Feed;
+                }
+                Need::Nothing(transcript) => return Action::Done(transcript),
+                Need::Impossible(error) => {
                     self.state = State::Broken(error);
                     return Action::Failed(error);
                 }
-            },
-        };
-        let Choice { keep, tree, .. } = choice;
-        self.hold_run(keep, tree.forced());
-        let (root, probes) = (self.ids.len(), tree.probes().into());
-        let log_masses = vec![f64::NEG_INFINITY; options.len()];
-        self.state = State::Choosing(Box::new(Choosing { options, tree, keep, root, probes, log_masses }));
-        Action::Feed
+            }
+        }
     }
 
     fn read(&mut self, mut reading: Box<Reading>, logits: &[f32]) -> Action {
         let token = reading.rest[reading.read];
-        let told = self.token_logprob(token, self.vocabulary.piece(token), logits, reading.most);
-        self.transcript.prompt_logprobs.push(told);
-        self.ids.push(token);
+        let told = self.token_logprob(token, self.cursor.vocabulary.piece(token), logits, reading.most);
+        self.cursor.transcript.prompt_logprobs.push(told);
+        self.cursor.ids.push(token);
         reading.read += 1;
         if reading.read == reading.rest.len() {
             return self.advance();
@@ -290,14 +230,8 @@ impl Machine {
                 return self.finish(*writing, Finish::Length);
             };
             let may_stop = writing.tokens >= writing.limits.min_tokens;
-            let ends = self.vocabulary.ends_turn(token);
-            let mut piece = if ends { Vec::new() } else { self.vocabulary.piece(token) };
-            if writing.drop_space && writing.tokens == 0 && piece.first() == Some(&b' ') {
-                piece.remove(0);
-            }
             let before = (writing.text.len(), writing.tail.clone(), writing.progress.clone());
-            writing.push(&piece);
-            let stopped = writing.stops.read(&mut writing.progress, &writing.text[before.0..]);
+            let Read { piece, ends, stopped } = writing.read(token, &*self.cursor.vocabulary);
             if (ends || stopped.is_some()) && !may_stop {
                 // The minimum length is not reached: take back the token and pick another.
                 writing.text.truncate(before.0);
@@ -305,27 +239,17 @@ impl Machine {
                 banned.push(token);
                 continue;
             }
-            writing.tokens += 1;
-            self.transcript.completion_tokens += 1;
-            if let Some(at) = stopped {
-                writing.text.truncate(at);
-            }
             if let Some(most) = writing.limits.logprobs.filter(|_| !ends || writing.limits.keep_trailing_whitespace) {
                 writing.logprobs.push(self.token_logprob(token, piece, logits, most));
             }
-            writing.cut = stopped.is_some();
-            if ends || stopped.is_some() {
-                return self.finish(*writing, Finish::Stop);
+            let mut finish = self.cursor.took(&mut writing, token, ends, stopped);
+            if !ends && stopped.is_none() && writing.constraint.as_mut().is_some_and(|c| c.accept(token)) {
+                finish = Some(Finish::Stop);
             }
-            self.ids.push(token);
-            if writing.constraint.as_mut().is_some_and(|constraint| constraint.accept(token)) {
-                return self.finish(*writing, Finish::Stop);
+            if let Some(finish) = finish {
+                return self.finish(*writing, finish);
             }
-            if writing.tokens == writing.limits.max_tokens {
-                return self.finish(*writing, Finish::Length);
-            }
-            let safe = writing.stops.safe_len(&writing.progress, &writing.text);
-            self.show(&mut writing, safe);
+            self.cursor.show_safe(&mut writing);
             self.state = State::Generating(writing);
             return Action::Feed;
         }
@@ -335,81 +259,37 @@ impl Machine {
     fn token_logprob(&self, token: Token, bytes: Vec<u8>, logits: &[f32], most: usize) -> TokenLogprob {
         let normalizer = log_sum_exp(logits);
         let logprob = |token: usize| f64::from(logits[token]) - normalizer;
-        let top = highest(logits, most).into_iter().map(|id| (self.vocabulary.piece(id as Token), logprob(id)));
+        let vocabulary = &self.cursor.vocabulary;
+        let top = highest(logits, most).into_iter().map(|id| (vocabulary.piece(id as Token), logprob(id)));
         TokenLogprob { bytes, logprob: Some(logprob(token as usize)), top: top.collect() }
     }
 
-    fn show(&mut self, writing: &mut Writing, until: usize) {
-        if until > writing.shown {
-            self.delta.push_str(&writing.text[writing.shown..until]);
-            writing.shown = until;
-        }
-    }
-
-    fn finish(&mut self, mut writing: Writing, finish: Finish) -> Action {
-        let keep = writing.limits.keep_trailing_whitespace;
-        let end = if keep { writing.text.len() } else { writing.text.trim_end().len() };
-        writing.text.truncate(end);
-        self.show(&mut writing, end);
-        let (mut begins, all) = (0, keep && !writing.cut);
-        writing.logprobs.retain(|token| {
-            let kept = all || begins < end;
-            begins += token.bytes.len();
-            kept
-        });
-        self.transcript.output_logprobs.append(&mut writing.logprobs);
-        self.run.push(&writing.text);
-        writing.text.insert_str(0, &writing.limits.begin);
-        self.transcript.outcomes.push(Outcome::Generated { text: writing.text, finish });
+    fn finish(&mut self, writing: Writing, finish: Finish) -> Action {
+        self.cursor.wrote(writing, finish);
         self.advance()
     }
 
-    fn choose(&mut self, mut choosing: Box<Choosing>, logits: &[f32]) -> Action {
-        let node = choosing.probes.pop_front().expect("a choice in progress has a node to read");
-        choosing.tree.read(node, logits, &mut choosing.log_masses);
-        self.ids.truncate(choosing.root);
+    fn choose(&mut self, mut probing: Box<Probing>, logits: &[f32]) -> Action {
+        let node = probing.probes.pop_front().expect("a choice in progress has a node to read");
+        let choosing = &mut probing.choosing;
+        let normalizer = log_sum_exp(logits);
+        let log_p = |token: Token| f64::from(logits[token as usize]) - normalizer;
+        choosing.tree.read(node, log_p, 0.0, &mut choosing.log_masses);
+        self.cursor.ids.truncate(choosing.root);
         let least = self.skip_below * choosing.tree.reach_of_options();
-        while let Some(next) = choosing.probes.front() {
+        while let Some(next) = probing.probes.front() {
             let reach = choosing.tree.reach(*next);
             if reach < least {
-                self.transcript.skipped_mass += reach;
-                choosing.probes.pop_front();
+                self.cursor.transcript.skipped_mass += reach;
+                probing.probes.pop_front();
                 continue;
             }
-            self.ids.extend_from_slice(choosing.tree.path(*next));
-            self.state = State::Choosing(choosing);
+            self.cursor.ids.extend_from_slice(choosing.tree.path(*next));
+            self.state = State::Choosing(probing);
             return Action::Feed;
         }
-        let Choosing { options, tree, keep, log_masses, .. } = *choosing;
-        let index = (1..options.len()).fold(0, |best, i| if log_masses[i] > log_masses[best] { i } else { best });
-        self.run.push_tokenized(&options[index], &Tail { keep, ids: tree.tokens(index) });
-        self.transcript.completion_tokens += tree.path_len(index);
-        self.transcript.outcomes.push(Outcome::Chosen { index, log_masses });
+        self.cursor.chosen(probing.choosing, MassKind::Exact);
         self.advance()
-    }
-
-    /// Whether the next text begins a new run. A caller's own token ids may end in the middle of a run.
-    fn begins_text(&self) -> bool {
-        self.run.text().is_empty() && self.ids.last().is_none_or(|last| self.vocabulary.ends_turn(*last))
-    }
-
-    /// Sets the ids to those of the whole text of the run, from the compiled script or tokenised now.
-    fn tokenize(&mut self, known: Option<&Tail>) {
-        match known {
-            Some(tail) => self.run.apply(tail),
-            None => {
-                self.run.tokenize(&*self.vocabulary);
-            }
-        }
-        self.hold_run(self.run.ids().len(), &[]);
-    }
-
-    /// Sets the ids to the first `keep` tokens of the run and these tokens.
-    fn hold_run(&mut self, keep: usize, more: &[Token]) {
-        let run = || self.run.ids()[..keep].iter().chain(more);
-        let same = self.ids[self.run_start..].iter().zip(run()).take_while(|(held, wanted)| held == wanted).count();
-        self.ids.truncate(self.run_start + same);
-        self.ids.extend(run().skip(same));
     }
 }
 

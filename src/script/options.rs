@@ -1,7 +1,6 @@
 //! The option tree of a `Choose` step: options are paths of tokens with disjoint probability masses.
 
 use super::Token;
-use super::logits::log_sum_exp;
 
 /// The options of a choice as a tree of tokens.
 ///
@@ -101,15 +100,22 @@ impl OptionTree {
         self.nodes[0].children.iter().map(|(_, child)| self.reach(*child)).sum()
     }
 
-    /// Reads the raw logits after a node; masses of complete options go into `log_masses`.
-    pub fn read(&mut self, node: usize, logits: &[f32], log_masses: &mut [f64]) {
+    /// The tokens that continue an option after a node.
+    pub fn children(&self, node: usize) -> impl Iterator<Item = Token> {
+        self.nodes[node].children.iter().map(|(token, _)| *token)
+    }
+
+    /// Reads the log probabilities of the tokens after a node; masses of complete options go into `log_masses`.
+    ///
+    /// `log_p` is -∞ for a token that is not known, and `unseen` is the largest probability that such a token may have
+    /// (0 if all are known). With unknown tokens the masses are lower bounds.
+    pub fn read(&mut self, node: usize, log_p: impl Fn(Token) -> f64, unseen: f64, log_masses: &mut [f64]) {
         debug_assert_eq!(log_masses.len(), self.options);
-        let normalizer = log_sum_exp(logits);
         let here = self.nodes[node].clone();
         let mut continued = 0.0;
         for (token, child) in &here.children {
-            let log_p = f64::from(logits[*token as usize]) - normalizer;
-            continued += log_p.exp();
+            let log_p = log_p(*token);
+            continued += if log_p == f64::NEG_INFINITY { unseen } else { log_p.exp() };
             let child = &mut self.nodes[*child];
             child.log_prefix = here.log_prefix + log_p;
             if let (Some(option), true) = (child.option, child.children.is_empty()) {
@@ -125,6 +131,7 @@ impl OptionTree {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::script::logits::log_sum_exp;
     use proptest::prelude::*;
 
     fn masses(options: &[Vec<Token>], logits_after: impl Fn(&[Token]) -> Vec<f32>) -> Vec<f64> {
@@ -132,7 +139,8 @@ mod tests {
         let mut log_masses = vec![f64::NEG_INFINITY; options.len()];
         for node in tree.probes() {
             let logits = logits_after(tree.path(node));
-            tree.read(node, &logits, &mut log_masses);
+            let log_p = |token: Token| f64::from(logits[token as usize]) - log_sum_exp(&logits);
+            tree.read(node, log_p, 0.0, &mut log_masses);
         }
         log_masses
     }

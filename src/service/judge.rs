@@ -14,8 +14,8 @@ use super::context::RequestContext;
 use crate::domain::calibration::{CalibrationFile, Calibrator};
 use crate::domain::service_time::Due;
 use crate::domain::{
-    BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, Mode, ModelRef, Options, Sampling, Timing, Usage,
-    milliseconds,
+    BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, MassKind, Mode, ModelRef, Options, Sampling, Timing,
+    Usage, milliseconds,
 };
 use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Job, Load, Stages};
 use crate::metrics::Metrics;
@@ -115,6 +115,12 @@ impl Judge {
     #[must_use]
     pub fn alive(&self) -> bool {
         self.engine.alive()
+    }
+
+    /// Whether its engine can take work at present.
+    #[must_use]
+    pub fn available(&self) -> bool {
+        self.engine.available()
     }
 
     /// Ends its engine, and waits until that has let go of the model.
@@ -343,14 +349,20 @@ impl Computing {
 fn read(completion: Completion, prompt: &str) -> Result<Judgement, InvalidVerdict> {
     let stages = completion.stages;
     let (mut feedback, mut finish, mut masses, mut branches) = (None, Finish::Stop, Vec::new(), Vec::new());
+    let mut mass = MassKind::Exact;
     for outcome in completion.transcript.outcomes {
         match outcome {
             Outcome::Generated { text, finish: end } => {
                 feedback = Some(text.trim().to_owned());
                 finish = end;
             }
-            Outcome::Chosen { log_masses, .. } => masses = log_masses,
+            Outcome::Chosen { log_masses, mass: kind, .. } => (masses, mass) = (log_masses, mass.worse(kind)),
             Outcome::Branched(transcripts) => {
+                mass =
+                    transcripts.iter().flat_map(|branch| &branch.outcomes).fold(mass, |mass, outcome| match outcome {
+                        Outcome::Chosen { mass: kind, .. } => mass.worse(*kind),
+                        _ => mass,
+                    });
                 branches = transcripts.iter().map(read_branch).collect::<Result<_, _>>()?;
             }
             Outcome::PromptLogprobs | Outcome::Said => {}
@@ -363,6 +375,7 @@ fn read(completion: Completion, prompt: &str) -> Result<Judgement, InvalidVerdic
         order: None,
         distribution,
         label_mass,
+        mass,
         branches,
         feedback,
         finish,

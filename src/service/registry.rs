@@ -9,7 +9,9 @@ mod budget;
 mod calibrated;
 mod engines;
 mod failure;
+mod keeper;
 mod loader;
+mod remote;
 mod self_test;
 #[cfg(test)]
 mod tests;
@@ -23,10 +25,11 @@ use tokio::sync::{Mutex, watch};
 pub use engines::{EngineSizes, check_built, open_unchecked};
 pub use failure::{FailureReason, LoadFailure, RegistryError};
 pub use loader::{ModelLoader, ModelSpec, StartError};
+pub use remote::{RemoteSource, contact};
 pub use self_test::SelfTestError;
 
 use crate::config::{Config, LoadWhen};
-use crate::engine::{Engine, EngineInfo, Load};
+use crate::engine::{Engine, EngineInfo, Load, LoadError};
 use crate::models::Progress;
 use crate::service::judge::Judge;
 use backoff::RetryBackoff;
@@ -109,14 +112,21 @@ impl ModelRegistry {
         })
     }
 
-    /// Loads every model with `load = "start"`, one after the other.
+    /// Loads every model with `load = "start"`, one after the other. One at a server that does not answer is tried
+    /// again later.
     ///
     /// # Errors
     /// At the first model that cannot be loaded; requests for it fail with that reason, too.
-    pub async fn load(&self, progress: &dyn Progress) -> Result<(), StartError> {
+    pub async fn load(self: &Arc<Self>, progress: &dyn Progress) -> Result<(), StartError> {
+        self.keep();
         for slot in self.slots.iter().filter(|slot| slot.spec.load == LoadWhen::Start) {
             slot.state.send_replace(SlotState::Loading);
-            self.load_slot(slot, None, progress).await?;
+            match self.load_slot(slot, None, progress).await {
+                Err(StartError::Engine(error @ LoadError::Unreachable(_))) => {
+                    tracing::warn!(model = slot.spec.name, %error, "trying again and again");
+                }
+                loaded => loaded?,
+            }
         }
         Ok(())
     }
@@ -180,7 +190,7 @@ impl ModelRegistry {
             let registry = Arc::clone(self);
             tokio::spawn(async move {
                 let slot = &registry.slots[index];
-                tracing::info!(model = slot.spec.name, "loading at first use");
+                tracing::info!(model = slot.spec.name, "loading");
                 if let Err(error) = registry.load_slot(slot, left, &()).await {
                     tracing::error!(model = slot.spec.name, %error, "the model could not be loaded");
                 }
@@ -289,20 +299,25 @@ impl ModelRegistry {
         Err(RegistryError::Unknown { name: name.to_owned(), known })
     }
 
-    /// Checks that every model with `load = "start"` is loaded.
+    /// Checks that every model with `load = "start"` is loaded, and can take work.
     ///
     /// # Errors
     /// The reason of the first that is not.
     pub fn ready(&self) -> Result<(), RegistryError> {
         let expected = |slot: &&ModelSlot| slot.spec.load == LoadWhen::Start;
-        self.slots.iter().filter(expected).try_for_each(|slot| slot.ready().map(drop))
+        let ready = |slot: &ModelSlot| match slot.ready()?.available() {
+            true => Ok(()),
+            false => Err(slot.failure(FailureReason::Unreachable)),
+        };
+        self.slots.iter().filter(expected).try_for_each(ready)
     }
 
     /// Whether the engine of a model with `load = "start"` has died, which only a new process repairs.
     #[must_use]
     pub fn engine_has_died(&self) -> bool {
         let dead = |slot: &ModelSlot| matches!(&*slot.state.borrow(), SlotState::Ready { judge, .. } if !judge.alive());
-        self.slots.iter().any(|slot| slot.spec.load == LoadWhen::Start && dead(slot))
+        let ours = |slot: &ModelSlot| slot.spec.load == LoadWhen::Start && !slot.spec.is_remote();
+        self.slots.iter().any(|slot| ours(slot) && dead(slot))
     }
 
     /// A snapshot of every slot, the default model first.
@@ -349,8 +364,9 @@ impl ModelSlot {
     }
 
     fn failure(&self, why: FailureReason) -> RegistryError {
-        // Models with `load = "start"` are tried once.
-        let again = (self.spec.load == LoadWhen::FirstUse && why.may_pass()).then(|| self.wait());
+        // Models with `load = "start"` are tried once, unless they are at servers.
+        let tried = self.spec.load == LoadWhen::FirstUse || self.spec.is_remote();
+        let again = (tried && why.may_pass()).then(|| self.wait());
         LoadFailure::Unusable { name: self.spec.name.clone(), why, again }.into()
     }
 

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{Finish, Timing, Usage};
+use crate::domain::{Finish, MassKind, Timing, Usage};
 
 fn judgement(sample: u32, order: Option<Order>, masses: &[f64]) -> Judgement {
     let logs: Vec<f64> = masses.iter().map(|m| m.ln()).collect();
@@ -19,6 +19,7 @@ fn judgement(sample: u32, order: Option<Order>, masses: &[f64]) -> Judgement {
         timing: Timing::default(),
         prompt: String::new(),
         answer: String::new(),
+        mass: MassKind::Exact,
         prompt_logprobs: Vec::new(),
         output_logprobs: Vec::new(),
         cached: false,

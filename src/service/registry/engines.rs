@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{EngineChoice, LlamaCppConfig, MistralRsConfig};
+use crate::config::{EngineChoice, LlamaCppConfig, MistralRsConfig, RemoteConfig};
 use crate::engine::{Engine, LoadError, conformance};
 use crate::models::Model;
 
@@ -13,6 +13,8 @@ pub struct EngineSizes {
     pub llama_cpp: LlamaCppConfig,
     /// Sizes of mistralrs.
     pub mistralrs: MistralRsConfig,
+    /// The servers of remote.
+    pub remote: RemoteConfig,
 }
 
 /// Whether this build runs the mistralrs engine on a GPU.
@@ -63,7 +65,9 @@ pub fn check_built(engine: EngineChoice) -> Result<(), LoadError> {
         EngineChoice::Mistralrs if !cfg!(feature = "mistralrs") => {
             missing("mistralrs", "build it with the feature `mistralrs`, or `cuda` or `metal` for a GPU")
         }
-        EngineChoice::Remote => missing("remote", "it is not part of this version yet"),
+        EngineChoice::Remote if !cfg!(feature = "remote") => {
+            missing("remote", "build it with the feature `remote`, which is a default one")
+        }
         _ => Ok(()),
     }
 }

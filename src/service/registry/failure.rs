@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::loader::StartError;
 use super::self_test::SelfTestError;
+use crate::engine::LoadError;
 use crate::models::ModelError;
 
 /// Why a request has no model.
@@ -76,6 +77,12 @@ pub enum FailureReason {
     /// Its first judgement failed.
     #[error("its first judgement failed")]
     Judgement,
+    /// It is at a server that does not answer.
+    #[error("its server does not answer")]
+    Unreachable,
+    /// It is at a server that cannot be used as it is.
+    #[error("its server cannot be used as it is")]
+    Server,
     /// It was loaded, and its engine has died.
     #[error("its engine has died")]
     Died,
@@ -87,7 +94,7 @@ pub enum FailureReason {
 impl FailureReason {
     /// Whether another attempt may succeed without a change of the configuration.
     pub(super) fn may_pass(self) -> bool {
-        matches!(self, Self::EngineSource | Self::Died | Self::BrokeOff)
+        matches!(self, Self::EngineSource | Self::Unreachable | Self::Died | Self::BrokeOff)
     }
 }
 
@@ -100,6 +107,11 @@ pub(super) enum SlotFailure {
 }
 
 impl SlotFailure {
+    /// Whether another attempt may succeed without a change of the configuration.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Self::Load(reason) if reason.may_pass())
+    }
+
     pub(super) fn of(error: &StartError) -> Self {
         Self::Load(match error {
             StartError::NoRoom { .. } => return Self::NoRoom(error.to_string()),
@@ -108,6 +120,8 @@ impl SlotFailure {
                 FailureReason::EngineSource
             }
             StartError::Model(_) => FailureReason::Files,
+            StartError::Engine(LoadError::Unreachable(_)) => FailureReason::Unreachable,
+            StartError::Engine(LoadError::Remote(..)) => FailureReason::Server,
             StartError::Engine(_) => FailureReason::Engine,
             StartError::Calibration(..) => FailureReason::Calibration,
             StartError::SelfTest(_, error) => match **error {

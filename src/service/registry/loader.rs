@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::calibrated::{self, NamedFiles};
 use super::engines::{self, EngineSizes};
+use super::remote::{self, RemoteSource};
 use super::self_test::{self, SelfTestError};
 use crate::calibrations::CalibrationError;
 use crate::config::{Config, EngineChoice, LoadWhen, ModelConfig};
@@ -121,6 +122,8 @@ pub(super) enum EngineSource {
     File(Model),
     /// Scripted answers without a model file.
     Script,
+    /// A model at servers.
+    Remote(Box<RemoteSource>),
 }
 
 /// Loads configured models.
@@ -165,6 +168,7 @@ impl ModelSpec {
             sizes: EngineSizes {
                 llama_cpp: model.llama_cpp.over(&config.llama_cpp),
                 mistralrs: model.mistralrs.over(&config.mistralrs),
+                remote: model.remote.over(&config.remote),
             },
             feedback: config.grading.max_feedback_tokens as usize,
             scripted_delay: Duration::from_millis(model.scripted_delay_ms.unwrap_or(config.scripted_delay_ms)),
@@ -174,6 +178,11 @@ impl ModelSpec {
 }
 
 impl ModelSpec {
+    /// Whether it is at servers of others.
+    pub(super) fn is_remote(&self) -> bool {
+        self.engine == EngineChoice::Remote
+    }
+
     /// Whether its weights are in dedicated GPU memory.
     pub(super) fn in_gpu_memory(&self) -> bool {
         engines::in_gpu_memory(self.engine, &self.sizes)
@@ -196,6 +205,12 @@ impl ModelLoader {
     pub(super) async fn fetch(&self, spec: &ModelSpec, progress: &dyn Progress) -> Result<EngineSource, StartError> {
         match spec.engine {
             EngineChoice::Scripted => Ok(EngineSource::Script),
+            EngineChoice::Remote => {
+                engines::check_built(EngineChoice::Remote)?;
+                let (servers, metrics) = ((&spec.sizes.remote, &*spec.model), Arc::clone(&self.shared.1));
+                let source = remote::contact(&self.models, servers, metrics, progress).await?;
+                Ok(EngineSource::Remote(Box::new(source)))
+            }
             asked => {
                 engines::check_built(engines::chosen(asked, false))?;
                 Ok(EngineSource::File(self.models.resolve(&spec.model, progress).await?))
@@ -207,7 +222,7 @@ impl ModelLoader {
     pub(super) fn memory(&self, spec: &ModelSpec, source: &EngineSource) -> Result<u64, StartError> {
         match (spec.memory_mb, source) {
             (Some(mb), _) => Ok(mb.saturating_mul(1_000_000)),
-            (None, EngineSource::Script) => Ok(0),
+            (None, EngineSource::Script | EngineSource::Remote(_)) => Ok(0),
             (None, EngineSource::File(model)) => {
                 let engine = engines::chosen(spec.engine, model.path.is_dir());
                 Ok(memory_needed(&model.path, spec.sizes.tokens_in_memory(engine))?)
@@ -230,20 +245,39 @@ impl ModelLoader {
                 let (prompt_set, agreement) = (model.prompt_set.clone(), model.agreement.clone());
                 let model = Model { name: spec.name.clone(), digest: spec.digest(&model), ..model };
                 let engine = engines::open(spec.engine, model, &spec.sizes).await?;
-                let judge = match self.self_tested(Arc::clone(&engine), spec, prompt_set).await {
-                    Ok(judge) => judge,
-                    Err(error) => {
-                        engine.shut_down().await;
-                        return Err(error);
-                    }
-                };
-                let (info, prompt) = (judge.engine(), judge.prompt_set(None)?.name());
-                let agreement = agreement.as_deref().unwrap_or("not measured");
-                let EngineInfo { model, digest, engine, context, sequences } = info;
-                tracing::info!(model, engine, prompt, context, sequences, digest, agreement, "the judge is ready");
-                Ok(judge)
+                self.ready(engine, spec, prompt_set, agreement.as_deref()).await
+            }
+            EngineSource::Remote(source) => {
+                let RemoteSource { contact, tokenizer, prompt_set, agreement } = *source;
+                // A model that is not named in requests has the name that its server gives it.
+                let named = Some(spec.name.clone()).filter(|_| !spec.model.is_empty());
+                let name = named.unwrap_or_else(|| contact.facts().model.clone());
+                let engine = Arc::new(contact.engine(name, tokenizer).await?);
+                self.ready(engine, spec, prompt_set, agreement.as_deref()).await
             }
         }
+    }
+
+    /// A judge on an engine, after its self-test; an engine that fails it is shut down.
+    async fn ready(
+        &self,
+        engine: Arc<dyn Engine>,
+        spec: &ModelSpec,
+        prompt_set: Option<String>,
+        agreement: Option<&str>,
+    ) -> Result<Judge, StartError> {
+        let judge = match self.self_tested(Arc::clone(&engine), spec, prompt_set).await {
+            Ok(judge) => judge,
+            Err(error) => {
+                engine.shut_down().await;
+                return Err(error);
+            }
+        };
+        let (info, prompt) = (judge.engine(), judge.prompt_set(None)?.name());
+        let agreement = agreement.unwrap_or("not measured");
+        let EngineInfo { model, digest, engine, context, sequences } = info;
+        tracing::info!(model, engine, prompt, context, sequences, digest, agreement, "the judge is ready");
+        Ok(judge)
     }
 
     /// A judge on an engine that has passed its self-test.

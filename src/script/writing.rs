@@ -1,8 +1,18 @@
 //! The text of a `Generate` step.
 
+use super::stop::{Progress, Stops};
+use super::{Constraint, Generate, Token, Vocabulary};
 use crate::domain::TokenLogprob;
-use crate::script::stop::{Progress, Stops};
-use crate::script::{Constraint, Generate};
+
+/// A token that was appended to a text.
+pub(super) struct Read {
+    /// Its bytes.
+    pub(super) piece: Vec<u8>,
+    /// Whether it ends the turn.
+    pub(super) ends: bool,
+    /// The start of a stop text that it completes.
+    pub(super) stopped: Option<usize>,
+}
 
 /// A text in progress.
 pub(super) struct Writing {
@@ -39,8 +49,28 @@ impl Writing {
         }
     }
 
+    /// Appends a token, unless it ends the turn, and searches for a stop text.
+    pub(super) fn read(&mut self, token: Token, vocabulary: &dyn Vocabulary) -> Read {
+        let ends = vocabulary.ends_turn(token);
+        let mut piece = if ends { Vec::new() } else { vocabulary.piece(token) };
+        if self.drop_space && self.tokens == 0 && piece.first() == Some(&b' ') {
+            piece.remove(0);
+        }
+        let begins = self.text.len();
+        self.push(&piece);
+        let stopped = self.stops.read(&mut self.progress, &self.text[begins..]);
+        Read { piece, ends, stopped }
+    }
+
+    /// Appends text of which the tokens are not known; returns the start of a stop text that it completes.
+    pub(super) fn read_text(&mut self, text: &str) -> Option<usize> {
+        let begins = self.text.len();
+        self.text.push_str(text);
+        self.stops.read(&mut self.progress, &self.text[begins..])
+    }
+
     /// Appends the bytes of a token; invalid UTF-8 becomes U+FFFD.
-    pub(super) fn push(&mut self, piece: &[u8]) {
+    fn push(&mut self, piece: &[u8]) {
         self.tail.extend_from_slice(piece);
         loop {
             match std::str::from_utf8(&self.tail) {

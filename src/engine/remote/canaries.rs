@@ -1,0 +1,222 @@
+//! Requests that prove what a server does, because fields that it does not know are often ignored without a word. They
+//! run at the start, and when a server says that it has changed.
+
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::facts::Facts;
+use super::settings::Kind;
+use super::wire::vllm::{Method, Vllm};
+use super::wire::{Context, Request, Wire};
+use crate::engine::EngineError;
+use crate::engine::conformance::Finding;
+use crate::script::{NodeAsk, NodeReading, Token, Vocabulary};
+
+/// Maximum difference of a log probability that is read in two ways, in nats. A prefix from the cache and one that is
+/// computed anew differ in rounding, by up to 0.09 with quantised weights.
+const MOST_APART: f64 = 0.15;
+/// Texts that different tokenizers cut differently.
+const TEXTS: [&str; 8] = [
+    "The capital of France is Paris.",
+    "  two spaces, a tab\tand\n\ntwo lines \n",
+    "1234567890 12,345.67 3.14159e-10",
+    "don't can't I'LL we've",
+    "Grüße, naïve façade, 北京, 東京, Привет, مرحبا",
+    "emoji \u{1f469}\u{200d}\u{1f52c} and \u{1f1e9}\u{1f1ea}",
+    "fn main() { println!(\"{}\", x[0]); } // ==> !=",
+    "###Feedback: [RESULT] 5",
+];
+/// The prompt whose next token is read.
+const PROMPT: &str = "Is the sky blue on a clear day? Answer with A for yes or B for no.\nAnswer:";
+/// Answers, one of them improbable.
+const ANSWERS: [&str; 4] = [" A", " B", " Yes", " zebra"];
+
+/// A check with its result.
+#[derive(Debug, Clone)]
+pub struct Check {
+    /// What is checked.
+    pub name: &'static str,
+    /// The measured result, or what is wrong.
+    pub finding: Finding,
+}
+
+/// A server under examination.
+pub(super) struct Examined<'a> {
+    pub(super) client: &'a Client,
+    pub(super) index: usize,
+    pub(super) facts: &'a Facts,
+    pub(super) vocabulary: &'a dyn Vocabulary,
+}
+
+impl Examined<'_> {
+    /// Runs the checks of a protocol.
+    pub(super) async fn checks(&self, wire: &dyn Wire) -> Vec<Check> {
+        let mut checks = vec![Check { name: "its tokenizer is the one given", finding: self.tokenizer().await }];
+        let read = self.read(wire, None).await;
+        let finding = read.as_ref().map(|readings| shown(readings)).map_err(Clone::clone);
+        checks.push(Check { name: "log probabilities of chosen tokens are there and sum to at most 1", finding });
+        let Ok(readings) = read else { return checks };
+        let hot = self.read(wire, Some(2.0)).await.and_then(|hot| same(&readings, &hot));
+        match wire.kind() {
+            // It divides by the temperature; reads are always at 0, which it turns into 1.
+            Kind::Sglang => {}
+            _ => checks.push(Check { name: "log probabilities do not change with the temperature", finding: hot }),
+        }
+        if wire.kind() == Kind::Vllm && wire.batches() {
+            let other = self.read(&Vllm(Method::Allowed), None).await.and_then(|other| same(&readings, &other));
+            checks.push(Check { name: "a second way to read them gives the same", finding: other });
+        }
+        if wire.kind() == Kind::LlamaServer {
+            let finding = self.long_list(wire).await;
+            checks.push(Check { name: "a read with a bias gives what a long list has", finding });
+        }
+        checks
+    }
+
+    /// The server and the vocabulary cut texts in the same way.
+    async fn tokenizer(&self) -> Finding {
+        let (mut compared, mut last) = (0, None);
+        for text in TEXTS {
+            let expected = self.vocabulary.tokenize(text);
+            let found = match self.tokenize(text).await {
+                Ok(Some(found)) => found,
+                Ok(None) => continue,
+                Err(error) => {
+                    last = Some(error);
+                    continue;
+                }
+            };
+            compared += 1;
+            if found != expected {
+                let at = found.iter().zip(&expected).take_while(|(a, b)| a == b).count();
+                return Err(format!(
+                    "the server's tokenizer is another: {text:?} has {} tokens there and {} here, different from the \
+                     {}th on; set remote.tokenizer to that of the server's model",
+                    found.len(),
+                    expected.len(),
+                    at + 1
+                ));
+            }
+        }
+        match (compared, last) {
+            (0, Some(error)) => Err(format!("it does not tokenise: {error}")),
+            (0, None) => self.counted().await,
+            _ => Ok(format!("{compared} texts have the same tokens")),
+        }
+    }
+
+    /// The tokens of a text at the server; `None` if it does not tell them.
+    async fn tokenize(&self, text: &str) -> Result<Option<Vec<Token>>, EngineError> {
+        let body = match self.facts.kind {
+            Kind::LlamaServer => json!({"content": text, "add_special": false, "parse_special": false}),
+            Kind::Vllm | Kind::Sglang => {
+                json!({"model": self.facts.model, "prompt": text, "add_special_tokens": false})
+            }
+            Kind::OpenaiCompletions => return Ok(None),
+        };
+        let reply = match self.post(&Request { path: "/tokenize", body }).await {
+            Ok(reply) => reply,
+            Err(EngineError::Refused { status: 404 | 405 | 501, .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let ids = reply["tokens"].as_array().map(|ids| ids.iter().map(Value::as_i64).collect::<Option<Vec<_>>>());
+        let ids = ids.flatten().ok_or_else(|| EngineError::Untrusted("/tokenize tells no token ids".to_owned()))?;
+        Ok(Some(ids.into_iter().map(|id| Token::try_from(id).unwrap_or(Token::MAX)).collect()))
+    }
+
+    /// Where a server does not tell tokens: texts have as many there as here.
+    async fn counted(&self) -> Finding {
+        for text in TEXTS {
+            let body = json!({"model": self.facts.model, "prompt": text, "max_tokens": 1, "temperature": 0});
+            let reply = self.post(&Request { path: "/v1/completions", body }).await.map_err(|e| e.to_string())?;
+            let Some(found) = reply["usage"]["prompt_tokens"].as_u64() else {
+                return Err(
+                    "the server tells neither tokens nor their number, so its tokenizer cannot be checked".to_owned()
+                );
+            };
+            let own = self.vocabulary.tokenize(text).len() as u64;
+            // Text routes may add a token that begins the text.
+            if found != own && found != own + 1 {
+                return Err(format!(
+                    "the server's tokenizer is another: {text:?} has {found} tokens there and {own} here; set \
+                     remote.tokenizer to that of the server's model"
+                ));
+            }
+        }
+        Ok(format!("{} texts have as many tokens", TEXTS.len()))
+    }
+
+    fn node(&self) -> (Vec<Token>, NodeAsk) {
+        let ids: Vec<Token> = self.vocabulary.begin().into_iter().chain(self.vocabulary.tokenize(PROMPT)).collect();
+        let mut children: Vec<Token> = Vec::new();
+        for answer in ANSWERS {
+            let token = self.vocabulary.tokenize(answer).first().copied();
+            children.extend(token.filter(|token| !children.contains(token)));
+        }
+        (ids, NodeAsk { path: Vec::new(), children })
+    }
+
+    /// Reads the answers, at another temperature if one is given.
+    async fn read(&self, wire: &dyn Wire, temperature: Option<f64>) -> Result<Vec<NodeReading>, String> {
+        let (ids, node) = self.node();
+        let context = Context { ids: &ids, model: &self.facts.model, vocabulary: self.vocabulary, fresh: false };
+        let mut reading = wire.read(context, std::slice::from_ref(&node));
+        loop {
+            let mut replies = Vec::new();
+            for mut request in reading.requests() {
+                if let Some(temperature) = temperature {
+                    request.body["temperature"] = json!(temperature);
+                }
+                replies.push(self.post(&request).await.map_err(|error| error.to_string())?);
+            }
+            let read = reading.replies(&replies).map_err(|error| {
+                format!("{error}; vLLM needs version 0.26 and --logprobs-mode raw_logprobs, and any proxy has to pass the fields on")
+            })?;
+            if let Some(readings) = read {
+                return Ok(readings);
+            }
+        }
+    }
+
+    /// Compares the read with a bias with a list that is long enough to have all answers.
+    async fn long_list(&self, wire: &dyn Wire) -> Finding {
+        let (ids, node) = self.node();
+        let size = self.vocabulary.size().min(1 << 18);
+        let body = json!({"prompt": ids, "n_predict": 1, "n_probs": size, "temperature": 0.0, "cache_prompt": true});
+        let reply = self.post(&Request { path: "/completion", body }).await.map_err(|error| error.to_string())?;
+        let listed = reply["completion_probabilities"][0]["top_logprobs"].as_array();
+        let listed = listed.ok_or("a long list has no log probabilities")?;
+        let of = |token: &Token| {
+            let entry = listed.iter().find(|entry| entry["id"].as_i64() == Some(i64::from(*token)));
+            entry.and_then(|entry| entry["logprob"].as_f64())
+        };
+        let expected = NodeReading { logprobs: node.children.iter().map(of).collect(), unseen: 0.0 };
+        same(&[expected], &self.read(wire, None).await?)
+    }
+
+    async fn post(&self, request: &Request) -> Result<Value, EngineError> {
+        self.client.call_at(self.index, "probe", request).await
+    }
+}
+
+/// A reading in words.
+fn shown(readings: &[NodeReading]) -> String {
+    let told = readings.iter().flat_map(|reading| &reading.logprobs);
+    let told: Vec<String> = told.map(|told| told.map_or("not told".to_owned(), |told| format!("{told:.3}"))).collect();
+    told.join(", ")
+}
+
+/// Compares two readings of the same tokens.
+fn same(one: &[NodeReading], other: &[NodeReading]) -> Finding {
+    let pairs = one.iter().zip(other).flat_map(|(one, other)| one.logprobs.iter().zip(&other.logprobs));
+    let mut furthest = 0.0_f64;
+    for (a, b) in pairs {
+        let (Some(a), Some(b)) = (a, b) else { continue };
+        // What is as good as impossible may be so in different degrees.
+        if *a > -20.0 || *b > -20.0 {
+            furthest = furthest.max((a - b).abs());
+        }
+    }
+    let measured = format!("largest difference {furthest:.4} nat");
+    if furthest <= MOST_APART { Ok(measured) } else { Err(measured) }
+}

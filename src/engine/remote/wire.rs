@@ -1,0 +1,226 @@
+//! The protocols of servers. A [`Wire`] is pure: it builds requests and reads replies, and never guesses: a reply that
+//! lacks what was asked for, or that cannot be true, is a [`WireError`].
+
+pub(super) mod completions;
+pub(super) mod llama_server;
+pub(super) mod sglang;
+pub(super) mod vllm;
+
+use serde_json::{Value, json};
+
+use super::settings::Kind;
+use crate::domain::{Finish, TokenLogprob};
+use crate::script::{Generate, NodeAsk, NodeReading, SamplerSettings, Token, Vocabulary};
+
+/// How far a log probability may be above 0, and a sum of probabilities above 1, by rounding.
+const ROUNDING: f64 = 1e-3;
+/// Servers write this, or less, in place of a log probability that they do not have.
+const NO_LOGPROB: f64 = -9000.0;
+
+/// A request to a server: a POST of JSON.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Request {
+    pub(super) path: &'static str,
+    pub(super) body: Value,
+}
+
+/// What a request is about.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    /// The tokens of the context.
+    pub(super) ids: &'a [Token],
+    /// The model's name at the server.
+    pub(super) model: &'a str,
+    pub(super) vocabulary: &'a dyn Vocabulary,
+    /// Whether the server is to reuse no prefix.
+    pub(super) fresh: bool,
+}
+
+impl Context<'_> {
+    /// The context with more tokens.
+    pub(super) fn then(&self, path: &[Token]) -> Vec<Token> {
+        [self.ids, path].concat()
+    }
+}
+
+/// A part of a generated text.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Piece {
+    Tokens(Vec<Token>),
+    /// Where the server does not tell the tokens.
+    Text(String),
+    End {
+        finish: Finish,
+        /// The number of generated tokens, if the server tells it.
+        tokens: Option<usize>,
+    },
+}
+
+/// A step that a server cannot run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unsupported(pub(super) &'static str);
+
+/// A reply that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum WireError {
+    /// Something that was asked for is not there.
+    #[error("the reply has no {0}")]
+    Missing(&'static str),
+    /// The log probability of a token that was asked for is not there.
+    #[error("the reply has no log probability of the token {0}, which was asked for")]
+    NoToken(Token),
+    /// A value that cannot be true.
+    #[error("{0}")]
+    Impossible(String),
+}
+
+/// The reading of some nodes, in one or several rounds.
+pub(super) trait Reading: Send {
+    /// The requests of this round.
+    fn requests(&mut self) -> Vec<Request>;
+
+    /// Takes their replies, in order; `None` if another round is needed.
+    fn replies(&mut self, replies: &[Value]) -> Result<Option<Vec<NodeReading>>, WireError>;
+}
+
+/// A protocol.
+pub(super) trait Wire: Send + Sync {
+    fn kind(&self) -> Kind;
+
+    /// Whether one request reads several nodes.
+    fn batches(&self) -> bool {
+        false
+    }
+
+    /// Whether requests of one round have to be sent one after another, because the server would compute the same
+    /// prefix for each of them.
+    fn in_turn(&self) -> bool {
+        false
+    }
+
+    /// Whether the readings have the log probability of every token.
+    fn exact(&self) -> bool {
+        true
+    }
+
+    /// Begins to read nodes.
+    fn read(&self, context: Context<'_>, nodes: &[NodeAsk]) -> Box<dyn Reading>;
+
+    /// A request that generates text and streams it.
+    fn write(
+        &self,
+        context: Context<'_>,
+        limits: &Generate,
+        sampling: &SamplerSettings,
+    ) -> Result<Request, Unsupported>;
+
+    /// Reads a chunk of a stream. `seen` is the length of the text so far in bytes, 0 at the beginning, for the use of
+    /// the protocol alone.
+    fn chunk(&self, chunk: &Value, seen: &mut usize) -> Result<Vec<Piece>, WireError>;
+
+    /// A request for the log probabilities of the tokens of the context.
+    fn prompt_logprobs(&self, _context: Context<'_>, _most: usize) -> Result<Request, Unsupported> {
+        Err(Unsupported("log probabilities of the prompt"))
+    }
+
+    /// Reads its reply.
+    fn read_prompt_logprobs(&self, _context: Context<'_>, _reply: &Value) -> Result<Vec<TokenLogprob>, WireError> {
+        Err(WireError::Missing("log probabilities of the prompt"))
+    }
+
+    /// The number of prompt tokens that the server took from its cache, if a reply tells it.
+    fn cached_tokens(&self, reply: &Value) -> Option<usize>;
+
+    /// What a reply says about the server and its weights; it changes only with them.
+    fn fingerprint<'a>(&self, _reply: &'a Value) -> Option<&'a str> {
+        None
+    }
+}
+
+/// A list of requests that are all sent at once, each with the nodes and tokens that it reads.
+pub(super) struct Batch {
+    nodes: Vec<NodeReading>,
+    parts: Vec<Part>,
+    /// Reads a reply: the log probabilities of the tokens of each node of the part.
+    parse: fn(&Value, &[(usize, Vec<Token>)]) -> Result<Vec<Vec<f64>>, WireError>,
+}
+
+/// A request with the nodes that it reads, and the positions of tokens among the children of each.
+pub(super) struct Part {
+    pub(super) request: Request,
+    /// Index of a node, and the tokens that are read there.
+    pub(super) reads: Vec<(usize, Vec<Token>)>,
+    /// For each of them, the position of the first token among the children.
+    pub(super) offsets: Vec<usize>,
+}
+
+impl Batch {
+    pub(super) fn new(
+        nodes: &[NodeAsk],
+        parts: Vec<Part>,
+        parse: fn(&Value, &[(usize, Vec<Token>)]) -> Result<Vec<Vec<f64>>, WireError>,
+    ) -> Self {
+        let empty = |node: &NodeAsk| NodeReading { logprobs: vec![None; node.children.len()], unseen: 0.0 };
+        Self { nodes: nodes.iter().map(empty).collect(), parts, parse }
+    }
+}
+
+impl Reading for Batch {
+    fn requests(&mut self) -> Vec<Request> {
+        self.parts.iter().map(|part| part.request.clone()).collect()
+    }
+
+    fn replies(&mut self, replies: &[Value]) -> Result<Option<Vec<NodeReading>>, WireError> {
+        for (part, reply) in self.parts.iter().zip(replies) {
+            let read = (self.parse)(reply, &part.reads)?;
+            for (((node, tokens), offset), logprobs) in part.reads.iter().zip(&part.offsets).zip(read) {
+                check(tokens, &logprobs)?;
+                let slots = &mut self.nodes[*node].logprobs[*offset..];
+                slots.iter_mut().zip(logprobs).for_each(|(slot, logprob)| *slot = Some(logprob.min(0.0)));
+            }
+        }
+        Ok(Some(std::mem::take(&mut self.nodes)))
+    }
+}
+
+/// Checks that log probabilities of different tokens at one position can be true.
+pub(super) fn check(tokens: &[Token], logprobs: &[f64]) -> Result<(), WireError> {
+    for (token, logprob) in tokens.iter().zip(logprobs) {
+        if logprob.is_nan() || *logprob > ROUNDING {
+            return Err(WireError::Impossible(format!(
+                "the log probability {logprob} of the token {token} is above 0"
+            )));
+        }
+        if *logprob <= NO_LOGPROB {
+            return Err(WireError::NoToken(*token));
+        }
+    }
+    let sum: f64 = logprobs.iter().map(|logprob| logprob.exp()).sum();
+    if sum > 1.0 + ROUNDING {
+        return Err(WireError::Impossible(format!("the probabilities of different tokens sum to {sum:.4}")));
+    }
+    Ok(())
+}
+
+/// The stop texts that a server can look for; all are looked for here, too.
+pub(super) fn stops(limits: &Generate, most: usize) -> Vec<&str> {
+    let plain =
+        limits.stop.iter().filter(|stop| !stop.case_insensitive && !stop.at_line_start && !stop.text.is_empty());
+    plain.map(|stop| stop.text.as_str()).take(most).collect()
+}
+
+/// The fields of OpenAI's completions that every request has, so that no default of the server counts.
+pub(super) fn completion(context: Context<'_>, prompt: Value, max_tokens: usize) -> Value {
+    json!({"model": context.model, "prompt": prompt, "max_tokens": max_tokens})
+}
+
+/// The finish reason of OpenAI's completions.
+pub(super) fn finish(reason: &str) -> Finish {
+    if reason == "length" { Finish::Length } else { Finish::Stop }
+}
+
+/// A number in a reply.
+pub(super) fn count(value: &Value) -> Option<usize> {
+    value.as_u64().and_then(|count| usize::try_from(count).ok())
+}
