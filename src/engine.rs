@@ -55,6 +55,11 @@ pub trait Engine: Send + Sync {
         true
     }
 
+    /// The servers behind it, if it has any.
+    fn upstream(&self) -> Option<Upstream> {
+        None
+    }
+
     /// Whether it can take work at present; one on servers of others cannot while none of them answers.
     fn available(&self) -> bool {
         true
@@ -80,6 +85,23 @@ pub struct EngineInfo {
     pub context: usize,
     /// Maximum number of sequences that run together.
     pub sequences: usize,
+}
+
+/// The servers behind a remote engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Their kind, such as `vllm`.
+    pub kind: &'static str,
+    /// Their addresses.
+    pub urls: Vec<String>,
+    /// The model's name there.
+    pub model: String,
+    /// Where they have it from.
+    pub root: String,
+    /// What they said of themselves in trusted replies.
+    pub fingerprints: Vec<String>,
+    /// What they can do.
+    pub abilities: remote::Abilities,
 }
 
 /// A script to run over a prompt.

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::problem::{Code, Problem};
 use crate::app::App;
 use crate::config::LoadWhen;
+use crate::engine::Upstream;
 use crate::service::ServiceError;
 use crate::service::registry::SlotStatus;
 
@@ -66,6 +67,47 @@ pub(super) struct InfoModel {
     context: usize,
     /// The prompt set of requests that name none.
     prompt: String,
+    /// The servers behind it, with the engine `remote`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote: Option<InfoRemote>,
+}
+
+/// The servers behind a model.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct InfoRemote {
+    /// `vllm`, `sglang`, `llama-server` or `openai-completions`.
+    kind: &'static str,
+    urls: Vec<String>,
+    /// The model's name at the servers.
+    model: String,
+    /// Where the servers have the model from.
+    root: String,
+    /// What the servers said of themselves in trusted replies, such as their version.
+    fingerprints: Vec<String>,
+    /// How probabilities are read.
+    reads: &'static str,
+    /// The `label_mass_kind` of verdicts.
+    label_mass_kind: &'static str,
+    structured_output: bool,
+    prompt_logprobs: bool,
+    min_feedback_tokens: bool,
+}
+
+impl InfoRemote {
+    fn of(Upstream { kind, urls, model, root, fingerprints, abilities }: Upstream) -> Self {
+        Self {
+            kind,
+            urls,
+            model,
+            root,
+            fingerprints,
+            reads: abilities.reads,
+            label_mass_kind: if abilities.exact { "exact" } else { "bounded" },
+            structured_output: abilities.structured_output,
+            prompt_logprobs: abilities.prompt_logprobs,
+            min_feedback_tokens: abilities.min_tokens,
+        }
+    }
 }
 
 /// Limits of requests.
@@ -91,6 +133,7 @@ pub(super) async fn info(app: web::Data<App>) -> HttpResponse {
         ("mistralrs", cfg!(feature = "mistralrs")),
         ("cuda", cfg!(feature = "cuda")),
         ("metal", cfg!(feature = "metal")),
+        ("remote", cfg!(feature = "remote")),
     ];
     let default_set = judge.as_ref().and_then(|judge| judge.prompt_set(None).ok()).map(|set| set.name().to_owned());
     HttpResponse::Ok().json(Info {
@@ -102,6 +145,7 @@ pub(super) async fn info(app: web::Data<App>) -> HttpResponse {
             digest: engine.digest.clone(),
             context: engine.context,
             prompt: default_set.unwrap_or_default(),
+            remote: judge.as_ref().and_then(|judge| judge.upstream()).map(InfoRemote::of),
         }),
         models: hosted.iter().map(InfoHosted::of).collect(),
         limits: InfoLimits {

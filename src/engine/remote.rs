@@ -32,6 +32,7 @@ pub use self::canaries::Check;
 pub use self::facts::Facts;
 pub use self::observer::{Observer, Outcome};
 pub use self::settings::{Kind, Settings};
+pub use self::wire::Abilities;
 
 use self::canaries::Examined;
 use self::client::Client;
@@ -40,7 +41,7 @@ use self::wire::completions::Completions;
 use self::wire::llama_server::LlamaServer;
 use self::wire::sglang::Sglang;
 use self::wire::vllm::{Method, Vllm};
-use super::{Compiled, Engine, EngineError, EngineInfo, Event, Job, Load, LoadError, Run, compiled};
+use super::{Compiled, Engine, EngineError, EngineInfo, Event, Job, Load, LoadError, Run, Upstream, compiled};
 use crate::prompts::ChatFormat;
 use crate::script::Vocabulary;
 
@@ -176,7 +177,7 @@ impl Contact {
             let (url, name, why) = failed.last().unwrap_or_else(|| (url(), "", "no protocol fits it".to_owned()));
             return Err(LoadError::Remote(url, format!("the check that {name} fails: {why}")));
         };
-        if !wire.exact() && !self.settings.accept_bounded {
+        if !wire.abilities().exact && !self.settings.accept_bounded {
             return Err(refused(format!(
                 "servers of the kind {} tell the most probable tokens only, so probabilities are bounds: set \
                  remote.accept = \"bounded\" to judge with them",
@@ -334,6 +335,18 @@ impl Engine for Remote {
 
     fn alive(&self) -> bool {
         self.servers.same.load(Ordering::Relaxed)
+    }
+
+    fn upstream(&self) -> Option<Upstream> {
+        let Servers { facts, settings, wire, .. } = &*self.servers;
+        Some(Upstream {
+            kind: facts.kind.name(),
+            urls: settings.urls.clone(),
+            model: facts.model.clone(),
+            root: facts.root.clone(),
+            fingerprints: self.servers.fingerprints().iter().cloned().collect(),
+            abilities: wire.abilities(),
+        })
     }
 
     fn available(&self) -> bool {

@@ -17,7 +17,7 @@ use crate::domain::{
     BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, MassKind, Mode, ModelRef, Options, Sampling, Timing,
     Usage, milliseconds,
 };
-use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Job, Load, Stages};
+use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Job, Load, Stages, Upstream};
 use crate::metrics::Metrics;
 use crate::prompts::{EscapedMarker, PromptLibrary, PromptSet, Renderer};
 use crate::script::{Outcome, Prompt, SamplerSettings, Script, Transcript};
@@ -115,6 +115,12 @@ impl Judge {
     #[must_use]
     pub fn alive(&self) -> bool {
         self.engine.alive()
+    }
+
+    /// The servers behind its engine, if it has any.
+    #[must_use]
+    pub fn upstream(&self) -> Option<Upstream> {
+        self.engine.upstream()
     }
 
     /// Whether its engine can take work at present.

@@ -62,7 +62,7 @@ impl Examined<'_> {
             Kind::Sglang => {}
             _ => checks.push(Check { name: "log probabilities do not change with the temperature", finding: hot }),
         }
-        if wire.kind() == Kind::Vllm && wire.batches() {
+        if wire.kind() == Kind::Vllm && wire.abilities().batches {
             let other = self.read(&Vllm(Method::Allowed), None).await.and_then(|other| same(&readings, &other));
             checks.push(Check { name: "a second way to read them gives the same", finding: other });
         }

@@ -22,6 +22,8 @@ const MOST_BYTES: usize = 16 << 20;
 const LONGEST_MESSAGE: usize = 200;
 /// A server that asks for a longer pause is not waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long a stream is read on after the answer.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The pause before the first retry; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -34,6 +36,14 @@ pub(super) struct Client {
     retries: u32,
     affinity: bool,
     observer: Arc<dyn Observer>,
+}
+
+/// The attempts at a request so far.
+#[derive(Default)]
+struct Attempts {
+    tried: u32,
+    /// The server that failed last.
+    failed_at: Option<usize>,
 }
 
 /// What comes after a chunk of a stream.
@@ -105,7 +115,17 @@ impl Client {
     /// # Errors
     /// After the last retry.
     pub(super) async fn call(&self, op: &'static str, key: u64, request: &Request) -> Result<Value, EngineError> {
-        self.retried(key, async |lease: &Lease<'_>| self.exchange(lease, op, key, request).await).await
+        let mut attempts = Attempts::default();
+        loop {
+            let lease = self.lease(key, &attempts)?;
+            match self.exchange(&lease, op, key, request).await {
+                Ok(value) => {
+                    self.end(lease, true);
+                    return Ok(value);
+                }
+                Err(failure) => self.again(&mut attempts, lease, failure).await?,
+            }
+        }
     }
 
     /// Sends a request to one server, once, and reads its reply.
@@ -152,13 +172,20 @@ impl Client {
         request: &Request,
         mut on_chunk: impl FnMut(&Value) -> Result<Flow, EngineError>,
     ) -> Result<(), EngineError> {
-        self.retried(key, async |lease: &Lease<'_>| {
+        let mut attempts = Attempts::default();
+        loop {
+            let lease = self.lease(key, &attempts)?;
             let started = Instant::now();
-            let read = self.read_stream(lease, key, request, &mut on_chunk).await;
+            let read = self.read_stream(&lease, key, request, &mut on_chunk).await;
             self.observer.request(lease.url(), op, outcome(&read), started.elapsed());
-            read
-        })
-        .await
+            match read {
+                Ok(()) => {
+                    self.end(lease, true);
+                    return Ok(());
+                }
+                Err(failure) => self.again(&mut attempts, lease, failure).await?,
+            }
+        }
     }
 
     async fn read_stream(
@@ -173,7 +200,12 @@ impl Client {
         // Until the first chunk nothing was shown, so the request can be sent again.
         let (mut begun, mut ended) = (false, false);
         loop {
-            let patience = if begun { self.idle } else { self.queue };
+            let patience = match (begun, ended) {
+                (false, _) => self.queue,
+                (true, false) => self.idle,
+                // Read to its end, the connection can be used again; that is not worth a long wait.
+                (true, true) => LAST_WORDS,
+            };
             let part = match timeout(patience, bytes.next()).await {
                 Err(_) | Ok(None | Some(Err(_))) if ended => return Ok(()),
                 Err(_) => return Err(Failure::silent(lease, patience, !begun)),
@@ -184,7 +216,7 @@ impl Client {
             for event in events.push(&part).map_err(|why| Failure::untrusted(lease, why))? {
                 let chunk = match event {
                     Event::Data(chunk) => chunk,
-                    Event::End if ended => return Ok(()),
+                    Event::End if ended => continue,
                     Event::End => return Err(Failure::broken(lease, "the stream ended before the answer", !begun)),
                 };
                 if let Some(message) = message_of(&chunk) {
@@ -229,39 +261,30 @@ impl Client {
         }
     }
 
-    /// Tries a request at one server after another, as long as that may help.
-    async fn retried<T>(
-        &self,
-        key: u64,
-        attempt: impl AsyncFnMut(&Lease<'_>) -> Result<T, Failure>,
-    ) -> Result<T, EngineError> {
-        let mut attempt = attempt;
-        let (mut tried, mut failed_at) = (0, None);
-        loop {
-            let lease = self.endpoints.take(key, failed_at, Instant::now()).map_err(|retry_after| {
-                EngineError::Unavailable { why: "no server answers at present".to_owned(), retry_after }
-            })?;
-            let failure = match attempt(&lease).await {
-                Ok(value) => {
-                    self.end(lease, true);
-                    return Ok(value);
-                }
-                Err(failure) => failure,
-            };
-            failed_at = Some(lease.index());
-            let again =
-                failure.again.filter(|asked| tried < self.retries && asked.is_none_or(|it| it <= LONGEST_PAUSE));
-            if again.is_some() {
-                self.observer.retry(lease.url());
-            }
-            self.end(lease, failure.works);
-            let Some(asked) = again else { return Err(failure.error) };
-            // Half of the pause is random, so that callers that failed together do not come back together.
-            let doubled = FIRST_PAUSE * 2_u32.pow(tried.min(6));
-            let random = doubled.mul_f64(0.5 + rand::random::<f64>() / 2.0);
-            tokio::time::sleep(asked.unwrap_or(random)).await;
-            tried += 1;
+    /// A server for the next attempt.
+    fn lease(&self, key: u64, attempts: &Attempts) -> Result<Lease<'_>, EngineError> {
+        self.endpoints.take(key, attempts.failed_at, Instant::now()).map_err(|retry_after| EngineError::Unavailable {
+            why: "no server answers at present".to_owned(),
+            retry_after,
+        })
+    }
+
+    /// Waits until a request that failed may be sent again; or its error, if that would not help.
+    async fn again(&self, attempts: &mut Attempts, lease: Lease<'_>, failure: Failure) -> Result<(), EngineError> {
+        let Failure { error, again, works } = failure;
+        let again = again.filter(|pause| attempts.tried < self.retries && pause.is_none_or(|it| it <= LONGEST_PAUSE));
+        if again.is_some() {
+            self.observer.retry(lease.url());
         }
+        attempts.failed_at = Some(lease.index());
+        self.end(lease, works);
+        let Some(asked) = again else { return Err(error) };
+        // Half of the pause is random, so that callers that failed together do not come back together.
+        let doubled = FIRST_PAUSE * 2_u32.pow(attempts.tried.min(6));
+        let random = doubled.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+        tokio::time::sleep(asked.unwrap_or(random)).await;
+        attempts.tried += 1;
+        Ok(())
     }
 
     /// Ends a request at a server that works, or does not.

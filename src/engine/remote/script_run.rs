@@ -50,7 +50,7 @@ pub(super) async fn run(
         cached_tokens: AtomicUsize::new(0),
     };
     let vocabulary = std::sync::Arc::clone(&servers.vocabulary) as _;
-    let walk = Walk::new(vocabulary, compiled.encoded, compiled.script, servers.wire.batches());
+    let walk = Walk::new(vocabulary, compiled.encoded, compiled.script, servers.wire.abilities().batches);
     let transcript = run.drive(walk, true).await?;
     let replied = run.first_reply.get().copied().unwrap_or(begun);
     Ok(Completion {

@@ -84,24 +84,33 @@ pub(super) trait Reading: Send {
     fn replies(&mut self, replies: &[Value]) -> Result<Option<Vec<NodeReading>>, WireError>;
 }
 
+/// What a protocol can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abilities {
+    /// How probabilities are read.
+    pub reads: &'static str,
+    /// Whether every token that is asked for is told; otherwise only the most probable ones.
+    pub exact: bool,
+    /// Whether one request reads several nodes of an option tree.
+    pub batches: bool,
+    /// Structured output.
+    pub structured_output: bool,
+    /// Log probabilities of the prompt.
+    pub prompt_logprobs: bool,
+    /// A minimum of generated tokens.
+    pub min_tokens: bool,
+}
+
 /// A protocol.
 pub(super) trait Wire: Send + Sync {
     fn kind(&self) -> Kind;
 
-    /// Whether one request reads several nodes.
-    fn batches(&self) -> bool {
-        false
-    }
+    fn abilities(&self) -> Abilities;
 
     /// Whether requests of one round have to be sent one after another, because the server would compute the same
     /// prefix for each of them.
     fn in_turn(&self) -> bool {
         false
-    }
-
-    /// Whether the readings have the log probability of every token.
-    fn exact(&self) -> bool {
-        true
     }
 
     /// Begins to read nodes.

@@ -234,3 +234,15 @@ fn callers_are_told_what_it_is_and_no_path() {
     told.dedup();
     assert_eq!(told.len(), 4, "each is something else: {told:?}");
 }
+
+#[cfg(feature = "remote")]
+#[tokio::test]
+async fn a_model_at_a_server_that_does_not_answer_is_tried_again() {
+    let file = "engine = \"remote\"\n[remote]\nurls = \"http://127.0.0.1:1\"\ntokenizer = \"[folder]\"\n";
+    let fixture = Fixture::new(file);
+    fixture.registry.load(&()).await.unwrap();
+    let (reason, again) = why(fixture.registry.ready().unwrap_err());
+    assert_eq!(reason, FailureReason::Unreachable);
+    assert!(again.is_some(), "callers are told when");
+    assert!(!fixture.registry.engine_has_died(), "a server of others is no reason to end this process");
+}

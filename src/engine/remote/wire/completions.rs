@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Context, Piece, Reading, Request, Unsupported, Wire, WireError, check, completion, count, finish, stops};
+use super::{
+    Abilities, Context, Piece, Reading, Request, Unsupported, Wire, WireError, check, completion, count, finish, stops,
+};
 use crate::engine::remote::settings::Kind;
 use crate::script::{Generate, NodeAsk, NodeReading, SamplerSettings, Token};
 
@@ -21,8 +23,15 @@ impl Wire for Completions {
         Kind::OpenaiCompletions
     }
 
-    fn exact(&self) -> bool {
-        false
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            reads: "logprobs",
+            exact: false,
+            batches: false,
+            structured_output: false,
+            prompt_logprobs: false,
+            min_tokens: false,
+        }
     }
 
     fn read(&self, context: Context<'_>, nodes: &[NodeAsk]) -> Box<dyn Reading> {

@@ -7,7 +7,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Context, Piece, Reading, Request, Unsupported, Wire, WireError, check, count, stops};
+use super::{Abilities, Context, Piece, Reading, Request, Unsupported, Wire, WireError, check, count, stops};
 use crate::domain::Finish;
 use crate::engine::remote::settings::Kind;
 use crate::script::{Generate, NodeAsk, NodeReading, SamplerSettings, Token};
@@ -44,6 +44,17 @@ fn request(prompt: &[Token], fresh: bool, settings: &Value) -> Request {
 impl Wire for LlamaServer {
     fn kind(&self) -> Kind {
         Kind::LlamaServer
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            reads: "n_probs and logit_bias",
+            exact: true,
+            batches: false,
+            structured_output: true,
+            prompt_logprobs: false,
+            min_tokens: false,
+        }
     }
 
     fn in_turn(&self) -> bool {

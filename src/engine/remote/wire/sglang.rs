@@ -4,7 +4,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Batch, Context, Part, Piece, Reading, Request, Unsupported, Wire, WireError, check, count, finish, stops};
+use super::{
+    Abilities, Batch, Context, Part, Piece, Reading, Request, Unsupported, Wire, WireError, check, count, finish, stops,
+};
 use crate::domain::TokenLogprob;
 use crate::engine::remote::settings::Kind;
 use crate::script::{Generate, NodeAsk, SamplerSettings, Token};
@@ -19,8 +21,15 @@ impl Wire for Sglang {
         Kind::Sglang
     }
 
-    fn batches(&self) -> bool {
-        true
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            reads: "token_ids_logprob",
+            exact: true,
+            batches: true,
+            structured_output: true,
+            prompt_logprobs: true,
+            min_tokens: true,
+        }
     }
 
     fn read(&self, context: Context<'_>, nodes: &[NodeAsk]) -> Box<dyn Reading> {

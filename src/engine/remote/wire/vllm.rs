@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Batch, Context, Part, Piece, Reading, Request, Unsupported, Wire, WireError, completion, count, finish, stops,
+    Abilities, Batch, Context, Part, Piece, Reading, Request, Unsupported, Wire, WireError, completion, count, finish,
+    stops,
 };
 use crate::domain::TokenLogprob;
 use crate::engine::remote::settings::Kind;
@@ -53,8 +54,15 @@ impl Wire for Vllm {
         Kind::Vllm
     }
 
-    fn batches(&self) -> bool {
-        self.0 == Method::Ids
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            reads: if self.0 == Method::Ids { "logprob_token_ids" } else { "allowed_token_ids" },
+            exact: true,
+            batches: self.0 == Method::Ids,
+            structured_output: true,
+            prompt_logprobs: true,
+            min_tokens: true,
+        }
     }
 
     fn read(&self, context: Context<'_>, nodes: &[NodeAsk]) -> Box<dyn Reading> {
