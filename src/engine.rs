@@ -15,6 +15,8 @@ pub mod remote;
 pub mod scheduler;
 pub mod scripted;
 pub mod shared;
+#[cfg(feature = "vocabulary")]
+pub mod vocabulary;
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! HTTP to the servers: timeouts, retries, size limits, streams. No redirect is followed.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
@@ -279,10 +279,10 @@ impl Client {
         attempts.failed_at = Some(lease.index());
         self.end(lease, works);
         let Some(asked) = again else { return Err(error) };
-        // Half of the pause is random, so that callers that failed together do not come back together.
-        let doubled = FIRST_PAUSE * 2_u32.pow(attempts.tried.min(6));
-        let random = doubled.mul_f64(0.5 + rand::random::<f64>() / 2.0);
-        tokio::time::sleep(asked.unwrap_or(random)).await;
+        // Half of the pause is by chance, so that callers that failed together do not come back together.
+        let half = FIRST_PAUSE * 2_u32.pow(attempts.tried.min(6)) / 2;
+        let chance = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.subsec_nanos() % 1_000_000);
+        tokio::time::sleep(asked.unwrap_or(half + half * chance / 1_000_000)).await;
         attempts.tried += 1;
         Ok(())
     }

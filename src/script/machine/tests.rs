@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::toy::{self, Toy};
-use super::super::{Generate, Prompt, Script, Segment, Step};
+use super::super::{Generate, Outcome, Prompt, Script, Segment, Step};
 use super::*;
 
 fn settings(temperature: f32) -> SamplerSettings {
@@ -277,7 +277,7 @@ proptest! {
         let script = Script(vec![Step::Say(before.clone()), Step::Choose(options.clone())]);
         let mut machine = compiled(prompt("x"), script, settings(temperature));
         let (transcript, seen, _) = run(&mut machine, &toy::logits);
-        let Outcome::Chosen { index, log_masses } = &transcript.outcomes[1] else { panic!() };
+        let Outcome::Chosen { index, log_masses, .. } = &transcript.outcomes[1] else { panic!() };
         prop_assert!(log_masses.iter().map(|m| m.exp()).sum::<f64>() <= 1.0 + 1e-9);
         prop_assert!(log_masses.iter().all(|m| m <= &log_masses[*index]));
         let wholes: Vec<Vec<Token>> = options.iter()
