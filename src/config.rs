@@ -601,7 +601,7 @@ mod tests {
             ("GAVEL_ENGINE", "remote"),
             ("GAVEL_REMOTE__URLS", "http://a:8000/v1, http://b:8000/"),
             ("GAVEL_REMOTE__API_KEY", "s3cret"),
-            ("GAVEL_REMOTE__HEADERS", "X-Team: judges; X-Other: a:b"),
+            ("GAVEL_REMOTE__HEADERS", "X-Team: t3am; X-Other: a:b"),
             ("OTHER_KEY", "0ther"),
         ];
         let config = load(None, &all, &[]).unwrap();
@@ -609,8 +609,8 @@ mod tests {
         assert_eq!(config.remote.urls.0, ["http://a:8000", "http://b:8000"]);
         assert_eq!(config.remote.api_key.reveal(), "s3cret");
         let headers = config.remote.header_list().unwrap();
-        assert_eq!(headers, [("X-Team".to_owned(), "judges".to_owned()), ("X-Other".into(), "a:b".into())]);
-        assert!(!format!("{config:?}").contains("s3cret") && !format!("{config:?}").contains("judges"));
+        assert_eq!(headers, [("X-Team".to_owned(), "t3am".to_owned()), ("X-Other".into(), "a:b".into())]);
+        assert!(!format!("{config:?}").contains("s3cret") && !format!("{config:?}").contains("t3am"));
         let two = "engine = \"remote\"\n[[models]]\nname = \"a\"\n[[models]]\nname = \"b\"\n[models.remote]\n\
                    urls = [\"https://c\"]\napi_key_env = \"OTHER_KEY\"\n";
         let config = load(Some(two), &all, &[]).unwrap();

@@ -573,6 +573,6 @@ mod tests {
             assert_eq!(row.0 as usize, index, "the table has the order of the enum: {}", row.1);
             assert!(row.0.status().is_client_error() || row.0.status().is_server_error());
         }
-        assert_eq!(TABLE.len(), Code::EngineFailed as usize + 1);
+        assert_eq!(TABLE.len(), Code::UpstreamUnavailable as usize + 1);
     }
 }

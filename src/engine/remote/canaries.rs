@@ -169,8 +169,12 @@ impl Examined<'_> {
                 }
                 replies.push(self.post(&request).await.map_err(|error| error.to_string())?);
             }
-            let read = reading.replies(&replies).map_err(|error| {
-                format!("{error}; vLLM needs version 0.26 and --logprobs-mode raw_logprobs, and any proxy has to pass the fields on")
+            let read = reading.replies(&replies).map_err(|error| match self.facts.kind {
+                Kind::Vllm => format!(
+                    "{error}; it takes vLLM 0.26 or newer with --logprobs-mode raw_logprobs, and proxies that pass every \
+                     field on"
+                ),
+                _ => format!("{error}; proxies have to pass every field on"),
             })?;
             if let Some(readings) = read {
                 return Ok(readings);

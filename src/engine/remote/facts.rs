@@ -97,7 +97,8 @@ fn cannot_ask(url: &str, error: EngineError) -> LoadError {
         EngineError::Refused { status, message, .. } => {
             LoadError::Remote(url.to_owned(), format!("{status}: {message}"))
         }
-        error => LoadError::Unreachable(error.to_string()),
+        EngineError::Unavailable { why, .. } => LoadError::Unreachable(why),
+        error => LoadError::Unreachable(format!("{url}: {error}")),
     }
 }
 

@@ -195,8 +195,8 @@ async fn log_probabilities_of_the_prompt_are_told_or_refused() {
 async fn a_server_that_lies_is_refused_at_the_start() {
     type Fault = fn(&mut fake::State);
     let faults: [(Fault, &str, &[Kind]); 4] = [
-        (|state| state.ignores_ids = true, "log probability", &[Kind::Sglang]),
-        (|state| state.floors = true, "log probability", &[Kind::Vllm, Kind::Sglang, Kind::LlamaServer]),
+        (|state| state.ignores_ids = true, "log probabilities", &[Kind::Sglang]),
+        (|state| state.floors = true, "log probabilities", &[Kind::Vllm, Kind::Sglang, Kind::LlamaServer]),
         (|state| state.scales = true, "temperature", &[Kind::Vllm, Kind::LlamaServer]),
         (|state| state.other_tokenizer = true, "remote.tokenizer", &[Kind::Vllm, Kind::Sglang, Kind::LlamaServer]),
     ];

@@ -149,6 +149,8 @@ pub(super) trait Wire: Send + Sync {
 
 /// A list of requests that are all sent at once, each with the nodes and tokens that it reads.
 pub(super) struct Batch {
+    /// The tokens of each node.
+    asked: Vec<Vec<Token>>,
     nodes: Vec<NodeReading>,
     parts: Vec<Part>,
     /// Reads a reply: the log probabilities of the tokens of each node of the part.
@@ -171,7 +173,8 @@ impl Batch {
         parse: fn(&Value, &[(usize, Vec<Token>)]) -> Result<Vec<Vec<f64>>, WireError>,
     ) -> Self {
         let empty = |node: &NodeAsk| NodeReading { logprobs: vec![None; node.children.len()], unseen: 0.0 };
-        Self { nodes: nodes.iter().map(empty).collect(), parts, parse }
+        let asked = nodes.iter().map(|node| node.children.clone()).collect();
+        Self { asked, nodes: nodes.iter().map(empty).collect(), parts, parse }
     }
 }
 
@@ -188,6 +191,11 @@ impl Reading for Batch {
                 let slots = &mut self.nodes[*node].logprobs[*offset..];
                 slots.iter_mut().zip(logprobs).for_each(|(slot, logprob)| *slot = Some(logprob.min(0.0)));
             }
+        }
+        // Those of one node may have come in several replies.
+        for (node, reading) in self.asked.iter().zip(&self.nodes) {
+            let told: Vec<f64> = reading.logprobs.iter().copied().flatten().collect();
+            check(node, &told)?;
         }
         Ok(Some(std::mem::take(&mut self.nodes)))
     }
