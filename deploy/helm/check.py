@@ -120,7 +120,9 @@ def query_faults(expressions: list[str]) -> Iterator[str]:
 
 def start(program: str, documents: list[dict[str, Any]]) -> Iterator[str]:
     """Starts Gavel with the files that the chart mounts, and asks what its probes ask."""
-    files = {document["metadata"]["name"]: document["data"] for document in documents if document["kind"] == "ConfigMap"}
+    files = {
+        document["metadata"]["name"]: document["data"] for document in documents if document["kind"] == "ConfigMap"
+    }
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         # As a mounted config map: links into a folder of the day.
