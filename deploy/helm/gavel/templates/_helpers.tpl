@@ -81,6 +81,8 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- with (include "gavel.urls" . | fromJson).urls }}{{- $_ := set $remote "urls" . -}}{{- end -}}
 {{- with .Values.remote.tokenizer }}{{- $_ := set $remote "tokenizer" . -}}{{- end -}}
 {{- $_ := set $config "remote" $remote -}}
+{{- /* Judgements in flight are at least as many; 256 is Gavel's default. */ -}}
+{{- $_ := set $config "limits" (dict "in_flight" (max 256 .Values.remote.sequences)) -}}
 {{- end -}}
 {{- mergeOverwrite $config (deepCopy .Values.config) | toYaml -}}
 {{- end -}}
