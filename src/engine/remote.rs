@@ -47,6 +47,8 @@ use crate::script::Vocabulary;
 
 /// How often servers are asked whether they are well.
 const HEALTH: Duration = Duration::from_secs(5);
+/// A server that has not answered that often in a row may be another one when it does.
+const GONE: u32 = 2;
 
 /// Servers whose facts are known, but not whether they are true.
 pub struct Contact {
@@ -107,17 +109,25 @@ struct Servers {
 }
 
 impl Contact {
-    /// Asks the servers what they are.
+    /// Asks the servers what they are. Those that do not answer are left out until they do.
     ///
     /// # Errors
-    /// [`LoadError::Unreachable`] if one does not answer, [`LoadError::Remote`] if they do not have the model or have
-    /// different ones.
+    /// [`LoadError::Unreachable`] if none answers, [`LoadError::Remote`] if they do not have the model or have different
+    /// ones.
     pub async fn new(settings: Settings, observer: Arc<dyn Observer>) -> Result<Self, LoadError> {
         let client =
             Client::new(&settings, observer).map_err(|why| LoadError::Remote("its settings".to_owned(), why))?;
-        let mut facts: Option<Facts> = None;
+        let (mut facts, mut silent): (Option<Facts>, _) = (None, None);
         for (index, url) in settings.urls.iter().enumerate() {
-            let found = Facts::ask(&client, index, &settings).await?;
+            let found = match Facts::ask(&client, index, &settings).await {
+                Err(error @ LoadError::Unreachable(_)) => {
+                    tracing::warn!(url, %error, "the server is left out until it answers");
+                    client.endpoints.bar(index);
+                    silent = Some(error);
+                    continue;
+                }
+                found => found?,
+            };
             match &facts {
                 Some(first) if *first != found => {
                     let why = format!(
@@ -129,7 +139,8 @@ impl Contact {
                 _ => facts = Some(found),
             }
         }
-        let facts = facts.ok_or_else(|| LoadError::Remote("remote.urls".to_owned(), "it is empty".to_owned()))?;
+        let empty = || LoadError::Remote("remote.urls".to_owned(), "it is empty".to_owned());
+        let facts = facts.ok_or_else(|| silent.unwrap_or_else(empty))?;
         Ok(Self { settings, client, facts })
     }
 
@@ -146,6 +157,9 @@ impl Contact {
         for wire in protocols(self.facts.kind) {
             let mut passed = true;
             for (index, url) in self.settings.urls.iter().enumerate() {
+                if self.client.endpoints.is_barred(index) {
+                    continue;
+                }
                 let examined = Examined { client: &self.client, index, facts: &self.facts, vocabulary };
                 let checks = examined.checks(&*wire).await;
                 passed &= checks.iter().all(|check| check.finding.is_ok());
@@ -233,22 +247,37 @@ impl Servers {
         if self.knows(fingerprint) {
             return Ok(());
         }
-        let first = self.fingerprints().is_empty();
-        if !first {
+        if !self.fingerprints().is_empty() {
             tracing::warn!(fingerprint, "a server has changed; it is checked again");
-            for (index, url) in self.settings.urls.iter().enumerate() {
-                let (client, facts) = (&self.client, &self.facts);
-                let examined = Examined { client, index, facts, vocabulary: &*self.vocabulary };
-                for Check { name, finding } in examined.checks(&*self.wire).await {
-                    if let Err(why) = finding {
-                        self.same.store(false, Ordering::Relaxed);
-                        tracing::error!(url, check = name, why, "a server that has changed cannot be used");
-                        return Err(EngineError::Untrusted(format!("it has changed: the check that {name} fails")));
-                    }
+            for index in (0..self.settings.urls.len()).filter(|index| !self.client.endpoints.is_barred(*index)) {
+                if let Err(name) = self.examine(index).await {
+                    self.same.store(false, Ordering::Relaxed);
+                    return Err(EngineError::Untrusted(format!("it has changed: the check that {name} fails")));
                 }
             }
         }
         self.fingerprints().insert(fingerprint.to_owned());
+        Ok(())
+    }
+
+    /// Runs the checks of a server again.
+    ///
+    /// # Errors
+    /// With the name of the first that fails; the log has the reason.
+    async fn examine(&self, index: usize) -> Result<(), &'static str> {
+        let Self { client, facts, wire, vocabulary, settings, .. } = self;
+        let examined = Examined { client, index, facts, vocabulary: &**vocabulary };
+        for Check { name, finding } in examined.checks(&**wire).await {
+            if let Err(why) = finding {
+                tracing::error!(
+                    url = settings.urls[index],
+                    check = name,
+                    why,
+                    "a server that has changed cannot be used"
+                );
+                return Err(name);
+            }
+        }
         Ok(())
     }
 
@@ -260,20 +289,45 @@ impl Servers {
         self.fingerprints().contains(fingerprint)
     }
 
-    /// Asks the servers again and again whether they are well, and still the same.
+    /// Looks after the servers again and again.
     async fn watch(self: Arc<Self>) {
+        let mut silent = vec![0; self.settings.urls.len()];
         loop {
             tokio::time::sleep(HEALTH).await;
-            for (index, url) in self.settings.urls.iter().enumerate() {
-                match Facts::ask(&self.client, index, &self.settings).await {
-                    Ok(facts) if facts == self.facts => self.client.note(index, true),
-                    Ok(facts) => {
-                        tracing::error!(url, ?facts, before = ?self.facts, "the server has another model now");
+            self.look(&mut silent).await;
+        }
+    }
+
+    /// Asks each server whether it is well, and still the same. One that comes back is examined before it is used.
+    /// `silent` counts for each how often it has not answered since it last did.
+    async fn look(&self, silent: &mut [u32]) {
+        let endpoints = &self.client.endpoints;
+        for (index, url) in self.settings.urls.iter().enumerate() {
+            match Facts::ask(&self.client, index, &self.settings).await {
+                Ok(facts) if facts != self.facts => {
+                    tracing::error!(url, ?facts, before = ?self.facts, "the server has another model now");
+                    // The others go on, if there are any.
+                    endpoints.bar(index);
+                    if (0..self.settings.urls.len()).all(|other| endpoints.is_barred(other)) {
                         self.same.store(false, Ordering::Relaxed);
                     }
-                    Err(error) => {
-                        tracing::debug!(url, %error, "a server does not answer");
-                        self.client.note(index, false);
+                }
+                Ok(_) => {
+                    silent[index] = 0;
+                    if endpoints.is_barred(index) && self.examine(index).await.is_ok() {
+                        tracing::info!(url, "the server is used again");
+                        endpoints.admit(index);
+                    }
+                    if !endpoints.is_barred(index) {
+                        self.client.note(index, true);
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(url, %error, "a server does not answer");
+                    silent[index] += 1;
+                    self.client.note(index, false);
+                    if silent[index] >= GONE {
+                        endpoints.bar(index);
                     }
                 }
             }

@@ -29,11 +29,13 @@ struct State {
     /// While the breaker is open: when it lets one request through.
     opens_at: Option<Instant>,
     trying: bool,
+    /// Whether it gets no request until it is admitted.
+    barred: bool,
 }
 
 impl State {
     fn usable(&self, now: Instant) -> bool {
-        self.opens_at.is_none_or(|at| now >= at && !self.trying)
+        !self.barred && self.opens_at.is_none_or(|at| now >= at && !self.trying)
     }
 }
 
@@ -86,7 +88,22 @@ impl Endpoints {
 
     /// Whether any server may be used.
     pub(super) fn available(&self, now: Instant) -> bool {
-        self.states().iter().any(|state| state.usable(now) || state.trying)
+        self.states().iter().any(|state| !state.barred && (state.usable(now) || state.trying))
+    }
+
+    /// Keeps requests from a server that has to be examined first.
+    pub(super) fn bar(&self, index: usize) {
+        self.states()[index].barred = true;
+    }
+
+    /// Lets requests go to a server that was examined.
+    pub(super) fn admit(&self, index: usize) {
+        let mut states = self.states();
+        states[index] = State { in_flight: states[index].in_flight, ..State::default() };
+    }
+
+    pub(super) fn is_barred(&self, index: usize) -> bool {
+        self.states()[index].barred
     }
 
     /// Notes that a server answers, or does not, and says whether it is left out.

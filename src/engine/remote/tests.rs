@@ -365,6 +365,36 @@ async fn a_server_that_is_gone_makes_the_engine_unavailable() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_away_is_examined_when_it_comes_back() {
+    let (here, away) = (Fake::new(Kind::Vllm).await, Fake::new(Kind::Vllm).await);
+    away.state().down = true;
+    let engine = open(settings(vec![here.url.clone(), away.url.clone()])).await.unwrap();
+    let (servers, mut silent) = (&engine.servers, [0, 0]);
+    let judged = async |text: &str| run(&engine, job(text, vec![choose(&[" A", " B"])])).await.is_ok();
+    away.forget();
+    for text in ["one", "two", "three", "four", "five"] {
+        assert!(judged(text).await);
+    }
+    assert!(away.state().seen.is_empty(), "it was not examined yet");
+    // It comes back as another one.
+    (away.state().down, away.state().other_tokenizer) = (false, true);
+    servers.look(&mut silent).await;
+    assert!(servers.client.endpoints.is_barred(1));
+    away.state().other_tokenizer = false;
+    servers.look(&mut silent).await;
+    assert!(!servers.client.endpoints.is_barred(1));
+    here.state().down = true;
+    servers.look(&mut silent).await;
+    servers.look(&mut silent).await;
+    assert!(servers.client.endpoints.is_barred(0));
+    assert!(judged("one").await && engine.available());
+    away.state().model = "other".into();
+    servers.look(&mut silent).await;
+    assert!(!engine.available());
+    assert!(!engine.alive(), "it is loaded anew");
+}
+
+#[tokio::test]
 async fn settings_that_do_not_fit_are_named() {
     let fake = Fake::new(Kind::Vllm).await;
     let check = async |settings: Settings, expected: &str| {

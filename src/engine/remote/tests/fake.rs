@@ -34,6 +34,8 @@ pub(super) struct State {
     pub(super) cuts: VecDeque<usize>,
     /// Whether replies to POST requests never come.
     pub(super) hangs: bool,
+    /// Whether connections are closed at once.
+    pub(super) down: bool,
     /// Whether texts never end.
     pub(super) endless: bool,
     /// Whether a reply is longer than any may be.
@@ -80,6 +82,7 @@ impl Fake {
             refusals: VecDeque::new(),
             cuts: VecDeque::new(),
             hangs: false,
+            down: false,
             endless: false,
             floods: false,
             key: None,
@@ -146,6 +149,9 @@ async fn connection(mut stream: TcpStream, state: Arc<Mutex<State>>, left: Arc<N
         let (method, path) = (line.next()?.to_owned(), line.next()?.to_owned());
         let reply = {
             let mut state = state.lock().unwrap();
+            if state.down {
+                return None;
+            }
             state.sessions.extend(header("x-session-id"));
             let wanted = state.key.map(str::to_ascii_lowercase);
             if wanted.is_some() && header("authorization") != wanted {
