@@ -14,6 +14,8 @@ pub mod mistralrs;
 pub mod scheduler;
 pub mod scripted;
 pub mod shared;
+#[cfg(feature = "vocabulary")]
+pub mod vocabulary;
 
 use std::sync::Arc;
 

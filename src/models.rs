@@ -13,6 +13,7 @@ mod download;
 mod error;
 mod folder;
 mod gguf;
+mod header;
 mod http;
 mod hub;
 #[cfg(test)]
@@ -35,6 +36,7 @@ mod tests;
 use std::path::PathBuf;
 
 pub use error::ModelError;
+pub use header::GgufHeader;
 pub use hub::HubSettings;
 pub use memory::{available as memory_available, needed as memory_needed, shards};
 pub use reference::name_of;

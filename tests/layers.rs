@@ -87,7 +87,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("utoipa_swagger_ui", &["api"]),
     ("llama_cpp_2", &["engine/llama_cpp"]),
     ("mistralrs", &["engine/mistralrs"]),
-    ("candle_core", &["engine/mistralrs", "models"]),
+    ("candle_core", &["engine/mistralrs"]),
+    ("tokenizers", &["engine/vocabulary"]),
 ];
 
 /// Rooms that are pure: no I/O, no runtime, no web framework.

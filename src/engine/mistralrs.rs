@@ -11,7 +11,6 @@ mod row;
 mod settings;
 #[cfg(test)]
 mod tests;
-mod vocabulary;
 mod worker;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,10 +21,10 @@ use tokio::task::JoinHandle;
 
 use self::request::ModelLimits;
 pub use self::settings::Settings;
-pub use self::vocabulary::ModelVocabulary;
 use self::worker::{Submission, Worker};
 use super::length_buckets::Limits;
 use super::shared::Shared;
+use super::vocabulary::ModelVocabulary;
 use super::{Compiled, Engine, EngineError, EngineInfo, Job, Load, LoadError, Run, compiled};
 use crate::models::Model;
 use crate::prompts::ChatFormat;
@@ -57,9 +56,9 @@ impl MistralRs {
         let path = model.path.clone();
         let vocabulary = tokio::task::spawn_blocking(move || ModelVocabulary::load(&path)).await;
         let vocabulary = Arc::new(vocabulary.map_err(|panic| fail(panic.to_string()))?.map_err(fail)?);
-        let ends = vocabulary.ends_of_requests();
+        let ends = vocabulary.ends();
         if ends.is_empty() {
-            return Err(fail("its vocabulary has no control token".into()));
+            return Err(fail("its vocabulary has no token that ends a turn".into()));
         }
         let load::Loaded { runner, device, tokens } = load::load(&model.path, &settings).await.map_err(fail)?;
         let longest = runner.max_sequence_length(None).ok().flatten().unwrap_or(tokens);

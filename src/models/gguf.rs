@@ -2,11 +2,11 @@
 //!
 //! llama.cpp aborts the process for some invalid files. So everything that it relies on is checked here first.
 
-mod fault;
-mod metadata;
+pub(super) mod fault;
+pub(super) mod metadata;
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
 use self::fault::{Fault, absurd, wrong};
@@ -21,18 +21,33 @@ pub(super) fn check(path: &Path) -> Result<(), ModelError> {
 
 /// Reads and checks the header, as [`check`] does. Blocks the thread briefly.
 pub(super) fn read(path: &Path) -> Result<Layout, ModelError> {
+    let (file, len) = open(path)?;
+    let mut header = Header { reader: BufReader::new(file), at: 0, len, lists: Lists::Tokens };
+    let layout = header.layout().and_then(|layout| match layout.end <= len {
+        true => Ok(layout),
+        false => Err(Fault::EndsBefore(layout.end)),
+    });
+    layout.map_err(|fault| fault.of_file(path, len))
+}
+
+/// Opens a file, and tells its length.
+pub(super) fn open(path: &Path) -> Result<(File, u64), ModelError> {
     let file = File::open(path).map_err(ModelError::unreadable(path))?;
     let len = file.metadata().map_err(ModelError::unreadable(path))?.len();
-    let mut header = Header { reader: BufReader::new(file), at: 0, len };
-    let path = path.to_path_buf();
-    match header.layout() {
-        Ok(layout) if layout.end <= len => Ok(layout),
-        Ok(Layout { end: needed, .. }) | Err(Fault::EndsBefore(needed)) => {
-            Err(ModelError::CutShort { path, needed, actual: len })
-        }
-        Err(Fault::Wrong(why)) => Err(ModelError::NotGguf { path, why }),
-        Err(Fault::Io(cause)) => Err(ModelError::Unreadable { path, cause }),
-    }
+    Ok((file, len))
+}
+
+/// Reads the metadata, with the lists of the tokenizer, and its number of bytes, of which there may be `most`. Checks
+/// the vocabulary. Needs nothing after the metadata.
+pub(super) fn metadata_of(source: impl Read + Seek, len: u64, most: u64) -> Result<(Metadata, u64), Fault> {
+    let mut header = Header { reader: BufReader::new(source), at: 0, len: len.min(most), lists: Lists::OfTokenizer };
+    let read = header.begin().and_then(|(_, pairs)| header.metadata(pairs));
+    let (metadata, _) = read.map_err(|fault| match fault {
+        Fault::EndsBefore(needed) if needed > most => wrong(format!("its metadata has more than {most} bytes")),
+        other => other,
+    })?;
+    metadata.check_vocabulary()?;
+    Ok((metadata, header.at))
 }
 
 /// The layout of a GGUF file.
@@ -94,19 +109,36 @@ const BF16: u32 = 30;
 /// As many as ggml has.
 const MAX_DIMENSIONS: u32 = 4;
 
+/// Most values of a list of the tokenizer; the largest vocabularies have some hundred thousand tokens and merges.
+const MOST_VALUES: u64 = 1 << 21;
+
 /// Kinds of metadata values that this reader distinguishes.
 pub(super) const U32: u32 = 4;
+const I32: u32 = 5;
+const REAL: u32 = 6;
 pub(super) const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 
-struct Header {
-    reader: BufReader<File>,
+struct Header<R> {
+    reader: BufReader<R>,
     at: u64,
+    /// Bytes that may be read.
     len: u64,
+    lists: Lists,
 }
 
-impl Header {
-    fn layout(&mut self) -> Result<Layout, Fault> {
+/// The lists of the metadata that are read; others are skipped.
+#[derive(Clone, Copy, PartialEq)]
+enum Lists {
+    /// The texts of the tokens.
+    Tokens,
+    /// Everything about the tokenizer.
+    OfTokenizer,
+}
+
+impl<R: Read + Seek> Header<R> {
+    /// Reads the numbers of tensors and of pairs of metadata.
+    fn begin(&mut self) -> Result<(u64, u64), Fault> {
         if &self.bytes::<4>()? != b"GGUF" {
             return Err(wrong("it does not begin with the letters GGUF"));
         }
@@ -114,7 +146,11 @@ impl Header {
         if !(2..=3).contains(&version) {
             return Err(wrong(format!("its version is {version}, not 2 or 3")));
         }
-        let (count, pairs) = (self.u64()?, self.u64()?);
+        Ok((self.u64()?, self.u64()?))
+    }
+
+    /// Reads the metadata, and the offset of the value of `general.file_type`.
+    fn metadata(&mut self, pairs: u64) -> Result<(Metadata, Option<u64>), Fault> {
         let (mut metadata, mut file_type) = (Metadata::default(), None);
         for _ in 0..pairs {
             let key = self.string()?;
@@ -125,6 +161,12 @@ impl Header {
             let value = self.value(kind, &key)?;
             metadata.insert(key, value)?;
         }
+        Ok((metadata, file_type))
+    }
+
+    fn layout(&mut self) -> Result<Layout, Fault> {
+        let (count, pairs) = self.begin()?;
+        let (metadata, file_type) = self.metadata(pairs)?;
         let list = self.at;
         let alignment = metadata.alignment()?;
         metadata.check()?;
@@ -158,11 +200,26 @@ impl Header {
             STRING => Value::Text(self.string()?),
             ARRAY => {
                 let (of, count) = (self.u32()?, self.u64()?);
+                let wanted = match self.lists {
+                    Lists::Tokens => key == metadata::TOKENS,
+                    Lists::OfTokenizer => key.starts_with(metadata::OF_TOKENIZER),
+                };
+                if self.lists == Lists::OfTokenizer && wanted && count > MOST_VALUES {
+                    return Err(wrong(format!("its {} has {count} values", String::from_utf8_lossy(key))));
+                }
+                // Each value takes at least four bytes of the file, so an invalid count cannot exhaust memory.
                 match of {
-                    STRING if key == metadata::TOKENS => {
-                        // Each takes at least eight bytes, so an invalid count cannot exhaust memory.
-                        Value::Texts((0..count).map(|_| self.string()).collect::<Result<_, _>>()?)
+                    STRING if wanted => Value::Texts((0..count).map(|_| self.string()).collect::<Result<_, _>>()?),
+                    U32 if wanted => {
+                        Value::Integers((0..count).map(|_| self.u32().map(i64::from)).collect::<Result<_, _>>()?)
                     }
+                    I32 if wanted => {
+                        let each = |_| self.bytes().map(|bytes| i64::from(i32::from_le_bytes(bytes)));
+                        Value::Integers((0..count).map(each).collect::<Result<_, _>>()?)
+                    }
+                    REAL if wanted => Value::Reals(
+                        (0..count).map(|_| self.bytes().map(f32::from_le_bytes)).collect::<Result<_, _>>()?,
+                    ),
                     STRING => {
                         for _ in 0..count {
                             let len = self.u64()?;
@@ -183,8 +240,8 @@ impl Header {
             2 => Value::Number(u64::from(u16::from_le_bytes(self.bytes()?))),
             3 => Value::of_signed(i16::from_le_bytes(self.bytes()?)),
             U32 => Value::Number(u64::from(self.u32()?)),
-            5 => Value::of_signed(i32::from_le_bytes(self.bytes()?)),
-            6 => Value::Real(f64::from(f32::from_le_bytes(self.bytes()?))),
+            I32 => Value::of_signed(i32::from_le_bytes(self.bytes()?)),
+            REAL => Value::Real(f64::from(f32::from_le_bytes(self.bytes()?))),
             10 => Value::Number(self.u64()?),
             11 => Value::of_signed(i64::from_le_bytes(self.bytes()?)),
             12 => Value::Real(f64::from_le_bytes(self.bytes()?)),
@@ -239,7 +296,7 @@ fn fixed_size(kind: u32) -> Result<u64, Fault> {
     match kind {
         0 | 1 | 7 => Ok(1),
         2 | 3 => Ok(2),
-        U32 | 5 | 6 => Ok(4),
+        U32 | I32 | REAL => Ok(4),
         10..=12 => Ok(8),
         _ => Err(wrong(format!("its metadata has a value of kind {kind}"))),
     }
@@ -542,6 +599,23 @@ pub(super) mod tests {
             file[at..at + bytes.len()].copy_from_slice(&bytes);
             // No panic and no unlimited memory; other tests check the messages.
             let _ = verdict(&file);
+            let _ = metadata_of(std::io::Cursor::new(&file), file.len() as u64, 1 << 20);
+        }
+    }
+
+    #[test]
+    fn metadata_is_read_without_what_follows_and_within_its_bound() {
+        let (whole, header) = sample();
+        let read = |bytes: &[u8], most: u64| {
+            metadata_of(std::io::Cursor::new(bytes), bytes.len() as u64, most).map(|(_, bytes)| bytes)
+        };
+        let end = read(&whole, 1 << 20).ok().unwrap();
+        assert!(end < header as u64);
+        let alone = &whole[..usize::try_from(end).unwrap()];
+        assert_eq!(read(alone, end).ok(), Some(end));
+        for len in 0..alone.len() {
+            assert!(matches!(read(&alone[..len], end), Err(Fault::EndsBefore(_))), "{len}");
+            assert!(matches!(read(&whole, len as u64), Err(Fault::Wrong(why)) if why.contains("more than")), "{len}");
         }
     }
 

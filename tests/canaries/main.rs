@@ -7,8 +7,6 @@ mod folder;
 #[cfg(feature = "llama-cpp")]
 mod parity;
 mod structured;
-#[cfg(feature = "llama-cpp")]
-mod tokens;
 
 use gavel::app::model_store;
 use gavel::config::Config;

@@ -6,6 +6,8 @@ mod attacks;
 mod engine;
 mod service;
 mod tokens;
+#[cfg(feature = "vocabulary")]
+mod vocabulary;
 mod vocabulary_file;
 
 use std::path::PathBuf;

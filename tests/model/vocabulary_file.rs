@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
-const UINT32: u32 = 4;
-const INT32: u32 = 5;
+pub(crate) const UINT32: u32 = 4;
+pub(crate) const INT32: u32 = 5;
 const FLOAT32: u32 = 6;
-const STRING: u32 = 8;
+pub(crate) const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 
 /// Token types of the format.
@@ -62,18 +62,18 @@ pub(crate) fn write(path: &Path) {
     std::fs::write(path, file).unwrap();
 }
 
-fn string(file: &mut Vec<u8>, text: &str) {
+pub(crate) fn string(file: &mut Vec<u8>, text: &str) {
     file.extend((text.len() as u64).to_le_bytes());
     file.extend(text.as_bytes());
 }
 
-fn string_pair(file: &mut Vec<u8>, key: &str, value: &str) {
+pub(crate) fn string_pair(file: &mut Vec<u8>, key: &str, value: &str) {
     string(file, key);
     file.extend(STRING.to_le_bytes());
     string(file, value);
 }
 
-fn array(file: &mut Vec<u8>, key: &str, kind: u32, len: usize) {
+pub(crate) fn array(file: &mut Vec<u8>, key: &str, kind: u32, len: usize) {
     string(file, key);
     file.extend(ARRAY.to_le_bytes());
     file.extend(kind.to_le_bytes());

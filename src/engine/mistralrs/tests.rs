@@ -5,14 +5,15 @@ use std::sync::Arc;
 use mistralrs::{MistralRs, Request, Response, Tensor};
 use tokio::sync::mpsc::{UnboundedSender, channel, unbounded_channel};
 
+use super::Settings;
 use super::force::SharedRun;
 use super::load;
 use super::request::{ModelLimits, WavePrefill, send};
 use super::row::{RequestOutcome, ScriptRun};
 use super::worker::{Submission, Worker, gather};
-use super::{ModelVocabulary, Settings};
 use crate::engine::length_buckets::Limits;
 use crate::engine::shared::Shared;
+use crate::engine::vocabulary::ModelVocabulary;
 use crate::engine::{Compiled, Completion, EngineError, Job, Run};
 use crate::script::toy::{self, Toy};
 use crate::script::{self, Prompt, SamplerSettings, Script, Segment, Step, Vocabulary};
@@ -29,7 +30,7 @@ async fn runner() -> (Arc<MistralRs>, Arc<ModelVocabulary>) {
 }
 
 fn model_limits(vocabulary: &ModelVocabulary) -> ModelLimits {
-    ModelLimits { ends: vocabulary.ends_of_requests(), context: 4096, vocabulary: vocabulary.size() }
+    ModelLimits { ends: vocabulary.ends(), context: 4096, vocabulary: vocabulary.size() }
 }
 
 /// A turn of a chat, and a choice after it.

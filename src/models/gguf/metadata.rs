@@ -6,6 +6,8 @@ use super::fault::{Fault, wrong};
 
 /// The key of the vocabulary.
 pub(super) const TOKENS: &[u8] = b"tokenizer.ggml.tokens";
+/// The beginning of the keys of the tokenizer.
+pub(super) const OF_TOKENIZER: &[u8] = b"tokenizer.";
 /// The default alignment of tensor data.
 const DEFAULT_ALIGNMENT: u64 = 32;
 /// llama.cpp's maximum; it aborts the process for more.
@@ -16,16 +18,19 @@ const SCALINGS: [&[u8]; 4] = [b"none", b"linear", b"yarn", b"longrope"];
 
 /// The values of a header by key.
 #[derive(Debug, Default)]
-pub(super) struct Metadata(HashMap<Vec<u8>, Value>);
+pub(in crate::models) struct Metadata(HashMap<Vec<u8>, Value>);
 
 /// A value, as far as it is used.
 #[derive(Debug)]
-pub(super) enum Value {
+pub(in crate::models) enum Value {
     Number(u64),
     Negative,
     Real(f64),
     Text(Vec<u8>),
     Texts(Vec<Vec<u8>>),
+    Integers(Vec<i64>),
+    Reals(Vec<f32>),
+    /// A list that was skipped.
     List,
 }
 
@@ -41,6 +46,11 @@ impl Metadata {
             None => Ok(()),
             Some(_) => Err(wrong(format!("its metadata has {} twice", String::from_utf8_lossy(&key)))),
         }
+    }
+
+    /// The value of a key.
+    pub(in crate::models) fn get(&self, key: &str) -> Option<&Value> {
+        self.0.get(key.as_bytes())
     }
 
     /// The alignment of tensor data.
@@ -131,7 +141,8 @@ impl Metadata {
         }
     }
 
-    fn check_vocabulary(&self) -> Result<(), Fault> {
+    /// Checks that its tokens are different, and can encode any text.
+    pub(super) fn check_vocabulary(&self) -> Result<(), Fault> {
         let kind = match self.0.get(&b"tokenizer.ggml.model"[..]) {
             Some(Value::Text(kind)) => &kind[..],
             _ => b"",

@@ -4,14 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gavel::engine::llama_cpp::load_vocabulary;
-use gavel::engine::mistralrs::ModelVocabulary;
+use gavel::engine::vocabulary::ModelVocabulary;
 use gavel::script::Vocabulary;
 use proptest::prelude::*;
 
-use super::demo;
-
-#[path = "../model/vocabulary_file.rs"]
-mod vocabulary_file;
+use super::{demo, vocabulary_file};
 
 /// Texts that tokenizers trip over.
 const TEXTS: [&str; 24] = [

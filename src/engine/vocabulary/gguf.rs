@@ -1,10 +1,7 @@
 //! The vocabulary of a GGUF file.
 
-use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 
-use candle_core::quantized::gguf_file::{Content, Value};
 use tokenizers::Tokenizer;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
@@ -16,6 +13,7 @@ use tokenizers::tokenizer::SplitDelimiterBehavior;
 use super::kind::{Kind, byte_of};
 use super::parts::{Encoder, Parts};
 use super::spm::Spm;
+use crate::models::GgufHeader;
 use crate::script::Token;
 
 /// Patterns of pre-tokenizers, as in the training of the models.
@@ -48,10 +46,8 @@ fn rules(name: &str) -> Option<Rules> {
 }
 
 pub(super) fn read(path: &Path) -> Result<Parts, String> {
-    let mut file = File::open(path).map_err(|error| error.to_string())?;
-    let content = Content::read(&mut file).map_err(|error| error.to_string())?;
-    let metadata = Metadata(content.metadata);
-    match metadata.text("tokenizer.ggml.model") {
+    let metadata = Metadata(GgufHeader::read(path).map_err(|error| error.to_string())?);
+    match metadata.0.text("tokenizer.ggml.model").as_deref() {
         Some("llama") => spm(&metadata),
         Some("gpt2") => bpe(&metadata),
         other => Err(format!("its tokenizer is of the kind {other:?}; `llama` and `gpt2` can be read")),
@@ -60,7 +56,8 @@ pub(super) fn read(path: &Path) -> Result<Parts, String> {
 
 fn spm(metadata: &Metadata) -> Result<Parts, String> {
     let tokens = metadata.tokens()?;
-    let scores = metadata.list("tokenizer.ggml.scores", |value| value.to_f32().ok())?;
+    let key = "tokenizer.ggml.scores";
+    let scores = metadata.0.reals(key).ok_or_else(|| no_list(key))?.to_vec();
     let adds_space = metadata.flag("tokenizer.ggml.add_space_prefix").unwrap_or(true);
     let encoder = Encoder::Spm(Spm::new(&tokens, scores, adds_space));
     Ok(metadata.parts(encoder, tokens, false, adds_space, true))
@@ -68,17 +65,17 @@ fn spm(metadata: &Metadata) -> Result<Parts, String> {
 
 fn bpe(metadata: &Metadata) -> Result<Parts, String> {
     let tokens = metadata.tokens()?;
-    let name = metadata.text("tokenizer.ggml.pre").unwrap_or("default");
-    let Some(rules) = rules(name) else {
+    let name = metadata.0.text("tokenizer.ggml.pre").unwrap_or_else(|| "default".to_owned());
+    let Some(rules) = rules(&name) else {
         return Err(format!(
-            "how its tokenizer cuts text (`{name}`) is not known here: use a folder of safetensors with its \
-             tokenizer.json, or the engine llama-cpp"
+            "how its tokenizer cuts text (`{name}`) is not known here: use a folder with its tokenizer.json, \
+             or the engine llama-cpp"
         ));
     };
-    let merges = metadata.list("tokenizer.ggml.merges", |value| {
-        let (left, right) = value.to_string().ok()?.split_once(' ')?;
-        Some((left.to_owned(), right.to_owned()))
-    })?;
+    let merges: Option<Vec<(String, String)>> = (metadata.texts("tokenizer.ggml.merges")?.iter())
+        .map(|merge| merge.split_once(' ').map(|(left, right)| (left.to_owned(), right.to_owned())))
+        .collect();
+    let merges = merges.ok_or("its list `tokenizer.ggml.merges` has an entry that is no pair")?;
     let vocabulary: Vocab = tokens.iter().zip(0..).map(|((text, _), id)| (text.clone(), id)).collect();
     let model = BPE::builder().vocab_and_merges(vocabulary, merges).ignore_merges(rules.whole).build();
     let model = model.map_err(|error| error.to_string())?;
@@ -99,35 +96,26 @@ fn library(model: BPE, cuts: &[&str]) -> tokenizers::Result<Tokenizer> {
 }
 
 /// A file's metadata.
-struct Metadata(HashMap<String, Value>);
+struct Metadata(GgufHeader);
 
 impl Metadata {
-    fn text(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_string().ok().map(String::as_str)
-    }
-
     fn flag(&self, key: &str) -> Option<bool> {
-        self.0.get(key)?.to_bool().ok()
+        self.0.number(key).map(|flag| flag != 0)
     }
 
     fn id(&self, key: &str) -> Option<Token> {
-        let value = self.0.get(key)?;
-        value.to_u64().ok().and_then(|id| Token::try_from(id).ok()).or_else(|| value.to_i32().ok())
+        self.0.number(key).and_then(|id| Token::try_from(id).ok())
     }
 
-    fn list<T>(&self, key: &str, each: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>, String> {
-        let values = self.0.get(key).and_then(|value| value.to_vec().ok());
-        let values = values.ok_or_else(|| format!("its header has no list `{key}`"))?;
-        values.iter().map(each).collect::<Option<_>>().ok_or_else(|| format!("its list `{key}` cannot be read"))
+    fn texts(&self, key: &str) -> Result<Vec<String>, String> {
+        self.0.texts(key).ok_or_else(|| no_list(key))
     }
 
     fn tokens(&self) -> Result<Vec<(String, Kind)>, String> {
-        let texts = self.list("tokenizer.ggml.tokens", |value| value.to_string().ok().cloned())?;
-        let kinds = self.list("tokenizer.ggml.token_type", |value| {
-            value.to_i32().ok().or_else(|| value.to_u32().ok().and_then(|kind| i32::try_from(kind).ok()))
-        });
+        let texts = self.texts("tokenizer.ggml.tokens")?;
         // Without types, every token is plain text, as the format defines.
-        let kinds = kinds.unwrap_or_else(|_| vec![1; texts.len()]);
+        let kinds = self.0.integers("tokenizer.ggml.token_type").unwrap_or_default();
+        let kinds = kinds.iter().copied().chain(std::iter::repeat(1));
         Ok(texts.into_iter().zip(kinds).map(|(text, kind)| kind_of(text, kind)).collect())
     }
 
@@ -150,13 +138,17 @@ impl Metadata {
             bos,
             eos: self.id("tokenizer.ggml.eos_token_id"),
             ends: ["eot", "eom"].iter().filter_map(|n| self.id(&format!("tokenizer.ggml.{n}_token_id"))).collect(),
-            template: self.text("tokenizer.chat_template").map(str::to_owned),
+            template: self.0.text("tokenizer.chat_template"),
         }
     }
 }
 
+fn no_list(key: &str) -> String {
+    format!("its header has no list `{key}`")
+}
+
 /// The kind of a token type number of the format.
-fn kind_of(text: String, kind: i32) -> (String, Kind) {
+fn kind_of(text: String, kind: i64) -> (String, Kind) {
     let kind = match kind {
         2 => Kind::Unknown,
         3 => Kind::Control,

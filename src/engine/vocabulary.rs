@@ -1,7 +1,8 @@
-//! Vocabularies, read from a model's own files.
+//! Vocabularies, read from a model's own files, without its weights.
 //!
+//! Engines that send token ids elsewhere tokenise with it. A remote server may add a template or control tokens to text.
 //! mistral.rs rebuilds the tokenizer of a GGUF file with another pre-tokenizer than that of the model's training, and
-//! loses newlines. So prompts are tokenised here, and mistral.rs gets ids.
+//! loses newlines. So they get ids.
 
 mod folder;
 mod gguf;
@@ -65,8 +66,9 @@ impl ModelVocabulary {
         let mut user_defined: Vec<(String, Token)> = of_kind(Kind::UserDefined).collect();
         user_defined.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
         let named = tokens.iter().enumerate().filter(|(_, (text, _))| ENDS.contains(&text.as_str()));
-        let ends = named.map(|(index, _)| id(index)).chain(eos).chain(ends);
-        let ends = ends.chain(control.values().copied()).collect();
+        let ends = named.map(|(index, _)| id(index)).chain(eos).chain(ends).chain(control.values().copied());
+        // A file may name a token that it does not have.
+        let ends = ends.filter(|token| usize::try_from(*token).is_ok_and(|index| index < tokens.len())).collect();
         let written = |token: Option<Token>| {
             let text = token.and_then(|token| tokens.get(usize::try_from(token).ok()?));
             text.map(|(text, _)| text.clone()).unwrap_or_default()
@@ -93,11 +95,20 @@ impl ModelVocabulary {
         &self.chat
     }
 
-    /// Control tokens, which end requests.
-    pub(super) fn ends_of_requests(&self) -> Vec<Token> {
-        let mut ends: Vec<Token> = self.control.values().copied().collect();
+    /// Every token that ends a turn, in ascending order: the control tokens, and the end-of-turn tokens of other types.
+    #[must_use]
+    pub fn ends(&self) -> Vec<Token> {
+        let mut ends: Vec<Token> = self.ends.iter().copied().collect();
         ends.sort_unstable();
         ends
+    }
+
+    /// Control tokens, in ascending order.
+    #[cfg(feature = "mistralrs")]
+    pub(super) fn control_tokens(&self) -> Vec<Token> {
+        let mut control: Vec<Token> = self.control.values().copied().collect();
+        control.sort_unstable();
+        control
     }
 
     fn encode(&self, text: &str) -> Vec<Token> {
