@@ -7,9 +7,10 @@ mod mistralrs;
 mod paths;
 mod reference;
 mod remote;
+mod secret;
+mod servers;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use config::{Environment, File, FileFormat};
@@ -19,6 +20,7 @@ pub use self::mistralrs::{MistralRsConfig, MistralRsOverrides};
 pub use self::paths::Paths;
 pub use self::reference::reference;
 pub use self::remote::{Accept, Affinity, RemoteConfig, RemoteKind, RemoteOverrides};
+pub use self::secret::Secret;
 use crate::tasks::presets::JudgeModel;
 
 /// Prefix of environment variables.
@@ -160,25 +162,6 @@ pub struct HubConfig {
     pub endpoint: String,
     pub token: Secret,
     pub cache_dir: PathBuf,
-}
-
-/// A text that is never logged.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "none" } else { "(hidden)" })
-    }
 }
 
 /// Sizes of the llama.cpp engine.
@@ -348,7 +331,7 @@ impl Config {
         let named_model = named_model.or(environment_model);
         let mut builder = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
         if let Some(path) = file {
-            remote::refuse_secrets(path)?;
+            Self::refuse_secrets(path)?;
             builder = builder.add_source(File::from(path).format(FileFormat::Toml));
         }
         builder = builder.add_source(ours);

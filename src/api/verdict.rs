@@ -5,6 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::{self, Calibrated, Judgement, MassKind, Provenance, Timing, Usage};
+use crate::engine::remote::NAME as REMOTE;
 use crate::prompts::EscapedMarker;
 use crate::service::RunStats;
 
@@ -92,9 +93,10 @@ pub(super) struct Produced {
     sampling: SamplingUsed,
     version: &'static str,
     cached: bool,
-    /// How `label_mass` was obtained: `exact` (from the whole distribution), `bounded` (a lower bound, from the most
-    /// probable tokens) or `sampled` (a share of samples).
-    label_mass_kind: &'static str,
+    /// With the engine `remote`, how `label_mass` was obtained: `exact` (from the whole distribution, as other engines
+    /// always do), `bounded` (a lower bound, from the most probable tokens) or `sampled` (a share of samples).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label_mass_kind: Option<&'static str>,
     /// If bounded, the upper bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     label_mass_at_most: Option<f64>,
@@ -107,6 +109,7 @@ impl Produced {
         let named = |digest: Option<domain::NamedDigest>| {
             NamedDigest::of(digest.expect("gradings have a rubric and a prompt set"))
         };
+        let label_mass_kind = (model.engine == REMOTE).then(|| stats.mass.name());
         Self {
             model: ModelRef::of(model),
             rubric: named(rubric),
@@ -124,7 +127,7 @@ impl Produced {
             },
             version: env!("CARGO_PKG_VERSION"),
             cached: stats.cached,
-            label_mass_kind: stats.mass.name(),
+            label_mass_kind,
             label_mass_at_most: match stats.mass {
                 MassKind::Bounded { unseen } => label_mass.map(|mass| (mass + unseen).min(1.0)),
                 MassKind::Exact | MassKind::Sampled { .. } => None,

@@ -13,16 +13,16 @@ mod events;
 mod facts;
 mod observer;
 mod script_run;
+mod servers;
 mod settings;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use futures::future::BoxFuture;
 use sha2::{Digest, Sha256};
@@ -36,6 +36,7 @@ pub use self::wire::Abilities;
 
 use self::canaries::Examined;
 use self::client::Client;
+use self::servers::Servers;
 use self::wire::Wire;
 use self::wire::completions::Completions;
 use self::wire::llama_server::LlamaServer;
@@ -45,10 +46,8 @@ use super::{Compiled, Engine, EngineError, EngineInfo, Event, Job, Load, LoadErr
 use crate::prompts::ChatFormat;
 use crate::script::Vocabulary;
 
-/// How often servers are asked whether they are well.
-const HEALTH: Duration = Duration::from_secs(5);
-/// A server that has not answered that often in a row may be another one when it does.
-const GONE: u32 = 2;
+/// The name of the engine.
+pub const NAME: &str = "remote";
 
 /// Servers whose facts are known, but not whether they are true.
 pub struct Contact {
@@ -91,21 +90,6 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// The servers of one model.
-struct Servers {
-    settings: Settings,
-    client: Client,
-    facts: Facts,
-    wire: Box<dyn Wire>,
-    vocabulary: Arc<dyn Vocabulary>,
-    /// What trusted replies said of the servers.
-    fingerprints: Mutex<BTreeSet<String>>,
-    /// One examination at a time.
-    examining: tokio::sync::Mutex<()>,
-    /// Whether the servers are still those that were examined.
-    same: AtomicBool,
 }
 
 impl Contact {
@@ -201,23 +185,14 @@ impl Contact {
         let Facts { kind, root, weights, parameters, .. } = &self.facts;
         let identity = format!("{}\n{root}\n{weights}\n{parameters}\n{}\n", kind.name(), tokenizer.digest);
         let info = EngineInfo {
-            engine: "remote",
+            engine: NAME,
             model: name,
             digest: format!("sha256:{:x}", Sha256::digest(identity)),
             context,
             sequences: self.settings.sequences,
         };
         let turns = Arc::new(Semaphore::new(self.settings.sequences));
-        let servers = Arc::new(Servers {
-            settings: self.settings,
-            client: self.client,
-            facts: self.facts,
-            wire,
-            vocabulary: tokenizer.vocabulary,
-            fingerprints: Mutex::default(),
-            examining: tokio::sync::Mutex::default(),
-            same: AtomicBool::new(true),
-        });
+        let servers = Servers::new((self.settings, self.client, self.facts), wire, tokenizer.vocabulary);
         let health = tokio::spawn(Arc::clone(&servers).watch());
         Ok(Remote { info, chat: tokenizer.chat, servers, turns, waiting: Arc::default(), health })
     }
@@ -230,108 +205,6 @@ fn protocols(kind: Kind) -> Vec<Box<dyn Wire>> {
         Kind::Sglang => vec![Box::new(Sglang)],
         Kind::LlamaServer => vec![Box::new(LlamaServer)],
         Kind::OpenaiCompletions => vec![Box::new(Completions)],
-    }
-}
-
-impl Servers {
-    /// Checks what a reply says of its server. One that was not seen before is examined again.
-    ///
-    /// # Errors
-    /// [`EngineError::Untrusted`] if the server is not what it was.
-    async fn check_fingerprint(&self, fingerprint: Option<&str>) -> Result<(), EngineError> {
-        let Some(fingerprint) = fingerprint else { return Ok(()) };
-        if self.knows(fingerprint) {
-            return Ok(());
-        }
-        let _one_at_a_time = self.examining.lock().await;
-        if self.knows(fingerprint) {
-            return Ok(());
-        }
-        if !self.fingerprints().is_empty() {
-            tracing::warn!(fingerprint, "a server has changed; it is checked again");
-            for index in (0..self.settings.urls.len()).filter(|index| !self.client.endpoints.is_barred(*index)) {
-                if let Err(name) = self.examine(index).await {
-                    self.same.store(false, Ordering::Relaxed);
-                    return Err(EngineError::Untrusted(format!("it has changed: the check that {name} fails")));
-                }
-            }
-        }
-        self.fingerprints().insert(fingerprint.to_owned());
-        Ok(())
-    }
-
-    /// Runs the checks of a server again.
-    ///
-    /// # Errors
-    /// With the name of the first that fails; the log has the reason.
-    async fn examine(&self, index: usize) -> Result<(), &'static str> {
-        let Self { client, facts, wire, vocabulary, settings, .. } = self;
-        let examined = Examined { client, index, facts, vocabulary: &**vocabulary };
-        for Check { name, finding } in examined.checks(&**wire).await {
-            if let Err(why) = finding {
-                tracing::error!(
-                    url = settings.urls[index],
-                    check = name,
-                    why,
-                    "a server that has changed cannot be used"
-                );
-                return Err(name);
-            }
-        }
-        Ok(())
-    }
-
-    fn fingerprints(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
-        self.fingerprints.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn knows(&self, fingerprint: &str) -> bool {
-        self.fingerprints().contains(fingerprint)
-    }
-
-    /// Looks after the servers again and again.
-    async fn watch(self: Arc<Self>) {
-        let mut silent = vec![0; self.settings.urls.len()];
-        loop {
-            tokio::time::sleep(HEALTH).await;
-            self.look(&mut silent).await;
-        }
-    }
-
-    /// Asks each server whether it is well, and still the same. One that comes back is examined before it is used.
-    /// `silent` counts for each how often it has not answered since it last did.
-    async fn look(&self, silent: &mut [u32]) {
-        let endpoints = &self.client.endpoints;
-        for (index, url) in self.settings.urls.iter().enumerate() {
-            match Facts::ask(&self.client, index, &self.settings).await {
-                Ok(facts) if facts != self.facts => {
-                    tracing::error!(url, ?facts, before = ?self.facts, "the server has another model now");
-                    // The others go on, if there are any.
-                    endpoints.bar(index);
-                    if (0..self.settings.urls.len()).all(|other| endpoints.is_barred(other)) {
-                        self.same.store(false, Ordering::Relaxed);
-                    }
-                }
-                Ok(_) => {
-                    silent[index] = 0;
-                    if endpoints.is_barred(index) && self.examine(index).await.is_ok() {
-                        tracing::info!(url, "the server is used again");
-                        endpoints.admit(index);
-                    }
-                    if !endpoints.is_barred(index) {
-                        self.client.note(index, true);
-                    }
-                }
-                Err(error) => {
-                    tracing::debug!(url, %error, "a server does not answer");
-                    silent[index] += 1;
-                    self.client.note(index, false);
-                    if silent[index] >= GONE {
-                        endpoints.bar(index);
-                    }
-                }
-            }
-        }
     }
 }
 
@@ -388,7 +261,7 @@ impl Engine for Remote {
     }
 
     fn alive(&self) -> bool {
-        self.servers.same.load(Ordering::Relaxed)
+        self.servers.are_the_same()
     }
 
     fn upstream(&self) -> Option<Upstream> {
@@ -398,7 +271,7 @@ impl Engine for Remote {
             urls: settings.urls.clone(),
             model: facts.model.clone(),
             root: facts.root.clone(),
-            fingerprints: self.servers.fingerprints().iter().cloned().collect(),
+            fingerprints: self.servers.known_fingerprints(),
             abilities: wire.abilities(),
         })
     }

@@ -13,6 +13,7 @@ mod keeper;
 mod loader;
 mod remote;
 mod self_test;
+mod start_error;
 #[cfg(test)]
 mod tests;
 
@@ -24,9 +25,10 @@ use tokio::sync::{Mutex, watch};
 
 pub use engines::{EngineSizes, check_built, open_unchecked};
 pub use failure::{FailureReason, LoadFailure, RegistryError};
-pub use loader::{ModelLoader, ModelSpec, StartError};
+pub use loader::{ModelLoader, ModelSpec};
 pub use remote::{RemoteSource, contact};
 pub use self_test::SelfTestError;
+pub use start_error::StartError;
 
 use crate::config::{Config, LoadWhen};
 use crate::engine::{Engine, EngineInfo, Load, LoadError};

@@ -8,8 +8,8 @@ use futures::future::{BoxFuture, try_join_all};
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Servers;
 use super::client::Flow;
+use super::servers::Servers;
 use super::settings::session;
 use super::wire::{Context, Piece, Request, Unsupported, WireError};
 use crate::domain::Finish;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::loader::StartError;
+use super::start_error::StartError;
 use crate::models::memory_available;
 
 /// The memory that loaded models may take together.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::loader::StartError;
 use super::self_test::SelfTestError;
+use super::start_error::StartError;
 use crate::engine::LoadError;
 use crate::models::ModelError;
 

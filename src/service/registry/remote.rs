@@ -9,7 +9,7 @@ use crate::engine::LoadError;
 use crate::engine::remote::{Contact, Facts, Kind, Observer, Settings, Tokenizer};
 use crate::models::{ModelStore, Progress};
 
-use super::loader::StartError;
+use super::start_error::StartError;
 
 /// Servers that answer, and the tokenizer of their model.
 pub struct RemoteSource {

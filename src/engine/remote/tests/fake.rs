@@ -155,7 +155,7 @@ async fn connection(mut stream: TcpStream, state: Arc<Mutex<State>>, left: Arc<N
             state.sessions.extend(header("x-session-id"));
             let wanted = state.key.map(str::to_ascii_lowercase);
             if wanted.is_some() && header("authorization") != wanted {
-                Reply::Status(401, "Unauthorized".into())
+                Reply::Status(401, String::new())
             } else {
                 state.answer(&method, &path, &body)
             }
