@@ -17,7 +17,7 @@ fn judgement(sample: u32, order: Option<Order>, masses: &[f64]) -> Judgement {
         finish: Finish::Stop,
         usage: Usage::default(),
         timing: Timing::default(),
-        prompt: String::new(),
+        prompt: "".into(),
         answer: String::new(),
         prompt_logprobs: Vec::new(),
         output_logprobs: Vec::new(),
