@@ -4,6 +4,7 @@
 mod agree;
 mod calibration;
 mod redteam;
+mod shutdown;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -35,8 +36,11 @@ struct Server {
 impl Server {
     fn start(folder: &Path) -> Self {
         let mut command = gavel(folder);
-        command.args(["serve", "--port", "0", "--engine", "scripted"]).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = command.spawn().unwrap();
+        Self::spawned(command.args(["serve", "--port", "0", "--engine", "scripted"]).stderr(Stdio::null()))
+    }
+
+    fn spawned(command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("gavel is listening on ").unwrap_or_else(|| panic!("{line}")).to_owned();
