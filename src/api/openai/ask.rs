@@ -74,7 +74,8 @@ pub(super) async fn questions(
     purpose: &'static str,
     context: &RequestContext,
 ) -> Result<Decided, Problem> {
-    let task = Checklist { purpose, turns, questions, options: defaults(app), field };
+    let options = defaults(app);
+    let task = Checklist { purpose: purpose.to_owned(), turns, questions, options, field: field.to_owned() };
     check_options(task.answers(), "/questions")?;
     let graded = app.service.run(context, app.hosted(asked), task, None).await;
     let graded = graded.map_err(|error| blamed(error, field, AnswerLimit::Questions))?;
