@@ -31,6 +31,7 @@ mod verdict;
 
 use std::any::Any;
 use std::net::TcpListener;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -207,7 +208,8 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     });
     Ok(server
         .workers(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
-        .shutdown_timeout(limits.shutdown_ms.div_ceil(1000))
+        // `shut_down` ends requests in time for this one.
+        .shutdown_timeout((Duration::from_millis(limits.shutdown_ms) + LAST_WORDS).as_secs() + 1)
         .disable_signals()
         // A caller that closes its side has disconnected: its request is dropped, and its work stops.
         .h1_allow_half_closed(false)
@@ -218,8 +220,28 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
         .run())
 }
 
-/// Stops a server: refuses new requests, and finishes those in flight within the limit.
-pub async fn shut_down(app: &App, handle: &ServerHandle) {
-    app.admission.close();
-    handle.stop(true).await;
+/// How long answers may take to be sent after the requests in flight were cut off.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Stops a server: for the time of `drain` it is not ready, but still serves; then it closes its port and finishes the
+/// requests in flight. At the configured limit, or when `hurry` is ready, it cuts them off. Returns how many were.
+pub async fn shut_down(app: &App, handle: &ServerHandle, drain: Duration, hurry: impl Future<Output = ()>) -> usize {
+    let shutdown = &app.admission.shutdown;
+    shutdown.drain();
+    let stop = async {
+        let drained = tokio::time::timeout(drain, shutdown.is_cut_off());
+        // Either way, it is time to close.
+        let _ = drained.await;
+        shutdown.close();
+        handle.stop(true).await;
+    };
+    let limit = tokio::time::timeout(Duration::from_millis(app.config.limits.shutdown_ms), hurry);
+    let mut stop = pin!(stop);
+    tokio::select! {
+        () = &mut stop => return shutdown.cut(),
+        _ = limit => shutdown.cut_off(),
+    }
+    // A caller that does not read its answer is left without it.
+    let _ = tokio::time::timeout(LAST_WORDS, stop).await;
+    shutdown.cut()
 }

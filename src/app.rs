@@ -76,6 +76,18 @@ impl App {
         &self.prompts
     }
 
+    /// The hosted model of a name in a request: of an alias, of a judge model, or itself. `None` is the default model.
+    #[must_use]
+    pub fn hosted<'a>(&'a self, asked: Option<&'a str>) -> Option<&'a str> {
+        let asked = asked?;
+        let name = self.judge_models.resolve(asked);
+        match self.judge_models.find(name) {
+            // An alias may have the name of a hosted model, which then is the judge model's.
+            Some((judge, _)) => judge.model.as_deref().or(self.models.check_name(Some(asked)).is_ok().then_some(asked)),
+            None => Some(name),
+        }
+    }
+
     /// The registry of the configured models.
     #[must_use]
     pub fn models(&self) -> &ModelRegistry {

@@ -6,6 +6,7 @@ pub mod cache;
 mod context;
 mod judge;
 pub mod registry;
+pub mod shutdown;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,7 @@ pub use self::context::{Deadline, DeadlinePassed, RequestContext};
 pub use self::judge::Judge;
 use self::judge::{PlannedRun, RunError};
 use self::registry::{ModelRegistry, RegistryError};
+use self::shutdown::CutOff;
 use crate::domain::{Judgement, MassKind, Order, Provenance, Timing, Usage, milliseconds};
 use crate::engine::{EngineError, EngineInfo};
 use crate::metrics::Metrics;
@@ -121,6 +123,9 @@ pub enum ServiceError {
     /// The request was not admitted.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The server shut down, and did not wait for its end.
+    #[error(transparent)]
+    CutOff(#[from] CutOff),
     /// Its deadline has passed.
     #[error(transparent)]
     Deadline(#[from] DeadlinePassed),
@@ -155,7 +160,8 @@ impl Service {
     /// If the request is not admitted, or the model does not exist, is still loading, or could not be loaded.
     pub async fn begin(&self, context: &RequestContext, model: Option<&str>) -> Result<Session, ServiceError> {
         self.admission.check()?;
-        let judge = self.models.judge(model, context.deadline.left()).await?;
+        let judge = self.models.judge(model, context.deadline.left());
+        let judge = self.admission.shutdown.unless_cut_off(judge).await??;
         Ok(Session {
             admission: Arc::clone(&self.admission),
             metrics: Arc::clone(&self.metrics),
@@ -186,7 +192,7 @@ impl Service {
             })
             .await
         };
-        Ok(context.deadline.within(computed).await??)
+        Ok(self.admission.shutdown.unless_cut_off(context.deadline.within(computed)).await???)
     }
 
     /// Runs a task: [`Service::begin`] and [`Session::run`].
@@ -224,11 +230,12 @@ impl Session {
     ///
     /// # Errors
     /// The first error of a run, which stops the others. For a task that allows failures, the last error, and only if
-    /// all runs fail. If the deadline passes.
+    /// all runs fail. If the deadline passes, or the server shuts down and does not wait for it any longer.
     pub async fn run<T: Task>(&self, task: T, progress: Option<Progress>) -> Result<Graded<T::Verdict>, ServiceError> {
         let deadline = self.context.deadline;
         deadline.check()?;
-        deadline.within(self.run_all(Arc::new(task), progress)).await?
+        let graded = deadline.within(self.run_all(Arc::new(task), progress));
+        self.admission.shutdown.unless_cut_off(graded).await??
     }
 
     /// The prompts of all runs.

@@ -19,7 +19,9 @@ use crate::prompts::{EscapedMarker, PromptError, PromptLibrary, PromptSet, Rende
 use crate::script::{Prompt, Script};
 
 pub use absolute::Absolute;
-pub use candidates::{ByMethod, Rank, Ranked, ResponsePair, parts_to_judge};
+pub use candidates::{
+    ByMethod, CandidateGoal, CandidateVerdicts, Candidates, Rank, Ranked, Ranking, ResponsePair, parts_to_judge,
+};
 pub use checklist::{AnswerOption, Checklist, ChecklistVerdict, Question, QuestionKind, confidence};
 pub use preferences::{MakePairs, PairRules, PreferencePair, Preferences, Reason, Skipped};
 pub use prompted::{MOST_CHOICES, PromptInput, Prompted, TEXT};
@@ -254,4 +256,99 @@ fn rubric_of(rubrics: &[WeightedRubric], multi: bool) -> Option<NamedDigest> {
 /// The judgements with their runs, for a task that allows no failures.
 fn judged(answers: Vec<Answer>) -> impl Iterator<Item = (RunKey, Judgement)> {
     answers.into_iter().filter_map(|answer| Some((answer.run, answer.judgement.ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+    use crate::domain::{
+        AbsoluteRequest, Document, Item, ManyRequest, Method, Mode, NamedRubric, RelativeRequest, Role, Rubric,
+        Sampling, Turn, Weight,
+    };
+
+    fn options() -> Options {
+        let sampling = Sampling {
+            temperature: 0.7,
+            top_p: 0.95,
+            top_k: 40,
+            min_p: 0.05,
+            seed: u64::MAX,
+            seeded: true,
+            max_feedback_tokens: 64,
+            min_feedback_tokens: 1,
+        };
+        Options { mode: Mode::Feedback, samples: 1, sampling, prompt: None, cache: true, deterministic: false }
+    }
+
+    /// A task is the same after it was stored.
+    fn check<T: Task + Serialize + DeserializeOwned>(task: &T) {
+        let stored = serde_json::to_string(task).unwrap();
+        let read: T = serde_json::from_str(&stored).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), stored);
+        assert_eq!(
+            (read.runs(), read.options(), read.rubric(), read.check()),
+            (task.runs(), task.options(), task.rubric(), Ok(()))
+        );
+    }
+
+    #[test]
+    fn tasks_can_be_stored() {
+        let levels = [("-1", "Bad."), ("0", "Fair."), ("1", "Good.")];
+        let levels: BTreeMap<_, _> = levels.map(|(score, text)| (score.to_owned(), text.to_owned())).into();
+        let rubric = Arc::new(Rubric::new("Is it good?", &levels).unwrap());
+        let rubric = NamedRubric { name: "inline".into(), rubric };
+        let rubrics = vec![WeightedRubric { rubric, weight: Weight::new(0.25).unwrap() }];
+        let turns = vec![Turn::new(Role::System, "Be brief."), Turn::new(Role::User, "Why?\u{0}")];
+        let item = Item {
+            instruction: turns.clone().into(),
+            reference_answer: Some("So.".into()),
+            context: vec![Document { id: None, text: "It is so.".into() }],
+            annotator: None,
+        };
+        let (response, options, multi) = ("A \"word\".".to_owned(), options(), true);
+        check(&AbsoluteRequest {
+            item: item.clone(),
+            response: response.clone(),
+            rubrics: rubrics.clone(),
+            multi,
+            options: options.clone(),
+        });
+        check(&RelativeRequest {
+            item: item.clone(),
+            response_a: response.clone(),
+            response_b: "Another.".into(),
+            rubrics: rubrics.clone(),
+            multi,
+            swap: true,
+            tie_margin: 0.1,
+            method: Method::Pairwise,
+            options: options.clone(),
+        });
+        let responses = vec![response, "Another.".into(), "A third.".into()];
+        for method in [Method::Pairwise, Method::Absolute] {
+            let request = ManyRequest {
+                item: item.clone(),
+                responses: responses.clone(),
+                rubrics: rubrics.clone(),
+                multi,
+                swap: false,
+                tie_margin: 0.0,
+                method,
+                options: options.clone(),
+            };
+            check(&Rank::new(request.clone(), Ranking));
+            check(&MakePairs::new(request, PairRules { all: true, min_margin: 0.1, min_label_mass: 0.05 }));
+        }
+        let kind = QuestionKind::Predicate { if_true: Some("It is.".into()), if_false: None };
+        let questions = vec![Question { instructions: "Is it so?".into(), kind }];
+        check(&Checklist { purpose: "decisions".into(), turns, questions, options, field: "/input".into() });
+        let invalid = r#"{"rubric": {"name": "x", "rubric": {"criterion": "", "descriptions": {}}}, "weight": 1}"#;
+        assert!(serde_json::from_str::<WeightedRubric>(invalid).is_err(), "what is stored is checked");
+    }
 }

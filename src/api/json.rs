@@ -108,7 +108,8 @@ async fn read<T: Send + 'static>(
     let asked = context::deadline(request, app);
     let deadline = asked.as_ref().copied().unwrap_or(context::ceiling(request, app));
     let received = body::receive(request, payload.into_inner(), limit, Held::new(bodies), refusal);
-    let received = deadline.within(received).await??;
+    let received = app.admission.shutdown.unless_cut_off(deadline.within(received)).await;
+    let received = received.map_err(ServiceError::from)???;
     asked?;
     let small = received.plain_len().is_some_and(|length| length < LARGE);
     let work = move || -> Result<(T, Held), Problem> {

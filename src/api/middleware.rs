@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::ConnectionType;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
+use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpRequest};
 use tracing::{Instrument, Span};
 use ulid::Ulid;
@@ -13,6 +15,7 @@ use ulid::Ulid;
 use super::access_log::AccessRecord;
 use super::body::Unread;
 use super::problem::{Code, Problem};
+use crate::app::App;
 
 /// The header with the id of a request.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -67,6 +70,10 @@ pub(super) async fn observe(
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
+    if draining(&response) {
+        // The caller's next request goes to another server.
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     let problem = response.response().extensions().get::<Problem>().cloned();
     record.answered(response.status(), problem);
     let response = match response.response().body().size() {
@@ -75,6 +82,11 @@ pub(super) async fn observe(
         _ => response,
     };
     Ok(response.map_body(|_, body| unread.beside(body)))
+}
+
+/// Whether the server of a response is shutting down.
+fn draining(response: &ServiceResponse<BoxBody>) -> bool {
+    response.request().app_data::<Data<App>>().is_some_and(|app| app.admission.shutdown.draining())
 }
 
 /// Formats errors, including those of the framework.

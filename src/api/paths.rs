@@ -25,6 +25,9 @@ pub(super) async fn tidied(
 /// The URI with a normalised path; `None` if it is already normal.
 fn tidy(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
+    if !path.contains("//") && !path.ends_with('/') {
+        return None;
+    }
     let mut tidy = String::with_capacity(path.len());
     for c in path.chars() {
         if c != '/' || !tidy.ends_with('/') {

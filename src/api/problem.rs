@@ -436,7 +436,9 @@ impl From<ServiceError> for Problem {
                 }
             },
             ServiceError::Refused(Refusal::Saturated(_)) => Self::new(Code::Saturated, detail),
-            ServiceError::Refused(Refusal::ShuttingDown) => Self::new(Code::ShuttingDown, detail),
+            ServiceError::Refused(Refusal::ShuttingDown) | ServiceError::CutOff(_) => {
+                Self::new(Code::ShuttingDown, detail)
+            }
             ServiceError::Deadline(_) => Self::new(Code::DeadlineExceeded, detail),
             ServiceError::TooLong { error, longest } => {
                 Self::new(Code::ContextOverflow, AnswerLimit::Field("max_feedback_tokens").overflow(&error)).at(longest)

@@ -15,7 +15,7 @@ use super::verdict::{self, Calibration, Debug, Produced};
 use crate::app::App;
 use crate::domain::{Method, Preference};
 use crate::service;
-use crate::tasks::{ByMethod, Rank, Ranked, Relative, ResponsePair};
+use crate::tasks::{ByMethod, Rank, Ranked, Ranking, Relative, ResponsePair};
 
 grading_body! {
     /// Responses to rank.
@@ -96,7 +96,7 @@ pub(super) async fn rank(
     let comparison = ComparisonFields { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
     let GradingRequest { request, model, debug } = candidates::check(&app, common, body.responses, comparison)?;
     let context = context::of_request(&http, &app)?;
-    let graded = app.service.run(&context, model.as_deref(), Rank::new(request), None).await?;
+    let graded = app.service.run(&context, model.as_deref(), Rank::new(request, Ranking), None).await?;
     Ok(HttpResponse::Ok().json(verdict_body(graded, debug)))
 }
 

@@ -265,7 +265,9 @@ impl GradingFields {
 impl JudgingFields {
     pub(super) fn check(self, app: &App) -> Result<JudgingOptions, Problem> {
         let Options { sampling: defaults, samples, cache, .. } = app.default_options();
-        app.models().check_name(self.model.as_deref()).map_err(ServiceError::from)?;
+        let model = app.hosted(self.model.as_deref());
+        app.models().check_name(model).map_err(ServiceError::from)?;
+        let model = model.map(str::to_owned);
         let (rubrics, multi) = rubrics(&self.rubric, app)?;
         let sampling = Sampling {
             temperature: self.sampling.temperature.unwrap_or(defaults.temperature),
@@ -286,7 +288,7 @@ impl JudgingFields {
             deterministic: self.deterministic,
         };
         options.check()?;
-        Ok(JudgingOptions { rubrics, multi, options, model: self.model })
+        Ok(JudgingOptions { rubrics, multi, options, model })
     }
 }
 

@@ -178,7 +178,7 @@ pub(super) async fn live() -> HttpResponse {
     responses((status = 200, body = Status), (status = 503, body = super::problem::ProblemBody, content_type = "application/problem+json"))
 )]
 pub(super) async fn ready(app: web::Data<App>) -> Result<HttpResponse, Problem> {
-    if app.admission.closing() {
+    if app.admission.shutdown.draining() {
         return Err(Problem::new(Code::ShuttingDown, "the server is shutting down"));
     }
     app.models().ready().map_err(ServiceError::from)?;

@@ -139,7 +139,7 @@ impl Produced {
 /// The debug part of a verdict, from its first judgement.
 pub(super) fn debug(asked: bool, first: Option<&Judgement>, stats: &RunStats) -> Option<Debug> {
     first.filter(|_| asked).map(|judgement| Debug {
-        prompt: judgement.prompt.clone(),
+        prompt: judgement.prompt.to_string(),
         answer: judgement.answer.clone(),
         neutralized: stats.neutralized.to_vec(),
     })

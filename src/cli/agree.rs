@@ -17,6 +17,7 @@ use self::measuring::Settings;
 use self::selection::{Draw, Selection, Split};
 use self::verdicts::Answers;
 use super::CliError;
+use super::client::ANSWER_TIMEOUT;
 use super::failures::Failures;
 use super::grader::Grader;
 use super::host::InProcessJudge;
@@ -200,7 +201,7 @@ async fn graded(
     let mut outcome = Ok(());
     for judge in judges {
         let grader = match &args.server {
-            Some(url) => Grader::of_server(url).await?,
+            Some(url) => Grader::of_server(url, ANSWER_TIMEOUT).await?,
             None => {
                 let config = config(judge.as_deref())?;
                 let now = match hosted.take() {

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::CliError;
 use super::agree::grading::{self, Asked};
+use super::client::ANSWER_TIMEOUT;
 use super::grader::Grader;
 use super::host::InProcessJudge;
 use super::items::ModeArg;
@@ -64,7 +65,7 @@ impl Asking {
         let settings = config(judge)?;
         let folder = self.keep.clone().unwrap_or_else(|| settings.cache_dir.join("agree"));
         let (grader, hosted) = match &self.server {
-            Some(url) => (Grader::of_server(url).await?, None),
+            Some(url) => (Grader::of_server(url, ANSWER_TIMEOUT).await?, None),
             None => {
                 let hosted = InProcessJudge::start(settings).await?;
                 (Grader::InProcess(hosted.gavel.clone()), Some(hosted))

@@ -13,6 +13,7 @@ use self::load::{Backend, Load, Pace};
 use self::report::Report;
 use self::requests::{Requests, Settings};
 use super::CliError;
+use super::client::{ANSWER_TIMEOUT, Client};
 use super::connection::Target;
 use super::host::InProcessJudge;
 use super::items::{self, ItemOptions, KindArg};
@@ -65,7 +66,11 @@ pub(super) struct BenchArgs {
     json: Option<PathBuf>,
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+/// A number of an argument, above 0.
+///
+/// # Errors
+/// If it is not one.
+pub(super) fn positive(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|n: &f64| *n > 0.0 && n.is_finite()).ok_or_else(|| "must be a number above 0".to_owned())
 }
 
@@ -77,7 +82,11 @@ pub(super) async fn run(
     // Only a server may have several models.
     let requests = args.requests(model.filter(|_| args.server.is_some()))?;
     let (backend, hosted) = match &args.server {
-        Some(url) => (Backend::Server(Target::new(url)?), None),
+        Some(url) => {
+            let target = Target::new(url)?;
+            Client::new(url, ANSWER_TIMEOUT)?.check().await?;
+            (Backend::Server(target), None)
+        }
         None => {
             let hosted = InProcessJudge::start(config()?).await?;
             (Backend::InProcess(hosted.gavel.clone()), Some(hosted))

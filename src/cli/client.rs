@@ -8,8 +8,11 @@ use serde_json::Value;
 use super::CliError;
 use super::failures::FailureKind;
 
-/// Maximum time to connect.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum time to connect, and for the answers of routes that grade nothing.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Default of the maximum time for the answer to a grading: longer than the default deadline of a server (ten minutes),
+/// which answers with the reason when it has passed.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(630);
 /// Maximum length of the part of an answer without JSON that is shown, in characters.
 const LONGEST_ANSWER: usize = 200;
 
@@ -18,6 +21,8 @@ const LONGEST_ANSWER: usize = 200;
 pub(super) struct Client {
     http: reqwest::Client,
     base: String,
+    /// Maximum time for an answer.
+    timeout: Duration,
 }
 
 /// A request without a verdict.
@@ -31,10 +36,19 @@ pub(super) struct Failure {
 }
 
 impl Client {
-    pub(super) fn new(base: &str) -> Result<Self, CliError> {
-        let http = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_TIMEOUT).build();
-        let http = http.map_err(|error| CliError::because("cannot create an HTTP client", error))?;
-        Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
+    /// A client of the server with this URL, whose gradings take at most `timeout`.
+    ///
+    /// # Errors
+    /// If the system has no usable TLS.
+    pub(super) fn new(base: &str, timeout: Duration) -> Result<Self, CliError> {
+        let http = reqwest::Client::builder().no_proxy().connect_timeout(PROBE_TIMEOUT.min(timeout)).timeout(timeout);
+        let http = http.build().map_err(|error| CliError::because("cannot create an HTTP client", error))?;
+        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), timeout })
+    }
+
+    /// A GET of a route that answers at once.
+    async fn probe(&self, path: &str) -> Result<reqwest::Response, reqwest::Error> {
+        self.http.get(format!("{}{path}", self.base)).timeout(PROBE_TIMEOUT.min(self.timeout)).send().await
     }
 
     /// Checks that a server answers, whatever it says.
@@ -42,15 +56,15 @@ impl Client {
     /// # Errors
     /// With the reason.
     pub(super) async fn check(&self) -> Result<(), CliError> {
-        match self.http.get(format!("{}/livez", self.base)).send().await {
+        match self.probe("/livez").await {
             Ok(_) => Ok(()),
-            Err(error) => Err(CliError::because(format!("{} does not answer", self.base), causes(&error))),
+            Err(error) => Err(CliError::Failed(self.unanswered(&error, PROBE_TIMEOUT.min(self.timeout)))),
         }
     }
 
     /// The JSON of a route, without retries; `None` if there is none.
     pub(super) async fn get(&self, path: &str) -> Option<Value> {
-        let response = self.http.get(format!("{}{path}", self.base)).send().await.ok()?;
+        let response = self.probe(path).await.ok()?;
         if response.status().is_success() { response.json().await.ok() } else { None }
     }
 
@@ -60,13 +74,17 @@ impl Client {
     /// If the server refuses it, is unreachable, or answers with invalid JSON.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         let url = format!("{}{path}", self.base);
-        let unreachable = |error| {
-            let problem = no_answer(&format!("{} does not answer: {}", self.base, causes(&error)));
-            Failure { problem, kind: FailureKind::Unanswered, wait: None }
+        let unreachable = |error: reqwest::Error| {
+            let problem = no_answer(&self.unanswered(&error, self.timeout));
+            let kind = if is_late(&error) { FailureKind::TimedOut } else { FailureKind::Unanswered };
+            Failure { problem, kind, wait: None }
         };
         let response = self.http.post(&url).json(body).send().await.map_err(unreachable)?;
         let (status, wait) = (response.status(), retry_after(&response));
-        let text = response.text().await.unwrap_or_default();
+        let text = match response.text().await {
+            Err(error) if is_late(&error) => return Err(unreachable(error)),
+            text => text.unwrap_or_default(),
+        };
         match serde_json::from_str(&text) {
             Ok(verdict) if status.is_success() => Ok(verdict),
             Ok(problem) => {
@@ -85,6 +103,19 @@ impl Client {
             }
         }
     }
+
+    /// Why there is no answer, after at most `limit`.
+    fn unanswered(&self, error: &reqwest::Error, limit: Duration) -> String {
+        if is_late(error) {
+            return format!("{} did not answer within {} s", self.base, limit.as_secs_f64());
+        }
+        format!("{} does not answer: {}", self.base, causes(error))
+    }
+}
+
+/// Whether a server was connected to, and gave no answer in time.
+fn is_late(error: &reqwest::Error) -> bool {
+    error.is_timeout() && !error.is_connect()
 }
 
 /// The error with its causes, which say what it is: refused, no such host, …

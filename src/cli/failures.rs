@@ -22,6 +22,8 @@ pub(super) enum FailureKind {
     Passing,
     /// There was no answer: the server cannot be reached, or has ended.
     Unanswered,
+    /// There was no answer in time, so that a retry takes as long again.
+    TimedOut,
 }
 
 impl FailureKind {
@@ -39,6 +41,11 @@ impl FailureKind {
     /// Whether the request is retried at once.
     pub(super) fn is_retried(self) -> bool {
         matches!(self, Self::Passing | Self::Unanswered)
+    }
+
+    /// Whether there was no answer.
+    pub(super) fn is_unanswered(self) -> bool {
+        matches!(self, Self::Unanswered | Self::TimedOut)
     }
 }
 

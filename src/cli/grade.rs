@@ -1,10 +1,12 @@
 //! `gavel grade`: one request from flags, or a JSONL file in and a JSONL file out.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 
+use super::client::ANSWER_TIMEOUT;
 use super::grader::{Grader, Reply};
 use super::host::InProcessJudge;
 use super::items::{self, Item, ItemOptions, KindArg, ModeArg};
@@ -33,6 +35,11 @@ pub(super) struct GradeArgs {
     /// Number of requests in flight.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
+    /// Maximum time for the answer to one request, with --server. Longer than the server's own limit (`limits.deadline_ms`,
+    /// ten minutes by default), so that the server can say what happened. A server that does not accept the connection,
+    /// or says nothing at all, is given up after 10 s.
+    #[arg(long, value_name = "SECONDS", requires = "server", value_parser = super::bench::positive)]
+    timeout: Option<f64>,
     /// The instruction of one request.
     #[arg(long, required_unless_present = "data")]
     instruction: Option<String>,
@@ -55,6 +62,10 @@ impl GradeArgs {
     pub(super) fn server(&self) -> Option<&str> {
         self.server.as_deref()
     }
+
+    fn timeout(&self) -> Duration {
+        self.timeout.map_or(ANSWER_TIMEOUT, Duration::from_secs_f64)
+    }
 }
 
 pub(super) async fn run(
@@ -70,7 +81,7 @@ pub(super) async fn run(
         _ => None,
     };
     let (grader, hosted) = match &args.server {
-        Some(url) => (Grader::of_server(url).await?, None),
+        Some(url) => (Grader::of_server(url, args.timeout()).await?, None),
         None => {
             let hosted = InProcessJudge::start(config()?).await?;
             (Grader::InProcess(hosted.gavel.clone()), Some(hosted))

@@ -32,12 +32,12 @@ pub(super) enum Reply {
 }
 
 impl Grader {
-    /// A server that answers.
+    /// A server that answers, each request within `timeout`.
     ///
     /// # Errors
     /// If it does not, with the reason: a run of many items is not begun without one.
-    pub(super) async fn of_server(url: &str) -> Result<Self, CliError> {
-        let client = Client::new(url)?;
+    pub(super) async fn of_server(url: &str, timeout: Duration) -> Result<Self, CliError> {
+        let client = Client::new(url, timeout)?;
         client.check().await?;
         Ok(Self::Server(client))
     }

@@ -1,6 +1,7 @@
 //! `gavel serve`, and the judge inside other commands.
 
 use std::net::TcpListener;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,22 +47,42 @@ async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
         loaded
     };
     let mut stopped = Box::pin(signal());
+    let mut asked = None;
     let outcome = tokio::select! {
         result = &mut server => return result.map_err(|error| CliError::because("the server", error)),
         loaded = loading => match loaded {
             Err(error) => Err(CliError::from(error)),
             Ok(()) => tokio::select! {
                 result = &mut server => return result.map_err(|error| CliError::because("the server", error)),
-                () = &mut stopped => Ok(()),
+                signal = &mut stopped => { asked = Some(signal); Ok(()) }
                 () = engine_death(&app) => Err(CliError::Failed("the engine has died and cannot be restarted".into())),
             },
         },
-        () = &mut stopped => Ok(()),
+        signal = &mut stopped => { asked = Some(signal); Ok(()) }
     };
-    tracing::info!("shutting down: finishing requests in flight");
-    let (_, served) = tokio::join!(api::shut_down(&app, &handle), server);
-    served.map_err(|error| CliError::because("the server", error))?;
-    outcome
+    // Nobody is sent to a server that was never ready, and a person at a terminal sends nobody.
+    let drain = match asked {
+        Some(Signal::Terminate) if app.models().ready().is_ok() => Duration::from_millis(app.config.limits.drain_ms),
+        _ => Duration::ZERO,
+    };
+    tracing::info!(drain_ms = drain.as_millis(), "shutting down: finishing requests in flight");
+    let hurry = async {
+        signal().await;
+    };
+    let mut stopping = pin!(api::shut_down(&app, &handle, drain, hurry));
+    let cut = tokio::select! {
+        cut = &mut stopping => cut,
+        served = &mut server => {
+            served.map_err(|error| CliError::because("the server", error))?;
+            stopping.await
+        }
+    };
+    outcome?;
+    if cut > 0 {
+        tracing::warn!(cut, "shut down before all requests were finished; these were cut off");
+        return Err(CliError::Failed(format!("shut down before all requests were finished; {cut} were cut off")));
+    }
+    Ok(())
 }
 
 /// A judge inside another command.
@@ -110,21 +131,30 @@ async fn engine_death(app: &App) {
     }
 }
 
-async fn signal() {
+/// Why the server stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    /// Ctrl-C.
+    Interrupt,
+    /// A supervisor's.
+    Terminate,
+}
+
+async fn signal() -> Signal {
     let interrupted = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {
         let terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
         if let Ok(mut terminated) = terminated {
-            tokio::select! {
-                _ = interrupted => {}
-                _ = terminated.recv() => {}
-            }
-            return;
+            return tokio::select! {
+                _ = interrupted => Signal::Interrupt,
+                _ = terminated.recv() => Signal::Terminate,
+            };
         }
     }
     // Without Unix signals, only Ctrl-C stops the server.
     let _ = interrupted.await;
+    Signal::Interrupt
 }
 
 /// Shows the progress of downloads and loads on standard error.

@@ -5,7 +5,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::CliError;
-use super::failures::{FailureKind, Failures};
+use super::failures::Failures;
 use super::grader::{Grader, Reply};
 use super::items::Item;
 use super::results::{Results, request_digest};
@@ -44,7 +44,7 @@ pub(super) async fn grade(
                 json!({"id": id, "request": request_digest(&item), "verdict": verdict})
             }
             Reply::Problem(problem, kind) => {
-                unanswered = if kind == FailureKind::Unanswered { unanswered + 1 } else { 0 };
+                unanswered = if kind.is_unanswered() { unanswered + 1 } else { 0 };
                 failures.add(id, &problem, kind);
                 bar.set_message(failures.count().to_string());
                 json!({"id": id, "error": problem})

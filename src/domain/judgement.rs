@@ -1,5 +1,6 @@
 //! A judgement: the result of one run of a judging script.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -207,7 +208,7 @@ pub struct Judgement {
     /// Time by stage.
     pub timing: Timing,
     /// The exact prompt.
-    pub prompt: String,
+    pub prompt: Arc<str>,
     /// The model's whole answer, including forced text.
     pub answer: String,
     /// The prompt tokens with log probabilities, if requested.

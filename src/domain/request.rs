@@ -8,7 +8,8 @@ use super::rubric::NamedRubric;
 use super::weight::Weight;
 
 /// Who speaks in a turn of a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Instructions before the conversation.
     System,
@@ -31,7 +32,7 @@ impl Role {
 }
 
 /// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Turn {
     /// The role of the speaker.
     pub role: Role,
@@ -54,7 +55,8 @@ impl Turn {
 }
 
 /// What the response answers: one text, or a conversation whose last turn is the user's.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Instruction {
     /// A single instruction.
     Text(String),
@@ -109,7 +111,7 @@ pub fn check_text(text: &str, pointer: &str, what: &str) -> Result<(), InvalidRe
 }
 
 /// A document that the response is judged against.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Document {
     /// A name that feedback can refer to.
     pub id: Option<String>,
@@ -118,7 +120,7 @@ pub struct Document {
 }
 
 /// The fields that absolute and relative grading share.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Item {
     /// What the response answers.
     pub instruction: Instruction,
@@ -153,7 +155,7 @@ impl Method {
 }
 
 /// How text is generated. Choices are not sampled: they are read at temperature 1.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     /// 0 is greedy; at most 2.
     pub temperature: f32,
@@ -174,7 +176,7 @@ pub struct Sampling {
 }
 
 /// The options that absolute and relative grading share.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Options {
     /// Whether feedback is written.
     pub mode: Mode,
@@ -191,7 +193,7 @@ pub struct Options {
 }
 
 /// A rubric with its weight.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WeightedRubric {
     /// The rubric, inline or of the library.
     pub rubric: NamedRubric,
@@ -200,7 +202,7 @@ pub struct WeightedRubric {
 }
 
 /// A checked request for absolute grading.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AbsoluteRequest {
     /// The instruction, and the optional reference and context.
     pub item: Item,
@@ -215,7 +217,7 @@ pub struct AbsoluteRequest {
 }
 
 /// A checked request for relative grading.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RelativeRequest {
     /// The instruction, and the optional reference and context.
     pub item: Item,
@@ -238,7 +240,7 @@ pub struct RelativeRequest {
 }
 
 /// A checked request about several responses to one instruction.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ManyRequest {
     /// The instruction, and the optional reference and context.
     pub item: Item,

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::calibration::{CalibrationFile, Calibrations};
 use super::scale::{InvalidScale, Scale};
 
 /// A criterion with a description for every score of its scale.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "StoredRubric", into = "StoredRubric")]
 pub struct Rubric {
     criterion: String,
     scale: Scale,
@@ -20,11 +21,12 @@ pub struct Rubric {
 }
 
 /// A rubric with its name; inline rubrics are called `inline`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedRubric {
     /// The name in the library, or `inline`.
     pub name: String,
     /// Criterion, scale and descriptions.
+    #[serde(serialize_with = "serialize_shared", deserialize_with = "deserialize_shared")]
     pub rubric: Arc<Rubric>,
 }
 
@@ -49,10 +51,18 @@ pub enum InvalidRubric {
 }
 
 /// The format that is written.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct RubricText {
     criterion: String,
     descriptions: BTreeMap<String, String>,
+}
+
+/// A rubric as a part of a stored task: its text, and its calibrations as they are written in files.
+#[derive(Serialize, Deserialize)]
+struct StoredRubric {
+    #[serde(flatten)]
+    text: RubricText,
+    calibrations: Vec<String>,
 }
 
 /// A rubric as it is written in a file, with the files of its own that it names.
@@ -207,6 +217,31 @@ impl Rubric {
     pub fn to_toml(&self) -> String {
         toml::to_string(&self.text()).expect("strings always serialise to TOML")
     }
+}
+
+impl From<Rubric> for StoredRubric {
+    fn from(rubric: Rubric) -> Self {
+        Self { text: rubric.text(), calibrations: rubric.calibrations().iter().map(|file| file.to_json()).collect() }
+    }
+}
+
+impl TryFrom<StoredRubric> for Rubric {
+    type Error = String;
+
+    fn try_from(StoredRubric { text, calibrations }: StoredRubric) -> Result<Self, String> {
+        let rubric = Self::new(&text.criterion, &text.descriptions).map_err(|error| error.to_string())?;
+        let files = calibrations.iter().map(|text| CalibrationFile::parse(text).map(Arc::new));
+        Ok(rubric.with_calibrations(files.collect::<Result<_, _>>().map_err(|error| error.to_string())?))
+    }
+}
+
+// serde reads and writes what is shared only with a feature of its own.
+fn serialize_shared<S: Serializer>(rubric: &Arc<Rubric>, serializer: S) -> Result<S::Ok, S::Error> {
+    rubric.as_ref().serialize(serializer)
+}
+
+fn deserialize_shared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Rubric>, D::Error> {
+    Rubric::deserialize(deserializer).map(Arc::new)
 }
 
 impl RubricSource {

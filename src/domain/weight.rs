@@ -1,9 +1,12 @@
 //! Weights of criteria.
 
+use serde::{Deserialize, Serialize};
+
 /// A weight between [`Weight::LEAST`] and [`Weight::MOST`].
 ///
 /// The bounds keep sums and products of weights far from floating-point overflow and loss of precision.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
 pub struct Weight(f64);
 
 /// A number that is not a valid weight.
@@ -31,6 +34,20 @@ impl Weight {
     #[must_use]
     pub fn get(self) -> f64 {
         self.0
+    }
+}
+
+impl TryFrom<f64> for Weight {
+    type Error = InvalidWeight;
+
+    fn try_from(weight: f64) -> Result<Self, InvalidWeight> {
+        Self::new(weight)
+    }
+}
+
+impl From<Weight> for f64 {
+    fn from(weight: Weight) -> Self {
+        weight.get()
     }
 }
 

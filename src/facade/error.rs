@@ -107,6 +107,7 @@ impl From<ServiceError> for Error {
             }
             ServiceError::Engine(error) => Self::Engine(error),
             ServiceError::Refused(error) => Self::Refused(error),
+            ServiceError::CutOff(_) => Self::Refused(Refusal::ShuttingDown),
             ServiceError::Deadline(error) => Self::Deadline(error),
         }
     }

@@ -13,7 +13,7 @@ use crate::domain::{
     RelativeRequest, Rubric, Weight, WeightedRubric, check_text,
 };
 use crate::service::{Deadline, Delta, Graded, Progress, Session};
-use crate::tasks::{Absolute, Rank, Ranked, Relative, Task};
+use crate::tasks::{Absolute, Rank, Ranked, Ranking, Relative, Task};
 
 /// A grading request; awaiting it gives the verdict. Dropping the future stops the work.
 ///
@@ -342,7 +342,8 @@ impl Responses for ManyResponses {
             check_text(response, &format!("/responses/{place}"), "the response")?;
         }
         let Comparison { swap, tie_margin, method } = comparison;
-        Ok(Rank::new(ManyRequest { item, responses, rubrics, multi, swap, tie_margin, method, options }))
+        let request = ManyRequest { item, responses, rubrics, multi, swap, tie_margin, method, options };
+        Ok(Rank::new(request, Ranking))
     }
 }
 

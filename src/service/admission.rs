@@ -1,12 +1,12 @@
 //! Admission: how many judgements are worked on, how many requests may wait, and when no more are taken.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use super::shutdown::Shutdown;
 use crate::domain::fair_queue::{FairQueue, Flow, Ticket};
 use crate::domain::service_time::{Due, ServiceTime};
 
@@ -18,7 +18,8 @@ use crate::domain::service_time::{Due, ServiceTime};
 pub struct Admission {
     state: Arc<Mutex<State>>,
     queue: usize,
-    closing: AtomicBool,
+    /// How far the shutdown of the server is.
+    pub shutdown: Shutdown,
 }
 
 struct State {
@@ -120,7 +121,7 @@ impl Admission {
     #[must_use]
     pub fn new(in_flight: usize, queue: usize) -> Self {
         let state = State { in_flight, running: 0, held: HashMap::new(), waiting: FairQueue::default(), departed: 0 };
-        Self { state: Arc::new(Mutex::new(state)), queue, closing: AtomicBool::new(false) }
+        Self { state: Arc::new(Mutex::new(state)), queue, shutdown: Shutdown::default() }
     }
 
     /// Says at once whether a new request would be turned away.
@@ -128,7 +129,7 @@ impl Admission {
     /// # Errors
     /// When the queue is full or the server is shutting down.
     pub fn check(&self) -> Result<(), Refusal> {
-        if self.closing() {
+        if self.shutdown.closing() {
             return Err(Refusal::ShuttingDown);
         }
         let mut state = lock(&self.state);
@@ -172,17 +173,6 @@ impl Admission {
     pub fn waiting(&self) -> usize {
         let state = lock(&self.state);
         state.waiting.len() - state.departed
-    }
-
-    /// Takes no more requests; judgements that wait are still let in.
-    pub fn close(&self) {
-        self.closing.store(true, Ordering::Release);
-    }
-
-    /// Whether no more requests are taken.
-    #[must_use]
-    pub fn closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
     }
 }
 
@@ -326,7 +316,7 @@ mod tests {
         let second = second.await.unwrap();
         assert_eq!((admission.check(), admission.waiting()), (Ok(()), 0));
         drop(second);
-        admission.close();
+        admission.shutdown.close();
         assert_eq!(admission.check(), Err(Refusal::ShuttingDown));
     }
 

@@ -1,10 +1,9 @@
 //! One judge: a loaded model with its prompts. It plans runs, runs them once their turn comes, and reads the answers.
 
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Instant;
 
-use sha2::{Digest, Sha256};
 use tracing::Instrument;
 use tracing::field::Empty;
 
@@ -32,11 +31,16 @@ pub struct Judge {
     default_set: String,
     /// The calibrations and fits of the model, each made for it.
     calibrations: Vec<Arc<CalibrationFile>>,
-    cache: Cache<[u8; 32], Arc<Judgement>, RunError>,
+    cache: Cache<CacheKey, Arc<Judgement>, RunError>,
+    /// They make cache keys. Each is seeded at random, so nobody can write two texts with the same key.
+    hashers: [RandomState; 2],
     admission: Arc<Admission>,
     pace: Pace,
     metrics: Arc<Metrics>,
 }
+
+/// What a judgement depends on, as two hashes.
+type CacheKey = [u64; 2];
 
 /// One sample of a run, ready: rendered, tokenised, and known to fit.
 #[derive(Clone)]
@@ -88,6 +92,7 @@ impl Judge {
             default_set,
             calibrations: Vec::new(),
             cache: Cache::new(cached),
+            hashers: Default::default(),
             admission,
             pace: Pace::default(),
             metrics,
@@ -168,12 +173,16 @@ impl Judge {
     /// When the prompt does not fit, or the script cannot be run.
     pub(super) fn plan(&self, run: RunKey, ask: Ask, options: &Options) -> Result<Vec<PlannedRun>, EngineError> {
         let Ask { prompt, script, neutralized, may_shorten, verbatim } = ask;
-        let compiled = match self.engine.compile(job(prompt.clone(), script.clone(), options)) {
-            Err(overflow @ EngineError::ContextOverflow { prompt_tokens, context, reserved, .. }) if may_shorten => {
+        let kept = may_shorten.then(|| (prompt.clone(), script.clone()));
+        let compiled = match (self.engine.compile(job(prompt, script, options)), kept) {
+            (
+                Err(overflow @ EngineError::ContextOverflow { prompt_tokens, context, reserved, .. }),
+                Some((prompt, script)),
+            ) => {
                 let shorter = script.shortened(prompt_tokens + reserved - context).ok_or(overflow)?;
                 self.engine.compile(job(prompt, shorter, options))?
             }
-            other => other?,
+            (compiled, _) => compiled?,
         };
         let sampling = &options.sampling;
         let repeats = sampling.temperature == 0.0 || sampling.seeded || !generates(&compiled.job.script);
@@ -251,15 +260,12 @@ impl Judge {
 
     /// What a judgement depends on. The digest stands for the model, the prompt for rubric and prompt set;
     /// sampling matters where text is generated.
-    fn key(&self, planned: &PlannedRun) -> [u8; 32] {
+    fn key(&self, planned: &PlannedRun) -> CacheKey {
         let Job { prompt, script, sampling, deterministic } = &planned.compiled.job;
         let SamplerSettings { temperature, top_p, top_k, min_p, seed } = sampling;
-        let mut key = Key(Sha256::new());
-        (&self.engine.info().digest, prompt, script, deterministic).hash(&mut key);
-        if generates(script) {
-            ([temperature, top_p, min_p].map(|n| n.to_bits()), top_k, seed).hash(&mut key);
-        }
-        key.0.finalize().into()
+        let sampled = generates(script).then(|| ([temperature, top_p, min_p].map(|n| n.to_bits()), top_k, seed));
+        let parts = (&self.engine.info().digest, prompt, script, deterministic, sampled);
+        self.hashers.each_ref().map(|hasher| hasher.hash_one(parts))
     }
 }
 
@@ -272,19 +278,6 @@ fn job(prompt: Prompt, script: Script, options: &Options) -> Job {
 /// Whether anything is sampled; a script that only chooses comes to the same every time.
 fn generates(script: &Script) -> bool {
     script.most_generated() > 0
-}
-
-/// Takes what is hashed into a digest.
-struct Key(Sha256);
-
-impl Hasher for Key {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    fn finish(&self) -> u64 {
-        unreachable!("the digest itself is taken")
-    }
 }
 
 /// What computes one judgement.
@@ -344,7 +337,7 @@ impl Computing {
         self.metrics.stage.queue.observe(completion.stages.queue.as_secs_f64());
         self.metrics.stage.prefill.observe(completion.stages.prefill.as_secs_f64());
         self.metrics.stage.decode.observe(completion.stages.decode.as_secs_f64());
-        let judgement = read(completion, &planned.prompt_text)?;
+        let judgement = read(completion, planned.prompt_text)?;
         self.metrics.count_tokens(&judgement.usage);
         Ok(judgement)
     }
@@ -352,7 +345,7 @@ impl Computing {
 
 /// Reads a judgement out of what came of its script: the last choice, and the last text, before or after it; and the last
 /// choice of each branch.
-fn read(completion: Completion, prompt: &str) -> Result<Judgement, InvalidVerdict> {
+fn read(completion: Completion, prompt: Arc<str>) -> Result<Judgement, InvalidVerdict> {
     let stages = completion.stages;
     let (mut feedback, mut finish, mut masses, mut branches) = (None, Finish::Stop, Vec::new(), Vec::new());
     let mut mass = MassKind::Exact;
@@ -396,7 +389,7 @@ fn read(completion: Completion, prompt: &str) -> Result<Judgement, InvalidVerdic
             decode: milliseconds(stages.decode),
             total: 0.0,
         },
-        prompt: prompt.to_owned(),
+        prompt,
         answer: completion.transcript.answer,
         prompt_logprobs: completion.transcript.prompt_logprobs,
         output_logprobs: completion.transcript.output_logprobs,

@@ -1,5 +1,7 @@
 //! Several responses to one instruction: each graded alone, or compared in pairs, and ranked.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Absolute, Answer, Ask, Criteria, FailureIndex, JudgeProfile, Observe, Relative, RunKey, Task, TaskError, rubric_of,
 };
@@ -10,22 +12,45 @@ use crate::domain::{
 };
 use crate::prompts::Subject;
 
-/// The task of ranking responses.
-#[derive(Debug, Clone)]
-pub struct Rank {
-    candidates: Candidates,
+/// Several responses to one instruction, and the judgements that they need. The goal makes of these what the caller
+/// wants.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "StoredCandidates<G>")]
+pub struct Candidates<G> {
+    request: ManyRequest,
+    goal: G,
+    /// The parts of the task, which follow from the request.
+    #[serde(skip_serializing)]
+    parts: ByMethod<usize, ()>,
+}
+
+#[derive(Deserialize)]
+struct StoredCandidates<G> {
+    request: ManyRequest,
+    goal: G,
+}
+
+/// What is made of the verdicts on several responses.
+pub trait CandidateGoal: Send + Sync + 'static {
+    /// The result for the caller.
+    type Verdict: Send + 'static;
+
+    /// Whether a judgement may fail without failing the task.
+    const ALLOWS_FAILURES: bool;
+
+    /// Combines the verdicts.
+    fn combine(&self, request: &ManyRequest, verdicts: CandidateVerdicts) -> Self::Verdict;
 }
 
 /// The verdict of each part, or why it has none.
-pub(super) type CandidateVerdicts = ByMethod<Result<Absolute, FailureIndex>, Result<Relative, FailureIndex>>;
+pub type CandidateVerdicts = ByMethod<Result<Absolute, FailureIndex>, Result<Relative, FailureIndex>>;
 
-/// Several responses, and the judgements that they need.
-#[derive(Debug, Clone)]
-pub(super) struct Candidates {
-    pub(super) request: ManyRequest,
-    /// The parts of the task.
-    parts: ByMethod<usize, ()>,
-}
+/// The goal of putting responses in order.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Ranking;
+
+/// The task of ranking responses.
+pub type Rank = Candidates<Ranking>;
 
 /// One value for each response or for each compared pair, depending on the method.
 #[derive(Debug, Clone)]
@@ -80,116 +105,32 @@ pub fn parts_to_judge(responses: &[String], method: Method) -> ByMethod<usize, (
     }
 }
 
-impl Rank {
-    /// A task for a checked request.
-    #[must_use]
-    pub fn new(request: ManyRequest) -> Self {
-        Self { candidates: Candidates::new(request) }
-    }
-}
-
-impl Task for Rank {
+impl CandidateGoal for Ranking {
     type Verdict = Ranked;
 
-    fn kind(&self) -> &'static str {
-        self.candidates.request.method.kind().name()
-    }
+    const ALLOWS_FAILURES: bool = false;
 
-    fn check(&self) -> Result<(), InvalidRequest> {
-        self.candidates.request.check()
-    }
-
-    fn options(&self) -> &Options {
-        &self.candidates.request.options
-    }
-
-    fn runs(&self) -> Vec<RunKey> {
-        self.candidates.runs()
-    }
-
-    fn ask(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError> {
-        self.candidates.ask(run, judge)
-    }
-
-    fn combine(
-        &self,
-        answers: Vec<Answer>,
-        calibrator: Calibrator<'_>,
-        observe: Observe<'_>,
-    ) -> Result<Ranked, InvalidVerdict> {
-        let verdicts = match self.candidates.combine(answers, calibrator, observe)? {
+    fn combine(&self, request: &ManyRequest, verdicts: CandidateVerdicts) -> Ranked {
+        let verdicts = match verdicts {
             ByMethod::Pointwise(graded) => ByMethod::Pointwise(graded.into_iter().filter_map(Result::ok).collect()),
             ByMethod::Pairwise(pairs) => {
                 ByMethod::Pairwise(pairs.into_iter().filter_map(ResponsePair::judged).collect())
             }
         };
-        let request = &self.candidates.request;
-        Ok(Ranked::new(verdicts, request.responses.len(), request.tie_margin))
-    }
-
-    fn text_len(&self) -> usize {
-        self.candidates.text_len()
-    }
-
-    fn longest_text(&self) -> String {
-        self.candidates.longest_text()
-    }
-
-    fn label(&self, run: RunKey) -> &str {
-        self.candidates.label(run)
-    }
-
-    fn rubric(&self) -> Option<NamedDigest> {
-        rubric_of(&self.candidates.request.rubrics, self.candidates.request.multi)
-    }
-
-    fn prompt(&self, judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {
-        judge.templates(self.candidates.request.method.kind(), self.options())
+        Ranked::new(verdicts, request.responses.len(), request.tie_margin)
     }
 }
 
-impl Candidates {
-    pub(super) fn new(request: ManyRequest) -> Self {
+impl<G> Candidates<G> {
+    /// A task for a checked request.
+    #[must_use]
+    pub fn new(request: ManyRequest, goal: G) -> Self {
         let parts = parts_to_judge(&request.responses, request.method);
-        Self { request, parts }
-    }
-
-    pub(super) fn runs(&self) -> Vec<RunKey> {
-        match &self.parts {
-            ByMethod::Pointwise(indexes) => {
-                let of = |part| {
-                    let criteria = 0..self.request.rubrics.len();
-                    criteria.map(move |criterion| RunKey { part, criterion, ..RunKey::default() })
-                };
-                (0..indexes.len()).flat_map(of).collect()
-            }
-            ByMethod::Pairwise(pairs) => {
-                let orders = if self.request.swap { &[Order::AB, Order::BA][..] } else { &[Order::AB] };
-                let of =
-                    |part| orders.iter().map(move |order| RunKey { part, order: Some(*order), ..RunKey::default() });
-                (0..pairs.len()).flat_map(of).collect()
-            }
-        }
-    }
-
-    pub(super) fn ask(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError> {
-        let ManyRequest { item, responses, rubrics, options, .. } = &self.request;
-        let rubric = &rubrics[run.criterion].rubric.rubric;
-        let subject = match &self.parts {
-            ByMethod::Pointwise(indexes) => Subject::Absolute { item, response: &responses[indexes[run.part]], rubric },
-            ByMethod::Pairwise(pairs) => {
-                let ResponsePair { a, b, .. } = pairs[run.part];
-                let (a, b) = ((responses[a].as_str(), "response_a"), (responses[b].as_str(), "response_b"));
-                let ((first, first_field), (second, second_field)) =
-                    if run.order == Some(Order::BA) { (b, a) } else { (a, b) };
-                Subject::Relative { item, first, second, first_field, second_field, rubric }
-            }
-        };
-        judge.grading(&subject, options)
+        Self { request, goal, parts }
     }
 
     /// The verdict of each part, or its first failure.
-    pub(super) fn combine(
+    fn verdicts(
         &self,
         answers: Vec<Answer>,
         calibrator: Calibrator<'_>,
@@ -236,20 +177,97 @@ impl Candidates {
             }
         })
     }
+}
 
-    pub(super) fn text_len(&self) -> usize {
+impl<G> From<StoredCandidates<G>> for Candidates<G> {
+    fn from(StoredCandidates { request, goal }: StoredCandidates<G>) -> Self {
+        Self::new(request, goal)
+    }
+}
+
+impl<G: CandidateGoal> Task for Candidates<G> {
+    type Verdict = G::Verdict;
+
+    fn kind(&self) -> &'static str {
+        self.request.method.kind().name()
+    }
+
+    fn check(&self) -> Result<(), InvalidRequest> {
+        self.request.check()
+    }
+
+    fn options(&self) -> &Options {
+        &self.request.options
+    }
+
+    fn runs(&self) -> Vec<RunKey> {
+        match &self.parts {
+            ByMethod::Pointwise(indexes) => {
+                let of = |part| {
+                    let criteria = 0..self.request.rubrics.len();
+                    criteria.map(move |criterion| RunKey { part, criterion, ..RunKey::default() })
+                };
+                (0..indexes.len()).flat_map(of).collect()
+            }
+            ByMethod::Pairwise(pairs) => {
+                let orders = if self.request.swap { &[Order::AB, Order::BA][..] } else { &[Order::AB] };
+                let of =
+                    |part| orders.iter().map(move |order| RunKey { part, order: Some(*order), ..RunKey::default() });
+                (0..pairs.len()).flat_map(of).collect()
+            }
+        }
+    }
+
+    fn ask(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError> {
+        let ManyRequest { item, responses, rubrics, options, .. } = &self.request;
+        let rubric = &rubrics[run.criterion].rubric.rubric;
+        let subject = match &self.parts {
+            ByMethod::Pointwise(indexes) => Subject::Absolute { item, response: &responses[indexes[run.part]], rubric },
+            ByMethod::Pairwise(pairs) => {
+                let ResponsePair { a, b, .. } = pairs[run.part];
+                let (a, b) = ((responses[a].as_str(), "response_a"), (responses[b].as_str(), "response_b"));
+                let ((first, first_field), (second, second_field)) =
+                    if run.order == Some(Order::BA) { (b, a) } else { (a, b) };
+                Subject::Relative { item, first, second, first_field, second_field, rubric }
+            }
+        };
+        judge.grading(&subject, options)
+    }
+
+    fn combine(
+        &self,
+        answers: Vec<Answer>,
+        calibrator: Calibrator<'_>,
+        observe: Observe<'_>,
+    ) -> Result<G::Verdict, InvalidVerdict> {
+        Ok(self.goal.combine(&self.request, self.verdicts(answers, calibrator, observe)?))
+    }
+
+    fn allows_failures(&self) -> bool {
+        G::ALLOWS_FAILURES
+    }
+
+    fn text_len(&self) -> usize {
         let longest = self.request.responses.iter().map(String::len).max().unwrap_or(0);
         self.request.item.text_len() + 2 * longest
     }
 
-    pub(super) fn longest_text(&self) -> String {
+    fn longest_text(&self) -> String {
         let named: Vec<String> = (0..self.request.responses.len()).map(|index| format!("/responses/{index}")).collect();
         let texts = named.iter().map(String::as_str).zip(self.request.responses.iter().map(String::as_str));
         self.request.item.longest_text(&texts.collect::<Vec<_>>()).to_owned()
     }
 
-    pub(super) fn label(&self, run: RunKey) -> &str {
+    fn label(&self, run: RunKey) -> &str {
         &self.request.rubrics[run.criterion].rubric.name
+    }
+
+    fn rubric(&self) -> Option<NamedDigest> {
+        rubric_of(&self.request.rubrics, self.request.multi)
+    }
+
+    fn prompt(&self, judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {
+        judge.templates(self.request.method.kind(), self.options())
     }
 }
 

@@ -1,6 +1,8 @@
 //! A checklist: questions about one input, each answered by one choice. The input is prefilled once, and no question
 //! sees another.
 
+use serde::{Deserialize, Serialize};
+
 use super::prompted::CHAT;
 use super::{Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, judged};
 use crate::domain::calibration::Calibrator;
@@ -8,10 +10,10 @@ use crate::domain::{BranchChoice, Distribution, InvalidRequest, InvalidVerdict, 
 use crate::script::{Script, Step};
 
 /// Questions about an input.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Checklist {
     /// Its name in metrics.
-    pub purpose: &'static str,
+    pub purpose: String,
     /// The input.
     pub turns: Vec<Turn>,
     /// The questions; at least one.
@@ -19,7 +21,7 @@ pub struct Checklist {
     /// The options of the run; nothing is sampled.
     pub options: Options,
     /// JSON pointer to the input in the request.
-    pub field: &'static str,
+    pub field: String,
 }
 
 /// The answers to a checklist.
@@ -32,7 +34,7 @@ pub struct ChecklistVerdict {
 }
 
 /// A question about an input.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// The text of the question.
     pub instructions: String,
@@ -41,7 +43,8 @@ pub struct Question {
 }
 
 /// The kind of answers to a question.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum QuestionKind {
     /// Whether a statement is true, with optional explanations of both answers.
     Predicate {
@@ -57,7 +60,7 @@ pub enum QuestionKind {
 }
 
 /// A possible answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswerOption {
     /// The text that the model chooses.
     pub name: String,
@@ -129,11 +132,11 @@ impl Task for Checklist {
     }
 
     fn longest_text(&self) -> String {
-        self.field.to_owned()
+        self.field.clone()
     }
 
     fn label(&self, _run: RunKey) -> &str {
-        self.purpose
+        &self.purpose
     }
 }
 
@@ -270,11 +273,11 @@ mod tests {
         let options =
             Options { mode: Mode::Score, samples: 1, sampling, prompt: None, cache: false, deterministic: false };
         let checklist = |input: usize, counts: &[usize]| Checklist {
-            purpose: "decisions",
+            purpose: "decisions".into(),
             turns: vec![turn("a".repeat(input))],
             questions: counts.iter().map(|count| question(*count)).collect(),
             options: options.clone(),
-            field: "/input",
+            field: "/input".into(),
         };
         let one = checklist(10, &[3]).answers();
         assert_eq!(one, checklist(10_000, &[3]).answers());

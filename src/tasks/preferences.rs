@@ -1,19 +1,17 @@
 //! Preference pairs of several responses, and the reasons for skipped ones.
 
-use super::candidates::Candidates;
-use super::{
-    Absolute, Answer, Ask, ByMethod, FailureIndex, JudgeProfile, Observe, Relative, ResponsePair, RunKey, Task,
-    TaskError, rubric_of,
-};
-use crate::domain::calibration::Calibrator;
+use serde::{Deserialize, Serialize};
+
+use super::candidates::{CandidateGoal, CandidateVerdicts, Candidates};
+use super::{Absolute, ByMethod, FailureIndex, Relative, ResponsePair};
 use crate::domain::ranking::{self, PairResult};
-use crate::domain::{InvalidRequest, InvalidVerdict, ManyRequest, NamedDigest, Options, Preference};
+use crate::domain::{ManyRequest, Preference};
 
 /// Tolerance for margins, which are differences of rounded numbers.
 const ROUNDING: f64 = 1e-9;
 
 /// Which pairs are made, and their requirements.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PairRules {
     /// Every pair that was judged, or the best response against the worst.
     pub all: bool,
@@ -24,11 +22,7 @@ pub struct PairRules {
 }
 
 /// The task of making preference pairs. A failed judgement fails alone, and is listed as skipped.
-#[derive(Debug, Clone)]
-pub struct MakePairs {
-    candidates: Candidates,
-    rules: PairRules,
-}
+pub type MakePairs = Candidates<PairRules>;
 
 /// Preference pairs, and skipped responses.
 #[derive(Debug, Clone)]
@@ -84,70 +78,13 @@ struct Candidate {
     tie: bool,
 }
 
-impl MakePairs {
-    /// A task for a checked request.
-    #[must_use]
-    pub fn new(request: ManyRequest, rules: PairRules) -> Self {
-        Self { candidates: Candidates::new(request), rules }
-    }
-}
-
-impl Task for MakePairs {
+impl CandidateGoal for PairRules {
     type Verdict = Preferences<FailureIndex>;
 
-    fn kind(&self) -> &'static str {
-        self.candidates.request.method.kind().name()
-    }
+    const ALLOWS_FAILURES: bool = true;
 
-    fn check(&self) -> Result<(), InvalidRequest> {
-        self.candidates.request.check()
-    }
-
-    fn options(&self) -> &Options {
-        &self.candidates.request.options
-    }
-
-    fn runs(&self) -> Vec<RunKey> {
-        self.candidates.runs()
-    }
-
-    fn ask(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError> {
-        self.candidates.ask(run, judge)
-    }
-
-    fn combine(
-        &self,
-        answers: Vec<Answer>,
-        calibrator: Calibrator<'_>,
-        observe: Observe<'_>,
-    ) -> Result<Self::Verdict, InvalidVerdict> {
-        let request = &self.candidates.request;
-        let judged = self.candidates.combine(answers, calibrator, observe)?;
-        Ok(Preferences::new(judged, request.responses.len(), request.tie_margin, self.rules))
-    }
-
-    fn allows_failures(&self) -> bool {
-        true
-    }
-
-    fn text_len(&self) -> usize {
-        self.candidates.text_len()
-    }
-
-    fn longest_text(&self) -> String {
-        self.candidates.longest_text()
-    }
-
-    fn label(&self, run: RunKey) -> &str {
-        self.candidates.label(run)
-    }
-
-    fn rubric(&self) -> Option<NamedDigest> {
-        rubric_of(&self.candidates.request.rubrics, self.candidates.request.multi)
-    }
-
-    fn prompt(&self, judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {
-        judge.templates(self.candidates.request.method.kind(), self.options())
+    fn combine(&self, request: &ManyRequest, verdicts: CandidateVerdicts) -> Self::Verdict {
+        Preferences::new(verdicts, request.responses.len(), request.tie_margin, *self)
     }
 }
 

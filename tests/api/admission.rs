@@ -6,9 +6,10 @@ use std::time::Duration;
 use gavel::engine::Engine;
 use gavel::engine::scripted::Scripted;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::engines::Gated;
-use crate::server::{Server, absolute, problem, sent};
+use crate::engines::{Gated, holding};
+use crate::server::{Server, absolute, events, ok, problem, sent};
 
 const ABSOLUTE: &str = "/v1/grade/absolute";
 
@@ -83,7 +84,7 @@ async fn a_server_that_leaves_finishes_what_it_has() {
     let server = Server::with(engine);
     let (running, ()) = tokio::join!(server.absolute(response(1)), async {
         server.until("one that runs", |m| m.value("gavel_sequences_running", &[]) == 1.0).await;
-        server.app.admission.close();
+        server.app.admission.shutdown.close();
         for body in [absolute(response(1)), absolute(response(2))] {
             problem(&server, server.post_json(ABSOLUTE, &body).await, 503, "shutting_down").await;
         }
@@ -100,8 +101,44 @@ async fn a_shutdown_answers_what_runs_and_takes_nobody_new() {
     let server = Server::with(engine);
     let (running, ()) = tokio::join!(server.absolute(response(1)), async {
         server.until("one that runs", |m| m.value("gavel_sequences_running", &[]) == 1.0).await;
-        tokio::join!(server.shut_down(), async { gate.open() });
+        tokio::join!(server.shut_down(std::future::pending()), async { gate.open() });
     });
     assert_eq!(running["object"], "verdict.absolute");
     assert!(std::net::TcpStream::connect(server.address).is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn what_a_shutdown_does_not_wait_for_is_told() {
+    let server = Server::with(holding());
+    let plain = server.post_json(ABSOLUTE, &absolute(response(1)));
+    let stream = server.post(ABSOLUTE).header("Accept", "text/event-stream").json(&absolute(response(2)));
+    let items = json!([{"instruction": "Why?", "response": "So."}, {"instruction": "Why?", "response": "Or so."}]);
+    let bulk = json!({"rubric": "helpfulness", "items": items});
+    // A body that never ends.
+    let mut connection = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let head = "POST /v1/grade/absolute HTTP/1.1\r\nHost: gavel\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n";
+    connection.write_all(head.as_bytes()).await.unwrap();
+    let mut go_on = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+    connection.read_exact(&mut go_on).await.unwrap();
+    let slow = async {
+        let mut answer = Vec::new();
+        while !String::from_utf8_lossy(&answer).contains("shutting_down") {
+            assert_ne!(connection.read_buf(&mut answer).await.unwrap(), 0, "the end before an answer");
+        }
+        String::from_utf8(answer).unwrap()
+    };
+    let (plain, streamed, bulk, slow, cut) =
+        tokio::join!(plain, sent(stream), server.post_json("/v1/rewards", &bulk), slow, async {
+            server.until("four that run", |m| m.value("gavel_sequences_running", &[]) == 4.0).await;
+            server.shut_down(std::future::ready(())).await
+        });
+    assert_eq!(cut, 5);
+    assert_eq!((plain.status().as_u16(), plain.headers().contains_key("retry-after")), (503, true));
+    assert_eq!(plain.json::<Value>().await.unwrap()["code"], "shutting_down");
+    let events = events(&streamed.text().await.unwrap());
+    assert_eq!(events.len(), 2, "{events:?}");
+    assert_eq!((events[1].0.as_str(), &events[1].1["code"]), ("error", &json!("shutting_down")));
+    let bulk = ok(bulk).await;
+    assert_eq!((&bulk["rewards"], &bulk["errors"][1]["code"]), (&json!([null, null]), &json!("shutting_down")));
+    assert!(slow.starts_with("HTTP/1.1 503"), "{slow}");
 }

@@ -285,7 +285,7 @@ async fn no_body_is_read_where_nobody_is_let_in() {
         let rubric = json!({"criterion": "Is it good?", "descriptions": {"1": "No.", "2": "Yes."}});
         let put = server.client.put(format!("{}/v1/rubrics/mine", server.url)).json(&rubric);
         assert!(sent(put).await.status().is_success(), "what needs no engine is done");
-        server.app.admission.close();
+        server.app.admission.shutdown.close();
         let mut stream = begin(&server, "/v1/rewards", "Content-Length: 10000000", b"{").await;
         let answer = answered(&mut stream).await;
         assert!(answer.starts_with("http/1.1 503"), "{answer}");
@@ -384,7 +384,7 @@ async fn comparisons_of_texts_are_let_in_like_all_else() {
             answer = waiting => panic!("there is no room: {answer:?}"),
             () = full => {}
         }
-        server.app.admission.close();
+        server.app.admission.shutdown.close();
         refused(&server, RUN, &body("the cat"), 503, ("code", "shutting_down")).await;
     };
     tokio::select! {

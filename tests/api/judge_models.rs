@@ -8,7 +8,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use crate::engines::{EXAMPLE, always, asking, counting, example, says};
-use crate::server::{Server, is_digest, near, ok};
+use crate::server::{Server, absolute, is_digest, near, ok, problem};
 
 /// A request as prometheus-eval's clients send it, with some fields changed.
 fn chat(change: Value) -> Value {
@@ -317,6 +317,51 @@ async fn aliases_and_judges_of_ones_own() {
     assert_eq!(content(&ask(&server, json!({"model": "GPT-4.1"})).await), "<score>3</score>");
     let one = server.get_json("/v1/models/GPT-4.1").await;
     assert_eq!(one, json!({"id": "GPT-4.1", "object": "model", "created": 0, "owned_by": "gavel"}));
+}
+
+#[tokio::test]
+async fn every_route_knows_aliases() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = r#"
+        [[models]]
+        name = "first"
+        engine = "scripted"
+        [[models]]
+        name = "second"
+        engine = "scripted"
+        [[judges]]
+        name = "of-second"
+        model = "second"
+        steps = [{ choose = ["A", "B"] }]
+        [aliases]
+        "gpt-4o" = "second"
+        "gpt-4" = "of-second"
+        "second" = "gavel-pair"
+        "gpt-5" = "nothing"
+    "#;
+    std::fs::write(folder.path().join("gavel.toml"), file).unwrap();
+    let server = Server::of_file(folder);
+    server.app.load(&()).await.unwrap();
+    // By what the verdict was made; an alias with the name of a hosted model is the judge model on that one.
+    for asked in ["gpt-4o", "gpt-4", "of-second", "second"] {
+        for verdict in [server.absolute(json!({"model": asked})).await, server.relative(json!({"model": asked})).await]
+        {
+            assert_eq!(verdict["model"]["name"], "second", "{asked}");
+        }
+        let responses = json!(["One.", "Another."]);
+        let many = json!({"instruction": "Why?", "responses": responses, "rubric": "helpfulness", "model": asked});
+        let item = json!({"instruction": "Why?", "response": "So."});
+        let items = json!({"items": [item], "rubric": "helpfulness", "model": asked, "include": ["verdicts"]});
+        assert_eq!(ok(server.post_json("/v1/rank", &many).await).await["model"]["name"], "second", "{asked}");
+        ok(server.post_json("/v1/preferences", &many).await).await;
+        let rewards = ok(server.post_json("/v1/rewards", &items).await).await;
+        assert_eq!(rewards["verdicts"][0]["model"]["name"], "second", "{asked}");
+        let path = format!("/compat/promptfoo/helpfulness?model={asked}");
+        ok(server.post_json(&path, &json!({"output": "So.", "context": {"prompt": "Why?"}})).await).await;
+        ok(server.post_json("/v1/completions", &json!({"model": asked, "prompt": "So"})).await).await;
+    }
+    let unknown = server.post_json("/v1/grade/absolute", &absolute(json!({"model": "gpt-5"}))).await;
+    problem(&server, unknown, 404, "unknown_model").await;
 }
 
 #[tokio::test]

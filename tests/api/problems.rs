@@ -196,7 +196,7 @@ async fn one_problem_of_each_code() {
     std::fs::write(server.data_dir().join("rubrics"), "a file where a folder belongs").unwrap();
     let put = server.client.put(format!("{}/v1/rubrics/mine", server.url)).json(&rubric(1, 2));
     keep(&server, sent(put).await).await;
-    server.app.admission.close();
+    server.app.admission.shutdown.close();
     keep(&server, graded(json!({})).await).await;
 
     let loading = Server::configured(&[], None);

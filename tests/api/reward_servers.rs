@@ -38,7 +38,7 @@ async fn errors_are_those_of_text_embeddings_inference() {
     let unsure = Server::with(always(says("", &EXAMPLE.map(|p| p * 0.01))));
     let loading = Server::configured(&[], None);
     let full = Server::with(example());
-    full.app.admission.close();
+    full.app.admission.shutdown.close();
     for body in [&predict, &rerank] {
         check(&failing, body, rubric, 424, "Backend", "out of memory").await;
         check(&unsure, body, rubric, 422, "Validation", "low_label_mass").await;

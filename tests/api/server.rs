@@ -71,9 +71,9 @@ impl Server {
         self.folder.path().join("data")
     }
 
-    /// Leaves as the command line does.
-    pub(crate) async fn shut_down(&self) {
-        gavel::api::shut_down(&self.app, &self.handle).await;
+    /// Shuts down as the command line does, without a drain; returns what was cut off, at once if `hurry` is ready.
+    pub(crate) async fn shut_down(&self, hurry: impl Future<Output = ()>) -> usize {
+        gavel::api::shut_down(&self.app, &self.handle, Duration::ZERO, hurry).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Response {

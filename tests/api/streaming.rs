@@ -141,7 +141,7 @@ async fn an_error_before_the_first_byte_is_a_plain_problem() {
     check(&server, path, absolute(json!({"response": " "})), 422, "invalid_request").await;
     check(&server, path, absolute(json!({"response": "word ".repeat(9000)})), 422, "context_overflow").await;
     check(&server, "/v1/grade/relative", relative(json!({"colour": 1})), 422, "unknown_field").await;
-    server.app.admission.close();
+    server.app.admission.shutdown.close();
     check(&server, path, absolute(json!({})), 503, "shutting_down").await;
     let loading = Server::configured(&[], None);
     check(&loading, path, absolute(json!({})), 503, "model_loading").await;

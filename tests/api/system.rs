@@ -256,6 +256,6 @@ async fn two_servers_in_one_process_share_nothing() {
     assert_eq!(one.metrics().await.value("gavel_judgements_total", &[]), 1.0);
     assert_eq!(other.metrics().await.find("gavel_judgements_total", &[]), None);
     problem(&other, other.get("/v1/rubrics/mine").await, 404, "unknown_rubric").await;
-    one.app.admission.close();
+    one.app.admission.shutdown.close();
     ok(other.get("/readyz").await).await;
 }

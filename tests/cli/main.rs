@@ -4,8 +4,10 @@
 mod agree;
 mod calibration;
 mod redteam;
+mod shutdown;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -35,8 +37,11 @@ struct Server {
 impl Server {
     fn start(folder: &Path) -> Self {
         let mut command = gavel(folder);
-        command.args(["serve", "--port", "0", "--engine", "scripted"]).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = command.spawn().unwrap();
+        Self::spawned(command.args(["serve", "--port", "0", "--engine", "scripted"]).stderr(Stdio::null()))
+    }
+
+    fn spawned(command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("gavel is listening on ").unwrap_or_else(|| panic!("{line}")).to_owned();
@@ -552,4 +557,45 @@ fn a_load_is_measured_on_a_server_and_without_one() {
     let (ok, said, complaint) =
         run(gavel(folder.path()).args(["bench", "--server", &server.url, "--rubric", "nothing", "--requests", "3"]));
     assert!(!ok && said.contains("unknown_rubric 3") && complaint.contains("no request got a verdict"), "{said}");
+}
+
+#[test]
+fn a_server_that_accepts_and_never_answers_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let grade = |url: &str, what: &[&str]| {
+        let mut command = gavel(folder.path());
+        run(command.args(["grade", "--server", url, "--timeout", "0.3", "--rubric", "helpfulness"]).args(what))
+    };
+    let one = ["--instruction", "Why?", "--response", "So."];
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let expected = format!("gavel: {url} did not answer within 0.3 s\n");
+    assert_eq!(grade(&url, &one), (false, String::new(), expected), "the system accepts for it");
+
+    // One that is alive, but grades nothing.
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for mut connection in listener.incoming().map(Result::unwrap) {
+            if first_byte(&mut connection) == b'G' {
+                let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                connection.write_all(answer).unwrap();
+            }
+            held.push(connection);
+        }
+    });
+    let (ok, _, complaint) = grade(&url, &one);
+    assert!(!ok && complaint.contains("did not answer within 0.3 s"), "{complaint}");
+    let (data, out) = (folder.path().join("items.jsonl"), folder.path().join("verdicts.jsonl"));
+    write_items(&data, 9);
+    let files = ["--data", data.to_str().unwrap(), "--out", out.to_str().unwrap(), "--concurrency", "1"];
+    let (ok, said, complaint) = grade(&url, &files);
+    assert!(!ok && said.starts_with("0 of 9 graded, 3 failed"), "{said} {complaint}");
+    assert!(complaint.contains("The server no longer answers: 6 items more were not tried"), "{complaint}");
+}
+
+/// The first byte of a request, which says its method.
+fn first_byte(connection: &mut TcpStream) -> u8 {
+    let mut byte = [0];
+    connection.read_exact(&mut byte).unwrap();
+    byte[0]
 }

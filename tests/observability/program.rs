@@ -25,6 +25,7 @@ impl Program {
             command.env_remove(name);
         }
         command.env("GAVEL_DATA_DIR", folder.join("data")).env("GAVEL_CACHE_DIR", folder.join("cache"));
+        command.env("GAVEL_LIMITS__DRAIN_MS", "0");
         command.envs(settings.iter().copied()).args(["serve", "--port", "0", "--engine", "scripted"]);
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();

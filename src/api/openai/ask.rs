@@ -33,15 +33,6 @@ pub(super) struct Decided {
     pub(super) model: String,
 }
 
-/// The hosted model of a name: of an alias, of a judge model, or itself.
-pub(super) fn hosted<'a>(app: &'a App, asked: Option<&'a str>) -> Option<&'a str> {
-    let name = app.judge_models.resolve(asked?);
-    match app.judge_models.find(name) {
-        Some((judge, _)) => judge.model.as_deref(),
-        None => Some(name),
-    }
-}
-
 /// Runs a task on a model.
 ///
 /// # Errors
@@ -52,7 +43,7 @@ pub(super) async fn model(
     task: Prompted,
     context: &RequestContext,
 ) -> Result<Answered, ServiceError> {
-    let graded = app.service.run(context, hosted(app, asked), task, None).await?;
+    let graded = app.service.run(context, app.hosted(asked), task, None).await?;
     Ok(Answered { judgements: graded.verdict, model: graded.provenance.model.name })
 }
 
@@ -83,9 +74,10 @@ pub(super) async fn questions(
     purpose: &'static str,
     context: &RequestContext,
 ) -> Result<Decided, Problem> {
-    let task = Checklist { purpose, turns, questions, options: defaults(app), field };
+    let options = defaults(app);
+    let task = Checklist { purpose: purpose.to_owned(), turns, questions, options, field: field.to_owned() };
     check_options(task.answers(), "/questions")?;
-    let graded = app.service.run(context, hosted(app, asked), task, None).await;
+    let graded = app.service.run(context, app.hosted(asked), task, None).await;
     let graded = graded.map_err(|error| blamed(error, field, AnswerLimit::Questions))?;
     Ok(Decided { checked: graded.verdict, model: graded.provenance.model.name })
 }

@@ -160,7 +160,7 @@ pub(in crate::api) async fn create(
     }
     let stop = stops(&body.stop)?;
     let context = context::of_request(&http, &app)?;
-    let session = app.service.begin(&context, ask::hosted(&app, body.model.as_deref())).await?;
+    let session = app.service.begin(&context, app.hosted(body.model.as_deref())).await?;
     let engine = session.judge().engine().clone();
     let max_tokens = options.sampling.max_feedback_tokens as usize;
     let write = Generate { stop, max_tokens, logprobs: most, keep_trailing_whitespace: true, ..Generate::default() };

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::ask;
 use super::chat_request::ChatBody;
 use super::messages;
 use super::response_format::AnswerFormat;
@@ -37,7 +36,7 @@ pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Res
     let (mut options, stop) = (body.options(&app.config.grading, Some(1.0))?, body.stop()?);
     options.cache = false;
     let context = context::of_request(http, app)?;
-    let session = app.service.begin(&context, ask::hosted(app, body.model.as_deref())).await?;
+    let session = app.service.begin(&context, app.hosted(body.model.as_deref())).await?;
     let engine = session.judge().engine().clone();
     let logprobs = body.alternatives()?;
     let max_tokens = body.max_tokens().map_or(engine.context, |most| most as usize);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::super::failures::{FailureKind, Failures};
+use super::super::failures::Failures;
 use super::super::grader::{Grader, Reply};
 use super::super::items::{Item, KindArg, MethodArg, ModeArg};
 use super::super::results::Results;
@@ -95,7 +95,7 @@ async fn probe(grader: &Grader, name: &str, items: &[&Item]) -> Result<Value, Cl
             Reply::Verdict(verdict) => return Ok(verdict),
             Reply::Problem(found, kind) => {
                 problem = found;
-                if kind == FailureKind::Unanswered {
+                if kind.is_unanswered() {
                     break;
                 }
             }

@@ -17,7 +17,7 @@ fn judgement(sample: u32, order: Option<Order>, masses: &[f64]) -> Judgement {
         finish: Finish::Stop,
         usage: Usage::default(),
         timing: Timing::default(),
-        prompt: String::new(),
+        prompt: "".into(),
         answer: String::new(),
         mass: MassKind::Exact,
         prompt_logprobs: Vec::new(),
