@@ -30,6 +30,7 @@ pub struct Judge {
     prompts: Arc<PromptLibrary>,
     renderer: Renderer,
     default_set: String,
+    preference_method: Method,
     /// The calibrations and fits of the model, each made for it.
     calibrations: Vec<Arc<CalibrationFile>>,
     cache: Cache<[u8; 32], Arc<Judgement>, RunError>,
@@ -86,6 +87,7 @@ impl Judge {
             prompts,
             renderer,
             default_set,
+            preference_method: Method::default(),
             calibrations: Vec::new(),
             cache: Cache::new(cached),
             admission,
@@ -98,6 +100,18 @@ impl Judge {
     #[must_use]
     pub fn calibrated(self, files: Vec<Arc<CalibrationFile>>) -> Self {
         Self { calibrations: files, ..self }
+    }
+
+    /// The same judge, which compares responses by this method if a request does not say.
+    #[must_use]
+    pub fn preferring(self, method: Method) -> Self {
+        Self { preference_method: method, ..self }
+    }
+
+    /// How it compares responses if a request does not say.
+    #[must_use]
+    pub fn preference_method(&self) -> Method {
+        self.preference_method
     }
 
     /// What calibrates its verdicts on a prompt, which is named by its digest.
@@ -138,7 +152,12 @@ impl Judge {
     /// What tasks know of it.
     #[must_use]
     pub fn profile(&self) -> JudgeProfile<'_> {
-        JudgeProfile { prompts: &self.prompts, default_set: &self.default_set, renderer: &self.renderer }
+        JudgeProfile {
+            prompts: &self.prompts,
+            default_set: &self.default_set,
+            preference_method: self.preference_method,
+            renderer: &self.renderer,
+        }
     }
 
     /// The prompt set of that name, or the default one.

@@ -92,7 +92,11 @@ impl Task for Rank {
     type Verdict = Ranked;
 
     fn kind(&self) -> &'static str {
-        self.candidates.request.method.kind().name()
+        self.candidates.request.method().kind().name()
+    }
+
+    fn settled(self, judge: &JudgeProfile<'_>) -> Self {
+        Self { candidates: self.candidates.settled(judge) }
     }
 
     fn check(&self) -> Result<(), InvalidRequest> {
@@ -144,14 +148,20 @@ impl Task for Rank {
     }
 
     fn prompt(&self, judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {
-        judge.templates(self.candidates.request.method.kind(), self.options())
+        judge.templates(self.candidates.request.method().kind(), self.options())
     }
 }
 
 impl Candidates {
     pub(super) fn new(request: ManyRequest) -> Self {
-        let parts = parts_to_judge(&request.responses, request.method);
+        let parts = parts_to_judge(&request.responses, request.method());
         Self { request, parts }
+    }
+
+    /// The same, compared as the judge prefers if the request does not say.
+    pub(super) fn settled(self, judge: &JudgeProfile<'_>) -> Self {
+        let method = self.request.method.or(Some(judge.preference_method));
+        Self::new(ManyRequest { method, ..self.request })
     }
 
     pub(super) fn runs(&self) -> Vec<RunKey> {
@@ -270,6 +280,17 @@ impl Ranked {
             }
         };
         Self { ranking: ranking::best_first(&strengths), strengths, ties, verdicts }
+    }
+}
+
+impl<A, R> ByMethod<A, R> {
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        match self {
+            Self::Pointwise(_) => Method::Absolute,
+            Self::Pairwise(_) => Method::Pairwise,
+        }
     }
 }
 

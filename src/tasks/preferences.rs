@@ -7,7 +7,7 @@ use super::{
 };
 use crate::domain::calibration::Calibrator;
 use crate::domain::ranking::{self, PairResult};
-use crate::domain::{InvalidRequest, InvalidVerdict, ManyRequest, NamedDigest, Options, Preference};
+use crate::domain::{InvalidRequest, InvalidVerdict, ManyRequest, Method, NamedDigest, Options, Preference};
 
 /// Tolerance for margins, which are differences of rounded numbers.
 const ROUNDING: f64 = 1e-9;
@@ -33,6 +33,8 @@ pub struct MakePairs {
 /// Preference pairs, and skipped responses.
 #[derive(Debug, Clone)]
 pub struct Preferences<E> {
+    /// How the responses were compared.
+    pub method: Method,
     /// The pairs that meet the rules.
     pub pairs: Vec<PreferencePair>,
     /// Responses and pairs that do not.
@@ -96,7 +98,11 @@ impl Task for MakePairs {
     type Verdict = Preferences<FailureIndex>;
 
     fn kind(&self) -> &'static str {
-        self.candidates.request.method.kind().name()
+        self.candidates.request.method().kind().name()
+    }
+
+    fn settled(self, judge: &JudgeProfile<'_>) -> Self {
+        Self { candidates: self.candidates.settled(judge), ..self }
     }
 
     fn check(&self) -> Result<(), InvalidRequest> {
@@ -147,7 +153,7 @@ impl Task for MakePairs {
     }
 
     fn prompt(&self, judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {
-        judge.templates(self.candidates.request.method.kind(), self.options())
+        judge.templates(self.candidates.request.method().kind(), self.options())
     }
 }
 
@@ -162,6 +168,7 @@ impl<E> Preferences<E> {
         rules: PairRules,
     ) -> Self {
         let mut skipped = Vec::new();
+        let method = tried.method();
         let candidates = match tried {
             ByMethod::Pointwise(graded) => {
                 let mut scored = Vec::new();
@@ -202,7 +209,7 @@ impl<E> Preferences<E> {
                 Some(reason) => skipped.push(Skipped { responses: candidate.indexes().to_vec(), reason }),
             }
         }
-        Self { pairs, skipped }
+        Self { method, pairs, skipped }
     }
 }
 

@@ -10,7 +10,8 @@ use super::calibrated::{self, NamedFiles};
 use super::engines::{self, EngineSizes};
 use super::self_test::{self, SelfTestError};
 use crate::calibrations::CalibrationError;
-use crate::config::{Config, EngineChoice, LoadWhen, ModelConfig};
+use crate::config::{Config, EngineChoice, LoadWhen, MethodChoice, ModelConfig};
+use crate::domain::Method;
 use crate::engine::scripted::Scripted;
 use crate::engine::{Engine, EngineInfo, LoadError};
 use crate::metrics::Metrics;
@@ -35,6 +36,7 @@ pub struct ModelSpec {
     model: String,
     engine: EngineChoice,
     prompt: String,
+    preference_method: MethodChoice,
     /// Its calibrations and fits.
     named: NamedFiles,
     memory_mb: Option<u64>,
@@ -156,6 +158,7 @@ impl ModelSpec {
             model: model.model.clone().unwrap_or_else(|| model.name()),
             engine: model.engine.unwrap_or(config.engine),
             prompt: model.prompt.clone().unwrap_or_else(|| config.prompt.clone()),
+            preference_method: model.preference_method.unwrap_or(config.preference_method),
             named: NamedFiles {
                 calibrations: model.calibration.0.clone(),
                 fits: model.fit.0.clone(),
@@ -224,13 +227,14 @@ impl ModelLoader {
                 } else {
                     Scripted::from_file(&spec.scripted_answers, spec.scripted_delay)?
                 };
-                self.judge(Arc::new(engine.named(&spec.name)), spec, None)
+                self.judge(Arc::new(engine.named(&spec.name)), spec, None, None)
             }
             EngineSource::File(model) => {
                 let (prompt_set, agreement) = (model.prompt_set.clone(), model.agreement.clone());
+                let method = model.preference_method;
                 let model = Model { name: spec.name.clone(), digest: spec.digest(&model), ..model };
                 let engine = engines::open(spec.engine, model, &spec.sizes).await?;
-                let judge = match self.self_tested(Arc::clone(&engine), spec, prompt_set).await {
+                let judge = match self.self_tested(Arc::clone(&engine), spec, prompt_set, method).await {
                     Ok(judge) => judge,
                     Err(error) => {
                         engine.shut_down().await;
@@ -252,19 +256,21 @@ impl ModelLoader {
         engine: Arc<dyn Engine>,
         spec: &ModelSpec,
         prompt_set: Option<String>,
+        preference_method: Option<Method>,
     ) -> Result<Judge, StartError> {
-        let judge = self.judge(Arc::clone(&engine), spec, prompt_set)?;
+        let judge = self.judge(Arc::clone(&engine), spec, prompt_set, preference_method)?;
         let warmed = self_test::warm_up(&*engine, judge.prompt_set(None)?, spec.feedback).await;
         warmed.map_err(|error| StartError::SelfTest(spec.name.clone(), Box::new(error)))?;
         Ok(judge)
     }
 
-    /// A judge on an engine whose prompts can be rendered; `prompt_set` is the model's own.
+    /// A judge on an engine whose prompts can be rendered; `prompt_set` and `preference_method` are the model's own.
     pub(super) fn judge(
         &self,
         engine: Arc<dyn Engine>,
         spec: &ModelSpec,
         prompt_set: Option<String>,
+        preference_method: Option<Method>,
     ) -> Result<Judge, StartError> {
         let configured = Some(spec.prompt.clone()).filter(|name| !name.is_empty());
         let set = configured.or(prompt_set).unwrap_or_else(|| GENERAL_PROMPT_SET.to_owned());
@@ -275,7 +281,8 @@ impl ModelLoader {
         rendered.map_err(|error| StartError::SelfTest(spec.name.clone(), Box::new(error)))?;
         let files = calibrated::read(&spec.named, &self.rubrics, &engine.info().digest, judge.prompt_set(None)?);
         let files = files.map_err(|error| StartError::Calibration(spec.name.clone(), Box::new(error)))?;
-        Ok(judge.calibrated(files))
+        let method = spec.preference_method.method().or(preference_method).unwrap_or_default();
+        Ok(judge.calibrated(files).preferring(method))
     }
 }
 
@@ -314,6 +321,7 @@ mod tests {
             digest: digest.clone(),
             prompt_set: None,
             agreement: None,
+            preference_method: None,
         };
         let digests: Vec<String> = ModelSpec::all(&config).iter().map(|spec| spec.digest(&model)).collect();
         assert_eq!((&digests[0], &digests[4]), (&digest, &digest));
