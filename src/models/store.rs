@@ -285,7 +285,15 @@ impl ModelStore {
     fn on_hub(&self, asked: &str) -> Result<Option<OnHub>, ModelError> {
         let Some(reference) = Reference::parse(asked).transpose()? else { return Ok(None) };
         let name = reference.name();
-        Ok(Some(OnHub { reference, name, asked: asked.to_owned(), prompt_set: None, sha256: None, agreement: None, preference_method: None }))
+        Ok(Some(OnHub {
+            reference,
+            name,
+            asked: asked.to_owned(),
+            prompt_set: None,
+            sha256: None,
+            agreement: None,
+            preference_method: None,
+        }))
     }
 
     fn pin_file(&self, model: &OnHub) -> PathBuf {
