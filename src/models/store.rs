@@ -19,6 +19,7 @@ use super::pin::Pin;
 use super::pip::PipSettings;
 use super::reference::{Reference, is_path, name_of};
 use super::{Model, Progress, digest, folder, gguf, memory};
+use crate::domain::Method;
 
 /// Models by alias, by reference to the hub, and by path. Cheap to clone.
 #[derive(Clone)]

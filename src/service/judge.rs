@@ -14,8 +14,8 @@ use super::context::RequestContext;
 use crate::domain::calibration::{CalibrationFile, Calibrator};
 use crate::domain::service_time::Due;
 use crate::domain::{
-    BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, Mode, ModelRef, Options, Sampling, Timing, Usage,
-    milliseconds,
+    BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, Method, Mode, ModelRef, Options, Sampling, Timing,
+    Usage, milliseconds,
 };
 use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Job, Load, Stages};
 use crate::metrics::Metrics;
