@@ -21,6 +21,7 @@ pub use self::paths::Paths;
 pub use self::reference::reference;
 pub use self::remote::{Accept, Affinity, RemoteConfig, RemoteKind, RemoteOverrides};
 pub use self::secret::Secret;
+use crate::domain::Method;
 use crate::tasks::presets::JudgeModel;
 
 /// Prefix of environment variables.
@@ -42,6 +43,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub cache_dir: PathBuf,
     pub prompt: String,
+    pub preference_method: MethodChoice,
     pub calibration: Paths,
     pub fit: Paths,
     pub memory_budget_mb: u64,
@@ -90,6 +92,28 @@ impl EngineChoice {
     }
 }
 
+/// How responses are compared if a request does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "config.default.toml documents them")]
+pub enum MethodChoice {
+    Auto,
+    Pairwise,
+    Absolute,
+}
+
+impl MethodChoice {
+    /// The method; `None`: the model's own.
+    #[must_use]
+    pub fn method(self) -> Option<Method> {
+        match self {
+            Self::Auto => None,
+            Self::Pairwise => Some(Method::Pairwise),
+            Self::Absolute => Some(Method::Absolute),
+        }
+    }
+}
+
 /// One of several models; defaults are those of a single model.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,6 +123,7 @@ pub struct ModelConfig {
     pub model: Option<String>,
     pub engine: Option<EngineChoice>,
     pub prompt: Option<String>,
+    pub preference_method: Option<MethodChoice>,
     #[serde(default)]
     pub calibration: Paths,
     #[serde(default)]

@@ -43,6 +43,8 @@ pub use memory::{available as memory_available, needed as memory_needed, shards}
 pub use reference::name_of;
 pub use store::{ModelStatus, ModelStore};
 
+use crate::domain::Method;
+
 /// The alias of the default judge; a stronger one on a GPU.
 pub const DEFAULT_MODEL: &str = if cfg!(any(feature = "cuda", feature = "metal", feature = "llama-cpp-cuda")) {
     "prometheus-2-7b"
@@ -64,6 +66,8 @@ pub struct Model {
     pub prompt_set: Option<String>,
     /// How well its verdicts agree with those of people; `None` if unknown.
     pub agreement: Option<String>,
+    /// How it compares responses best; `None` if unknown.
+    pub preference_method: Option<Method>,
 }
 
 /// Receives the progress of a pull: the download, then the conversion if there is one. `()` ignores it.

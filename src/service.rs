@@ -234,7 +234,8 @@ impl Session {
     pub async fn run<T: Task>(&self, task: T, progress: Option<Progress>) -> Result<Graded<T::Verdict>, ServiceError> {
         let deadline = self.context.deadline;
         deadline.check()?;
-        let graded = deadline.within(self.run_all(Arc::new(task), progress));
+        let task = Arc::new(task.settled(&self.judge.profile()));
+        let graded = deadline.within(self.run_all(task, progress));
         self.admission.shutdown.unless_cut_off(graded).await??
     }
 
@@ -243,8 +244,8 @@ impl Session {
     /// # Errors
     /// If a prompt cannot be rendered or does not fit.
     pub async fn prompts<T: Task>(&self, task: T) -> Result<Vec<String>, ServiceError> {
+        let task = Arc::new(task.settled(&self.judge.profile()));
         task.check().map_err(TaskError::from)?;
-        let task = Arc::new(task);
         let planned = self.plan(&task, task.runs()).await;
         let planned: Vec<PlannedRun> = planned.into_iter().map(|(_, planned)| planned).collect::<Result<_, _>>()?;
         Ok(planned.iter().filter(|planned| planned.sample == 0).map(|planned| planned.prompt().to_owned()).collect())

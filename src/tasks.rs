@@ -13,7 +13,7 @@ mod relative;
 
 use crate::domain::calibration::Calibrator;
 use crate::domain::{
-    InvalidRequest, InvalidVerdict, Judgement, Kind, NamedDigest, Options, Order, Preference, WeightedRubric,
+    InvalidRequest, InvalidVerdict, Judgement, Kind, Method, NamedDigest, Options, Order, Preference, WeightedRubric,
 };
 use crate::prompts::{EscapedMarker, PromptError, PromptLibrary, PromptSet, Renderer, Subject};
 use crate::script::{Prompt, Script};
@@ -34,6 +34,15 @@ pub trait Task: Send + Sync + 'static {
 
     /// The name in metrics, traces and digests; one of a fixed few.
     fn kind(&self) -> &'static str;
+
+    /// The task with the judge's defaults for what the request left open. Called once, before everything else.
+    #[must_use]
+    fn settled(self, _judge: &JudgeProfile<'_>) -> Self
+    where
+        Self: Sized,
+    {
+        self
+    }
 
     /// Checks what the types do not guarantee. Requests over HTTP have been checked before.
     ///
@@ -179,6 +188,8 @@ pub struct JudgeProfile<'a> {
     pub prompts: &'a PromptLibrary,
     /// The prompt set of requests that name none.
     pub default_set: &'a str,
+    /// How responses are compared if the request does not say.
+    pub preference_method: Method,
     /// Renders prompts in the model's chat format.
     pub renderer: &'a Renderer,
 }
@@ -327,11 +338,11 @@ mod tests {
             multi,
             swap: true,
             tie_margin: 0.1,
-            method: Method::Pairwise,
+            method: Some(Method::Pairwise),
             options: options.clone(),
         });
         let responses = vec![response, "Another.".into(), "A third.".into()];
-        for method in [Method::Pairwise, Method::Absolute] {
+        for method in [Some(Method::Pairwise), Some(Method::Absolute), None] {
             let request = ManyRequest {
                 item: item.clone(),
                 responses: responses.clone(),

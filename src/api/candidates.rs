@@ -20,7 +20,7 @@ pub(super) fn check(
     comparison: ComparisonFields,
 ) -> Result<GradingRequest<ManyRequest>, Problem> {
     let checked = common.check(app)?;
-    let ComparisonOptions { method, swap, tie_margin } = comparison.check(app, checked.multi)?;
+    let ComparisonOptions { method, swap, tie_margin } = comparison.check(app)?;
     if !RESPONSES.contains(&responses.len()) {
         let (least, most) = (RESPONSES.start(), RESPONSES.end());
         let reason = format!("a request takes {least} to {most} responses, this one has {}", responses.len());

@@ -13,7 +13,8 @@ pub(super) struct ComparisonFields {
 
 /// The checked options of a comparison, with the configured defaults.
 pub(super) struct ComparisonOptions {
-    pub(super) method: Method,
+    /// `None`: as the judge's model prefers.
+    pub(super) method: Option<Method>,
     /// Whether both orders are judged.
     pub(super) swap: bool,
     /// 0 to 0.5.
@@ -21,20 +22,15 @@ pub(super) struct ComparisonOptions {
 }
 
 impl ComparisonFields {
-    /// Checks the fields. `multi`: the request has a list of rubrics.
+    /// Checks the fields.
     ///
     /// # Errors
-    /// At `/tie_margin` if it is out of range, at `/rubric` for a pairwise comparison with a list of rubrics.
-    pub(super) fn check(self, app: &App, multi: bool) -> Result<ComparisonOptions, Problem> {
+    /// At `/tie_margin` if it is out of range.
+    pub(super) fn check(self, app: &App) -> Result<ComparisonOptions, Problem> {
         let tie_margin = self.tie_margin.unwrap_or(app.config.grading.tie_margin);
         if !(0.0..=0.5).contains(&tie_margin) {
             return Err(InvalidRequest::at("/tie_margin", "must be between 0 and 0.5").into());
         }
-        let method = self.method.unwrap_or_default();
-        if multi && method == Method::Pairwise {
-            let reason = "pairwise grading takes one rubric; a list of rubrics goes with \"method\": \"absolute\"";
-            return Err(InvalidRequest::at("/rubric", reason).into());
-        }
-        Ok(ComparisonOptions { method, swap: self.swap.unwrap_or(app.config.grading.swap), tie_margin })
+        Ok(ComparisonOptions { method: self.method, swap: self.swap.unwrap_or(app.config.grading.swap), tie_margin })
     }
 }

@@ -29,9 +29,10 @@ grading_body! {
         min_margin: Option<f64>,
         /// Minimum label mass of a verdict, 0 to 1; a forced guess is not a training signal.
         min_label_mass: Option<f64>,
-        /// Compare responses in pairs, or grade each alone.
+        /// Compare responses in pairs (`pairwise`), or grade each alone (`absolute`). Default: the model's own, which
+        /// `/v1/info` names as `preference_method`.
         method: Option<Method>,
-        /// Whether both orders of a pair are judged.
+        /// With the method `pairwise`, whether both orders of a pair are judged.
         swap: Option<bool>,
         /// A comparison is a tie if `probability_a` is closer to one half than this, 0 to 0.5; with the method
         /// `absolute`, if the rewards are closer than this.
@@ -90,6 +91,8 @@ struct LeftOutBody {
 struct PreferencesAnswer {
     id: String,
     object: &'static str,
+    /// How the responses were compared.
+    method: Method,
     pairs: Vec<PairBody>,
     left_out: Vec<LeftOutBody>,
     #[serde(flatten)]
@@ -143,6 +146,7 @@ fn answer(
     PreferencesAnswer {
         id,
         object: "preferences",
+        method: made.method,
         pairs: made.pairs.iter().map(|pair| pair_body(pair, prompt, responses)).collect(),
         left_out,
         produced: Produced::new(provenance, &stats, None),

@@ -22,9 +22,10 @@ grading_body! {
     RankBody {
         /// 2 to 64 responses.
         responses: Vec<String>,
-        /// Compare responses in pairs, or grade each alone and rank by reward.
+        /// Compare responses in pairs (`pairwise`), or grade each alone and rank by reward (`absolute`). Default: the
+        /// model's own, which `/v1/info` names as `preference_method`.
         method: Option<Method>,
-        /// Whether both orders of a pair are judged.
+        /// With the method `pairwise`, whether both orders of a pair are judged.
         swap: Option<bool>,
         /// A comparison is a tie if `probability_a` is closer to one half than this, 0 to 0.5; with the method
         /// `absolute`, if the rewards are closer than this.
@@ -57,6 +58,8 @@ struct Comparison {
 struct RankVerdictBody {
     id: String,
     object: &'static str,
+    /// How the responses were compared.
+    method: Method,
     /// Indexes of the responses, best first.
     ranking: Vec<usize>,
     /// The strength of each response, in the order of the request; they sum to 1. With the method `pairwise`, response
@@ -109,6 +112,7 @@ fn verdict_body(graded: service::Graded<Ranked>, debug: bool) -> RankVerdictBody
     RankVerdictBody {
         id,
         object: "verdict.rank",
+        method: ranked.verdicts.method(),
         label_mass: ranked.verdicts.label_mass(),
         debug: verdict::debug(debug, ranked.verdicts.first_judgement(), &stats),
         produced: Produced::new(provenance, &stats, Some(ranked.verdicts.label_mass())),

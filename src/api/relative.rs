@@ -23,12 +23,13 @@ grading_body! {
         response_a: String,
         /// The second response.
         response_b: String,
-        /// Whether both orders are judged.
+        /// With the method `pairwise`, whether both orders are judged.
         swap: Option<bool>,
         /// A comparison is a tie if `probability_a` is closer to one half than this, 0 to 0.5; with the method
         /// `absolute`, if the rewards are closer than this.
         tie_margin: Option<f64>,
-        /// Compare both responses, or grade each alone and prefer the higher reward.
+        /// Compare both responses in one prompt (`pairwise`), or grade each alone and prefer the higher reward
+        /// (`absolute`). Default: the model's own, which `/v1/info` names as `preference_method`.
         method: Option<Method>,
     }
 }
@@ -67,6 +68,8 @@ pub(super) struct Grade {
 pub(super) struct RelativeVerdictBody {
     id: String,
     object: &'static str,
+    /// How the two were compared.
+    method: Method,
     preference: Preference,
     /// The mean over orders and samples; with `calibration`, what that makes of it. Exchanging the responses gives
     /// exactly 1 - probability_a.
@@ -87,7 +90,7 @@ pub(super) struct RelativeVerdictBody {
     debug: Option<Debug>,
 }
 
-/// Compares two responses by a rubric, in both orders unless `swap` is false.
+/// Compares two responses by a rubric: both in one prompt, in both orders unless `swap` is false, or each graded alone.
 ///
 /// With `Accept: text/event-stream`, feedback is streamed while it is generated, and the verdict is the last event.
 #[utoipa::path(
@@ -114,7 +117,7 @@ pub(super) async fn grade(
 pub(super) fn check(app: &App, mut body: RelativeBody) -> Result<GradingRequest<RelativeRequest>, Problem> {
     let checked = body.common().check(app)?;
     let comparison = ComparisonFields { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
-    let ComparisonOptions { method, swap, tie_margin } = comparison.check(app, checked.multi)?;
+    let ComparisonOptions { method, swap, tie_margin } = comparison.check(app)?;
     let request = RelativeRequest {
         response_a: schema::not_empty(body.response_a, "/response_a", "response A")?,
         response_b: schema::not_empty(body.response_b, "/response_b", "response B")?,
@@ -138,6 +141,7 @@ pub(super) fn verdict_body(graded: service::Graded<Relative>, debug: bool) -> Re
     RelativeVerdictBody {
         id,
         object: "verdict.relative",
+        method: verdict.method(),
         preference: verdict.preference(),
         probability_a: verdict.probability_a(),
         calibration: Calibration::of(verdict.calibration()),

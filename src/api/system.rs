@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::problem::{Code, Problem};
 use crate::app::App;
 use crate::config::LoadWhen;
+use crate::domain::Method;
 use crate::engine::Upstream;
 use crate::service::ServiceError;
 use crate::service::registry::SlotStatus;
@@ -40,6 +41,8 @@ pub(super) struct InfoHosted {
     context: Option<usize>,
     /// The prompt set of requests that name none.
     prompt: Option<String>,
+    /// How responses are compared if a request does not name a method.
+    preference_method: Option<Method>,
 }
 
 impl InfoHosted {
@@ -54,6 +57,7 @@ impl InfoHosted {
             digest: engine.map(|engine| engine.digest.clone()),
             context: engine.map(|engine| engine.context),
             prompt: judge.and_then(|judge| judge.prompt_set(None).ok()).map(|set| set.name().to_owned()),
+            preference_method: judge.map(|judge| judge.preference_method()),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::agree::grading::{self, Asked};
 use super::client::ANSWER_TIMEOUT;
 use super::grader::Grader;
 use super::host::InProcessJudge;
-use super::items::ModeArg;
+use super::items::{MethodArg, ModeArg};
 use crate::config::Config;
 use crate::labelled::LabelledItem;
 
@@ -81,7 +81,8 @@ impl Asking {
             model: judge.filter(|_| self.server.is_some()),
             rubric: &self.rubric,
             mode: self.mode,
-            method: None,
+            // Maps of pairs are made from both orders.
+            method: Some(MethodArg::Pairwise),
             prompt: None,
             concurrency: usize::from(self.concurrency),
         };

@@ -87,12 +87,12 @@ async fn grade(gavel: &Gavel) -> Result<(), CliError> {
         let verdict = read(&local::absolute_verdict(graded, &[]))?;
         print!("{}{legend}{}", show::numbers(&verdict), show::provenance(&verdict));
     }
-    println!("\nA against B, each shown first once:");
+    println!("\nA against B:");
     let feedback = Feedback::default();
     let graded = with_options(gavel.relative(INSTRUCTION, GOOD, BAD), &rubric, &feedback).await?;
     feedback.end()?;
     let verdict = read(&local::relative_verdict(graded))?;
-    print!("{}{}{}", show::numbers(&verdict), show::RELATIVE_LEGEND, show::provenance(&verdict));
+    print!("{}{}{}", show::numbers(&verdict), show::relative_legend(&verdict), show::provenance(&verdict));
     Ok(())
 }
 
@@ -124,8 +124,10 @@ impl Default for Feedback {
 impl Feedback {
     fn show(&self, delta: &Delta) {
         let (flow, later) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match delta.run.order {
-            Some(Order::BA) => later.push_str(&delta.text),
+        match (delta.run.order, delta.run.response) {
+            (Some(Order::BA), _) => later.push_str(&delta.text),
+            // It was shown with the verdict on the response alone.
+            (_, Some(_)) => {}
             // An error of the terminal is reported at the end.
             _ => drop(flow.push(&delta.text)),
         }

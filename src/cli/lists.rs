@@ -102,7 +102,7 @@ fn list_models(models: &[ModelStatus], free: u64, json: bool) {
         let row = |model: &ModelStatus| {
             serde_json::json!({
                 "name": model.name, "summary": model.summary, "licence": model.licence, "sources": model.sources,
-                "home": model.home, "agreement": model.agreement, "prompt_set": model.prompt_set, "chat_template": model.chat_template,
+                "home": model.home, "agreement": model.agreement, "preference_method": model.preference_method, "prompt_set": model.prompt_set, "chat_template": model.chat_template,
                 "context": model.context, "memory": model.memory, "free": free, "fits": fits(model),
                 "size": model.size, "path": model.path,
             })

@@ -13,10 +13,15 @@ pub(super) const ABSOLUTE_LEGEND: &str = "\
   (score: the most probable. expected: the mean of the bars. reward: that mean on
   0 to 1. label mass: how much of its probability went to any score, 1 is all)
 ";
-/// The legend of a relative verdict.
-pub(super) const RELATIVE_LEGEND: &str = "\
+/// The legend of a verdict on a pair that was shown together.
+const PAIRWISE_LEGEND: &str = "\
   (the bars: how probable it is that each is the better one, over both orders. A
   judge whose preference changes with the order is guessing, which makes a tie)
+";
+/// The legend of a verdict on a pair whose responses were graded alone.
+const GRADED_LEGEND: &str = "\
+  (each was graded alone, and the higher reward wins. The bars: how probable it
+  is that each would get the higher score)
 ";
 
 /// A verdict, its distribution and its feedback.
@@ -29,6 +34,13 @@ pub(super) fn verdict(verdict: &Value) -> String {
         }
     } else {
         text.push_str(&feedback(verdict));
+    }
+    for (name, grade) in verdict["grades"].as_object().into_iter().flatten() {
+        for criterion in grade["criteria"].as_array().into_iter().flatten() {
+            if let Some(feedback) = criterion["feedback"].as_str() {
+                text.push_str(&wrap(&format!("{}: {feedback}", name.to_uppercase()), 2));
+            }
+        }
     }
     text + &provenance(verdict)
 }
@@ -44,6 +56,11 @@ pub(super) fn numbers(verdict: &Value) -> String {
         }
         None => absolute(verdict),
     }
+}
+
+/// The legend of a relative verdict.
+pub(super) fn relative_legend(verdict: &Value) -> &'static str {
+    if verdict["method"] == "absolute" { GRADED_LEGEND } else { PAIRWISE_LEGEND }
 }
 
 /// A problem on one line.
@@ -88,6 +105,10 @@ fn relative(verdict: &Value) -> String {
         let preference = judgement["preference"].as_str().unwrap_or_default();
         let a = number(&judgement["probability_a"]);
         writeln!(text, "  shown as {order}: {preference}, P(A) {a:.3}").expect("writing to a string does not fail");
+    }
+    for (name, grade) in verdict["grades"].as_object().into_iter().flatten() {
+        let (name, reward) = (name.to_uppercase(), number(&grade["reward"]));
+        writeln!(text, "  {name} alone: reward {reward:.3}").expect("writing to a string does not fail");
     }
     text
 }

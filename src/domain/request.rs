@@ -233,8 +233,8 @@ pub struct RelativeRequest {
     pub swap: bool,
     /// A comparison is a tie if `probability_a` is closer to one half than this, in [0, 0.5].
     pub tie_margin: f64,
-    /// How the two are compared.
-    pub method: Method,
+    /// How the two are compared; `None`: as the judge's model prefers.
+    pub method: Option<Method>,
     /// Mode, samples, sampling, prompt set and use of the cache.
     pub options: Options,
 }
@@ -255,8 +255,8 @@ pub struct ManyRequest {
     /// A comparison is a tie if `probability_a` is closer to one half than this, in [0, 0.5]; with
     /// [`Method::Absolute`], if the rewards are closer than this.
     pub tie_margin: f64,
-    /// Whether each response is graded alone or in pairs.
-    pub method: Method,
+    /// Whether each response is graded alone or in pairs; `None`: as the judge's model prefers.
+    pub method: Option<Method>,
     /// Mode, samples, sampling, prompt set and use of the cache.
     pub options: Options,
 }
@@ -329,12 +329,18 @@ impl AbsoluteRequest {
 }
 
 impl RelativeRequest {
+    /// How the two are compared; pairwise if nobody said.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        self.method.unwrap_or_default()
+    }
+
     /// Checks what the types do not guarantee.
     ///
     /// # Errors
     /// At the first field that is out of range or conflicts with another.
     pub fn check(&self) -> Result<(), InvalidRequest> {
-        check_comparison(&self.rubrics, self.multi, self.method, self.tie_margin)?;
+        check_comparison(&self.rubrics, self.multi, self.method(), self.tie_margin)?;
         self.options.check()
     }
 
@@ -346,6 +352,12 @@ impl RelativeRequest {
 }
 
 impl ManyRequest {
+    /// Whether each response is graded alone or in pairs; in pairs if nobody said.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        self.method.unwrap_or_default()
+    }
+
     /// Checks what the types do not guarantee.
     ///
     /// # Errors
@@ -354,7 +366,7 @@ impl ManyRequest {
         if self.responses.len() < 2 {
             return Err(InvalidRequest::at("/responses", "there are fewer than two responses"));
         }
-        check_comparison(&self.rubrics, self.multi, self.method, self.tie_margin)?;
+        check_comparison(&self.rubrics, self.multi, self.method(), self.tie_margin)?;
         self.options.check()
     }
 }
@@ -374,8 +386,9 @@ fn check_comparison(
     tie_margin: f64,
 ) -> Result<(), InvalidRequest> {
     check_rubrics(rubrics, multi)?;
-    if method == Method::Pairwise && rubrics.len() > 1 {
-        return Err(InvalidRequest::at("/rubric", "responses are compared in pairs by one rubric"));
+    if method == Method::Pairwise && multi {
+        let reason = "pairwise grading takes one rubric; a list of rubrics goes with \"method\": \"absolute\"";
+        return Err(InvalidRequest::at("/rubric", reason));
     }
     if !(0.0..=0.5).contains(&tie_margin) {
         return Err(InvalidRequest::at("/tie_margin", format!("is {tie_margin}; it must be between 0 and 0.5")));
@@ -472,7 +485,7 @@ mod tests {
         let levels = [("0", "bad"), ("1", "good")].map(|(level, text)| (level.to_owned(), text.to_owned()));
         let rubric = super::super::Rubric::new("Is it good?", &levels.into()).unwrap();
         let rubric = NamedRubric { name: "inline".into(), rubric: rubric.into() };
-        let request = |responses: &[&str], rubrics: usize, method, tie_margin, samples| ManyRequest {
+        let request = |responses: &[&str], rubrics: usize, method: Method, tie_margin, samples| ManyRequest {
             item: Item {
                 instruction: Instruction::Text("Why?".into()),
                 reference_answer: None,
@@ -484,7 +497,7 @@ mod tests {
             multi: rubrics > 1,
             swap: true,
             tie_margin,
-            method,
+            method: Some(method),
             options: Options { samples, ..options() },
         };
         let check = |request: ManyRequest, pointer: Option<&str>| {

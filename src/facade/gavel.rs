@@ -95,7 +95,8 @@ impl Gavel {
         Request::new(&self.app, instruction.into(), OneResponse { response: response.into() })
     }
 
-    /// Compares two responses, in both orders unless [`swap`](Request::swap) is false.
+    /// Compares two responses: both in one prompt, in both orders unless [`swap`](Request::swap) is false, or each graded
+    /// alone. Which one is the model's own, unless [`method`](Request::method) says.
     ///
     /// ```
     /// # use gavel::{EngineChoice, Gavel};

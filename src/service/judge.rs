@@ -13,8 +13,8 @@ use super::context::RequestContext;
 use crate::domain::calibration::{CalibrationFile, Calibrator};
 use crate::domain::service_time::Due;
 use crate::domain::{
-    BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, MassKind, Mode, ModelRef, Options, Sampling, Timing,
-    Usage, milliseconds,
+    BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, MassKind, Method, Mode, ModelRef, Options, Sampling,
+    Timing, Usage, milliseconds,
 };
 use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Job, Load, Stages, Upstream};
 use crate::metrics::Metrics;
@@ -29,6 +29,7 @@ pub struct Judge {
     prompts: Arc<PromptLibrary>,
     renderer: Renderer,
     default_set: String,
+    preference_method: Method,
     /// The calibrations and fits of the model, each made for it.
     calibrations: Vec<Arc<CalibrationFile>>,
     cache: Cache<CacheKey, Arc<Judgement>, RunError>,
@@ -90,6 +91,7 @@ impl Judge {
             prompts,
             renderer,
             default_set,
+            preference_method: Method::default(),
             calibrations: Vec::new(),
             cache: Cache::new(cached),
             hashers: Default::default(),
@@ -103,6 +105,18 @@ impl Judge {
     #[must_use]
     pub fn calibrated(self, files: Vec<Arc<CalibrationFile>>) -> Self {
         Self { calibrations: files, ..self }
+    }
+
+    /// The same judge, which compares responses by this method if a request does not say.
+    #[must_use]
+    pub fn preferring(self, method: Method) -> Self {
+        Self { preference_method: method, ..self }
+    }
+
+    /// How it compares responses if a request does not say.
+    #[must_use]
+    pub fn preference_method(&self) -> Method {
+        self.preference_method
     }
 
     /// What calibrates its verdicts on a prompt, which is named by its digest.
@@ -155,7 +169,12 @@ impl Judge {
     /// What tasks know of it.
     #[must_use]
     pub fn profile(&self) -> JudgeProfile<'_> {
-        JudgeProfile { prompts: &self.prompts, default_set: &self.default_set, renderer: &self.renderer }
+        JudgeProfile {
+            prompts: &self.prompts,
+            default_set: &self.default_set,
+            preference_method: self.preference_method,
+            renderer: &self.renderer,
+        }
     }
 
     /// The prompt set of that name, or the default one.

@@ -139,7 +139,7 @@ impl ModelRegistry {
     /// When its prompt set does not exist, or cannot be rendered with the engine's chat template.
     pub fn host(&self, engine: Arc<dyn Engine>, prompt_set: Option<String>) -> Result<(), StartError> {
         let slot = &self.slots[0];
-        let judge = Arc::new(self.loader.judge(engine, &slot.spec, prompt_set)?);
+        let judge = Arc::new(self.loader.judge(engine, &slot.spec, prompt_set, None)?);
         slot.state.send_replace(SlotState::Ready { judge, memory: 0 });
         Ok(())
     }

@@ -125,7 +125,7 @@ impl<G> Candidates<G> {
     /// A task for a checked request.
     #[must_use]
     pub fn new(request: ManyRequest, goal: G) -> Self {
-        let parts = parts_to_judge(&request.responses, request.method);
+        let parts = parts_to_judge(&request.responses, request.method());
         Self { request, goal, parts }
     }
 
@@ -189,7 +189,12 @@ impl<G: CandidateGoal> Task for Candidates<G> {
     type Verdict = G::Verdict;
 
     fn kind(&self) -> &'static str {
-        self.request.method.kind().name()
+        self.request.method().kind().name()
+    }
+
+    fn settled(self, judge: &JudgeProfile<'_>) -> Self {
+        let method = self.request.method.or(Some(judge.preference_method));
+        Self::new(ManyRequest { method, ..self.request }, self.goal)
     }
 
     fn check(&self) -> Result<(), InvalidRequest> {
@@ -267,7 +272,7 @@ impl<G: CandidateGoal> Task for Candidates<G> {
     }
 
     fn prompt(&self, judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {
-        judge.templates(self.request.method.kind(), self.options())
+        judge.templates(self.request.method().kind(), self.options())
     }
 }
 
@@ -307,6 +312,17 @@ impl ByMethod<Absolute, Relative> {
         match self {
             Self::Pointwise(graded) => graded.iter().map(Absolute::label_mass).fold(1.0, f64::min),
             Self::Pairwise(pairs) => pairs.iter().map(|pair| pair.verdict.label_mass()).fold(1.0, f64::min),
+        }
+    }
+}
+
+impl<A, R> ByMethod<A, R> {
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        match self {
+            Self::Pointwise(_) => Method::Absolute,
+            Self::Pairwise(_) => Method::Pairwise,
         }
     }
 }

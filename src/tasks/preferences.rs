@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::candidates::{CandidateGoal, CandidateVerdicts, Candidates};
 use super::{Absolute, ByMethod, FailureIndex, Relative, ResponsePair};
 use crate::domain::ranking::{self, PairResult};
-use crate::domain::{ManyRequest, Preference};
+use crate::domain::{ManyRequest, Method, Preference};
 
 /// Tolerance for margins, which are differences of rounded numbers.
 const ROUNDING: f64 = 1e-9;
@@ -27,6 +27,8 @@ pub type MakePairs = Candidates<PairRules>;
 /// Preference pairs, and skipped responses.
 #[derive(Debug, Clone)]
 pub struct Preferences<E> {
+    /// How the responses were compared.
+    pub method: Method,
     /// The pairs that meet the rules.
     pub pairs: Vec<PreferencePair>,
     /// Responses and pairs that do not.
@@ -98,6 +100,7 @@ impl<E> Preferences<E> {
         tie_margin: f64,
         rules: PairRules,
     ) -> Self {
+        let method = tried.method();
         let mut skipped = Vec::new();
         let candidates = match tried {
             ByMethod::Pointwise(graded) => {
@@ -139,7 +142,7 @@ impl<E> Preferences<E> {
                 Some(reason) => skipped.push(Skipped { responses: candidate.indexes().to_vec(), reason }),
             }
         }
-        Self { pairs, skipped }
+        Self { method, pairs, skipped }
     }
 }
 

@@ -32,7 +32,11 @@ impl Task for RelativeRequest {
     type Verdict = Relative;
 
     fn kind(&self) -> &'static str {
-        self.method.kind().name()
+        self.method().kind().name()
+    }
+
+    fn settled(self, judge: &JudgeProfile<'_>) -> Self {
+        Self { method: self.method.or(Some(judge.preference_method)), ..self }
     }
 
     fn check(&self) -> Result<(), InvalidRequest> {
@@ -44,7 +48,7 @@ impl Task for RelativeRequest {
     }
 
     fn runs(&self) -> Vec<RunKey> {
-        match self.method {
+        match self.method() {
             Method::Pairwise => {
                 let orders = if self.swap { &[Order::AB, Order::BA][..] } else { &[Order::AB] };
                 orders.iter().map(|order| RunKey { order: Some(*order), ..RunKey::default() }).collect()
@@ -84,7 +88,7 @@ impl Task for RelativeRequest {
     ) -> Result<Relative, InvalidVerdict> {
         let criteria = Criteria { rubrics: &self.rubrics, multi: self.multi, calibrator };
         let judged = judged(answers);
-        match self.method {
+        match self.method() {
             Method::Pairwise => {
                 let judgements = judged.map(|(_, judgement)| judgement).collect();
                 let texts = [self.response_a.as_str(), &self.response_b];
@@ -127,7 +131,7 @@ impl Task for RelativeRequest {
     }
 
     fn prompt(&self, judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {
-        judge.templates(self.method.kind(), &self.options)
+        judge.templates(self.method().kind(), &self.options)
     }
 }
 
@@ -158,6 +162,15 @@ impl Relative {
         };
         let (preference, flipped) = (self.preference(), self.consistent() == Some(false));
         observe(Observation::Preference { rubric, preference, flipped });
+    }
+
+    /// How the two were compared.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        match self {
+            Self::Pairwise(_) => Method::Pairwise,
+            Self::Graded { .. } => Method::Absolute,
+        }
     }
 
     /// Which response is better.

@@ -110,7 +110,8 @@ async fn a_shutdown_answers_what_runs_and_takes_nobody_new() {
 #[tokio::test]
 async fn what_a_shutdown_does_not_wait_for_is_told() {
     let server = Server::with(holding());
-    let plain = server.post_json(ABSOLUTE, &absolute(response(1)));
+    let first = absolute(response(1));
+    let plain = server.post_json(ABSOLUTE, &first);
     let stream = server.post(ABSOLUTE).header("Accept", "text/event-stream").json(&absolute(response(2)));
     let items = json!([{"instruction": "Why?", "response": "So."}, {"instruction": "Why?", "response": "Or so."}]);
     let bulk = json!({"rubric": "helpfulness", "items": items});

@@ -68,6 +68,16 @@ async fn the_best_against_the_worst_or_every_pair() {
 }
 
 #[tokio::test]
+async fn without_a_method_pairs_are_made_as_the_model_prefers() {
+    for method in ["pairwise", "absolute"] {
+        let server = Server::configured(&[("preference_method", method)], Some(asking(by_worth)));
+        let answer = preferences(&server, &responses(&[0.9, 0.3], json!({}))).await;
+        assert_eq!(answer["method"], method);
+        assert_eq!(answer["pairs"][0]["consistent"].is_null(), method == "absolute", "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn scores_are_rewards_or_probabilities() {
     let server = Server::with(asking(by_worth));
     let pair = async |change: Value| {

@@ -58,6 +58,16 @@ async fn a_whole_order_of_rewards() {
 }
 
 #[tokio::test]
+async fn without_a_method_they_are_ranked_as_the_model_prefers() {
+    for method in ["pairwise", "absolute"] {
+        let server = Server::configured(&[("preference_method", method)], Some(asking(by_worth)));
+        let verdict = rank(&server, &responses(&[0.5, 0.25, 1.0], json!({"mode": "score"}))).await;
+        assert_eq!((&verdict["method"], &verdict["ranking"]), (&json!(method), &json!([2, 0, 1])), "{verdict}");
+        assert_eq!(verdict["comparisons"].as_array().unwrap().len(), if method == "pairwise" { 3 } else { 0 });
+    }
+}
+
+#[tokio::test]
 async fn the_better_ones_come_first() {
     let server = Server::with(asking(by_worth));
     for method in ["pairwise", "absolute"] {

@@ -4,7 +4,7 @@ use gavel::engine::scripted::Answer;
 use serde_json::{Value, json};
 
 use crate::engines::{always, asking, fraction_of, prefers_good, says};
-use crate::server::{Server, near, redacted, relative, rubric};
+use crate::server::{Server, near, problem, redacted, relative, rubric};
 
 #[tokio::test]
 async fn a_whole_verdict() {
@@ -162,6 +162,33 @@ async fn the_method_absolute_grades_each_alone() {
     let verdict = server.relative(json!({"method": "absolute", "rubric": many})).await;
     assert_eq!(verdict["grades"]["a"]["criteria"].as_array().unwrap().len(), 2);
     assert_eq!(verdict["preference"], "A");
+}
+
+#[tokio::test]
+async fn a_request_without_a_method_is_judged_as_the_model_prefers() {
+    let check = async |setting: &str, change: Value, expected: &str| {
+        let server = Server::configured(&[("preference_method", setting)], Some(asking(graded_by_word)));
+        let verdict = server.relative(change.clone()).await;
+        assert_eq!(verdict["method"], expected, "{setting} {change}: {verdict}");
+        assert_eq!(verdict["grades"].is_object(), expected == "absolute", "{verdict}");
+        let kind = if expected == "absolute" { "plain/absolute" } else { "plain/relative" };
+        assert_eq!(verdict["prompt"]["name"], kind);
+        let own = if setting == "auto" { "pairwise" } else { setting };
+        assert_eq!(server.get_json("/v1/info").await["models"][0]["preference_method"], own);
+    };
+    let two = rubric(1, 2);
+    check("auto", json!({"rubric": two}), "pairwise").await;
+    check("pairwise", json!({"rubric": two}), "pairwise").await;
+    check("absolute", json!({"rubric": two}), "absolute").await;
+    check("absolute", json!({"rubric": two, "method": "pairwise"}), "pairwise").await;
+    check("pairwise", json!({"rubric": two, "method": "absolute"}), "absolute").await;
+    // A list of rubrics goes with what grades each response alone.
+    let many = json!([{"rubric": rubric(1, 2), "weight": 2.0}, {"rubric": rubric(1, 2)}]);
+    check("absolute", json!({"rubric": many}), "absolute").await;
+    let server = Server::with(asking(graded_by_word));
+    let body = relative(json!({"rubric": many}));
+    let found = problem(&server, server.post_json("/v1/grade/relative", &body).await, 422, "invalid_request").await;
+    assert_eq!(found["pointer"], "/rubric", "{found}");
 }
 
 #[tokio::test]

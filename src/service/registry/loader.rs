@@ -8,10 +8,11 @@ use sha2::{Digest, Sha256};
 
 use super::calibrated::{self, NamedFiles};
 use super::engines::{self, EngineSizes};
-use super::remote::{self, RemoteSource};
+use super::remote::{self, Known, RemoteSource};
 use super::self_test;
 use super::start_error::StartError;
-use crate::config::{Config, EngineChoice, LoadWhen, ModelConfig};
+use crate::config::{Config, EngineChoice, LoadWhen, MethodChoice, ModelConfig};
+use crate::domain::Method;
 use crate::engine::scripted::Scripted;
 use crate::engine::{Engine, EngineInfo};
 use crate::metrics::Metrics;
@@ -34,6 +35,7 @@ pub struct ModelSpec {
     model: String,
     engine: EngineChoice,
     prompt: String,
+    preference_method: MethodChoice,
     /// Its calibrations and fits.
     named: NamedFiles,
     memory_mb: Option<u64>,
@@ -87,6 +89,7 @@ impl ModelSpec {
             model: model.model.clone().unwrap_or_else(|| model.name()),
             engine: model.engine.unwrap_or(config.engine),
             prompt: model.prompt.clone().unwrap_or_else(|| config.prompt.clone()),
+            preference_method: model.preference_method.unwrap_or(config.preference_method),
             named: NamedFiles {
                 calibrations: model.calibration.0.clone(),
                 fits: model.fit.0.clone(),
@@ -167,34 +170,33 @@ impl ModelLoader {
                 } else {
                     Scripted::from_file(&spec.scripted_answers, spec.scripted_delay)?
                 };
-                self.judge(Arc::new(engine.named(&spec.name)), spec, None)
+                self.judge(Arc::new(engine.named(&spec.name)), spec, None, None)
             }
             EngineSource::File(model) => {
-                let (prompt_set, agreement) = (model.prompt_set.clone(), model.agreement.clone());
+                let known = Known {
+                    prompt_set: model.prompt_set.clone(),
+                    preference_method: model.preference_method,
+                    agreement: model.agreement.clone(),
+                };
                 let model = Model { name: spec.name.clone(), digest: spec.digest(&model), ..model };
                 let engine = engines::open(spec.engine, model, &spec.sizes).await?;
-                self.ready(engine, spec, prompt_set, agreement.as_deref()).await
+                self.ready(engine, spec, known).await
             }
             EngineSource::Remote(source) => {
-                let RemoteSource { contact, tokenizer, prompt_set, agreement } = *source;
+                let RemoteSource { contact, tokenizer, known } = *source;
                 // A model that is not named in requests has the name that its server gives it.
                 let named = Some(spec.name.clone()).filter(|_| !spec.model.is_empty());
                 let name = named.unwrap_or_else(|| contact.facts().model.clone());
                 let engine = Arc::new(contact.engine(name, tokenizer).await?);
-                self.ready(engine, spec, prompt_set, agreement.as_deref()).await
+                self.ready(engine, spec, known).await
             }
         }
     }
 
     /// A judge on an engine, after its self-test; an engine that fails it is shut down.
-    async fn ready(
-        &self,
-        engine: Arc<dyn Engine>,
-        spec: &ModelSpec,
-        prompt_set: Option<String>,
-        agreement: Option<&str>,
-    ) -> Result<Judge, StartError> {
-        let judge = match self.self_tested(Arc::clone(&engine), spec, prompt_set).await {
+    async fn ready(&self, engine: Arc<dyn Engine>, spec: &ModelSpec, known: Known) -> Result<Judge, StartError> {
+        let Known { prompt_set, preference_method, agreement } = known;
+        let judge = match self.self_tested(Arc::clone(&engine), spec, prompt_set, preference_method).await {
             Ok(judge) => judge,
             Err(error) => {
                 engine.shut_down().await;
@@ -202,7 +204,7 @@ impl ModelLoader {
             }
         };
         let (info, prompt) = (judge.engine(), judge.prompt_set(None)?.name());
-        let agreement = agreement.unwrap_or("not measured");
+        let agreement = agreement.as_deref().unwrap_or("not measured");
         let EngineInfo { model, digest, engine, context, sequences } = info;
         tracing::info!(model, engine, prompt, context, sequences, digest, agreement, "the judge is ready");
         Ok(judge)
@@ -214,19 +216,21 @@ impl ModelLoader {
         engine: Arc<dyn Engine>,
         spec: &ModelSpec,
         prompt_set: Option<String>,
+        preference_method: Option<Method>,
     ) -> Result<Judge, StartError> {
-        let judge = self.judge(Arc::clone(&engine), spec, prompt_set)?;
+        let judge = self.judge(Arc::clone(&engine), spec, prompt_set, preference_method)?;
         let warmed = self_test::warm_up(&*engine, judge.prompt_set(None)?, spec.feedback).await;
         warmed.map_err(|error| StartError::SelfTest(spec.name.clone(), Box::new(error)))?;
         Ok(judge)
     }
 
-    /// A judge on an engine whose prompts can be rendered; `prompt_set` is the model's own.
+    /// A judge on an engine whose prompts can be rendered; `prompt_set` and `preference_method` are the model's own.
     pub(super) fn judge(
         &self,
         engine: Arc<dyn Engine>,
         spec: &ModelSpec,
         prompt_set: Option<String>,
+        preference_method: Option<Method>,
     ) -> Result<Judge, StartError> {
         let configured = Some(spec.prompt.clone()).filter(|name| !name.is_empty());
         let set = configured.or(prompt_set).unwrap_or_else(|| GENERAL_PROMPT_SET.to_owned());
@@ -237,7 +241,8 @@ impl ModelLoader {
         rendered.map_err(|error| StartError::SelfTest(spec.name.clone(), Box::new(error)))?;
         let files = calibrated::read(&spec.named, &self.rubrics, &engine.info().digest, judge.prompt_set(None)?);
         let files = files.map_err(|error| StartError::Calibration(spec.name.clone(), Box::new(error)))?;
-        Ok(judge.calibrated(files))
+        let method = spec.preference_method.method().or(preference_method).unwrap_or_default();
+        Ok(judge.calibrated(files).preferring(method))
     }
 }
 
@@ -276,6 +281,7 @@ mod tests {
             digest: digest.clone(),
             prompt_set: None,
             agreement: None,
+            preference_method: None,
         };
         let digests: Vec<String> = ModelSpec::all(&config).iter().map(|spec| spec.digest(&model)).collect();
         assert_eq!((&digests[0], &digests[4]), (&digest, &digest));

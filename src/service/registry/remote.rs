@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Accept, Affinity, RemoteConfig, RemoteKind};
+use crate::domain::Method;
 use crate::engine::LoadError;
 use crate::engine::remote::{Contact, Facts, Kind, Observer, Settings, Tokenizer};
 use crate::models::{ModelStore, Progress};
@@ -17,7 +18,13 @@ pub struct RemoteSource {
     pub contact: Contact,
     /// The vocabulary that prompts are tokenised with.
     pub tokenizer: Tokenizer,
+    pub(super) known: Known,
+}
+
+/// What the catalogue knows of a model.
+pub(super) struct Known {
     pub(super) prompt_set: Option<String>,
+    pub(super) preference_method: Option<Method>,
     pub(super) agreement: Option<String>,
 }
 
@@ -70,7 +77,8 @@ pub async fn contact(
     let (vocabulary, chat) =
         read.map_err(|reason| LoadError::Model { path: files.path.display().to_string(), reason })?;
     let tokenizer = Tokenizer { vocabulary, chat, digest: files.digest };
-    Ok(RemoteSource { contact, tokenizer, prompt_set: files.prompt_set, agreement: files.agreement })
+    let known = Known { prompt_set: files.prompt_set, preference_method: None, agreement: files.agreement };
+    Ok(RemoteSource { contact, tokenizer, known })
 }
 
 type Vocabulary = (Arc<dyn crate::script::Vocabulary>, crate::prompts::ChatFormat);

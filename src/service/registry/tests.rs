@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::*;
+use crate::domain::Method;
 use crate::engine::scripted::{Answer, Scripted};
 use crate::engine::{Compiled, EngineError, Job, LoadError, Run};
 use crate::metrics::Metrics;
@@ -48,7 +49,7 @@ impl Fixture {
     /// Puts an engine that takes so much memory into a model's slot.
     fn put(&self, name: &str, engine: Arc<dyn Engine>, memory: u64) {
         let slot = self.slot(name);
-        let judge = Arc::new(self.registry.loader.judge(engine, &slot.spec, None).unwrap());
+        let judge = Arc::new(self.registry.loader.judge(engine, &slot.spec, None, None).unwrap());
         slot.finish_attempt(SlotState::Ready { judge, memory });
     }
 
@@ -112,6 +113,24 @@ fn why(error: RegistryError) -> (FailureReason, Option<Duration>) {
     match error {
         RegistryError::Failed(LoadFailure::Unusable { why, again, .. }) => (why, again),
         other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_setting_decides_how_responses_are_compared_and_else_the_model() {
+    let fixture = Fixture::new(
+        "preference_method = \"pairwise\"\n[[models]]\nname = \"common\"\nengine = \"scripted\"\n\
+         [[models]]\nname = \"auto\"\nengine = \"scripted\"\npreference_method = \"auto\"\n\
+         [[models]]\nname = \"alone\"\nengine = \"scripted\"\npreference_method = \"absolute\"\n",
+    );
+    let check = |name: &str, own: Option<Method>, expected: Method| {
+        let judge = fixture.registry.loader.judge(Steered::new(name), &fixture.slot(name).spec, None, own).unwrap();
+        assert_eq!(judge.preference_method(), expected, "{name} {own:?}");
+    };
+    for own in [None, Some(Method::Pairwise), Some(Method::Absolute)] {
+        check("common", own, Method::Pairwise);
+        check("auto", own, own.unwrap_or(Method::Pairwise));
+        check("alone", own, Method::Absolute);
     }
 }
 

@@ -56,7 +56,7 @@ class AsyncGavel:
         tie_margin: float | None = None,
         **options: Unpack[Grading],
     ) -> RelativeVerdict:
-        """Compare two responses by a rubric, in both orders unless `swap` is False."""
+        """Compare two responses by a rubric, as `method` says, or else as the model does by default."""
         own = {"method": method, "swap": swap, "tie_margin": tie_margin}
         return await self._ask(calls.relative(response_a, response_b, rubric, options, **own))
 

@@ -133,6 +133,7 @@ class RelativeVerdict(_Sourced):
     label_mass: float
     feedback: str | None
     judgements: list[RelativeJudgement]
+    method: Literal["pairwise", "absolute"] | None = None
     grades: dict[Literal["a", "b"], Grade] | None = None
     calibration: Calibration | None = None
 
@@ -159,6 +160,7 @@ class RankVerdict(_Sourced):
     comparisons: list[Comparison]
     grades: list[Grade] | None = None
     label_mass: float
+    method: Literal["pairwise", "absolute"] | None = None
 
 
 class ChatMessage(_Answer):
@@ -193,6 +195,7 @@ class Preferences(_Sourced):
 
     pairs: list[PreferencePair]
     left_out: list[LeftOut]
+    method: Literal["pairwise", "absolute"] | None = None
 
 
 class Rewards(_Answer):
