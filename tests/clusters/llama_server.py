@@ -1,4 +1,4 @@
-"""llama-server's HTTP interface, out of the pip package xllamacpp: llama_server.py FILE.gguf PORT SLOTS"""
+"""llama-server's HTTP interface, out of the pip package xllamacpp: llama_server.py FILE.gguf PORT SLOTS THREADS"""
 
 import os
 import signal
@@ -8,9 +8,10 @@ import xllamacpp
 
 parameters = xllamacpp.CommonParams()
 parameters.model.path, parameters.port, slots = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+threads = int(sys.argv[4])
 parameters.hostnames = ["127.0.0.1"]
 parameters.n_parallel, parameters.n_ctx = slots, 4096 * slots
-parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = len(os.sched_getaffinity(0))
+parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
 parameters.endpoint_metrics = True
 server = xllamacpp.Server(parameters)
 print(server.listening_address, flush=True)

@@ -141,9 +141,9 @@ class LlamaServer(Server):
     # The metric of running requests; prompt tokens computed; the ids that were sent, by request body.
     kind, lead, block = "llama-server", "llamacpp", 1
 
-    def __init__(self, file, folder, slots, name="llama-server"):
+    def __init__(self, file, folder, slots, name="llama-server", threads=CORES):
         port = free_port()
-        command = [environments.llama_server(), HERE / "llama_server.py", file, port, slots]
+        command = [environments.llama_server(), HERE / "llama_server.py", file, port, slots, threads]
         super().__init__(name, command, folder, port=port)
         self.version = f"{environments.XLLAMACPP.replace('==', ' ')}, {slots} slots"
 
@@ -223,9 +223,9 @@ def remote(program, folder, url, tokenizer, name="remote", arguments=(), **setti
     return Gavel(name, program, folder, ["--engine", "remote", *arguments], **settings)
 
 
-def in_process(program, folder, file):
+def in_process(program, folder, file, threads=CORES):
     """Gavel with its engine `llama-cpp`, as many sequences as the servers have slots."""
-    return Gavel("in-process", program, folder, ["--engine", "llama-cpp", "--model", file])
+    return Gavel("in-process", program, folder, ["--engine", "llama-cpp", "--model", file], LLAMA_CPP__THREADS=threads)
 
 
 def test_model(program):
