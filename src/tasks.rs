@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(serde_json::to_string(&read).unwrap(), stored);
         assert_eq!(
             (read.runs(), read.options(), read.rubric(), read.check()),
-            (task.runs(), task.options(), task.rubric(), Ok(()))
+            (task.runs(), task.options(), task.rubric(), task.check())
         );
     }
 

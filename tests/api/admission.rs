@@ -128,15 +128,23 @@ async fn what_a_shutdown_does_not_wait_for_is_told() {
         }
         String::from_utf8(answer).unwrap()
     };
+    // An error before the first event is no event.
+    let begun = tokio::sync::Notify::new();
+    let streamed = async {
+        let response = sent(stream).await;
+        begun.notify_one();
+        response.text().await.unwrap()
+    };
     let (plain, streamed, bulk, slow, cut) =
-        tokio::join!(plain, sent(stream), server.post_json("/v1/rewards", &bulk), slow, async {
+        tokio::join!(plain, streamed, server.post_json("/v1/rewards", &bulk), slow, async {
             server.until("four that run", |m| m.value("gavel_sequences_running", &[]) == 4.0).await;
+            begun.notified().await;
             server.shut_down(std::future::ready(())).await
         });
     assert_eq!(cut, 5);
     assert_eq!((plain.status().as_u16(), plain.headers().contains_key("retry-after")), (503, true));
     assert_eq!(plain.json::<Value>().await.unwrap()["code"], "shutting_down");
-    let events = events(&streamed.text().await.unwrap());
+    let events = events(&streamed);
     assert_eq!(events.len(), 2, "{events:?}");
     assert_eq!((events[1].0.as_str(), &events[1].1["code"]), ("error", &json!("shutting_down")));
     let bulk = ok(bulk).await;
