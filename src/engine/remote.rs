@@ -171,8 +171,9 @@ impl Contact {
         let context = self.facts.usable_context(self.settings.context).map_err(&refused)?;
         let (wire, checks) = self.examine(&*tokenizer.vocabulary).await;
         let Some(wire) = wire else {
-            let failed = checks.into_iter().filter_map(|(url, check)| Some((url, check.name, check.finding.err()?)));
-            let (url, name, why) = failed.last().unwrap_or_else(|| (url(), "", "no protocol fits it".to_owned()));
+            let mut failed =
+                checks.into_iter().filter_map(|(url, check)| Some((url, check.name, check.finding.err()?)));
+            let (url, name, why) = failed.next_back().unwrap_or_else(|| (url(), "", "no protocol fits it".to_owned()));
             return Err(LoadError::Remote(url, format!("the check that {name} fails: {why}")));
         };
         if !wire.abilities().exact && !self.settings.accept_bounded {

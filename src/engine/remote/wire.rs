@@ -147,14 +147,16 @@ pub(super) trait Wire: Send + Sync {
     }
 }
 
+/// Reads the reply of a part: the log probabilities of the tokens of each of its nodes.
+type Parse = fn(&Value, &[(usize, Vec<Token>)]) -> Result<Vec<Vec<f64>>, WireError>;
+
 /// A list of requests that are all sent at once, each with the nodes and tokens that it reads.
 pub(super) struct Batch {
     /// The tokens of each node.
     asked: Vec<Vec<Token>>,
     nodes: Vec<NodeReading>,
     parts: Vec<Part>,
-    /// Reads a reply: the log probabilities of the tokens of each node of the part.
-    parse: fn(&Value, &[(usize, Vec<Token>)]) -> Result<Vec<Vec<f64>>, WireError>,
+    parse: Parse,
 }
 
 /// A request with the nodes that it reads, and the positions of tokens among the children of each.
@@ -167,11 +169,7 @@ pub(super) struct Part {
 }
 
 impl Batch {
-    pub(super) fn new(
-        nodes: &[NodeAsk],
-        parts: Vec<Part>,
-        parse: fn(&Value, &[(usize, Vec<Token>)]) -> Result<Vec<Vec<f64>>, WireError>,
-    ) -> Self {
+    pub(super) fn new(nodes: &[NodeAsk], parts: Vec<Part>, parse: Parse) -> Self {
         let empty = |node: &NodeAsk| NodeReading { logprobs: vec![None; node.children.len()], unseen: 0.0 };
         let asked = nodes.iter().map(|node| node.children.clone()).collect();
         Self { asked, nodes: nodes.iter().map(empty).collect(), parts, parse }
