@@ -54,6 +54,16 @@ pub struct Contact {
     facts: Facts,
 }
 
+/// What the checks of servers found.
+struct Examination {
+    /// The best protocol that all servers passed the checks of.
+    wire: Option<Box<dyn Wire>>,
+    /// All checks, by the server's address.
+    checks: Vec<(String, Check)>,
+    /// Why they are not complete: a server did not answer, or was busy.
+    gone: Option<String>,
+}
+
 /// A vocabulary for the servers' model.
 pub struct Tokenizer {
     /// The vocabulary.
@@ -140,37 +150,44 @@ impl Contact {
 
     /// The best protocol that each server passes the checks of, with all checks of each server; or the checks that
     /// failed.
-    async fn examine(&self, vocabulary: &dyn Vocabulary) -> (Option<Box<dyn Wire>>, Vec<(String, Check)>) {
+    async fn examine(&self, vocabulary: &dyn Vocabulary) -> Examination {
         let mut all = Vec::new();
         for wire in protocols(self.facts.kind) {
             let mut passed = true;
             for (index, url) in self.settings.urls.iter().enumerate() {
-                let examined = Examined { client: &self.client, index, facts: &self.facts, vocabulary };
+                let examined = Examined::new(&self.client, index, &self.facts, vocabulary);
                 let checks = examined.checks(&*wire).await;
                 passed &= checks.iter().all(|check| check.finding.is_ok());
                 all.extend(checks.into_iter().map(|check| (url.clone(), check)));
+                if let Some(why) = examined.gone() {
+                    return Examination { wire: None, checks: all, gone: Some(why) };
+                }
             }
             if passed {
-                return (Some(wire), all);
+                return Examination { wire: Some(wire), checks: all, gone: None };
             }
         }
-        (None, all)
+        Examination { wire: None, checks: all, gone: None }
     }
 
     /// All checks of each server, by its address.
     pub async fn checks(&self, vocabulary: &dyn Vocabulary) -> Vec<(String, Check)> {
-        self.examine(vocabulary).await.1
+        self.examine(vocabulary).await.checks
     }
 
     /// Proves what the servers do, and makes an engine of them. `name` is the model's name in requests.
     ///
     /// # Errors
-    /// With the check that failed, or the setting that does not fit.
+    /// With the check that failed, or the setting that does not fit; [`LoadError::Unreachable`] if a server did not
+    /// answer, or was busy.
     pub async fn engine(self, name: String, tokenizer: Tokenizer) -> Result<Remote, LoadError> {
         let url = || self.settings.urls.join(", ");
         let refused = |why: String| LoadError::Remote(url(), why);
         let context = self.facts.usable_context(self.settings.context).map_err(&refused)?;
-        let (wire, checks) = self.examine(&*tokenizer.vocabulary).await;
+        let Examination { wire, checks, gone } = self.examine(&*tokenizer.vocabulary).await;
+        if let Some(why) = gone {
+            return Err(LoadError::Unreachable(why));
+        }
         let Some(wire) = wire else {
             let failed = checks.into_iter().filter_map(|(url, check)| Some((url, check.name, check.finding.err()?)));
             let (url, name, why) = failed.last().unwrap_or_else(|| (url(), "", "no protocol fits it".to_owned()));
@@ -219,7 +236,7 @@ fn protocols(kind: Kind) -> Vec<Box<dyn Wire>> {
 }
 
 impl Servers {
-    /// Checks what a reply says of its server. One that was not seen before is examined again.
+    /// Checks what a reply says of its server. One that was not seen before is asked again what it is, and examined.
     ///
     /// # Errors
     /// [`EngineError::Untrusted`] if the server is not what it was.
@@ -233,12 +250,21 @@ impl Servers {
             return Ok(());
         }
         let first = self.fingerprints().is_empty();
+        for (index, url) in self.settings.urls.iter().enumerate() {
+            // One that does not answer is noticed elsewhere.
+            if let Ok(facts) = Facts::ask(&self.client, index, &self.settings).await {
+                self.check_facts(url, &facts)?;
+            }
+        }
         if !first {
             tracing::warn!(fingerprint, "a server has changed; it is checked again");
             for (index, url) in self.settings.urls.iter().enumerate() {
-                let (client, facts) = (&self.client, &self.facts);
-                let examined = Examined { client, index, facts, vocabulary: &*self.vocabulary };
-                for Check { name, finding } in examined.checks(&*self.wire).await {
+                let examined = Examined::new(&self.client, index, &self.facts, &*self.vocabulary);
+                let checks = examined.checks(&*self.wire).await;
+                if let Some(why) = examined.gone() {
+                    return Err(EngineError::Unavailable { why, retry_after: HEALTH });
+                }
+                for Check { name, finding } in checks {
                     if let Err(why) = finding {
                         self.same.store(false, Ordering::Relaxed);
                         tracing::error!(url, check = name, why, "a server that has changed cannot be used");
@@ -249,6 +275,19 @@ impl Servers {
         }
         self.fingerprints().insert(fingerprint.to_owned());
         Ok(())
+    }
+
+    /// Checks what a server says of itself.
+    ///
+    /// # Errors
+    /// [`EngineError::Untrusted`] if it is not what it was.
+    fn check_facts(&self, url: &str, facts: &Facts) -> Result<(), EngineError> {
+        if *facts == self.facts {
+            return Ok(());
+        }
+        self.same.store(false, Ordering::Relaxed);
+        tracing::error!(url, ?facts, before = ?self.facts, "the server has another model now");
+        Err(EngineError::Untrusted("it is of another model than the one that was loaded".to_owned()))
     }
 
     fn fingerprints(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
@@ -265,10 +304,10 @@ impl Servers {
             tokio::time::sleep(HEALTH).await;
             for (index, url) in self.settings.urls.iter().enumerate() {
                 match Facts::ask(&self.client, index, &self.settings).await {
-                    Ok(facts) if facts == self.facts => self.client.note(index, true),
                     Ok(facts) => {
-                        tracing::error!(url, ?facts, before = ?self.facts, "the server has another model now");
-                        self.same.store(false, Ordering::Relaxed);
+                        if self.check_facts(url, &facts).is_ok() {
+                            self.client.note(index, true);
+                        }
                     }
                     Err(error) => {
                         tracing::debug!(url, %error, "a server does not answer");

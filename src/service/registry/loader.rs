@@ -13,7 +13,7 @@ use super::self_test::{self, SelfTestError};
 use crate::calibrations::CalibrationError;
 use crate::config::{Config, EngineChoice, LoadWhen, ModelConfig};
 use crate::engine::scripted::Scripted;
-use crate::engine::{Engine, EngineInfo, LoadError};
+use crate::engine::{Engine, EngineError, EngineInfo, LoadError};
 use crate::metrics::Metrics;
 use crate::models::{Model, ModelError, ModelStore, Progress, memory_needed};
 use crate::prompts::{PromptError, PromptLibrary};
@@ -289,7 +289,11 @@ impl ModelLoader {
     ) -> Result<Judge, StartError> {
         let judge = self.judge(Arc::clone(&engine), spec, prompt_set)?;
         let warmed = self_test::warm_up(&*engine, judge.prompt_set(None)?, spec.feedback).await;
-        warmed.map_err(|error| StartError::SelfTest(spec.name.clone(), Box::new(error)))?;
+        warmed.map_err(|error| match error {
+            // The model may be good; its server is busy or gone.
+            SelfTestError::Engine(EngineError::Unavailable { why, .. }) => LoadError::Unreachable(why).into(),
+            error => StartError::SelfTest(spec.name.clone(), Box::new(error)),
+        })?;
         Ok(judge)
     }
 
