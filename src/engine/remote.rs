@@ -56,6 +56,16 @@ pub struct Contact {
     facts: Facts,
 }
 
+/// What the checks of servers found.
+struct Examination {
+    /// The best protocol that all servers passed the checks of.
+    wire: Option<Box<dyn Wire>>,
+    /// All checks, by the server's address.
+    checks: Vec<(String, Check)>,
+    /// Why they are not complete: a server did not answer, or was busy.
+    gone: Option<String>,
+}
+
 /// A vocabulary for the servers' model.
 pub struct Tokenizer {
     /// The vocabulary.
@@ -136,7 +146,7 @@ impl Contact {
 
     /// The best protocol that each server passes the checks of, with all checks of each server; or the checks that
     /// failed.
-    async fn examine(&self, vocabulary: &dyn Vocabulary) -> (Option<Box<dyn Wire>>, Vec<(String, Check)>) {
+    async fn examine(&self, vocabulary: &dyn Vocabulary) -> Examination {
         let mut all = Vec::new();
         for wire in protocols(self.facts.kind) {
             let mut passed = true;
@@ -144,32 +154,39 @@ impl Contact {
                 if self.client.endpoints.is_barred(index) {
                     continue;
                 }
-                let examined = Examined { client: &self.client, index, facts: &self.facts, vocabulary };
+                let examined = Examined::new(&self.client, index, &self.facts, vocabulary);
                 let checks = examined.checks(&*wire).await;
                 passed &= checks.iter().all(|check| check.finding.is_ok());
                 all.extend(checks.into_iter().map(|check| (url.clone(), check)));
+                if let Some(why) = examined.gone() {
+                    return Examination { wire: None, checks: all, gone: Some(why) };
+                }
             }
             if passed {
-                return (Some(wire), all);
+                return Examination { wire: Some(wire), checks: all, gone: None };
             }
         }
-        (None, all)
+        Examination { wire: None, checks: all, gone: None }
     }
 
     /// All checks of each server, by its address.
     pub async fn checks(&self, vocabulary: &dyn Vocabulary) -> Vec<(String, Check)> {
-        self.examine(vocabulary).await.1
+        self.examine(vocabulary).await.checks
     }
 
     /// Proves what the servers do, and makes an engine of them. `name` is the model's name in requests.
     ///
     /// # Errors
-    /// With the check that failed, or the setting that does not fit.
+    /// With the check that failed, or the setting that does not fit; [`LoadError::Unreachable`] if a server did not
+    /// answer, or was busy.
     pub async fn engine(self, name: String, tokenizer: Tokenizer) -> Result<Remote, LoadError> {
         let url = || self.settings.urls.join(", ");
         let refused = |why: String| LoadError::Remote(url(), why);
         let context = self.facts.usable_context(self.settings.context).map_err(&refused)?;
-        let (wire, checks) = self.examine(&*tokenizer.vocabulary).await;
+        let Examination { wire, checks, gone } = self.examine(&*tokenizer.vocabulary).await;
+        if let Some(why) = gone {
+            return Err(LoadError::Unreachable(why));
+        }
         let Some(wire) = wire else {
             let mut failed =
                 checks.into_iter().filter_map(|(url, check)| Some((url, check.name, check.finding.err()?)));

@@ -1,13 +1,14 @@
 """What Gavel does when its server fails, and when the server, or something before it, lies."""
 
 import math
+import os
 import time
 
 import items as made
 from servers import Gavel, Stream, ask, remote
 
-# Of Gavel in these checks: retries of a request, and how long it waits for a byte.
-RETRIES, PATIENCE_MS = 2, 4000
+# Of Gavel in these checks: retries of a request, and how long it waits for a byte, in seconds.
+RETRIES, PATIENCE = 2, float(os.environ.get("PATIENCE", 4))
 # The health of servers is asked for every 5 s, and the breaker stays open for 10 s.
 NOTICED_SECONDS = 30
 PATHS = ("/completion", "/v1/completions")
@@ -17,7 +18,7 @@ FEEDBACK = ITEM | {"mode": "feedback", "sampling": {"max_feedback_tokens": 24, "
 
 
 def start(program, folder, proxy, tokenizer, name="chaos"):
-    settings = {"REMOTE__QUEUE_MS": PATIENCE_MS, "REMOTE__IDLE_MS": PATIENCE_MS, "REMOTE__RETRIES": RETRIES}
+    settings = {"REMOTE__QUEUE_MS": int(PATIENCE * 1000), "REMOTE__IDLE_MS": int(PATIENCE * 1000), "REMOTE__RETRIES": RETRIES}
     return remote(program, folder, proxy.url, tokenizer, name, **settings)
 
 
@@ -75,8 +76,8 @@ def busy(report, gavel, proxy):
     proxy.refuse_all = (503, [("Retry-After", "1")])
     reply, _ = grade(gavel)
     sent, after = len(proxy.posted(*PATHS)), reply.headers.get("Retry-After")
-    good = reply.code == "upstream_unavailable" and reply.status == 503 and after == "1" and sent == 1 + RETRIES
-    asked = f"503 upstream_unavailable, Retry-After 1, {1 + RETRIES} requests"
+    good = reply.code == "upstream_unavailable" and reply.status == 503 and after in ("1", "2") and sent == 1 + RETRIES
+    asked = f"503 upstream_unavailable, Retry-After 1 or 2, {1 + RETRIES} requests"
     report.row(9, "503 with Retry-After 1 again and again", asked, f"{reply.status} {reply.code}, Retry-After {after}, {sent} requests", good)
     proxy.forget()
     proxy.refuse_all = (400, [])
@@ -134,9 +135,9 @@ def hangs(report, gavel, proxy):
     proxy.hangs = True
     reply, took = grade(gavel)
     sent = len(proxy.posted(*PATHS))
-    most = (1 + RETRIES) * PATIENCE_MS / 1000 + 3
+    most = (1 + RETRIES) * PATIENCE + 3
     good = reply.code == "upstream_unavailable" and sent == 1 + RETRIES and took <= most
-    report.row(9, f"no byte for {PATIENCE_MS / 1000:.0f} s", f"503 upstream_unavailable within {most:.0f} s, {1 + RETRIES} requests", f"{reply.status} {reply.code} after {took:.1f} s, {sent} requests", good)
+    report.row(9, f"no byte for {PATIENCE:.0f} s", f"503 upstream_unavailable within {most:.0f} s, {1 + RETRIES} requests", f"{reply.status} {reply.code} after {took:.1f} s, {sent} requests", good)
     proxy.hangs = False
     recovers(gavel, proxy)
 
@@ -247,10 +248,10 @@ def liars(report, program, folder, proxy, tokenizer):
     for index, (what, lie) in enumerate(LIES.items()):
         proxy.lie = lie
         with start_or_not(program, folder, proxy, tokenizer, f"liar-{index}") as gavel:
-            refused = gavel.wait(lambda: gavel.process.poll() is not None or gavel.said("the check that [^\n]*"), 120)
+            until(lambda: gavel.process.poll() is not None or gavel.said("the check that [^\n]*|the judge is ready"), 300)
             reason = gavel.said("the check that ([^\n]*)")
             judged = judged_anyway(gavel)
-        measured = f"refused: {reason.group(1)[:110]}" if reason else f"not refused ({refused})"
+        measured = f"refused: {reason.group(1)[:110]}" if reason else "not refused"
         report.row(10, f"from the start, the server {what}", "refused, no verdict", measured + ("; A VERDICT" if judged else ""), bool(reason) and not judged)
     proxy.lie = None
     with start(program, folder, proxy, tokenizer, "deceived") as gavel:
@@ -276,6 +277,8 @@ def start_or_not(program, folder, proxy, tokenizer, name):
 
 def judged_anyway(gavel):
     found = gavel.said(r"listening on (http://\S+)")
-    if gavel.process.poll() is not None or not found:
+    try:
+        return bool(found) and ask(found.group(1), "/v1/grade/absolute", SCORE).status == 200
+    except OSError:
+        # It has refused to serve.
         return False
-    return ask(found.group(1), "/v1/grade/absolute", SCORE).status == 200

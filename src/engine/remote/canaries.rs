@@ -1,6 +1,8 @@
 //! Requests that prove what a server does, because fields that it does not know are often ignored without a word. They
 //! run at the start, and when a server says that it has changed.
 
+use std::sync::OnceLock;
+
 use serde_json::{Value, json};
 
 use super::client::Client;
@@ -46,6 +48,19 @@ pub(super) struct Examined<'a> {
     pub(super) index: usize,
     pub(super) facts: &'a Facts,
     pub(super) vocabulary: &'a dyn Vocabulary,
+    /// Why a check failed for a reason that passes: the server did not answer, or was busy.
+    gone: OnceLock<String>,
+}
+
+impl<'a> Examined<'a> {
+    pub(super) fn new(client: &'a Client, index: usize, facts: &'a Facts, vocabulary: &'a dyn Vocabulary) -> Self {
+        Self { client, index, facts, vocabulary, gone: OnceLock::new() }
+    }
+
+    /// Why the server could not be examined to the end, if it did not answer or was busy: its checks say nothing then.
+    pub(super) fn gone(self) -> Option<String> {
+        self.gone.into_inner()
+    }
 }
 
 impl Examined<'_> {
@@ -199,7 +214,12 @@ impl Examined<'_> {
     }
 
     async fn post(&self, request: &Request) -> Result<Value, EngineError> {
-        self.client.call_at(self.index, "probe", request).await
+        let reply = self.client.call_at(self.index, "probe", request).await;
+        if let Err(EngineError::Unavailable { why, .. }) = &reply {
+            // The first reason counts.
+            let _ = self.gone.set(why.clone());
+        }
+        reply
     }
 }
 

@@ -33,6 +33,14 @@ pub(super) struct Servers {
     same: AtomicBool,
 }
 
+/// Why a server cannot be used.
+enum Unfit {
+    /// It did not answer, or was busy.
+    Gone(String),
+    /// This check fails.
+    Fails(&'static str),
+}
+
 impl Servers {
     /// Servers that have been examined.
     pub(super) fn new(
@@ -75,12 +83,26 @@ impl Servers {
         if self.knows(fingerprint) {
             return Ok(());
         }
-        if !self.fingerprints().is_empty() {
+        let first = self.fingerprints().is_empty();
+        for (index, url) in self.settings.urls.iter().enumerate() {
+            // One that does not answer is noticed elsewhere.
+            if let Ok(facts) = Facts::ask(&self.client, index, &self.settings).await
+                && facts != self.facts
+            {
+                self.exclude(index, url, &facts);
+                return Err(EngineError::Untrusted("it is of another model than the one that was loaded".to_owned()));
+            }
+        }
+        if !first {
             tracing::warn!(fingerprint, "a server has changed; it is checked again");
             for index in (0..self.settings.urls.len()).filter(|index| !self.client.endpoints.is_barred(*index)) {
-                if let Err(name) = self.examine(index).await {
-                    self.same.store(false, Ordering::Relaxed);
-                    return Err(EngineError::Untrusted(format!("it has changed: the check that {name} fails")));
+                match self.examine(index).await {
+                    Ok(()) => {}
+                    Err(Unfit::Gone(why)) => return Err(EngineError::Unavailable { why, retry_after: HEALTH }),
+                    Err(Unfit::Fails(name)) => {
+                        self.same.store(false, Ordering::Relaxed);
+                        return Err(EngineError::Untrusted(format!("it has changed: the check that {name} fails")));
+                    }
                 }
             }
         }
@@ -88,22 +110,28 @@ impl Servers {
         Ok(())
     }
 
-    /// Runs the checks of a server again.
-    ///
-    /// # Errors
-    /// With the name of the first that fails; the log has the reason.
-    async fn examine(&self, index: usize) -> Result<(), &'static str> {
-        let Self { client, facts, wire, vocabulary, settings, .. } = self;
-        let examined = Examined { client, index, facts, vocabulary: &**vocabulary };
-        for Check { name, finding } in examined.checks(&**wire).await {
+    /// Leaves out a server that has another model now. The others go on, if there are any.
+    fn exclude(&self, index: usize, url: &str, facts: &Facts) {
+        tracing::error!(url, ?facts, before = ?self.facts, "the server has another model now");
+        let endpoints = &self.client.endpoints;
+        endpoints.bar(index);
+        if (0..self.settings.urls.len()).all(|other| endpoints.is_barred(other)) {
+            self.same.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Runs the checks of a server again; the log has the reason of one that fails.
+    async fn examine(&self, index: usize) -> Result<(), Unfit> {
+        let examined = Examined::new(&self.client, index, &self.facts, &*self.vocabulary);
+        let checks = examined.checks(&*self.wire).await;
+        if let Some(why) = examined.gone() {
+            return Err(Unfit::Gone(why));
+        }
+        for Check { name, finding } in checks {
             if let Err(why) = finding {
-                tracing::error!(
-                    url = settings.urls[index],
-                    check = name,
-                    why,
-                    "a server that has changed cannot be used"
-                );
-                return Err(name);
+                let url = &self.settings.urls[index];
+                tracing::error!(url, check = name, why, "a server that has changed cannot be used");
+                return Err(Unfit::Fails(name));
             }
         }
         Ok(())
@@ -132,14 +160,7 @@ impl Servers {
         let endpoints = &self.client.endpoints;
         for (index, url) in self.settings.urls.iter().enumerate() {
             match Facts::ask(&self.client, index, &self.settings).await {
-                Ok(facts) if facts != self.facts => {
-                    tracing::error!(url, ?facts, before = ?self.facts, "the server has another model now");
-                    // The others go on, if there are any.
-                    endpoints.bar(index);
-                    if (0..self.settings.urls.len()).all(|other| endpoints.is_barred(other)) {
-                        self.same.store(false, Ordering::Relaxed);
-                    }
-                }
+                Ok(facts) if facts != self.facts => self.exclude(index, url, &facts),
                 Ok(_) => {
                     silent[index] = 0;
                     if endpoints.is_barred(index) && self.examine(index).await.is_ok() {

@@ -194,9 +194,10 @@ async fn log_probabilities_of_the_prompt_are_told_or_refused() {
 #[tokio::test]
 async fn a_server_that_lies_is_refused_at_the_start() {
     type Fault = fn(&mut fake::State);
-    let faults: [(Fault, &str, &[Kind]); 4] = [
+    let faults: [(Fault, &str, &[Kind]); 5] = [
         (|state| state.ignores_ids = true, "log probabilities", &[Kind::Sglang]),
         (|state| state.floors = true, "log probabilities", &[Kind::Vllm, Kind::Sglang, Kind::LlamaServer]),
+        (|state| state.thins = true, "a list of 64 probable tokens was asked for", &[Kind::LlamaServer]),
         (|state| state.scales = true, "temperature", &[Kind::Vllm, Kind::LlamaServer]),
         (|state| state.other_tokenizer = true, "remote.tokenizer", &[Kind::Vllm, Kind::Sglang, Kind::LlamaServer]),
     ];
@@ -235,6 +236,12 @@ async fn a_server_that_starts_to_lie_gives_an_error_and_no_number() {
         let error = run(&engine, job("x", vec![choose(&[" A", " B"])])).await.unwrap_err();
         assert!(matches!(error, EngineError::Untrusted(_)), "{kind:?}: {error}");
     }
+    // What is left out of a list is no improbable token.
+    let fake = Fake::new(Kind::LlamaServer).await;
+    let engine = engine(&fake).await;
+    fake.state().thins = true;
+    let error = run(&engine, job("x", vec![choose(&[" A", " B"])])).await.unwrap_err();
+    assert!(matches!(error, EngineError::Untrusted(_)), "{error}");
 }
 
 #[tokio::test]
@@ -319,6 +326,34 @@ async fn a_server_that_hangs_or_floods_is_an_error_in_time() {
     assert!(matches!(&error, EngineError::Untrusted(why) if why.contains("longer than 16 MB")), "{error:?}");
 }
 
+/// It is tried again later; only a check that fails is a reason to refuse a server for good.
+#[tokio::test]
+async fn a_server_that_is_busy_while_it_is_examined_may_be_good_later() {
+    for kind in EXACT {
+        let fake = Fake::new(kind).await;
+        let brief = || Settings { queue: Duration::from_millis(200), ..settings(vec![fake.url.clone()]) };
+        fake.state().hangs = true;
+        let error = open(brief()).await.err().unwrap();
+        assert!(matches!(error, LoadError::Unreachable(_)), "{kind:?}: {error}");
+        fake.state().hangs = false;
+        fake.state().refusals.extend([(503, "")]);
+        let error = open(brief()).await.err().unwrap();
+        assert!(matches!(error, LoadError::Unreachable(_)), "{kind:?}: {error}");
+        fake.state().refusals.clear();
+        assert!(open(brief()).await.is_ok());
+    }
+    // The same when a server has changed.
+    let fake = Fake::new(Kind::Vllm).await;
+    let engine = engine(&fake).await;
+    run(&engine, job("x", vec![choose(&[" A", " B"])])).await.unwrap();
+    fake.state().fingerprint = "v2".into();
+    // The read itself is answered.
+    fake.state().refusals.extend([fake::ANSWERED, (503, "")]);
+    let error = run(&engine, job("x", vec![choose(&[" A", " B"])])).await.unwrap_err();
+    assert!(matches!(error, EngineError::Unavailable { .. }) && engine.alive(), "{error}");
+    run(&engine, job("x", vec![choose(&[" A", " B"])])).await.unwrap();
+}
+
 #[tokio::test]
 async fn the_server_is_told_when_the_caller_leaves() {
     let fake = Fake::new(Kind::Vllm).await;
@@ -349,6 +384,15 @@ async fn a_server_that_is_another_now_is_noticed() {
     let error = run(&engine, job("x", vec![choose(&[" A", " B"])])).await.unwrap_err();
     assert!(matches!(error, EngineError::Untrusted(_)), "{error:?}");
     assert!(!engine.alive(), "it is loaded anew");
+    // Another file, which does the same: no verdict may have the digest of the first one.
+    for steps in [vec![choose(&[" A", " B"])], judging()] {
+        let fake = Fake::new(Kind::LlamaServer).await;
+        let engine = self::engine(&fake).await;
+        fake.state().model = "other".into();
+        let error = run(&engine, job("x", steps)).await.unwrap_err();
+        assert!(matches!(error, EngineError::Untrusted(_)), "{error:?}");
+        assert!(!engine.alive(), "it is loaded anew");
+    }
 }
 
 #[tokio::test]

@@ -9,12 +9,12 @@ use sha2::{Digest, Sha256};
 use super::calibrated::{self, NamedFiles};
 use super::engines::{self, EngineSizes};
 use super::remote::{self, Known, RemoteSource};
-use super::self_test;
+use super::self_test::{self, SelfTestError};
 use super::start_error::StartError;
 use crate::config::{Config, EngineChoice, LoadWhen, MethodChoice, ModelConfig};
 use crate::domain::Method;
 use crate::engine::scripted::Scripted;
-use crate::engine::{Engine, EngineInfo};
+use crate::engine::{Engine, EngineError, EngineInfo, LoadError};
 use crate::metrics::Metrics;
 use crate::models::{Model, ModelStore, Progress, memory_needed};
 use crate::prompts::PromptLibrary;
@@ -220,7 +220,11 @@ impl ModelLoader {
     ) -> Result<Judge, StartError> {
         let judge = self.judge(Arc::clone(&engine), spec, prompt_set, preference_method)?;
         let warmed = self_test::warm_up(&*engine, judge.prompt_set(None)?, spec.feedback).await;
-        warmed.map_err(|error| StartError::SelfTest(spec.name.clone(), Box::new(error)))?;
+        warmed.map_err(|error| match error {
+            // The model may be good; its server is busy or gone.
+            SelfTestError::Engine(EngineError::Unavailable { why, .. }) => LoadError::Unreachable(why).into(),
+            error => StartError::SelfTest(spec.name.clone(), Box::new(error)),
+        })?;
         Ok(judge)
     }
 

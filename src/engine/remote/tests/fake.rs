@@ -22,13 +22,15 @@ pub(super) struct State {
     pub(super) ignores_ids: bool,
     /// Whether it writes -9999 in place of log probabilities.
     pub(super) floors: bool,
+    /// Whether its lists of probable tokens have every second one only.
+    pub(super) thins: bool,
     /// Whether its log probabilities are those after temperature.
     pub(super) scales: bool,
     /// Whether its log probabilities are of the allowed tokens only, or of a grammar.
     pub(super) masks: bool,
     /// Whether its tokenizer is another.
     pub(super) other_tokenizer: bool,
-    /// Statuses, with a `Retry-After`, of the next POST requests.
+    /// Statuses, with a `Retry-After`, of the next POST requests; [`ANSWERED`] for one that is no refusal.
     pub(super) refusals: VecDeque<(u16, &'static str)>,
     /// Number of chunks after which the next streams break off.
     pub(super) cuts: VecDeque<usize>,
@@ -45,6 +47,9 @@ pub(super) struct State {
     pub(super) seen: Vec<(String, Value)>,
     pub(super) sessions: Vec<String>,
 }
+
+/// No refusal.
+pub(super) const ANSWERED: (u16, &str) = (200, "");
 
 /// A server.
 pub(super) struct Fake {
@@ -76,6 +81,7 @@ impl Fake {
             fingerprint: "v1".into(),
             ignores_ids: false,
             floors: false,
+            thins: false,
             scales: false,
             masks: false,
             other_tokenizer: false,
@@ -231,7 +237,7 @@ impl State {
         if self.floods {
             return Reply::Flood;
         }
-        if let Some((status, header)) = self.refusals.pop_front() {
+        if let Some((status, header)) = self.refusals.pop_front().filter(|refusal| *refusal != ANSWERED) {
             return Reply::Status(status, header.into());
         }
         match (self.kind, path) {
@@ -440,11 +446,12 @@ impl State {
             let most = body["n_predict"].as_u64().unwrap() as usize;
             let (tokens, text, ended) = self.text(&prompt, most, &stops(&body["stop"]));
             let event = |part: char| json!({"content": part, "stop": false}).to_string();
-            let last = json!({"content": "", "stop": true, "tokens_predicted": tokens.len(),
+            let last = json!({"content": "", "stop": true, "model": self.model, "tokens_predicted": tokens.len(),
                 "stop_type": if ended { "word" } else { "limit" }});
             return Reply::Stream(text.chars().map(event).chain([last.to_string()]).collect(), true);
         }
         let listed = body["n_probs"].as_u64().unwrap() as usize;
+        let every = if self.thins { 2 } else { 1 };
         let mut entry = Map::new();
         if body["post_sampling_probs"] == true {
             let mut logits: Vec<f64> = toy::logits(&prompt).into_iter().map(f64::from).collect();
@@ -452,16 +459,17 @@ impl State {
                 logits[pair[0].as_u64().unwrap() as usize] += pair[1].as_f64().unwrap();
             }
             let all = normalised(&logits);
-            let told =
-                ranked(&all).into_iter().take(listed).map(|id| json!({"id": id, "prob": all[id as usize].exp()}));
+            let told = ranked(&all).into_iter().take(listed).step_by(every);
+            let told = told.map(|id| json!({"id": id, "prob": all[id as usize].exp()}));
             entry.insert("top_probs".into(), told.collect());
         } else {
             let all = self.logprobs(&prompt, temperature, None);
-            let told = ranked(&all).into_iter().take(listed);
+            let told = ranked(&all).into_iter().take(listed).step_by(every);
             let told = told.map(|id| json!({"id": id, "logprob": self.floor(all[id as usize])}));
             entry.insert("top_logprobs".into(), told.collect());
         }
-        Reply::Json(json!({"content": "", "completion_probabilities": [entry], "timings": {"cache_n": 3}}))
+        Reply::Json(json!({"content": "", "completion_probabilities": [entry], "model": self.model,
+            "timings": {"cache_n": 3}}))
     }
 }
 

@@ -69,8 +69,8 @@ impl Wire for LlamaServer {
             anchor: None,
             biased: 0,
         };
-        let fresh = context.fresh;
-        Box::new(Lists { nodes: nodes.iter().map(node).collect(), fresh, asked: Vec::new() })
+        let (fresh, vocabulary) = (context.fresh, context.vocabulary.size());
+        Box::new(Lists { nodes: nodes.iter().map(node).collect(), fresh, vocabulary, asked: Vec::new() })
     }
 
     fn write(
@@ -117,12 +117,19 @@ impl Wire for LlamaServer {
     fn cached_tokens(&self, reply: &Value) -> Option<usize> {
         count(&reply["timings"]["cache_n"])
     }
+
+    fn fingerprint<'a>(&self, reply: &'a Value) -> Option<&'a str> {
+        // The file, which a server that was started anew may have exchanged. Of a stream, the last chunk tells it.
+        reply["model"].as_str()
+    }
 }
 
 /// The reading of nodes: a list for each, then lists with a bias for what is not in them.
 struct Lists {
     nodes: Vec<Node>,
     fresh: bool,
+    /// The number of tokens that there are.
+    vocabulary: usize,
     /// The nodes that the last round asked for.
     asked: Vec<usize>,
 }
@@ -142,15 +149,20 @@ impl Node {
         self.children.iter().zip(&self.logprobs).filter(|(_, told)| told.is_none()).map(|(token, _)| *token).collect()
     }
 
+    /// The number of tokens in the next list.
+    fn listed(&self) -> usize {
+        LISTED + if self.anchor.is_some() { self.missing().len() } else { 0 }
+    }
+
     fn request(&self, fresh: bool) -> Request {
+        let listed = self.listed();
         let settings = match self.anchor {
-            None => json!({"n_predict": 1, "n_probs": LISTED, "temperature": 0.0}),
+            None => json!({"n_predict": 1, "n_probs": listed, "temperature": 0.0}),
             Some(_) => {
-                let missing = self.missing();
-                let bias: Vec<Value> = missing.iter().map(|token| json!([token, BIASES[self.biased]])).collect();
+                let bias: Vec<Value> = self.missing().iter().map(|token| json!([token, BIASES[self.biased]])).collect();
                 json!({
                     "n_predict": 1,
-                    "n_probs": LISTED + missing.len(),
+                    "n_probs": listed,
                     "temperature": 1.0,
                     "samplers": [],
                     "post_sampling_probs": true,
@@ -161,17 +173,18 @@ impl Node {
         request(&self.prompt, fresh, &settings)
     }
 
-    fn read(&mut self, reply: &Value) -> Result<(), WireError> {
+    fn read(&mut self, reply: &Value, vocabulary: usize) -> Result<(), WireError> {
+        let least = self.listed().min(vocabulary);
         let listed = &reply["completion_probabilities"][0];
         let Some((anchor, known)) = self.anchor else {
-            let listed = list(&listed["top_logprobs"], "logprob")?;
+            let listed = list(&listed["top_logprobs"], "logprob", least)?;
             let (tokens, values): (Vec<Token>, Vec<f64>) = listed.iter().copied().unzip();
             check(&tokens, &values)?;
             self.anchor = listed.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1));
             self.take(&listed);
             return self.anchor.map(drop).ok_or(WireError::Missing("log probabilities"));
         };
-        let listed = list(&listed["top_probs"], "prob")?;
+        let listed = list(&listed["top_probs"], "prob", least)?;
         let of_anchor = listed.iter().find(|(token, _)| *token == anchor).map(|(_, p)| *p);
         let of_anchor = of_anchor.filter(|p| *p > 0.0).ok_or(WireError::NoToken(anchor))?;
         let bias = BIASES[self.biased];
@@ -209,7 +222,7 @@ impl Reading for Lists {
 
     fn replies(&mut self, replies: &[Value]) -> Result<Option<Vec<NodeReading>>, WireError> {
         for (node, reply) in self.asked.iter().zip(replies) {
-            self.nodes[*node].read(reply)?;
+            self.nodes[*node].read(reply, self.vocabulary)?;
         }
         if self.nodes.iter().any(|node| !node.missing().is_empty()) {
             return Ok(None);
@@ -219,9 +232,14 @@ impl Reading for Lists {
     }
 }
 
-/// The entries of a list, by token.
-fn list(listed: &Value, value: &str) -> Result<Vec<(Token, f64)>, WireError> {
+/// The entries of a list, by token. A token that is left out of it would count as improbable, so a list that is shorter
+/// than `least` is none.
+fn list(listed: &Value, value: &str, least: usize) -> Result<Vec<(Token, f64)>, WireError> {
     let listed = listed.as_array().ok_or(WireError::Missing("list of probable tokens"))?;
+    if listed.len() < least {
+        let found = listed.len();
+        return Err(WireError::Impossible(format!("a list of {least} probable tokens was asked for, and has {found}")));
+    }
     let entry = |entry: &Value| Some((Token::try_from(entry["id"].as_i64()?).ok()?, entry[value].as_f64()?));
     listed.iter().map(entry).collect::<Option<_>>().ok_or(WireError::Missing("id and probability of each token"))
 }
