@@ -4,6 +4,7 @@
 //! complete file on disk with the digest that every verdict will name.
 
 mod atomic_file;
+mod beginning;
 mod blocking;
 mod cache_dir;
 mod catalogue;
@@ -32,7 +33,9 @@ mod reference;
 mod store;
 #[cfg(test)]
 mod tests;
-mod tokenizer_stub;
+mod tokenizer;
+#[cfg(test)]
+mod tokenizer_tests;
 
 use std::path::PathBuf;
 
@@ -42,6 +45,7 @@ pub use hub::HubSettings;
 pub use memory::{available as memory_available, needed as memory_needed, shards};
 pub use reference::name_of;
 pub use store::{ModelStatus, ModelStore};
+pub use tokenizer::TokenizerFiles;
 
 use crate::domain::Method;
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::error::ModelError;
@@ -29,6 +30,20 @@ pub(super) fn of_file(path: &Path) -> Result<String, ModelError> {
     let mut file = File::open(path).map_err(ModelError::unreadable(path))?;
     let unreadable = |e| ModelError::unreadable(path)(e);
     of_blocks(&mut file, unreadable, |_| Ok(()))
+}
+
+/// The hexadecimal SHA-256 of the first bytes of a file. Blocks the thread.
+pub(super) fn of_beginning(path: &Path, bytes: u64) -> Result<String, ModelError> {
+    let file = File::open(path).map_err(ModelError::unreadable(path))?;
+    of_blocks(&mut file.take(bytes), |e| ModelError::unreadable(path)(e), |_| Ok(()))
+}
+
+/// The id of a file's content in git, in hexadecimal: the SHA-1 of its length and its bytes. Blocks the thread.
+pub(super) fn git_id(path: &Path) -> Result<String, ModelError> {
+    let bytes = std::fs::read(path).map_err(ModelError::unreadable(path))?;
+    let mut hasher = Sha1::new_with_prefix(format!("blob {}\0", bytes.len()));
+    hasher.update(&bytes);
+    Ok(format!("{:x}", hasher.finalize()))
 }
 
 /// Reads to the end, passes each block to `each`, and returns the hexadecimal SHA-256.

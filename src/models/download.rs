@@ -134,12 +134,12 @@ impl<'a> Target<'a> {
 }
 
 /// Parses a `Content-Range`, which may be incomplete.
-struct ContentRange {
-    start: Option<u64>,
-    total: Option<u64>,
+pub(super) struct ContentRange {
+    pub(super) start: Option<u64>,
+    pub(super) total: Option<u64>,
 }
 
-fn content_range(response: &Response) -> ContentRange {
+pub(super) fn content_range(response: &Response) -> ContentRange {
     let value = response.headers().get(CONTENT_RANGE);
     let value = value.and_then(|v| v.to_str().ok()).unwrap_or_default();
     let range = value.strip_prefix("bytes ").unwrap_or_default();

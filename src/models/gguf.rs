@@ -509,6 +509,11 @@ pub(super) mod tests {
         out
     }
 
+    /// A list of texts under a key.
+    pub(in crate::models) fn array_of_texts(out: &mut Vec<u8>, key: &str, words: &[&str]) {
+        put(out, key, ARRAY, &texts(words.iter().copied()));
+    }
+
     fn one_text(word: &str) -> Vec<u8> {
         let mut out = Vec::new();
         text(&mut out, word);

@@ -1,9 +1,11 @@
 //! The metadata in the header of a GGUF file, for readers that need no weights.
 
+use std::io::Cursor;
 use std::path::Path;
 
 use super::error::ModelError;
 use super::gguf;
+use super::gguf::fault::Fault;
 use super::gguf::metadata::{Metadata, Value};
 
 /// The metadata of a GGUF file: its tokenizer, its chat template, and numbers of its architecture.
@@ -26,6 +28,12 @@ impl GgufHeader {
     pub fn read(path: &Path) -> Result<Self, ModelError> {
         let (file, len) = gguf::open(path)?;
         let (metadata, bytes) = gguf::metadata_of(file, len, Self::MOST).map_err(|fault| fault.of_file(path, len))?;
+        Ok(Self { metadata, bytes })
+    }
+
+    /// Reads the metadata at the beginning of some bytes.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+        let (metadata, bytes) = gguf::metadata_of(Cursor::new(bytes), bytes.len() as u64, Self::MOST)?;
         Ok(Self { metadata, bytes })
     }
 

@@ -12,12 +12,15 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
 
+use super::beginning::Need;
 use super::blocking::blocking;
 use super::cache_dir::create_dir;
 use super::error::ModelError;
+use super::gguf::fault::Fault;
+use super::header::GgufHeader;
 use super::http::{Access, Effort, Fetcher};
 use super::pin::{Pin, PinnedFile};
-use super::reference::Reference;
+use super::reference::{Pick, Reference, is_commit};
 use super::{Progress, digest, lock};
 
 /// Suffix of an incomplete download, as in Python's huggingface_hub.
@@ -52,6 +55,10 @@ struct Listing {
 struct Sibling {
     rfilename: String,
     lfs: Option<Lfs>,
+    /// The id in git; of a large file that of its pointer.
+    #[serde(rename = "blobId")]
+    git: Option<String>,
+    size: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -82,15 +89,21 @@ impl Hub {
         let unread = |why: String| ModelError::HubAnswer { url: url.to_string(), why };
         let text = page.map(|page| page.text).unwrap_or_default();
         let listing: Listing = serde_json::from_str(&text).map_err(|e| unread(e.to_string()))?;
-        if !super::reference::is_commit(&listing.sha) {
+        if !is_commit(&listing.sha) {
             return Err(unread("its `sha` is no commit".into()));
         }
         let names: Vec<String> = listing.siblings.iter().map(|s| s.rfilename.clone()).collect();
         let files = reference.choose(&names)?.into_iter().map(|path| {
-            let lfs = listing.siblings.iter().find(|s| s.rfilename == path).and_then(|s| s.lfs.as_ref());
-            let lfs = lfs.filter(|lfs| digest::is_sha256(&lfs.sha256));
-            let lfs = lfs.ok_or_else(|| unread(format!("it names no SHA-256 of {path}")))?;
-            Ok(PinnedFile { path, sha256: lfs.sha256.clone(), size: lfs.size })
+            let sibling = listing.siblings.iter().find(|s| s.rfilename == path);
+            let lfs = sibling.and_then(|s| s.lfs.as_ref());
+            if let Some(lfs) = lfs.filter(|lfs| digest::is_sha256(&lfs.sha256)) {
+                return Ok(PinnedFile { path, sha256: lfs.sha256.clone(), git: None, size: lfs.size });
+            }
+            let small = sibling.filter(|_| lfs.is_none() && reference.pick == Pick::Tokenizer);
+            let git = small.and_then(|s| s.git.clone()).filter(|id| is_commit(id));
+            let size = small.and_then(|s| s.size).unwrap_or_default();
+            let git = git.ok_or_else(|| unread(format!("it names no SHA-256 of {path}")))?;
+            Ok(PinnedFile { path, sha256: String::new(), git: Some(git), size })
         });
         Ok(Pin::new(reference, listing.sha, files.collect::<Result<_, ModelError>>()?))
     }
@@ -107,8 +120,15 @@ impl Hub {
         let snapshot = self.cache().repo(repo).pointer_path(&commit);
         let files = reference.choose(&files_below(&snapshot)).ok()?.into_iter().map(|path| {
             let blob = fs::canonicalize(snapshot.join(&path)).ok()?;
-            let sha256 = blob.file_name()?.to_str().filter(|name| digest::is_sha256(name))?.to_owned();
-            Some(PinnedFile { path, sha256, size: fs::metadata(&blob).ok()?.len() })
+            let name = blob.file_name()?.to_str()?.to_owned();
+            let size = fs::metadata(&blob).ok()?.len();
+            match digest::is_sha256(&name) {
+                true => Some(PinnedFile { path, sha256: name, git: None, size }),
+                false if is_commit(&name) && reference.pick == Pick::Tokenizer => {
+                    Some(PinnedFile { path, sha256: String::new(), git: Some(name), size })
+                }
+                false => None,
+            }
         });
         Some(Pin::new(reference, commit, files.collect::<Option<_>>()?))
     }
@@ -140,28 +160,55 @@ impl Hub {
         create_dir(&blobs)?;
         create_dir(&locks)?;
         // The names of Python's huggingface_hub: it waits for our lock, and resumes our downloads.
-        let _lock = lock::hold(&locks.join(format!("{}.lock", file.sha256)), &file.path).await?;
-        let blob = blobs.join(&file.sha256);
+        let _lock = lock::hold(&locks.join(format!("{}.lock", file.blob())), &file.path).await?;
+        let blob = blobs.join(file.blob());
         if !blob.is_file() {
-            let partial = blobs.join(format!("{}{INCOMPLETE}", file.sha256));
-            let url = self.url(&format!("{}/resolve/{}/{}", pin.repo, pin.commit, file.path))?;
+            let partial = blobs.join(format!("{}{INCOMPLETE}", file.blob()));
+            let url = self.file_url(pin, file)?;
             tracing::info!(%url, "downloading a model");
             self.fetcher(&pin.repo, effort)?.download(&url, &partial, progress).await?;
-            let hashed = partial.clone();
-            let actual = blocking(move || digest::of_file(&hashed)).await?;
-            if actual != file.sha256 {
+            let (hashed, small) = (partial.clone(), file.git.is_some());
+            let hash = move || if small { digest::git_id(&hashed) } else { digest::of_file(&hashed) };
+            let actual = blocking(hash).await?;
+            if actual != file.blob() {
                 fs::remove_file(&partial).map_err(ModelError::cache(&partial))?;
-                let (url, expected) = (url.to_string(), file.sha256.clone());
-                return Err(ModelError::HubDigest { url, expected, actual });
+                let (url, expected) = (url.to_string(), file.blob().to_owned());
+                return Err(match small {
+                    true => ModelError::HubAnswer { url, why: format!("its id in git is {actual}, not {expected}") },
+                    false => ModelError::HubDigest { url, expected, actual },
+                });
             }
             fs::rename(&partial, &blob).map_err(ModelError::cache(&blob))?;
         }
         link(&blob, &self.path(pin, file), &file.path)?;
-        if !super::reference::is_commit(&pin.revision) {
+        if !is_commit(&pin.revision) {
             let refs = self.settings.cache_dir.join(&folder).join("refs");
             self.cache().repo(repo).create_ref(&pin.commit).map_err(ModelError::cache(&refs))?;
         }
         Ok(())
+    }
+
+    /// Downloads the header of a GGUF file: its bytes up to the end of its metadata.
+    pub(super) async fn fetch_header(
+        &self,
+        pin: &Pin,
+        file: &PinnedFile,
+        effort: Effort,
+        progress: &dyn Progress,
+    ) -> Result<Vec<u8>, ModelError> {
+        let url = self.file_url(pin, file)?;
+        tracing::info!(%url, "downloading the header of a model");
+        let name = Path::new(&pin.repo).join(&file.path);
+        let read = |bytes: &[u8]| match GgufHeader::parse(bytes) {
+            Ok(header) => Ok(Need::First(header.bytes())),
+            Err(Fault::EndsBefore(needed)) => Ok(Need::More(needed)),
+            Err(fault) => Err(fault.of_file(&name, bytes.len() as u64)),
+        };
+        self.fetcher(&pin.repo, effort)?.beginning(&url, &name, GgufHeader::MOST, progress, read).await
+    }
+
+    fn file_url(&self, pin: &Pin, file: &PinnedFile) -> Result<Url, ModelError> {
+        self.url(&format!("{}/resolve/{}/{}", pin.repo, pin.commit, file.path))
     }
 
     fn url(&self, path: &str) -> Result<Url, ModelError> {

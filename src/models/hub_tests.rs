@@ -13,23 +13,27 @@ use super::pip::PipSettings;
 use super::tests::{Request, read, reply, sha256, write};
 use super::*;
 
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+pub(super) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const TOKEN: &str = "hf_s3cret";
 
 /// How the hub behaves, and what it and the server of its files saw.
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// Path and bytes of each file.
-    files: Vec<(&'static str, Vec<u8>)>,
-    commit: String,
+    pub(super) files: Vec<(&'static str, Vec<u8>)>,
+    pub(super) commit: String,
     /// Only for callers with the token.
     gated: bool,
     /// Digests that the hub names in place of the right ones.
-    lie: Option<String>,
+    pub(super) lie: Option<String>,
+    /// Files that lie in git itself.
+    pub(super) small: Vec<&'static str>,
+    /// Whether the server of the files ignores ranges.
+    pub(super) no_ranges: bool,
     /// After how many bytes each transfer breaks off; none left: never.
-    cuts: VecDeque<usize>,
+    pub(super) cuts: VecDeque<usize>,
     asked: Vec<Request>,
-    fetched: Vec<Request>,
+    pub(super) fetched: Vec<Request>,
     /// Where the files are.
     files_at: String,
 }
@@ -43,6 +47,10 @@ impl State {
         }
         if request.path == "/api/models/o/judge-GGUF/revision/main?blobs=true" {
             let sibling = |(path, bytes): &(&str, Vec<u8>)| {
+                if self.small.contains(path) {
+                    let id = self.lie.clone().unwrap_or_else(|| git_id(bytes));
+                    return serde_json::json!({"rfilename": path, "size": bytes.len(), "blobId": id});
+                }
                 let sha256 = self.lie.clone().unwrap_or_else(|| sha256(bytes));
                 serde_json::json!({"rfilename": path, "size": bytes.len(), "blobId": "b",
                     "lfs": {"sha256": sha256, "size": bytes.len(), "pointerSize": 130}})
@@ -71,18 +79,30 @@ impl State {
         self.fetched.push(request.clone());
         let path = request.path.strip_prefix("/cdn/").unwrap().split('?').next().unwrap().to_owned();
         let bytes = &self.files.iter().find(|(name, _)| *name == path).unwrap().1;
-        let start = request.range.and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()).unwrap_or(0);
         let total = bytes.len();
-        let range = format!("Content-Range: bytes {start}-{}/{total}\r\n", total - 1);
-        let mut out = match start {
-            0 => reply("200 OK", "", bytes),
-            _ => reply("206 Partial Content", &range, &bytes[start..]),
+        let range = request.range.filter(|_| !self.no_ranges);
+        let range = range.as_deref().and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+        let number = |text: &str| text.parse::<usize>().ok();
+        let start = range.and_then(|(start, _)| number(start)).unwrap_or(0);
+        let end = range.and_then(|(_, last)| number(last)).map_or(total, |last| total.min(last + 1));
+        let header = format!("Content-Range: bytes {start}-{}/{total}\r\n", end.saturating_sub(1));
+        let mut out = match range {
+            None => reply("200 OK", "", bytes),
+            Some(_) if start >= total => reply("416 Range Not Satisfiable", "", b""),
+            Some(_) => reply("206 Partial Content", &header, &bytes[start..end]),
         };
-        let left = total - start;
+        let left = end.saturating_sub(start);
         let sent = self.cuts.pop_front().unwrap_or(left).min(left);
         out.truncate(out.len() - left + sent);
         out
     }
+}
+
+/// What git calls a file's content.
+fn git_id(bytes: &[u8]) -> String {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    digest::git_id(file.path()).unwrap()
 }
 
 async fn serve(state: &Arc<Mutex<State>>, answer: fn(&mut State, Request) -> Vec<u8>) -> String {
@@ -100,14 +120,14 @@ async fn serve(state: &Arc<Mutex<State>>, answer: fn(&mut State, Request) -> Vec
 }
 
 /// The hub with one repository, and folders to pull into.
-struct House {
+pub(super) struct House {
     state: Arc<Mutex<State>>,
     address: String,
-    folder: TempDir,
+    pub(super) folder: TempDir,
 }
 
 impl House {
-    async fn new(files: &[&'static str]) -> Self {
+    pub(super) async fn new(files: &[&'static str]) -> Self {
         let (gguf, _) = sample();
         // Each file is another one; bytes after the last tensor mean nothing.
         let of = |index: usize| [gguf.clone(), vec![index as u8; index + 1]].concat();
@@ -118,11 +138,11 @@ impl House {
         Self { address: serve(&state, State::hub).await, state, folder: tempfile::tempdir().unwrap() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
-    fn settings(&self, token: &str) -> HubSettings {
+    pub(super) fn settings(&self, token: &str) -> HubSettings {
         HubSettings {
             endpoint: format!("http://{}/", self.address),
             token: token.to_owned(),
@@ -130,12 +150,12 @@ impl House {
         }
     }
 
-    fn store_with(&self, cache: &str, offline: bool, token: &str) -> ModelStore {
+    pub(super) fn store_with(&self, cache: &str, offline: bool, token: &str) -> ModelStore {
         let cache = self.folder.path().join(cache);
         ModelStore::for_tests(cache, offline, catalogue(""), PipSettings::default(), self.settings(token))
     }
 
-    fn store(&self) -> ModelStore {
+    pub(super) fn store(&self) -> ModelStore {
         self.store_with("gavel", false, "")
     }
 
@@ -143,12 +163,12 @@ impl House {
         self.state().files[file].1.clone()
     }
 
-    fn repo(&self, path: &str) -> PathBuf {
+    pub(super) fn repo(&self, path: &str) -> PathBuf {
         self.folder.path().join("hf/hub/models--o--judge-GGUF").join(path)
     }
 }
 
-fn catalogue(more: &str) -> Catalogue {
+pub(super) fn catalogue(more: &str) -> Catalogue {
     Catalogue::parse(&format!(
         "[[model]]\nname = 'judge'\nsummary = 's'\nlicence = 'MIT'\nprompt_set = 'prometheus'\ncontext = 64\n\
          chat_template = 'chatml'\nweights = 1000\nkv_per_token = 10\nhome = 'o/judge'\n{more}\

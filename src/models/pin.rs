@@ -30,8 +30,20 @@ pub(super) struct Pin {
 pub(super) struct PinnedFile {
     /// Path in the repository.
     pub(super) path: String,
+    /// Empty if the hub does not know it, and names the file by its id in git.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) sha256: String,
+    /// Its id in git; `None` for files with a SHA-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) git: Option<String>,
     pub(super) size: u64,
+}
+
+impl PinnedFile {
+    /// The file's name among the blobs of the hub's cache.
+    pub(super) fn blob(&self) -> &str {
+        self.git.as_deref().unwrap_or(&self.sha256)
+    }
 }
 
 impl Pin {

@@ -27,7 +27,20 @@ pub(super) enum Pick {
     Quantisation(String),
     /// The only GGUF file.
     Only,
+    /// No model, but the files of its tokenizer.
+    Tokenizer,
 }
+
+/// The files that decide how a prompt becomes tokens and how an answer ends, as far as a repository has them; it must
+/// have the first.
+pub(super) const TOKENIZER_FILES: [&str; 6] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "config.json",
+];
 
 impl Reference {
     /// Parses a reference; `None` if it is not one. `hf:` is optional before a quantisation.
@@ -51,6 +64,15 @@ impl Reference {
         Some(reference.ok_or_else(|| unusable(text)))
     }
 
+    /// Parses a repository as a whole, `owner/name` with an optional `hf:` before it and `@revision` after it; `None` if
+    /// it is not one.
+    pub(super) fn repository(text: &str) -> Option<Self> {
+        let rest = text.strip_prefix("hf:").unwrap_or(text);
+        let (repo, revision) = rest.rsplit_once('@').unwrap_or((rest, DEFAULT_REVISION));
+        let reference = Self::new(repo.to_owned(), revision.to_owned(), Pick::Tokenizer);
+        reference.filter(|_| !repo.to_ascii_lowercase().ends_with(".gguf"))
+    }
+
     /// A reference with valid parts, because they become paths and URLs.
     pub(super) fn new(repo: String, revision: String, pick: Pick) -> Option<Self> {
         let plain = |part: &str| {
@@ -61,7 +83,7 @@ impl Reference {
         let picked = match &pick {
             Pick::File(file) => all_plain(file) && file.to_ascii_lowercase().ends_with(".gguf"),
             Pick::Quantisation(quantisation) => plain(quantisation),
-            Pick::Only => true,
+            Pick::Only | Pick::Tokenizer => true,
         };
         let sound = repo.split('/').count() == 2 && all_plain(&repo) && all_plain(&revision) && picked;
         sound.then_some(Self { repo, revision, pick })
@@ -73,7 +95,7 @@ impl Reference {
         match &self.pick {
             Pick::File(file) => stem(file.rsplit('/').next().unwrap_or(file)).0.to_owned(),
             Pick::Quantisation(quantisation) => format!("{repo}:{quantisation}"),
-            Pick::Only => repo.to_owned(),
+            Pick::Only | Pick::Tokenizer => repo.to_owned(),
         }
     }
 
@@ -91,10 +113,16 @@ impl Reference {
             let files = if files.is_empty() { "none".to_owned() } else { files.join(", ") };
             Err(ModelError::HubFile { repo, revision, why, files })
         };
+        if self.pick == Pick::Tokenizer {
+            let here = TOKENIZER_FILES.iter().filter(|name| files.iter().any(|file| file == *name));
+            let here: Vec<String> = here.map(|name| (*name).to_owned()).collect();
+            let whole = here.first().is_some_and(|first| first == TOKENIZER_FILES[0]);
+            return if whole { Ok(here) } else { missing(format!("no {}", TOKENIZER_FILES[0])) };
+        }
         let fits = |file: &&String| match &self.pick {
             Pick::File(wanted) => stem(file).0 == stem(wanted).0,
             Pick::Quantisation(quantisation) => is_model(file) && has_quantisation(file, quantisation),
-            Pick::Only => is_model(file),
+            Pick::Only | Pick::Tokenizer => is_model(file),
         };
         let mut fitting: Vec<&String> = files.iter().filter(fits).collect();
         match &self.pick {
@@ -109,7 +137,7 @@ impl Reference {
             return missing(match &self.pick {
                 Pick::File(file) => format!("no file {file}"),
                 Pick::Quantisation(quantisation) => format!("no GGUF file of the quantisation {quantisation}"),
-                Pick::Only => "no GGUF file".to_owned(),
+                Pick::Only | Pick::Tokenizer => "no GGUF file".to_owned(),
             });
         };
         let of_shards = stem(first).1;

@@ -24,9 +24,9 @@ use crate::domain::Method;
 /// Models by alias, by reference to the hub, and by path. Cheap to clone.
 #[derive(Clone)]
 pub struct ModelStore {
-    cache: CacheDir,
-    hub: Hub,
-    catalogue: Arc<Catalogue>,
+    pub(super) cache: CacheDir,
+    pub(super) hub: Hub,
+    pub(super) catalogue: Arc<Catalogue>,
 }
 
 /// A model of the catalogue, and its state on disk.
@@ -61,18 +61,25 @@ pub struct ModelStatus {
 }
 
 /// A model on the hub.
-struct OnHub {
-    reference: Reference,
-    /// The name of the model, for `gavel models pull`.
-    name: String,
+pub(super) struct OnHub {
+    pub(super) reference: Reference,
+    /// The name of the model.
+    pub(super) name: String,
+    /// What the caller called it, for `gavel models pull`.
     asked: String,
-    prompt_set: Option<String>,
+    pub(super) prompt_set: Option<String>,
     sha256: Option<String>,
-    agreement: Option<String>,
-    preference_method: Option<Method>,
+    pub(super) agreement: Option<String>,
+    pub(super) preference_method: Option<Method>,
 }
 
 impl OnHub {
+    /// A model outside of the catalogue.
+    pub(super) fn new(reference: Reference, asked: String) -> Self {
+        let name = reference.name();
+        Self { name, reference, asked, prompt_set: None, sha256: None, agreement: None, preference_method: None }
+    }
+
     /// Whether it has the digest of the catalogue, if there is one.
     fn accepts(&self, pin: &Pin) -> bool {
         self.sha256.as_ref().is_none_or(|sha256| *sha256 == pin.sha256())
@@ -143,7 +150,7 @@ impl ModelStore {
     }
 
     /// The path of an entry's file, from any source.
-    fn found(&self, entry: &CatalogueEntry) -> Result<PathBuf, ModelError> {
+    pub(super) fn found(&self, entry: &CatalogueEntry) -> Result<PathBuf, ModelError> {
         let mut missing = None;
         for source in &entry.sources {
             match self.found_from(entry, source) {
@@ -283,18 +290,9 @@ impl ModelStore {
         }
     }
 
-    fn on_hub(&self, asked: &str) -> Result<Option<OnHub>, ModelError> {
-        let Some(reference) = Reference::parse(asked).transpose()? else { return Ok(None) };
-        let name = reference.name();
-        Ok(Some(OnHub {
-            reference,
-            name,
-            asked: asked.to_owned(),
-            prompt_set: None,
-            sha256: None,
-            agreement: None,
-            preference_method: None,
-        }))
+    pub(super) fn on_hub(&self, asked: &str) -> Result<Option<OnHub>, ModelError> {
+        let reference = Reference::parse(asked).transpose()?;
+        Ok(reference.map(|reference| OnHub::new(reference, asked.to_owned())))
     }
 
     fn pin_file(&self, model: &OnHub) -> PathBuf {
@@ -304,17 +302,17 @@ impl ModelStore {
     }
 
     /// The pin of a name.
-    fn kept_pin(&self, model: &OnHub) -> Option<Pin> {
+    pub(super) fn kept_pin(&self, model: &OnHub) -> Option<Pin> {
         Pin::read(&self.pin_file(model), &model.reference).filter(|pin| model.accepts(pin))
     }
 
     /// The pin of a name, or one from the hub's cache.
-    fn pin(&self, model: &OnHub) -> Option<Pin> {
+    pub(super) fn pin(&self, model: &OnHub) -> Option<Pin> {
         let found = || self.hub.resolve_cached(&model.reference).filter(|pin| model.accepts(pin));
         self.kept_pin(model).or_else(found)
     }
 
-    fn found_on_hub(&self, model: &OnHub) -> Result<PathBuf, ModelError> {
+    pub(super) fn found_on_hub(&self, model: &OnHub) -> Result<PathBuf, ModelError> {
         let not_pulled = |path| ModelError::NotPulled { name: model.asked.clone(), path };
         let pin = self.pin(model).ok_or_else(|| not_pulled(self.hub.cache_dir().to_path_buf()))?;
         let paths: Vec<PathBuf> = pin.files.iter().map(|file| self.hub.path(&pin, file)).collect();
@@ -336,15 +334,12 @@ impl ModelStore {
 
     /// Pins a name at its first pull; later pulls use the pin, whatever the branch contains.
     async fn pull_from_hub(&self, model: &OnHub, effort: Effort, progress: &dyn Progress) -> Result<Model, ModelError> {
-        let pin_file = self.pin_file(model);
         let pin = match self.kept_pin(model) {
             Some(pin) => pin,
             None if self.cache.offline => self.pin(model).ok_or_else(|| self.offline(model))?,
             None => self.hub.resolve_remote(&model.reference, effort).await?,
         };
-        if let Some(expected) = model.sha256.clone().filter(|_| !model.accepts(&pin)) {
-            return Err(ModelError::HubDigest { url: pin.repo.clone(), expected, actual: pin.sha256() });
-        }
+        self.expect(model, &pin)?;
         for file in &pin.files {
             let path = self.hub.path(&pin, file);
             if path.is_file() {
@@ -357,12 +352,26 @@ impl ModelStore {
                 blocking(move || gguf::check(&path)).await?;
             }
         }
-        create_dir(pin_file.parent().unwrap_or(Path::new(".")))?;
-        pin.write(&pin_file)?;
+        self.keep_pin(model, &pin)?;
         Ok(self.model_of(model, &pin))
     }
 
-    fn offline(&self, model: &OnHub) -> ModelError {
+    /// Fails unless the pinned file is the one of the catalogue.
+    pub(super) fn expect(&self, model: &OnHub, pin: &Pin) -> Result<(), ModelError> {
+        match model.sha256.clone().filter(|_| !model.accepts(pin)) {
+            None => Ok(()),
+            Some(expected) => Err(ModelError::HubDigest { url: pin.repo.clone(), expected, actual: pin.sha256() }),
+        }
+    }
+
+    /// Keeps what a name means from now on.
+    pub(super) fn keep_pin(&self, model: &OnHub, pin: &Pin) -> Result<(), ModelError> {
+        let file = self.pin_file(model);
+        create_dir(file.parent().unwrap_or(Path::new(".")))?;
+        pin.write(&file)
+    }
+
+    pub(super) fn offline(&self, model: &OnHub) -> ModelError {
         ModelError::HubOffline { name: model.asked.clone(), path: self.hub.cache_dir().to_path_buf() }
     }
 
@@ -378,7 +387,7 @@ impl ModelStore {
     }
 }
 
-fn of_entry(entry: &CatalogueEntry, file: &HubFile) -> Result<OnHub, ModelError> {
+pub(super) fn of_entry(entry: &CatalogueEntry, file: &HubFile) -> Result<OnHub, ModelError> {
     let wrong = || ModelError::Catalogue { why: format!("`{}` is on no hub", entry.name) };
     Ok(OnHub {
         reference: file.reference().ok_or_else(wrong)?,

@@ -77,7 +77,8 @@ pub async fn contact(
     let (vocabulary, chat) =
         read.map_err(|reason| LoadError::Model { path: files.path.display().to_string(), reason })?;
     let tokenizer = Tokenizer { vocabulary, chat, digest: files.digest };
-    let known = Known { prompt_set: files.prompt_set, preference_method: None, agreement: files.agreement };
+    let known =
+        Known { prompt_set: files.prompt_set, preference_method: files.preference_method, agreement: files.agreement };
     Ok(RemoteSource { contact, tokenizer, known })
 }
 
