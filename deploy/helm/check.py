@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +120,19 @@ def query_faults(expressions: list[str]) -> Iterator[str]:
         yield done.stdout + done.stderr
 
 
+def answer(url: str) -> str:
+    """What a page says, once it no longer says that the model is still loading."""
+    for _ in range(100):
+        try:
+            with urllib.request.urlopen(url, timeout=30) as page:
+                return page.read().decode()
+        except urllib.error.HTTPError as error:
+            if error.code != 503:
+                raise
+            time.sleep(0.1)
+    return "nothing but 503 for 10 s"
+
+
 def start(program: str, documents: list[dict[str, Any]]) -> Iterator[str]:
     """Starts Gavel with the files that the chart mounts, and asks what its probes ask."""
     files = {
@@ -152,9 +167,8 @@ def start(program: str, documents: list[dict[str, Any]]) -> Iterator[str]:
             base = line.removeprefix("gavel is listening on ").strip()
             for path, part in (("/livez", "live"), ("/readyz", "ready"), ("/metrics", "gavel_queue_depth"),
                                ("/v1/rubrics", "brevity")):  # fmt: skip
-                with urllib.request.urlopen(base + path, timeout=30) as answer:
-                    if part not in answer.read().decode():
-                        yield f"{path} does not say {part}"
+                if part not in answer(base + path):
+                    yield f"{path} does not say {part}"
         finally:
             server.terminate()
             server.wait()
