@@ -85,7 +85,7 @@ def prompts(gavel, asked, mode, tokens):
 
 
 def by_gavel(args, file, folder, asked, mode):
-    with servers.LlamaServer(file, folder, SLOTS) as server:
+    with servers.LlamaServer(file, folder, SLOTS, threads=args.threads) as server:
         with servers.remote(args.gavel, folder, server.url, file) as gavel:
             gavel.judge(body_of(made.items(1, seed=99)[0], mode, args.tokens))
             caller = Caller(gavel.url)
@@ -101,7 +101,7 @@ def by_gavel(args, file, folder, asked, mode):
 def by_client(args, file, folder, texts, mode):
     common = {"temperature": 0.0, "cache_prompt": True}
     ask = {"n_predict": 1, "n_probs": 20} if mode == "score" else {"n_predict": args.tokens, "stop": ["[RESULT]"]}
-    with servers.LlamaServer(file, folder, SLOTS) as server:
+    with servers.LlamaServer(file, folder, SLOTS, threads=args.threads) as server:
         caller = Caller(server.url)
         caller.post("/completion", common | ask | {"prompt": "Name a colour."})
         answers, rate = timed(
@@ -115,7 +115,7 @@ def by_client(args, file, folder, texts, mode):
 
 def beside(args, file, folder, mode):
     asked = made.items(args.items, seed=21)
-    with servers.LlamaServer(file, folder, SLOTS) as server:
+    with servers.LlamaServer(file, folder, SLOTS, threads=args.threads) as server:
         with servers.remote(args.gavel, folder, server.url, file) as gavel:
             texts = prompts(gavel, asked, mode, args.tokens)
     for index in range(args.rounds):
@@ -180,7 +180,7 @@ def replay(upstream, port, replaying):
 
 def overhead(args, file, folder):
     replaying, port = multiprocessing.Event(), servers.free_port()
-    with servers.LlamaServer(file, folder, SLOTS) as server:
+    with servers.LlamaServer(file, folder, SLOTS, threads=args.threads) as server:
         fake = multiprocessing.Process(target=replay, args=(server.port, port, replaying), daemon=True)
         fake.start()
         with servers.remote(args.gavel, folder, f"http://127.0.0.1:{port}", file) as gavel:
@@ -218,6 +218,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=10000, help="of `overhead`")
     parser.add_argument("--at-once", type=int, default=32, help="requests at once of `overhead`")
+    parser.add_argument("--threads", type=int, default=servers.CORES, help="of the server")
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     args.gavel = str(Path(args.gavel).resolve())

@@ -258,16 +258,22 @@ def liars(report, program, folder, proxy, tokenizer):
         for what, lie in LIES.items():
             if what in AT_THE_START:
                 continue
-            honest = grade(gavel)[0].json["distribution"]
+            honest = numbers(grade(gavel)[0].json)
             proxy.lie = lie
             reply, _ = grade(gavel)
             proxy.lie = None
-            wrong = reply.status == 200 and max(abs(reply.json["distribution"][k] - p) for k, p in honest.items()) > 1e-3
-            measured = f"{reply.status} {reply.code}" + (f", {reply.json['distribution']}" if wrong else "")
+            told = numbers(reply.json) if reply.status == 200 else honest
+            wrong = max(abs(mine - theirs) for mine, theirs in zip(told, honest)) > 1e-3
+            measured = f"{reply.status} {reply.code}" + (f", {told} for {honest}" if wrong else "")
             # A list that is cut can be read again with a bias, which may well give the right numbers.
             good = reply.code == "upstream_failed" or (reply.status == 200 and not wrong)
             report.row(10, f"later, the server {what}", "502 upstream_failed, or the right numbers", measured, good)
             recovers(gavel, proxy)
+
+
+def numbers(verdict):
+    """Probabilities before normalising, so that a wrong label mass counts."""
+    return [p * verdict["label_mass"] for p in verdict["distribution"].values()]
 
 
 def start_or_not(program, folder, proxy, tokenizer, name):

@@ -197,11 +197,12 @@ def hostile_texts(setup, report):
 def raw_reads(setup, report):
     furthest = 0.0
     for item in made.items(8, seed=6):
+        # The first read computes the prompt, later ones find it in the cache, which alone moves the last digits.
+        setup.remote.grade(item)
         plain = setup.remote.grade(item)
         hot = setup.remote.grade(item, sampling={"temperature": 2.0, "top_k": 1, "seed": 3})
         narrow = setup.remote.grade(item, sampling={"temperature": 0.1, "top_p": 0.05, "min_p": 0.9, "seed": 3})
         furthest = max(furthest, compare([(hot, plain)])[0], compare([(narrow, plain)])[0])
-    # The first of the three reads the prompt, the others find it in the cache: that alone moves the last digits.
     report.row(6, "temperature 2, top_k 1; 0.1, top_p 0.05, min_p 0.9", "≤ 0.001", f"{furthest:.6f} apart at most", furthest <= 1e-3)
 
 
