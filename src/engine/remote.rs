@@ -2,8 +2,8 @@
 //! completions.
 //!
 //! Tokens, templates and stop texts stay here, and token ids are sent: text routes parse control tokens inside judged
-//! text. A script is a [`Walk`](crate::script::Walk) that asks; a [`wire`] turns the questions into requests; the
-//! [`client`] sends them. A choice is never read from a position that a grammar or a list of allowed answers masks, and
+//! text. A script is a [`Walk`](crate::script::Walk) that asks; `wire` turns the questions into requests, and `client`
+//! sends them. A choice is never read from a position that a grammar or a list of allowed answers masks, and
 //! a reply without every token that was asked for is an error.
 
 mod canaries;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{ModelRegistry, SlotState};
 
 /// How often it looks.
-const INTERVAL: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_secs(5);
 
 impl ModelRegistry {
     /// Looks after the models at servers as long as the registry is there.
@@ -24,7 +24,7 @@ impl ModelRegistry {
         });
     }
 
-    /// Starts to load each model at a server that has failed in a way that may pass.
+    /// Starts to load each model at a server that was not there, or is another one now.
     fn load_again(self: &Arc<Self>) {
         for (index, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.spec.is_remote()) {
             let wanted = match &*slot.state.borrow() {
@@ -33,6 +33,8 @@ impl ModelRegistry {
                 SlotState::Unloaded | SlotState::Loading => false,
             };
             if wanted {
+                // Asking a server costs little, and one that starts is wanted as soon as it is there.
+                slot.backoff().reset();
                 self.start_loading(index);
             }
         }
