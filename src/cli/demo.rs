@@ -13,7 +13,7 @@ use super::{CliError, show};
 use crate::api::local;
 use crate::app::model_store;
 use crate::config::{Config, EngineChoice};
-use crate::domain::{Order, Rubric};
+use crate::domain::{Method, Order, Rubric};
 use crate::facade::{Gavel, Request};
 use crate::models::ModelStatus;
 use crate::service::Delta;
@@ -87,9 +87,11 @@ async fn grade(gavel: &Gavel) -> Result<(), CliError> {
         let verdict = read(&local::absolute_verdict(graded, &[]))?;
         print!("{}{legend}{}", show::numbers(&verdict), show::provenance(&verdict));
     }
-    println!("\nA against B:");
+    println!("\nA against B, each shown first once:");
     let feedback = Feedback::default();
-    let graded = with_options(gavel.relative(INSTRUCTION, GOOD, BAD), &rubric, &feedback).await?;
+    // Whatever the model's own method: that two orders can disagree is what a newcomer has to see.
+    let pair = gavel.relative(INSTRUCTION, GOOD, BAD).method(Method::Pairwise);
+    let graded = with_options(pair, &rubric, &feedback).await?;
     feedback.end()?;
     let verdict = read(&local::relative_verdict(graded))?;
     print!("{}{}{}", show::numbers(&verdict), show::relative_legend(&verdict), show::provenance(&verdict));
@@ -124,10 +126,8 @@ impl Default for Feedback {
 impl Feedback {
     fn show(&self, delta: &Delta) {
         let (flow, later) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match (delta.run.order, delta.run.response) {
-            (Some(Order::BA), _) => later.push_str(&delta.text),
-            // It was shown with the verdict on the response alone.
-            (_, Some(_)) => {}
+        match delta.run.order {
+            Some(Order::BA) => later.push_str(&delta.text),
             // An error of the terminal is reported at the end.
             _ => drop(flow.push(&delta.text)),
         }
