@@ -56,9 +56,9 @@ impl MistralRs {
         let path = model.path.clone();
         let vocabulary = tokio::task::spawn_blocking(move || ModelVocabulary::load(&path)).await;
         let vocabulary = Arc::new(vocabulary.map_err(|panic| fail(panic.to_string()))?.map_err(fail)?);
-        let ends = vocabulary.ends();
+        let ends = vocabulary.control_tokens();
         if ends.is_empty() {
-            return Err(fail("its vocabulary has no token that ends a turn".into()));
+            return Err(fail("its vocabulary has no control token".into()));
         }
         let load::Loaded { runner, device, tokens } = load::load(&model.path, &settings).await.map_err(fail)?;
         let longest = runner.max_sequence_length(None).ok().flatten().unwrap_or(tokens);

@@ -110,6 +110,7 @@ async fn load(folder: &Path, isq: &str) -> Result<MistralRs, LoadError> {
         digest: "sha256:none".into(),
         prompt_set: None,
         agreement: None,
+        preference_method: None,
     };
     MistralRs::load(&model, Settings { isq: isq.into(), ..settings() }).await
 }

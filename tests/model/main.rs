@@ -31,6 +31,7 @@ fn demo() -> Model {
         digest: "sha256:not checked here".into(),
         prompt_set: Some("plain".into()),
         agreement: None,
+        preference_method: None,
     }
 }
 

@@ -30,7 +30,7 @@ async fn runner() -> (Arc<MistralRs>, Arc<ModelVocabulary>) {
 }
 
 fn model_limits(vocabulary: &ModelVocabulary) -> ModelLimits {
-    ModelLimits { ends: vocabulary.ends(), context: 4096, vocabulary: vocabulary.size() }
+    ModelLimits { ends: vocabulary.control_tokens(), context: 4096, vocabulary: vocabulary.size() }
 }
 
 /// A turn of a chat, and a choice after it.
