@@ -107,7 +107,8 @@ def improbable_options(setup, report):
             one, two = (masses(judge_model(gavel, name, question)) for gavel in (setup.remote, setup.local))
             furthest = max(furthest, *(abs(one[option] - p) for option, p in two.items()))
             ratio = max(ratio, *(abs(one[option] / p - 1) for option, p in two.items()))
-            probable = max(probable, *(p for option, p in two.items() if name == "unlikely"))
+            if name == "unlikely":
+                probable = max(probable, *two.values())
     measured = f"{furthest:.6f} apart at most, or {ratio:.1%} of the probability; the improbable ones have at most {probable:.6f}"
     report.row(3, "improbable options against in process", "≤ 0.001", measured, furthest <= 1e-3)
     if setup.server.kind != "llama-server":
