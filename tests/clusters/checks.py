@@ -107,7 +107,8 @@ def improbable_options(setup, report):
             one, two = (masses(judge_model(gavel, name, question)) for gavel in (setup.remote, setup.local))
             furthest = max(furthest, *(abs(one[option] - p) for option, p in two.items()))
             ratio = max(ratio, *(abs(one[option] / p - 1) for option, p in two.items()))
-            probable = max(probable, *(p for option, p in two.items() if name == "unlikely"))
+            if name == "unlikely":
+                probable = max(probable, *two.values())
     measured = f"{furthest:.6f} apart at most, or {ratio:.1%} of the probability; the improbable ones have at most {probable:.6f}"
     report.row(3, "improbable options against in process", "≤ 0.001", measured, furthest <= 1e-3)
     if setup.server.kind != "llama-server":
@@ -129,9 +130,11 @@ def apart_from_whole_list(server, body):
     told = ask(server.url, "/completion", body).json["completion_probabilities"][0]["top_probs"]
     anchor, whole = listed[0], {entry["id"]: entry["logprob"] for entry in listed}
     of = {entry["id"]: entry["prob"] for entry in told}
-    ratios = [of[token] / of[anchor["id"]] for token, _ in body["logit_bias"]]
-    expected = [whole[token] - anchor["logprob"] + bias for token, bias in body["logit_bias"]]
-    return max(abs(ratio / math.exp(log) - 1) for ratio, log in zip(ratios, expected))
+    # What this bias does not bring into the list, Gavel reads again with a larger one.
+    brought = [(token, bias) for token, bias in body["logit_bias"] if token in of]
+    ratios = [of[token] / of[anchor["id"]] for token, _ in brought]
+    expected = [whole[token] - anchor["logprob"] + bias for token, bias in brought]
+    return max((abs(ratio / math.exp(log) - 1) for ratio, log in zip(ratios, expected)), default=0.0)
 
 
 def many_levels(setup, report):
