@@ -139,9 +139,10 @@ fn an_spm_vocabulary_of_a_header_alone() {
         assert_eq!(bytes_of(&vocabulary, &ids).strip_prefix(' '), Some(text));
         assert!(!ids.contains(&2), "no text becomes a control token: {text:?}");
     }
+    // Only two tokens that make a token are merged, and of `RESULT` no two letters do.
     let pieces: Vec<String> =
         vocabulary.tokenize("good. [RESULT] A").iter().map(|id| bytes_of(&vocabulary, &[*id])).collect();
-    assert_eq!(pieces, [" good", ".", " [", "RESULT", "]", " A"]);
+    assert_eq!(pieces, [" ", "g", "o", "o", "d", ".", " [", "R", "E", "S", "U", "L", "T", "]", " A"]);
 }
 
 #[test]
