@@ -1,4 +1,5 @@
-//! The HTTP API: every route on one page, one file for each resource. Only [`problem`] maps errors to statuses.
+//! The HTTP API: every route on one page, one file for each resource. Only [`problem`] maps errors
+//! to statuses, which the table of [`code`] has.
 
 mod absolute;
 mod access_log;
@@ -6,6 +7,7 @@ mod body;
 mod body_scan;
 mod bulk;
 mod candidates;
+pub mod code;
 mod comparison_options;
 mod compat;
 mod context;
@@ -193,7 +195,7 @@ fn give_up_after(connection: &dyn Any, unread: Duration) {
 /// When the socket cannot be used.
 pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     let limits = app.config.limits.clone();
-    app.metrics.expect_refusals(problem::Code::names());
+    app.metrics.expect_refusals(code::Code::names());
     let data = web::Data::from(app);
     let bodies = web::Data::new(body::Bodies::new(limits.held_body_bytes));
     let unread = Duration::from_millis(limits.unread_ms);

@@ -195,7 +195,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         }
         Command::Docs { page } => {
             match page {
-                Page::Errors => print!("{}", crate::api::problem::reference()),
+                Page::Errors => print!("{}", crate::api::code::reference()),
                 Page::Configuration => print!("{}", crate::config::reference()),
                 Page::Metrics => print!("{}", crate::metrics::reference()),
                 Page::Openapi => {

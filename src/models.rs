@@ -66,11 +66,18 @@ pub struct Model {
     /// `sha256:<hex>` of the file; for shards, of the list of their digests, one per line; for a folder, of the output
     /// of `sha256sum` for its files.
     pub digest: String,
-    /// The prompt set that the model was trained for; `None` for models outside of the catalogue.
+    /// What the catalogue knows of it as a judge.
+    pub traits: JudgeTraits,
+}
+
+/// What the catalogue knows of a model as a judge; nothing of models outside of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JudgeTraits {
+    /// The prompt set that the model was trained for.
     pub prompt_set: Option<String>,
-    /// How well its verdicts agree with those of people; `None` if unknown.
+    /// How well its verdicts agree with those of people, if that was measured.
     pub agreement: Option<String>,
-    /// How it compares responses best; `None` if unknown.
+    /// How it compares responses best, if that is known.
     pub preference_method: Option<Method>,
 }
 

@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::LOCATION;
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::problem;
+use super::code;
 
 /// The API documentation, with all assets in the binary.
 pub(super) fn page() -> SwaggerUi {
@@ -21,5 +21,5 @@ pub(super) async fn to_docs() -> HttpResponse {
 
 /// The target of the `type` of every problem.
 pub(super) async fn errors_page() -> HttpResponse {
-    HttpResponse::Ok().content_type("text/markdown; charset=utf-8").body(problem::reference())
+    HttpResponse::Ok().content_type("text/markdown; charset=utf-8").body(code::reference())
 }

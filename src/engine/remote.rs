@@ -244,7 +244,11 @@ impl Engine for Remote {
     }
 
     fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
-        compiled(job, &self.info, &*self.servers.vocabulary)
+        let Servers { wire, facts, vocabulary, .. } = &*self.servers;
+        if let Some(what) = wire.abilities().lacks(&job.script, &job.sampling) {
+            return Err(EngineError::NotSupported { what, kind: facts.kind.name() });
+        }
+        compiled(job, &self.info, &**vocabulary)
     }
 
     fn start(&self, compiled: Compiled) -> Run {

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::JudgeTraits;
 use super::digest::is_sha256;
 use super::error::ModelError;
 use super::reference::{Pick, Reference};
@@ -43,6 +44,17 @@ pub(super) struct CatalogueEntry {
     pub(super) preference_method: Option<Method>,
     /// Conversion of the source's file before it is loaded; `None`: none.
     pub(super) convert: Option<Convert>,
+}
+
+impl CatalogueEntry {
+    /// What it says of the model as a judge.
+    pub(super) fn traits(&self) -> JudgeTraits {
+        JudgeTraits {
+            prompt_set: Some(self.prompt_set.clone()),
+            agreement: self.agreement.clone(),
+            preference_method: self.preference_method,
+        }
+    }
 }
 
 /// A converted file.

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::Model;
 use super::error::ModelError;
 use super::known::KnownDigests;
 use super::reference::name_of;
+use super::{JudgeTraits, Model};
 
 /// Required files beside the weights.
 const NEEDED: [&str; 2] = ["config.json", "tokenizer.json"];
@@ -27,7 +27,7 @@ pub(super) fn model(path: PathBuf, known: &KnownDigests) -> Result<Model, ModelE
     }
     let name = name_of(&path.canonicalize().map_err(ModelError::unreadable(&path))?.to_string_lossy());
     let digest = format!("sha256:{:x}", Sha256::digest(sums));
-    Ok(Model { name, digest, path, prompt_set: None, agreement: None, preference_method: None })
+    Ok(Model { name, digest, path, traits: JudgeTraits::default() })
 }
 
 /// Bytes of its weights.

@@ -186,7 +186,7 @@ async fn a_model_of_the_hub_is_pulled_once_and_lies_where_other_tools_look() {
     let model = store.pull("judge", &()).await.unwrap();
     let digest = sha256(&house.bytes(0));
     assert_eq!((model.name.as_str(), model.digest.clone()), ("judge", format!("sha256:{digest}")));
-    assert_eq!(model.prompt_set.as_deref(), Some("prometheus"));
+    assert_eq!(model.traits.prompt_set.as_deref(), Some("prometheus"));
     assert_eq!(model.path, house.repo(&format!("snapshots/{COMMIT}/judge.Q4_0.gguf")));
     assert_eq!(std::fs::read(&model.path).unwrap(), house.bytes(0));
     assert_eq!(std::fs::read(house.repo(&format!("blobs/{digest}"))).unwrap(), house.bytes(0));
@@ -209,7 +209,7 @@ async fn a_file_that_another_tool_fetched_is_used_even_offline() {
     house.store_with("other", false, "").pull("o/judge-GGUF:Q4_0", &()).await.unwrap();
     let store = house.store_with("gavel", true, "");
     let model = store.resolve("hf:o/judge-GGUF/judge.Q4_0.gguf", &()).await.unwrap();
-    assert_eq!((model.name.as_str(), model.prompt_set.clone()), ("judge.Q4_0", None));
+    assert_eq!((model.name.as_str(), model.traits.prompt_set.clone()), ("judge.Q4_0", None));
     assert_eq!(model.digest, format!("sha256:{}", sha256(&house.bytes(0))));
     assert_eq!(store.resolve("judge", &()).await.unwrap().path, model.path);
     let error = store.resolve("hf:o/other:Q4_0", &()).await.unwrap_err();

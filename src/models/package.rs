@@ -261,9 +261,7 @@ impl Package<'_> {
             name: self.entry.name.clone(),
             path,
             digest: format!("sha256:{}", self.model_sha256()),
-            prompt_set: Some(self.entry.prompt_set.clone()),
-            agreement: self.entry.agreement.clone(),
-            preference_method: self.entry.preference_method,
+            traits: self.entry.traits(),
         }
     }
 }

@@ -178,8 +178,8 @@ impl House {
     fn assert_joined(&self, model: &Model) {
         assert_eq!(std::fs::read(&model.path).unwrap(), self.state().gguf);
         assert_eq!(model.digest, format!("sha256:{}", sha256(&self.state().gguf)));
-        assert_eq!(model.agreement.as_deref(), Some("good"));
-        assert_eq!(model.preference_method, Some(Method::Absolute));
+        assert_eq!(model.traits.agreement.as_deref(), Some("good"));
+        assert_eq!(model.traits.preference_method, Some(Method::Absolute));
         assert_eq!(self.files("gavel/downloads"), ["tiny.lock"]);
         assert_eq!(self.files("gavel/models/tiny"), ["tiny.gguf"]);
     }

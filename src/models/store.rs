@@ -18,7 +18,7 @@ use super::pin::Pin;
 #[cfg(test)]
 use super::pip::PipSettings;
 use super::reference::{Reference, is_path, name_of};
-use super::{Model, Progress, digest, folder, gguf, memory};
+use super::{JudgeTraits, Model, Progress, digest, folder, gguf, memory};
 use crate::domain::Method;
 
 /// Models by alias, by reference to the hub, and by path. Cheap to clone.
@@ -67,17 +67,14 @@ pub(super) struct OnHub {
     pub(super) name: String,
     /// What the caller called it, for `gavel models pull`.
     asked: String,
-    pub(super) prompt_set: Option<String>,
     sha256: Option<String>,
-    pub(super) agreement: Option<String>,
-    pub(super) preference_method: Option<Method>,
+    pub(super) traits: JudgeTraits,
 }
 
 impl OnHub {
     /// A model outside of the catalogue.
     pub(super) fn new(reference: Reference, asked: String) -> Self {
-        let name = reference.name();
-        Self { name, reference, asked, prompt_set: None, sha256: None, agreement: None, preference_method: None }
+        Self { name: reference.name(), reference, asked, sha256: None, traits: JudgeTraits::default() }
     }
 
     /// Whether it has the digest of the catalogue, if there is one.
@@ -380,9 +377,7 @@ impl ModelStore {
             name: model.name.clone(),
             path: self.hub.path(pin, &pin.files[0]),
             digest: format!("sha256:{}", pin.sha256()),
-            prompt_set: model.prompt_set.clone(),
-            agreement: model.agreement.clone(),
-            preference_method: model.preference_method,
+            traits: model.traits.clone(),
         }
     }
 }
@@ -393,10 +388,8 @@ pub(super) fn of_entry(entry: &CatalogueEntry, file: &HubFile) -> Result<OnHub, 
         reference: file.reference().ok_or_else(wrong)?,
         name: entry.name.clone(),
         asked: entry.name.clone(),
-        prompt_set: Some(entry.prompt_set.clone()),
         sha256: entry.sha256.clone(),
-        agreement: entry.agreement.clone(),
-        preference_method: entry.preference_method,
+        traits: entry.traits(),
     })
 }
 
@@ -457,14 +450,7 @@ async fn own_file(path: PathBuf, known: KnownDigests) -> Result<Model, ModelErro
             digests.push(known.of_file(&shard)?);
         }
         let name = name_of(&path.to_string_lossy());
-        Ok(Model {
-            name,
-            digest: format!("sha256:{}", digest::of_all(&digests)),
-            path,
-            prompt_set: None,
-            agreement: None,
-            preference_method: None,
-        })
+        Ok(Model { name, digest: format!("sha256:{}", digest::of_all(&digests)), path, traits: JudgeTraits::default() })
     })
     .await
 }

@@ -189,7 +189,7 @@ impl House {
         assert_eq!(std::fs::read(&model.path).unwrap(), self.gguf);
         assert_eq!(model.name, "tiny");
         assert_eq!(model.digest, format!("sha256:{}", sha256(&self.gguf)));
-        assert_eq!(model.prompt_set.as_deref(), Some("plain"));
+        assert_eq!(model.traits.prompt_set.as_deref(), Some("plain"));
         assert_eq!(self.files("downloads"), ["tiny.lock"]);
         assert_eq!(self.files("models/tiny"), ["m.gguf"]);
     }
@@ -574,7 +574,7 @@ async fn a_file_of_ones_own_is_checked_by_its_header() {
     let model = resolve().await.unwrap();
     assert_eq!((model.name.as_str(), &model.path), ("my.judge", &path));
     assert_eq!(model.digest, format!("sha256:{}", sha256(&house.gguf)));
-    assert_eq!(model.prompt_set, None);
+    assert_eq!(model.traits.prompt_set, None);
     std::fs::write(&path, &house.gguf[..house.gguf.len() - 1]).unwrap();
     let error = resolve().await.unwrap_err();
     assert!(matches!(error, ModelError::CutShort { .. }), "{error}");

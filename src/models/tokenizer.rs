@@ -14,8 +14,7 @@ use super::http::Effort;
 use super::pin::Pin;
 use super::reference::{Pick, Reference, TOKENIZER_FILES, is_path, name_of};
 use super::store::{ModelStore, OnHub, of_entry};
-use super::{Progress, atomic_file, digest, lock};
-use crate::domain::Method;
+use super::{JudgeTraits, Progress, atomic_file, digest, lock};
 
 /// The files of a model's tokenizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +26,8 @@ pub struct TokenizerFiles {
     /// `sha256:<hex>`: of the metadata of a GGUF file, from its first byte; for a folder, of the output of `sha256sum`
     /// for the files about the tokenizer.
     pub digest: String,
-    /// The prompt set that the model was trained for; `None` for models outside of the catalogue.
-    pub prompt_set: Option<String>,
-    /// How well its verdicts agree with those of people; `None` if unknown.
-    pub agreement: Option<String>,
-    /// How it compares responses best, where its entry in the catalogue says so.
-    pub preference_method: Option<Method>,
+    /// What the catalogue knows of its model as a judge.
+    pub traits: JudgeTraits,
 }
 
 impl ModelStore {
@@ -72,12 +67,7 @@ impl ModelStore {
     async fn of_alias(&self, entry: &CatalogueEntry, progress: &dyn Progress) -> Result<TokenizerFiles, ModelError> {
         if let Ok(path) = self.found(entry) {
             let files = of_gguf(path, entry.name.clone()).await?;
-            return Ok(TokenizerFiles {
-                prompt_set: Some(entry.prompt_set.clone()),
-                agreement: entry.agreement.clone(),
-                preference_method: entry.preference_method,
-                ..files
-            });
+            return Ok(TokenizerFiles { traits: entry.traits(), ..files });
         }
         let effort = if entry.sources.len() > 1 { self.cache.brief } else { self.cache.full };
         let mut failure = ModelError::TokenizerInWheels { name: entry.name.clone() };
@@ -103,12 +93,7 @@ impl ModelStore {
             Err(_) => self.header_on_hub(model, effort, progress).await?,
         };
         let files = of_gguf(path, model.name.clone()).await?;
-        Ok(TokenizerFiles {
-            prompt_set: model.prompt_set.clone(),
-            agreement: model.agreement.clone(),
-            preference_method: model.preference_method,
-            ..files
-        })
+        Ok(TokenizerFiles { traits: model.traits.clone(), ..files })
     }
 
     /// The header of a GGUF file on the hub, of the commit that its name is or becomes pinned to.
@@ -211,7 +196,7 @@ async fn of_folder(path: PathBuf, name: Option<String>) -> Result<TokenizerFiles
         let own = || Ok(name_of(&path.canonicalize().map_err(ModelError::unreadable(&path))?.to_string_lossy()));
         let name = name.map_or_else(own, Ok)?;
         let digest = format!("sha256:{:x}", Sha256::digest(sums));
-        Ok(TokenizerFiles { name, path, digest, prompt_set: None, agreement: None, preference_method: None })
+        Ok(TokenizerFiles { name, path, digest, traits: JudgeTraits::default() })
     })
     .await
 }
@@ -221,7 +206,7 @@ async fn of_gguf(path: PathBuf, name: String) -> Result<TokenizerFiles, ModelErr
     blocking(move || {
         let header = GgufHeader::read(&path)?;
         let digest = format!("sha256:{}", digest::of_beginning(&path, header.bytes())?);
-        Ok(TokenizerFiles { name, path, digest, prompt_set: None, agreement: None, preference_method: None })
+        Ok(TokenizerFiles { name, path, digest, traits: JudgeTraits::default() })
     })
     .await
 }

@@ -46,7 +46,7 @@ async fn of_a_file_on_the_hub_only_the_header_is_fetched() {
     let store = house.store();
     let files = store.resolve_tokenizer("judge", &()).await.unwrap();
     assert_eq!((files.name.as_str(), &files.digest), ("judge", &digest));
-    assert_eq!((files.prompt_set.as_deref(), files.agreement.as_deref()), (Some("prometheus"), None));
+    assert_eq!((files.traits.prompt_set.as_deref(), files.traits.agreement.as_deref()), (Some("prometheus"), None));
     assert_eq!(std::fs::read(&files.path).unwrap(), file[..end]);
     assert_eq!(ranges(&house), ["bytes=0-4194303", "bytes=4194304-12582911"]);
 
@@ -59,7 +59,7 @@ async fn of_a_file_on_the_hub_only_the_header_is_fetched() {
     let offline = house.store_with("gavel", true, "");
     assert_eq!(offline.resolve_tokenizer("judge", &()).await.unwrap(), files);
     let other = store.resolve_tokenizer("hf:o/judge-GGUF/judge.Q4_0.gguf", &()).await.unwrap();
-    assert_eq!((&other.path, other.name.as_str(), &other.prompt_set), (&files.path, "judge.Q4_0", &None));
+    assert_eq!((&other.path, other.name.as_str(), &other.traits.prompt_set), (&files.path, "judge.Q4_0", &None));
     assert_eq!(offline.resolve_tokenizer("hf:o/judge-GGUF/judge.Q4_0.gguf", &()).await.unwrap(), other);
     assert_eq!(house.state().fetched.len(), 2);
 
@@ -120,7 +120,7 @@ async fn the_files_of_a_repository_are_fetched_without_its_weights() {
         .map(|name| format!("{}  {name}\n", sha256(format!("of {name}").as_bytes())));
     let digest = format!("sha256:{}", sha256(sums.concat().as_bytes()));
     let found = house.store().resolve_tokenizer("o/judge-GGUF", &()).await.unwrap();
-    assert_eq!((found.name.as_str(), &found.digest, found.prompt_set.clone()), ("judge-GGUF", &digest, None));
+    assert_eq!((found.name.as_str(), &found.digest, found.traits.prompt_set.clone()), ("judge-GGUF", &digest, None));
     assert_eq!(found.path, house.repo(&format!("snapshots/{COMMIT}")));
     assert!(!found.path.join("model.safetensors").exists());
 
@@ -198,7 +198,10 @@ async fn of_a_model_in_packages_no_part_can_be_fetched() {
     std::fs::create_dir_all(cache.join("models/judge")).unwrap();
     std::fs::write(cache.join("models/judge/m.gguf"), model(10).0).unwrap();
     let found = store.resolve_tokenizer("judge", &()).await.unwrap();
-    assert_eq!((found.path, found.prompt_set.as_deref()), (cache.join("models/judge/m.gguf"), Some("prometheus")));
+    assert_eq!(
+        (found.path, found.traits.prompt_set.as_deref()),
+        (cache.join("models/judge/m.gguf"), Some("prometheus"))
+    );
 }
 
 #[tokio::test]

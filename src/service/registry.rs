@@ -32,7 +32,7 @@ pub use start_error::StartError;
 
 use crate::config::{Config, LoadWhen};
 use crate::engine::{Engine, EngineInfo, Load, LoadError};
-use crate::models::Progress;
+use crate::models::{JudgeTraits, Progress};
 use crate::service::judge::Judge;
 use backoff::RetryBackoff;
 use budget::{Budget, MemoryGauge, Needs, SystemGauge};
@@ -139,7 +139,8 @@ impl ModelRegistry {
     /// When its prompt set does not exist, or cannot be rendered with the engine's chat template.
     pub fn host(&self, engine: Arc<dyn Engine>, prompt_set: Option<String>) -> Result<(), StartError> {
         let slot = &self.slots[0];
-        let judge = Arc::new(self.loader.judge(engine, &slot.spec, prompt_set, None)?);
+        let traits = JudgeTraits { prompt_set, ..JudgeTraits::default() };
+        let judge = Arc::new(self.loader.judge(engine, &slot.spec, traits)?);
         slot.state.send_replace(SlotState::Ready { judge, memory: 0 });
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use gavel::engine::mistralrs::{MistralRs, Settings};
 use gavel::engine::{Engine, Job, LoadError};
-use gavel::models::Model;
+use gavel::models::{JudgeTraits, Model};
 use gavel::script::{Generate, Outcome, Prompt, SamplerSettings, Script, Segment, Step};
 use serde_json::{Map, Value, json};
 
@@ -108,9 +108,7 @@ async fn load(folder: &Path, isq: &str) -> Result<MistralRs, LoadError> {
         name: "tiny".into(),
         path: folder.into(),
         digest: "sha256:none".into(),
-        prompt_set: None,
-        agreement: None,
-        preference_method: None,
+        traits: JudgeTraits::default(),
     };
     MistralRs::load(&model, Settings { isq: isq.into(), ..settings() }).await
 }

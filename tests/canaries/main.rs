@@ -11,7 +11,7 @@ mod structured;
 use gavel::app::model_store;
 use gavel::config::Config;
 use gavel::engine::mistralrs::{MistralRs, Settings};
-use gavel::models::Model;
+use gavel::models::{JudgeTraits, Model};
 
 const DEMO: &str = "smollm2-135m";
 
@@ -23,9 +23,7 @@ fn demo() -> Model {
         name: DEMO.into(),
         path,
         digest: "sha256:not checked here".into(),
-        prompt_set: Some("plain".into()),
-        agreement: None,
-        preference_method: None,
+        traits: JudgeTraits { prompt_set: Some("plain".into()), ..JudgeTraits::default() },
     }
 }
 

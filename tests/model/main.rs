@@ -17,7 +17,7 @@ use gavel::app::model_store;
 use gavel::config::Config;
 use gavel::engine::Engine;
 use gavel::engine::llama_cpp::{LlamaCpp, Settings};
-use gavel::models::Model;
+use gavel::models::{JudgeTraits, Model};
 
 const DEMO: &str = "smollm2-135m";
 
@@ -29,9 +29,7 @@ fn demo() -> Model {
         name: DEMO.into(),
         path,
         digest: "sha256:not checked here".into(),
-        prompt_set: Some("plain".into()),
-        agreement: None,
-        preference_method: None,
+        traits: JudgeTraits { prompt_set: Some("plain".into()), ..JudgeTraits::default() },
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::client::Flow;
 use super::servers::Servers;
 use super::settings::session;
-use super::wire::{Context, Piece, Request, Unsupported, WireError};
+use super::wire::{Context, Piece, Request, WireError};
 use crate::domain::Finish;
 use crate::engine::{Compiled, Completion, EngineError, Event, Stages};
 use crate::script::{Ask, NodeAsk, SamplerSettings, Transcript, Walk};
@@ -75,7 +75,11 @@ impl ScriptRun<'_> {
                     Ask::Read(nodes) => self.read(&mut walk, &nodes).await?,
                     Ask::PromptLogprobs(most) => {
                         let wire = &self.servers.wire;
-                        let request = wire.prompt_logprobs(self.context(&walk), most).map_err(|e| self.refused(e))?;
+                        let request =
+                            wire.prompt_logprobs(self.context(&walk), most).ok_or(EngineError::NotSupported {
+                                what: "log probabilities of the prompt",
+                                kind: self.servers.facts.kind.name(),
+                            })?;
                         let reply = self.call("prompt_logprobs", &request).await?;
                         let told = wire.read_prompt_logprobs(self.context(&walk), &reply);
                         let told = told.map_err(|error| Self::untrusted(&error))?;
@@ -115,7 +119,7 @@ impl ScriptRun<'_> {
     async fn generate(&self, walk: &mut Walk, shown: bool) -> Result<Ask, EngineError> {
         let wire = &self.servers.wire;
         let limits = walk.limits().cloned().unwrap_or_default();
-        let request = wire.write(self.context(walk), &limits, &self.sampling).map_err(|error| self.refused(error))?;
+        let request = wire.write(self.context(walk), &limits, &self.sampling);
         let (mut seen, mut ended, mut counted, mut by_token) = (0, None, None, 0);
         let mut fingerprint = None;
         let on_chunk = |chunk: &Value| {
@@ -183,10 +187,6 @@ impl ScriptRun<'_> {
         }
         self.servers.check_fingerprint(wire.fingerprint(&reply)).await?;
         Ok(reply)
-    }
-
-    fn refused(&self, Unsupported(what): Unsupported) -> EngineError {
-        EngineError::NotSupported { what, kind: self.servers.facts.kind.name() }
     }
 
     fn untrusted(error: &WireError) -> EngineError {

@@ -480,3 +480,45 @@ async fn structured_output_is_the_servers() {
         assert_eq!(field(kind, &fake.posted(path)[0]), serde_json::json!({"type": "object"}), "{kind:?}");
     }
 }
+
+#[tokio::test]
+async fn what_a_server_cannot_do_is_refused_before_it_is_queued() {
+    let generates = |change: fn(&mut Generate)| {
+        let mut limits = Generate { max_tokens: 5, ..Generate::default() };
+        change(&mut limits);
+        Step::Generate(limits)
+    };
+    let minimum = || generates(|limits| limits.min_tokens = 1);
+    let grammar = || generates(|limits| limits.grammar = Some(Grammar::object()));
+    let logprobs = || generates(|limits| limits.logprobs = Some(1));
+    let sampled = |mut job: Job| {
+        (job.sampling.temperature, job.sampling.top_k) = (0.7, 5);
+        job
+    };
+    let branch = Step::Branch(vec![Script(vec![minimum()])]);
+    let cases = [
+        ("tells", job("x", vec![Step::PromptLogprobs(0)]), [true, true, false, false]),
+        ("minimum", job("x", vec![minimum()]), [true, true, false, false]),
+        ("minimum in a branch", job("x", vec![branch]), [true, true, false, false]),
+        ("grammar", job("x", vec![grammar()]), [true, true, true, false]),
+        ("logprobs", job("x", vec![logprobs()]), [false; 4]),
+        ("sampled", sampled(job("x", judging())), [true, true, true, false]),
+        ("sampled, but nothing is written", sampled(job("x", vec![choose(&[" A", " B"])])), [true; 4]),
+        ("plain", job("x", judging()), [true; 4]),
+    ];
+    for (index, kind) in Kind::ALL.into_iter().enumerate() {
+        let fake = Fake::new(kind).await;
+        let engine = engine(&fake).await;
+        for (name, job, able) in &cases {
+            match engine.compile(job.clone()) {
+                Ok(_) => assert!(able[index], "{name} on {kind:?}"),
+                Err(error) => {
+                    assert!(
+                        !able[index] && matches!(error, EngineError::NotSupported { .. }),
+                        "{name} on {kind:?}: {error}"
+                    );
+                }
+            }
+        }
+    }
+}

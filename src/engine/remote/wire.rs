@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::settings::Kind;
 use crate::domain::{Finish, TokenLogprob};
-use crate::script::{Generate, NodeAsk, NodeReading, SamplerSettings, Token, Vocabulary};
+use crate::script::{Generate, NodeAsk, NodeReading, SamplerSettings, Script, Step, Token, Vocabulary};
 
 /// How far a log probability may be above 0, and a sum of probabilities above 1, by rounding.
 const ROUNDING: f64 = 1e-3;
@@ -18,7 +18,7 @@ const ROUNDING: f64 = 1e-3;
 const NO_LOGPROB: f64 = -9000.0;
 
 /// A request to a server: a POST of JSON.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Request {
     pub(super) path: &'static str,
     pub(super) body: Value,
@@ -55,11 +55,6 @@ pub(super) enum Piece {
         tokens: Option<usize>,
     },
 }
-
-/// A step that a server cannot run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Unsupported(pub(super) &'static str);
 
 /// A reply that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +94,24 @@ pub struct Abilities {
     pub prompt_logprobs: bool,
     /// A minimum of generated tokens.
     pub min_tokens: bool,
+    /// Sampling from the most probable tokens only: `top_k` and `min_p`.
+    pub truncation: bool,
+}
+
+impl Abilities {
+    /// What a script needs that the protocol cannot do.
+    pub(super) fn lacks(&self, script: &Script, sampling: &SamplerSettings) -> Option<&'static str> {
+        let truncates = sampling.temperature > 0.0 && (sampling.top_k > 0 || sampling.min_p > 0.0);
+        script.0.iter().find_map(|step| match step {
+            Step::PromptLogprobs(_) => (!self.prompt_logprobs).then_some("log probabilities of the prompt"),
+            Step::Say(_) | Step::Choose(_) => None,
+            Step::Branch(scripts) => scripts.iter().find_map(|script| self.lacks(script, sampling)),
+            Step::Generate(limits) if limits.logprobs.is_some() => Some("log probabilities of generated tokens"),
+            Step::Generate(limits) if limits.min_tokens > 0 && !self.min_tokens => Some("a minimum number of tokens"),
+            Step::Generate(limits) if limits.grammar.is_some() && !self.structured_output => Some("structured output"),
+            Step::Generate(_) => (truncates && !self.truncation).then_some("top_k and min_p"),
+        })
+    }
 }
 
 /// A protocol.
@@ -116,21 +129,16 @@ pub(super) trait Wire: Send + Sync {
     /// Begins to read nodes.
     fn read(&self, context: Context<'_>, nodes: &[NodeAsk]) -> Box<dyn Reading>;
 
-    /// A request that generates text and streams it.
-    fn write(
-        &self,
-        context: Context<'_>,
-        limits: &Generate,
-        sampling: &SamplerSettings,
-    ) -> Result<Request, Unsupported>;
+    /// A request that generates text and streams it, within the [`Abilities`].
+    fn write(&self, context: Context<'_>, limits: &Generate, sampling: &SamplerSettings) -> Request;
 
     /// Reads a chunk of a stream. `seen` is the length of the text so far in bytes, 0 at the beginning, for the use of
     /// the protocol alone.
     fn chunk(&self, chunk: &Value, seen: &mut usize) -> Result<Vec<Piece>, WireError>;
 
-    /// A request for the log probabilities of the tokens of the context.
-    fn prompt_logprobs(&self, _context: Context<'_>, _most: usize) -> Result<Request, Unsupported> {
-        Err(Unsupported("log probabilities of the prompt"))
+    /// A request for the log probabilities of the tokens of the context, if the protocol has one.
+    fn prompt_logprobs(&self, _context: Context<'_>, _most: usize) -> Option<Request> {
+        None
     }
 
     /// Reads its reply.
@@ -178,7 +186,8 @@ impl Batch {
 
 impl Reading for Batch {
     fn requests(&mut self) -> Vec<Request> {
-        self.parts.iter().map(|part| part.request.clone()).collect()
+        // There is one round.
+        self.parts.iter_mut().map(|part| std::mem::take(&mut part.request)).collect()
     }
 
     fn replies(&mut self, replies: &[Value]) -> Result<Option<Vec<NodeReading>>, WireError> {

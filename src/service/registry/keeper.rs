@@ -25,7 +25,7 @@ impl ModelRegistry {
     }
 
     /// Starts to load each model at a server that was not there, or is another one now.
-    fn load_again(self: &Arc<Self>) {
+    pub(super) fn load_again(self: &Arc<Self>) {
         for (index, slot) in self.slots.iter().enumerate().filter(|(_, slot)| slot.spec.is_remote()) {
             let wanted = match &*slot.state.borrow() {
                 SlotState::Failed(failure) => failure.may_pass(),

@@ -8,15 +8,14 @@ use sha2::{Digest, Sha256};
 
 use super::calibrated::{self, NamedFiles};
 use super::engines::{self, EngineSizes};
-use super::remote::{self, Known, RemoteSource};
+use super::remote::{self, RemoteSource};
 use super::self_test::{self, SelfTestError};
 use super::start_error::StartError;
 use crate::config::{Config, EngineChoice, LoadWhen, MethodChoice, ModelConfig};
-use crate::domain::Method;
 use crate::engine::scripted::Scripted;
 use crate::engine::{Engine, EngineError, EngineInfo, LoadError};
 use crate::metrics::Metrics;
-use crate::models::{Model, ModelStore, Progress, memory_needed};
+use crate::models::{JudgeTraits, Model, ModelStore, Progress, memory_needed};
 use crate::prompts::PromptLibrary;
 use crate::rubrics::RubricLibrary;
 use crate::service::admission::Admission;
@@ -170,33 +169,29 @@ impl ModelLoader {
                 } else {
                     Scripted::from_file(&spec.scripted_answers, spec.scripted_delay)?
                 };
-                self.judge(Arc::new(engine.named(&spec.name)), spec, None, None)
+                self.judge(Arc::new(engine.named(&spec.name)), spec, JudgeTraits::default())
             }
             EngineSource::File(model) => {
-                let known = Known {
-                    prompt_set: model.prompt_set.clone(),
-                    preference_method: model.preference_method,
-                    agreement: model.agreement.clone(),
-                };
+                let traits = model.traits.clone();
                 let model = Model { name: spec.name.clone(), digest: spec.digest(&model), ..model };
                 let engine = engines::open(spec.engine, model, &spec.sizes).await?;
-                self.ready(engine, spec, known).await
+                self.ready(engine, spec, traits).await
             }
             EngineSource::Remote(source) => {
-                let RemoteSource { contact, tokenizer, known } = *source;
+                let RemoteSource { contact, tokenizer, traits } = *source;
                 // A model that is not named in requests has the name that its server gives it.
                 let named = Some(spec.name.clone()).filter(|_| !spec.model.is_empty());
                 let name = named.unwrap_or_else(|| contact.facts().model.clone());
                 let engine = Arc::new(contact.engine(name, tokenizer).await?);
-                self.ready(engine, spec, known).await
+                self.ready(engine, spec, traits).await
             }
         }
     }
 
     /// A judge on an engine, after its self-test; an engine that fails it is shut down.
-    async fn ready(&self, engine: Arc<dyn Engine>, spec: &ModelSpec, known: Known) -> Result<Judge, StartError> {
-        let Known { prompt_set, preference_method, agreement } = known;
-        let judge = match self.self_tested(Arc::clone(&engine), spec, prompt_set, preference_method).await {
+    async fn ready(&self, engine: Arc<dyn Engine>, spec: &ModelSpec, traits: JudgeTraits) -> Result<Judge, StartError> {
+        let agreement = traits.agreement.clone();
+        let judge = match self.self_tested(Arc::clone(&engine), spec, traits).await {
             Ok(judge) => judge,
             Err(error) => {
                 engine.shut_down().await;
@@ -215,10 +210,9 @@ impl ModelLoader {
         &self,
         engine: Arc<dyn Engine>,
         spec: &ModelSpec,
-        prompt_set: Option<String>,
-        preference_method: Option<Method>,
+        traits: JudgeTraits,
     ) -> Result<Judge, StartError> {
-        let judge = self.judge(Arc::clone(&engine), spec, prompt_set, preference_method)?;
+        let judge = self.judge(Arc::clone(&engine), spec, traits)?;
         let warmed = self_test::warm_up(&*engine, judge.prompt_set(None)?, spec.feedback).await;
         warmed.map_err(|error| match error {
             // The model may be good; its server is busy or gone.
@@ -228,16 +222,15 @@ impl ModelLoader {
         Ok(judge)
     }
 
-    /// A judge on an engine whose prompts can be rendered; `prompt_set` and `preference_method` are the model's own.
+    /// A judge on an engine whose prompts can be rendered.
     pub(super) fn judge(
         &self,
         engine: Arc<dyn Engine>,
         spec: &ModelSpec,
-        prompt_set: Option<String>,
-        preference_method: Option<Method>,
+        traits: JudgeTraits,
     ) -> Result<Judge, StartError> {
         let configured = Some(spec.prompt.clone()).filter(|name| !name.is_empty());
-        let set = configured.or(prompt_set).unwrap_or_else(|| GENERAL_PROMPT_SET.to_owned());
+        let set = configured.or(traits.prompt_set).unwrap_or_else(|| GENERAL_PROMPT_SET.to_owned());
         let (admission, metrics) = &self.shared;
         let shared = (Arc::clone(admission), Arc::clone(metrics));
         let judge = Judge::new(Arc::clone(&engine), Arc::clone(&self.prompts), set, self.cached_judgements, shared);
@@ -245,7 +238,7 @@ impl ModelLoader {
         rendered.map_err(|error| StartError::SelfTest(spec.name.clone(), Box::new(error)))?;
         let files = calibrated::read(&spec.named, &self.rubrics, &engine.info().digest, judge.prompt_set(None)?);
         let files = files.map_err(|error| StartError::Calibration(spec.name.clone(), Box::new(error)))?;
-        let method = spec.preference_method.method().or(preference_method).unwrap_or_default();
+        let method = spec.preference_method.method().or(traits.preference_method).unwrap_or_default();
         Ok(judge.calibrated(files).preferring(method))
     }
 }
@@ -283,9 +276,7 @@ mod tests {
             name: "m".into(),
             path: folder.path().to_path_buf(),
             digest: digest.clone(),
-            prompt_set: None,
-            agreement: None,
-            preference_method: None,
+            traits: JudgeTraits::default(),
         };
         let digests: Vec<String> = ModelSpec::all(&config).iter().map(|spec| spec.digest(&model)).collect();
         assert_eq!((&digests[0], &digests[4]), (&digest, &digest));

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Accept, Affinity, RemoteConfig, RemoteKind};
-use crate::domain::Method;
 use crate::engine::LoadError;
 use crate::engine::remote::{Contact, Facts, Kind, Observer, Settings, Tokenizer};
-use crate::models::{ModelStore, Progress};
+use crate::models::{JudgeTraits, ModelStore, Progress};
 
 use super::start_error::StartError;
 
@@ -18,14 +17,8 @@ pub struct RemoteSource {
     pub contact: Contact,
     /// The vocabulary that prompts are tokenised with.
     pub tokenizer: Tokenizer,
-    pub(super) known: Known,
-}
-
-/// What the catalogue knows of a model.
-pub(super) struct Known {
-    pub(super) prompt_set: Option<String>,
-    pub(super) preference_method: Option<Method>,
-    pub(super) agreement: Option<String>,
+    /// What the catalogue knows of the model as a judge.
+    pub traits: JudgeTraits,
 }
 
 /// The settings of an engine, by the configuration. `model` is the model's name at the servers, where the configuration
@@ -77,9 +70,7 @@ pub async fn contact(
     let (vocabulary, chat) =
         read.map_err(|reason| LoadError::Model { path: files.path.display().to_string(), reason })?;
     let tokenizer = Tokenizer { vocabulary, chat, digest: files.digest };
-    let known =
-        Known { prompt_set: files.prompt_set, preference_method: files.preference_method, agreement: files.agreement };
-    Ok(RemoteSource { contact, tokenizer, known })
+    Ok(RemoteSource { contact, tokenizer, traits: files.traits })
 }
 
 type Vocabulary = (Arc<dyn crate::script::Vocabulary>, crate::prompts::ChatFormat);

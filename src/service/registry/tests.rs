@@ -49,7 +49,7 @@ impl Fixture {
     /// Puts an engine that takes so much memory into a model's slot.
     fn put(&self, name: &str, engine: Arc<dyn Engine>, memory: u64) {
         let slot = self.slot(name);
-        let judge = Arc::new(self.registry.loader.judge(engine, &slot.spec, None, None).unwrap());
+        let judge = Arc::new(self.registry.loader.judge(engine, &slot.spec, JudgeTraits::default()).unwrap());
         slot.finish_attempt(SlotState::Ready { judge, memory });
     }
 
@@ -124,7 +124,8 @@ fn a_setting_decides_how_responses_are_compared_and_else_the_model() {
          [[models]]\nname = \"alone\"\nengine = \"scripted\"\npreference_method = \"absolute\"\n",
     );
     let check = |name: &str, own: Option<Method>, expected: Method| {
-        let judge = fixture.registry.loader.judge(Steered::new(name), &fixture.slot(name).spec, None, own).unwrap();
+        let traits = JudgeTraits { preference_method: own, ..JudgeTraits::default() };
+        let judge = fixture.registry.loader.judge(Steered::new(name), &fixture.slot(name).spec, traits).unwrap();
         assert_eq!(judge.preference_method(), expected, "{name} {own:?}");
     };
     for own in [None, Some(Method::Pairwise), Some(Method::Absolute)] {
@@ -263,5 +264,7 @@ async fn a_model_at_a_server_that_does_not_answer_is_tried_again() {
     let (reason, again) = why(fixture.registry.ready().unwrap_err());
     assert_eq!(reason, FailureReason::Unreachable);
     assert!(again.is_some(), "callers are told when");
+    fixture.registry.load_again();
+    assert_eq!(fixture.registry.all()[0].state, "loading");
     assert!(!fixture.registry.engine_has_died(), "a server of others is no reason to end this process");
 }

@@ -3,9 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Abilities, Context, Piece, Reading, Request, Unsupported, Wire, WireError, check, completion, count, finish, stops,
-};
+use super::{Abilities, Context, Piece, Reading, Request, Wire, WireError, check, completion, count, finish, stops};
 use crate::engine::remote::settings::Kind;
 use crate::script::{Generate, NodeAsk, NodeReading, SamplerSettings, Token};
 
@@ -31,6 +29,7 @@ impl Wire for Completions {
             structured_output: false,
             prompt_logprobs: false,
             min_tokens: false,
+            truncation: false,
         }
     }
 
@@ -48,24 +47,7 @@ impl Wire for Completions {
         Box::new(Top { requests: nodes.iter().map(request).collect(), texts: nodes.iter().map(texts).collect() })
     }
 
-    fn write(
-        &self,
-        context: Context<'_>,
-        limits: &Generate,
-        sampling: &SamplerSettings,
-    ) -> Result<Request, Unsupported> {
-        if limits.logprobs.is_some() {
-            return Err(Unsupported("log probabilities of generated tokens"));
-        }
-        if limits.min_tokens > 0 {
-            return Err(Unsupported("a minimum number of feedback tokens"));
-        }
-        if limits.grammar.is_some() {
-            return Err(Unsupported("structured output"));
-        }
-        if sampling.top_k > 0 || sampling.min_p > 0.0 {
-            return Err(Unsupported("top_k and min_p"));
-        }
+    fn write(&self, context: Context<'_>, limits: &Generate, sampling: &SamplerSettings) -> Request {
         let mut body = completion(context, json!(context.ids), limits.max_tokens);
         let settings = json!({
             "stream": true,
@@ -77,7 +59,7 @@ impl Wire for Completions {
             "frequency_penalty": 0.0,
         });
         body.as_object_mut().expect("it is an object").extend(settings.as_object().expect("it is an object").clone());
-        Ok(Request { path: PATH, body })
+        Request { path: PATH, body }
     }
 
     fn chunk(&self, chunk: &Value, _: &mut usize) -> Result<Vec<Piece>, WireError> {
@@ -109,7 +91,7 @@ struct Top {
 
 impl Reading for Top {
     fn requests(&mut self) -> Vec<Request> {
-        self.requests.clone()
+        std::mem::take(&mut self.requests)
     }
 
     fn replies(&mut self, replies: &[Value]) -> Result<Option<Vec<NodeReading>>, WireError> {

@@ -7,7 +7,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Abilities, Context, Piece, Reading, Request, Unsupported, Wire, WireError, check, count, stops};
+use super::{Abilities, Context, Piece, Reading, Request, Wire, WireError, check, count, stops};
 use crate::domain::Finish;
 use crate::engine::remote::settings::Kind;
 use crate::script::{Generate, NodeAsk, NodeReading, SamplerSettings, Token};
@@ -54,6 +54,7 @@ impl Wire for LlamaServer {
             structured_output: true,
             prompt_logprobs: false,
             min_tokens: false,
+            truncation: true,
         }
     }
 
@@ -73,18 +74,7 @@ impl Wire for LlamaServer {
         Box::new(Lists { nodes: nodes.iter().map(node).collect(), fresh, vocabulary, asked: Vec::new() })
     }
 
-    fn write(
-        &self,
-        context: Context<'_>,
-        limits: &Generate,
-        sampling: &SamplerSettings,
-    ) -> Result<Request, Unsupported> {
-        if limits.logprobs.is_some() {
-            return Err(Unsupported("log probabilities of generated tokens"));
-        }
-        if limits.min_tokens > 0 {
-            return Err(Unsupported("a minimum number of feedback tokens"));
-        }
+    fn write(&self, context: Context<'_>, limits: &Generate, sampling: &SamplerSettings) -> Request {
         let mut settings = json!({
             "n_predict": limits.max_tokens,
             "stream": true,
@@ -99,7 +89,7 @@ impl Wire for LlamaServer {
         if let Some(grammar) = &limits.grammar {
             settings["json_schema"] = grammar.json_schema();
         }
-        Ok(request(context.ids, context.fresh, &settings))
+        request(context.ids, context.fresh, &settings)
     }
 
     fn chunk(&self, chunk: &Value, _: &mut usize) -> Result<Vec<Piece>, WireError> {

@@ -4,9 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Abilities, Batch, Context, Part, Piece, Reading, Request, Unsupported, Wire, WireError, check, count, finish, stops,
-};
+use super::{Abilities, Batch, Context, Part, Piece, Reading, Request, Wire, WireError, check, count, finish, stops};
 use crate::domain::TokenLogprob;
 use crate::engine::remote::settings::Kind;
 use crate::script::{Generate, NodeAsk, SamplerSettings, Token};
@@ -29,6 +27,7 @@ impl Wire for Sglang {
             structured_output: true,
             prompt_logprobs: true,
             min_tokens: true,
+            truncation: true,
         }
     }
 
@@ -49,15 +48,7 @@ impl Wire for Sglang {
         Box::new(Batch::new(nodes, vec![part], parse))
     }
 
-    fn write(
-        &self,
-        context: Context<'_>,
-        limits: &Generate,
-        sampling: &SamplerSettings,
-    ) -> Result<Request, Unsupported> {
-        if limits.logprobs.is_some() {
-            return Err(Unsupported("log probabilities of generated tokens"));
-        }
+    fn write(&self, context: Context<'_>, limits: &Generate, sampling: &SamplerSettings) -> Request {
         let mut settings = json!({
             "max_new_tokens": limits.max_tokens,
             "min_new_tokens": limits.min_tokens,
@@ -77,7 +68,7 @@ impl Wire for Sglang {
             settings["json_schema"] = json!(grammar.json_schema().to_string());
         }
         let body = json!({"input_ids": context.ids, "stream": true, "sampling_params": settings});
-        Ok(Request { path: PATH, body })
+        Request { path: PATH, body }
     }
 
     fn chunk(&self, chunk: &Value, seen: &mut usize) -> Result<Vec<Piece>, WireError> {
@@ -97,7 +88,7 @@ impl Wire for Sglang {
         Ok(pieces)
     }
 
-    fn prompt_logprobs(&self, context: Context<'_>, most: usize) -> Result<Request, Unsupported> {
+    fn prompt_logprobs(&self, context: Context<'_>, most: usize) -> Option<Request> {
         let body = json!({
             "input_ids": context.ids,
             "return_logprob": true,
@@ -105,7 +96,7 @@ impl Wire for Sglang {
             "top_logprobs_num": most,
             "sampling_params": {"max_new_tokens": 0, "temperature": 0},
         });
-        Ok(Request { path: PATH, body })
+        Some(Request { path: PATH, body })
     }
 
     fn read_prompt_logprobs(&self, context: Context<'_>, reply: &Value) -> Result<Vec<TokenLogprob>, WireError> {

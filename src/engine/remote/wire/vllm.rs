@@ -8,8 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Abilities, Batch, Context, Part, Piece, Reading, Request, Unsupported, Wire, WireError, completion, count, finish,
-    stops,
+    Abilities, Batch, Context, Part, Piece, Reading, Request, Wire, WireError, completion, count, finish, stops,
 };
 use crate::domain::TokenLogprob;
 use crate::engine::remote::settings::Kind;
@@ -62,6 +61,7 @@ impl Wire for Vllm {
             structured_output: true,
             prompt_logprobs: true,
             min_tokens: true,
+            truncation: true,
         }
     }
 
@@ -101,15 +101,7 @@ impl Wire for Vllm {
         Box::new(Batch::new(nodes, parts, parse))
     }
 
-    fn write(
-        &self,
-        context: Context<'_>,
-        limits: &Generate,
-        sampling: &SamplerSettings,
-    ) -> Result<Request, Unsupported> {
-        if limits.logprobs.is_some() {
-            return Err(Unsupported("log probabilities of generated tokens"));
-        }
+    fn write(&self, context: Context<'_>, limits: &Generate, sampling: &SamplerSettings) -> Request {
         let mut body = completion(context, json!(context.ids), limits.max_tokens);
         let fields = body.as_object_mut().expect("it is an object");
         let settings = json!({
@@ -134,7 +126,7 @@ impl Wire for Vllm {
             fields.insert("structured_outputs".into(), json!({"json": grammar.json_schema()}));
         }
         unshared(fields, context);
-        Ok(Request { path: PATH, body })
+        Request { path: PATH, body }
     }
 
     fn chunk(&self, chunk: &Value, _: &mut usize) -> Result<Vec<Piece>, WireError> {
@@ -157,11 +149,11 @@ impl Wire for Vllm {
         Ok(pieces)
     }
 
-    fn prompt_logprobs(&self, context: Context<'_>, most: usize) -> Result<Request, Unsupported> {
+    fn prompt_logprobs(&self, context: Context<'_>, most: usize) -> Option<Request> {
         let mut body = completion(context, json!(context.ids), 1);
         body["temperature"] = json!(0);
         body["prompt_logprobs"] = json!(most);
-        Ok(Request { path: PATH, body })
+        Some(Request { path: PATH, body })
     }
 
     fn read_prompt_logprobs(&self, context: Context<'_>, reply: &Value) -> Result<Vec<TokenLogprob>, WireError> {
