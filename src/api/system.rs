@@ -79,7 +79,7 @@ pub(super) struct InfoModel {
 /// The servers behind a model.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct InfoRemote {
-    /// `vllm`, `sglang`, `llama-server` or `openai-completions`.
+    /// `vllm`, `sglang`, `llama-server`, `openai-completions` or `openai-chat`.
     kind: &'static str,
     urls: Vec<String>,
     /// The model's name at the servers.
@@ -106,7 +106,7 @@ impl InfoRemote {
             root,
             fingerprints,
             reads: abilities.reads,
-            label_mass_kind: if abilities.exact { "exact" } else { "bounded" },
+            label_mass_kind: abilities.label_mass.name(),
             structured_output: abilities.structured_output,
             prompt_logprobs: abilities.prompt_logprobs,
             min_feedback_tokens: abilities.min_tokens,

@@ -10,7 +10,7 @@ use super::super::json;
 use super::super::problem::{Problem, ProblemBody};
 use super::{Url, all, dialogue, invalid, reference};
 use crate::app::App;
-use crate::domain::Mode;
+use crate::domain::{Mode, WeightedRubric};
 use crate::service::Graded;
 use crate::tasks::Absolute;
 
@@ -69,7 +69,7 @@ pub(in super::super) async fn rewards(
         let (mut item, response) =
             dialogue::read(&query, prompt).map_err(|problem| problem.within(&format!("/query/{index}")))?;
         item.reference_answer = labels.as_ref().and_then(|labels| reference(Some(&labels[index])));
-        Ok(BulkItem { item, response })
+        Ok(BulkItem::new(item, response))
     };
     let graded = all(judging.each(query, read, scored).await)?;
     let column = |of: fn(&(f64, (f64, f64))) -> f64| graded.iter().map(of).collect::<Vec<f64>>();
@@ -95,7 +95,7 @@ pub(in super::super) async fn get_reward(
 }
 
 /// The expected score and the label mass of a verdict.
-fn scored(Graded { verdict, .. }: Graded<Absolute>) -> (f64, f64) {
+fn scored(Graded { verdict, .. }: Graded<Absolute>, _: &[WeightedRubric]) -> (f64, f64) {
     let expected = verdict.verdicts().next().map_or(f64::NAN, |verdict| verdict.expected_score);
     (expected, verdict.label_mass())
 }
