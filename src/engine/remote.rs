@@ -266,7 +266,7 @@ impl Engine for Remote {
 
     fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
         let Servers { wire, facts, vocabulary, .. } = &*self.servers;
-        if let Some(what) = wire.abilities().lacks(&job) {
+        if let Some(what) = wire.abilities().lacks(&job.prompt, &job.script, &job.sampling) {
             return Err(EngineError::NotSupported { what, kind: facts.kind.name() });
         }
         compiled(job, &self.info, &**vocabulary)

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use super::settings::{Kind, LabelMassKind};
 use crate::domain::{Finish, MassKind, TokenLogprob};
-use crate::engine::Job;
-use crate::script::{Generate, NodeAsk, NodeReading, SamplerSettings, Script, Segment, Step, Token, Vocabulary};
+use crate::script::{
+    Generate, NodeAsk, NodeReading, Prompt, SamplerSettings, Script, Segment, Step, Token, Vocabulary,
+};
 
 /// How far a log probability may be above 0, and a sum of probabilities above 1, by rounding.
 const ROUNDING: f64 = 1e-3;
@@ -115,10 +116,10 @@ pub struct Abilities {
 
 impl Abilities {
     /// What a job needs that the protocol cannot do.
-    pub(super) fn lacks(&self, job: &Job) -> Option<&'static str> {
-        let marked = job.prompt.0.iter().any(|segment| matches!(segment, Segment::Control(_)));
+    pub(super) fn lacks(&self, prompt: &Prompt, script: &Script, sampling: &SamplerSettings) -> Option<&'static str> {
+        let marked = prompt.0.iter().any(|segment| matches!(segment, Segment::Control(_)));
         let raw = (!marked && !self.raw_prompts).then_some("the continuation of a text");
-        raw.or_else(|| self.script_lacks(&job.script, &job.sampling))
+        raw.or_else(|| self.script_lacks(script, sampling))
     }
 
     fn script_lacks(&self, script: &Script, sampling: &SamplerSettings) -> Option<&'static str> {
