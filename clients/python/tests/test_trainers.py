@@ -57,7 +57,7 @@ def test_verl(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def of(solution: str) -> dict[str, float]:
         return score("gsm8k", solution, "Hello.", {"question": "Hi."}, rubric=RUBRIC, reward_router_address=None)
 
-    assert of("EXCELLENT") == {"score": 1.0}
+    assert of("EXCELLENT") == {"score": 1.0, "label_mass": pytest.approx(1.0)}
     with pytest.raises(ServerFailed):
         of("BROKEN")
     with pytest.raises(KeyError, match="instruction_key"):
@@ -65,7 +65,7 @@ def test_verl(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="GAVEL_RUBRIC"):
         score("gsm8k", "EXCELLENT", None, {"question": "Hi."})
     later = gavel_client.verl.compute_score_async("gsm8k", "AWFUL", None, {"question": "Hi."}, rubric=RUBRIC)
-    assert asyncio.run(later) == {"score": 0.0}
+    assert asyncio.run(later)["score"] == 0.0
 
 
 def loaded_by_its_path(path: str) -> Any:  # noqa: ANN401
