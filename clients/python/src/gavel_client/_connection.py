@@ -24,8 +24,11 @@ def check_timeout(seconds: float) -> None:
     """Checks how long the server may take.
 
     Raises:
+        TypeError: It is no number.
         ValueError: It is not above 0.
     """
+    if not isinstance(seconds, (int, float)):
+        raise TypeError(f"timeout cannot be {seconds!r}, a {type(seconds).__name__}")
     if not seconds > 0.0:
         raise ValueError(f"timeout is in seconds, above 0, not {seconds!r}")
 

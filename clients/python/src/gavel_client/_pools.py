@@ -35,7 +35,6 @@ class Connection:
         check_kind("retry", self.retry, Retry)
         if not isinstance(self.base_url, str) or not self.base_url.startswith(("http://", "https://")):
             raise ValueError(f"base_url begins with http:// or https://, unlike {self.base_url!r}")
-        check_kind("timeout", self.timeout, (int, float))
         check_timeout(self.timeout)
 
     def client(self) -> Gavel:

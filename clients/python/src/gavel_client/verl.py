@@ -109,6 +109,7 @@ def reward_kwargs(
         reward_model_tokenizer: Passed by verl, and not used.
         settings: How it is judged. `mode` is "score" by default, one forward pass for each item.
     """
+    checked = check_settings(reward_kwargs, settings, mode="score")
     for name, value in (("instruction_key", instruction_key), ("rubric_key", rubric_key)):
         check_kind(name, value, str)
     check_kind("use_ground_truth", use_ground_truth, bool)
@@ -122,7 +123,7 @@ def reward_kwargs(
         rubric_column=rubric_key,
         empty=empty,
         min_label_mass=min_label_mass,
-        settings=check_settings(reward_kwargs, settings, mode="score"),
+        settings=checked,
     )
     return Job(bulk, instruction_key, rubric_key, use_ground_truth)
 
