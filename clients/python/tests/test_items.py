@@ -111,10 +111,13 @@ def test_references() -> None:
 
 def test_rubrics() -> None:
     assert rubric_of("helpfulness") == "helpfulness"
-    assert rubric_of(INLINE) == INLINE
-    assert rubric_of(UserDict(**INLINE)) == INLINE
-    assert rubric_of({"criterion": "Is it good?", "descriptions": {0: "No.", 1: "Yes.", "2": None}}) == INLINE
-    assert rubric_of('{"criterion": "Is it good?", "descriptions": {"0": "No.", "1": "Yes."}}') == INLINE
+    given: list[object] = [
+        INLINE,
+        UserDict(INLINE),
+        {"criterion": "Is it good?", "descriptions": {0: "No.", 1: "Yes.", "2": None}},
+        '{"criterion": "Is it good?", "descriptions": {"0": "No.", "1": "Yes."}}',
+    ]
+    assert [rubric_of(one) for one in given] == [INLINE] * len(given)
     several = [{"rubric": "helpfulness", "weight": 2.0}, {"rubric": INLINE}]
     assert rubric_of(several) == several
     assert rubric_of(Array({"rubric": "helpfulness", "weight": None})) == [{"rubric": "helpfulness"}]
