@@ -306,7 +306,7 @@ def test_rows_of_a_data_set(url: str) -> None:
     assert graded["gavel_reward"] == [1.0, pytest.approx(0.75), None]
     assert graded["gavel_score"] == [1, 1, None]
     assert graded["gavel_feedback"][1] == "It could be worse."
-    assert graded["gavel_error"] == [None, None, "engine_failed"]
+    assert graded["gavel_error"] == ["", "", "engine_failed"]
 
 
 def test_rows_that_cannot_be_asked_about(recorder: Recorder) -> None:
@@ -325,14 +325,14 @@ def test_rows_that_cannot_be_asked_about(recorder: Recorder) -> None:
     names = ("instruction", "response", "answer", "how")
     graded = judge(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
     assert graded["gavel_error"] == [
-        None,
+        "",
         "missing_text",
         "missing_text",
         "unsupported_content",
         "invalid_reference",
         "invalid_rubric",
         "missing_rubric",
-        None,
+        "",
     ]
     assert graded["gavel_reward"] == [0.5, *[None] * 6, 0.0]
     assert recorder.items == [{"instruction": "Hi.", "response": "Hello.", "rubric": OTHER}]

@@ -20,7 +20,8 @@ class Judge:
 
     `dataset.map(Judge(rubric="helpfulness"), batched=True)` with `datasets`;
     `dataset.map_batches(Judge(rubric="helpfulness"))` with Ray Data. The new columns are `gavel_reward`, `gavel_score`,
-    `gavel_label_mass`, `gavel_feedback` and `gavel_error`, a code; a row has the first or the last, never both. A row
+    `gavel_label_mass`, `gavel_feedback` and `gavel_error`. The last is the code of why a row could not be graded, and ""
+    for the others, so that the column has a type from the first batch on; numbers that are not there are None. A row
     without an instruction or a response (None, NaN) has the error `missing_text`.
 
     Args:
@@ -93,8 +94,8 @@ class Judge:
             "reward": [outcome.reward for outcome in outcomes],
             "score": [verdict.score if verdict else None for verdict in verdicts],
             "label_mass": [verdict.label_mass if verdict else None for verdict in verdicts],
-            "feedback": [verdict.feedback if verdict else None for verdict in verdicts],
-            "error": [outcome.error.code if outcome.error else None for outcome in outcomes],
+            "feedback": [(verdict and verdict.feedback) or "" for verdict in verdicts],
+            "error": [outcome.error.code if outcome.error else "" for outcome in outcomes],
         }
         return {**batch, **{self.prefix + name: column for name, column in new.items()}}
 
