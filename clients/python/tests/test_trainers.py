@@ -16,7 +16,17 @@ import pytest
 
 import gavel_client.openrlhf
 import gavel_client.verl
-from gavel_client import ConnectionFailed, GavelReward, InvalidRequest, Judge, NotFound, Problem, Retry, ServerFailed
+from gavel_client import (
+    ConnectionFailed,
+    GavelReward,
+    InvalidRequest,
+    Judge,
+    NotFound,
+    Problem,
+    Retry,
+    ServerFailed,
+    _pools,
+)
 
 from .conftest import Recorder, rubrics_in_labels, rubrics_of_items
 from .test_client import RUBRIC
@@ -210,7 +220,6 @@ def test_verl_and_empty_solutions(url: str) -> None:
     assert of(empty="zero") == {"score": 0.0, "label_mass": 1.0}
 
 
-@pytest.mark.filterwarnings("ignore:unclosed")
 def test_verl_keeps_its_connections(recorder: Recorder) -> None:
     async def of(solution: str) -> float:
         given = gavel_client.verl.compute_score_async(
@@ -225,6 +234,7 @@ def test_verl_keeps_its_connections(recorder: Recorder) -> None:
     assert len(recorder.connections) == 1
     assert asyncio.run(one_after_the_other()) == [0.5] * 5
     assert len(recorder.connections) == 2, "another event loop has a connection of its own"
+    assert len(_pools._loops) == 1, "the loop that was closed is forgotten"
 
 
 def loaded_by_its_path(path: str) -> Any:  # noqa: ANN401

@@ -7,7 +7,6 @@ reach the server.
 import asyncio
 import os
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 from ._async import AsyncGavel
 from ._connection import DEFAULT_URL, check_timeout
@@ -45,9 +44,13 @@ class Connection:
 
     def async_client(self) -> AsyncGavel:
         """The client of the running event loop."""
-        clients = _loops.setdefault(asyncio.get_running_loop(), {})
+        loop = asyncio.get_running_loop()
+        if loop not in _loops:
+            for closed in [other for other in list(_loops) if other.is_closed()]:
+                _loops.pop(closed, None)
+        clients = _loops.setdefault(loop, {})
         return clients.get(self) or clients.setdefault(self, AsyncGavel(**vars(self)))
 
 
 _clients: dict[tuple[int, Connection], Gavel] = {}
-_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Connection, AsyncGavel]] = WeakKeyDictionary()
+_loops: dict[asyncio.AbstractEventLoop, dict[Connection, AsyncGavel]] = {}

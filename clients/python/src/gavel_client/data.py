@@ -20,8 +20,8 @@ class Judge:
 
     `dataset.map(Judge(rubric="helpfulness"), batched=True)` with `datasets`;
     `dataset.map_batches(Judge(rubric="helpfulness"))` with Ray Data. The new columns are `gavel_reward`, `gavel_score`,
-    `gavel_label_mass`, `gavel_feedback` and `gavel_error`. The last is the code of why a row could not be graded, and ""
-    for the others, so that the column has a type from the first batch on; numbers that are not there are None. A row
+    `gavel_label_mass`, `gavel_feedback` and `gavel_error`. The last is the code of why a row could not be graded. It is
+    "" for the others, so that the column has a type from the first batch on; numbers that are not there are None. A row
     without an instruction or a response (None, NaN) has the error `missing_text`.
 
     Args:
