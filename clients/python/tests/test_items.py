@@ -77,6 +77,7 @@ def test_what_the_assistant_said() -> None:
         ("Hi.", [{"role": "assistant", "content": ["text"]}], "unsupported_content"),
         ("Hi.", [{"role": "assistant", "content": 4}], "invalid_text"),
         ("Hi.", ["Hello."], "invalid_text"),
+        ([{"content": "Hi."}], "Hello.", "invalid_text"),
         ("Hi.", 4, "invalid_text"),
         ("Hi.", None, "missing_text"),
         (math.nan, "Hello.", "missing_text"),

@@ -20,6 +20,7 @@ from ._calls import (
     Rubric,
     Sampling,
     Settings,
+    TextPart,
     WeightedRubric,
 )
 from ._errors import (
@@ -104,6 +105,7 @@ __all__ = [
     "Sampling",
     "ServerFailed",
     "Settings",
+    "TextPart",
     "TimedOut",
     "Unavailable",
     "UnexpectedAnswer",

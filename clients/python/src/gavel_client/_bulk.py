@@ -82,18 +82,7 @@ class Bulk:
         self.connection = connection
 
     def check(self) -> Info:
-        """Asks the server whether it can judge with these settings, and tells what it is.
-
-        It loads the model if that is not yet loaded, and judges nothing. Call it before the first rollouts.
-
-        Raises:
-            ConnectionFailed: There is no server.
-            TimedOut: It did not answer in time.
-            Unavailable: It is not ready.
-            NotFound: There is no such rubric, model or prompt set.
-            InvalidRequest: It does not accept the settings.
-            UnexpectedAnswer: What answers is no Gavel server.
-        """
+        """Asks the server whether it can judge so, without judging anything."""
         client = self.connection.client()
         info = client.info()
         client.rewards([], rubric=self.rubric, min_label_mass=self.min_label_mass, **self.settings)

@@ -27,11 +27,18 @@ T = TypeVar("T", bound=BaseModel)
 Normalize: TypeAlias = Literal["none", "group"]
 
 
+class TextPart(TypedDict):
+    """A part of a message. Judges read text only."""
+
+    type: Literal["text"]
+    text: str
+
+
 class Message(TypedDict):
     """A turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str
+    content: str | Sequence[TextPart]
 
 
 class Context(TypedDict):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
-from ._calls import Message, RewardItem, Rubric
+from ._calls import RewardItem, Rubric
 from ._options import did_you_mean
 
 #: A text, or a conversation of messages with `role` and `content`, which is a text or a list of text parts.
@@ -43,7 +43,7 @@ def reward_item(prompt: Turns, completion: Turns, reference: object = None, rubr
         item["instruction"] = prompt
     else:
         item["messages"] = [
-            Message(role=turn["role"], content=_text(turn.get("content"))) for turn in _turns(prompt, "the prompt")
+            {"role": turn["role"], "content": _text(turn.get("content"))} for turn in _turns(prompt, "the prompt")
         ]
     known = reference_text(reference)
     if known is not None:
@@ -58,7 +58,7 @@ def said(completion: Turns) -> str:
     if isinstance(completion, str):
         return completion
     turns = _turns(completion, "the completion")
-    texts = [_text(turn.get("content")) for turn in turns if turn.get("role", "assistant") == "assistant"]
+    texts = [_text(turn.get("content")) for turn in turns if turn["role"] == "assistant"]
     return "\n".join(text for text in texts if text)
 
 
@@ -154,8 +154,8 @@ def _turns(value: object, what: str) -> list[Mapping[str, Any]]:
     turns = value.tolist() if hasattr(value, "tolist") else value
     if is_missing(turns):
         raise BadItem("missing_text", f"{what} is missing")
-    if not isinstance(turns, Sequence) or not all(isinstance(turn, Mapping) for turn in turns):
-        raise BadItem("invalid_text", f"{what} is a text or a list of messages, not {value!r:.200}")
+    if not isinstance(turns, Sequence) or not all(isinstance(turn, Mapping) and "role" in turn for turn in turns):
+        raise BadItem("invalid_text", f"{what} is a text or a list of messages with roles, not {value!r:.200}")
     return list(turns)
 
 

@@ -72,11 +72,22 @@ class Judge:
             rubric_column=rubric_column,
             empty=empty,
             min_label_mass=min_label_mass,
-            settings=check_settings(type(self).__init__, settings),
+            settings=check_settings(Judge.__init__, settings),
         )
 
     def check(self) -> Info:
-        """Asks the server whether it can judge with these settings. See `Bulk.check`."""
+        """Asks the server whether it can judge with these settings, and tells what it is.
+
+        It loads the model if that is not yet loaded, and judges nothing.
+
+        Raises:
+            ConnectionFailed: There is no server.
+            TimedOut: It did not answer in time.
+            Unavailable: It is not ready.
+            NotFound: There is no such rubric or model.
+            InvalidRequest: It does not accept a setting.
+            UnexpectedAnswer: What answers is no Gavel server.
+        """
         return self._bulk.check()
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:

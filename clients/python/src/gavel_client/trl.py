@@ -84,11 +84,22 @@ class GavelReward:
             rubric_column=rubric_column,
             empty=empty,
             min_label_mass=min_label_mass,
-            settings=check_settings(type(self).__init__, settings, mode="score"),
+            settings=check_settings(GavelReward.__init__, settings, mode="score"),
         )
 
     def check(self) -> Info:
-        """Asks the server whether it can judge with these settings. See `Bulk.check`."""
+        """Asks the server whether it can judge with these settings, and tells what it is.
+
+        It loads the model if that is not yet loaded, and judges nothing: call it before the first rollouts.
+
+        Raises:
+            ConnectionFailed: There is no server.
+            TimedOut: It did not answer in time.
+            Unavailable: It is not ready.
+            NotFound: There is no such rubric or model.
+            InvalidRequest: It does not accept a setting.
+            UnexpectedAnswer: What answers is no Gavel server.
+        """
         return self._bulk.check()
 
     def __call__(
