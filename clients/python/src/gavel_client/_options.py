@@ -3,13 +3,11 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from ._calls import Sampling, Settings
-
-T = TypeVar("T")
 
 _SETTINGS = TypeAdapter(Settings)
 
@@ -55,7 +53,7 @@ def check_one_of(name: str, value: object, allowed: Iterable[str]) -> None:
         raise ValueError(f"{name} cannot be {value!r}{did_you_mean(str(value), allowed)}")
 
 
-def check_kind(name: str, value: object, kind: type[T] | tuple[type[T], ...]) -> None:
+def check_kind(name: str, value: object, kind: type | tuple[type, ...]) -> None:
     """Checks the type of a setting that may be None.
 
     Raises:
