@@ -66,11 +66,6 @@ def gavel(url: str) -> Iterator[Gavel]:
         yield client
 
 
-# Take these away once the server does.
-rubrics_of_items = pytest.mark.xfail(strict=True, reason="the server does not take rubrics of items yet")
-rubrics_in_labels = pytest.mark.xfail(strict=True, reason="the server does not take ?labels=json yet")
-
-
 class Recorder(ThreadingHTTPServer):
     """Gives each item the reward 0.5, and remembers bodies, paths and connections."""
 

@@ -28,7 +28,7 @@ from gavel_client import (
     _pools,
 )
 
-from .conftest import Recorder, rubrics_in_labels, rubrics_of_items
+from .conftest import Recorder
 from .test_client import RUBRIC
 
 OTHER = {"criterion": "Is it short?", "descriptions": {"1": "No.", "2": "Yes."}}
@@ -91,7 +91,6 @@ def test_trl_has_rubrics_of_rows(recorder: Recorder) -> None:
         GavelReward(recorder.url, rubric_column="hov")(["Hi."], ["Hello."], how=["factuality"])
 
 
-@rubrics_of_items
 def test_rubrics_of_rows(url: str) -> None:
     reward = GavelReward(url, rubric_column="how", mode="feedback")
     reward.check()
@@ -99,7 +98,6 @@ def test_rubrics_of_rows(url: str) -> None:
     assert rewards == [pytest.approx(0.75), 1.0, None]
 
 
-@rubrics_in_labels
 def test_rubrics_in_labels(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GAVEL_URL", url)
     monkeypatch.setenv("GAVEL_LABELS", "json")
