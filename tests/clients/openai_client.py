@@ -51,6 +51,7 @@ def check(url, sure):
     text = client.completions.create(model=hosted, prompt="Once upon a time", max_tokens=4, echo=True, seed=1)
     assert text.choices[0].text.startswith("Once upon a time")
     check_completions(client, hosted)
+    check_responses(client, hosted)
     answered = check_decisions(client, hosted, sure), check_graders(client, hosted, sure)
     try:
         client.chat.completions.create(model="gavel-absolute:nope", messages=prompt)
@@ -58,6 +59,35 @@ def check(url, sure):
     except openai.NotFoundError as error:
         assert error.code == "unknown_rubric", error
     return "decisions: {}; grader: {}".format(*answered)
+
+
+def check_responses(client, hosted):
+    """The same answers as responses: whole, in pieces, structured, and as a call."""
+    question = "###Response to evaluate:\nThe sea is blue.\n\n###Feedback: "
+    judged = client.responses.create(
+        model="gavel-absolute", input=question, max_output_tokens=64, include=["message.output_text.logprobs"], top_logprobs=5
+    )
+    verdict = judged.output[0].content[0].logprobs[0]
+    assert judged.status == "completed" and judged.output_text.endswith(f"[RESULT] {verdict.token}"), judged
+    assert len(verdict.top_logprobs) == 5 and judged.usage.total_tokens > 0, judged
+    with client.responses.stream(model="gavel-absolute", input=question, max_output_tokens=64) as stream:
+        parts = [event.delta for event in stream if event.type == "response.output_text.delta"]
+        whole = stream.get_final_response()
+    assert "".join(parts) == whole.output_text == judged.output_text, (parts, whole)
+    parsed = client.responses.parse(model=hosted, input="Grade: 2+2=4", text_format=Verdict, max_output_tokens=400)
+    assert parsed.status == "incomplete" or parsed.output_parsed.score in range(1, 6), parsed
+    tool = {"type": "function", "name": "grade", "parameters": Verdict.model_json_schema()}
+    called = client.responses.create(
+        model=hosted, input="Grade: 2+2=4", tools=[tool], tool_choice={"type": "function", "name": "grade"}, max_output_tokens=400
+    )
+    assert called.output[0].type == "function_call", called
+    if called.status == "completed":
+        Verdict.model_validate_json(called.output[0].arguments)
+    try:
+        client.responses.create(model=hosted, input="More.", previous_response_id="resp_1")
+        raise AssertionError("a response that was never stored is no error")
+    except openai.BadRequestError as error:
+        assert error.param == "previous_response_id", error
 
 
 def check_completions(client, hosted):
@@ -147,7 +177,7 @@ came_back = "every assertion holds on the scripted engine"
 if demo():
     came_back += f" and on the test model ({check(demo(), sure=False)})"
 report(
-    "models, chat, streaming, logprobs, n, structured output, forced tool, completions (several prompts, echo, logprobs, token ids), "
+    "models, chat, streaming, logprobs, n, structured output, forced tool, responses (stream, parse, call), completions (several prompts, echo, logprobs, token ids), "
     "decisions, refusals, graders, errors",
     came_back,
 )
