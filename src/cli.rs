@@ -18,6 +18,7 @@ mod items;
 mod lists;
 mod redteam;
 mod results;
+mod serve;
 mod show;
 mod text;
 mod work;
@@ -80,6 +81,10 @@ enum Command {
         /// The port to listen on; 0 takes a free one.
         #[arg(long)]
         port: Option<u16>,
+        /// Check the configuration, and exit: rubrics, prompts, whether the models are on disk, whether the address is
+        /// free. No model is loaded.
+        #[arg(long)]
+        check: bool,
     },
     /// Grade one response or a whole file, on a server or in this process.
     Grade(Box<grade::GradeArgs>),
@@ -154,11 +159,16 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         config(&model.into_iter().collect::<Vec<_>>())
     };
     match cli.command {
-        Command::Serve { host, port } => {
+        Command::Serve { host, port, check } => {
             let mut listen = Vec::new();
             listen.extend(host.map(|host| ("host", host)));
             listen.extend(port.map(|port| ("port", port.to_string())));
-            host::serve(config(&listen)?).await
+            let config = config(&listen)?;
+            if check {
+                println!("{}", serve::check(&config)?);
+                return Ok(());
+            }
+            serve::serve(config).await
         }
         Command::Grade(args) => {
             cli.settings.check_beside(args.server())?;

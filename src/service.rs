@@ -20,7 +20,7 @@ use ulid::Ulid;
 
 use self::admission::{Admission, Refusal, TooLate};
 use self::cache::Lookup;
-pub use self::context::{Deadline, DeadlinePassed, RequestContext};
+pub use self::context::{Deadline, DeadlinePassed, RequestContext, Tally, Totals};
 pub use self::judge::Judge;
 use self::judge::{PlannedRun, RunError};
 use self::registry::{ModelRegistry, RegistryError};
@@ -286,6 +286,9 @@ impl Session {
             let judged = outcome.answers.iter().filter_map(|answer| answer.judgement.as_ref().ok());
             judged.flat_map(Judgement::label_masses).for_each(|mass| histogram.observe(mass));
         }
+        let judged = || outcome.answers.iter().filter_map(|answer| answer.judgement.as_ref().ok());
+        let masses = judged().flat_map(Judgement::label_masses);
+        self.context.tally.add(&provenance, stats.usage, judged().count() as u64, masses);
         let model = &provenance.model.name;
         let prompt = provenance.prompt.as_ref().map(|prompt| prompt.digest.as_str());
         let calibrator = self.judge.calibrator(prompt, task.options().mode);

@@ -59,6 +59,14 @@ pub fn init(log: &LogConfig, traces: &TracesConfig) -> Result<Telemetry, String>
     Ok(Telemetry { provider })
 }
 
+/// Checks that logs can be written as configured.
+///
+/// # Errors
+/// When the level is not a filter.
+pub fn check(log: &LogConfig) -> Result<(), String> {
+    filter(&log.level).map(drop)
+}
+
 /// Continues the trace of a caller with W3C `traceparent` and `tracestate`.
 pub fn continue_trace(span: &Span, parent: Option<&str>, state: Option<&str>) {
     if parent.is_none() || span.is_disabled() {

@@ -1,6 +1,7 @@
 //! The record of one request and its response, for metrics, the access log and traces.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use tracing::field::Empty;
 
 use super::problem::Problem;
 use crate::app::App;
+use crate::service::{Tally, Totals};
 use crate::telemetry::{self, TRACES};
 
 /// The status that is counted where the client closed the connection before its response, as in nginx.
@@ -32,13 +34,15 @@ pub(super) struct AccessRecord {
     line: Span,
     trace: Span,
     answer: Option<(StatusCode, Option<Problem>)>,
+    tally: Arc<Tally>,
 }
 
 impl AccessRecord {
     pub(super) fn begin(request: &ServiceRequest, id: &str) -> Self {
         let route = request.match_pattern().unwrap_or_else(|| "unmatched".to_owned());
         let method = METHODS.into_iter().find(|m| *m == request.method().as_str()).unwrap_or("other");
-        let line = tracing::info_span!("request", request_id = id, method, route);
+        let peer = request.peer_addr().map(|peer| tracing::field::display(peer.ip().to_canonical()));
+        let line = tracing::info_span!("request", request_id = id, method, route, peer);
         let trace = tracing::info_span!(
             target: TRACES,
             "request",
@@ -54,12 +58,17 @@ impl AccessRecord {
         let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
         telemetry::continue_trace(&trace, header("traceparent"), header("tracestate"));
         let app = request.app_data::<Data<App>>().cloned();
-        Self { app, started: Instant::now(), route, method, line, trace, answer: None }
+        Self { app, started: Instant::now(), route, method, line, trace, answer: None, tally: Arc::default() }
     }
 
     /// The span of log lines, and the span of traces.
     pub(super) fn spans(&self) -> (Span, Span) {
         (self.line.clone(), self.trace.clone())
+    }
+
+    /// What the request comes to, filled while it is served.
+    pub(super) fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.tally)
     }
 
     /// Records the status of the response, and its error.
@@ -98,6 +107,10 @@ impl Drop for AccessRecord {
         }
         let milliseconds = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
         let _line = self.line.enter();
+        let Totals { model, rubric, judgements, usage, label_mass } = self.tally.totals();
+        let counted = |count: u64| (judgements > 0).then_some(count);
+        let (prompt_tokens, completion_tokens) = (counted(usage.prompt_tokens), counted(usage.completion_tokens));
+        let judgements = counted(judgements);
         match problem {
             _ if PROBES.contains(&self.route.as_str()) => tracing::debug!(status, milliseconds, code, "answered"),
             Some(problem) if status >= 500 => {
@@ -105,7 +118,18 @@ impl Drop for AccessRecord {
                 tracing::warn!(status, milliseconds, code, %problem, "answered");
             }
             None if status == GONE => tracing::info!(status, milliseconds, "the caller went away"),
-            _ => tracing::info!(status, milliseconds, code, "answered"),
+            _ => tracing::info!(
+                status,
+                milliseconds,
+                code,
+                model,
+                rubric,
+                judgements,
+                prompt_tokens,
+                completion_tokens,
+                label_mass,
+                "answered"
+            ),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 
-use super::middleware::arrived;
+use super::middleware::{arrived, tally};
 use super::problem::{Code, Problem};
 use crate::app::App;
 use crate::service::{Deadline, RequestContext};
@@ -16,7 +16,9 @@ use crate::service::{Deadline, RequestContext};
 pub(super) fn of_request(request: &HttpRequest, app: &App) -> Result<RequestContext, Problem> {
     let deadline = deadline(request, app)?;
     let peer = request.peer_addr().map(|peer| peer.ip().to_canonical().to_string());
-    Ok(app.service.context(peer.as_deref().unwrap_or("unknown"), deadline))
+    let mut context = app.service.context(peer.as_deref().unwrap_or("unknown"), deadline);
+    context.tally = tally(request);
+    Ok(context)
 }
 
 /// The context of a request from this process.

@@ -1,5 +1,6 @@
 //! Middleware of every request: its id, its span, its metrics, its log line, and the format of errors.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
@@ -16,6 +17,7 @@ use super::access_log::AccessRecord;
 use super::body::Unread;
 use super::problem::{Code, Problem};
 use crate::app::App;
+use crate::service::Tally;
 
 /// The header with the id of a request.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -27,6 +29,7 @@ struct RequestMeta {
     at: Instant,
     /// The spans for log lines and for traces.
     spans: (Span, Span),
+    tally: Arc<Tally>,
 }
 
 /// The id of a request after [`observe`].
@@ -37,6 +40,11 @@ pub(super) fn request_id(request: &HttpRequest) -> String {
 /// The arrival time of the head of a request.
 pub(super) fn arrived(request: &HttpRequest) -> Instant {
     request.extensions().get::<RequestMeta>().map_or_else(Instant::now, |arrival| arrival.at)
+}
+
+/// What a request comes to, for its log line.
+pub(super) fn tally(request: &HttpRequest) -> Arc<Tally> {
+    request.extensions().get::<RequestMeta>().map(|arrival| Arc::clone(&arrival.tally)).unwrap_or_default()
 }
 
 /// Wraps work of a request that runs outside of its handler in the spans of the request.
@@ -62,7 +70,7 @@ pub(super) async fn observe(
     let mut record = AccessRecord::begin(&request, &id);
     let (line, trace) = record.spans();
     let spans = (line.clone(), trace.clone());
-    request.extensions_mut().insert(RequestMeta { id: id.clone(), at: Instant::now(), spans });
+    request.extensions_mut().insert(RequestMeta { id: id.clone(), at: Instant::now(), spans, tally: record.tally() });
     let unread = Unread::of(&mut request);
     let answered = next.call(request).instrument(trace).instrument(line).await;
     let answered = answered.inspect_err(|error| record.answered(error.as_response_error().status_code(), None))?;

@@ -1,89 +1,15 @@
-//! `gavel serve`, and the judge inside other commands.
+//! The judge inside commands, signals, and the progress of downloads.
 
-use std::net::TcpListener;
-use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::CliError;
 use super::text::wrap;
-use crate::api;
-use crate::app::App;
 use crate::config::Config;
 use crate::facade::Gavel;
 use crate::models::Progress;
 use crate::telemetry::{self, Telemetry};
-
-/// `gavel serve`: serves until a signal, or until a model cannot be loaded.
-pub(super) async fn serve(config: Config) -> Result<(), CliError> {
-    let telemetry = telemetry::init(&config.log, &config.traces).map_err(CliError::Failed)?;
-    let outcome = serve_until_stopped(config).await;
-    telemetry.shut_down().await;
-    outcome
-}
-
-async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
-    for variable in &config.ignored_variables {
-        tracing::warn!(variable, "unknown environment variable, ignored; docs/configuration.md lists the settings");
-    }
-    let (app, listener) = (App::build(config.clone())?, bind(&config)?);
-    if let Err(error) = app.rubrics.watch() {
-        tracing::warn!(%error, "rubric files cannot be watched; changes need a restart");
-    }
-    let address = listener.local_addr().map_err(|error| CliError::because("the address", error))?;
-    if !address.ip().is_loopback() {
-        tracing::warn!(%address, "listening on a non-loopback address without authentication: everyone who can reach it can use it");
-    }
-    let mut server = api::server(Arc::clone(&app), listener).map_err(|error| CliError::because("the server", error))?;
-    let handle = server.handle();
-    println!("gavel is listening on http://{address}");
-    let loading = async {
-        let loaded = app.load(&Bar::default()).await;
-        if loaded.is_ok() {
-            tracing::info!("ready");
-        }
-        loaded
-    };
-    let mut stopped = Box::pin(signal());
-    let mut asked = None;
-    let outcome = tokio::select! {
-        result = &mut server => return result.map_err(|error| CliError::because("the server", error)),
-        loaded = loading => match loaded {
-            Err(error) => Err(CliError::from(error)),
-            Ok(()) => tokio::select! {
-                result = &mut server => return result.map_err(|error| CliError::because("the server", error)),
-                signal = &mut stopped => { asked = Some(signal); Ok(()) }
-                () = engine_death(&app) => Err(CliError::Failed("the engine has died and cannot be restarted".into())),
-            },
-        },
-        signal = &mut stopped => { asked = Some(signal); Ok(()) }
-    };
-    // Nobody is sent to a server that was never ready, and a person at a terminal sends nobody.
-    let drain = match asked {
-        Some(Signal::Terminate) if app.models().ready().is_ok() => Duration::from_millis(app.config.limits.drain_ms),
-        _ => Duration::ZERO,
-    };
-    tracing::info!(drain_ms = drain.as_millis(), "shutting down: finishing requests in flight");
-    let hurry = async {
-        signal().await;
-    };
-    let mut stopping = pin!(api::shut_down(&app, &handle, drain, hurry));
-    let cut = tokio::select! {
-        cut = &mut stopping => cut,
-        served = &mut server => {
-            served.map_err(|error| CliError::because("the server", error))?;
-            stopping.await
-        }
-    };
-    outcome?;
-    if cut > 0 {
-        tracing::warn!(cut, "shut down before all requests were finished; these were cut off");
-        return Err(CliError::Failed(format!("shut down before all requests were finished; {cut} were cut off")));
-    }
-    Ok(())
-}
 
 /// A judge inside another command.
 pub(super) struct InProcessJudge {
@@ -111,36 +37,17 @@ impl InProcessJudge {
     }
 }
 
-fn bind(config: &Config) -> Result<TcpListener, CliError> {
-    let address = (config.host.as_str(), config.port);
-    TcpListener::bind(address).map_err(|error| {
-        let what = format!("cannot listen on {}:{}", config.host, config.port);
-        match error.kind() {
-            std::io::ErrorKind::AddrInUse => CliError::Failed(format!(
-                "{what}: the port is in use; choose another one with --port, or 0 for a free one"
-            )),
-            _ => CliError::because(what, error),
-        }
-    })
-}
-
-/// Returns when the engine has died and cannot be restarted, so that a supervisor can restart the process.
-async fn engine_death(app: &App) {
-    while !app.engine_has_died() {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
-/// Why the server stops.
+/// Why the program stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Signal {
+pub(super) enum Signal {
     /// Ctrl-C.
     Interrupt,
     /// A supervisor's.
     Terminate,
 }
 
-async fn signal() -> Signal {
+/// Waits for a signal to stop.
+pub(super) async fn signal() -> Signal {
     let interrupted = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {

@@ -287,6 +287,22 @@ impl ModelStore {
         }
     }
 
+    /// The file or folder of a model, resolved as by [`Self::resolve`], if it is on disk.
+    ///
+    /// # Errors
+    /// If it is a path where nothing is, or no model has this name.
+    pub fn on_disk(&self, name: &str) -> Result<Option<PathBuf>, ModelError> {
+        if Reference::parse(name).is_none() && is_path(name) {
+            let path = PathBuf::from(name);
+            return if path.exists() { Ok(Some(path)) } else { Err(ModelError::NoSuchFile { path }) };
+        }
+        match self.path(name) {
+            Ok(path) => Ok(Some(path)),
+            Err(ModelError::NotPulled { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(super) fn on_hub(&self, asked: &str) -> Result<Option<OnHub>, ModelError> {
         let reference = Reference::parse(asked).transpose()?;
         Ok(reference.map(|reference| OnHub::new(reference, asked.to_owned())))

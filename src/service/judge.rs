@@ -311,7 +311,7 @@ struct Computing {
 impl Computing {
     async fn run(self, mut planned: PlannedRun, show: impl Fn(&str) + Send) -> Result<Judgement, RunError> {
         let asked = Instant::now();
-        let RequestContext { flow, deadline } = self.context;
+        let RequestContext { flow, deadline, .. } = self.context;
         planned.compiled.flow.clone_from(&flow);
         planned.compiled.deadline = deadline.at();
         let due = Due { at: deadline.at(), written: planned.compiled.job.script.most_generated() };

@@ -51,6 +51,19 @@ fn client() -> Client {
 }
 
 #[tokio::test]
+async fn a_hangup_reads_rubric_files_again_and_serves_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = serve(folder.path(), &[], &[]);
+    server.until_ready(true).await;
+    server.signal("-HUP");
+    assert_eq!(server.grade().await.status(), 200);
+    server.signal("-INT");
+    let (success, log) = server.ended();
+    assert!(success && log.contains("SIGHUP"), "{log}");
+    assert!(log.contains("starting") && log.contains("data_dir"), "{log}");
+}
+
+#[tokio::test]
 async fn a_server_that_drains_is_not_ready_and_still_serves() {
     let folder = tempfile::tempdir().unwrap();
     let long = [("GAVEL_LIMITS__DRAIN_MS", "600000"), ("GAVEL_LIMITS__SHUTDOWN_MS", "600000")];

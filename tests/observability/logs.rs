@@ -26,6 +26,14 @@ async fn a_request_has_one_line_of_json_with_its_id() {
         assert!(line["milliseconds"].as_f64().is_some_and(|time| time > 0.0), "{line}");
         assert!(line["timestamp"].is_string(), "{line}");
         assert_eq!(line["code"].as_str(), (status == 404).then_some("unknown_rubric"), "{line}");
+        assert_eq!(line["peer"], "127.0.0.1", "{line}");
+        let judged = status == 200;
+        assert_eq!(line["model"].as_str(), judged.then_some("scripted"), "{line}");
+        assert_eq!(line["rubric"].as_str(), judged.then_some("helpfulness"), "{line}");
+        assert_eq!(line["judgements"].as_u64(), judged.then_some(1), "{line}");
+        for field in ["prompt_tokens", "completion_tokens", "label_mass"] {
+            assert_eq!(line[field].as_f64().is_some_and(|value| value > 0.0), judged, "{field}: {line}");
+        }
     }
     assert!(!text.contains("/readyz"), "probes are not worth a line:\n{text}");
 }

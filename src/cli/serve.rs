@@ -1,0 +1,224 @@
+//! `gavel serve`, and `gavel serve --check`.
+
+use std::net::TcpListener;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::CliError;
+use super::host::{Bar, Signal, signal};
+use crate::api;
+use crate::app::{App, model_store};
+use crate::config::{Config, EngineChoice, ModelConfig};
+use crate::models::ModelStore;
+use crate::telemetry;
+
+/// `gavel serve`: serves until a signal, or until a model cannot be loaded.
+pub(super) async fn serve(config: Config) -> Result<(), CliError> {
+    let telemetry = telemetry::init(&config.log, &config.traces).map_err(CliError::Failed)?;
+    let outcome = serve_until_stopped(config).await;
+    telemetry.shut_down().await;
+    outcome
+}
+
+async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
+    for variable in &config.ignored_variables {
+        tracing::warn!(variable, "unknown environment variable, ignored; docs/configuration.md lists the settings");
+    }
+    let (app, listener) = (App::build(config.clone())?, bind(&config)?);
+    let folder = config.data_dir.join("rubrics").display().to_string();
+    if let Err(error) = app.rubrics.watch() {
+        tracing::warn!(%error, folder, "rubric files cannot be watched; after a change, send SIGHUP");
+    }
+    let address = listener.local_addr().map_err(|error| CliError::because("the address", error))?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        %address,
+        models = config.model_names().join(", "),
+        threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        data_dir = %config.data_dir.display(),
+        cache_dir = %config.cache_dir.display(),
+        "starting"
+    );
+    let _reloads = AbortOnDrop(tokio::spawn(reload_at_hangup(Arc::clone(&app))));
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "listening on a non-loopback address without authentication: everyone who can reach it can use it");
+    }
+    let mut server = api::server(Arc::clone(&app), listener).map_err(|error| CliError::because("the server", error))?;
+    let handle = server.handle();
+    println!("gavel is listening on http://{address}");
+    let loading = async {
+        let loaded = app.load(&Bar::default()).await;
+        if loaded.is_ok() {
+            tracing::info!("ready");
+        }
+        loaded
+    };
+    let mut stopped = Box::pin(signal());
+    let mut asked = None;
+    let outcome = tokio::select! {
+        result = &mut server => return result.map_err(|error| CliError::because("the server", error)),
+        loaded = loading => match loaded {
+            Err(error) => Err(CliError::from(error)),
+            Ok(()) => tokio::select! {
+                result = &mut server => return result.map_err(|error| CliError::because("the server", error)),
+                signal = &mut stopped => { asked = Some(signal); Ok(()) }
+                () = engine_death(&app) => Err(CliError::Failed("the engine has died and cannot be restarted".into())),
+            },
+        },
+        signal = &mut stopped => { asked = Some(signal); Ok(()) }
+    };
+    // Nobody is sent to a server that was never ready, and a person at a terminal sends nobody.
+    let drain = match asked {
+        Some(Signal::Terminate) if app.models().ready().is_ok() => Duration::from_millis(app.config.limits.drain_ms),
+        _ => Duration::ZERO,
+    };
+    tracing::info!(drain_ms = drain.as_millis(), "shutting down: finishing requests in flight");
+    let hurry = async {
+        signal().await;
+    };
+    let mut stopping = pin!(api::shut_down(&app, &handle, drain, hurry));
+    let cut = tokio::select! {
+        cut = &mut stopping => cut,
+        served = &mut server => {
+            served.map_err(|error| CliError::because("the server", error))?;
+            stopping.await
+        }
+    };
+    outcome?;
+    if cut > 0 {
+        tracing::warn!(cut, "shut down before all requests were finished; these were cut off");
+        return Err(CliError::Failed(format!("shut down before all requests were finished; {cut} were cut off")));
+    }
+    Ok(())
+}
+
+fn bind(config: &Config) -> Result<TcpListener, CliError> {
+    let address = (config.host.as_str(), config.port);
+    TcpListener::bind(address).map_err(|error| {
+        let what = format!("cannot listen on {}:{}", config.host, config.port);
+        match error.kind() {
+            std::io::ErrorKind::AddrInUse => CliError::Failed(format!(
+                "{what}: the port is in use; choose another one with --port, or 0 for a free one"
+            )),
+            _ => CliError::because(what, error),
+        }
+    })
+}
+
+/// Returns when the engine has died and cannot be restarted, so that a supervisor can restart the process.
+async fn engine_death(app: &App) {
+    while !app.engine_has_died() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Reads the rubric files again at every SIGHUP, which would end the process otherwise.
+async fn reload_at_hangup(app: Arc<App>) {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+        while hangups.recv().await.is_some() {
+            let app = Arc::clone(&app);
+            let read = tokio::task::spawn_blocking(move || {
+                app.rubrics.reload();
+                (app.rubrics.list().len(), app.rubrics.refused().len())
+            });
+            if let Ok((rubrics, invalid)) = read.await {
+                tracing::info!(rubrics, invalid, "SIGHUP: rubric files read again; other settings need a restart");
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    drop(app);
+}
+
+/// `gavel serve --check`: finds what would stop a start, without loading a model.
+///
+/// # Errors
+/// With the first of what is wrong.
+pub(super) fn check(config: &Config) -> Result<String, CliError> {
+    let mut told = Vec::new();
+    telemetry::check(&config.log).map_err(CliError::Failed)?;
+    let app = App::build(config.clone())?;
+    if let Some(error) = app.rubrics.refused().first() {
+        return Err(CliError::Failed(error.to_string()));
+    }
+    told.push(format!("{} rubrics, {} prompt sets", app.rubrics.list().len(), app.prompts().names().count()));
+    let store = model_store(config)?;
+    if config.models.is_empty() {
+        told.push(of_model(&config.model, config.engine, &store, config.offline)?);
+    }
+    for model in &config.models {
+        let (name, engine) = (model.name(), model.engine.unwrap_or(config.engine));
+        told.push(of_model(reference(model, &name), engine, &store, config.offline)?);
+    }
+    let address = bind(config)?.local_addr().map_err(|error| CliError::because("the address", error))?;
+    told.push(format!("{}:{} is free", config.host, if config.port == 0 { 0 } else { address.port() }));
+    Ok(format!("the configuration can be served: {}", told.join("; ")))
+}
+
+fn reference<'m>(model: &'m ModelConfig, name: &'m str) -> &'m str {
+    model.model.as_deref().unwrap_or(name)
+}
+
+/// What is known of a model before it is loaded.
+fn of_model(reference: &str, engine: EngineChoice, store: &ModelStore, offline: bool) -> Result<String, CliError> {
+    crate::service::registry::check_built(engine).map_err(|error| CliError::Failed(error.to_string()))?;
+    match engine {
+        EngineChoice::Scripted => return Ok("scripted answers".to_owned()),
+        EngineChoice::Remote => return Ok("a model at servers, which `gavel doctor --engine remote` checks".to_owned()),
+        _ => {}
+    }
+    Ok(match store.on_disk(reference)? {
+        Some(path) => format!("{reference} is here ({})", path.display()),
+        None if offline => {
+            let reason = format!(
+                "{reference} is not on disk, and `offline` forbids to fetch it; `gavel models pull {reference}` where there is a network"
+            );
+            return Err(CliError::Failed(reason));
+        }
+        None => format!("{reference} is not on disk and will be fetched at the start"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_finds_what_stops_a_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |settings: &[(&'static str, &str)]| {
+            let mut all = vec![
+                ("data_dir", folder.path().display().to_string()),
+                ("cache_dir", folder.path().display().to_string()),
+                ("port", "0".to_owned()),
+            ];
+            all.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
+            check(&Config::without_environment(None, &all).unwrap())
+        };
+        let check = |settings: &[(&'static str, &str)], expected: &str| {
+            let told = of(settings).unwrap_or_else(|error| error.to_string());
+            assert!(told.contains(expected), "{told}");
+        };
+        check(&[("engine", "scripted")], "scripted answers");
+        check(&[("model", "smollm2-135m")], "will be fetched at the start");
+        check(&[("model", "smollm2-135m"), ("offline", "true")], "gavel models pull");
+        check(&[("model", "nothing-like-it")], "nothing-like-it");
+        check(&[("model", "./no.gguf")], "./no.gguf");
+        std::fs::create_dir(folder.path().join("rubrics")).unwrap();
+        std::fs::write(folder.path().join("rubrics/mine.toml"), "criterion = 3").unwrap();
+        check(&[("engine", "scripted")], "mine.toml");
+    }
+}
