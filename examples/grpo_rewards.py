@@ -10,12 +10,12 @@ from gavel_client import Gavel, RewardItem
 
 GROUPS, SIZE = 32, 8
 
-items = [
-    RewardItem(
-        group=group,
-        instruction=f"Write a sentence with {group + 2} words.",
-        response=f"Attempt {attempt + 1} of {SIZE} at a sentence with {group + 2} words.",
-    )
+items: list[RewardItem] = [
+    {
+        "group": group,
+        "instruction": f"Write a sentence with {group + 2} words.",
+        "response": f"Attempt {attempt + 1} of {SIZE} at a sentence with {group + 2} words.",
+    }
     for group in range(GROUPS)
     for attempt in range(SIZE)
 ]

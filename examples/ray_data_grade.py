@@ -34,27 +34,19 @@ class Grader:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """The batch with the verdicts' columns."""
-        texts = {name: batch[name].to_pylist() for name in ("instruction", "response")}
-        complete = [row for row in range(len(batch)) if all(column[row] is not None for column in texts.values())]
-        verdicts = self.grade({name: [column[row] for row in complete] for name, column in texts.items()})
+        verdicts = self.grade({name: batch[name].to_pylist() for name in ("instruction", "response")})
         for name, kind in COLUMNS.items():
-            column = ["missing_text" if name == "gavel_error" else None] * len(batch)
-            for row, value in zip(complete, verdicts[name], strict=True):
-                column[row] = value
-            batch = batch.append_column(name, pa.array(column, type=kind))
+            batch = batch.append_column(name, pa.array(verdicts[name], type=kind))
         return batch
 
     def grade(self, rows: dict[str, list[str]]) -> dict[str, list]:
         """The verdicts' columns. If the whole request fails after the client's retries, all its rows have the error."""
-        count = len(rows["response"])
-        none = {name: [None] * count for name in COLUMNS}
-        if count == 0:
-            return none
         try:
             return self.judge(rows)
         except GavelError as error:
             reason = error.code if isinstance(error, Problem) else type(error).__name__
-            return {**none, "gavel_error": [reason] * count}
+            count = len(rows["response"])
+            return {**{name: [None] * count for name in COLUMNS}, "gavel_error": [reason] * count}
 
 
 def made_up(file: Path) -> None:
@@ -94,7 +86,7 @@ def report(target: str) -> None:
     rewards = [reward for reward in table["gavel_reward"].to_pylist() if reward is not None]
     print(f"{len(table)} rows, {len(rewards)} graded, mean reward {sum(rewards) / max(1, len(rewards)):.3f}")
     for reason in table["gavel_error"].value_counts().to_pylist():
-        if reason["values"] is not None:
+        if reason["values"]:
             print(f"{reason['counts']} not graded: {reason['values']}")
 
 

@@ -63,7 +63,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .configure(compat_routes)
         .service(web::resource("/metrics").route(web::get().to(system::metrics)))
         .service(web::resource("/livez").route(web::get().to(system::live)))
-        .service(web::resource("/readyz").route(web::get().to(system::ready)))
+        .service(web::resource(["/readyz", "/health"]).route(web::get().to(system::ready)))
+        .service(web::resource("/version").route(web::get().to(system::version)))
         .service(web::resource("/openapi.json").route(web::get().to(document_json)))
         .service(web::resource("/").route(web::get().to(pages::to_docs)))
         .service(web::resource("/docs").route(web::get().to(pages::to_page)))
@@ -77,6 +78,7 @@ fn openai_routes(config: &mut web::ServiceConfig) {
     config
         .service(web::resource("/v1/chat/completions").route(web::post().to(openai::chat)))
         .service(web::resource("/v1/completions").route(web::post().to(openai::complete)))
+        .service(web::resource("/v1/responses").route(web::post().to(openai::respond)))
         .service(web::resource("/v1/decisions").route(web::post().to(openai::decide)))
         .service(web::resource("/v1/systemone").route(web::post().to(openai::systemone)))
         .service(web::resource("/v1/fine_tuning/alpha/graders/run").route(web::post().to(openai::run_grader)))
@@ -137,6 +139,7 @@ fn compat_routes(config: &mut web::ServiceConfig) {
         rubrics::delete,
         openai::chat,
         openai::complete,
+        openai::respond,
         openai::decide,
         openai::systemone,
         openai::run_grader,
@@ -146,6 +149,7 @@ fn compat_routes(config: &mut web::ServiceConfig) {
         system::info,
         system::live,
         system::ready,
+        system::version,
         system::metrics,
     ),
     components(schemas(problem::ProblemBody))
@@ -153,8 +157,13 @@ fn compat_routes(config: &mut web::ServiceConfig) {
 struct Contract;
 
 /// Aliases of routes, as in other servers.
-const ALIASES: [(&str, &str); 4] =
-    [("/v1/classify", "/classify"), ("/v1/score", "/score"), ("/v1/rerank", "/rerank"), ("/v2/rerank", "/rerank")];
+const ALIASES: [(&str, &str); 5] = [
+    ("/v1/classify", "/classify"),
+    ("/v1/score", "/score"),
+    ("/v1/rerank", "/rerank"),
+    ("/v2/rerank", "/rerank"),
+    ("/health", "/readyz"),
+];
 
 /// The OpenAPI document, generated from the types.
 #[must_use]
@@ -163,7 +172,10 @@ pub fn document() -> utoipa::openapi::OpenApi {
     for (alias, path) in ALIASES {
         let mut item = document.paths.paths.get(path).cloned().unwrap_or_default();
         let name = alias.trim_matches('/').replace('/', "_");
-        item.post.iter_mut().for_each(|operation| operation.operation_id = Some(name.clone()));
+        item.post
+            .iter_mut()
+            .chain(item.get.iter_mut())
+            .for_each(|operation| operation.operation_id = Some(name.clone()));
         document.paths.paths.insert(alias.to_owned(), item);
     }
     document

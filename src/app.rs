@@ -88,6 +88,13 @@ impl App {
         }
     }
 
+    /// Names that requests for chat completions may have beside the hosted models.
+    #[must_use]
+    pub fn other_model_names(&self) -> Vec<String> {
+        let judges = self.judge_models.all().iter().map(|judge| judge.name.clone());
+        judges.chain(self.judge_models.aliases().map(str::to_owned)).collect()
+    }
+
     /// The registry of the configured models.
     #[must_use]
     pub fn models(&self) -> &ModelRegistry {

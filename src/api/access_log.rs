@@ -18,7 +18,7 @@ use crate::telemetry::{self, TRACES};
 /// The status that is counted where the client closed the connection before its response, as in nginx.
 const GONE: u16 = 499;
 /// Routes that are polled, and logged at debug level only.
-const PROBES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+const PROBES: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
 /// The methods that are metric labels; any other is `other`, so that clients cannot create labels.
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
 

@@ -4,7 +4,7 @@
 use actix_web::web;
 
 use super::problem::Problem;
-use super::schema::JudgingOptions;
+use super::schema::{JudgingOptions, Rubrics};
 use crate::app::App;
 use crate::domain::{
     AbsoluteRequest, Instruction, InvalidRequest, Item, Options, WeightedRubric, is_blank, require_label_mass,
@@ -26,6 +26,15 @@ pub(super) struct BulkJudging {
 pub(super) struct BulkItem {
     pub(super) item: Item,
     pub(super) response: String,
+    /// Its own rubrics in place of those of the request.
+    pub(super) rubrics: Option<Rubrics>,
+}
+
+impl BulkItem {
+    /// An item that is judged by the rubrics of the request.
+    pub(super) fn new(item: Item, response: String) -> Self {
+        Self { item, response, rubrics: None }
+    }
 }
 
 /// The result of an item.
@@ -55,12 +64,12 @@ impl BulkJudging {
     }
 
     /// Judges all items, some at once, and returns the results in their order. An item is parsed at its turn; only the
-    /// part of its verdict that `keep` returns is kept.
+    /// part of its verdict that `keep` returns is kept; that gets the verdict and its rubrics.
     pub(super) async fn each<T, R>(
         &self,
         items: impl IntoIterator<Item = T>,
         read: impl Fn(usize, T) -> Result<BulkItem, Problem>,
-        keep: impl Fn(Graded<Absolute>) -> R,
+        keep: impl Fn(Graded<Absolute>, &[WeightedRubric]) -> R,
     ) -> Vec<ItemOutcome<R>> {
         let one = |index, item| {
             let bulk_item = read(index, item);
@@ -69,13 +78,16 @@ impl BulkJudging {
                 // Refused and cached items never wait, so they must yield the thread.
                 tokio::task::yield_now().await;
                 let judged = match bulk_item {
-                    Ok(bulk_item) => self.one(bulk_item).await,
+                    Ok(bulk_item) => {
+                        let own = bulk_item.rubrics.as_ref().map(|rubrics| rubrics.list.clone());
+                        self.one(bulk_item).await.map(|graded| (graded, own))
+                    }
                     Err(problem) => Err(problem),
                 };
                 match judged {
-                    Ok(graded) => {
+                    Ok((graded, own)) => {
                         let reward = self.reward(&graded.verdict);
-                        ItemOutcome { reward, kept: Some(keep(graded)) }
+                        ItemOutcome { reward, kept: Some(keep(graded, own.as_deref().unwrap_or(&self.rubrics))) }
                     }
                     Err(problem) => ItemOutcome { reward: Err(problem), kept: None },
                 }
@@ -86,7 +98,7 @@ impl BulkJudging {
 
     /// Judges one item.
     pub(super) async fn one(&self, bulk_item: BulkItem) -> Result<Graded<Absolute>, Problem> {
-        let BulkItem { item, mut response } = bulk_item;
+        let BulkItem { item, mut response, rubrics } = bulk_item;
         // A blank response is judged as an empty one, so that no form of it gets a higher reward.
         if is_blank(&response) {
             response.clear();
@@ -98,8 +110,13 @@ impl BulkJudging {
                 InvalidRequest::at("/instruction", "the instruction is empty; there is nothing to judge").into()
             );
         }
-        let (rubrics, options) = (self.rubrics.clone(), self.options.clone());
-        let request = AbsoluteRequest { item, response, rubrics, multi: self.multi, options };
+        let common = || Rubrics { list: self.rubrics.clone(), multi: self.multi };
+        let Rubrics { list: rubrics, multi } = rubrics.unwrap_or_else(common);
+        if rubrics.is_empty() {
+            let reason = "name a rubric here, or for all items in the request's `rubric`";
+            return Err(InvalidRequest::at("/rubric", reason).into());
+        }
+        let request = AbsoluteRequest { item, response, rubrics, multi, options: self.options.clone() };
         Ok(self.session.run(request, None).await?)
     }
 

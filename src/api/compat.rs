@@ -62,15 +62,23 @@ impl Url {
     }
 
     /// The rubric in the path, the query or the model name, or the configured default.
-    fn rubric(&mut self, model: Option<&str>, app: &App) -> Result<String, Problem> {
+    fn rubric(&mut self, model: Option<&str>, app: &App) -> Option<String> {
         let model = model.map(|model| app.judge_models.resolve(model));
         let of_model = model.and_then(|model| model.strip_prefix(JUDGE)).map(str::to_owned);
         let default = Some(&app.config.grading.rubric).filter(|name| !name.is_empty()).cloned();
-        self.rubric.take().or(self.query.remove("rubric")).or(of_model).or(default).ok_or_else(|| {
-            let known: Vec<String> = app.rubrics.list().into_iter().map(|entry| entry.name).collect();
-            let known = known.join(", ");
-            invalid(format!("name a rubric in the URL, as in ?rubric=helpfulness; there are: {known}"))
-        })
+        self.rubric.take().or(self.query.remove("rubric")).or(of_model).or(default)
+    }
+
+    /// Finds the model, and the rubric if one is named; items may have their own.
+    pub(super) async fn judging_items(
+        mut self,
+        app: &web::Data<App>,
+        http: &HttpRequest,
+        mode: Mode,
+    ) -> Result<BulkJudging, Problem> {
+        let rubric = self.rubric(None, app);
+        rubric.iter().try_for_each(|rubric| app.rubrics.named(rubric).map(drop))?;
+        self.judging_by(app, http, rubric.map_or(Value::Null, Value::String), mode).await
     }
 
     /// Finds rubric and model. `model` is the model name in the caller's protocol, which may contain a rubric.
@@ -81,12 +89,16 @@ impl Url {
         model: Option<&str>,
         mode: Mode,
     ) -> Result<BulkJudging, Problem> {
-        let rubric = self.rubric(model, app)?;
+        let rubric = self.rubric(model, app).ok_or_else(|| {
+            let known: Vec<String> = app.rubrics.list().into_iter().map(|entry| entry.name).collect();
+            let known = known.join(", ");
+            invalid(format!("name a rubric in the URL, as in ?rubric=helpfulness; there are: {known}"))
+        })?;
         app.rubrics.named(&rubric)?;
         self.judging_by(app, http, Value::String(rubric), mode).await
     }
 
-    /// Finds the model; the rubric is given.
+    /// Finds the model; the rubric is given, or null where items have their own.
     pub(super) async fn judging_by(
         mut self,
         app: &web::Data<App>,
@@ -113,7 +125,7 @@ impl Url {
             return Err(Problem::new(Code::UnknownField, detail));
         }
         let settings = JudgingFields { rubric, mode: Some(mode), sampling, model, prompt, ..JudgingFields::default() };
-        BulkJudging::begin(app, settings.check(app)?, least, context).await
+        BulkJudging::begin(app, settings.check_of_items(app)?, least, context).await
     }
 }
 

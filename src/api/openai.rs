@@ -11,7 +11,9 @@ mod judge;
 mod messages;
 mod models;
 mod report;
+mod response_events;
 mod response_format;
+mod responses;
 mod sampling;
 mod schema;
 mod systemone;
@@ -27,4 +29,5 @@ pub(super) use self::graders::{
 pub(super) use self::models::{
     __path_list as __path_models, __path_show as __path_model, list as models, show as model,
 };
+pub(super) use self::responses::{__path_create as __path_respond, create as respond};
 pub(super) use self::systemone::{__path_create as __path_systemone, create as systemone};

@@ -67,9 +67,10 @@ pub enum ErrorFormat {
 }
 
 /// Prefixes of routes with OpenAI's error format.
-const OPENAI: [&str; 14] = [
+const OPENAI: [&str; 15] = [
     "/v1/chat/",
     "/v1/completions",
+    "/v1/responses",
     "/v1/models/",
     "/v1/decisions",
     "/v1/systemone",
@@ -174,6 +175,12 @@ impl Problem {
     #[must_use]
     pub fn code(&self) -> Code {
         self.code
+    }
+
+    /// The JSON pointer to the invalid field, if there is one.
+    #[must_use]
+    pub fn pointer(&self) -> Option<&str> {
+        self.pointer.as_deref()
     }
 
     /// The detail.

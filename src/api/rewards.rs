@@ -11,7 +11,7 @@ use super::context;
 use super::json::{self, Object, object_or_null, parse_value};
 use super::middleware::{base, request_id};
 use super::problem::{Problem, ProblemBody};
-use super::schema::{ContextBody, ItemFields, JudgingFields, MessageBody, RubricChoice, SamplingBody};
+use super::schema::{ContextBody, ItemFields, JudgingFields, MessageBody, RubricChoice, Rubrics, SamplingBody};
 use crate::app::App;
 use crate::domain::{InvalidRequest, Mode, normalized};
 
@@ -28,8 +28,9 @@ pub(super) struct RewardsBody {
     /// The responses, at most `limits.items`; each one can fail alone.
     #[schema(value_type = Vec<RewardItem>)]
     items: Vec<Value>,
-    /// A name of `GET /v1/rubrics`, an inline rubric, or a list of rubrics with weights.
-    #[schema(value_type = RubricChoice)]
+    /// A name of `GET /v1/rubrics`, an inline rubric, or a list of rubrics with weights; for the items that have none.
+    #[schema(value_type = Option<RubricChoice>)]
+    #[serde(default)]
     rubric: Value,
     /// Feedback and verdict, or only the verdict: one forward pass for each item.
     mode: Option<Mode>,
@@ -68,6 +69,10 @@ pub(super) struct RewardItem {
     messages: Option<Vec<Object<MessageBody>>>,
     /// The response to grade.
     response: String,
+    /// The rubric of this item: a name, an inline rubric, or a list of rubrics with weights.
+    #[schema(value_type = Option<RubricChoice>)]
+    #[serde(default)]
+    rubric: Value,
     /// An answer that would get the highest score.
     reference_answer: Option<String>,
     /// Documents that the response is judged against.
@@ -136,7 +141,7 @@ pub(super) async fn rewards(
 ) -> Result<HttpResponse, Problem> {
     let mut body: RewardsBody = json::strict_bulk(&http, payload).await?;
     let context = context::of_request(&http, &app)?;
-    let judged = body.settings().check(&app)?;
+    let judged = body.settings().check_of_items(&app)?;
     let judging = BulkJudging::begin(&app, judged, body.min_label_mass, context).await?;
     let names = |field: &str| body.items.iter().map(|item| name(&item[field])).collect::<Vec<_>>();
     let (ids, groups) = (names("id"), names("group"));
@@ -145,8 +150,8 @@ pub(super) async fn rewards(
     let outcomes = judging
         .each(
             body.items,
-            |_, item| bulk_item(&item, grouped),
-            |graded| with_verdicts.then(|| verdict_body(graded, &judging.rubrics, false)),
+            |_, item| bulk_item(&item, grouped, &app),
+            |graded, rubrics| with_verdicts.then(|| verdict_body(graded, rubrics, false)),
         )
         .await;
     let (base, id) = (base(&http), request_id(&http));
@@ -185,7 +190,7 @@ fn name(value: &Value) -> Option<Name> {
 }
 
 /// Checks an item; pointers are relative to it.
-fn bulk_item(item: &Value, grouped: bool) -> Result<BulkItem, Problem> {
+fn bulk_item(item: &Value, grouped: bool, app: &App) -> Result<BulkItem, Problem> {
     let item: RewardItem = parse_value(item, "")?;
     if grouped && item.group.is_none() {
         return Err(InvalidRequest::at("/group", "with \"normalize\": \"group\" every item names its group").into());
@@ -197,5 +202,6 @@ fn bulk_item(item: &Value, grouped: bool) -> Result<BulkItem, Problem> {
         context: item.context,
         annotator: item.annotator,
     };
-    Ok(BulkItem { response: item.response, item: about.check()? })
+    let rubrics = (!item.rubric.is_null()).then(|| Rubrics::read(&item.rubric, app)).transpose()?;
+    Ok(BulkItem { response: item.response, item: about.check()?, rubrics })
 }

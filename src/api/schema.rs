@@ -230,6 +230,12 @@ pub(super) struct JudgingFields {
     pub(super) deterministic: bool,
 }
 
+/// The rubrics of a request or of an item, and whether they came as a list.
+pub(super) struct Rubrics {
+    pub(super) list: Vec<WeightedRubric>,
+    pub(super) multi: bool,
+}
+
 /// The checked options of judging, with the configured defaults.
 pub(super) struct JudgingOptions {
     pub(super) rubrics: Vec<WeightedRubric>,
@@ -264,11 +270,27 @@ impl GradingFields {
 
 impl JudgingFields {
     pub(super) fn check(self, app: &App) -> Result<JudgingOptions, Problem> {
+        self.check_by(app, Rubrics::read)
+    }
+
+    /// The same for requests whose items may have rubrics of their own.
+    pub(super) fn check_of_items(self, app: &App) -> Result<JudgingOptions, Problem> {
+        self.check_by(app, |value, app| match value {
+            serde_json::Value::Null => Ok(Rubrics { list: Vec::new(), multi: false }),
+            value => Rubrics::read(value, app),
+        })
+    }
+
+    fn check_by(
+        self,
+        app: &App,
+        read: impl Fn(&serde_json::Value, &App) -> Result<Rubrics, Problem>,
+    ) -> Result<JudgingOptions, Problem> {
         let Options { sampling: defaults, samples, cache, .. } = app.default_options();
         let model = app.hosted(self.model.as_deref());
         app.models().check_name(model).map_err(ServiceError::from)?;
         let model = model.map(str::to_owned);
-        let (rubrics, multi) = rubrics(&self.rubric, app)?;
+        let Rubrics { list: rubrics, multi } = read(&self.rubric, app)?;
         let sampling = Sampling {
             temperature: self.sampling.temperature.unwrap_or(defaults.temperature),
             top_p: self.sampling.top_p.unwrap_or(defaults.top_p),
@@ -357,10 +379,18 @@ fn content(value: &serde_json::Value, at: &str) -> Result<String, Problem> {
     Ok(texts.collect::<Result<Vec<_>, Problem>>()?.join("\n"))
 }
 
-fn rubrics(value: &serde_json::Value, app: &App) -> Result<(Vec<WeightedRubric>, bool), Problem> {
-    let Some(list) = value.as_array() else {
-        return Ok((vec![WeightedRubric { rubric: rubric(value, "/rubric", app)?, weight: Weight::ONE }], false));
-    };
+impl Rubrics {
+    /// Reads the field `rubric`.
+    pub(super) fn read(value: &serde_json::Value, app: &App) -> Result<Self, Problem> {
+        let Some(list) = value.as_array() else {
+            let only = WeightedRubric { rubric: rubric(value, "/rubric", app)?, weight: Weight::ONE };
+            return Ok(Self { list: vec![only], multi: false });
+        };
+        Ok(Self { list: weighted(list, app)?, multi: true })
+    }
+}
+
+fn weighted(list: &[serde_json::Value], app: &App) -> Result<Vec<WeightedRubric>, Problem> {
     if list.is_empty() {
         return Err(InvalidRequest::at("/rubric", "the list of rubrics is empty").into());
     }
@@ -375,7 +405,7 @@ fn rubrics(value: &serde_json::Value, app: &App) -> Result<(Vec<WeightedRubric>,
         let weight = weight.map_err(|error| InvalidRequest::at(format!("{at}/weight"), error.to_string()))?;
         Ok(WeightedRubric { rubric: rubric(&body.rubric, &format!("{at}/rubric"), app)?, weight })
     });
-    Ok((weighted.collect::<Result<_, Problem>>()?, true))
+    weighted.collect()
 }
 
 fn rubric(value: &serde_json::Value, at: &str, app: &App) -> Result<NamedRubric, Problem> {

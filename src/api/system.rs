@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::problem::{Code, Problem};
+use super::problem::{Code, ErrorFormat, Problem};
 use crate::app::App;
 use crate::config::LoadWhen;
 use crate::domain::Method;
@@ -79,7 +79,7 @@ pub(super) struct InfoModel {
 /// The servers behind a model.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct InfoRemote {
-    /// `vllm`, `sglang`, `llama-server` or `openai-completions`.
+    /// `vllm`, `sglang`, `llama-server`, `openai-completions` or `openai-chat`.
     kind: &'static str,
     urls: Vec<String>,
     /// The model's name at the servers.
@@ -106,7 +106,7 @@ impl InfoRemote {
             root,
             fingerprints,
             reads: abilities.reads,
-            label_mass_kind: if abilities.exact { "exact" } else { "bounded" },
+            label_mass_kind: abilities.label_mass.name(),
             structured_output: abilities.structured_output,
             prompt_logprobs: abilities.prompt_logprobs,
             min_feedback_tokens: abilities.min_tokens,
@@ -189,11 +189,26 @@ pub(super) async fn ready(app: web::Data<App>) -> Result<HttpResponse, Problem> 
     Ok(HttpResponse::Ok().json(Status { status: "ready" }))
 }
 
+/// The version of the server.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Version {
+    version: &'static str,
+}
+
+/// The version of the server, as vLLM tells its own.
+#[utoipa::path(get, path = "/version", tag = "server", responses((status = 200, body = Version)))]
+pub(super) async fn version() -> HttpResponse {
+    HttpResponse::Ok().json(Version { version: env!("CARGO_PKG_VERSION") })
+}
+
 /// The metrics in the Prometheus text format.
 #[utoipa::path(get, path = "/metrics", tag = "server", responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(app: web::Data<App>) -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(app.render_metrics())
 }
+
+/// Prefixes of routes below /v1 that OpenAI's API does not have.
+const OWN: [&str; 6] = ["/v1/grade", "/v1/rank", "/v1/rewards", "/v1/preferences", "/v1/rubrics", "/v1/info"];
 
 /// For every path that is not a route.
 pub(super) async fn nothing_here(http: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -202,5 +217,8 @@ pub(super) async fn nothing_here(http: HttpRequest) -> Result<HttpResponse, Prob
     if http.resource_map().has_resource(&below) {
         detail.push_str(&format!("; {below} is: the base address ends in /v1"));
     }
-    Err(Problem::new(Code::NotFound, detail))
+    let problem = Problem::new(Code::NotFound, detail);
+    let own = OWN.iter().any(|route| http.path().starts_with(route));
+    // Clients of OpenAI's API show its form of errors only.
+    Err(if http.path().starts_with("/v1/") && !own { problem.in_form(ErrorFormat::OpenAi) } else { problem })
 }

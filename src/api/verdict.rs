@@ -100,6 +100,9 @@ pub(super) struct Produced {
     /// If bounded, the upper bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     label_mass_at_most: Option<f64>,
+    /// If sampled, the number n of answers; a probability p has the standard error √(p(1−p)/n).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label_mass_samples: Option<u32>,
 }
 
 impl Produced {
@@ -131,6 +134,10 @@ impl Produced {
             label_mass_at_most: match stats.mass {
                 MassKind::Bounded { unseen } => label_mass.map(|mass| (mass + unseen).min(1.0)),
                 MassKind::Exact | MassKind::Sampled { .. } => None,
+            },
+            label_mass_samples: match stats.mass {
+                MassKind::Sampled { samples } => Some(samples),
+                MassKind::Exact | MassKind::Bounded { .. } => None,
             },
         }
     }

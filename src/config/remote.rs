@@ -42,6 +42,7 @@ pub enum RemoteKind {
     Sglang,
     LlamaServer,
     OpenaiCompletions,
+    OpenaiChat,
 }
 
 /// Whether requests name the prefix that they share.
@@ -60,6 +61,7 @@ pub enum Affinity {
 pub enum Accept {
     Exact,
     Bounded,
+    Sampled,
 }
 
 /// The servers of a model.
@@ -84,6 +86,7 @@ pub struct RemoteConfig {
     pub retries: u32,
     pub affinity: Affinity,
     pub accept: Accept,
+    pub samples: u32,
 }
 
 /// The servers of one of several models; what is left out is that of all.
@@ -110,6 +113,7 @@ pub struct RemoteOverrides {
     pub retries: Option<u32>,
     pub affinity: Option<Affinity>,
     pub accept: Option<Accept>,
+    pub samples: Option<u32>,
 }
 
 impl RemoteOverrides {
@@ -135,6 +139,7 @@ impl RemoteOverrides {
             retries: own.retries.unwrap_or(common.retries),
             affinity: own.affinity.unwrap_or(common.affinity),
             accept: own.accept.unwrap_or(common.accept),
+            samples: own.samples.unwrap_or(common.samples),
         }
     }
 }

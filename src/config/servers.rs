@@ -70,6 +70,9 @@ impl Config {
                     return wrong("urls", &format!("has `{url}`, and `offline` allows servers on this machine only"));
                 }
             }
+            if !(1..=128).contains(&remote.samples) {
+                return wrong("samples", "must be 1 to 128");
+            }
             if remote.sequences == 0 {
                 return wrong("sequences", "must be at least 1");
             }

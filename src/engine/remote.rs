@@ -15,6 +15,7 @@ mod observer;
 mod script_run;
 mod servers;
 mod settings;
+mod turns;
 mod wire;
 
 #[cfg(test)]
@@ -31,13 +32,15 @@ use tokio::sync::Semaphore;
 pub use self::canaries::Check;
 pub use self::facts::Facts;
 pub use self::observer::{Observer, Outcome};
-pub use self::settings::{Kind, Settings};
+pub use self::settings::{Kind, LabelMassKind, Settings};
 pub use self::wire::Abilities;
 
 use self::canaries::Examined;
 use self::client::Client;
 use self::servers::Servers;
+use self::turns::Turns;
 use self::wire::Wire;
+use self::wire::chat::Chat;
 use self::wire::completions::Completions;
 use self::wire::llama_server::LlamaServer;
 use self::wire::sglang::Sglang;
@@ -102,6 +105,14 @@ impl Drop for Waiting {
     }
 }
 
+impl Tokenizer {
+    /// That of servers which take messages and tell nothing of their tokens: a byte counts as a token.
+    #[must_use]
+    pub fn of_messages() -> Self {
+        Self { vocabulary: Arc::new(Turns), chat: turns::chat_format(), digest: "messages".to_owned() }
+    }
+}
+
 impl Contact {
     /// Asks the servers what they are. Those that do not answer are left out until they do.
     ///
@@ -148,7 +159,7 @@ impl Contact {
     /// failed.
     async fn examine(&self, vocabulary: &dyn Vocabulary) -> Examination {
         let mut all = Vec::new();
-        for wire in protocols(self.facts.kind) {
+        for wire in protocols(self.facts.kind, &self.settings) {
             let mut passed = true;
             for (index, url) in self.settings.urls.iter().enumerate() {
                 if self.client.endpoints.is_barred(index) {
@@ -193,11 +204,15 @@ impl Contact {
             let (url, name, why) = failed.next_back().unwrap_or_else(|| (url(), "", "no protocol fits it".to_owned()));
             return Err(LoadError::Remote(url, format!("the check that {name} fails: {why}")));
         };
-        if !wire.abilities().exact && !self.settings.accept_bounded {
+        let told = wire.abilities().label_mass;
+        if told > self.settings.accept {
+            let probabilities = match told {
+                LabelMassKind::Sampled => "tells no log probabilities, so probabilities are shares of sampled answers",
+                _ => "tells the most probable tokens only, so probabilities are bounds",
+            };
             return Err(refused(format!(
-                "servers of the kind {} tell the most probable tokens only, so probabilities are bounds: set \
-                 remote.accept = \"bounded\" to judge with them",
-                wire.kind().name()
+                "it {probabilities}: set remote.accept = \"{}\" to judge with them",
+                told.name()
             )));
         }
         let Facts { kind, root, weights, parameters, .. } = &self.facts;
@@ -217,12 +232,18 @@ impl Contact {
 }
 
 /// The protocols of a kind, the best first.
-fn protocols(kind: Kind) -> Vec<Box<dyn Wire>> {
+fn protocols(kind: Kind, settings: &Settings) -> Vec<Box<dyn Wire>> {
     match kind {
         Kind::Vllm => vec![Box::new(Vllm(Method::Ids)), Box::new(Vllm(Method::Allowed))],
         Kind::Sglang => vec![Box::new(Sglang)],
         Kind::LlamaServer => vec![Box::new(LlamaServer)],
         Kind::OpenaiCompletions => vec![Box::new(Completions)],
+        Kind::OpenaiChat => {
+            let variants = [None, Some(settings.samples)].into_iter().flat_map(|samples| {
+                [false, true].map(|new_limit| Box::new(Chat { new_limit, samples }) as Box<dyn Wire>)
+            });
+            variants.collect()
+        }
     }
 }
 
@@ -245,7 +266,7 @@ impl Engine for Remote {
 
     fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
         let Servers { wire, facts, vocabulary, .. } = &*self.servers;
-        if let Some(what) = wire.abilities().lacks(&job.script, &job.sampling) {
+        if let Some(what) = wire.abilities().lacks(&job.prompt, &job.script, &job.sampling) {
             return Err(EngineError::NotSupported { what, kind: facts.kind.name() });
         }
         compiled(job, &self.info, &**vocabulary)

@@ -91,6 +91,11 @@ impl Cursor {
         &self.run.text()[self.answer_start..]
     }
 
+    /// The text since the last control token.
+    pub(super) fn run_text(&self) -> &str {
+        self.run.text()
+    }
+
     /// Goes on to the next step that needs the model, and brings the ids there.
     pub(super) fn advance(&mut self) -> Need {
         let script = self.script.clone();

@@ -102,6 +102,12 @@ impl Walk {
         self.cursor.answer()
     }
 
+    /// The text since the last control token, of the prompt and of the answer so far.
+    #[must_use]
+    pub fn run_text(&self) -> &str {
+        self.cursor.run_text()
+    }
+
     /// The limits of the text that is being generated.
     #[must_use]
     pub fn limits(&self) -> Option<&Generate> {

@@ -19,6 +19,7 @@ mod protocols;
 mod rank;
 mod registry;
 mod relative;
+mod responses;
 mod reward_servers;
 mod rewards;
 mod rubrics;

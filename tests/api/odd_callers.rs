@@ -193,8 +193,13 @@ async fn slashes_as_base_addresses_bring_them() {
     }
     let lost = problem(&server, server.post_json("/chat/completions", &body).await, 404, "not_found").await;
     assert!(lost["detail"].as_str().unwrap().contains("/v1/chat/completions is"), "{lost}");
-    let lost = problem(&server, server.get("/v1/nothing/").await, 404, "not_found").await;
-    assert!(lost["detail"].as_str().unwrap().contains("/v1/nothing"), "{lost}");
+    let lost = problem(&server, server.get("/v1/rank/nothing/").await, 404, "not_found").await;
+    assert!(lost["detail"].as_str().unwrap().contains("/v1/rank/nothing"), "{lost}");
+    // What OpenAI's clients may ask for has its form.
+    let lost = server.post_json("/v1/images/generations", &body).await;
+    assert_eq!(lost.status(), 404);
+    let lost: Value = serde_json::from_str(&lost.text().await.unwrap()).unwrap();
+    assert_eq!(lost["error"]["code"], "not_found", "{lost}");
     // Errors have the form of the route that the path leads to.
     refused(&server, json!({"model": "gavel-binary", "messages": []}), "messages").await;
     let answer: Value =

@@ -24,7 +24,7 @@ async fn routes_and_methods_that_are_not_there() {
         allowed.sort_unstable();
         assert_eq!(allowed, allow, "{method} {path}");
     }
-    check("GET", "/v1/nothing", 404, &[]).await;
+    check("GET", "/v1/grade/nothing", 404, &[]).await;
     check("POST", "/nothing", 404, &[]).await;
     check("GET", "/v1/rubrics/a/b", 404, &[]).await;
     check("GET", "/v1/grade", 404, &[]).await;

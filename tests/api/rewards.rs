@@ -272,3 +272,42 @@ async fn the_limit_of_bodies_is_its_own() {
     let long = server.post_json(REWARDS, &body((0..20).map(|_| item("So.")), json!({}))).await;
     problem(&server, long, 413, "payload_too_large").await;
 }
+
+#[tokio::test]
+async fn items_have_rubrics_of_their_own() {
+    let server = Server::with(by_worth());
+    let descriptions = json!({"0": "No.", "1": "Yes."});
+    let inline = json!({"criterion": "Is it short?", "descriptions": descriptions});
+    let of = |response: &str, rubric: Value| {
+        let mut item = item(response);
+        item["rubric"] = rubric;
+        item
+    };
+    let items = [
+        item("worth 2"),
+        of("worth 2", json!("factual_validity")),
+        of("worth 1", inline.clone()),
+        of("worth 3", json!([{"rubric": "helpfulness"}, {"rubric": "factual_validity", "weight": 3}])),
+        of("worth 4", json!("nothing")),
+        of("worth 5", Value::Null),
+    ];
+    let more = json!({"include": ["verdicts"]});
+    let reply = ok(server.post_json(REWARDS, &body(items, more.clone())).await).await;
+    assert_eq!(reply["errors"][4]["code"], "unknown_rubric");
+    assert_eq!(reply["errors"][4]["pointer"], "/items/4/rubric");
+    let name = |index: usize| reply["verdicts"][index]["rubric"]["name"].clone();
+    assert_eq!([name(0), name(1), name(2), name(5)], ["helpfulness", "factual_validity", "inline", "helpfulness"]);
+    let criteria = reply["verdicts"][3]["criteria"].as_array().unwrap();
+    assert_eq!(criteria.len(), 2);
+    assert_eq!(criteria[1]["rubric"]["name"], "factual_validity");
+    assert!(near(&reply["rewards"][2], 0.0) && near(&reply["rewards"][5], 1.0), "{reply}");
+
+    // If each item has one, the request needs none; an item without any fails alone.
+    let items = json!([of("worth 2", inline), item("worth 5")]);
+    let reply = ok(server.post_json(REWARDS, &json!({"items": items, "mode": "score"})).await).await;
+    assert_eq!(reply["errors"][0], Value::Null, "{reply}");
+    assert_eq!(
+        (&reply["errors"][1]["code"], &reply["errors"][1]["pointer"]),
+        (&json!("invalid_request"), &json!("/items/1/rubric"))
+    );
+}

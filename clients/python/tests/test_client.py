@@ -13,6 +13,7 @@ from gavel_client import (
     Gavel,
     InvalidRequest,
     NotFound,
+    Question,
     RelativeVerdict,
     Retry,
     RewardItem,
@@ -121,6 +122,43 @@ def test_preferences(gavel: Gavel) -> None:
     assert [(left.responses, left.reason) for left in answer.left_out] == [([2], "engine_failed")]
 
 
+def test_decisions(gavel: Gavel) -> None:
+    answer = gavel.decide(
+        "The sea is blue.",
+        [
+            {"type": "predicate", "name": "water", "instructions": "It is about water."},
+            {"type": "choice", "instructions": "What is it about?", "choices": [{"value": "water"}, {"value": False}]},
+            {"type": "score", "instructions": "How true is it?", "levels": [{"label": "false"}, {"label": "true"}]},
+        ],
+    )
+    assert [given.type for given in answer.answers] == ["predicate", "choice", "score"]
+    first, second, third = answer.answers
+    assert first.type == "predicate"
+    assert (first.name, 0.0 <= first.probability <= 1.0) == ("water", True)
+    assert second.type == "choice"
+    assert {given.value for given in second.probabilities} == {"water", False}
+    assert third.type == "score"
+    assert 0.0 <= third.score <= 1.0
+    [refused] = gavel.decide("UNSURE", [{"type": "predicate", "instructions": "It is true."}]).answers
+    assert refused.type == "refusal"
+    with pytest.raises(InvalidRequest, match="questions") as wrong:
+        gavel.decide("The sea is blue.", [])
+    assert (wrong.value.code, wrong.value.pointer) == ("invalid_request", "/questions")
+    with pytest.raises(NotFound, match="unknown_model"):
+        gavel.decide("Hi.", [{"type": "predicate", "instructions": "It is true."}], model="nothing")
+
+
+def test_what_a_server_is(gavel: Gavel) -> None:
+    assert gavel.ready()
+    info = gavel.info()
+    assert info.model is not None
+    assert (info.engine, info.models[0].state, info.limits.deadline_ms) == ("scripted", "loaded", 600000)
+    assert gavel.models()[0] == info.model.name
+    rubric = next(rubric for rubric in gavel.rubrics() if rubric.name == "helpfulness")
+    assert rubric.built_in
+    assert len(rubric.descriptions) == 5
+
+
 def test_streams(gavel: Gavel) -> None:
     *feedback, verdict = gavel.stream_absolute(instruction="Hi.", response="Hello.", rubric=RUBRIC, cache=False)
     assert isinstance(verdict, AbsoluteVerdict)
@@ -202,6 +240,11 @@ def test_asynchronous(url: str) -> None:
                 instruction="Hi.", responses=["AWFUL", "EXCELLENT"], rubric=RUBRIC, method="absolute"
             )
             assert len(made.pairs) == 1
+            assert await gavel.ready()
+            assert (await gavel.models())[0] == (await gavel.info()).models[0].name
+            assert len(await gavel.rubrics()) > 1
+            question: Question = {"type": "predicate", "instructions": "It is true."}
+            assert len((await gavel.decide([{"role": "user", "content": "Hi."}], [question])).answers) == 1
             stream = gavel.stream_absolute(instruction="Hi.", response="Hello.", rubric=RUBRIC, cache=False)
             events = [event async for event in stream]
             assert isinstance(events[0], Feedback)

@@ -12,6 +12,7 @@ import pytest
 from gavel_client import (
     AsyncGavel,
     ConnectionFailed,
+    DeadlineExceeded,
     Gavel,
     RateLimited,
     Retry,
@@ -73,6 +74,8 @@ def test_what_is_refused_for_the_moment_is_sent_again() -> None:
     assert 0.0 <= waits[2] <= 2.0
     waits, asked = ask(httpx.ConnectError("refused"), httpx.RemoteProtocolError("closed"), ok)
     assert asked == 3
+    waits, asked = ask(httpx.ConnectTimeout("nobody"), ok)
+    assert asked == 2
 
 
 def test_waits_grow_and_are_bounded() -> None:
@@ -93,12 +96,14 @@ def test_it_gives_up() -> None:
         ask(refused(429, "rate_limited", "3600"))
     with pytest.raises(ConnectionFailed):
         ask(*[httpx.ConnectError("refused")] * 2, retry=Retry(retries=1))
+    with pytest.raises(TimedOut):
+        ask(*[httpx.ConnectTimeout("nobody")] * 2, retry=Retry(retries=1))
 
 
 def test_what_would_fail_again_is_not_sent_again() -> None:
-    with pytest.raises(TimedOut):
+    with pytest.raises(DeadlineExceeded, match="deadline_exceeded"):
         ask(refused(504, "deadline_exceeded"))
-    with pytest.raises(ConnectionFailed, match="ReadTimeout"):
+    with pytest.raises(TimedOut, match="ReadTimeout"):
         ask(httpx.ReadTimeout("slow"))
     with pytest.raises(UnexpectedAnswer):
         ask(httpx.Response(200, text="<html>"))
@@ -127,6 +132,19 @@ def test_the_key_is_sent() -> None:
     with Gavel("http://gavel", api_key="secret", transport=httpx.MockTransport(handler)) as gavel:
         gavel.rewards([], rubric="helpfulness")
     assert requests[0].headers["authorization"] == "Bearer secret"
+
+
+def test_the_client_waits_longer_than_the_server_may_take() -> None:
+    handler, requests = answers(httpx.Response(200, text=BODY))
+    with Gavel("http://gavel", timeout=2.5, transport=httpx.MockTransport(handler)) as gavel:
+        gavel.rewards([], rubric="helpfulness")
+    assert requests[0].headers["x-request-timeout-ms"] == "2500"
+    limits = requests[0].extensions["timeout"]
+    assert limits["read"] > 2.5
+    assert limits["connect"] <= 2.5
+    assert limits["pool"] is None
+    with pytest.raises(ValueError, match="above 0"):
+        Gavel("http://gavel", timeout=0)
 
 
 def test_streams_are_retried_until_they_begin() -> None:

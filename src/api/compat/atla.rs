@@ -100,7 +100,7 @@ pub(in super::super) async fn eval(
         context: body.model_context.into_iter().map(|text| Document { id: None, text }).collect(),
         annotator: None,
     };
-    let graded = judging.one(BulkItem { item, response: body.model_output }).await?;
+    let graded = judging.one(BulkItem::new(item, body.model_output)).await?;
     judging.reward(&graded.verdict)?;
     let scored = graded
         .verdict

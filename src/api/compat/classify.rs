@@ -220,7 +220,7 @@ pub(in super::super) async fn predict(
             _ => Err(invalid("an input is a text, or a list of an instruction and a response").at(at)),
         }
     };
-    let graded = all(judging.each(inputs, read, |_| ()).await)?;
+    let graded = all(judging.each(inputs, read, |_, _| ()).await)?;
     let mut predictions = graded.into_iter().map(|(score, ())| Prediction { score, label: LABEL });
     if batch {
         return Ok(HttpResponse::Ok().json(predictions.map(|one| [one]).collect::<Vec<_>>()));
@@ -236,20 +236,20 @@ async fn conversations(judging: &BulkJudging, input: Value, field: &str) -> Resu
         let text = input.as_str().ok_or_else(|| invalid("a conversation is one text").at(&at))?;
         conversation(text, &at)
     };
-    let graded = all(judging.each(one_or_many(input), read, |graded| graded.stats.usage).await)?;
+    let graded = all(judging.each(one_or_many(input), read, |graded, _| graded.stats.usage).await)?;
     let usage = count(graded.iter().map(|(_, usage)| usage));
     Ok((graded.into_iter().map(|(reward, _)| reward).collect(), usage))
 }
 
 fn conversation(text: &str, at: &str) -> Result<BulkItem, Problem> {
     let (item, response) = dialogue::read(text, None).map_err(|problem| problem.within(at))?;
-    Ok(BulkItem { item, response })
+    Ok(BulkItem::new(item, response))
 }
 
 /// A response to an instruction.
 pub(super) fn pair(instruction: String, response: String) -> BulkItem {
     let instruction = Instruction::Text(instruction);
-    BulkItem { item: Item { instruction, reference_answer: None, context: Vec::new(), annotator: None }, response }
+    BulkItem::new(Item { instruction, reference_answer: None, context: Vec::new(), annotator: None }, response)
 }
 
 pub(super) fn count<'a>(usages: impl Iterator<Item = &'a crate::domain::Usage>) -> TokenCount {

@@ -137,7 +137,7 @@ fn bulk_item(body: &VerifyBody) -> Result<BulkItem, Problem> {
     let metadata = body.rest.get("verifier_metadata");
     let of = |name| body.rest.get(name).or_else(|| metadata?.get(name));
     item.reference_answer = REFERENCES.into_iter().find_map(|name| reference(of(name)));
-    Ok(BulkItem { item, response })
+    Ok(BulkItem::new(item, response))
 }
 
 /// Converts an item of OpenAI's Responses API into a chat message; `None` for other items, such as reasoning.
@@ -193,9 +193,9 @@ pub(in super::super) async fn compare(
         let at = format!("/response_objs/{index}/output");
         let response = output.ok_or_else(|| invalid(NO_OUTPUT).at(at))?;
         let (item, response) = dialogue::conversed(history.clone(), "", response);
-        Ok(BulkItem { item, response })
+        Ok(BulkItem::new(item, response))
     };
-    let graded = all(judging.each(body.response_objs, read, |graded| graded.verdict).await)?;
+    let graded = all(judging.each(body.response_objs, read, |graded, _| graded.verdict).await)?;
     let rewards: Vec<f64> = graded.iter().map(|(reward, _)| on_genrm_scale(*reward)).collect();
     let pairs = (0..graded.len()).flat_map(|i| (i + 1..graded.len()).map(move |j| (i, j)));
     let comparison_results = pairs.map(|(i, j)| comparison(&graded, i, j)).collect::<Result<_, _>>();

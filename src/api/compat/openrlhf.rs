@@ -8,9 +8,10 @@ use utoipa::ToSchema;
 use super::super::bulk::BulkItem;
 use super::super::json;
 use super::super::problem::{Problem, ProblemBody};
+use super::super::schema::Rubrics;
 use super::{Url, all, dialogue, invalid, reference};
 use crate::app::App;
-use crate::domain::Mode;
+use crate::domain::{Mode, WeightedRubric};
 use crate::service::Graded;
 use crate::tasks::Absolute;
 
@@ -26,8 +27,30 @@ pub(in super::super) struct OpenRlhfBody {
     query: Vec<String>,
     /// The prompts, rendered with the chat template.
     prompts: Option<Vec<String>>,
-    /// The references, or null.
+    /// The references, or null. With `?labels=json`, JSON texts of objects with `reference_answer` and `rubric`.
     labels: Option<Vec<Value>>,
+}
+
+/// A label with `?labels=json`: an object, or JSON text of one.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Label {
+    reference_answer: Value,
+    rubric: Value,
+}
+
+fn label_of(label: Option<&Value>) -> Result<Label, Problem> {
+    let object = match label {
+        None | Some(Value::Null) => return Ok(Label::default()),
+        Some(Value::String(text)) if text.trim().is_empty() => return Ok(Label::default()),
+        Some(Value::String(text)) => serde_json::from_str(text).map_err(|error| {
+            invalid(format!(
+                "with ?labels=json a label is JSON text of an object with `reference_answer` and `rubric`: {error}"
+            ))
+        })?,
+        Some(object) => object.clone(),
+    };
+    json::parse_value(&object, "")
 }
 
 /// Rewards in the order of the queries.
@@ -58,18 +81,36 @@ pub(in super::super) async fn rewards(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let url = Url::of(&http)?;
+    let mut url = Url::of(&http)?;
+    let asked: Option<String> = url.take("labels", "a form of labels")?;
+    let with_rubrics = match asked.as_deref() {
+        None | Some("reference") => false,
+        Some("json") => true,
+        Some(other) => return Err(invalid(format!("?labels={other} is neither `reference` nor `json`"))),
+    };
     let body: OpenRlhfBody = json::lenient_bulk(&http, payload).await?;
     let OpenRlhfBody { query, prompts, labels } = body;
     same_length("prompts", prompts.as_ref().map(Vec::len), query.len())?;
     same_length("labels", labels.as_ref().map(Vec::len), query.len())?;
-    let judging = url.judging(&app, &http, None, Mode::Feedback).await?;
+    let judging = match with_rubrics {
+        true => url.judging_items(&app, &http, Mode::Feedback).await?,
+        false => url.judging(&app, &http, None, Mode::Feedback).await?,
+    };
     let read = |index: usize, query: String| {
         let prompt = prompts.as_ref().map(|prompts| prompts[index].as_str());
         let (mut item, response) =
             dialogue::read(&query, prompt).map_err(|problem| problem.within(&format!("/query/{index}")))?;
-        item.reference_answer = labels.as_ref().and_then(|labels| reference(Some(&labels[index])));
-        Ok(BulkItem { item, response })
+        let label = labels.as_ref().map(|labels| &labels[index]);
+        if !with_rubrics {
+            item.reference_answer = reference(label);
+            return Ok(BulkItem::new(item, response));
+        }
+        let Label { reference_answer, rubric } =
+            label_of(label).map_err(|problem| problem.within(&format!("/labels/{index}")))?;
+        item.reference_answer = reference(Some(&reference_answer));
+        let rubrics = (!rubric.is_null()).then(|| Rubrics::read(&rubric, &app)).transpose();
+        let rubrics = rubrics.map_err(|problem| problem.within(&format!("/labels/{index}")))?;
+        Ok(BulkItem { item, response, rubrics })
     };
     let graded = all(judging.each(query, read, scored).await)?;
     let column = |of: fn(&(f64, (f64, f64))) -> f64| graded.iter().map(of).collect::<Vec<f64>>();
@@ -95,7 +136,7 @@ pub(in super::super) async fn get_reward(
 }
 
 /// The expected score and the label mass of a verdict.
-fn scored(Graded { verdict, .. }: Graded<Absolute>) -> (f64, f64) {
+fn scored(Graded { verdict, .. }: Graded<Absolute>, _: &[WeightedRubric]) -> (f64, f64) {
     let expected = verdict.verdicts().next().map_or(f64::NAN, |verdict| verdict.expected_score);
     (expected, verdict.label_mass())
 }

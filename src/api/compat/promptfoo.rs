@@ -70,7 +70,7 @@ pub(in super::super) async fn webhook(
             None => dialogue::conversed(Vec::new(), &body.context.prompt, output),
         };
     item.reference_answer = reference(body.context.vars.get(&variable));
-    let graded = judging.one(BulkItem { item, response }).await?;
+    let graded = judging.one(BulkItem::new(item, response)).await?;
     let score = judging.reward(&graded.verdict)?;
     Ok(HttpResponse::Ok().json(WebhookReply {
         pass: score >= threshold,

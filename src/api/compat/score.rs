@@ -144,7 +144,8 @@ pub(in super::super) async fn score(
         return Err(invalid(detail).at("/queries"));
     }
     let queries = queries.iter().cycle().cloned();
-    let outcomes = judging.each(queries.zip(documents), |_, (q, d)| Ok(pair(q, d)), |graded| graded.stats.usage).await;
+    let outcomes =
+        judging.each(queries.zip(documents), |_, (q, d)| Ok(pair(q, d)), |graded, _| graded.stats.usage).await;
     let graded = all(outcomes)?;
     let score = |(index, (score, _)): (usize, &(f64, _))| ScoreEntry { index, object: "score", score: *score };
     Ok(HttpResponse::Ok().json(ScoreReply {
@@ -194,7 +195,7 @@ async fn reranked(app: &web::Data<App>, http: &HttpRequest, body: &Value) -> Res
         _ => return Err(invalid("send `documents` or `texts`, one of the two").at("/documents")),
     };
     let read = |_, document: String| Ok(pair(body.query.clone(), document));
-    let graded = all(judging.each(documents.clone(), read, |graded| graded.stats.usage).await)?;
+    let graded = all(judging.each(documents.clone(), read, |graded, _| graded.stats.usage).await)?;
     let usage = RerankUsage { total_tokens: count(graded.iter().map(|(_, usage)| usage)).total_tokens };
     let rewards = graded.into_iter().map(|(reward, _)| reward);
     let mut order: Vec<(usize, (f64, String))> = rewards.zip(documents).enumerate().collect();

@@ -70,7 +70,7 @@ pub(in super::super) async fn reward(
         _ => return Err(invalid("`prompt` is a text or a list of messages").at("/prompt")),
     };
     item.reference_answer = reference(Some(&body.label));
-    let graded = judging.one(BulkItem { item, response }).await?;
+    let graded = judging.one(BulkItem::new(item, response)).await?;
     let reward = judging.reward(&graded.verdict)?;
     Ok(match key {
         Some(key) => HttpResponse::Ok().json(json!({ key: reward })),

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use super::ask;
 use super::chat_request::ChatBody;
 use super::messages;
+use super::response_events::Envelope;
 use super::response_format;
 use super::schema::{
     ChatChunk, ChatCompletion, Choice, ChunkChoice, ChunkDelta, Head, JudgeReport, JudgeVerdict, Logprobs, Message,
@@ -44,8 +45,8 @@ pub(super) async fn answer(
     app: &App,
     http: &HttpRequest,
     body: ChatBody,
-    judge: &JudgeModel,
-    rubric: Option<&str>,
+    (judge, rubric): (&JudgeModel, Option<&str>),
+    envelope: &Envelope,
 ) -> Result<HttpResponse, Problem> {
     response_format::check_judge(&body, judge)?;
     let named = |name| app.rubrics.named(name).map_err(|error| Problem::from(error).at("/model"));
@@ -89,10 +90,10 @@ pub(super) async fn answer(
     };
     if body.stream != Some(true) {
         let judgements = run(None).await?;
-        return Ok(HttpResponse::Ok().json(writer.completion(&judgements)));
+        return Ok(envelope.whole(&writer.completion(&judgements)));
     }
     let usage = body.stream_options.is_some_and(|options| options.include_usage == Some(true));
-    stream::events(http, run, writer.events(usage)).await
+    stream::events(http, run, envelope.events(writer.events(usage))).await
 }
 
 /// The labels of a script's verdict: the options of its last choice, without their leading space.

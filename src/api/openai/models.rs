@@ -34,10 +34,8 @@ impl ModelEntry {
 fn entries(app: &App) -> impl Iterator<Item = ModelEntry> {
     let usable = |model: &SlotStatus| model.judge.is_some() || model.load == LoadWhen::FirstUse;
     let hosted: Vec<String> = app.models().all().into_iter().filter(usable).map(|model| model.name).collect();
-    let judges = app.judge_models.all().iter().map(|judge| judge.name.clone());
-    let others = judges.chain(app.judge_models.aliases().map(str::to_owned));
     // Without a hosted model, judge models cannot run.
-    let others: Vec<String> = if hosted.is_empty() { Vec::new() } else { others.collect() };
+    let others = if hosted.is_empty() { Vec::new() } else { app.other_model_names() };
     let names = hosted.into_iter().chain(others);
     names.map(ModelEntry::of)
 }

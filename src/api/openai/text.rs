@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::chat_request::ChatBody;
 use super::messages;
+use super::response_events::Envelope;
 use super::response_format::AnswerFormat;
 use super::schema::{ChatChunk, ChatCompletion, Choice, ChunkChoice, ChunkDelta, Head, Logprobs, data, usage};
 use crate::api::context;
@@ -30,7 +31,12 @@ pub(super) fn finish_reason(finish: Finish) -> &'static str {
 ///
 /// # Errors
 /// Those of the request, and those of its run.
-pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Result<HttpResponse, Problem> {
+pub(super) async fn answer(
+    app: &App,
+    http: &HttpRequest,
+    body: ChatBody,
+    envelope: &Envelope,
+) -> Result<HttpResponse, Problem> {
     let format = Arc::new(AnswerFormat::of(&body)?);
     let turns = format.with_instruction(messages::turns(&body.messages)?);
     let (mut options, stop) = (body.options(&app.config.grading, Some(1.0))?, body.stop()?);
@@ -61,10 +67,10 @@ pub(super) async fn answer(app: &App, http: &HttpRequest, body: ChatBody) -> Res
     if body.stream != Some(true) {
         let judgements = run(None).await?;
         let choices = judgements.iter().map(|judgement| choice(judgement, logprobs, &format)).collect();
-        return Ok(HttpResponse::Ok().json(ChatCompletion { head, choices, usage: usage(&judgements), gavel: None }));
+        return Ok(envelope.whole(&ChatCompletion { head, choices, usage: usage(&judgements), gavel: None }));
     }
     let with_usage = body.stream_options.is_some_and(|options| options.include_usage == Some(true));
-    stream::events(http, run, events(head, logprobs, format, with_usage)).await
+    stream::events(http, run, envelope.events(events(head, logprobs, format, with_usage))).await
 }
 
 fn choice(judgement: &Judgement, logprobs: Option<usize>, format: &AnswerFormat) -> Choice {

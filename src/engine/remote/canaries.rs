@@ -12,7 +12,7 @@ use super::wire::vllm::{Method, Vllm};
 use super::wire::{Context, Request, Wire};
 use crate::engine::EngineError;
 use crate::engine::conformance::Finding;
-use crate::script::{NodeAsk, NodeReading, Token, Vocabulary};
+use crate::script::{NodeAsk, NodeReading, Prompt, Segment, Token, Vocabulary};
 
 /// Maximum difference of a log probability that is read in two ways, in nats. A prefix from the cache and one that is
 /// computed anew differ in rounding, by up to 0.09 with quantised weights.
@@ -30,6 +30,8 @@ const TEXTS: [&str; 8] = [
 ];
 /// The prompt whose next token is read.
 const PROMPT: &str = "Is the sky blue on a clear day? Answer with A for yes or B for no.\nAnswer:";
+/// A model that was asked for one of two letters, and replies with another text more often than not, is no judge.
+const LEAST_MASS: f64 = 0.5;
 /// Answers, one of them improbable.
 const ANSWERS: [&str; 4] = [" A", " B", " Yes", " zebra"];
 
@@ -66,6 +68,9 @@ impl<'a> Examined<'a> {
 impl Examined<'_> {
     /// Runs the checks of a protocol.
     pub(super) async fn checks(&self, wire: &dyn Wire) -> Vec<Check> {
+        if wire.kind() == Kind::OpenaiChat {
+            return vec![Check { name: "it replies with one of the options", finding: self.replies(wire).await }];
+        }
         let mut checks = vec![Check { name: "its tokenizer is the one given", finding: self.tokenizer().await }];
         let read = self.read(wire, None).await;
         let finding = read.as_ref().map(|readings| shown(readings)).map_err(Clone::clone);
@@ -114,7 +119,7 @@ impl Examined<'_> {
             Kind::Vllm | Kind::Sglang => {
                 json!({"model": self.facts.model, "prompt": text, "add_special_tokens": false})
             }
-            Kind::OpenaiCompletions => return Ok(None),
+            Kind::OpenaiCompletions | Kind::OpenaiChat => return Ok(None),
         };
         let reply = match self.post(&Request { path: "/tokenize", body }).await {
             Ok(reply) => reply,
@@ -198,6 +203,33 @@ impl Examined<'_> {
         };
         let expected = NodeReading { logprobs: node.children.iter().map(of).collect(), unseen: 0.0 };
         same(&[expected], &self.read(wire, None).await?)
+    }
+
+    /// A provider of messages answers a question, and its probabilities can be read.
+    async fn replies(&self, wire: &dyn Wire) -> Finding {
+        let turns = vec![
+            Segment::Control("<|user|>".into()),
+            Segment::Text(PROMPT.into()),
+            Segment::Control("<|assistant|>".into()),
+        ];
+        let ids = Prompt(turns).encode(self.vocabulary).ids;
+        let context = Context { ids: &ids, model: &self.facts.model, vocabulary: self.vocabulary, fresh: false };
+        let options = ["A".to_owned(), "B".to_owned()];
+        let choice = wire.choose(context, "", &options).ok_or("the protocol has no questions")?;
+        let mut replies = Vec::new();
+        for request in choice.requests() {
+            replies.push(self.post(&request).await.map_err(|error| error.to_string())?);
+        }
+        let (masses, kind) = choice.masses(&replies).map_err(|error| error.to_string())?;
+        let sum: f64 = masses.iter().map(|mass| mass.exp()).sum();
+        let found = format!("{} probabilities {:.3} and {:.3}", kind.name(), masses[0].exp(), masses[1].exp());
+        match sum >= LEAST_MASS {
+            true => Ok(found),
+            false => Err(format!(
+                "{found}: it replies with something else, as models do that think before they answer; choose a model \
+                 without thinking, or switch that off at the provider"
+            )),
+        }
     }
 
     async fn post(&self, request: &Request) -> Result<Value, EngineError> {

@@ -1,6 +1,6 @@
 //! What a server says of itself: its kind, its model, its limits.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::client::Client;
 use super::settings::{Kind, Settings};
@@ -44,7 +44,12 @@ impl Facts {
             None if page("/version").await?.is_some_and(|page| page["version"].is_string()) => Kind::Vllm,
             None => Kind::OpenaiCompletions,
         };
-        let entry = entry(&listed, &settings.model, kind).map_err(|why| LoadError::Remote(url.clone(), why))?;
+        // Some providers list no models.
+        let unlisted = json!({"id": settings.model});
+        let entry = match kind {
+            Kind::OpenaiChat if !settings.model.is_empty() && listed["data"].as_array().is_none() => &unlisted,
+            _ => entry(&listed, &settings.model, kind).map_err(|why| LoadError::Remote(url.clone(), why))?,
+        };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let count = |value: &Value| value.as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
         let mut facts = Self {
@@ -66,6 +71,8 @@ impl Facts {
                 facts.root = text(&info["model_path"]);
                 facts.weights = text(&info["weight_version"]);
             }
+            // A provider says no more of a model than its name.
+            Kind::OpenaiChat => facts.root.clone_from(&facts.model),
             Kind::Vllm | Kind::OpenaiCompletions => {}
         }
         Ok(facts)
@@ -126,8 +133,6 @@ fn entry<'l>(listed: &'l Value, wanted: &str, kind: Kind) -> Result<&'l Value, S
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

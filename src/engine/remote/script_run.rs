@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::client::Flow;
 use super::servers::Servers;
 use super::settings::session;
-use super::wire::{Context, Piece, Request, WireError};
+use super::wire::{Choice, Context, Piece, Request, WireError};
 use crate::domain::Finish;
 use crate::engine::{Compiled, Completion, EngineError, Event, Stages};
 use crate::script::{Ask, NodeAsk, SamplerSettings, Transcript, Walk};
@@ -26,6 +26,8 @@ struct ScriptRun<'a> {
     key: u64,
     sender: &'a UnboundedSender<Event>,
     first_reply: std::sync::OnceLock<Instant>,
+    /// By the first reply; 0 if that does not tell it.
+    prompt_tokens: AtomicUsize,
     cached_tokens: AtomicUsize,
 }
 
@@ -47,12 +49,15 @@ pub(super) async fn run(
         key: session(&compiled.encoded.ids),
         sender,
         first_reply: std::sync::OnceLock::new(),
+        prompt_tokens: AtomicUsize::new(0),
         cached_tokens: AtomicUsize::new(0),
     };
     let vocabulary = std::sync::Arc::clone(&servers.vocabulary) as _;
     let walk = Walk::new(vocabulary, compiled.encoded, compiled.script, servers.wire.abilities().batches);
     let transcript = run.drive(walk, true).await?;
     let replied = run.first_reply.get().copied().unwrap_or(begun);
+    let told = run.prompt_tokens.load(Ordering::Relaxed);
+    let prompt_tokens = if told > 0 { told } else { prompt_tokens };
     Ok(Completion {
         transcript,
         prompt_tokens,
@@ -72,7 +77,13 @@ impl ScriptRun<'_> {
                 }
                 ask = match ask {
                     Ask::Generate => self.generate(&mut walk, shown).await?,
-                    Ask::Read(nodes) => self.read(&mut walk, &nodes).await?,
+                    Ask::Read(nodes) => {
+                        let choice = self.servers.wire.choose(self.context(&walk), walk.run_text(), walk.options());
+                        match choice {
+                            Some(choice) => self.choose(&mut walk, &*choice).await?,
+                            None => self.read(&mut walk, &nodes).await?,
+                        }
+                    }
                     Ask::PromptLogprobs(most) => {
                         let wire = &self.servers.wire;
                         let request =
@@ -125,6 +136,7 @@ impl ScriptRun<'_> {
         let on_chunk = |chunk: &Value| {
             let pieces = wire.chunk(chunk, &mut seen).map_err(|error| Self::untrusted(&error))?;
             self.first_reply.get_or_init(Instant::now);
+            self.note_prompt_tokens(chunk);
             if let Some(cached) = wire.cached_tokens(chunk) {
                 self.cached_tokens.fetch_max(cached, Ordering::Relaxed);
             }
@@ -136,9 +148,13 @@ impl ScriptRun<'_> {
                         walk.on_token(token)
                     }),
                     Piece::Text(text) => walk.on_text(&text),
+                    Piece::Counted(tokens) => {
+                        counted = Some(tokens);
+                        None
+                    }
                     Piece::End { finish, tokens } => {
                         ended = ended.or(Some(finish));
-                        counted = tokens;
+                        counted = tokens.or(counted);
                         return Ok(Flow::Ended);
                     }
                 };
@@ -178,6 +194,13 @@ impl ScriptRun<'_> {
         }
     }
 
+    async fn choose(&self, walk: &mut Walk, choice: &dyn Choice) -> Result<Ask, EngineError> {
+        let requests = choice.requests();
+        let replies = try_join_all(requests.iter().map(|request| self.call("read", request))).await?;
+        let (masses, kind) = choice.masses(&replies).map_err(|error| Self::untrusted(&error))?;
+        Ok(walk.on_masses(masses, kind))
+    }
+
     async fn call(&self, op: &'static str, request: &Request) -> Result<Value, EngineError> {
         let wire = &self.servers.wire;
         let reply = self.servers.client.call(op, self.key, request).await?;
@@ -185,8 +208,16 @@ impl ScriptRun<'_> {
         if self.first_reply.set(Instant::now()).is_ok() {
             self.cached_tokens.store(wire.cached_tokens(&reply).unwrap_or(0), Ordering::Relaxed);
         }
+        self.note_prompt_tokens(&reply);
         self.servers.check_fingerprint(wire.fingerprint(&reply)).await?;
         Ok(reply)
+    }
+
+    /// The first reply that tells the number of prompt tokens counts.
+    fn note_prompt_tokens(&self, reply: &Value) {
+        if let Some(told) = self.servers.wire.prompt_tokens(reply) {
+            let _ = self.prompt_tokens.compare_exchange(0, told, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     fn untrusted(error: &WireError) -> EngineError {

@@ -15,11 +15,36 @@ pub enum Kind {
     LlamaServer,
     /// Completions of any OpenAI-compatible server.
     OpenaiCompletions,
+    /// Chat completions of any provider.
+    OpenaiChat,
+}
+
+/// What label masses are, the most exact first; in verdicts `label_mass_kind`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LabelMassKind {
+    /// Sums of probabilities over the whole vocabulary.
+    Exact,
+    /// Lower bounds, out of the most probable tokens.
+    Bounded,
+    /// Shares of sampled answers.
+    Sampled,
+}
+
+impl LabelMassKind {
+    /// The name in settings and verdicts.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Bounded => "bounded",
+            Self::Sampled => "sampled",
+        }
+    }
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Vllm, Self::Sglang, Self::LlamaServer, Self::OpenaiCompletions];
+    pub const ALL: [Self; 5] = [Self::Vllm, Self::Sglang, Self::LlamaServer, Self::OpenaiCompletions, Self::OpenaiChat];
 
     /// The name in settings.
     #[must_use]
@@ -29,6 +54,7 @@ impl Kind {
             Self::Sglang => "sglang",
             Self::LlamaServer => "llama-server",
             Self::OpenaiCompletions => "openai-completions",
+            Self::OpenaiChat => "openai-chat",
         }
     }
 
@@ -68,8 +94,10 @@ pub struct Settings {
     pub retries: u32,
     /// Whether requests name the prefix that they share, for routers (`X-Session-ID`).
     pub affinity: bool,
-    /// Whether the lowest kind of label mass that may be used is a bound.
-    pub accept_bounded: bool,
+    /// The least exact kind of label mass that may be used.
+    pub accept: LabelMassKind,
+    /// The number of sampled answers where a provider tells no log probabilities.
+    pub samples: u32,
 }
 
 /// The number of first tokens of a prompt that decide where it is sent: judgements of one rubric and instruction share

@@ -1,6 +1,7 @@
 //! The protocols of servers. A [`Wire`] is pure: it builds requests and reads replies, and never guesses: a reply that
 //! lacks what was asked for, or that cannot be true, is a [`WireError`].
 
+pub(super) mod chat;
 pub(super) mod completions;
 pub(super) mod llama_server;
 pub(super) mod sglang;
@@ -8,9 +9,11 @@ pub(super) mod vllm;
 
 use serde_json::{Value, json};
 
-use super::settings::Kind;
-use crate::domain::{Finish, TokenLogprob};
-use crate::script::{Generate, NodeAsk, NodeReading, SamplerSettings, Script, Step, Token, Vocabulary};
+use super::settings::{Kind, LabelMassKind};
+use crate::domain::{Finish, MassKind, TokenLogprob};
+use crate::script::{
+    Generate, NodeAsk, NodeReading, Prompt, SamplerSettings, Script, Segment, Step, Token, Vocabulary,
+};
 
 /// How far a log probability may be above 0, and a sum of probabilities above 1, by rounding.
 const ROUNDING: f64 = 1e-3;
@@ -49,6 +52,8 @@ pub(super) enum Piece {
     Tokens(Vec<Token>),
     /// Where the server does not tell the tokens.
     Text(String),
+    /// The number of generated tokens, after the end.
+    Counted(usize),
     End {
         finish: Finish,
         /// The number of generated tokens, if the server tells it.
@@ -79,13 +84,22 @@ pub(super) trait Reading: Send {
     fn replies(&mut self, replies: &[Value]) -> Result<Option<Vec<NodeReading>>, WireError>;
 }
 
+/// A choice that is asked for as a whole.
+pub(super) trait Choice: Send + Sync {
+    /// The requests, all sent at once.
+    fn requests(&self) -> Vec<Request>;
+
+    /// The masses of the options by the replies, as natural logarithms.
+    fn masses(&self, replies: &[Value]) -> Result<(Vec<f64>, MassKind), WireError>;
+}
+
 /// What a protocol can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Abilities {
     /// How probabilities are read.
     pub reads: &'static str,
-    /// Whether every token that is asked for is told; otherwise only the most probable ones.
-    pub exact: bool,
+    /// What label masses are: exact where every token that is asked for is told.
+    pub label_mass: LabelMassKind,
     /// Whether one request reads several nodes of an option tree.
     pub batches: bool,
     /// Structured output.
@@ -96,16 +110,24 @@ pub struct Abilities {
     pub min_tokens: bool,
     /// Sampling from the most probable tokens only: `top_k` and `min_p`.
     pub truncation: bool,
+    /// Any prompt, not only conversations.
+    pub raw_prompts: bool,
 }
 
 impl Abilities {
-    /// What a script needs that the protocol cannot do.
-    pub(super) fn lacks(&self, script: &Script, sampling: &SamplerSettings) -> Option<&'static str> {
+    /// What a job needs that the protocol cannot do.
+    pub(super) fn lacks(&self, prompt: &Prompt, script: &Script, sampling: &SamplerSettings) -> Option<&'static str> {
+        let marked = prompt.0.iter().any(|segment| matches!(segment, Segment::Control(_)));
+        let raw = (!marked && !self.raw_prompts).then_some("the continuation of a text");
+        raw.or_else(|| self.script_lacks(script, sampling))
+    }
+
+    fn script_lacks(&self, script: &Script, sampling: &SamplerSettings) -> Option<&'static str> {
         let truncates = sampling.temperature > 0.0 && (sampling.top_k > 0 || sampling.min_p > 0.0);
         script.0.iter().find_map(|step| match step {
             Step::PromptLogprobs(_) => (!self.prompt_logprobs).then_some("log probabilities of the prompt"),
             Step::Say(_) | Step::Choose(_) => None,
-            Step::Branch(scripts) => scripts.iter().find_map(|script| self.lacks(script, sampling)),
+            Step::Branch(scripts) => scripts.iter().find_map(|script| self.script_lacks(script, sampling)),
             Step::Generate(limits) if limits.logprobs.is_some() => Some("log probabilities of generated tokens"),
             Step::Generate(limits) if limits.min_tokens > 0 && !self.min_tokens => Some("a minimum number of tokens"),
             Step::Generate(limits) if limits.grammar.is_some() && !self.structured_output => Some("structured output"),
@@ -129,6 +151,11 @@ pub(super) trait Wire: Send + Sync {
     /// Begins to read nodes.
     fn read(&self, context: Context<'_>, nodes: &[NodeAsk]) -> Box<dyn Reading>;
 
+    /// Asks for a whole choice after this answer so far, where the protocol knows options by their texts alone.
+    fn choose(&self, _context: Context<'_>, _answer: &str, _options: &[String]) -> Option<Box<dyn Choice>> {
+        None
+    }
+
     /// A request that generates text and streams it, within the [`Abilities`].
     fn write(&self, context: Context<'_>, limits: &Generate, sampling: &SamplerSettings) -> Request;
 
@@ -144,6 +171,11 @@ pub(super) trait Wire: Send + Sync {
     /// Reads its reply.
     fn read_prompt_logprobs(&self, _context: Context<'_>, _reply: &Value) -> Result<Vec<TokenLogprob>, WireError> {
         Err(WireError::Missing("log probabilities of the prompt"))
+    }
+
+    /// The number of prompt tokens, if they are not known here and a reply tells it.
+    fn prompt_tokens(&self, _reply: &Value) -> Option<usize> {
+        None
     }
 
     /// The number of prompt tokens that the server took from its cache, if a reply tells it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Accept, Affinity, RemoteConfig, RemoteKind};
 use crate::engine::LoadError;
-use crate::engine::remote::{Contact, Facts, Kind, Observer, Settings, Tokenizer};
+use crate::engine::remote::{Contact, Facts, Kind, LabelMassKind, Observer, Settings, Tokenizer};
 use crate::models::{JudgeTraits, ModelStore, Progress};
 
 use super::start_error::StartError;
@@ -34,6 +34,7 @@ fn settings(remote: &RemoteConfig, model: &str) -> Result<Settings, LoadError> {
             RemoteKind::Sglang => Some(Kind::Sglang),
             RemoteKind::LlamaServer => Some(Kind::LlamaServer),
             RemoteKind::OpenaiCompletions => Some(Kind::OpenaiCompletions),
+            RemoteKind::OpenaiChat => Some(Kind::OpenaiChat),
         },
         model: named.to_owned(),
         api_key: remote.api_key.reveal().to_owned(),
@@ -46,7 +47,12 @@ fn settings(remote: &RemoteConfig, model: &str) -> Result<Settings, LoadError> {
         idle: Duration::from_millis(remote.idle_ms),
         retries: remote.retries,
         affinity: remote.affinity == Affinity::Prefix,
-        accept_bounded: remote.accept == Accept::Bounded,
+        accept: match remote.accept {
+            Accept::Exact => LabelMassKind::Exact,
+            Accept::Bounded => LabelMassKind::Bounded,
+            Accept::Sampled => LabelMassKind::Sampled,
+        },
+        samples: remote.samples,
     })
 }
 
@@ -61,6 +67,10 @@ pub async fn contact(
     progress: &dyn Progress,
 ) -> Result<RemoteSource, StartError> {
     let contact = Contact::new(settings(remote, model)?, observer).await?;
+    if contact.facts().kind == Kind::OpenaiChat {
+        let traits = JudgeTraits::default();
+        return Ok(RemoteSource { contact, tokenizer: Tokenizer::of_messages(), traits });
+    }
     let reference = tokenizer_of(remote, contact.facts())?;
     let files = models.resolve_tokenizer(&reference, progress).await?;
     let path = files.path.clone();

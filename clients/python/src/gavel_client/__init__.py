@@ -6,9 +6,26 @@
 """
 
 from ._async import AsyncGavel
-from ._calls import Context, Grading, Message, Normalize, RewardItem, Rubric, Sampling, WeightedRubric
+from ._bulk import Empty
+from ._calls import (
+    Context,
+    ConversationItem,
+    Grading,
+    InlineRubric,
+    InstructionItem,
+    Message,
+    Normalize,
+    Question,
+    RewardItem,
+    Rubric,
+    Sampling,
+    Settings,
+    TextPart,
+    WeightedRubric,
+)
 from ._errors import (
     ConnectionFailed,
+    DeadlineExceeded,
     Forbidden,
     GavelError,
     InvalidRequest,
@@ -21,18 +38,23 @@ from ._errors import (
     Unavailable,
     UnexpectedAnswer,
 )
+from ._items import BadItem
 from ._retry import Retry
 from ._sync import Gavel
 from ._verdicts import (
     AbsoluteVerdict,
     Comparison,
+    DecisionAnswer,
+    Decisions,
     Feedback,
+    Info,
     LeftOut,
     PreferencePair,
     Preferences,
     RankVerdict,
     RelativeVerdict,
     Rewards,
+    RubricEntry,
 )
 from .data import Judge
 from .trl import GavelReward, MissingReward
@@ -42,15 +64,24 @@ __version__ = "0.1.0"
 __all__ = [
     "AbsoluteVerdict",
     "AsyncGavel",
+    "BadItem",
     "Comparison",
     "ConnectionFailed",
     "Context",
+    "ConversationItem",
+    "DeadlineExceeded",
+    "DecisionAnswer",
+    "Decisions",
+    "Empty",
     "Feedback",
     "Forbidden",
     "Gavel",
     "GavelError",
     "GavelReward",
     "Grading",
+    "Info",
+    "InlineRubric",
+    "InstructionItem",
     "InvalidRequest",
     "Judge",
     "LeftOut",
@@ -62,6 +93,7 @@ __all__ = [
     "Preferences",
     "Problem",
     "ProblemDetails",
+    "Question",
     "RankVerdict",
     "RateLimited",
     "RelativeVerdict",
@@ -69,8 +101,11 @@ __all__ = [
     "RewardItem",
     "Rewards",
     "Rubric",
+    "RubricEntry",
     "Sampling",
     "ServerFailed",
+    "Settings",
+    "TextPart",
     "TimedOut",
     "Unavailable",
     "UnexpectedAnswer",

@@ -1,7 +1,7 @@
-"""The client for asynchronous code: the same as the synchronous one, awaited."""
+"""The client: requests, retries and streams."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import count
 from types import TracebackType
 from typing import Literal, TypeVar
@@ -11,18 +11,45 @@ from pydantic import BaseModel
 from typing_extensions import Self, Unpack
 
 from . import _calls as calls
-from ._calls import Call, EventReader, Grading, Normalize, RewardItem, Rubric, Settings
-from ._connection import DEFAULT_URL, connect_error, headers, timeouts
+from ._calls import (
+    INFO,
+    MODELS,
+    RUBRICS,
+    Call,
+    EventReader,
+    Grading,
+    Message,
+    Normalize,
+    Question,
+    RewardItem,
+    Rubric,
+    Settings,
+)
+from ._connection import DEFAULT_URL, LIMITS, AsyncSleep, connect_error, headers, timeouts
 from ._retry import RETRIED_ERRORS, RETRIED_STATUSES, Retry, retry_after
-from ._verdicts import AbsoluteVerdict, Feedback, Preferences, RankVerdict, RelativeVerdict, Rewards
+from ._verdicts import (
+    AbsoluteVerdict,
+    Decisions,
+    Feedback,
+    Info,
+    Preferences,
+    RankVerdict,
+    RelativeVerdict,
+    Rewards,
+    RubricEntry,
+)
 
 T = TypeVar("T", bound=BaseModel)
 
 
 class AsyncGavel:
-    """A client of one Gavel server, for one event loop.
+    """A client of one Gavel server. Threads may share a `Gavel`, the tasks of one event loop an `AsyncGavel`.
 
-    `timeout` is in seconds, for a whole request. What is refused for the moment is sent again as `retry` says.
+    `timeout`, in seconds, is how long the server may take for a request, at most its `limits.deadline_ms`; the client
+    waits 30 s longer for the answer. What is refused for the moment is sent again as `retry` says.
+
+    Methods raise a `Problem` for what the server says no to, `TimedOut` where there was no answer in time,
+    `ConnectionFailed` where there was no connection, and `UnexpectedAnswer` where what answered is no Gavel server.
     """
 
     def __init__(
@@ -33,12 +60,16 @@ class AsyncGavel:
         timeout: float = 600.0,
         retry: Retry | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: AsyncSleep = asyncio.sleep,
     ) -> None:
         self._retry = retry or Retry()
         self._sleep = sleep
         self._http = httpx.AsyncClient(
-            base_url=base_url, headers=headers(api_key), timeout=timeouts(timeout), transport=transport
+            base_url=base_url,
+            headers=headers(api_key, timeout),
+            timeout=timeouts(timeout),
+            limits=LIMITS,
+            transport=transport,
         )
 
     async def absolute(self, *, response: str, rubric: Rubric, **options: Unpack[Grading]) -> AbsoluteVerdict:
@@ -102,13 +133,16 @@ class AsyncGavel:
         self,
         items: Sequence[RewardItem],
         *,
-        rubric: Rubric,
+        rubric: Rubric | None = None,
         normalize: Normalize | None = None,
         min_label_mass: float | None = None,
         include_verdicts: bool = False,
         **settings: Unpack[Settings],
     ) -> Rewards:
-        """Grade many responses in one request; each fails alone."""
+        """Grade many responses in one request; each fails alone.
+
+        `rubric` is for the items that name none. An item below `min_label_mass`, 0 to 1, has no reward.
+        """
         include = ["verdicts"] if include_verdicts else None
         own = {"normalize": normalize, "min_label_mass": min_label_mass, "include": include}
         return await self._ask(calls.rewards(items, rubric, settings, **own))
@@ -134,11 +168,37 @@ class AsyncGavel:
         own = {"method": method, "swap": swap, "tie_margin": tie_margin}
         return self._stream(calls.relative(response_a, response_b, rubric, options, **own))
 
-    async def post(self, path: str, body: object) -> httpx.Response:
+    async def decide(
+        self, text: str | Sequence[Message], questions: Sequence[Question], *, model: str | None = None
+    ) -> Decisions:
+        """Answer 1 to 400 questions about a text or a conversation, with the probability of every answer."""
+        return await self._ask(calls.decide(text, questions, model))
+
+    async def rubrics(self) -> list[RubricEntry]:
+        """The rubrics of the server's library, by name."""
+        return (await self._ask(RUBRICS)).data
+
+    async def models(self) -> list[str]:
+        """The names that `model` takes: hosted models, the default one first; then judge models and aliases."""
+        return [model.id for model in (await self._ask(MODELS)).data]
+
+    async def info(self) -> Info:
+        """Version, models and limits of the server."""
+        return await self._ask(INFO)
+
+    async def ready(self) -> bool:
+        """Whether the server has loaded its models and takes requests. This is not tried again."""
+        try:
+            response = await self._http.get("/readyz")
+        except httpx.HTTPError as error:
+            raise connect_error(error, error.request) from error
+        if response.is_success or response.status_code == 503:
+            return response.is_success
+        raise calls.refusal(response.status_code, response.content)
+
+    async def post(self, path: str, body: object, *, query: Mapping[str, str] | None = None) -> httpx.Response:
         """The answer of any route, retried and checked as all are."""
-        response = await self._send(self._http.build_request("POST", path, json=body), stream=False)
-        await response.aread()
-        return response
+        return await self._send(self._http.build_request("POST", path, json=body, params=query))
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -153,7 +213,9 @@ class AsyncGavel:
         await self.close()
 
     async def _ask(self, call: Call[T]) -> T:
-        return calls.read(call.answer, (await self.post(call.path, call.body)).content)
+        method = "GET" if call.body is None else "POST"
+        response = await self._send(self._http.build_request(method, call.path, json=call.body))
+        return calls.read(call.answer, response.content)
 
     async def _stream(self, call: Call[T]) -> AsyncIterator[Feedback | T]:
         accept = {"Accept": "text/event-stream"}
@@ -171,7 +233,7 @@ class AsyncGavel:
             await response.aclose()
         reader.end()
 
-    async def _send(self, request: httpx.Request, *, stream: bool) -> httpx.Response:
+    async def _send(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
         for retry in count():
             try:
                 response = await self._http.send(request, stream=stream)

@@ -1,6 +1,7 @@
 """What is asked, and of which form the answer is: the part that both clients share."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -8,18 +9,36 @@ from pydantic import BaseModel, ValidationError
 from typing_extensions import NotRequired, TypedDict
 
 from ._errors import Problem, ProblemDetails, UnexpectedAnswer, problem_error
-from ._verdicts import AbsoluteVerdict, Feedback, Preferences, RankVerdict, RelativeVerdict, Rewards
+from ._verdicts import (
+    AbsoluteVerdict,
+    Decisions,
+    Feedback,
+    Info,
+    ModelNames,
+    Preferences,
+    RankVerdict,
+    RelativeVerdict,
+    Rewards,
+    RubricList,
+)
 
 T = TypeVar("T", bound=BaseModel)
 
 Normalize: TypeAlias = Literal["none", "group"]
 
 
+class TextPart(TypedDict):
+    """A part of a message. Judges read text only."""
+
+    type: Literal["text"]
+    text: str
+
+
 class Message(TypedDict):
     """A turn of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str
+    content: str | Sequence[TextPart]
 
 
 class Context(TypedDict):
@@ -82,25 +101,82 @@ class Grading(Settings, total=False):
     debug: bool
 
 
-class RewardItem(TypedDict):
-    """A response of many: with `instruction` or `messages`, and a `group` where rewards are normalised."""
-
+class _Item(TypedDict):
     response: str
     id: NotRequired[str | int]
-    instruction: NotRequired[str | None]
-    messages: NotRequired[Sequence[Message] | None]
+    rubric: NotRequired[Rubric | None]
     reference_answer: NotRequired[str | None]
     context: NotRequired[Sequence[Context] | None]
     annotator: NotRequired[str | None]
     group: NotRequired[str | int]
 
 
+class InstructionItem(_Item):
+    """A response to an instruction."""
+
+    instruction: str
+
+
+class ConversationItem(_Item):
+    """A response to a conversation, which ends with a user turn."""
+
+    messages: Sequence[Message]
+
+
+#: A response of many. Its `rubric` overrides the request's; it names a `group` where rewards are normalised.
+RewardItem: TypeAlias = InstructionItem | ConversationItem
+
+
+class Predicate(TypedDict):
+    """A statement about the input, which is true with some probability."""
+
+    type: Literal["predicate"]
+    name: NotRequired[str | None]
+    instructions: str
+
+
+class Option(TypedDict):
+    """A value to choose."""
+
+    value: str | bool
+    description: NotRequired[str | None]
+
+
+class Choice(TypedDict):
+    """Chooses one of 2 to 255 values."""
+
+    type: Literal["choice"]
+    name: NotRequired[str | None]
+    instructions: str
+    choices: Sequence[Option]
+
+
+class Level(TypedDict):
+    """A level of a scale."""
+
+    label: str
+    description: NotRequired[str | None]
+
+
+class Scale(TypedDict):
+    """Places the input on one of 2 to 255 levels, the lowest first."""
+
+    type: Literal["score"]
+    name: NotRequired[str | None]
+    instructions: str
+    levels: Sequence[Level]
+
+
+#: A question about the input of `decide`.
+Question: TypeAlias = Predicate | Choice | Scale
+
+
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """A request and the form of its answer."""
+    """A request, a GET if it has no body, and the form of its answer."""
 
     path: str
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] | None
     answer: type[T]
 
 
@@ -127,9 +203,20 @@ def preferences(responses: Sequence[str], rubric: Rubric, options: Grading, **ow
     return Call("/v1/preferences", _said(options, responses=list(responses), rubric=rubric, **own), Preferences)
 
 
-def rewards(items: Sequence[RewardItem], rubric: Rubric, options: Settings, **own: object) -> Call[Rewards]:
+def rewards(items: Sequence[RewardItem], rubric: Rubric | None, options: Settings, **own: object) -> Call[Rewards]:
     """Grade many responses."""
     return Call("/v1/rewards", _said(options, items=list(items), rubric=rubric, **own), Rewards)
+
+
+def decide(text: str | Sequence[Message], questions: Sequence[Question], model: str | None) -> Call[Decisions]:
+    """Answer questions about a text or a conversation."""
+    given = text if isinstance(text, str) else list(text)
+    return Call("/v1/decisions", _said({}, input=given, questions=list(questions), model=model), Decisions)
+
+
+RUBRICS = Call("/v1/rubrics", None, RubricList)
+MODELS = Call("/v1/models", None, ModelNames)
+INFO = Call("/v1/info", None, Info)
 
 
 def _said(options: Mapping[str, Any], **own: object) -> dict[str, Any]:
@@ -146,13 +233,30 @@ def read(model: type[T], text: str | bytes) -> T:
 
 def refusal(status: int, text: str | bytes) -> Problem:
     """The exception for an answer that is an error."""
-    try:
-        return problem_error(ProblemDetails.model_validate_json(text))
-    except ValidationError:
-        said = text.decode(errors="replace") if isinstance(text, bytes) else text
-        detail = said.strip()[:500] or "no reason was given"
-        unknown = {"code": "unknown", "status": status, "title": "An error", "detail": detail}
-        return problem_error(ProblemDetails.model_validate(unknown))
+    said = text.decode(errors="replace") if isinstance(text, bytes) else text
+    with suppress(ValidationError):
+        return problem_error(ProblemDetails.model_validate_json(said))
+    with suppress(ValidationError):
+        return problem_error(_OpenAiError.model_validate_json(said).details(status))
+    detail = said.strip()[:500] or "no reason was given"
+    return problem_error(ProblemDetails(code="unknown", status=status, title="An error", detail=detail))
+
+
+class _OpenAiProblem(BaseModel):
+    code: str
+    message: str
+    param: str | None = None
+
+
+class _OpenAiError(BaseModel):
+    """The form of errors on OpenAI's routes."""
+
+    error: _OpenAiProblem
+
+    def details(self, status: int) -> ProblemDetails:
+        error = self.error
+        pointer = "/" + error.param.replace(".", "/") if error.param else None
+        return ProblemDetails(code=error.code, status=status, title="An error", detail=error.message, pointer=pointer)
 
 
 class EventReader(Generic[T]):

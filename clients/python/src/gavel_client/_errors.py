@@ -14,7 +14,7 @@ class ProblemDetails(BaseModel):
     detail: str
     pointer: str | None = None
     request_id: str = ""
-    type_uri: str = Field("", alias="type")
+    type_uri: str = Field(default="", alias="type")
 
 
 class GavelError(Exception):
@@ -23,6 +23,10 @@ class GavelError(Exception):
 
 class ConnectionFailed(GavelError):
     """The server could not be reached, or the connection broke."""
+
+
+class TimedOut(GavelError):
+    """There was no answer in time: the client's timeout or, as `DeadlineExceeded`, the server's deadline has passed."""
 
 
 class UnexpectedAnswer(GavelError):
@@ -85,10 +89,10 @@ class RateLimited(Problem):
 
 
 class Unavailable(Problem):
-    """The server was saturated, loading or leaving for longer than the client was willing to wait."""
+    """The server was saturated, loading or shutting down for longer than the client was willing to wait."""
 
 
-class TimedOut(Problem):
+class DeadlineExceeded(Problem, TimedOut):
     """The server's deadline passed."""
 
 
@@ -104,7 +108,7 @@ def problem_error(problem: ProblemDetails) -> Problem:
         404: NotFound,
         429: RateLimited,
         503: Unavailable,
-        504: TimedOut,
+        504: DeadlineExceeded,
     }
     fallback = InvalidRequest if problem.status < 500 else ServerFailed
     return kinds.get(problem.status, fallback)(problem)

@@ -7,11 +7,17 @@ from random import Random
 
 import httpx
 
-#: Rate limited; the engine failed, and comes back; saturated, loading or leaving. Grading changes nothing on the
+#: Rate limited; the engine failed, and comes back; saturated, loading or shutting down. Grading changes nothing on the
 #: server, so sending it again does no harm.
 RETRIED_STATUSES = frozenset({429, 502, 503})
-#: The connection was refused or broke. A timeout is none of these: the work may still be running.
-RETRIED_ERRORS = (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+#: There was no connection, or it broke. A timeout of a request is none of these: the work may still be running.
+RETRIED_ERRORS = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.ReadError,
+    httpx.WriteError,
+    httpx.RemoteProtocolError,
+)
 
 
 @dataclass(frozen=True)

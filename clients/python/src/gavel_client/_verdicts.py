@@ -1,8 +1,8 @@
 """What the server answers. Fields that a newer server adds are kept and do no harm."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Discriminator
 
 from ._errors import ProblemDetails
 
@@ -215,3 +215,135 @@ class Feedback(_Answer):
     criterion: int = 0
     response: str | None = None
     delta: str
+
+
+class RubricEntry(NamedDigest):
+    """A rubric of the server's library."""
+
+    criterion: str
+    descriptions: dict[str, str]
+    built_in: bool
+
+
+class RubricList(_Answer):
+    """All rubrics, by name."""
+
+    data: list[RubricEntry]
+
+
+class ModelName(_Answer):
+    """A name that `model` takes."""
+
+    id: str
+
+
+class ModelNames(_Answer):
+    """The hosted models, the default one first; then the judge models; then the aliases."""
+
+    data: list[ModelName]
+
+
+class LoadedModel(_Answer):
+    """The model of requests that name none. `context` is the maximum of tokens, of prompt and answer together."""
+
+    name: str
+    digest: str
+    context: int
+    prompt: str
+
+
+class HostedModel(_Answer):
+    """A model of the server; what is not known before it is loaded is None."""
+
+    name: str
+    state: Literal["loaded", "loading", "unloaded", "failed"]
+    engine: str | None = None
+    digest: str | None = None
+    context: int | None = None
+    prompt: str | None = None
+    preference_method: Literal["pairwise", "absolute"] | None = None
+
+
+class Limits(_Answer):
+    """Limits of requests."""
+
+    body_bytes: int
+    in_flight: int
+    queue: int
+    deadline_ms: int
+    sequences: int | None = None
+
+
+class Info(_Answer):
+    """What a server is: `model` is None until it is loaded."""
+
+    name: str
+    version: str
+    engine: str | None
+    model: LoadedModel | None
+    models: list[HostedModel]
+    limits: Limits
+    features: list[str]
+    prompts: list[str]
+
+
+class PredicateAnswer(_Answer):
+    """How probable a statement is."""
+
+    type: Literal["predicate"]
+    name: str | None
+    probability: float
+
+
+class ChoiceProbability(_Answer):
+    """The probability of a value."""
+
+    value: str | bool
+    probability: float
+
+
+class ChoiceAnswer(_Answer):
+    """The most probable value. `confidence` is 0 if all are equally probable, 1 if one is certain."""
+
+    type: Literal["choice"]
+    name: str | None
+    choice: str | bool
+    confidence: float
+    probabilities: list[ChoiceProbability]
+
+
+class LevelProbability(_Answer):
+    """The probability of a level; `value` is its place, counted from 0."""
+
+    label: str
+    value: int
+    probability: float
+
+
+class ScaleAnswer(_Answer):
+    """The mean of the levels' places, counted from 0."""
+
+    type: Literal["score"]
+    name: str | None
+    score: float
+    confidence: float
+    probabilities: list[LevelProbability]
+
+
+class Refusal(_Answer):
+    """The label mass is too low: an answer would be a forced guess."""
+
+    type: Literal["refusal"]
+    name: str | None
+
+
+#: What `decide` gives for a question.
+DecisionAnswer: TypeAlias = PredicateAnswer | ChoiceAnswer | ScaleAnswer | Refusal
+
+
+class Decisions(_Answer):
+    """An answer for each question, in their order."""
+
+    model: str
+    answers: list[Annotated[DecisionAnswer, Discriminator("type")]]
+    usage: dict[str, Any]

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{Abilities, Context, Piece, Reading, Request, Wire, WireError, check, completion, count, finish, stops};
-use crate::engine::remote::settings::Kind;
+use crate::engine::remote::settings::{Kind, LabelMassKind};
 use crate::script::{Generate, NodeAsk, NodeReading, SamplerSettings, Token};
 
 const PATH: &str = "/v1/completions";
@@ -24,12 +24,13 @@ impl Wire for Completions {
     fn abilities(&self) -> Abilities {
         Abilities {
             reads: "logprobs",
-            exact: false,
+            label_mass: LabelMassKind::Bounded,
             batches: false,
             structured_output: false,
             prompt_logprobs: false,
             min_tokens: false,
             truncation: false,
+            raw_prompts: true,
         }
     }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Abilities, Context, Piece, Reading, Request, Wire, WireError, check, count, stops};
 use crate::domain::Finish;
-use crate::engine::remote::settings::Kind;
+use crate::engine::remote::settings::{Kind, LabelMassKind};
 use crate::script::{Generate, NodeAsk, NodeReading, SamplerSettings, Token};
 
 const PATH: &str = "/completion";
@@ -49,12 +49,13 @@ impl Wire for LlamaServer {
     fn abilities(&self) -> Abilities {
         Abilities {
             reads: "n_probs and logit_bias",
-            exact: true,
+            label_mass: LabelMassKind::Exact,
             batches: false,
             structured_output: true,
             prompt_logprobs: false,
             min_tokens: false,
             truncation: true,
+            raw_prompts: true,
         }
     }
 

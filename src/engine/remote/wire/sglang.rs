@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Abilities, Batch, Context, Part, Piece, Reading, Request, Wire, WireError, check, count, finish, stops};
 use crate::domain::TokenLogprob;
-use crate::engine::remote::settings::Kind;
+use crate::engine::remote::settings::{Kind, LabelMassKind};
 use crate::script::{Generate, NodeAsk, SamplerSettings, Token};
 
 const PATH: &str = "/generate";
@@ -22,12 +22,13 @@ impl Wire for Sglang {
     fn abilities(&self) -> Abilities {
         Abilities {
             reads: "token_ids_logprob",
-            exact: true,
+            label_mass: LabelMassKind::Exact,
             batches: true,
             structured_output: true,
             prompt_logprobs: true,
             min_tokens: true,
             truncation: true,
+            raw_prompts: true,
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
     Abilities, Batch, Context, Part, Piece, Reading, Request, Wire, WireError, completion, count, finish, stops,
 };
 use crate::domain::TokenLogprob;
-use crate::engine::remote::settings::Kind;
+use crate::engine::remote::settings::{Kind, LabelMassKind};
 use crate::script::{Generate, NodeAsk, SamplerSettings, Token};
 
 /// vLLM's maximum of tokens in one `logprob_token_ids`.
@@ -56,12 +56,13 @@ impl Wire for Vllm {
     fn abilities(&self) -> Abilities {
         Abilities {
             reads: if self.0 == Method::Ids { "logprob_token_ids" } else { "allowed_token_ids" },
-            exact: true,
+            label_mass: LabelMassKind::Exact,
             batches: self.0 == Method::Ids,
             structured_output: true,
             prompt_logprobs: true,
             min_tokens: true,
             truncation: true,
+            raw_prompts: true,
         }
     }
 
