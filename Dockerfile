@@ -1,8 +1,8 @@
 # The CPU image: `docker build --tag gavel .` (BuildKit, the default since Docker 23). The image for NVIDIA GPUs:
 # `docker build --target cuda --build-arg CUDA_COMPUTE_CAP=90 --tag gavel-cuda .`, then `docker run --gpus all`.
 #
-# On x86-64 it is compiled for processors with AVX2, that is from 2013 on. For the machine that builds, which
-# may be much faster: `--build-arg TARGET_CPU=native`.
+# On x86-64 it is compiled for processors with AVX2 (since 2013). `--build-arg TARGET_CPU=native` compiles for the build
+# machine instead, which may be much faster there.
 
 FROM rust:1-bookworm AS source
 # hadolint ignore=DL3008
@@ -14,7 +14,7 @@ COPY . .
 
 FROM source AS build
 ARG TARGET_CPU=
-# Both caches outlive the build, the target directory does not reach the image: hence the copy.
+# Both caches survive the build. The target directory is not part of the image, so the binary is copied out.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     case "$(uname -m)" in x86_64) portable=x86-64-v3 ;; *) portable=generic ;; esac; \
@@ -32,7 +32,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 RUN python3 -m pip install --no-cache-dir --target /out/python --requirement /out/requirements.txt
 
 FROM debian:bookworm-slim AS run
-# curl is there for the health check, libgomp1 and libstdc++6 for the engine.
+# curl is for the health check, libgomp1 and libstdc++6 are for the engine.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates curl libgomp1 libstdc++6 \
@@ -41,14 +41,14 @@ RUN apt-get update \
     && install --directory --owner=gavel --group=gavel /data
 USER 10001
 WORKDIR /data
-# Rubrics, prompts, jobs and keys; the models are under cache.
+# Rubrics and prompt sets are in /data, models in /data/cache and /data/huggingface.
 ENV GAVEL_DATA_DIR=/data \
     GAVEL_CACHE_DIR=/data/cache \
     HF_HOME=/data/huggingface
 VOLUME /data
 EXPOSE 8080
 
-# Alive, not ready: a model that is still loading is no reason for a restart. Readiness is /readyz.
+# Checks liveness only: a model that is still loading is no reason for a restart. /readyz is readiness.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=4 \
     CMD ["sh", "-c", "curl --fail --silent --show-error --max-time 4 --output /dev/null http://127.0.0.1:${GAVEL_PORT:-8080}/livez"]
 

@@ -6,7 +6,7 @@ its in-process engine needs.
 
 import os
 
-# LiteLLM wants a key, and would fetch a list of prices.
+# LiteLLM requires a key, and would otherwise download a price list.
 os.environ.setdefault("OPENAI_API_KEY", "none")
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 

@@ -27,7 +27,7 @@ COLUMNS = {
 
 
 class Grader:
-    """An actor: it sends one batch after the other, over a connection of its own."""
+    """An actor that sends one batch after the other over its own connection."""
 
     def __init__(self, url: str, rubric: str, mode: str) -> None:
         self.judge = Judge(url, rubric=rubric, mode=mode)
@@ -40,7 +40,7 @@ class Grader:
         return batch
 
     def grade(self, rows: dict[str, list[str]]) -> dict[str, list]:
-        """The verdicts' columns. If the whole request fails, after the client's retries, each of its rows has failed."""
+        """The verdicts' columns. If the whole request fails after the client's retries, all its rows have the error."""
         try:
             return self.judge(rows)
         except GavelError as error:
@@ -66,14 +66,14 @@ def made_up(file: Path) -> None:
 
 def grade(source: str, target: str, options: argparse.Namespace) -> None:
     """Grades a file or a folder of Parquet into a folder."""
-    # Blocks of one request each, so that a single file is spread over all actors.
+    # One block per request, so that a single file is spread over all actors.
     rows = ray.data.read_parquet(source).repartition(target_num_rows_per_block=options.batch)
     graded = rows.map_batches(
         Grader,
         fn_constructor_args=(options.url, options.rubric, options.mode),
         batch_format="pyarrow",
         batch_size=options.batch,
-        # So many requests are under way at once, whatever the size of the cluster. An actor waits more than it works.
+        # Number of requests in flight, whatever the size of the cluster. An actor mostly waits.
         compute=ActorPoolStrategy(size=options.requests),
         num_cpus=0.1,
     )
@@ -81,7 +81,7 @@ def grade(source: str, target: str, options: argparse.Namespace) -> None:
 
 
 def report(target: str) -> None:
-    """What has come out: how many rows, the mean reward, and why rows have none."""
+    """A summary: the number of rows, the mean reward, and the errors of rows without a reward."""
     table = pq.read_table(target, columns=list(COLUMNS))
     rewards = [reward for reward in table["gavel_reward"].to_pylist() if reward is not None]
     print(f"{len(table)} rows, {len(rewards)} graded, mean reward {sum(rewards) / max(1, len(rewards)):.3f}")
