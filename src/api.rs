@@ -17,7 +17,7 @@ mod json;
 pub mod local;
 mod middleware;
 mod openai;
-mod pages;
+pub(crate) mod pages;
 mod paths;
 mod preferences;
 pub mod problem;
@@ -67,9 +67,10 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/version").route(web::get().to(system::version)))
         .service(web::resource("/openapi.json").route(web::get().to(document_json)))
         .service(web::resource("/").route(web::get().to(pages::to_docs)))
-        .service(web::resource("/docs").route(web::get().to(pages::to_page)))
-        .service(web::resource("/docs/errors.md").route(web::get().to(pages::errors_page)))
-        .service(pages::page())
+        .service(web::resource("/docs").route(web::get().to(pages::index)))
+        .service(web::resource("/docs/openapi").route(web::get().to(pages::to_api_page)))
+        .service(pages::api_page())
+        .service(web::resource("/docs/{page}").route(web::get().to(pages::page)))
         .default_service(web::to(system::nothing_here));
 }
 
@@ -258,4 +259,32 @@ pub async fn shut_down(app: &App, handle: &ServerHandle, drain: Duration, hurry:
     // A caller that does not read its answer is left without it.
     let _ = tokio::time::timeout(LAST_WORDS, stop).await;
     shutdown.cut()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_fields_that_may_be_meant_are_those_of_the_requests() {
+        let document = serde_json::to_value(document()).expect("it is JSON");
+        let bodies = [
+            "AbsoluteBody",
+            "ContextBody",
+            "MessageBody",
+            "PreferencesBody",
+            "RankBody",
+            "RelativeBody",
+            "RewardItem",
+            "RewardsBody",
+            "RubricBody",
+            "SamplingBody",
+            "WeightedBody",
+        ];
+        let fields = bodies.iter().flat_map(|body| document["components"]["schemas"][body]["properties"].as_object());
+        let names: BTreeSet<&str> = fields.flat_map(|fields| fields.keys().map(String::as_str)).collect();
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), json::FIELDS);
+    }
 }

@@ -29,7 +29,9 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use self::error::CliError;
+use crate::api::pages;
 use crate::config::{Config, EngineChoice};
+use crate::domain::spelling::suggestion;
 
 /// An LLM-as-judge evaluation server.
 #[derive(Debug, Parser)]
@@ -116,20 +118,11 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Print a page of the documentation that is generated from the code.
-    #[command(hide = true)]
+    /// Print a page of the documentation; without a name, list the pages.
     Docs {
-        /// The page.
-        page: Page,
+        /// The name of a page, such as `configuration`; or `openapi`, the contract as JSON.
+        page: Option<String>,
     },
-}
-
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Page {
-    Errors,
-    Configuration,
-    Metrics,
-    Openapi,
 }
 
 /// Runs the command line. Errors go to standard error, with a status of 1.
@@ -204,19 +197,28 @@ async fn run(cli: Cli) -> Result<(), CliError> {
             Ok(())
         }
         Command::Docs { page } => {
-            match page {
-                Page::Errors => print!("{}", crate::api::code::reference()),
-                Page::Configuration => print!("{}", crate::config::reference()),
-                Page::Metrics => print!("{}", crate::metrics::reference()),
-                Page::Openapi => {
-                    println!(
-                        "{}",
-                        crate::api::document().to_pretty_json().map_err(|e| CliError::because("openapi", e))?
-                    );
-                }
-            }
+            print!("{}", docs(page.as_deref())?);
             Ok(())
         }
+    }
+}
+
+/// A page of the documentation. Those that are made of the code are made anew.
+fn docs(page: Option<&str>) -> Result<String, CliError> {
+    let names = pages::names();
+    match page {
+        None => Ok(names.iter().map(|name| format!("{name}\n")).collect()),
+        Some("errors") => Ok(crate::api::code::reference()),
+        Some("configuration") => Ok(crate::config::reference()),
+        Some("metrics") => Ok(crate::metrics::reference()),
+        Some("openapi") => {
+            let document = crate::api::document().to_pretty_json();
+            document.map(|json| json + "\n").map_err(|error| CliError::because("openapi", error))
+        }
+        Some(name) => pages::source(name).map(str::to_owned).ok_or_else(|| {
+            let suggestion = suggestion(name, names.iter().copied());
+            CliError::Failed(format!("there is no page `{name}`{suggestion}; `gavel docs` lists them"))
+        }),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Precedence: flags, environment, file, `config.default.toml`.
 
+mod by_name;
 mod hosted;
 mod llama_cpp;
 mod mistralrs;
@@ -24,6 +25,7 @@ pub use self::reference::reference;
 pub use self::remote::{Accept, Affinity, RemoteConfig, RemoteKind, RemoteOverrides};
 pub use self::secret::Secret;
 use crate::domain::Method;
+use crate::domain::spelling::nearest;
 use crate::tasks::presets::JudgeModel;
 
 /// Prefix of environment variables.
@@ -40,11 +42,13 @@ pub struct Config {
     pub host: String,
     pub port: u16,
     pub model: String,
+    #[serde(deserialize_with = "by_name::one")]
     pub engine: EngineChoice,
     pub offline: bool,
     pub data_dir: PathBuf,
     pub cache_dir: PathBuf,
     pub prompt: String,
+    #[serde(deserialize_with = "by_name::one")]
     pub preference_method: MethodChoice,
     pub calibration: Paths,
     pub fit: Paths,
@@ -123,14 +127,16 @@ impl MethodChoice {
 pub struct ModelConfig {
     pub name: Option<String>,
     pub model: Option<String>,
+    #[serde(default, deserialize_with = "by_name::maybe")]
     pub engine: Option<EngineChoice>,
     pub prompt: Option<String>,
+    #[serde(default, deserialize_with = "by_name::maybe")]
     pub preference_method: Option<MethodChoice>,
     #[serde(default)]
     pub calibration: Paths,
     #[serde(default)]
     pub fit: Paths,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "by_name::one")]
     pub load: LoadWhen,
     pub memory_mb: Option<u64>,
     #[serde(default)]
@@ -215,6 +221,7 @@ pub struct LimitsConfig {
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
 pub struct LogConfig {
+    #[serde(deserialize_with = "by_name::one")]
     pub format: LogFormat,
     pub level: String,
 }
@@ -242,7 +249,7 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A value is missing, unknown, or of the wrong type.
-    #[error("the configuration is invalid: {0}. docs/configuration.md lists every key")]
+    #[error("the configuration is invalid: {}. `gavel docs configuration` lists every key", readable(.0))]
     Invalid(#[from] config::ConfigError),
     /// The system has no home folder for this user.
     #[error("this user has no home folder for {0}; set the folder in the configuration or with {1}")]
@@ -449,6 +456,33 @@ fn variables(all: &HashMap<String, String>) -> HashMap<String, String> {
 }
 
 /// Whether an environment variable names a key of `config.default.toml`.
+/// An error of the reader, with the names of its types in words.
+fn readable(error: &config::ConfigError) -> String {
+    let types = [
+        ("an unsigned 8 bit integer", "a number from 0 to 255"),
+        ("an unsigned 16 bit integer", "a number from 0 to 65535"),
+        ("an unsigned 32 bit integer", "a number from 0 to 4294967295"),
+        ("an unsigned 64 bit integer", "a number of 0 or more"),
+    ];
+    types.iter().fold(error.to_string(), |text, (from, to)| text.replace(from, to))
+}
+
+/// The variable that a misspelt one may have been meant for.
+#[must_use]
+pub fn variable_meant(variable: &str) -> Option<String> {
+    fn keys(prefix: &str, value: &toml::Value, all: &mut Vec<String>) {
+        match value {
+            toml::Value::Table(table) => table.iter().for_each(|(key, value)| {
+                keys(&format!("{prefix}{}{key}", if prefix.is_empty() { "" } else { "__" }), value, all);
+            }),
+            _ => all.push(format!("{PREFIX}{}", prefix.to_uppercase())),
+        }
+    }
+    let mut all = Vec::new();
+    keys("", &toml::from_str(DEFAULTS).ok()?, &mut all);
+    nearest(variable, all.iter().map(String::as_str)).map(str::to_owned)
+}
+
 fn is_key(variable: &str) -> bool {
     let path = variable.trim_start_matches(PREFIX).to_lowercase();
     let mut at = toml::from_str::<toml::Value>(DEFAULTS).ok();
@@ -602,7 +636,9 @@ mod tests {
         };
         check("prot = 1", "prot");
         check("port = \"many\"", "port");
-        check("engine = \"gpt\"", "gpt");
+        check("engine = \"gpt\"", "unknown variant `gpt`, expected one of `auto`, `llama-cpp`");
+        check("[log]\nformat = \"yaml\"", "unknown variant `yaml`, expected `text` or `json`");
+        check("port = 99999", "a number from 0 to 65535");
         check("[llama_cpp]\nsequences = 0", "llama_cpp.sequences");
         check("[llama_cpp]\nstep_tokens = 1", "llama_cpp.step_tokens");
         check("[grading]\nmin_label_mass = 1.5", "grading.min_label_mass");

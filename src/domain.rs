@@ -18,6 +18,7 @@ mod reward;
 mod rubric;
 mod scale;
 pub mod service_time;
+pub mod spelling;
 pub mod text_metrics;
 mod verdict;
 mod weight;

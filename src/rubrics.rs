@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::calibrations::{self, CalibrationError};
 use crate::domain::calibration::CalibrationObject;
+use crate::domain::spelling::suggestion;
 use crate::domain::{NamedRubric, Rubric, RubricSource};
 
 static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/rubrics");
@@ -42,7 +43,7 @@ pub struct RefusedFile {
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
     /// The rubric does not exist.
-    #[error("there is no rubric `{name}`; there are: {known}")]
+    #[error("there is no rubric `{name}`{}; there are: {known}", suggestion(name, known.split(", ")))]
     Unknown {
         /// The name.
         name: String,

@@ -17,6 +17,13 @@ use crate::tasks::Absolute;
 
 grading_body! {
     /// A response to grade by a rubric.
+    #[schema(example = json!({
+        "instruction": "Why is the sky blue?",
+        "response": "Sunlight scatters in the air, blue light the most.",
+        "reference_answer": "Rayleigh scattering: air scatters short waves most.",
+        "rubric": "factual_validity",
+        "mode": "score",
+    }))]
     AbsoluteBody {
         /// The response to grade.
         response: String,

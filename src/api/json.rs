@@ -10,6 +10,7 @@ use super::body_scan::{escaped, scan};
 use super::context;
 use super::problem::{Code, Problem};
 use crate::app::App;
+use crate::domain::spelling::{nearest, suggestion};
 use crate::json_text::readable;
 use crate::service::ServiceError;
 
@@ -178,22 +179,85 @@ where
     );
     match (parsed, unknown) {
         (Ok(_), Some(pointer)) if !lenient => {
-            Err(Problem::new(Code::UnknownField, format!("`{pointer}` is not known")).at(pointer))
+            let detail = format!("unknown field `{pointer}`{}", meant(&pointer));
+            Err(Problem::new(Code::UnknownField, detail).at(pointer))
         }
         (Ok(Object(parsed)), _) => Ok(parsed),
-        (Err(error), _) if error.is_data() => {
+        (Err(error), unknown) if error.is_data() => {
             let message = error.to_string();
-            let message = message.split(" at line ").next().unwrap_or_default();
+            let mut message = message.split(" at line ").next().unwrap_or_default().to_owned();
             let mut pointer = format!("{base}{}", path_pointer(&track.path()));
             // serde reports a missing field at its object.
             if let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
                 pointer = format!("{pointer}/{field}");
+                // It may be there under another name.
+                let misspelt =
+                    unknown.filter(|unknown| last(unknown).is_some_and(|name| nearest(name, [field]).is_some()));
+                if let Some(misspelt) = misspelt {
+                    message = format!("{message}; did you mean it by `{misspelt}`?");
+                }
             }
             let message: String = message.chars().take(LONGEST_DETAIL).collect();
             Err(Problem::new(Code::InvalidRequest, message).at(pointer))
         }
         (Err(error), _) => Err(Problem::new(Code::MalformedJson, error.to_string())),
     }
+}
+
+/// The fields of Gavel's own requests, sorted.
+pub(super) const FIELDS: [&str; 42] = [
+    "annotator",
+    "cache",
+    "content",
+    "context",
+    "criterion",
+    "debug",
+    "descriptions",
+    "deterministic",
+    "group",
+    "id",
+    "include",
+    "instruction",
+    "items",
+    "max_feedback_tokens",
+    "messages",
+    "method",
+    "min_feedback_tokens",
+    "min_label_mass",
+    "min_margin",
+    "min_p",
+    "mode",
+    "model",
+    "normalize",
+    "pairs",
+    "prompt",
+    "reference_answer",
+    "response",
+    "response_a",
+    "response_b",
+    "responses",
+    "role",
+    "rubric",
+    "samples",
+    "sampling",
+    "seed",
+    "swap",
+    "temperature",
+    "text",
+    "tie_margin",
+    "top_k",
+    "top_p",
+    "weight",
+];
+
+/// The last name of a pointer.
+fn last(pointer: &str) -> Option<&str> {
+    pointer.rsplit('/').next()
+}
+
+/// The known field that an unknown one may have been meant for, as the end of a sentence.
+fn meant(pointer: &str) -> String {
+    suggestion(last(pointer).unwrap_or_default(), FIELDS)
 }
 
 fn pointer(path: &serde_ignored::Path<'_>) -> String {

@@ -8,7 +8,7 @@ use actix_web::http::uri::PathAndQuery;
 use actix_web::middleware::Next;
 
 /// The folder of static files, which needs its trailing slash.
-const PAGES: &str = "/docs/";
+const PAGES: &str = "/docs/openapi/";
 
 /// Middleware that merges repeated slashes, and removes a trailing slash.
 pub(super) async fn tidied(
@@ -62,9 +62,10 @@ mod tests {
         check("/v1/rewards?rubric=x", None);
         check("/", None);
         check("//", Some("/"));
-        check("/docs/", None);
-        check("/docs//", Some("/docs/"));
-        check("/docs/index.html", None);
+        check("/docs/", Some("/docs"));
+        check("/docs/openapi/", None);
+        check("/docs//openapi//", Some("/docs/openapi/"));
+        check("/docs/openapi/index.html", None);
         check("*", None);
     }
 }

@@ -20,6 +20,12 @@ const MIN_MARGIN: f64 = 0.2;
 
 grading_body! {
     /// Responses to make preference pairs of.
+    #[schema(example = json!({
+        "instruction": "Why is the sky blue?",
+        "responses": ["It mirrors the sea.", "Sunlight scatters in the air, blue light the most."],
+        "rubric": "factual_validity",
+        "mode": "score",
+    }))]
     PreferencesBody {
         /// 2 to 64 responses.
         responses: Vec<String>,

@@ -19,6 +19,12 @@ use crate::tasks::{ByMethod, Rank, Ranked, Ranking, Relative, ResponsePair};
 
 grading_body! {
     /// Responses to rank.
+    #[schema(example = json!({
+        "instruction": "Why is the sky blue?",
+        "responses": ["It mirrors the sea.", "Sunlight scatters in the air, blue light the most.", "It just is."],
+        "rubric": "factual_validity",
+        "mode": "score",
+    }))]
     RankBody {
         /// 2 to 64 responses.
         responses: Vec<String>,

@@ -18,6 +18,13 @@ use crate::tasks::{Absolute, Relative};
 
 grading_body! {
     /// Two responses to compare by a rubric.
+    #[schema(example = json!({
+        "instruction": "Why is the sky blue?",
+        "response_a": "Sunlight scatters in the air, blue light the most.",
+        "response_b": "It mirrors the sea.",
+        "rubric": "factual_validity",
+        "mode": "score",
+    }))]
     RelativeBody {
         /// The first response.
         response_a: String,

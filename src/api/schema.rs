@@ -93,6 +93,10 @@ pub(super) struct ContextBody {
 
 /// An inline rubric, also the body of `PUT /v1/rubrics/{name}`.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[schema(example = json!({
+    "criterion": "Is the response polite?",
+    "descriptions": {"0": "It is rude, or cold.", "1": "It is polite."},
+}))]
 pub(super) struct RubricBody {
     /// The question by which the response is judged.
     pub(super) criterion: String,
@@ -133,8 +137,8 @@ pub(super) enum RubricChoice {
 /// Declares a grading request: its own fields, then the shared ones.
 macro_rules! grading_body {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* }) => {
-        $(#[$doc])*
         #[derive(Debug, serde::Deserialize, utoipa::ToSchema)]
+        $(#[$doc])*
         pub(super) struct $name {
             $($(#[$field_doc])* pub(super) $field: $kind,)*
             /// The instruction; use either this or `messages`.

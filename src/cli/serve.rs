@@ -9,7 +9,7 @@ use super::CliError;
 use super::host::{Bar, Signal, signal};
 use crate::api;
 use crate::app::{App, model_store};
-use crate::config::{Config, EngineChoice, ModelConfig};
+use crate::config::{Config, EngineChoice, ModelConfig, variable_meant};
 use crate::models::ModelStore;
 use crate::telemetry;
 
@@ -23,7 +23,10 @@ pub(super) async fn serve(config: Config) -> Result<(), CliError> {
 
 async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
     for variable in &config.ignored_variables {
-        tracing::warn!(variable, "unknown environment variable, ignored; docs/configuration.md lists the settings");
+        let meant = variable_meant(variable).map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default();
+        tracing::warn!(
+            "the environment variable {variable} is unknown and ignored{meant}; `gavel docs configuration` lists all"
+        );
     }
     let (app, listener) = (App::build(config.clone())?, bind(&config)?);
     let folder = config.data_dir.join("rubrics").display().to_string();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer};
 
+use super::by_name;
 use super::secret::Secret;
 
 /// Addresses that are written as one text, separated by commas, or as a list.
@@ -70,6 +71,7 @@ pub enum Accept {
 #[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
 pub struct RemoteConfig {
     pub urls: Urls,
+    #[serde(deserialize_with = "by_name::one")]
     pub kind: RemoteKind,
     pub model: String,
     pub tokenizer: String,
@@ -84,7 +86,9 @@ pub struct RemoteConfig {
     pub queue_ms: u64,
     pub idle_ms: u64,
     pub retries: u32,
+    #[serde(deserialize_with = "by_name::one")]
     pub affinity: Affinity,
+    #[serde(deserialize_with = "by_name::one")]
     pub accept: Accept,
     pub samples: u32,
 }
@@ -95,6 +99,7 @@ pub struct RemoteConfig {
 #[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
 pub struct RemoteOverrides {
     pub urls: Option<Urls>,
+    #[serde(default, deserialize_with = "by_name::maybe")]
     pub kind: Option<RemoteKind>,
     pub model: Option<String>,
     pub tokenizer: Option<String>,
@@ -111,7 +116,9 @@ pub struct RemoteOverrides {
     pub queue_ms: Option<u64>,
     pub idle_ms: Option<u64>,
     pub retries: Option<u32>,
+    #[serde(default, deserialize_with = "by_name::maybe")]
     pub affinity: Option<Affinity>,
+    #[serde(default, deserialize_with = "by_name::maybe")]
     pub accept: Option<Accept>,
     pub samples: Option<u32>,
 }

@@ -93,13 +93,50 @@ async fn the_front_door_leads_to_the_docs() {
     assert_eq!(page.status(), 200);
     assert!(page.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
     let html = page.text().await.unwrap();
+    assert!(html.contains("href=\"/docs/openapi/\"") && html.contains("href=\"/docs/api\""), "{html}");
+    // Pages are HTML, and Markdown for programs; each code of an error has a place on its page.
+    let errors = server.get("/docs/errors").await.text().await.unwrap();
+    assert!(errors.contains("<a id=\"context_overflow\">"), "{errors}");
+    let source = server.get("/docs/errors.md").await;
+    assert_eq!(source.headers()["content-type"], "text/markdown; charset=utf-8");
+    let browser = server.client.get(format!("{}/docs/errors.md", server.url)).header("accept", "text/html,*/*;q=0.8");
+    assert!(sent(browser).await.text().await.unwrap().starts_with("<!doctype html>"));
+    problem(&server, server.get("/docs/nothing").await, 404, "not_found").await;
+    let html = server.get("/docs/openapi/").await.text().await.unwrap();
     assert!(html.contains("swagger"), "{html}");
     // Everything that the page loads is here: no other host is named.
     let scripts: Vec<&str> = html.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     assert!(!scripts.is_empty());
     for script in scripts {
         assert!(!script.contains("//"), "{script} is somewhere else");
-        assert_eq!(server.get(&format!("/docs/{}", script.trim_start_matches("./"))).await.status(), 200, "{script}");
+        assert_eq!(
+            server.get(&format!("/docs/openapi/{}", script.trim_start_matches("./"))).await.status(),
+            200,
+            "{script}"
+        );
+    }
+}
+
+/// What the page of the API sends when nothing was changed.
+#[tokio::test]
+async fn the_examples_of_the_contract_work() {
+    let server = Server::with(example());
+    let document = serde_json::to_value(gavel::api::document()).unwrap();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let Some(schema) = item["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str() else {
+            continue;
+        };
+        let schema = &document["components"]["schemas"][schema.rsplit('/').next().unwrap()];
+        let body = &schema["example"];
+        assert!(body.is_object(), "{path} has no example");
+        let path = path.replace("{rubric}", "helpfulness");
+        // Routes of reward servers name the rubric in the query; those of Gavel and OpenAI have it in the body.
+        let reward_server = ["classify", "score", "rerank", "embeddings", "predict", "get_reward"];
+        let in_query = reward_server.contains(&path.rsplit('/').next().unwrap());
+        let query = if in_query { "?rubric=helpfulness" } else { "" };
+        let answer = server.post_json(&format!("{path}{query}"), body).await;
+        let status = answer.status();
+        assert!(status.is_success(), "{path}: {status} {}", answer.text().await.unwrap());
     }
 }
 

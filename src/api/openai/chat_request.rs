@@ -17,6 +17,14 @@ const MOST_LOGPROBS: usize = 20;
 
 /// A request for a chat completion. Other fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "model": "gavel-absolute:factual_validity",
+    "messages": [{
+        "role": "user",
+        "content": "###Instruction:\nWhy is the sky blue?\n\n###Response to evaluate:\nIt mirrors the sea.\n\n###Feedback:",
+    }],
+    "max_completion_tokens": 128,
+}))]
 pub(in crate::api) struct ChatBody {
     /// A name of `GET /v1/models`, or a judge model with a rubric: `gavel-absolute:RUBRIC`.
     pub(super) model: Option<String>,

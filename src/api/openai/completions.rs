@@ -32,6 +32,7 @@ const MOST_LOGPROBS: usize = 20;
 
 /// Texts to continue. Other fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({"prompt": "The sky is blue because", "max_tokens": 16, "temperature": 0}))]
 pub(in crate::api) struct CompletionBody {
     /// A name of `GET /v1/models`; default: the default model.
     model: Option<String>,

@@ -21,6 +21,13 @@ const MOST_ANSWERS: usize = 255;
 
 /// Questions about one input. Other fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "input": "The sky is blue because air scatters short waves most.",
+    "questions": [
+        {"type": "predicate", "name": "about_physics", "instructions": "The text is about physics."},
+        {"type": "score", "name": "clear", "instructions": "How clear is it?", "levels": [{"label": "unclear"}, {"label": "clear"}]},
+    ],
+}))]
 pub(in crate::api) struct DecisionsBody {
     /// A name of `GET /v1/models`; default: the default model.
     model: Option<String>,

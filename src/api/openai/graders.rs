@@ -34,6 +34,12 @@ const LABEL: &str = "Label:";
 
 /// A grader to run on an item. Other fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "grader": {
+        "type": "string_check", "name": "is_blue", "operation": "ilike", "input": "{{sample.output_text}}", "reference": "blue",
+    },
+    "model_sample": "Blue, because air scatters short waves most.",
+}))]
 pub(in crate::api) struct RunBody {
     #[schema(value_type = Grader)]
     grader: Value,
@@ -46,6 +52,9 @@ pub(in crate::api) struct RunBody {
 
 /// A grader to check.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[schema(example = json!({"grader": {
+    "type": "string_check", "name": "is_blue", "operation": "ilike", "input": "{{sample.output_text}}", "reference": "blue",
+}}))]
 pub(in crate::api) struct ValidateBody {
     #[schema(value_type = Grader)]
     grader: Value,

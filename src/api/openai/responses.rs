@@ -16,6 +16,11 @@ use crate::domain::InvalidRequest;
 
 /// A request for a response. Other fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "model": "gavel-absolute:factual_validity",
+    "input": "###Instruction:\nWhy is the sky blue?\n\n###Response to evaluate:\nIt mirrors the sea.\n\n###Feedback:",
+    "max_output_tokens": 128,
+}))]
 pub(in crate::api) struct ResponsesBody {
     /// A name of `GET /v1/models`, or a judge model with a rubric: `gavel-absolute:RUBRIC`.
     model: Option<String>,

@@ -20,6 +20,10 @@ use crate::tasks::{AnswerOption, Question, QuestionKind, confidence};
 
 /// Questions about one state, by their names. Other fields are ignored.
 #[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "state": "The sky is blue because air scatters short waves most.",
+    "questions": {"about_physics": {"type": "noul", "instructions": "The text is about physics."}},
+}))]
 pub(in crate::api) struct SystemOneBody {
     /// A name of `GET /v1/models`; default: the default model.
     model: Option<String>,

@@ -1,0 +1,38 @@
+//! Names that a caller may have meant.
+
+/// Names are close from this similarity on (Jaro-Winkler, 0 to 1): one or two letters apart, or with a common beginning.
+const CLOSE: f64 = 0.87;
+
+/// The known name that is closest to a misspelt one, if one is close.
+#[must_use]
+pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let small = name.to_lowercase();
+    let close = known.into_iter().map(|known| (strsim::jaro_winkler(&small, &known.to_lowercase()), known));
+    let best = close.filter(|(similarity, known)| *similarity >= CLOSE && *known != name);
+    best.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)
+}
+
+/// `; did you mean ...?`, or nothing.
+#[must_use]
+pub fn suggestion<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+    nearest(name, known).map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn close_names_are_found_and_others_are_not() {
+        let known = ["helpfulness", "factual_validity", "reference_answer", "response", "rubric"];
+        let check = |name: &str, expected: Option<&str>| assert_eq!(nearest(name, known), expected, "{name}");
+        check("Helpfulness", Some("helpfulness"));
+        check("helpfullness", Some("helpfulness"));
+        check("respnse", Some("response"));
+        check("reference", Some("reference_answer"));
+        check("rubrik", Some("rubric"));
+        check("colour", None);
+        check("", None);
+        check("rubric", None);
+    }
+}
