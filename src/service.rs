@@ -25,7 +25,7 @@ pub use self::judge::Judge;
 use self::judge::{PlannedRun, RunError};
 use self::registry::{ModelRegistry, RegistryError};
 use self::shutdown::CutOff;
-use crate::domain::{Judgement, MassKind, Order, Provenance, Timing, Usage, milliseconds};
+use crate::domain::{Judgement, MassKind, Mode, Order, Provenance, Timing, Usage, milliseconds};
 use crate::engine::{EngineError, EngineInfo};
 use crate::metrics::Metrics;
 use crate::prompts::EscapedMarker;
@@ -119,6 +119,8 @@ pub enum ServiceError {
         error: EngineError,
         /// JSON pointer to the longest of its texts.
         longest: String,
+        /// Whether the answer has feedback, which could be shorter.
+        mode: Mode,
     },
     /// The request was not admitted.
     #[error(transparent)]
@@ -420,7 +422,9 @@ fn plan_run<T: Task>(judge: &Judge, metrics: &Metrics, task: &T, run: RunKey) ->
     metrics.stage.render.observe(started.elapsed().as_secs_f64());
     let planned = ask.map_err(ServiceError::from).and_then(|ask| {
         judge.plan(run, ask, task.options()).map_err(|error| match error {
-            EngineError::ContextOverflow { .. } => ServiceError::TooLong { error, longest: task.longest_text() },
+            EngineError::ContextOverflow { .. } => {
+                ServiceError::TooLong { error, longest: task.longest_text(), mode: task.options().mode }
+            }
             error => error.into(),
         })
     });

@@ -12,8 +12,8 @@ pub(super) enum AnswerLimit {
     Field(&'static str),
     /// The rest of the context: the request has a field for it and does not use it.
     Context,
-    /// The questions: the request has no field for it.
-    Questions,
+    /// No field: the answer is only a verdict or a choice.
+    Fixed,
 }
 
 impl AnswerLimit {
@@ -25,8 +25,8 @@ impl AnswerLimit {
         let least = if *at_least { "at least " } else { "" };
         let takes = match self {
             Self::Context => format!("{context} with the answer"),
-            Self::Field(field) => format!("{context} less {reserved} for the answer ({field})"),
-            Self::Questions => format!("{context} less {reserved} for the answer"),
+            Self::Field(field) => format!("{context} minus {reserved} for the answer ({field})"),
+            Self::Fixed => format!("{context} minus {reserved} for the answer"),
         };
         // A prompt that fills the context alone does not fit with a shorter answer either.
         let remedy = match self {

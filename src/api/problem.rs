@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::code::Code;
 use super::detail::{AnswerLimit, shortened};
-use crate::domain::{InvalidRequest, InvalidRubric, Unscored};
+use crate::domain::{InvalidRequest, InvalidRubric, Mode, Unscored};
 use crate::engine::EngineError;
 use crate::prompts::PromptError;
 use crate::rubrics::LibraryError;
@@ -305,7 +305,7 @@ impl From<LibraryError> for Problem {
             LibraryError::Write { .. } => Code::Internal,
         };
         if code == Code::Internal {
-            tracing::error!(%error, "a rubric file cannot be written or deleted");
+            tracing::error!(%error, "cannot write or delete a rubric file");
             return Self::new(
                 code,
                 "the rubric's file could not be written or deleted; the server's log has the reason",
@@ -346,8 +346,12 @@ impl From<ServiceError> for Problem {
                 Self::new(Code::ShuttingDown, detail)
             }
             ServiceError::Deadline(_) => Self::new(Code::DeadlineExceeded, detail),
-            ServiceError::TooLong { error, longest } => {
-                Self::new(Code::ContextOverflow, AnswerLimit::Field("max_feedback_tokens").overflow(&error)).at(longest)
+            ServiceError::TooLong { error, longest, mode } => {
+                let limit = match mode {
+                    Mode::Feedback => AnswerLimit::Field("max_feedback_tokens"),
+                    Mode::Score => AnswerLimit::Fixed,
+                };
+                Self::new(Code::ContextOverflow, limit.overflow(&error)).at(longest)
             }
             ServiceError::Task(TaskError::UnknownPrompt { .. }) => {
                 Self::new(Code::InvalidRequest, detail).at("/prompt")
@@ -387,15 +391,15 @@ impl From<ServiceError> for Problem {
                 EngineError::NotSupported { .. } => Self::new(Code::UnsupportedContent, detail),
                 // Addresses of servers are not for callers.
                 EngineError::Unavailable { why, retry_after } => {
-                    tracing::warn!(why, "the model's server cannot be used");
+                    tracing::warn!(why, "the model server is not available");
                     Self::new(Code::UpstreamUnavailable, detail).again(retry_after)
                 }
                 EngineError::Refused { url, .. } => {
-                    tracing::warn!(url, detail, "the model's server refuses a request");
+                    tracing::warn!(url, detail, "the model server refused a request");
                     Self::new(Code::UpstreamFailed, detail)
                 }
                 EngineError::Untrusted(_) => {
-                    tracing::error!(detail, "a reply of the model's server cannot be trusted");
+                    tracing::error!(detail, "the model server sent an invalid reply");
                     Self::new(Code::UpstreamFailed, detail)
                 }
             },
@@ -439,16 +443,28 @@ mod tests {
         check(
             field,
             7,
-            "The prompt has 7 tokens; small takes 8 less 2 for the answer (max_tokens). Shorten the texts or lower \
+            "The prompt has 7 tokens; small takes 8 minus 2 for the answer (max_tokens). Shorten the texts or lower \
              max_tokens.",
         );
         check(
             field,
             99,
-            "The prompt has at least 99 tokens; small takes 8 less 2 for the answer (max_tokens). Shorten the texts.",
+            "The prompt has at least 99 tokens; small takes 8 minus 2 for the answer (max_tokens). Shorten the texts.",
         );
         check(AnswerLimit::Context, 9, "The prompt has 9 tokens; small takes 8 with the answer. Shorten the texts.");
-        let few = "The prompt has 7 tokens; small takes 8 less 2 for the answer. Shorten the texts.";
-        check(AnswerLimit::Questions, 7, few);
+        let few = "The prompt has 7 tokens; small takes 8 minus 2 for the answer. Shorten the texts.";
+        check(AnswerLimit::Fixed, 7, few);
+    }
+
+    #[test]
+    fn an_overflow_in_score_mode_does_not_name_the_length_of_feedback() {
+        let detail = |mode| {
+            let (model, at_least) = ("small".into(), false);
+            let error = EngineError::ContextOverflow { model, prompt_tokens: 7, at_least, context: 8, reserved: 2 };
+            Problem::from(ServiceError::TooLong { error, longest: "/response".into(), mode }).detail().to_owned()
+        };
+        assert!(detail(Mode::Feedback).ends_with("Shorten the texts or lower max_feedback_tokens."));
+        let score = detail(Mode::Score);
+        assert!(score.ends_with("8 minus 2 for the answer. Shorten the texts."), "{score}");
     }
 }

@@ -101,7 +101,7 @@ impl From<ServiceError> for Error {
             ServiceError::Task(TaskError::Prompt(error)) => Self::Prompt(error),
             ServiceError::Task(TaskError::Invalid(error)) => Self::Invalid(error),
             ServiceError::Task(TaskError::Verdict(error)) => Self::NoVerdict(error),
-            ServiceError::TooLong { error, longest } => Self::TooLong { error, longest },
+            ServiceError::TooLong { error, longest, .. } => Self::TooLong { error, longest },
             ServiceError::Engine(error @ EngineError::ContextOverflow { .. }) => {
                 Self::TooLong { error, longest: String::new() }
             }
@@ -125,6 +125,7 @@ impl From<LibraryError> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Mode;
 
     #[test]
     fn every_reason_keeps_its_words() {
@@ -153,7 +154,7 @@ mod tests {
         check(task(InvalidRequest::at("/samples", "is 0").into()), |e| matches!(e, Error::Invalid(_)));
         check(task(InvalidVerdict::Empty.into()), |e| matches!(e, Error::NoVerdict(_)));
         check(
-            ServiceError::TooLong { error: overflow.clone(), longest: "/response".into() },
+            ServiceError::TooLong { error: overflow.clone(), longest: "/response".into(), mode: Mode::Feedback },
             |e| matches!(e, Error::TooLong { longest, .. } if longest == "/response"),
         );
         check(overflow.into(), |e| matches!(e, Error::TooLong { longest, .. } if longest.is_empty()));

@@ -78,7 +78,7 @@ pub(super) async fn questions(
     let task = Checklist { purpose: purpose.to_owned(), turns, questions, options, field: field.to_owned() };
     check_options(task.answers(), "/questions")?;
     let graded = app.service.run(context, app.hosted(asked), task, None).await;
-    let graded = graded.map_err(|error| blamed(error, field, AnswerLimit::Questions))?;
+    let graded = graded.map_err(|error| blamed(error, field, AnswerLimit::Fixed))?;
     Ok(Decided { checked: graded.verdict, model: graded.provenance.model.name })
 }
 
@@ -102,7 +102,7 @@ pub(super) fn defaults(app: &App) -> Options {
 /// prompt does not fit beside it.
 pub(super) fn blamed(error: ServiceError, field: &str, limit: AnswerLimit) -> Problem {
     match &error {
-        ServiceError::TooLong { error, longest } => {
+        ServiceError::TooLong { error, longest, .. } => {
             Problem::new(Code::ContextOverflow, limit.overflow(error)).at(longest)
         }
         ServiceError::Task(TaskError::Prompt(PromptError::Conversation(_))) => {
