@@ -4,8 +4,10 @@
 mod agree;
 mod asking;
 mod bench;
+mod bulk;
 mod calibrate;
 mod client;
+mod compare;
 mod connection;
 mod demo;
 mod doctor;
@@ -16,9 +18,17 @@ mod grader;
 mod host;
 mod items;
 mod lists;
+mod outcomes;
+mod output;
+mod page;
+mod preferences;
+mod progress;
+mod rank;
 mod redteam;
 mod results;
+mod rewards;
 mod show;
+mod tables;
 mod text;
 mod work;
 
@@ -83,6 +93,14 @@ enum Command {
     },
     /// Grade one response or a whole file, on a server or in this process.
     Grade(Box<grade::GradeArgs>),
+    /// Compare two runs of `gavel grade`.
+    Compare(compare::CompareArgs),
+    /// Rank the responses of each item of a file.
+    Rank(Box<rank::RankArgs>),
+    /// Give a reward to each response of a file, for trainers.
+    Rewards(Box<rewards::RewardsArgs>),
+    /// Make preference pairs of the responses of a file, for trainers.
+    Preferences(Box<preferences::PreferencesArgs>),
     /// Measure how far judges agree with labels.
     Agree(Box<agree::AgreeArgs>),
     /// Map a judge's numbers to what people say: a calibration, from labels.
@@ -127,7 +145,7 @@ enum Page {
     Openapi,
 }
 
-/// Runs the command line. Errors go to standard error, with a status of 1.
+/// Runs the command line. Errors go to standard error, and [`CliError::exit_code`] is the status.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -144,7 +162,7 @@ pub fn main() -> ExitCode {
 #[allow(clippy::print_stderr, reason = "this is where errors go")]
 fn failed(error: &CliError) -> ExitCode {
     eprintln!("gavel: {error}");
-    ExitCode::FAILURE
+    ExitCode::from(error.exit_code())
 }
 
 async fn run(cli: Cli) -> Result<(), CliError> {
@@ -162,7 +180,20 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         }
         Command::Grade(args) => {
             cli.settings.check_beside(args.server())?;
-            grade::run(*args, cli.settings.model.clone(), || config(&[])).await
+            grade::run(*args, cli.settings.model.clone(), &with_model).await
+        }
+        Command::Compare(args) => compare::run(&args),
+        Command::Rank(args) => {
+            cli.settings.check_beside(args.bulk.server())?;
+            rank::run(&args, (cli.settings.model.clone(), &with_model)).await
+        }
+        Command::Rewards(args) => {
+            cli.settings.check_beside(args.bulk.server())?;
+            rewards::run(&args, (cli.settings.model.clone(), &with_model)).await
+        }
+        Command::Preferences(args) => {
+            cli.settings.check_beside(args.bulk.server())?;
+            preferences::run(&args, (cli.settings.model.clone(), &with_model)).await
         }
         Command::Agree(args) => {
             cli.settings.check_beside(args.server())?;
@@ -227,7 +258,7 @@ impl Settings {
             return Ok(());
         }
         let flags = given.join(", ");
-        Err(CliError::Failed(format!(
+        Err(CliError::Usage(format!(
             "{flags} has no effect with --server, because the server has its own settings; remove it, or remove --server"
         )))
     }

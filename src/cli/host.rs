@@ -131,16 +131,17 @@ async fn engine_death(app: &App) {
     }
 }
 
-/// Why the server stops.
+/// Why the program stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Signal {
+pub(super) enum Signal {
     /// Ctrl-C.
     Interrupt,
     /// A supervisor's.
     Terminate,
 }
 
-async fn signal() -> Signal {
+/// Waits for a signal to stop.
+pub(super) async fn signal() -> Signal {
     let interrupted = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {
