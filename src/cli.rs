@@ -54,29 +54,29 @@ struct Cli {
 #[derive(Debug, Args)]
 struct Settings {
     /// Configuration file (TOML); docs/configuration.md lists its keys.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = "Settings of this process", value_name = "FILE")]
     config: Option<PathBuf>,
     /// An alias of `gavel models list`, the path of a GGUF file or a safetensors folder, or hf:owner/name/file.gguf on
     /// the hub.
-    #[arg(long, global = true, value_name = "NAME|PATH|HF")]
+    #[arg(long, global = true, help_heading = "Settings of this process", value_name = "NAME|PATH|HF")]
     model: Option<String>,
     /// The engine that runs the model.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Settings of this process")]
     engine: Option<EngineChoice>,
     /// Folder of your rubrics and prompt sets.
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = "Settings of this process", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Folder of downloaded models.
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = "Settings of this process", value_name = "DIR")]
     cache_dir: Option<PathBuf>,
     /// Never use the network.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Settings of this process")]
     offline: bool,
     /// With the engine `scripted`: minimum time of an answer.
-    #[arg(long, global = true, value_name = "MS")]
+    #[arg(long, global = true, help_heading = "Settings of this process", value_name = "MS")]
     scripted_delay_ms: Option<u64>,
     /// With the engine `scripted`: a file of answers.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = "Settings of this process", value_name = "FILE")]
     scripted_answers: Option<PathBuf>,
 }
 

@@ -64,16 +64,13 @@ impl Reader<'_> {
             (false, false) => Strictness::All,
         };
         let (mut items, mut seen) = (Vec::with_capacity(rows.len()), HashMap::new());
-        for Row { number, place, mut fields } in rows {
+        for row in rows {
+            let id = row.id(&stem);
+            let Row { place, mut fields, .. } = row;
             let input = self.keep_input.then(|| fields.clone());
             if kind.is_table() {
                 fields::typed(&mut fields);
             }
-            let id = match fields.get("id") {
-                Some(Value::String(id)) => id.clone(),
-                Some(Value::Null) | None => format!("{stem}-{number}"),
-                Some(other) => other.to_string(),
-            };
             let item = self.item(id, fields, strictness, &documents).map_err(|what| DataError::at(&place, what))?;
             if let Some(first) = seen.insert(item.id.clone(), place.clone()) {
                 let what = format!(

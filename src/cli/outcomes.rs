@@ -47,7 +47,9 @@ pub(super) fn verdict(value: &Value, instruction: u64) -> Result<Option<RunVerdi
         Preference::Tie => 0.5,
     };
     let label_mass = number("label_mass").unwrap_or(1.0);
-    let (cut, consistent) = (is_cut(value), value["consistent"].as_bool());
+    // In a CSV file it is a text.
+    let consistent = value["consistent"].as_bool().or_else(|| value["consistent"].as_str()?.parse().ok());
+    let cut = is_cut(value);
     let of =
         |value, score, preference| RunVerdict { instruction, value, score, preference, consistent, label_mass, cut };
     if let Some(preference) = preference {
@@ -156,10 +158,9 @@ mod tests {
 
     #[test]
     fn verdicts_become_numbers() {
-        let check = |value: Value, expected: Result<Option<(f64, Option<i32>, bool)>, &str>| match (
-            verdict(&value, 7),
-            expected,
-        ) {
+        /// The value, the score, and whether it was cut; or what is wrong.
+        type Expected = Result<Option<(f64, Option<i32>, bool)>, &'static str>;
+        let check = |value: Value, expected: Expected| match (verdict(&value, 7), expected) {
             (Ok(found), Ok(expected)) => {
                 assert_eq!(found.map(|v| (v.value, v.score.map(|(score, _)| score), v.cut)), expected, "{value}");
             }

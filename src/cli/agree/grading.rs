@@ -75,6 +75,9 @@ pub(in super::super) async fn grade(
 /// The request for an item.
 fn request(item: &LabelledItem, asked: &Asked<'_>) -> Item {
     let mut body = Value::Object(item.body.clone());
+    if body["instruction"].is_array() {
+        body["messages"] = body["instruction"].take();
+    }
     if body["rubric"].is_null() {
         body["rubric"] = json!(asked.rubric);
     }

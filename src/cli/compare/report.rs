@@ -95,11 +95,7 @@ impl Texts {
         let mut rows = labelled::rows(data, bytes)?.1;
         map.map_or(Ok(()), |map| map.rename(&mut rows))?;
         let text = |row: labelled::Row| {
-            let id = match row.fields.get("id") {
-                Some(Value::String(id)) => id.clone(),
-                Some(Value::Null) | None => format!("{stem}-{}", row.number),
-                Some(other) => other.to_string(),
-            };
+            let id = row.id(&stem);
             instruction(&Value::Object(row.fields)).map(|text| (id, text))
         };
         Ok(Self(rows.into_iter().filter_map(text).collect()))
