@@ -4,8 +4,10 @@
 mod agree;
 mod asking;
 mod bench;
+mod bulk;
 mod calibrate;
 mod client;
+mod compare;
 mod connection;
 mod demo;
 mod doctor;
@@ -16,10 +18,18 @@ mod grader;
 mod host;
 mod items;
 mod lists;
+mod outcomes;
+mod output;
+mod page;
+mod preferences;
+mod progress;
+mod rank;
 mod redteam;
 mod results;
+mod rewards;
 mod serve;
 mod show;
+mod tables;
 mod text;
 mod work;
 
@@ -47,29 +57,29 @@ struct Cli {
 #[derive(Debug, Args)]
 struct Settings {
     /// Configuration file (TOML); docs/configuration.md lists its keys.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = "Settings of this process", value_name = "FILE")]
     config: Option<PathBuf>,
     /// An alias of `gavel models list`, the path of a GGUF file or a safetensors folder, or hf:owner/name/file.gguf on
     /// the hub.
-    #[arg(long, global = true, value_name = "NAME|PATH|HF")]
+    #[arg(long, global = true, help_heading = "Settings of this process", value_name = "NAME|PATH|HF")]
     model: Option<String>,
     /// The engine that runs the model.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Settings of this process")]
     engine: Option<EngineChoice>,
     /// Folder of your rubrics and prompt sets.
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = "Settings of this process", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Folder of downloaded models.
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = "Settings of this process", value_name = "DIR")]
     cache_dir: Option<PathBuf>,
     /// Never use the network.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Settings of this process")]
     offline: bool,
     /// With the engine `scripted`: minimum time of an answer.
-    #[arg(long, global = true, value_name = "MS")]
+    #[arg(long, global = true, help_heading = "Settings of this process", value_name = "MS")]
     scripted_delay_ms: Option<u64>,
     /// With the engine `scripted`: a file of answers.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = "Settings of this process", value_name = "FILE")]
     scripted_answers: Option<PathBuf>,
 }
 
@@ -90,6 +100,14 @@ enum Command {
     },
     /// Grade one response or a whole file, on a server or in this process.
     Grade(Box<grade::GradeArgs>),
+    /// Compare two runs of `gavel grade`.
+    Compare(compare::CompareArgs),
+    /// Rank the responses of each item of a file.
+    Rank(Box<rank::RankArgs>),
+    /// Give a reward to each response of a file, for trainers.
+    Rewards(Box<rewards::RewardsArgs>),
+    /// Make preference pairs of the responses of a file, for trainers.
+    Preferences(Box<preferences::PreferencesArgs>),
     /// Measure how far judges agree with labels.
     Agree(Box<agree::AgreeArgs>),
     /// Map a judge's numbers to what people say: a calibration, from labels.
@@ -125,7 +143,7 @@ enum Command {
     },
 }
 
-/// Runs the command line. Errors go to standard error, with a status of 1.
+/// Runs the command line. Errors go to standard error, and [`CliError::exit_code`] is the status.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -142,7 +160,7 @@ pub fn main() -> ExitCode {
 #[allow(clippy::print_stderr, reason = "this is where errors go")]
 fn failed(error: &CliError) -> ExitCode {
     eprintln!("gavel: {error}");
-    ExitCode::FAILURE
+    ExitCode::from(error.exit_code())
 }
 
 async fn run(cli: Cli) -> Result<(), CliError> {
@@ -165,7 +183,20 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         }
         Command::Grade(args) => {
             cli.settings.check_beside(args.server())?;
-            grade::run(*args, cli.settings.model.clone(), || config(&[])).await
+            grade::run(*args, cli.settings.model.clone(), &with_model).await
+        }
+        Command::Compare(args) => compare::run(&args),
+        Command::Rank(args) => {
+            cli.settings.check_beside(args.bulk.server())?;
+            rank::run(&args, (cli.settings.model.clone(), &with_model)).await
+        }
+        Command::Rewards(args) => {
+            cli.settings.check_beside(args.bulk.server())?;
+            rewards::run(&args, (cli.settings.model.clone(), &with_model)).await
+        }
+        Command::Preferences(args) => {
+            cli.settings.check_beside(args.bulk.server())?;
+            preferences::run(&args, (cli.settings.model.clone(), &with_model)).await
         }
         Command::Agree(args) => {
             cli.settings.check_beside(args.server())?;
@@ -239,7 +270,7 @@ impl Settings {
             return Ok(());
         }
         let flags = given.join(", ");
-        Err(CliError::Failed(format!(
+        Err(CliError::Usage(format!(
             "{flags} has no effect with --server, because the server has its own settings; remove it, or remove --server"
         )))
     }

@@ -16,6 +16,7 @@ pub mod ranking;
 mod request;
 mod reward;
 mod rubric;
+pub mod runs;
 mod scale;
 pub mod service_time;
 pub mod spelling;

@@ -25,7 +25,10 @@ pub use rows::rows;
 /// # Errors
 /// With the file and the line that is wrong.
 pub fn read(paths: &[impl AsRef<Path>], mapping: &Mapping) -> Result<Vec<LabelledFile>, DataError> {
-    let files: Vec<LabelledFile> = paths.iter().map(|path| file(path.as_ref(), mapping)).collect::<Result<_, _>>()?;
+    let one = |path: &Path| {
+        file(path, mapping, |_| true)?.ok_or_else(|| DataError::at(path.display().to_string(), "has no items"))
+    };
+    let files: Vec<LabelledFile> = paths.iter().map(|path| one(path.as_ref())).collect::<Result<_, _>>()?;
     let mut seen: HashMap<&str, &str> = HashMap::new();
     for item in files.iter().flat_map(|file| &file.items) {
         if let Some(first) = seen.insert(&item.id, &item.place) {
@@ -39,27 +42,36 @@ pub fn read(paths: &[impl AsRef<Path>], mapping: &Mapping) -> Result<Vec<Labelle
     Ok(files)
 }
 
-fn file(path: &Path, mapping: &Mapping) -> Result<LabelledFile, DataError> {
+/// Reads those items of a file that have a label; `None` if none has one.
+///
+/// # Errors
+/// With the line that is wrong.
+pub fn read_labelled(path: &Path, mapping: &Mapping) -> Result<Option<LabelledFile>, DataError> {
+    let has = |row: &Row, name: &str| row.fields.get(name).is_some_and(|value| !value.is_null());
+    file(path, mapping, |row| has(row, "label") || (has(row, "labels") && !has(row, "response_a")))
+}
+
+/// The wanted rows of a file as items; `None` if there are none.
+fn file(path: &Path, mapping: &Mapping, wanted: impl Fn(&Row) -> bool) -> Result<Option<LabelledFile>, DataError> {
     let shown = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|error| DataError::at(&shown, error.to_string()))?;
     let sha256 = format!("{:x}", Sha256::digest(&bytes));
     let stem = path.file_stem().map_or_else(|| shown.clone(), |stem| stem.to_string_lossy().into_owned());
-    let (kind, rows) = rows(path, bytes)?;
+    let (kind, mut rows) = rows(path, bytes)?;
+    mapping.rename(&mut rows)?;
     let table = kind.is_table();
     let (mut items, mut format) = (Vec::with_capacity(rows.len()), None);
     let mut numbers = labels::Numbers::default();
-    for mut row in rows {
+    for row in rows.into_iter().filter(wanted) {
         let place = row.place.clone();
-        let (found, item) = mapping
-            .apply(&mut row.fields)
-            .and_then(|()| formats::item(row, &stem, table, mapping.labels.as_ref(), &mut numbers))
+        let (found, item) = formats::item(row, &stem, table, mapping.labels.as_ref(), &mut numbers)
             .map_err(|what| DataError::at(&place, what))?;
         format.get_or_insert(found);
         items.push(item);
     }
     numbers.check().map_err(|what| DataError::at(&shown, what))?;
-    let Some(format) = format else { return Err(DataError::at(shown, "has no items")) };
-    Ok(LabelledFile { path: shown, sha256, format: format!("{}{}", kind.prefix(), format.name()), items })
+    let format = format.map(|format| format!("{}{}", kind.prefix(), format.name()));
+    Ok(format.map(|format| LabelledFile { path: shown, sha256, format, items }))
 }
 
 #[cfg(test)]

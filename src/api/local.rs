@@ -1,12 +1,18 @@
 //! Grading requests within this process, with the bodies and verdicts of the routes, but without HTTP.
 
+use std::sync::Arc;
+
+use actix_web::web;
 use serde::Serialize;
 
 use super::absolute::{self, AbsoluteBody};
 use super::context;
 use super::json;
+use super::preferences::{self, PreferencesBody};
 use super::problem::Problem;
+use super::rank::{self, RankBody};
 use super::relative::{self, RelativeBody};
+use super::rewards::{self, RewardsBody};
 use super::schema::GradingRequest;
 use crate::app::App;
 use crate::domain::{Kind, WeightedRubric};
@@ -32,6 +38,32 @@ pub async fn grade(app: &App, kind: Kind, body: &[u8]) -> Result<String, Problem
             Ok(json(&relative::verdict_body(graded, debug)))
         }
     }
+}
+
+/// The same for the body of a request to `/v1/rank`.
+///
+/// # Errors
+/// Those of the route.
+pub async fn rank(app: &App, body: &[u8]) -> Result<String, Problem> {
+    Ok(json(&rank::ranked(app, json::parse::<RankBody>(body)?, context::local(app)).await?))
+}
+
+/// The same for the body of a request to `/v1/preferences`.
+///
+/// # Errors
+/// Those of the route.
+pub async fn preferences(app: &App, body: &[u8]) -> Result<String, Problem> {
+    Ok(json(&preferences::made(app, json::parse::<PreferencesBody>(body)?, context::local(app)).await?))
+}
+
+/// The same for the body of a request to `/v1/rewards`.
+///
+/// # Errors
+/// Those of the route; those of items are in its answer.
+pub async fn rewards(app: &Arc<App>, body: &[u8]) -> Result<String, Problem> {
+    let (app, context) = (web::Data::from(Arc::clone(app)), context::local(app));
+    let shown = |problem: Problem| problem.body("", "");
+    Ok(json(&rewards::rewarded(&app, json::parse::<RewardsBody>(body)?, context, shown).await?))
 }
 
 /// The exact prompts of such a request: one for each rubric or order.

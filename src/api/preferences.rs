@@ -13,7 +13,7 @@ use super::schema::{GradingRequest, grading_body};
 use super::verdict::Produced;
 use crate::app::App;
 use crate::domain::{Instruction, InvalidRequest, Method};
-use crate::service::{self, ServiceError};
+use crate::service::{self, RequestContext, ServiceError};
 use crate::tasks::{FailureIndex, MakePairs, PairRules, PreferencePair, Preferences, Reason, Skipped};
 
 const MIN_MARGIN: f64 = 0.2;
@@ -118,15 +118,26 @@ pub(super) async fn preferences(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let mut body: PreferencesBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
+    let body: PreferencesBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
+    Ok(HttpResponse::Ok().json(made(&app, body, context::of_request(&http, &app)?).await?))
+}
+
+/// Makes the preference pairs of a body.
+///
+/// # Errors
+/// Those of the route.
+pub(super) async fn made(
+    app: &App,
+    mut body: PreferencesBody,
+    context: RequestContext,
+) -> Result<impl Serialize, Problem> {
     let common = body.common();
-    let rules = rules(&app, &body)?;
+    let rules = rules(app, &body)?;
     let comparison = ComparisonFields { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
-    let GradingRequest { request, model, .. } = candidates::check(&app, common, body.responses, comparison)?;
-    let context = context::of_request(&http, &app)?;
+    let GradingRequest { request, model, .. } = candidates::check(app, common, body.responses, comparison)?;
     let (prompt, responses) = (conversation(&request.item.instruction), request.responses.clone());
     let made = app.service.run(&context, model.as_deref(), MakePairs::new(request, rules), None).await?;
-    Ok(HttpResponse::Ok().json(answer(&prompt, &responses, made, rules)))
+    Ok(answer(&prompt, &responses, made, rules))
 }
 
 fn rules(app: &App, body: &PreferencesBody) -> Result<PairRules, Problem> {

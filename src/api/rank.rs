@@ -14,7 +14,7 @@ use super::schema::{GradingRequest, grading_body};
 use super::verdict::{self, Calibration, Debug, Produced};
 use crate::app::App;
 use crate::domain::{Method, Preference};
-use crate::service;
+use crate::service::{self, RequestContext};
 use crate::tasks::{ByMethod, Rank, Ranked, Ranking, Relative, ResponsePair};
 
 grading_body! {
@@ -100,13 +100,20 @@ pub(super) async fn rank(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let mut body: RankBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
+    let body: RankBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
+    Ok(HttpResponse::Ok().json(ranked(&app, body, context::of_request(&http, &app)?).await?))
+}
+
+/// Ranks the responses of a body.
+///
+/// # Errors
+/// Those of the route.
+pub(super) async fn ranked(app: &App, mut body: RankBody, context: RequestContext) -> Result<impl Serialize, Problem> {
     let common = body.common();
     let comparison = ComparisonFields { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
-    let GradingRequest { request, model, debug } = candidates::check(&app, common, body.responses, comparison)?;
-    let context = context::of_request(&http, &app)?;
+    let GradingRequest { request, model, debug } = candidates::check(app, common, body.responses, comparison)?;
     let graded = app.service.run(&context, model.as_deref(), Rank::new(request, Ranking), None).await?;
-    Ok(HttpResponse::Ok().json(verdict_body(graded, debug)))
+    Ok(verdict_body(graded, debug))
 }
 
 fn verdict_body(graded: service::Graded<Ranked>, debug: bool) -> RankVerdictBody {

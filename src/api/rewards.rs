@@ -14,6 +14,7 @@ use super::problem::{Problem, ProblemBody};
 use super::schema::{ContextBody, ItemFields, JudgingFields, MessageBody, RubricChoice, Rubrics, SamplingBody};
 use crate::app::App;
 use crate::domain::{InvalidRequest, Mode, normalized};
+use crate::service::RequestContext;
 
 /// Responses to grade with the same settings, for a training job.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -139,10 +140,24 @@ pub(super) async fn rewards(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let mut body: RewardsBody = json::strict_bulk(&http, payload).await?;
+    let body: RewardsBody = json::strict_bulk(&http, payload).await?;
     let context = context::of_request(&http, &app)?;
-    let judged = body.settings().check_of_items(&app)?;
-    let judging = BulkJudging::begin(&app, judged, body.min_label_mass, context).await?;
+    let (base, id) = (base(&http), request_id(&http));
+    Ok(HttpResponse::Ok().json(rewarded(&app, body, context, |problem| problem.body(&base, &id)).await?))
+}
+
+/// The rewards of a body; `shown` writes the problems of items.
+///
+/// # Errors
+/// Those of the route.
+pub(super) async fn rewarded(
+    app: &web::Data<App>,
+    mut body: RewardsBody,
+    context: RequestContext,
+    shown: impl Fn(Problem) -> ProblemBody,
+) -> Result<Rewards, Problem> {
+    let judged = body.settings().check_of_items(app)?;
+    let judging = BulkJudging::begin(app, judged, body.min_label_mass, context).await?;
     let names = |field: &str| body.items.iter().map(|item| name(&item[field])).collect::<Vec<_>>();
     let (ids, groups) = (names("id"), names("group"));
     let grouped = body.normalize.unwrap_or_default() == Normalize::Group;
@@ -150,22 +165,21 @@ pub(super) async fn rewards(
     let outcomes = judging
         .each(
             body.items,
-            |_, item| bulk_item(&item, grouped, &app),
+            |_, item| bulk_item(&item, grouped, app),
             |graded, rubrics| with_verdicts.then(|| verdict_body(graded, rubrics, false)),
         )
         .await;
-    let (base, id) = (base(&http), request_id(&http));
     let (mut rewards, mut errors, mut verdicts) = (Vec::new(), Vec::new(), Vec::new());
     for (index, ItemOutcome { reward, kept }) in outcomes.into_iter().enumerate() {
         let error = reward.as_ref().err().map(|problem| problem.clone().within(&format!("/items/{index}")));
-        errors.push(error.map(|problem| problem.body(&base, &id)));
+        errors.push(error.map(&shown));
         rewards.push(reward.ok());
         verdicts.push(kept.flatten());
     }
     let rewards = if grouped { normalized(&rewards, &groups) } else { rewards };
     let ids = ids.iter().any(Option::is_some).then_some(ids);
     let verdicts = with_verdicts.then_some(verdicts);
-    Ok(HttpResponse::Ok().json(Rewards { object: "rewards", rewards, errors, ids, verdicts }))
+    Ok(Rewards { object: "rewards", rewards, errors, ids, verdicts })
 }
 
 impl RewardsBody {

@@ -2,7 +2,7 @@
 
 pub(super) mod grading;
 mod html;
-mod measuring;
+pub(super) mod measuring;
 pub(super) mod selection;
 mod table;
 pub(super) mod verdicts;

@@ -99,3 +99,24 @@ impl Asking {
         Ok(verdicts)
     }
 }
+
+/// A share, 0 to 1.
+///
+/// # Errors
+/// If it is none.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "must be a number from 0 to 1".to_owned())
+}
+
+/// The judges that are asked: those of `--judge`, or the one of `--model`, or the default one.
+///
+/// # Errors
+/// If both are given.
+pub(super) fn judges(named: &[String], model: Option<String>) -> Result<Vec<Option<String>>, CliError> {
+    match (named, model) {
+        ([], model) => Ok(vec![model]),
+        (_, Some(_)) => Err(CliError::Usage("--model and --judge both name a judge; leave one out".into())),
+        (names, None) => Ok(names.iter().cloned().map(Some).collect()),
+    }
+}

@@ -16,7 +16,7 @@ use super::CliError;
 use super::client::{ANSWER_TIMEOUT, Client};
 use super::connection::Target;
 use super::host::InProcessJudge;
-use super::items::{self, ItemOptions, KindArg};
+use super::items::{Asks, ItemOptions, ItemSettings, KindArg, Reader};
 use crate::config::Config;
 
 /// Measure the speed of a server.
@@ -30,8 +30,11 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// Items to grade, in the format of `gavel grade`. Default: made-up items that are all different.
-    #[arg(long, value_name = "FILE.jsonl")]
+    #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
+    /// The grading kind. Default: each item's own, and absolute without a file.
+    #[arg(long)]
+    kind: Option<KindArg>,
     #[command(flatten)]
     item_options: ItemOptions,
     /// The prompt set. Default: the model's own.
@@ -120,7 +123,10 @@ impl BenchArgs {
         };
         match &self.data {
             Some(data) => {
-                let items = items::read(data, &self.item_options)?;
+                let (asks, kind, options) = (Asks::Grade, self.kind, &self.item_options);
+                let as_they_are = ItemSettings::default();
+                let reader = Reader { asks, kind, options, settings: &as_they_are, keep_input: false };
+                let items = reader.read(data)?;
                 if items.is_empty() {
                     return Err(CliError::Failed(format!("{} has no items", data.display())));
                 }
@@ -129,14 +135,9 @@ impl BenchArgs {
             None => {
                 let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
                 let seed = self.seed.unwrap_or_else(|| clock.map_or(0, |since| since.as_secs()));
-                let ItemOptions { kind, mode, .. } = self.item_options;
-                Ok(Requests::synthetic(
-                    kind.unwrap_or(KindArg::Absolute),
-                    self.item_options.rubric(),
-                    mode,
-                    seed,
-                    &settings,
-                ))
+                let kind = self.kind.unwrap_or(KindArg::Absolute);
+                let rubric = self.item_options.rubric();
+                Ok(Requests::synthetic(kind, &rubric, self.item_options.mode, seed, &settings))
             }
         }
     }

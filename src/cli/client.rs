@@ -39,8 +39,12 @@ impl Client {
     /// A client of the server with this URL, whose gradings take at most `timeout`.
     ///
     /// # Errors
-    /// If the system has no usable TLS.
+    /// If it is no URL of a server, or the system has no usable TLS.
     pub(super) fn new(base: &str, timeout: Duration) -> Result<Self, CliError> {
+        if !base.starts_with("http://") && !base.starts_with("https://") {
+            let what = format!("--server {base}: the URL must begin with http:// or https://, such as http://{base}");
+            return Err(CliError::Usage(what));
+        }
         let http = reqwest::Client::builder().no_proxy().connect_timeout(PROBE_TIMEOUT.min(timeout)).timeout(timeout);
         let http = http.build().map_err(|error| CliError::because("cannot create an HTTP client", error))?;
         Ok(Self { http, base: base.trim_end_matches('/').to_owned(), timeout })

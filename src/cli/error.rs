@@ -1,4 +1,4 @@
-//! Errors of commands.
+//! Errors of commands, and the exit codes that they end with. docs/cli.md has the table.
 
 use std::fmt::Display;
 
@@ -30,6 +30,18 @@ pub enum CliError {
     /// A file of data is wrong.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The arguments do not go together.
+    #[error("{0}")]
+    Usage(String),
+    /// The mean is below the limit that was asked for.
+    #[error("{0}")]
+    BelowLimit(String),
+    /// Some items have no result; those of the others are written.
+    #[error("{0}")]
+    ItemsFailed(String),
+    /// A signal ended the run; what was done is written.
+    #[error("{0}")]
+    Interrupted(String),
     /// Any other error.
     #[error("{0}")]
     Failed(String),
@@ -42,6 +54,20 @@ impl From<Error> for CliError {
 }
 
 impl CliError {
+    /// The exit code of the program.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            // As clap ends for arguments that it does not understand.
+            Self::Usage(_) => 2,
+            Self::BelowLimit(_) => 3,
+            Self::ItemsFailed(_) => 4,
+            // As shells have it: 128 and the number of the signal.
+            Self::Interrupted(_) => 130,
+            _ => 1,
+        }
+    }
+
     pub(super) fn because(what: impl Display, cause: impl Display) -> Self {
         Self::Failed(format!("{what}: {cause}"))
     }

@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::CliError;
 use super::client::{Client, Failure, no_answer};
 use super::failures::FailureKind;
-use super::items::KindArg;
+use super::items::{Route, reward_request};
 use crate::api::local;
+use crate::domain::Kind;
 use crate::facade::Gavel;
 
 /// Maximum number of attempts for a request.
@@ -43,14 +44,17 @@ impl Grader {
     }
 
     /// Grades a request. Retries if the server is at capacity, loading, restarting its engine or unreachable.
-    pub(super) async fn grade(&self, kind: KindArg, body: &Value) -> Reply {
+    pub(super) async fn grade(&self, route: Route, body: &Value) -> Reply {
         let mut tries = 0;
+        let reward = (route == Route::Reward).then(|| reward_request(body));
+        let body = reward.as_ref().unwrap_or(body);
         loop {
             tries += 1;
             let graded = match self {
-                Self::Server(client) => client.post(kind.path(), body).await,
-                Self::InProcess(gavel) => grade_in_process(gavel, kind, body.to_string()).await,
+                Self::Server(client) => client.post(route.path(), body).await,
+                Self::InProcess(gavel) => grade_in_process(gavel, route, body.to_string()).await,
             };
+            let graded = if reward.is_some() { graded.and_then(of_one_item) } else { graded };
             let Failure { problem, kind, wait } = match graded {
                 Ok(verdict) => return Reply::Verdict(verdict),
                 Err(failure) => failure,
@@ -79,6 +83,14 @@ impl Grader {
         }
     }
 
+    /// The digest of a prompt, such as `plain/absolute`, if it is known before anything is graded: a server does not say.
+    pub(super) fn prompt_digest(&self, name: &str) -> Option<String> {
+        let Self::InProcess(gavel) = self else { return None };
+        let (set, kind) = name.rsplit_once('/')?;
+        let kind = [Kind::Absolute, Kind::Relative].into_iter().find(|known| known.name() == kind)?;
+        Some(gavel.app().prompts().get(set)?.digest(kind).to_owned())
+    }
+
     /// The digest of a rubric, if the rubric exists.
     pub(super) async fn rubric_digest(&self, name: &str) -> Option<String> {
         match self {
@@ -92,10 +104,19 @@ impl Grader {
 }
 
 /// Grades in a task, so that requests are parsed and rendered in parallel.
-async fn grade_in_process(gavel: &Gavel, kind: KindArg, body: String) -> Result<Value, Failure> {
+async fn grade_in_process(gavel: &Gavel, route: Route, body: String) -> Result<Value, Failure> {
     let failure = |problem, kind| Failure { problem, kind, wait: None };
     let app = Arc::clone(gavel.app());
-    let graded = tokio::spawn(async move { local::grade(&app, kind.into(), body.as_bytes()).await }).await;
+    let graded = async move {
+        let body = body.as_bytes();
+        match route {
+            Route::Grade(kind) => local::grade(&app, kind.into(), body).await,
+            Route::Reward => local::rewards(&app, body).await,
+            Route::Rank => local::rank(&app, body).await,
+            Route::Preferences => local::preferences(&app, body).await,
+        }
+    };
+    let graded = tokio::spawn(graded).await;
     let verdict = match graded {
         Ok(Ok(verdict)) => verdict,
         Ok(Err(problem)) => {
@@ -107,4 +128,16 @@ async fn grade_in_process(gavel: &Gavel, kind: KindArg, body: String) -> Result<
         Err(panic) => return Err(failure(no_answer(&panic.to_string()), FailureKind::Unfinished)),
     };
     serde_json::from_str(&verdict).map_err(|error| failure(no_answer(&error.to_string()), FailureKind::Refused))
+}
+
+/// The verdict of a request for the reward of one item.
+fn of_one_item(mut answer: Value) -> Result<Value, Failure> {
+    let mut first = |list: &str| answer[list].get_mut(0).map(Value::take).unwrap_or_default();
+    let problem = first("errors");
+    if problem.is_null() {
+        return Ok(first("verdicts"));
+    }
+    let status = problem["status"].as_u64().and_then(|status| u16::try_from(status).ok()).unwrap_or_default();
+    let kind = FailureKind::of(status, &problem, false);
+    Err(Failure { problem, kind, wait: None })
 }

@@ -1,140 +1,160 @@
-//! Items to grade, one per line of a file: request bodies, or labelled items.
+//! Items of a file: what is asked about each row, with the options of the command line.
+
+mod fields;
+mod kinds;
+mod options;
 
 use std::collections::HashMap;
 use std::path::Path;
 
-use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
+pub(super) use self::fields::Asks;
+use self::fields::Strictness;
+pub(super) use self::kinds::{KindArg, MethodArg, ModeArg, Route};
+pub(super) use self::options::{ItemOptions, ItemSettings};
 use super::CliError;
-use crate::domain::Kind;
+use crate::domain::agreement::{instruction_key, key};
 use crate::labelled::{self, DataError, Row};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum KindArg {
-    Absolute,
-    Relative,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum ModeArg {
-    Feedback,
-    Score,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum MethodArg {
-    Pairwise,
-    Absolute,
-}
-
-impl MethodArg {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Pairwise => "pairwise",
-            Self::Absolute => "absolute",
-        }
-    }
-}
-
-impl KindArg {
-    pub(super) fn path(self) -> &'static str {
-        match self {
-            Self::Absolute => "/v1/grade/absolute",
-            Self::Relative => "/v1/grade/relative",
-        }
-    }
-}
-
-impl From<KindArg> for Kind {
-    fn from(kind: KindArg) -> Self {
-        match kind {
-            KindArg::Absolute => Self::Absolute,
-            KindArg::Relative => Self::Relative,
-        }
-    }
-}
-
-impl ModeArg {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Feedback => "feedback",
-            Self::Score => "score",
-        }
-    }
-}
-
-/// Options of the command line for items, which take precedence over the fields of the items.
-#[derive(Debug, Args)]
-pub(super) struct ItemOptions {
-    /// The grading kind. Default: each item's own, and absolute without a file.
-    #[arg(long)]
-    pub(super) kind: Option<KindArg>,
-    /// Name of a rubric, which replaces that of the items. Default without a file: `helpfulness`.
-    #[arg(long, value_name = "NAME")]
-    pub(super) rubric: Option<String>,
-    /// Feedback and verdict, or only the verdict.
-    #[arg(long)]
-    pub(super) mode: Option<ModeArg>,
-}
-
-impl ItemOptions {
-    /// The rubric of requests that are not from a file.
-    pub(super) fn rubric(&self) -> &str {
-        self.rubric.as_deref().unwrap_or("helpfulness")
-    }
-}
-
-/// An item to grade.
+/// An item to ask about.
 pub(super) struct Item {
     pub(super) id: String,
-    pub(super) kind: KindArg,
+    pub(super) route: Route,
     pub(super) body: Value,
+    /// The row as it was read, if it is to be kept.
+    pub(super) input: Option<Map<String, Value>>,
 }
 
-/// Reads a file of items, one per line.
-///
-/// # Errors
-/// With the number of the invalid line.
-pub(super) fn read(data: &Path, options: &ItemOptions) -> Result<Vec<Item>, CliError> {
-    let bytes = std::fs::read(data).map_err(|error| CliError::because(data.display(), error))?;
-    let (mut items, mut seen) = (Vec::new(), HashMap::new());
-    for Row { number, place, fields } in labelled::rows(data, bytes)?.1 {
-        let item = as_item(fields, number, options).map_err(|what| DataError::at(&place, what))?;
-        if let Some(first) = seen.insert(item.id.clone(), number) {
-            let what = format!(
-                "has the id `{}` of line {first}; ids must be unique, because they identify finished items",
-                item.id
-            );
-            return Err(DataError::at(place, what).into());
+impl Item {
+    /// Stands for its instruction: equal for items on the same one.
+    pub(super) fn instruction(&self) -> u64 {
+        match &self.body["instruction"] {
+            Value::String(text) => instruction_key(text),
+            _ => key(&[&self.body["messages"].to_string()]),
         }
-        items.push(item);
     }
-    Ok(items)
 }
 
-/// Converts a line into a request: a request body as it is, or a labelled item.
-fn as_item(mut item: Map<String, Value>, number: usize, options: &ItemOptions) -> Result<Item, String> {
-    let id = match item.remove("id") {
-        Some(Value::String(id)) => id,
-        Some(Value::Null) | None => format!("line-{number}"),
-        Some(other) => other.to_string(),
-    };
-    let kind = match (options.kind, item.contains_key("response_a")) {
-        (Some(KindArg::Absolute), true) => return Err("has response_a, but --kind is absolute".into()),
-        (Some(KindArg::Relative), false) => return Err("has no response_a, but --kind is relative".into()),
-        (_, true) => KindArg::Relative,
-        (_, false) => KindArg::Absolute,
-    };
-    let mut body = item;
-    labelled::as_request(&mut body);
-    if let Some(rubric) = &options.rubric {
-        body.insert("rubric".into(), json!(rubric));
-    } else if body.get("rubric").is_none_or(Value::is_null) {
-        return Err("has no rubric; name one with --rubric".into());
-    }
-    if let Some(mode) = options.mode {
-        body.insert("mode".into(), json!(mode.name()));
-    }
-    Ok(Item { id, kind, body: Value::Object(body) })
+/// How rows become items.
+pub(super) struct Reader<'a> {
+    pub(super) asks: Asks,
+    /// The kind of all items; each one's own if there is none.
+    pub(super) kind: Option<KindArg>,
+    pub(super) options: &'a ItemOptions,
+    pub(super) settings: &'a ItemSettings,
+    /// Whether items keep their rows.
+    pub(super) keep_input: bool,
 }
+
+impl Reader<'_> {
+    /// Reads a file of items: JSON lines, a JSON array, CSV or Parquet, by its name.
+    ///
+    /// # Errors
+    /// With the first row that is wrong.
+    pub(super) fn read(&self, data: &Path) -> Result<Vec<Item>, CliError> {
+        let bytes = std::fs::read(data).map_err(|error| CliError::because(data.display(), error))?;
+        let documents = self.settings.documents()?;
+        let stem = data.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        let (kind, mut rows) = labelled::rows(data, bytes)?;
+        self.settings.map.rename(&mut rows)?;
+        let strictness = match (self.settings.ignore_unknown, kind.is_table()) {
+            (true, _) => Strictness::Nothing,
+            (false, true) => Strictness::Misspelt,
+            (false, false) => Strictness::All,
+        };
+        let (mut items, mut seen) = (Vec::with_capacity(rows.len()), HashMap::new());
+        for row in rows {
+            let id = row.id(&stem);
+            let Row { place, mut fields, .. } = row;
+            let input = self.keep_input.then(|| fields.clone());
+            if kind.is_table() {
+                fields::typed(&mut fields);
+            }
+            let item = self.item(id, fields, strictness, &documents).map_err(|what| DataError::at(&place, what))?;
+            if let Some(first) = seen.insert(item.id.clone(), place.clone()) {
+                let what = format!(
+                    "has the id `{}` of {first}; ids must be unique, because they identify finished items",
+                    item.id
+                );
+                return Err(DataError::at(place, what).into());
+            }
+            items.push(Item { input, ..item });
+        }
+        Ok(items)
+    }
+
+    /// Converts a row into a request.
+    fn item(
+        &self,
+        id: String,
+        mut fields: Map<String, Value>,
+        strictness: Strictness,
+        documents: &[Value],
+    ) -> Result<Item, String> {
+        let has = |name: &str| fields.get(name).is_some_and(|value| !value.is_null());
+        let names = || fields.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let missing = |what: &str, name: &str| {
+            format!("has no {what}: map the field with --map {name}=FIELD; it has {}", names())
+        };
+        let route = match (self.asks, self.kind, has("response_a")) {
+            (Asks::Grade, Some(KindArg::Absolute), true) => {
+                return Err("has response_a, but --kind is absolute".into());
+            }
+            (Asks::Grade, Some(KindArg::Relative), false) => {
+                return Err("has no response_a, but --kind is relative".into());
+            }
+            (Asks::Grade, _, true) => Route::Grade(KindArg::Relative),
+            (Asks::Grade, _, false) => Route::Grade(KindArg::Absolute),
+            (Asks::Reward, ..) => Route::Reward,
+            (Asks::Rank, ..) => Route::Rank,
+            (Asks::Preferences, ..) => Route::Preferences,
+        };
+        if !has("instruction") && !has("messages") {
+            return Err(missing("instruction", "instruction"));
+        }
+        match route {
+            Route::Grade(KindArg::Absolute) | Route::Reward if !has("response") => {
+                return Err(missing("response", "response"));
+            }
+            Route::Rank | Route::Preferences if !fields.get("responses").is_some_and(Value::is_array) => {
+                return Err(missing("list of responses", "responses"));
+            }
+            _ => {}
+        }
+        labelled::as_request(&mut fields);
+        fields::check(&mut fields, self.asks, strictness)?;
+        // Labelled data has conversations in the place of the instruction.
+        if let Some(turns) = fields.get("instruction").filter(|value| value.is_array()).cloned() {
+            fields.shift_remove("instruction");
+            fields.insert("messages".into(), turns);
+        }
+        let mut context = fields.shift_remove("context").map(fields::documents).unwrap_or_default();
+        context.extend_from_slice(documents);
+        if !context.is_empty() {
+            fields.insert("context".into(), Value::Array(context));
+        }
+        self.options.put(&mut fields);
+        self.settings.put(&mut fields);
+        if !fields.contains_key("rubric") {
+            return Err("has no rubric; name one with --rubric".into());
+        }
+        Ok(Item { id, route, body: Value::Object(fields), input: None })
+    }
+}
+
+/// The body for `/v1/rewards` of one item, which holds what it is asked with as well.
+pub(super) fn reward_request(item: &Value) -> Value {
+    const OF_ITEM: [&str; 6] = ["instruction", "messages", "response", "reference_answer", "context", "annotator"];
+    let (mut one, mut settings) = (Map::new(), Map::new());
+    for (name, value) in item.as_object().into_iter().flatten() {
+        let side = if OF_ITEM.contains(&name.as_str()) { &mut one } else { &mut settings };
+        side.insert(name.clone(), value.clone());
+    }
+    settings.insert("items".into(), json!([one]));
+    settings.insert("include".into(), json!(["verdicts"]));
+    Value::Object(settings)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,43 +1,48 @@
-//! A file of verdicts, one per line. Only one run writes it at a time, and no run adds to verdicts of other settings.
+//! The results of a run, one per line. Only one run writes a file at a time, and no run adds to verdicts of other
+//! settings.
+
+mod earlier;
+mod kept;
+mod lock;
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+
+use self::earlier::{Earlier, Verdicts, request_digest};
+use self::kept::Kept;
+use self::lock::{lock, open_locked};
 
 use super::CliError;
 use super::grader::Grader;
-use super::items::{Item, KindArg};
-use crate::domain::Rubric;
+use super::items::Item;
 
-/// The output file, locked until it is dropped.
+/// Where results go, and what they are. A file is locked until this is dropped.
 pub(super) struct Results {
     path: PathBuf,
-    file: File,
+    /// `None` for standard output.
+    file: Option<File>,
     /// The verdicts of earlier runs, by item id.
     earlier: HashMap<String, Earlier>,
+    /// The first item of them for each kind of verdict, model and prompt.
+    first_of: HashMap<[String; 3], String>,
+    /// What became of each item, of earlier runs as well, by item id.
+    kept: HashMap<String, Kept>,
     /// What to do if the file belongs to another run.
     remedy: &'static str,
     /// The replaced file; its lock keeps out processes that have it open.
     _replaced: Option<File>,
 }
 
-/// How an earlier run graded an item.
-struct Earlier {
-    line: usize,
-    request: Option<String>,
-    object: String,
-    has_feedback: bool,
-    is_multi: bool,
-    rubric: String,
-    rubric_digest: String,
-    model_digest: String,
-}
-
 impl Results {
+    /// Results that are printed as they come; nothing is known of earlier runs.
+    pub(super) fn to_stdout() -> Self {
+        Self::new(PathBuf::from("standard output"), None, Verdicts::default(), "", None)
+    }
+
     /// Opens and locks the file, keeps its verdicts, and drops failed items and an incomplete last line. `remedy` says what
     /// to do if the file belongs to another run, such as "use another file for --out".
     ///
@@ -46,19 +51,17 @@ impl Results {
     pub(super) fn open(path: &Path, remedy: &'static str) -> Result<Self, CliError> {
         let fail = |error: std::io::Error| CliError::because(path.display(), error);
         let mut file = open_locked(path)?;
-        let results = |file, earlier, replaced| {
-            let path = path.to_owned();
-            Self { path, file, earlier, remedy, _replaced: replaced }
-        };
+        let results =
+            |file, verdicts: Verdicts, replaced| Self::new(path.to_owned(), Some(file), verdicts, remedy, replaced);
         // A target that is not a file, such as a terminal, has no earlier verdicts.
         if !file.metadata().map_err(fail)?.is_file() {
-            return Ok(results(file, HashMap::new(), None));
+            return Ok(results(file, Verdicts::default(), None));
         }
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(fail)?;
-        let (earlier, kept) = verdicts(path, &text)?;
-        if kept == text {
-            return Ok(results(file, earlier, None));
+        let verdicts = Verdicts::read(path, &text)?;
+        if verdicts.lines == text {
+            return Ok(results(file, verdicts, None));
         }
         let mut partial = path.as_os_str().to_owned();
         partial.push(".partial");
@@ -66,8 +69,22 @@ impl Results {
         let _ = std::fs::remove_file(&partial);
         let mut fresh = OpenOptions::new().create_new(true).append(true).open(&partial).map_err(fail)?;
         lock(&fresh, path)?;
-        fresh.write_all(&kept).and_then(|()| std::fs::rename(&partial, path)).map_err(fail)?;
-        Ok(results(fresh, earlier, Some(file)))
+        fresh.write_all(&verdicts.lines).and_then(|()| std::fs::rename(&partial, path)).map_err(fail)?;
+        Ok(results(fresh, verdicts, Some(file)))
+    }
+
+    fn new(
+        path: PathBuf,
+        file: Option<File>,
+        verdicts: Verdicts,
+        remedy: &'static str,
+        replaced: Option<File>,
+    ) -> Self {
+        let Verdicts { earlier, kept, .. } = verdicts;
+        let mut by_line: Vec<(&String, &Earlier)> = earlier.iter().collect();
+        by_line.sort_unstable_by_key(|(_, earlier)| std::cmp::Reverse(earlier.line));
+        let first_of = by_line.into_iter().map(|(id, earlier)| (earlier.produced_by(), id.clone())).collect();
+        Self { path, file, earlier, first_of, kept, remedy, _replaced: replaced }
     }
 
     /// Whether it has the verdict on an item.
@@ -75,13 +92,83 @@ impl Results {
         self.earlier.contains_key(&item.id)
     }
 
-    /// Appends a line, in one write.
+    /// What became of an item; `None` if it was not tried.
+    pub(super) fn kept(&self, id: &str) -> Option<&Kept> {
+        self.kept.get(id)
+    }
+
+    /// Appends the verdict on an item, in one write.
+    ///
+    /// # Errors
+    /// If the judge is not the one of earlier runs any more, or the file cannot be written.
+    pub(super) fn add_verdict(&mut self, item: &Item, verdict: Value) -> Result<(), CliError> {
+        self.check_fresh(item, &verdict)?;
+        self.kept.insert(item.id.clone(), Kept::verdict(&verdict));
+        self.add(item, json!({"id": item.id, "request": request_digest(item), "verdict": verdict}))
+    }
+
+    /// Appends the error of an item, in one write.
     ///
     /// # Errors
     /// Those of the file.
-    pub(super) fn add(&mut self, line: &Value) -> Result<(), CliError> {
+    pub(super) fn add_error(&mut self, item: &Item, problem: Value) -> Result<(), CliError> {
+        self.kept.insert(item.id.clone(), Kept::error());
+        self.add(item, json!({"id": item.id, "error": problem}))
+    }
+
+    fn add(&mut self, item: &Item, mut line: Value) -> Result<(), CliError> {
+        if let Some(input) = &item.input {
+            line["input"] = Value::Object(input.clone());
+        }
         let line = format!("{line}\n");
-        self.file.write_all(line.as_bytes()).map_err(|error| CliError::because(self.path.display(), error))
+        let written = match &mut self.file {
+            Some(file) => file.write_all(line.as_bytes()),
+            None => std::io::stdout().write_all(line.as_bytes()),
+        };
+        written.map_err(|error| CliError::because(self.path.display(), error))
+    }
+
+    /// Writes the lines again, in the order of the items, and in place of the file. Lines of other items come last.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub(super) fn sort(&mut self, items: &[Item]) -> Result<(), CliError> {
+        let fail = |error: std::io::Error| CliError::because(self.path.display(), error);
+        let is_file = |file: &mut File| file.metadata().is_ok_and(|metadata| metadata.is_file());
+        let Some(file) = self.file.take_if(is_file) else { return Ok(()) };
+        let text = std::fs::read(&self.path).map_err(fail)?;
+        let places: HashMap<&str, usize> = items.iter().enumerate().map(|(at, item)| (item.id.as_str(), at)).collect();
+        let mut lines: Vec<(usize, &[u8])> = text
+            .split_inclusive(|byte| *byte == b'\n')
+            .map(|line| {
+                let value: Value = serde_json::from_slice(line).unwrap_or_default();
+                (value["id"].as_str().and_then(|id| places.get(id)).copied().unwrap_or(usize::MAX), line)
+            })
+            .collect();
+        lines.sort_by_key(|(place, _)| *place);
+        let sorted: Vec<u8> = lines.into_iter().flat_map(|(_, line)| line).copied().collect();
+        let mut partial = self.path.as_os_str().to_owned();
+        partial.push(".partial");
+        std::fs::write(&partial, sorted).and_then(|()| std::fs::rename(&partial, &self.path)).map_err(fail)?;
+        // Its lock still keeps out others that have it open.
+        self._replaced = Some(file);
+        Ok(())
+    }
+
+    /// Checks a verdict that has just come against earlier ones of the same kind by the same prompt set. Only then is
+    /// known what prompts a server has.
+    fn check_fresh(&self, item: &Item, verdict: &Value) -> Result<(), CliError> {
+        let now = Earlier::of(0, &json!({"verdict": verdict}));
+        let Some(id) = self.first_of.get(&now.produced_by()).filter(|id| **id != item.id) else { return Ok(()) };
+        let earlier = &self.earlier[id];
+        let what = if earlier.model_digest != now.model_digest {
+            "another model"
+        } else if earlier.prompt_digest != now.prompt_digest {
+            "another text of its prompt set"
+        } else {
+            return Ok(());
+        };
+        Err(self.otherwise(earlier, id, what))
     }
 
     /// Checks that the verdicts of earlier runs have the settings of this run.
@@ -96,7 +183,8 @@ impl Results {
         items.iter().find_map(differs).map_or(Ok(()), Err)
     }
 
-    /// The same for the digests of rubrics and models, which only the judge knows. Unknown digests are not checked.
+    /// The same for the digests of rubrics, models and prompts, which only the judge knows. Unknown digests are not
+    /// checked.
     ///
     /// # Errors
     /// With the first line that has other settings, and the difference.
@@ -109,6 +197,7 @@ impl Results {
         }
         let models = grader.models().await;
         let mut rubrics: HashMap<&str, Option<String>> = HashMap::new();
+        let mut prompts: HashMap<&str, Option<String>> = HashMap::new();
         for (item, earlier) in earlier {
             let asked = item.body.get("model").and_then(Value::as_str);
             // Without a name, the first model is the default.
@@ -116,6 +205,10 @@ impl Results {
             let now = now.and_then(|(_, digest)| digest.as_ref());
             if now.is_some_and(|digest| *digest != earlier.model_digest) {
                 return Err(self.otherwise(earlier, &item.id, "another model"));
+            }
+            let prompt = prompts.entry(&earlier.prompt).or_insert_with(|| grader.prompt_digest(&earlier.prompt));
+            if prompt.as_ref().is_some_and(|digest| *digest != earlier.prompt_digest) {
+                return Err(self.otherwise(earlier, &item.id, "another text of its prompt set"));
             }
             let Some(rubric) = item.body.get("rubric").and_then(Value::as_str) else { continue };
             if !rubrics.contains_key(rubric) {
@@ -138,155 +231,56 @@ impl Results {
     }
 }
 
-/// The digest of an item's request.
-pub(super) fn request_digest(item: &Item) -> String {
-    let asked = json!([item.kind.path(), sorted(&item.body)]);
-    format!("sha256:{:x}", Sha256::digest(asked.to_string()))
-}
-
-/// The value with sorted fields.
-fn sorted(value: &Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let mut fields: Vec<(&String, &Value)> = fields.iter().collect();
-            fields.sort_unstable_by_key(|(name, _)| *name);
-            Value::Object(fields.into_iter().map(|(name, value)| (name.clone(), sorted(value))).collect())
-        }
-        Value::Array(values) => values.iter().map(sorted).collect(),
-        other => other.clone(),
-    }
-}
-
-impl Earlier {
-    fn of(line: usize, value: &Value) -> Self {
-        let verdict = &value["verdict"];
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        Self {
-            line,
-            request: value["request"].as_str().map(str::to_owned),
-            object: text(&verdict["object"]),
-            has_feedback: !verdict["feedback"].is_null(),
-            is_multi: !verdict["criteria"].is_null(),
-            rubric: text(&verdict["rubric"]["name"]),
-            rubric_digest: text(&verdict["rubric"]["digest"]),
-            model_digest: text(&verdict["model"]["digest"]),
-        }
-    }
-
-    /// The difference between this verdict and the request of an item.
-    fn differs(&self, item: &Item) -> Option<&'static str> {
-        let expected = match item.kind {
-            KindArg::Absolute => "verdict.absolute",
-            KindArg::Relative => "verdict.relative",
-        };
-        if !self.object.is_empty() && self.object != expected {
-            return Some("another kind of grading");
-        }
-        let rubric = &item.body["rubric"];
-        let same_rubric = match rubric {
-            _ if self.rubric.is_empty() => true,
-            Value::String(name) => *name == self.rubric,
-            Value::Object(_) => {
-                let digest = inline(rubric).map(|rubric| rubric.digest().to_owned());
-                self.rubric == "inline" && digest.is_none_or(|digest| digest == self.rubric_digest)
-            }
-            _ => self.rubric == "multi",
-        };
-        if !same_rubric {
-            return Some("another rubric");
-        }
-        let score_only = item.body["mode"] == "score";
-        let shows_mode = self.has_feedback || (item.kind == KindArg::Absolute && !self.is_multi);
-        if shows_mode && self.has_feedback == score_only {
-            return Some("another mode");
-        }
-        let same = self.request.as_ref().is_none_or(|request| *request == request_digest(item));
-        (!same).then_some("another request: its texts, model or settings differ")
-    }
-}
-
-fn inline(rubric: &Value) -> Option<Rubric> {
-    let descriptions = serde_json::from_value(rubric["descriptions"].clone()).ok()?;
-    Rubric::new(rubric["criterion"].as_str()?, &descriptions).ok()
-}
-
-/// The verdicts of a file by id, and the lines to keep.
-fn verdicts(path: &Path, text: &[u8]) -> Result<(HashMap<String, Earlier>, Vec<u8>), CliError> {
-    let (mut earlier, mut kept) = (HashMap::new(), Vec::new());
-    let lines: Vec<&[u8]> = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).split(|byte| *byte == b'\n').collect();
-    for (index, line) in lines.iter().enumerate() {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let value: Value = serde_json::from_slice(line).unwrap_or_default();
-        let ours = value["id"].is_string() && (value["verdict"].is_object() || value["error"].is_object());
-        // The last line may be incomplete; any other invalid line means that this is not our file.
-        if !ours && !line.is_empty() && index + 1 < lines.len() {
-            let what = format!("{}:{}: is not a verdict; use another file", path.display(), index + 1);
-            return Err(CliError::Failed(what));
-        }
-        if let (Some(id), true) = (value["id"].as_str(), value["verdict"].is_object())
-            && !earlier.contains_key(id)
-        {
-            earlier.insert(id.to_owned(), Earlier::of(index + 1, &value));
-            kept.extend_from_slice(line);
-            kept.push(b'\n');
-        }
-    }
-    Ok((earlier, kept))
-}
-
-/// Opens and locks a file.
-fn open_locked(path: &Path) -> Result<File, CliError> {
-    let fail = |error: std::io::Error| CliError::because(path.display(), error);
-    loop {
-        let file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(fail)?;
-        if !file.metadata().map_err(fail)?.is_file() {
-            return Ok(file);
-        }
-        lock(&file, path)?;
-        // Another run may have replaced the file before it released the lock.
-        if is_at(&file, path).map_err(fail)? {
-            return Ok(file);
-        }
-    }
-}
-
-fn lock(file: &File, path: &Path) -> Result<(), CliError> {
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => {
-            let what = format!(
-                "{}: another `gavel grade` or `gavel agree` is writing it; wait until it ends, or use another file",
-                path.display()
-            );
-            Err(CliError::Failed(what))
-        }
-        // Some network file systems do not support locks.
-        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(()),
-        Err(TryLockError::Error(error)) => Err(CliError::because(path.display(), error)),
-    }
-}
-
-/// Whether a path still refers to this open file.
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    let of = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-    match std::fs::metadata(path) {
-        Ok(there) => Ok(of(there) == of(file.metadata()?)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Other systems cannot replace an open file.
-#[cfg(not(unix))]
-fn is_at(_file: &File, _path: &Path) -> std::io::Result<bool> {
-    Ok(true)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::items::{KindArg, Route};
+
+    fn asked(id: &str) -> Item {
+        Item { id: id.into(), route: Route::Grade(KindArg::Absolute), body: json!({}), input: None }
+    }
+
+    #[test]
+    fn a_verdict_by_another_prompt_is_not_added() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.jsonl");
+        let verdict = |model: &str, prompt: &str| {
+            json!({
+                "object": "verdict.absolute", "model": {"name": "m", "digest": model},
+                "prompt": {"name": "plain/absolute", "digest": prompt}, "reward": 0.5,
+            })
+        };
+        let mut results = Results::open(&path, "use another file for --out").unwrap();
+        results.add_verdict(&asked("a"), verdict("m1", "p1")).unwrap();
+        drop(results);
+        let check = |verdict: Value, expected: Option<&str>| {
+            let mut results = Results::open(&path, "use another file for --out").unwrap();
+            let added = results.add_verdict(&asked("b"), verdict).err().map(|error| error.to_string());
+            match (added, expected) {
+                (None, None) => {}
+                (Some(error), Some(part)) => assert!(error.contains(part) && error.contains("out.jsonl:1"), "{error}"),
+                other => panic!("{other:?}"),
+            }
+        };
+        check(verdict("m1", "p2"), Some("`a` was graded with another text of its prompt set"));
+        check(verdict("m2", "p1"), Some("another model"));
+        check(verdict("m1", "p1"), None);
+    }
+
+    #[test]
+    fn lines_are_sorted_as_items_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.jsonl");
+        let mut results = Results::open(&path, "use another file for --out").unwrap();
+        for id in ["c", "stranger", "a", "b"] {
+            results.add_error(&asked(id), json!({"code": "saturated"})).unwrap();
+        }
+        results.sort(&["a", "b", "c"].map(asked)).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let ids: Vec<String> =
+            text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].to_string()).collect();
+        assert_eq!(ids, ["\"a\"", "\"b\"", "\"c\"", "\"stranger\""]);
+    }
 
     #[test]
     fn a_file_has_one_writer() {
@@ -301,43 +295,8 @@ mod tests {
         }
         drop(first);
         let mut second = Results::open(&path, "name another file").unwrap();
-        second.add(&json!({"id": "c", "verdict": {}})).unwrap();
+        second.add_error(&asked("c"), json!({"code": "saturated"})).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text, "{\"id\": \"a\", \"verdict\": {}}\n{\"id\":\"c\",\"verdict\":{}}\n");
-    }
-
-    #[test]
-    fn what_was_graded_otherwise_is_found() {
-        let rubric = json!({"criterion": "Is it good?", "descriptions": {"1": "no", "2": "yes"}});
-        let digest = inline(&rubric).unwrap().digest().to_owned();
-        let item = |kind, body: Value| Item { id: "a".into(), kind, body };
-        let absolute = |body| item(KindArg::Absolute, body);
-        let asked = absolute(json!({"response": "So.", "rubric": "helpfulness", "model": null}));
-        let of = |request: Option<String>, name: &str, digest: &str, feedback: Value| {
-            let rubric = json!({"name": name, "digest": digest});
-            let verdict = json!({"object": "verdict.absolute", "feedback": feedback, "rubric": rubric});
-            Earlier::of(1, &json!({"id": "a", "request": request, "verdict": verdict}))
-        };
-        let said = json!("Hm.");
-        let helpful = of(Some(request_digest(&asked)), "helpfulness", "sha256:0", said.clone());
-        let check = |earlier: &Earlier, item: &Item, expected: Option<&str>| {
-            assert_eq!(earlier.differs(item).map(|what| what.split(':').next().unwrap()), expected, "{}", item.body);
-        };
-        check(&helpful, &asked, None);
-        check(&helpful, &absolute(json!({"model": null, "rubric": "helpfulness", "response": "So."})), None);
-        check(&helpful, &absolute(json!({"response": "Thus.", "rubric": "helpfulness"})), Some("another request"));
-        check(&helpful, &absolute(json!({"response": "So.", "rubric": "honesty"})), Some("another rubric"));
-        check(&helpful, &absolute(json!({"response": "So.", "rubric": rubric})), Some("another rubric"));
-        let scored = json!({"response": "So.", "rubric": "helpfulness", "mode": "score"});
-        check(&helpful, &absolute(scored.clone()), Some("another mode"));
-        check(&helpful, &item(KindArg::Relative, json!({"rubric": "helpfulness"})), Some("another kind of grading"));
-        // Files of older versions do not name the request.
-        let older = of(None, "helpfulness", "sha256:0", said.clone());
-        check(&older, &asked, None);
-        check(&older, &absolute(scored.clone()), Some("another mode"));
-        check(&of(None, "helpfulness", "sha256:0", Value::Null), &absolute(scored), None);
-        check(&of(None, "helpfulness", "sha256:0", Value::Null), &asked, Some("another mode"));
-        check(&of(None, "inline", &digest, said.clone()), &absolute(json!({"rubric": rubric})), None);
-        check(&of(None, "inline", "sha256:0", said), &absolute(json!({"rubric": rubric})), Some("another rubric"));
+        assert_eq!(text, "{\"id\": \"a\", \"verdict\": {}}\n{\"id\":\"c\",\"error\":{\"code\":\"saturated\"}}\n");
     }
 }

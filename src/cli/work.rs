@@ -1,63 +1,123 @@
-//! A list of items, graded into a file of results; a run that was stopped goes on.
+//! A list of items, graded into results; a run that was stopped goes on.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::CliError;
 use super::failures::Failures;
 use super::grader::{Grader, Reply};
+use super::host;
 use super::items::Item;
-use super::results::{Results, request_digest};
+use super::progress::Progress;
+use super::results::Results;
 
 /// The number of items without an answer, one after the other, after which the server is taken to have ended. Each was
 /// tried for some seconds.
 const MOST_UNANSWERED: usize = 3;
 
-/// Grades what the file does not hold yet, so many at a time, and gives what failed. It ends early if the server has.
+/// What a run has done.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// Items that earlier runs have graded.
+    pub(super) earlier: usize,
+    /// Items that this run has graded.
+    pub(super) fresh: usize,
+    pub(super) failures: Failures,
+    /// Failed items of this run by the code of their errors.
+    pub(super) failed: BTreeMap<String, usize>,
+    /// Whether a signal ended it.
+    pub(super) interrupted: bool,
+    /// Of the verdicts of this run.
+    pub(super) tokens: Tokens,
+    /// Time of this run.
+    pub(super) elapsed: Duration,
+}
+
+/// Tokens of prompts, of those that were cached, and of answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Tokens {
+    pub(super) prompt: u64,
+    pub(super) cached: u64,
+    pub(super) completion: u64,
+}
+
+impl Tokens {
+    fn add(&mut self, verdict: &Value) {
+        let count = |name: &str| verdict["usage"][name].as_u64().unwrap_or_default();
+        self.prompt += count("prompt_tokens");
+        self.cached += count("cached_tokens");
+        self.completion += count("completion_tokens");
+    }
+}
+
+impl Work {
+    /// Items with a verdict, of earlier runs as well.
+    pub(super) fn graded(&self) -> usize {
+        self.earlier + self.fresh
+    }
+}
+
+/// Grades what the results do not hold yet, so many at a time. It ends early if the server has, or at a signal.
 ///
 /// # Errors
-/// When the file holds what was graded otherwise, or cannot be written.
+/// When the results hold what was graded otherwise, or cannot be written.
 pub(super) async fn grade(
     grader: &Grader,
-    items: Vec<Item>,
-    mut results: Results,
+    items: &[Item],
+    results: &mut Results,
     concurrency: usize,
-) -> Result<Failures, CliError> {
-    results.check_with(grader, &items).await?;
-    let total = items.len();
-    let items: Vec<Item> = items.into_iter().filter(|item| !results.holds(item)).collect();
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {per_sec} {eta} left, {msg} failed");
-    let bar = ProgressBar::new(total as u64).with_style(style.expect("a fixed template")).with_message("0");
-    bar.set_position((total - items.len()) as u64);
-    bar.reset_eta();
-    let pending = items.len();
-    let mut replies = stream::iter(items)
-        .map(|item| async move { (grader.grade(item.kind, &item.body).await, item) })
+) -> Result<Work, CliError> {
+    results.check_with(grader, items).await?;
+    let pending: Vec<&Item> = items.iter().filter(|item| !results.holds(item)).collect();
+    let mut work = Work { earlier: items.len() - pending.len(), ..Work::default() };
+    if pending.is_empty() {
+        return Ok(work);
+    }
+    let (count, mut done, mut unanswered) = (pending.len(), 0, 0);
+    let mut progress = Progress::start(items.len(), work.earlier);
+    let mut replies = stream::iter(pending)
+        .map(|item| async move { (grader.grade(item.route, &item.body).await, item) })
         .buffer_unordered(concurrency);
-    let (mut failures, mut done, mut unanswered) = (Failures::default(), 0, 0);
-    while let Some((reply, item)) = replies.next().await {
-        let id = &item.id;
-        let line = match reply {
+    let mut stopped = pin!(host::signal());
+    loop {
+        let (reply, item) = tokio::select! {
+            reply = replies.next() => match reply {
+                Some(reply) => reply,
+                None => break,
+            },
+            _ = &mut stopped => {
+                work.interrupted = true;
+                break;
+            }
+        };
+        done += 1;
+        match reply {
             Reply::Verdict(verdict) => {
-                unanswered = 0;
-                json!({"id": id, "request": request_digest(&item), "verdict": verdict})
+                (unanswered, work.fresh) = (0, work.fresh + 1);
+                work.tokens.add(&verdict);
+                results.add_verdict(item, verdict)?;
+                progress.add(false);
             }
             Reply::Problem(problem, kind) => {
                 unanswered = if kind.is_unanswered() { unanswered + 1 } else { 0 };
-                failures.add(id, &problem, kind);
-                bar.set_message(failures.count().to_string());
-                json!({"id": id, "error": problem})
+                work.failures.add(&item.id, &problem, kind);
+                let code = problem["code"].as_str().unwrap_or("unknown").to_owned();
+                *work.failed.entry(code).or_insert(0) += 1;
+                results.add_error(item, problem)?;
+                progress.add(true);
             }
-        };
-        results.add(&line)?;
-        bar.inc(1);
-        done += 1;
+        }
         if unanswered == MOST_UNANSWERED {
-            failures.give_up(pending - done);
+            work.failures.give_up(count - done);
             break;
         }
     }
-    bar.finish_and_clear();
-    Ok(failures)
+    progress.end();
+    work.elapsed = progress.elapsed();
+    Ok(work)
 }

@@ -16,7 +16,7 @@ pub mod report;
 mod sample;
 
 pub use absolute::rounded;
-pub use bootstrap::{Bootstrap, mean};
+pub use bootstrap::{Bootstrap, mean, mean_difference};
 pub use items::{PairItem, PairVerdict, Place, ScoreItem, ScoreVerdict};
 pub use labels::{pair_labels, score_labels};
 pub use measure::{Items, Measured, Verdicts, compare, measure};

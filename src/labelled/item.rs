@@ -30,6 +30,18 @@ pub struct Row {
     pub fields: Map<String, Value>,
 }
 
+impl Row {
+    /// Its `id`, or the name of its file, without the ending, and its number.
+    #[must_use]
+    pub fn id(&self, stem: &str) -> String {
+        match self.fields.get("id") {
+            Some(Value::String(id)) => id.clone(),
+            Some(Value::Null) | None => format!("{stem}-{}", self.number),
+            Some(other) => other.to_string(),
+        }
+    }
+}
+
 /// An item with its label.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabelledItem {

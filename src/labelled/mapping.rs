@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
+use super::item::{DataError, Row};
 use crate::domain::Preference;
 
 /// Which column each field is read from.
@@ -86,20 +87,39 @@ impl LabelNames {
 }
 
 impl Mapping {
-    /// Gives fields their names. A column is a name, or a path such as `meta.label`.
-    pub(super) fn apply(&self, fields: &mut Map<String, Value>) -> Result<(), String> {
-        // All are looked up before any is changed, so that two columns can change places.
-        let found = self.fields.iter().map(|(field, column)| match look_up(fields, column) {
-            Some(value) => Ok((field, column, value.clone())),
-            None => {
-                let names: Vec<&str> = fields.keys().map(String::as_str).collect();
-                Err(format!("has no `{column}`, which --map names; it has {}", names.join(", ")))
+    /// Gives fields their names. A column is a name, or a path such as `meta.label`. A row may lack one, as an empty cell
+    /// of a table does.
+    ///
+    /// # Errors
+    /// If no row has a column, with the names that there are.
+    pub fn rename(&self, rows: &mut [Row]) -> Result<(), DataError> {
+        for (_, column) in &self.fields {
+            if let Some(first) = rows.first()
+                && !rows.iter().any(|row| look_up(&row.fields, column).is_some())
+            {
+                let mut names: Vec<&str> = Vec::new();
+                for name in rows.iter().flat_map(|row| row.fields.keys()) {
+                    if !names.contains(&name.as_str()) {
+                        names.push(name);
+                    }
+                }
+                let what = format!("has no `{column}`, which --map names; it has {}", names.join(", "));
+                return Err(DataError::at(&first.place, what));
             }
-        });
-        let found = found.collect::<Result<Vec<_>, String>>()?;
+        }
+        rows.iter_mut().for_each(|row| self.apply(&mut row.fields));
+        Ok(())
+    }
+
+    fn apply(&self, fields: &mut Map<String, Value>) {
+        // All are looked up before any is changed, so that two columns can change places.
+        let found = self
+            .fields
+            .iter()
+            .filter_map(|(field, column)| look_up(fields, column).map(|value| (field, column, value.clone())));
+        let found: Vec<_> = found.collect();
         found.iter().for_each(|(_, column, _)| drop(fields.shift_remove(*column)));
         found.into_iter().for_each(|(field, _, value)| drop(fields.insert(field.clone(), value)));
-        Ok(())
     }
 }
 
@@ -119,10 +139,13 @@ mod tests {
     #[test]
     fn columns_get_the_names_of_fields() {
         let check = |mapping: &str, row: Value, expected: Result<Value, &str>| {
-            let Value::Object(mut fields) = row else { panic!("an object") };
-            match (mapping.parse::<Mapping>().unwrap().apply(&mut fields), expected) {
-                (Ok(()), Ok(expected)) => assert_eq!(Value::Object(fields), expected, "{mapping}"),
-                (Err(error), Err(word)) => assert!(error.contains(word), "{error}"),
+            let Value::Object(fields) = row else { panic!("an object") };
+            let other = serde_json::from_value(json!({"n": 1})).unwrap();
+            let row = |number, fields| Row { number, place: format!("file:{number}"), fields };
+            let mut rows = [row(1, fields), row(2, other)];
+            match (mapping.parse::<Mapping>().unwrap().rename(&mut rows), expected) {
+                (Ok(()), Ok(expected)) => assert_eq!(Value::Object(rows[0].fields.clone()), expected, "{mapping}"),
+                (Err(error), Err(word)) => assert!(error.to_string().contains(word), "{error}"),
                 other => panic!("{mapping}: {other:?}"),
             }
         };
@@ -135,7 +158,11 @@ mod tests {
             Ok(json!({"meta": {"judge": {"label": "A"}}, "label": "A"})),
         );
         check("label=meta.label", json!({"meta.label": "A"}), Ok(json!({"label": "A"})));
-        check("response=answer", json!({"reply": "So.", "n": 1}), Err("it has reply, n"));
+        check(
+            "response=answer",
+            json!({"reply": "So."}),
+            Err("file:1: has no `answer`, which --map names; it has reply, n"),
+        );
     }
 
     #[test]

@@ -21,7 +21,8 @@ pub enum FileKind {
 
 impl FileKind {
     /// Whether its rows have the columns of a table, not the fields of an object.
-    pub(super) fn is_table(self) -> bool {
+    #[must_use]
+    pub fn is_table(self) -> bool {
         self != Self::Json
     }
 

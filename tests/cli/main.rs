@@ -3,8 +3,11 @@
 
 mod agree;
 mod calibration;
+mod compare;
+mod grade;
 mod redteam;
 mod shutdown;
+mod trainers;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -257,7 +260,7 @@ fn a_file_gets_the_same_lines_with_and_without_a_server() {
             "rubric": [{"rubric": "honesty", "weight": 2}, {"rubric": "reasoning"}]}),
         json!({"id": "unknown", "instruction": "Why?", "response": "So.", "rubric": "no such rubric"}),
         json!({"id": "blank", "instruction": " ", "response": "So.", "rubric": "honesty"}),
-        json!({"id": "field", "instruction": "Why?", "response": "So.", "rubric": "honesty", "nothing": 1}),
+        json!({"id": "field", "instruction": "Why?", "response": "So.", "rubric": "honesty", "sampling": {"nothing": 1}}),
     ];
     let odd: String = odd.iter().map(|item| format!("{item}\n")).collect();
     std::fs::write(&mixed, std::fs::read_to_string(&data).unwrap() + &odd).unwrap();
@@ -414,11 +417,13 @@ fn mistakes_in_a_file_are_found_before_anything_is_graded() {
     check("[1]", &[], "items.jsonl:1:");
     check("{\"instruction\": \"a\", \"response\": \"b\"}", &[], "--rubric");
     check("{\"response\": \"b\", \"rubric\": \"x\"}", &["--kind", "relative"], "response_a");
-    check(
-        "{\"id\": 1, \"rubric\": \"x\"}\n\n{\"id\": 1, \"rubric\": \"x\"}",
-        &[],
-        "items.jsonl:3: has the id `1` of line 1",
-    );
+    let item = r#"{"id": 1, "instruction": "a", "response": "b", "rubric": "x"}"#;
+    check(&format!("{item}\n\n{item}"), &[], "items.jsonl:3: has the id `1` of ");
+    check(item, &["--out", "verdicts.xlsx"], "use .jsonl, .csv or .parquet");
+    check(item, &["--judge", "a", "--judge", "b"], "{judge}");
+    check(item, &["--judge", "a", "--model", "b"], "--model and --judge");
+    check(item, &["--summary", "summary.txt"], ".json or .md");
+    check(item, &["--rubric", "nowhere.toml"], "nowhere.toml");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The page of `gavel agree --html`, in a real Chromium: what only a browser knows.
+//! The pages of `gavel agree --html` and `gavel compare --html`, in a real Chromium: what only a browser knows.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
@@ -118,6 +118,36 @@ fn of_bad_names(folder: &Path) -> String {
     std::fs::read_to_string(page).unwrap()
 }
 
+/// The page that `gavel compare` writes of made-up runs with such names.
+fn of_runs(folder: &Path) -> String {
+    let long = "a_name_without_any_place_to_break_it/".repeat(4);
+    let verdict = |i: usize, off: usize| {
+        let (score, cut) = (1 + (i * 3 + off * (i % 4)) % 5, ["stop", "length"][i % 2]);
+        let feedback = format!("<b>Fine</b> & \"so\": {}", "It says why. ".repeat(i));
+        let preference = ["A", "B", "tie"][(i + off) % 3];
+        let pair = json!({"preference": preference, "probability_a": (i * 37 % 100) as f64 / 100.0});
+        let alone = json!({"score": score, "reward": (score - 1) as f64 / 4.0, "feedback": feedback, "label_mass": 0.9,
+            "distribution": {"1": 0.5, "5": 0.5}, "judgements": [{"finish": cut}]});
+        let input = json!({"instruction": format!("{long} <i>Why</i> is {i} 長い名前?")});
+        [
+            json!({"id": format!("{long}{i}"), "verdict": alone, "input": input}),
+            json!({"id": format!("p{i}"), "verdict": pair}),
+        ]
+    };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gavel"));
+    command.args(["compare", "--top", "12"]);
+    for (off, name) in ["</title><script>alert(1)</script>", &long].into_iter().enumerate() {
+        let run = folder.join(format!("run-{off}.jsonl"));
+        let lines = (0..40).flat_map(|i| verdict(i, off)).map(|line| format!("{line}\n"));
+        std::fs::write(&run, lines.collect::<String>()).unwrap();
+        command.arg(format!("{name}={}", run.display()));
+    }
+    let page = folder.join("compare.html");
+    let Output { status, stderr, .. } = command.arg("--html").arg(&page).output().unwrap();
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    std::fs::read_to_string(page).unwrap()
+}
+
 /// A page as a snapshot has it.
 fn snapshot(name: &str) -> String {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/agree/html/snapshots");
@@ -131,6 +161,7 @@ fn pages_fit_are_legible_and_print() {
     check(browser, "scores alone", &snapshot("scores_alone"), 2..=5);
     let folder = tempfile::tempdir().unwrap();
     check(browser, "bad names", &of_bad_names(folder.path()), 10..=60);
+    check(browser, "two runs", &of_runs(folder.path()), 2..=12);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::failures::Failures;
 use super::super::grader::{Grader, Reply};
-use super::super::items::{Item, KindArg, MethodArg, ModeArg};
+use super::super::items::{Item, KindArg, MethodArg, ModeArg, Route};
 use super::super::results::Results;
 use super::super::{CliError, show, work};
 use crate::labelled::{Labelled, LabelledItem};
@@ -46,7 +46,7 @@ pub(in super::super) async fn grade(
     let items: Vec<Item> = items.iter().map(|item| request(item, asked)).collect();
     let mut produced = Vec::new();
     for kind in [KindArg::Absolute, KindArg::Relative] {
-        let of_kind: Vec<&Item> = items.iter().filter(|item| item.kind == kind).collect();
+        let of_kind: Vec<&Item> = items.iter().filter(|item| item.route == Route::Grade(kind)).collect();
         if !of_kind.is_empty() {
             let verdict = probe(grader, name, &of_kind).await?;
             produced.push((verdict["model"]["digest"].clone(), verdict["prompt"]["digest"].clone()));
@@ -57,9 +57,14 @@ pub(in super::super) async fn grade(
     let digest = format!("{:x}", Sha256::digest(depends_on.to_string()));
     std::fs::create_dir_all(folder).map_err(|error| CliError::because(folder.display(), error))?;
     let path = folder.join(format!("{}-{}.jsonl", file_name(name), &digest[..12]));
-    let results = Results::open(&path, "name another folder with --keep")?;
+    let mut results = Results::open(&path, "name another folder with --keep")?;
     results.check(&items)?;
-    let failures = work::grade(grader, items, results, asked.concurrency).await?;
+    let work = work::grade(grader, &items, &mut results, asked.concurrency).await?;
+    if work.interrupted {
+        let what = format!("{} of {} graded; run the same command again to go on", work.graded(), items.len());
+        return Err(CliError::Interrupted(what));
+    }
+    let failures = work.failures;
     match failures.message() {
         // A report on half of the items would look like one on all.
         Some(message) if failures.untried() > 0 => Err(CliError::Failed(message)),
@@ -70,6 +75,9 @@ pub(in super::super) async fn grade(
 /// The request for an item.
 fn request(item: &LabelledItem, asked: &Asked<'_>) -> Item {
     let mut body = Value::Object(item.body.clone());
+    if body["instruction"].is_array() {
+        body["messages"] = body["instruction"].take();
+    }
     if body["rubric"].is_null() {
         body["rubric"] = json!(asked.rubric);
     }
@@ -84,14 +92,14 @@ fn request(item: &LabelledItem, asked: &Asked<'_>) -> Item {
     if let (KindArg::Relative, Some(method)) = (kind, asked.method) {
         body["method"] = json!(method.name());
     }
-    Item { id: item.id.clone(), kind, body }
+    Item { id: item.id.clone(), route: Route::Grade(kind), body, input: None }
 }
 
 /// A verdict on one of the first items of a kind, which says what model and prompt the judge has.
 async fn probe(grader: &Grader, name: &str, items: &[&Item]) -> Result<Value, CliError> {
     let mut problem = Value::Null;
     for item in items.iter().take(PROBES) {
-        match grader.grade(item.kind, &item.body).await {
+        match grader.grade(item.route, &item.body).await {
             Reply::Verdict(verdict) => return Ok(verdict),
             Reply::Problem(found, kind) => {
                 problem = found;
@@ -105,7 +113,7 @@ async fn probe(grader: &Grader, name: &str, items: &[&Item]) -> Result<Value, Cl
 }
 
 /// A judge's name as part of a file's name.
-fn file_name(judge: &str) -> String {
+pub(in super::super) fn file_name(judge: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     let name: String = judge.chars().rev().take(60).collect::<Vec<_>>().into_iter().rev().map(safe).collect();
     name.trim_start_matches('.').to_owned()

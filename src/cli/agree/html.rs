@@ -1,35 +1,23 @@
 //! A report as a page that a browser shows: one file, without scripts and without anything from elsewhere.
 
 mod figures;
-mod forest;
 mod overview;
 mod plots;
 mod sections;
 mod summary;
-mod svg;
 #[cfg(test)]
 mod tests;
-mod units;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 
 use self::figures::RULES;
-use self::forest::Forest;
 use self::overview::SideBySide;
 use self::sections::{Explained, Section};
-use self::units::{Written, count, counted};
 use super::super::CliError;
+use super::super::page::forest::Forest;
+use super::super::page::render;
+use super::super::page::units::{Written, count, counted};
 use crate::domain::agreement::report::{DataFile, Labels, Report};
-
-/// Templates. The ending of a name decides what is escaped in it: everything that is put into `.html`.
-const TEMPLATES: [(&str, &str); 3] = [
-    ("page.html.j2", include_str!("html/page.html.j2")),
-    ("parts.html.j2", include_str!("html/parts.html.j2")),
-    ("style.css", include_str!("html/style.css")),
-];
 
 /// What the page shows.
 #[derive(Serialize)]
@@ -60,18 +48,7 @@ struct File {
 /// # Errors
 /// When a template is wrong, which no report makes it.
 pub(super) fn page(report: &Report) -> Result<String, CliError> {
-    let wrong = |error: minijinja::Error| CliError::because("the page", error);
-    environment().and_then(|env| env.get_template("page.html.j2")?.render(Serde(shown(report)))).map_err(wrong)
-}
-
-fn environment() -> Result<Environment<'static>, minijinja::Error> {
-    let mut env = Environment::new();
-    env.set_undefined_behavior(UndefinedBehavior::Strict);
-    env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    for (name, text) in TEMPLATES {
-        env.add_template(name, text)?;
-    }
-    Ok(env)
+    render(include_str!("html/page.html.j2"), shown(report))
 }
 
 fn shown(report: &Report) -> Page {

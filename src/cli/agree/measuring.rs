@@ -12,17 +12,21 @@ use crate::domain::{Preference, Scale};
 use crate::labelled::{DataError, Labelled, LabelledItem};
 
 /// How the report says that it was made.
-pub(super) struct Settings {
-    pub(super) bootstrap: Bootstrap,
-    pub(super) sample: Option<usize>,
-    pub(super) split: Option<&'static str>,
+pub(in super::super) struct Settings {
+    pub(in super::super) bootstrap: Bootstrap,
+    pub(in super::super) sample: Option<usize>,
+    pub(in super::super) split: Option<&'static str>,
 }
 
 /// Makes the report.
 ///
 /// # Errors
 /// When verdicts and items do not belong together.
-pub(super) fn report(selection: Selection, judges: Vec<Answers>, settings: &Settings) -> Result<Report, CliError> {
+pub(in super::super) fn report(
+    selection: Selection,
+    judges: Vec<Answers>,
+    settings: &Settings,
+) -> Result<Report, CliError> {
     let Selection { files, items } = selection;
     let aligned: Vec<(Verdicts, Coverage)> =
         judges.iter().map(|judge| align(&items, judge)).collect::<Result<_, _>>()?;

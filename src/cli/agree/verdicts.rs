@@ -88,7 +88,10 @@ pub(in super::super) fn read(path: &Path, name: String) -> Result<Answers, CliEr
 }
 
 /// Reads a verdict, in one of its forms.
-fn answer(verdict: &Value) -> Result<Answer, String> {
+///
+/// # Errors
+/// If it is none.
+pub(in super::super) fn answer(verdict: &Value) -> Result<Answer, String> {
     let chosen = match &verdict["preference"] {
         Value::String(text) if text == "chosen" => Some(true),
         Value::String(text) if text == "rejected" => Some(false),

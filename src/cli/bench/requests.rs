@@ -3,7 +3,7 @@
 use hyper::body::Bytes;
 use serde_json::{Value, json};
 
-use super::super::items::{Item, KindArg, ModeArg};
+use super::super::items::{Item, KindArg, ModeArg, Route};
 
 /// Number of made-up responses to one instruction, as in a group of a reward run.
 const GROUP_SIZE: u64 = 8;
@@ -67,16 +67,17 @@ impl Settings {
 
 impl Requests {
     pub(super) fn of_items(items: Vec<Item>, settings: &Settings) -> Self {
-        let body = |Item { kind, mut body, .. }: Item| {
+        let body = |Item { route, mut body, .. }: Item| {
+            let Route::Grade(kind) = route else { return None };
             settings.put(&mut body);
-            (kind, Bytes::from(body.to_string()))
+            Some((kind, Bytes::from(body.to_string())))
         };
-        Self::Items(items.into_iter().map(body).collect())
+        Self::Items(items.into_iter().filter_map(body).collect())
     }
 
     pub(super) fn synthetic(
         kind: KindArg,
-        rubric: &str,
+        rubric: &Value,
         mode: Option<ModeArg>,
         seed: u64,
         settings: &Settings,
@@ -168,7 +169,8 @@ mod tests {
 
     #[test]
     fn made_up_items_are_all_different_and_the_same_for_a_seed() {
-        let requests = |seed| Requests::synthetic(KindArg::Absolute, "helpfulness", Some(ModeArg::Score), seed, &BARE);
+        let requests =
+            |seed| Requests::synthetic(KindArg::Absolute, &json!("helpfulness"), Some(ModeArg::Score), seed, &BARE);
         let (ones, same, others) = (requests(1), requests(1), requests(2));
         let mut seen = HashSet::new();
         for number in 0..20 {
@@ -193,7 +195,8 @@ mod tests {
         };
         let items = vec![Item {
             id: "a".into(),
-            kind: KindArg::Relative,
+            route: Route::Grade(KindArg::Relative),
+            input: None,
             body: json!({"response_a": "x", "sampling": {"seed": 3}}),
         }];
         let (kind, body) = Requests::of_items(items, &settings).get(5);

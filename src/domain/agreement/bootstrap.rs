@@ -128,25 +128,55 @@ impl Draws {
         Some(figure(value, statistic.n, &self.replicates(statistic)))
     }
 
-    /// A difference with its interval, and a two-sided p-value: twice the share of the resamples on the smaller side of
-    /// zero, each side with one more, so that it is never 0 (Davison and Hinkley 1997, section 4.4).
+    /// A difference with its interval and its p-value; `None` where it is not defined.
     pub(super) fn difference(&self, statistic: &Statistic<'_>) -> Option<(Figure, f64)> {
         let value = statistic.value(self.clusters)?;
-        let replicates = self.replicates(statistic);
-        let defined = || replicates.iter().flatten();
-        let share = |count: usize| (count + 1) as f64 / (defined().count() + 1) as f64;
-        let below = share(defined().filter(|difference| **difference <= 0.0).count());
-        let above = share(defined().filter(|difference| **difference >= 0.0).count());
-        Some((figure(value, statistic.n, &replicates), (2.0 * below.min(above)).min(1.0)))
+        Some(difference(value, statistic.n, &self.replicates(statistic)))
     }
+}
+
+/// A difference with its interval, and a two-sided p-value: twice the share of the resamples on the smaller side of zero,
+/// each side with one more, so that it is never 0 (Davison and Hinkley 1997, section 4.4).
+fn difference(value: f64, n: usize, replicates: &[Option<f64>]) -> (Figure, f64) {
+    let defined = || replicates.iter().flatten();
+    let share = |count: usize| (count + 1) as f64 / (defined().count() + 1) as f64;
+    let below = share(defined().filter(|difference| **difference <= 0.0).count());
+    let above = share(defined().filter(|difference| **difference >= 0.0).count());
+    (figure(value, n, replicates), (2.0 * below.min(above)).min(1.0))
 }
 
 /// The mean of numbers with its interval, each number with the key of its instruction; `None` of no numbers.
 #[must_use]
 pub fn mean(numbers: &[(u64, f64)], bootstrap: Bootstrap) -> Option<Figure> {
+    let (value, replicates) = replicated_mean(numbers, bootstrap)?;
+    Some(figure(value, numbers.len(), &replicates))
+}
+
+/// The mean of paired differences with its interval and its two-sided p-value, each difference with the key of its
+/// instruction; `None` of no numbers.
+#[must_use]
+pub fn mean_difference(numbers: &[(u64, f64)], bootstrap: Bootstrap) -> Option<(Figure, f64)> {
+    let (value, replicates) = replicated_mean(numbers, bootstrap)?;
+    Some(difference(value, numbers.len(), &replicates))
+}
+
+/// A mean, and the same in each resample. They are those of [`Draws`], which keeps its draws for several statistics; a
+/// run may have a million instructions.
+fn replicated_mean(numbers: &[(u64, f64)], bootstrap: Bootstrap) -> Option<(f64, Vec<Option<f64>>)> {
     let (cluster, count) = clusters(numbers.iter().map(|(key, _)| *key));
     let each = cluster.iter().zip(numbers).map(|(cluster, (_, number))| (*cluster, *number, 1.0));
-    Draws::new(bootstrap, count).figure(&Statistic::ratio(count, numbers.len(), each))
+    let statistic = Statistic::ratio(count, numbers.len(), each);
+    let value = statistic.value(count)?;
+    if count < 2 {
+        return Some((value, Vec::new()));
+    }
+    let (mut random, mut weights) = (ChaCha8Rng::seed_from_u64(bootstrap.seed), vec![0; count]);
+    let resample = |_| {
+        weights.fill(0);
+        (0..count).for_each(|_| weights[random.random_range(0..count)] += 1);
+        statistic.with(&weights)
+    };
+    Some((value, (0..bootstrap.resamples).map(resample).collect()))
 }
 
 /// A value and the percentiles of its replicates. Where the statistic is not defined in most resamples, there is no
@@ -224,6 +254,17 @@ mod tests {
         assert_eq!((figure.value, figure.low, p), (0.0, Some(0.0), 1.0));
         let (figure, p) = draws.difference(&share(|i| i % 8 > 0).less(share(|i| i % 8 == 0))).unwrap();
         assert!(figure.value == 0.75 && p < 0.01, "{figure:?} {p}");
+    }
+
+    #[test]
+    fn a_mean_has_the_interval_of_kept_draws() {
+        let numbers: Vec<(u64, f64)> = (0..60).map(|i| (i / 3, (i % 7) as f64)).collect();
+        let (cluster, count) = clusters(numbers.iter().map(|(key, _)| *key));
+        let each = cluster.iter().zip(&numbers).map(|(cluster, (_, number))| (*cluster, *number, 1.0));
+        let (statistic, bootstrap) = (Statistic::ratio(count, numbers.len(), each), Bootstrap::default());
+        assert_eq!(mean(&numbers, bootstrap), Draws::new(bootstrap, count).figure(&statistic));
+        assert_eq!(mean_difference(&numbers, bootstrap), Draws::new(bootstrap, count).difference(&statistic));
+        assert_eq!((mean(&[], bootstrap), mean_difference(&[], bootstrap)), (None, None));
     }
 
     proptest! {

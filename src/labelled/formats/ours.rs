@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::item::{Labelled, LabelledItem, Row};
 use super::super::labels;
-use super::parts::{Around, characters, id, instruction_text, scale_of, subset};
+use super::parts::{Around, characters, instruction_text, scale_of, subset};
 use crate::domain::{Preference, Scale};
 
 /// Fields of a labelled item that are no part of a grading request.
@@ -27,8 +27,9 @@ pub fn as_request(item: &mut Map<String, Value>) {
 }
 
 pub(super) fn item(mut row: Row, around: Around<'_>) -> Result<LabelledItem, String> {
+    let id = row.id(around.stem);
     let fields = &mut row.fields;
-    let id = id(fields, around.stem, row.number);
+    fields.remove("id");
     let beside = |name: &str| fields.get(name).filter(|value| !value.is_null()).cloned();
     let (label, labels, votes) = (beside("label"), beside("labels"), beside("votes"));
     let (scale, own_subset, set) = (beside("scale"), beside("subset"), beside("set"));

@@ -18,15 +18,6 @@ pub(super) struct Around<'a> {
     pub(super) numbers: &'a mut Numbers,
 }
 
-/// The id of a row: its own, or the name of its file and its number.
-pub(super) fn id(fields: &mut Map<String, Value>, stem: &str, number: usize) -> String {
-    match fields.remove("id") {
-        Some(Value::String(id)) => id,
-        Some(Value::Null) | None => format!("{stem}-{number}"),
-        Some(other) => other.to_string(),
-    }
-}
-
 /// A text that has to be there.
 pub(super) fn text(fields: &mut Map<String, Value>, name: &str) -> Result<String, String> {
     match fields.remove(name) {

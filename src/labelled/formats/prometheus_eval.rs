@@ -5,14 +5,15 @@ use serde_json::{Map, Value, json};
 
 use super::super::item::{Labelled, LabelledItem, Row};
 use super::super::labels;
-use super::parts::{Around, id, in_some_order, scale_of, subset, text};
+use super::parts::{Around, in_some_order, scale_of, subset, text};
 
 /// Where labels are looked for, in this order.
 const LABELS: [&str; 5] = ["label", "orig_score", "score", "human_score", "gpt4_score"];
 
 pub(super) fn item(mut row: Row, mut around: Around<'_>) -> Result<LabelledItem, String> {
+    let id = row.id(around.stem);
     let fields = &mut row.fields;
-    let id = id(fields, around.stem, row.number);
+    fields.remove("id");
     let own_subset = ["subset", "source"].into_iter().find_map(|name| fields.remove(name));
     let (body, labelled) = if fields.contains_key("orig_instruction") {
         of_collection(fields, &mut around)?

@@ -3,11 +3,12 @@
 use serde_json::{Map, Value};
 
 use super::super::item::{LabelledItem, Row};
-use super::parts::{Around, id, in_some_order, instruction_text, subset};
+use super::parts::{Around, in_some_order, instruction_text, subset};
 
 pub(super) fn item(mut row: Row, around: Around<'_>) -> Result<LabelledItem, String> {
+    let id = row.id(around.stem);
     let fields = &mut row.fields;
-    let id = id(fields, around.stem, row.number);
+    fields.remove("id");
     let (before, chosen) = response(fields, "chosen")?;
     let (_, rejected) = response(fields, "rejected")?;
     let prompt = ["prompt", "instruction"].into_iter().find_map(|name| fields.remove(name));

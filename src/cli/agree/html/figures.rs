@@ -1,6 +1,6 @@
 //! Every figure of a report: what it is called, its unit, and what it says in one line.
 
-use super::units::Unit;
+use super::super::super::page::units::Unit;
 use crate::domain::agreement::report::{Figure, Judge, Labels};
 
 /// A figure that a judge has.

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use super::super::super::page::forest::{Entry, Forest, Layout, judge_class};
+use super::super::super::page::svg::Symbol;
+use super::super::super::page::units::{Unit, Written};
 use super::figures::{GROUPS, Measure, RULES, measure};
-use super::forest::{Entry, Forest, Layout, judge_class};
 use super::sections::beside;
-use super::svg::Symbol;
-use super::units::{Unit, Written};
 use crate::domain::agreement::report::{Comparison, Figure, Judge, Report};
 
 /// The figures that decide how far a judge is to be trusted.

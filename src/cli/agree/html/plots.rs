@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::svg::{Anchor, Axis, Plot, SMALL, Symbol};
-use super::units::{Unit, count, counted};
+use super::super::super::page::svg::{Anchor, Axis, Plot, SMALL, Symbol};
+use super::super::super::page::units::{Unit, count, counted};
 use crate::domain::agreement::report::{Bin, Histogram};
 
 /// As wide as the text of a narrow phone, so that there plots are drawn at their own size.

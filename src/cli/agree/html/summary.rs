@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::units::{Unit, count, counted};
+use super::super::super::page::units::{Unit, count, counted};
 use crate::domain::agreement::report::{
     Absolute, Coverage, Figure, Judge, Labels, PairLabelFigures, PairLabels, Pairwise, Reward, ScoreLabels,
 };

@@ -5,18 +5,18 @@ use serde::Serialize;
 
 /// A drawing.
 #[derive(Debug, Serialize)]
-pub(super) struct Plot {
-    pub(super) width: f64,
-    pub(super) height: f64,
+pub(in super::super) struct Plot {
+    pub(in super::super) width: f64,
+    pub(in super::super) height: f64,
     /// What it shows, for those who cannot see it; an ornament has none.
-    pub(super) title: Option<String>,
-    pub(super) marks: Vec<Mark>,
+    pub(in super::super) title: Option<String>,
+    pub(in super::super) marks: Vec<Mark>,
 }
 
 /// One mark; `tip` is shown where the pointer rests on it.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub(super) enum Mark {
+pub(in super::super) enum Mark {
     Line { x1: f64, y1: f64, x2: f64, y2: f64, class: &'static str },
     Rect { x: f64, y: f64, width: f64, height: f64, class: &'static str, opacity: Option<f64>, tip: Option<String> },
     Path { d: String, class: &'static str, tip: Option<String> },
@@ -26,41 +26,47 @@ pub(super) enum Mark {
 /// Which part of a text lies at its place.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Anchor {
+pub(in super::super) enum Anchor {
     Start,
     Middle,
     End,
 }
 
 /// The size of small text in plots; a plot as wide as a phone is drawn at its own size.
-pub(super) const SMALL: f64 = 11.0;
+pub(in super::super) const SMALL: f64 = 11.0;
 
 impl Plot {
-    pub(super) fn new(width: f64, height: f64, title: Option<String>) -> Self {
+    pub(in super::super) fn new(width: f64, height: f64, title: Option<String>) -> Self {
         Self { width: round(width), height: round(height), title, marks: Vec::new() }
     }
 
-    pub(super) fn line(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64), class: &'static str) {
+    pub(in super::super) fn line(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64), class: &'static str) {
         self.marks.push(Mark::Line { x1: round(x1), y1: round(y1), x2: round(x2), y2: round(y2), class });
     }
 
-    pub(super) fn rect(&mut self, [x, y, width, height]: [f64; 4], class: &'static str, tip: Option<String>) {
+    pub(in super::super) fn rect(&mut self, [x, y, width, height]: [f64; 4], class: &'static str, tip: Option<String>) {
         let [x, y, width, height] = [x, y, width, height].map(round);
         self.marks.push(Mark::Rect { x, y, width, height, class, opacity: None, tip });
     }
 
     /// A rectangle whose strength says something.
-    pub(super) fn tint(&mut self, [x, y, width, height]: [f64; 4], opacity: f64, tip: String) {
+    pub(in super::super) fn tint(&mut self, [x, y, width, height]: [f64; 4], opacity: f64, tip: String) {
         let [x, y, width, height] = [x, y, width, height].map(round);
         let opacity = Some(round(opacity));
         self.marks.push(Mark::Rect { x, y, width, height, class: "tint", opacity, tip: Some(tip) });
     }
 
-    pub(super) fn text(&mut self, (x, y): (f64, f64), anchor: Anchor, class: &'static str, text: impl Into<String>) {
+    pub(in super::super) fn text(
+        &mut self,
+        (x, y): (f64, f64),
+        anchor: Anchor,
+        class: &'static str,
+        text: impl Into<String>,
+    ) {
         self.sized((x, y), anchor, SMALL, class, text);
     }
 
-    pub(super) fn sized(
+    pub(in super::super) fn sized(
         &mut self,
         (x, y): (f64, f64),
         anchor: Anchor,
@@ -71,25 +77,25 @@ impl Plot {
         self.marks.push(Mark::Text { x: round(x), y: round(y), anchor, size: round(size), class, text: text.into() });
     }
 
-    pub(super) fn path(&mut self, d: String, class: &'static str, tip: Option<String>) {
+    pub(in super::super) fn path(&mut self, d: String, class: &'static str, tip: Option<String>) {
         self.marks.push(Mark::Path { d, class, tip });
     }
 
-    pub(super) fn symbol(&mut self, symbol: Symbol, at: (f64, f64), tip: Option<String>) {
+    pub(in super::super) fn symbol(&mut self, symbol: Symbol, at: (f64, f64), tip: Option<String>) {
         let class = if matches!(symbol, Symbol::Hollow | Symbol::Bar) { "mark" } else { "dot" };
         self.path(symbol.path(at), class, tip);
     }
 }
 
 /// Hundredths are finer than any screen.
-pub(super) fn round(x: f64) -> f64 {
+pub(in super::super) fn round(x: f64) -> f64 {
     // The sum turns a negative zero into a plain one.
     (x * 100.0).round() / 100.0 + 0.0
 }
 
 /// What stands for a value. Judges differ in symbol as well as in colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Symbol {
+pub(in super::super) enum Symbol {
     Circle,
     Square,
     Triangle,
@@ -102,7 +108,7 @@ pub(super) enum Symbol {
 
 impl Symbol {
     /// That of a judge, by its place.
-    pub(super) fn of_judge(nth: usize) -> Self {
+    pub(in super::super) fn of_judge(nth: usize) -> Self {
         [Self::Circle, Self::Square, Self::Triangle, Self::Diamond][nth % 4]
     }
 
@@ -120,17 +126,17 @@ impl Symbol {
 
 /// A range of values, and where it lies in a plot.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Axis {
-    pub(super) low: f64,
-    pub(super) high: f64,
-    pub(super) step: f64,
+pub(in super::super) struct Axis {
+    pub(in super::super) low: f64,
+    pub(in super::super) high: f64,
+    pub(in super::super) step: f64,
     /// Where the lowest value lies, and where the highest.
-    pub(super) place: [f64; 2],
+    pub(in super::super) place: [f64; 2],
 }
 
 impl Axis {
     /// A range of round numbers that holds all values, in about five steps.
-    pub(super) fn over(values: impl Iterator<Item = f64>, place: [f64; 2]) -> Self {
+    pub(in super::super) fn over(values: impl Iterator<Item = f64>, place: [f64; 2]) -> Self {
         let (low, high) = values
             .filter(|value| value.is_finite())
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
@@ -149,17 +155,17 @@ impl Axis {
         Self { low: first * step, high: last * step, step, place }
     }
 
-    pub(super) fn fixed(low: f64, high: f64, step: f64, place: [f64; 2]) -> Self {
+    pub(in super::super) fn fixed(low: f64, high: f64, step: f64, place: [f64; 2]) -> Self {
         Self { low, high, step, place }
     }
 
     /// Where a value lies; what is out of range lies at the end.
-    pub(super) fn at(&self, value: f64) -> f64 {
+    pub(in super::super) fn at(&self, value: f64) -> f64 {
         let share = ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
         self.place[0] + share * (self.place[1] - self.place[0])
     }
 
-    pub(super) fn ticks(&self) -> impl Iterator<Item = f64> + use<> {
+    pub(in super::super) fn ticks(&self) -> impl Iterator<Item = f64> + use<> {
         let Self { low, high, step, .. } = *self;
         (0..=((high - low) / step).round() as usize).map(move |nth| low + nth as f64 * step)
     }

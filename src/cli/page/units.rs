@@ -6,7 +6,7 @@ use crate::domain::agreement::report::Figure;
 
 /// How a figure is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unit {
+pub(in super::super) enum Unit {
     /// A share, as a percentage.
     Share,
     /// A difference of shares, in percentage points, with its sign.
@@ -19,7 +19,7 @@ pub(super) enum Unit {
 
 impl Unit {
     /// That of the difference of two figures.
-    pub(super) fn of_differences(self) -> Self {
+    pub(in super::super) fn of_differences(self) -> Self {
         match self {
             Self::Share | Self::Points => Self::Points,
             Self::Number | Self::Difference => Self::Difference,
@@ -46,12 +46,12 @@ impl Unit {
     }
 
     /// The value as text.
-    pub(super) fn value(self, value: f64) -> String {
+    pub(in super::super) fn value(self, value: f64) -> String {
         self.bare(value) + self.behind()
     }
 
     /// A place on an axis with marks so far apart.
-    pub(super) fn tick(self, value: f64, step: f64) -> String {
+    pub(in super::super) fn tick(self, value: f64, step: f64) -> String {
         let (value, step, behind) = match self {
             Self::Share => (value * 100.0, step * 100.0, self.behind()),
             Self::Points => (value * 100.0, step * 100.0, ""),
@@ -63,13 +63,13 @@ impl Unit {
     }
 
     /// The interval as text; `None` where there is none.
-    pub(super) fn range(self, figure: &Figure) -> Option<String> {
+    pub(in super::super) fn range(self, figure: &Figure) -> Option<String> {
         let (low, high) = (figure.low?, figure.high?);
         Some(format!("{} to {}", self.bare(low), self.bare(high)))
     }
 
     /// The value and its interval, in a sentence.
-    pub(super) fn sentence(self, figure: &Figure) -> String {
+    pub(in super::super) fn sentence(self, figure: &Figure) -> String {
         match self.range(figure) {
             Some(range) => format!("{} ({range})", self.value(figure.value)),
             None => self.value(figure.value),
@@ -87,7 +87,7 @@ fn signed(text: &str) -> String {
 }
 
 /// A count with a comma before every three digits.
-pub(super) fn count(n: usize) -> String {
+pub(in super::super) fn count(n: usize) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (nth, digit) in digits.chars().enumerate() {
@@ -100,20 +100,20 @@ pub(super) fn count(n: usize) -> String {
 }
 
 /// `1 item`, `2 items`.
-pub(super) fn counted(n: usize, what: &str) -> String {
+pub(in super::super) fn counted(n: usize, what: &str) -> String {
     format!("{} {what}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
 /// A figure as it stands in a table.
 #[derive(Debug, Serialize)]
-pub(super) struct Written {
+pub(in super::super) struct Written {
     value: String,
     range: Option<String>,
     n: String,
 }
 
 impl Written {
-    pub(super) fn of(figure: &Figure, unit: Unit) -> Self {
+    pub(in super::super) fn of(figure: &Figure, unit: Unit) -> Self {
         Self { value: unit.value(figure.value), range: unit.range(figure), n: count(figure.n) }
     }
 }

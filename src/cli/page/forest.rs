@@ -13,7 +13,7 @@ const PLACE: [f64; 2] = [20.0, 280.0];
 
 /// A table of figures on one axis.
 #[derive(Debug, Serialize)]
-pub(super) struct Forest {
+pub(in super::super) struct Forest {
     caption: String,
     note: String,
     heading: &'static str,
@@ -43,21 +43,21 @@ struct Legend {
 }
 
 /// A line of the table.
-pub(super) struct Entry {
-    pub(super) group: Option<String>,
-    pub(super) name: String,
-    pub(super) class: String,
-    pub(super) symbol: Symbol,
-    pub(super) unit: Unit,
-    pub(super) figure: Option<Figure>,
+pub(in super::super) struct Entry {
+    pub(in super::super) group: Option<String>,
+    pub(in super::super) name: String,
+    pub(in super::super) class: String,
+    pub(in super::super) symbol: Symbol,
+    pub(in super::super) unit: Unit,
+    pub(in super::super) figure: Option<Figure>,
     /// What it is compared with.
-    pub(super) beside: Vec<Beside>,
-    pub(super) more: Option<String>,
+    pub(in super::super) beside: Vec<Beside>,
+    pub(in super::super) more: Option<String>,
 }
 
 impl Entry {
     /// One of a judge.
-    pub(super) fn of_judge(nth: usize, name: impl Into<String>, unit: Unit, figure: Option<&Figure>) -> Self {
+    pub(in super::super) fn of_judge(nth: usize, name: impl Into<String>, unit: Unit, figure: Option<&Figure>) -> Self {
         Self {
             group: None,
             name: name.into(),
@@ -71,7 +71,7 @@ impl Entry {
     }
 
     /// One of a rule or of people.
-    pub(super) fn of_rule(name: &str, symbol: Symbol, unit: Unit, figure: &Figure) -> Self {
+    pub(in super::super) fn of_rule(name: &str, symbol: Symbol, unit: Unit, figure: &Figure) -> Self {
         let (class, name) = ("rule".to_owned(), name.to_owned());
         let figure = Some(*figure);
         Self { group: None, name, class, symbol, unit, figure, beside: Vec::new(), more: None }
@@ -79,33 +79,33 @@ impl Entry {
 }
 
 /// The class that has the colours of a judge.
-pub(super) fn judge_class(nth: usize) -> String {
+pub(in super::super) fn judge_class(nth: usize) -> String {
     format!("judge-{}", nth % 4)
 }
 
 /// A value that a figure is compared with.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Beside {
-    pub(super) symbol: Symbol,
-    pub(super) name: &'static str,
-    pub(super) value: f64,
+pub(in super::super) struct Beside {
+    pub(in super::super) symbol: Symbol,
+    pub(in super::super) name: &'static str,
+    pub(in super::super) value: f64,
 }
 
 /// A table and how it is to look.
-pub(super) struct Layout<'a> {
+pub(in super::super) struct Layout<'a> {
     /// What a row is of.
-    pub(super) rows: &'static str,
-    pub(super) caption: &'a str,
-    pub(super) note: &'a str,
+    pub(in super::super) rows: &'static str,
+    pub(in super::super) caption: &'a str,
+    pub(in super::super) note: &'a str,
     /// Of the axis.
-    pub(super) unit: Unit,
+    pub(in super::super) unit: Unit,
     /// A dashed line, and what it says.
-    pub(super) dashed: Option<(f64, &'static str)>,
+    pub(in super::super) dashed: Option<(f64, &'static str)>,
 }
 
 impl Forest {
     /// `None` where no entry has a figure.
-    pub(super) fn new(layout: &Layout<'_>, entries: Vec<Entry>) -> Option<Self> {
+    pub(in super::super) fn new(layout: &Layout<'_>, entries: Vec<Entry>) -> Option<Self> {
         entries.iter().any(|entry| entry.figure.is_some()).then(|| Self::of(layout, entries))
     }
 
