@@ -1,5 +1,6 @@
 //! The commands of the program.
-#![allow(clippy::print_stdout, reason = "commands answer on standard output")]
+#[macro_use]
+mod stdout;
 
 mod agree;
 mod asking;
@@ -176,7 +177,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
             listen.extend(port.map(|port| ("port", port.to_string())));
             let config = config(&listen)?;
             if check {
-                println!("{}", serve::check(&config)?);
+                outln!("{}", serve::check(&config)?);
                 return Ok(());
             }
             serve::serve(config).await
@@ -224,11 +225,13 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Rubrics(command) => lists::rubrics(command, &config(&[])?),
         Command::Prompts(command) => lists::prompts(command, config(&[])?).await,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "gavel", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "gavel", &mut script);
+            out!("{}", String::from_utf8_lossy(&script));
             Ok(())
         }
         Command::Docs { page } => {
-            print!("{}", docs(page.as_deref())?);
+            out!("{}", docs(page.as_deref())?);
             Ok(())
         }
     }

@@ -67,7 +67,8 @@ pub(crate) fn source(name: &str) -> Option<&'static str> {
 /// The list of all pages.
 pub(super) async fn index() -> Result<HttpResponse, Problem> {
     let mut text =
-        "# Gavel\n\nAn LLM-as-judge evaluation server. [The API](/docs/openapi/) can be tried in the browser.\n".to_owned();
+        "# Gavel\n\nAn LLM-as-judge evaluation server. [The API](/docs/openapi/) can be tried in the browser.\n"
+            .to_owned();
     for (section, names) in SECTIONS {
         text.push_str(&format!("\n## {section}\n\n"));
         for (name, source) in names.iter().filter_map(|name| Some((name, source(name)?))) {

@@ -147,9 +147,9 @@ pub(super) async fn run(args: AgreeArgs, model: Option<String>, config: &Configu
     }
     if args.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| CliError::because("the report", error))?;
-        println!("{text}");
+        outln!("{text}");
     } else {
-        print!("{}", table::show(&report));
+        out!("{}", table::show(&report));
     }
     failures.message().map_or(Ok(()), |message| Err(CliError::Failed(message)))
 }

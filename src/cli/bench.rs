@@ -104,7 +104,7 @@ pub(super) async fn run(
         let text = serde_json::to_string_pretty(&report).map_err(|error| CliError::because("the figures", error))?;
         std::fs::write(path, text + "\n").map_err(|error| CliError::because(path.display(), error))?;
     }
-    print!("{report}");
+    out!("{report}");
     if report.verdicts == 0 { Err(CliError::Failed("no request got a verdict".into())) } else { Ok(()) }
 }
 

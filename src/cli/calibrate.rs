@@ -151,7 +151,7 @@ impl Source {
         held_out: HeldOut,
     ) -> Result<(), CliError> {
         let kind = gathered.examples.kind();
-        print!("{}", report::text(&gathered, &parameters, &held_out));
+        out!("{}", report::text(&gathered, &parameters, &held_out));
         let content = Content {
             object,
             version: 1,
@@ -164,7 +164,7 @@ impl Source {
         };
         let file = CalibrationFile::new(content).map_err(failed)?;
         std::fs::write(&self.out, file.to_json()).map_err(|error| CliError::because(self.out.display(), error))?;
-        println!("{} {}", self.out.display(), file.digest());
+        outln!("{} {}", self.out.display(), file.digest());
         Ok(())
     }
 }

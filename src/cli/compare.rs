@@ -70,9 +70,9 @@ pub(super) fn run(args: &CompareArgs) -> Result<(), CliError> {
     }
     if args.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| CliError::because("the report", error))?;
-        println!("{text}");
+        outln!("{text}");
     } else {
-        print!("{}", table::show(&report, args.top));
+        out!("{}", table::show(&report, args.top));
     }
     if args.fail_if_worse && report.is_worse() {
         return Err(CliError::BelowLimit(format!(

@@ -33,17 +33,17 @@ const FEEDBACK_TOKENS: u32 = 96;
 
 pub(super) async fn run(config: Config) -> Result<(), CliError> {
     let judge = JudgeSummary::find(&config)?;
-    print!("{}", wrap(&format!("Judge: {}", judge.summary), 0));
+    out!("{}", wrap(&format!("Judge: {}", judge.summary), 0));
     let hosted = InProcessJudge::start(config).await?;
     let started = Instant::now();
     let outcome = grade(&hosted.gavel).await;
     let seconds = started.elapsed().as_secs_f64();
     hosted.stop().await;
     outcome?;
-    println!("\nThree verdicts in {seconds:.0} s.");
-    print!("{}", wrap(&format!("How far to trust this judge: {}.", judge.agreement), 0));
+    outln!("\nThree verdicts in {seconds:.0} s.");
+    out!("{}", wrap(&format!("How far to trust this judge: {}.", judge.agreement), 0));
     let program = program();
-    println!(
+    outln!(
         "\nNext:\n  {program} grade --rubric helpfulness \\\n      --instruction 'Why is the sky blue?' --response 'Because the \
          sea is.'\n  {program} serve\n      the HTTP API, with its pages at /docs\n  {program} models list\n      \
          stronger judges; take one with --model NAME"
@@ -77,24 +77,24 @@ impl JudgeSummary {
 async fn grade(gavel: &Gavel) -> Result<(), CliError> {
     let rubric = Rubric::with_scores(CRITERION, (1..).zip(DESCRIPTIONS));
     let rubric = Arc::new(rubric.map_err(|error| CliError::because("the rubric", error))?);
-    print!("\n{}", wrap(&format!("Instruction: {INSTRUCTION}"), 0));
-    print!("{}", wrap(&format!("Rubric: {CRITERION} 1 ({}) to 5 ({})", DESCRIPTIONS[0], DESCRIPTIONS[4]), 0));
+    out!("\n{}", wrap(&format!("Instruction: {INSTRUCTION}"), 0));
+    out!("{}", wrap(&format!("Rubric: {CRITERION} 1 ({}) to 5 ({})", DESCRIPTIONS[0], DESCRIPTIONS[4]), 0));
     for (title, response, legend) in [("A", GOOD, show::ABSOLUTE_LEGEND), ("B", BAD, "")] {
-        print!("\n{}", wrap(&format!("Response {title}: {response}"), 0));
+        out!("\n{}", wrap(&format!("Response {title}: {response}"), 0));
         let feedback = Feedback::default();
         let graded = with_options(gavel.absolute(INSTRUCTION, response), &rubric, &feedback).await?;
         feedback.end()?;
         let verdict = read(&local::absolute_verdict(graded, &[]))?;
-        print!("{}{legend}{}", show::numbers(&verdict), show::provenance(&verdict));
+        out!("{}{legend}{}", show::numbers(&verdict), show::provenance(&verdict));
     }
-    println!("\nA against B, each shown first once:");
+    outln!("\nA against B, each shown first once:");
     let feedback = Feedback::default();
     // Whatever the model's own method: that two orders can disagree is what a newcomer has to see.
     let pair = gavel.relative(INSTRUCTION, GOOD, BAD).method(Method::Pairwise);
     let graded = with_options(pair, &rubric, &feedback).await?;
     feedback.end()?;
     let verdict = read(&local::relative_verdict(graded))?;
-    print!("{}{}{}", show::numbers(&verdict), show::relative_legend(&verdict), show::provenance(&verdict));
+    out!("{}{}{}", show::numbers(&verdict), show::relative_legend(&verdict), show::provenance(&verdict));
     Ok(())
 }
 
@@ -139,7 +139,7 @@ impl Feedback {
             if later.is_empty() {
                 return Ok(());
             }
-            println!("  and with the order exchanged, so that A is called B:");
+            outln!("  and with the order exchanged, so that A is called B:");
             flow.push(later)?;
             flow.end()
         });

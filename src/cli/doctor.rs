@@ -46,8 +46,8 @@ pub(super) async fn run(args: DoctorArgs, config: &Config) -> Result<(), CliErro
         return Err(CliError::because("no engine to check", LoadError::NotBuilt(name(config.engine), "see --engine")));
     }
     let mut failed = 0;
-    println!("Model {}, {}\n", model.name, model.digest);
-    println!("| check | engine | | result |\n| --- | --- | --- | --- |");
+    outln!("Model {}, {}\n", model.name, model.digest);
+    outln!("| check | engine | | result |\n| --- | --- | --- | --- |");
     for engine in &opened {
         failed += examine(&**engine, args.requests).await;
     }
@@ -70,8 +70,8 @@ async fn remote(config: &Config) -> Result<(), CliError> {
     let source = contact(&model_store(config)?, servers, Arc::new(()), &Bar::drawn()).await?;
     let facts = source.contact.facts();
     let context = if facts.context == 0 { "not told".to_owned() } else { format!("{} tokens", facts.context) };
-    println!("Model {} ({}), context {context}, servers of the kind {}\n", facts.model, facts.root, facts.kind.name());
-    println!("| check | server | | result |\n| --- | --- | --- | --- |");
+    outln!("Model {} ({}), context {context}, servers of the kind {}\n", facts.model, facts.root, facts.kind.name());
+    outln!("| check | server | | result |\n| --- | --- | --- | --- |");
     let mut failed = 0;
     for (url, check) in source.contact.checks(&*source.tokenizer.vocabulary).await {
         failed += show(check.name, &url, check.finding);
@@ -91,7 +91,7 @@ async fn remote(config: &Config) -> Result<(), CliError> {
 }
 
 fn concluded(failed: usize) -> Result<(), CliError> {
-    println!();
+    outln!();
     match failed {
         0 => Ok(()),
         count => Err(CliError::Failed(format!("{count} checks failed; docs/engines.md describes each check"))),
@@ -122,7 +122,7 @@ fn show(check: &str, engine: &str, finding: Finding) -> usize {
         Ok(found) => ("ok", found),
         Err(found) => ("FAILS", found),
     };
-    println!("| {check} | {engine} | {mark} | {found} |");
+    outln!("| {check} | {engine} | {mark} | {found} |");
     usize::from(finding.is_err())
 }
 

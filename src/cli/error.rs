@@ -64,6 +64,8 @@ impl CliError {
             Self::ItemsFailed(_) => 4,
             // As shells have it: 128 and the number of the signal.
             Self::Interrupted(_) => 130,
+            // EX_CONFIG of sysexits.h: a supervisor need not try again.
+            Self::Config(_) => 78,
             _ => 1,
         }
     }

@@ -63,8 +63,8 @@ async fn one(grader: &Grader, args: GradeArgs) -> Result<(), CliError> {
         }
     };
     match grader.grade(Route::Grade(kind), &body).await {
-        Reply::Verdict(verdict) if args.json => println!("{verdict:#}"),
-        Reply::Verdict(verdict) => print!("{}", show::verdict(&verdict)),
+        Reply::Verdict(verdict) if args.json => outln!("{verdict:#}"),
+        Reply::Verdict(verdict) => out!("{}", show::verdict(&verdict)),
         Reply::Problem(problem, _) => return Err(CliError::Failed(show::problem(&problem))),
     }
     Ok(())

@@ -6,14 +6,15 @@ use clap::Subcommand;
 
 use super::CliError;
 use super::host::Bar;
+use super::text::wrap;
 use crate::api::local;
 use crate::app::model_store;
 use crate::config::Config;
 use crate::domain::Kind;
 use crate::facade::Gavel;
 use crate::models::{Model, ModelStatus, memory_available};
-use crate::prompts::{PromptLibrary, import_prometheus_eval};
-use crate::rubrics::{RubricLibrary, read};
+use crate::prompts::{PromptLibrary, PromptSet, import_prometheus_eval};
+use crate::rubrics::{LibraryEntry, RubricLibrary, read};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelsCommand {
@@ -42,8 +43,12 @@ pub(super) enum ModelsCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RubricsCommand {
-    /// List the rubrics.
-    List,
+    /// List the rubrics, with what each judges.
+    List {
+        /// Print JSON with all details.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a rubric.
     Show {
         /// Its name.
@@ -59,7 +64,11 @@ pub(super) enum RubricsCommand {
 #[derive(Debug, Subcommand)]
 pub(super) enum PromptsCommand {
     /// List the prompt sets.
-    List,
+    List {
+        /// Print JSON with all details.
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the exact prompt of a request.
     Render {
         /// A file with the body of a grading request, or `-` for standard input.
@@ -82,16 +91,24 @@ pub(super) enum ImportCommand {
 
 pub(super) async fn models(command: ModelsCommand, config: &Config) -> Result<(), CliError> {
     let store = model_store(config)?;
-    let report = |model: Model| println!("{}  {}  {}", model.name, model.digest, model.path.display());
+    let report = |model: Model| outln!("{}  {}  {}", model.name, model.digest, model.path.display());
     match command {
         ModelsCommand::List { json } => {
             list_models(&store.list(config.llama_cpp.tokens_in_memory()), memory_available(), json)
         }
         ModelsCommand::Pull { name } => report(store.pull(&name, &Bar::drawn()).await?),
         ModelsCommand::Verify { name } => report(store.verify(&name).await?),
-        ModelsCommand::Path { name } => println!("{}", store.path(&name)?.display()),
+        ModelsCommand::Path { name } => outln!("{}", store.path(&name)?.display()),
     }
     Ok(())
+}
+
+/// A size in gigabytes, or in megabytes below one.
+fn gigabytes(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000_000 => format!("{} MB", bytes.div_ceil(1_000_000)),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
 }
 
 /// Prints models; `free` is the free memory in bytes.
@@ -108,41 +125,46 @@ fn list_models(models: &[ModelStatus], free: u64, json: bool) {
             })
         };
         let rows: Vec<serde_json::Value> = models.iter().map(row).collect();
-        println!("{:#}", serde_json::Value::from(rows));
+        outln!("{:#}", serde_json::Value::from(rows));
         return;
     }
-    println!("{:<22} {:<9} {:>8} {:<7} {:<11} {:<31} SUMMARY", "NAME", "HERE", "NEEDS", "FITS", "PROMPTS", "LICENCE");
+    outln!("{:<22} {:>8} {:>9}  {:<8} PROMPTS", "NAME", "ON DISK", "NEEDS", "FITS");
     for model in models {
-        let here = model.size.map_or_else(|| "no".to_owned(), |size| format!("{} MB", size / 1_000_000));
+        let here = model.size.map_or_else(|| "no".to_owned(), gigabytes);
         let fits = fits(model).map_or("unknown", |fits| if fits { "yes" } else { "no" });
-        println!(
-            "{:<22} {here:<9} {:>5} MB {fits:<7} {:<11} {:<31} {}",
-            model.name,
-            model.memory.div_ceil(1_000_000),
-            model.prompt_set,
-            model.licence,
-            model.summary
-        );
+        outln!("{:<22} {here:>8} {:>9}  {fits:<8} {}", model.name, gigabytes(model.memory), model.prompt_set);
+        out!("{}", wrap(&format!("{} ({})", model.summary, model.licence), 4));
     }
     match free {
-        0 => println!("The free memory of this machine is not known."),
-        free => println!("Free memory: {} MB. NEEDS is an estimate: weights and KV cache.", free / 1_000_000),
+        0 => outln!("The free memory of this machine is not known."),
+        free => outln!("Free memory: {}. NEEDS is an estimate: weights and KV cache.", gigabytes(free)),
     }
 }
 
 pub(super) fn rubrics(command: RubricsCommand, config: &Config) -> Result<(), CliError> {
     let library = RubricLibrary::load(config.data_dir.join("rubrics"));
     match command {
-        RubricsCommand::List => {
+        RubricsCommand::List { json: true } => {
+            let row = |entry: LibraryEntry| {
+                let scale = entry.rubric.scale();
+                serde_json::json!({
+                    "name": entry.name, "criterion": entry.rubric.criterion(), "lowest": scale.lowest(),
+                    "highest": scale.highest(), "file": entry.file,
+                })
+            };
+            outln!("{:#}", library.list().into_iter().map(row).collect::<serde_json::Value>());
+        }
+        RubricsCommand::List { json: false } => {
             for entry in library.list() {
                 let scale = entry.rubric.scale();
-                let from = entry.file.map_or_else(|| "built in".to_owned(), |file| file.display().to_string());
-                println!("{:<22} {}-{:<3} {from}", entry.name, scale.lowest(), scale.highest());
+                let file = entry.file.map(|file| format!("  ({})", file.display())).unwrap_or_default();
+                outln!("{}  {} to {}{file}", entry.name, scale.lowest(), scale.highest());
+                out!("{}", wrap(entry.rubric.criterion(), 4));
             }
         }
         RubricsCommand::Show { name } => {
             let entry = library.get(&name).map_err(|error| CliError::Failed(error.to_string()))?;
-            print!("{}", entry.rubric.to_toml());
+            out!("{}", entry.rubric.to_toml());
         }
         RubricsCommand::Check { files } => {
             let (checked, refused) = if files.is_empty() {
@@ -151,12 +173,13 @@ pub(super) fn rubrics(command: RubricsCommand, config: &Config) -> Result<(), Cl
                 (files.len(), files.iter().filter_map(|file| read(file).err()).collect())
             };
             for error in &refused {
-                println!("{error}");
+                outln!("{error}");
             }
             if !refused.is_empty() {
-                return Err(CliError::Failed(format!("{} rubric files are invalid", refused.len())));
+                let files = if refused.len() == 1 { "file is" } else { "files are" };
+                return Err(CliError::Failed(format!("{} rubric {files} invalid", refused.len())));
             }
-            println!("{checked} rubrics are valid");
+            outln!("{checked} {}", if checked == 1 { "rubric is valid" } else { "rubrics are valid" });
         }
     }
     Ok(())
@@ -165,11 +188,17 @@ pub(super) fn rubrics(command: RubricsCommand, config: &Config) -> Result<(), Cl
 pub(super) async fn prompts(command: PromptsCommand, config: Config) -> Result<(), CliError> {
     let folder = config.data_dir.join("prompts");
     match command {
-        PromptsCommand::List => {
+        PromptsCommand::List { json } => {
             let library = PromptLibrary::load(Some(&folder))?;
-            for set in library.names().filter_map(|name| library.get(name)) {
-                let from = if set.built_in() { "built in" } else { "yours" };
-                println!("{:<18} {from:<9} {}", set.name(), set.summary());
+            let sets = || library.names().filter_map(|name| library.get(name));
+            if json {
+                let row = |set: &PromptSet| serde_json::json!({"name": set.name(), "summary": set.summary(), "built_in": set.built_in()});
+                outln!("{:#}", sets().map(|set| row(set)).collect::<serde_json::Value>());
+                return Ok(());
+            }
+            for set in sets() {
+                outln!("{}{}", set.name(), if set.built_in() { "" } else { "  (yours)" });
+                out!("{}", wrap(set.summary(), 4));
             }
         }
         PromptsCommand::Render { request } => {
@@ -186,14 +215,14 @@ pub(super) async fn prompts(command: PromptsCommand, config: Config) -> Result<(
             let rendered = rendered.map_err(|problem| CliError::Failed(problem.to_string()))?;
             for (index, prompt) in rendered.iter().enumerate() {
                 if rendered.len() > 1 {
-                    println!("===== prompt {} of {}", index + 1, rendered.len());
+                    outln!("===== prompt {} of {}", index + 1, rendered.len());
                 }
-                println!("{prompt}");
+                outln!("{prompt}");
             }
         }
         PromptsCommand::Import(ImportCommand::PrometheusEval { python }) => {
             for file in import_prometheus_eval(&python, &folder, None)? {
-                println!("{}", file.display());
+                outln!("{}", file.display());
             }
         }
     }

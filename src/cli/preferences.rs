@@ -76,7 +76,7 @@ pub(super) async fn run(args: &PreferencesArgs, asked_of: (Option<String>, &Conf
     let answers: HashMap<String, Value> = answered.collect();
     let table = table(args.format, &asked.items, &answers);
     table.write(&path, kind)?;
-    println!("{}", asked.said(&path.display().to_string()));
+    outln!("{}", asked.said(&path.display().to_string()));
     let pairs = if table.rows.len() == 1 { "pair" } else { "pairs" };
     eprintln!("{} {pairs}{}", table.rows.len(), left_out(&asked.items, &answers));
     asked.end()

@@ -53,7 +53,7 @@ pub(super) async fn run(args: &RankArgs, asked_of: (Option<String>, &Configure<'
         asked.results.sort(&asked.items)?;
     }
     match &lines {
-        Some(path) => println!("{}", asked.said(&path.display().to_string())),
+        Some(path) => outln!("{}", asked.said(&path.display().to_string())),
         None => eprintln!("{}", asked.said("standard output")),
     }
     asked.end()

@@ -106,9 +106,9 @@ pub(super) async fn run(args: &RedteamArgs, model: Option<&str>, config: &Config
     let report = report(&items, &attacks, answers, selection.files, bootstrap);
     if args.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| CliError::because("the report", error))?;
-        println!("{text}");
+        outln!("{text}");
     } else {
-        print!("{}", table(&report, items.len()));
+        out!("{}", table(&report, items.len()));
     }
     Ok(())
 }

@@ -103,7 +103,7 @@ pub(super) async fn run(args: &RewardsArgs, asked_of: (Option<String>, &Configur
         Normalize::Group => normalized(&rewards, &groups(items)?),
     };
     table(format, items, &rewards).write(&path, kind)?;
-    println!("{}", asked.said(&path.display().to_string()));
+    outln!("{}", asked.said(&path.display().to_string()));
     let missing = rewards.iter().filter(|reward| reward.is_none()).count();
     if missing > 0 {
         eprintln!("{missing} of {} items have no reward and are left out", items.len());

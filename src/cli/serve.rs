@@ -49,7 +49,7 @@ async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
     }
     let mut server = api::server(Arc::clone(&app), listener).map_err(|error| CliError::because("the server", error))?;
     let handle = server.handle();
-    println!("gavel is listening on http://{address}");
+    outln!("gavel is listening on http://{address}");
     let loading = async {
         let loaded = app.load(&Bar::default()).await;
         if loaded.is_ok() {

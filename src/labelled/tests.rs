@@ -108,7 +108,10 @@ fn what_is_wrong_is_said_with_its_line() {
     check(json!({"instruction": "Why?", "response": "So.", "label": 6, "scale": 5}), "[lowest, highest]");
     check(json!({"instruction": "Why?", "response": "So.", "label": 6, "scale": [0, 100]}), "2 to 11 scores");
     check(json!({"instruction": "Why?", "response_a": "a", "response_b": "b", "label": "left"}), "--labels");
-    check(json!({"instruction": "Why?", "response_a": "a", "response_b": "b", "label": "A", "votes": "A"}), "not a list");
+    check(
+        json!({"instruction": "Why?", "response_a": "a", "response_b": "b", "label": "A", "votes": "A"}),
+        "not a list",
+    );
     check(json!({"id": "good", "instruction": "Why?", "response": "So.", "label": 2}), "has the id `good` of");
     check(json!({"prompt": "Why?", "chosen": ["a", "b"], "rejected": "c"}), "one pair of responses per line");
     check(json!({"chosen": "a", "rejected": "c"}), "has no prompt");

@@ -134,7 +134,7 @@ impl<'a> Run<'a> {
         if self.output == Output::Stdout {
             eprintln!("{said}")
         } else {
-            println!("{said}")
+            outln!("{said}")
         }
         let summary = self.summary(args, &work);
         if several {
