@@ -29,7 +29,10 @@ pub fn read(paths: &[impl AsRef<Path>], mapping: &Mapping) -> Result<Vec<Labelle
     let mut seen: HashMap<&str, &str> = HashMap::new();
     for item in files.iter().flat_map(|file| &file.items) {
         if let Some(first) = seen.insert(&item.id, &item.place) {
-            let what = format!("has the id `{}` of {first}; ids tell which verdict is on which item", item.id);
+            let what = format!(
+                "has the id `{}` of {first}; ids must be unique, because they connect verdicts with items",
+                item.id
+            );
             return Err(DataError::at(&item.place, what));
         }
     }

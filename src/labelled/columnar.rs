@@ -15,7 +15,7 @@ pub(super) fn rows(shown: &str, bytes: Vec<u8>) -> Result<Vec<Row>, DataError> {
         let place = format!("{shown}: row {number}");
         let fields = match row.map_err(wrong)?.to_json_value() {
             Value::Object(fields) => fields.into_iter().filter(|(_, value)| !value.is_null()).collect(),
-            _ => return Err(DataError::at(place, "is no row of named columns")),
+            _ => return Err(DataError::at(place, "is not a row of named columns")),
         };
         rows.push(Row { number, place, fields });
     }

@@ -35,7 +35,7 @@ pub(super) fn preference(
         other => other.to_string(),
     };
     if let Some(names) = names {
-        return names.get(&text).ok_or_else(|| format!("its label `{text}` is none of those that --labels names"));
+        return names.get(&text).ok_or_else(|| format!("its label `{text}` is not in --labels"));
     }
     match text.as_str() {
         "A" | "a" => Ok(Preference::A),
@@ -58,7 +58,7 @@ pub(super) fn preference(
 
 /// A score: a number, or a number as a text, as in a CSV file; of a list of numbers, their mean.
 pub(super) fn score(value: &Value) -> Result<f64, String> {
-    let wrong = || format!("its label {value} is no number");
+    let wrong = || format!("its label {value} is not a number");
     let number = match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),

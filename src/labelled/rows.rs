@@ -84,7 +84,7 @@ fn array_rows(shown: &str, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
         let (number, place) = (index + 1, format!("{shown}: item {}", index + 1));
         match item {
             Value::Object(fields) => Ok(Row { number, place, fields }),
-            _ => Err(DataError::at(place, "is no JSON object")),
+            _ => Err(DataError::at(place, "is not a JSON object")),
         }
     };
     items.into_iter().enumerate().map(row).collect()
@@ -107,7 +107,7 @@ fn csv_rows(shown: &str, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
     let names = reader.headers().map_err(wrong)?.clone();
     if let Some(twice) = names.iter().enumerate().find(|(at, name)| names.iter().take(*at).any(|other| other == *name))
     {
-        return Err(DataError::at(format!("{shown}:1"), format!("has two columns of the name `{}`", twice.1)));
+        return Err(DataError::at(format!("{shown}:1"), format!("has two columns named `{}`", twice.1)));
     }
     let mut rows = Vec::new();
     for record in reader.records() {

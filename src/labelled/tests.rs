@@ -95,12 +95,12 @@ fn what_is_wrong_is_said_with_its_line() {
         assert!(error.contains(expected) && error.contains("a.jsonl:2: "), "{item}: {error}");
     };
     check(json!({"response": "So.", "label": 2}), "--map instruction=NAME");
-    check(json!({"instruction": "Why?", "label": 2}), "has to have a response");
-    check(json!({"instruction": "Why?", "response": "So.", "response_a": "a", "label": 2}), "has to have a response");
-    check(json!({"instruction": "Why?", "response_a": "a", "label": "A"}), "a response_a and a response_b");
+    check(json!({"instruction": "Why?", "label": 2}), "needs a response");
+    check(json!({"instruction": "Why?", "response": "So.", "response_a": "a", "label": 2}), "needs a response");
+    check(json!({"instruction": "Why?", "response_a": "a", "label": "A"}), "or response_a and response_b");
     check(json!({"instruction": "Why?", "response": "So."}), "has no label");
     check(json!({"instruction": "Why?", "response": "So.", "label": null}), "has no label");
-    check(json!({"instruction": "Why?", "response": "So.", "label": "good"}), "is no number");
+    check(json!({"instruction": "Why?", "response": "So.", "label": "good"}), "is not a number");
     check(
         json!({"instruction": "Why?", "response": "So.", "label": 6, "scale": [1, 5]}),
         "not on its scale, which is 1 to 5",
@@ -108,9 +108,12 @@ fn what_is_wrong_is_said_with_its_line() {
     check(json!({"instruction": "Why?", "response": "So.", "label": 6, "scale": 5}), "[lowest, highest]");
     check(json!({"instruction": "Why?", "response": "So.", "label": 6, "scale": [0, 100]}), "2 to 11 scores");
     check(json!({"instruction": "Why?", "response_a": "a", "response_b": "b", "label": "left"}), "--labels");
-    check(json!({"instruction": "Why?", "response_a": "a", "response_b": "b", "label": "A", "votes": "A"}), "no list");
+    check(
+        json!({"instruction": "Why?", "response_a": "a", "response_b": "b", "label": "A", "votes": "A"}),
+        "not a list",
+    );
     check(json!({"id": "good", "instruction": "Why?", "response": "So.", "label": 2}), "has the id `good` of");
-    check(json!({"prompt": "Why?", "chosen": ["a", "b"], "rejected": "c"}), "one pair of responses a line");
+    check(json!({"prompt": "Why?", "chosen": ["a", "b"], "rejected": "c"}), "one pair of responses per line");
     check(json!({"chosen": "a", "rejected": "c"}), "has no prompt");
     check(json!({"orig_instruction": "Why?", "orig_response": "So.", "orig_score": 3}), "orig_score1_description");
     let check = |name: &str, text: &[u8], expected: &str| {
@@ -121,8 +124,8 @@ fn what_is_wrong_is_said_with_its_line() {
     check("a.jsonl", b"\n\n", "has no items");
     check("a.jsonl", b"\xff\xfe{\0", "UTF-16");
     check("a.jsonl", b"{}\n{\"a\": \"\xff\"}", "a.jsonl:2: is not UTF-8");
-    check("a.json", b"[{}, 1]", "a.json: item 2: is no JSON object");
-    check("a.csv", b"a,a\n1,2\n", "two columns of the name `a`");
+    check("a.json", b"[{}, 1]", "a.json: item 2: is not a JSON object");
+    check("a.csv", b"a,a\n1,2\n", "two columns named `a`");
     check("a.csv", b"a,b\n1\n", "a.csv:2");
     check("a.parquet", b"PAR1", "a.parquet: ");
     let numbers = [0, 1].map(|label| json!({"instruction": "?", "response_a": "a", "response_b": "b", "label": label}));

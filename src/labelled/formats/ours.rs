@@ -49,13 +49,13 @@ pub(super) fn item(mut row: Row, around: Around<'_>) -> Result<LabelledItem, Str
         );
     }
     let Some(instruction) = body.get("instruction") else {
-        return Err("has no instruction; if it has another name, say --map instruction=NAME".into());
+        return Err("has no instruction; if it has another name, use --map instruction=NAME".into());
     };
     let instruction = instruction_text(instruction);
     let labelled = match (body.get("response"), body.get("response_a"), body.get("response_b")) {
         (Some(response), None, None) => {
             let scale = scale_of_item(scale.as_ref(), body.get("rubric"))?;
-            let label = label.or(labels).ok_or("has no label; if it has another name, say --map label=NAME")?;
+            let label = label.or(labels).ok_or("has no label; if it has another name, use --map label=NAME")?;
             let label = labels::score(&label)?;
             if let Some(scale) = scale
                 && !(f64::from(scale.lowest())..=f64::from(scale.highest())).contains(&label)
@@ -66,18 +66,18 @@ pub(super) fn item(mut row: Row, around: Around<'_>) -> Result<LabelledItem, Str
             Labelled::Score { label, scale, length: characters(response) }
         }
         (None, Some(a), Some(b)) => {
-            let label = label.ok_or("has no label; if it has another name, say --map label=NAME")?;
+            let label = label.ok_or("has no label; if it has another name, use --map label=NAME")?;
             let mut preference = |value: &Value| labels::preference(value, around.names, around.numbers);
             let label = preference(&label)?;
             let votes: Vec<Preference> = match votes {
                 Some(Value::Array(votes)) => votes.iter().map(preference).collect::<Result<_, _>>()?,
-                Some(_) => return Err("its votes are no list".into()),
+                Some(_) => return Err("its votes are not a list".into()),
                 None => Vec::new(),
             };
             Labelled::Pair { label, votes, lengths: [characters(a), characters(b)], chosen: None }
         }
         _ => {
-            let what = "has to have a response, or a response_a and a response_b; if they have other names, say \
+            let what = "needs a response, or response_a and response_b; if they have other names, use \
                         --map response=NAME";
             return Err(what.into());
         }

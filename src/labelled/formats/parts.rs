@@ -31,8 +31,8 @@ pub(super) fn id(fields: &mut Map<String, Value>, stem: &str, number: usize) -> 
 pub(super) fn text(fields: &mut Map<String, Value>, name: &str) -> Result<String, String> {
     match fields.remove(name) {
         Some(Value::String(text)) => Ok(text),
-        Some(Value::Null) | None => Err(format!("has no {name}; if it has another name, say --map {name}=NAME")),
-        Some(_) => Err(format!("its {name} is no text")),
+        Some(Value::Null) | None => Err(format!("has no {name}; if it has another name, use --map {name}=NAME")),
+        Some(_) => Err(format!("its {name} is not a text")),
     }
 }
 

@@ -45,7 +45,7 @@ fn of_collection(
 ) -> Result<(Map<String, Value>, Labelled), String> {
     let mut descriptions = Vec::new();
     while let Some(description) = fields.remove(&format!("orig_score{}_description", descriptions.len() + 1)) {
-        descriptions.push(description.as_str().ok_or("a description of a score is no text")?.to_owned());
+        descriptions.push(description.as_str().ok_or("a description of a score is not a text")?.to_owned());
     }
     if descriptions.len() < 2 {
         return Err("has no orig_score1_description and so on, which its rubric is made of".into());
@@ -56,7 +56,7 @@ fn of_collection(
     let labelled = if fields.contains_key("orig_response_A") {
         let (a, b) = (text(fields, "orig_response_A")?, text(fields, "orig_response_B")?);
         let label = ["label", "orig_preference"].into_iter().find_map(|name| fields.remove(name));
-        let label = label.ok_or("has no orig_preference; if it has another name, say --map label=NAME")?;
+        let label = label.ok_or("has no orig_preference; if it has another name, use --map label=NAME")?;
         let label = labels::preference(&label, around.names, around.numbers)?;
         let lengths = [a.chars().count(), b.chars().count()];
         body.extend([("response_a".to_owned(), json!(a)), ("response_b".to_owned(), json!(b))]);
@@ -74,7 +74,7 @@ fn of_collection(
 fn scored(fields: &mut Map<String, Value>, response: &str, descriptions: &[String]) -> Result<Labelled, String> {
     let label = LABELS.into_iter().find_map(|name| fields.remove(name).filter(|label| !label.is_null()));
     let label = label.ok_or_else(|| {
-        format!("has no label, which is one of {}; if it has another name, say --map label=NAME", LABELS.join(", "))
+        format!("has no label, which is one of {}; if it has another name, use --map label=NAME", LABELS.join(", "))
     })?;
     let (label, levels) = (labels::score(&label)?, descriptions.len() as i32);
     if !(1.0..=f64::from(levels)).contains(&label) {

@@ -15,7 +15,7 @@ pub(super) fn item(mut row: Row, around: Around<'_>) -> Result<LabelledItem, Str
         Some(Value::Array(turns)) => dialogue(turns)?,
         Some(Value::String(prompt)) => Value::String(prompt),
         Some(_) => return Err("its prompt is neither a text nor a list of messages".into()),
-        None => return Err("has no prompt; if it has another name, say --map prompt=NAME".into()),
+        None => return Err("has no prompt; if it has another name, use --map prompt=NAME".into()),
     };
     let own_subset = fields.remove("subset");
     let subset = subset(own_subset, fields);
@@ -41,10 +41,10 @@ fn response(fields: &mut Map<String, Value>, name: &str) -> Result<(Option<Value
                 (Some("assistant"), Some(text)) => {
                     Ok(((!messages.is_empty()).then_some(Value::Array(messages)), text.to_owned()))
                 }
-                _ => Err(format!("the last message of its {name} is none of the assistant's")),
+                _ => Err(format!("the last message of its {name} is not the assistant's")),
             }
         }
-        Some(Value::Array(_)) => Err(format!("its {name} is a list of texts: write one pair of responses a line")),
+        Some(Value::Array(_)) => Err(format!("its {name} is a list of texts: write one pair of responses per line")),
         _ => Err(format!("its {name} is neither a text nor a list of messages")),
     }
 }
