@@ -168,14 +168,10 @@ impl Metrics {
                 &["url", "op"],
                 SECONDS,
             ),
-            retries: counter(
-                "gavel_remote_retries_total",
-                "Requests that were sent again after they failed at this server.",
-                &["url"],
-            ),
+            retries: counter("gavel_remote_retries_total", "Retries of requests that failed at this server.", &["url"]),
             breaker_open: gauges(
                 "gavel_remote_breaker_open",
-                "1 while a server of a remote engine is left out, because it failed repeatedly.",
+                "1 while a server of a remote engine is skipped because it failed repeatedly.",
                 &["url"],
             ),
         };

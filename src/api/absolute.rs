@@ -52,9 +52,9 @@ pub(super) struct CriterionBody {
     score: Option<i32>,
     /// The mean under the distribution.
     expected_score: Option<f64>,
-    /// The expected score mapped to 0..1; with `calibration`, after it was mapped.
+    /// The expected score mapped to 0..1, after calibration if there is one.
     reward: f64,
-    /// What made `reward` of the judge's own, where the judge is calibrated.
+    /// The calibration of `reward`, if the judge has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     calibration: Option<Calibration>,
     distribution: Option<IndexMap<String, f64>>,

@@ -51,21 +51,21 @@ const TABLE: &[CodeRow] = &[
     (Code::UnsupportedMediaType, "unsupported_media_type", 415, "The content type is not supported", "Send `Content-Type: application/json`, uncompressed or with `Content-Encoding: gzip`."),
     (Code::Conflict, "conflict", 409, "The operation is not possible in the current state", "The detail gives the reason."),
     (Code::InvalidRequest, "invalid_request", 422, "The request is invalid", "`pointer` names the field, and the detail says what is allowed."),
-    (Code::UnknownField, "unknown_field", 422, "The request has an unknown field", "`pointer` names the field. Check it for a typo: Gavel's own routes ignore no field."),
+    (Code::UnknownField, "unknown_field", 422, "The request has an unknown field", "`pointer` names the field. Check it for a typo. Gavel's own routes never ignore a field; routes with other protocols do."),
     (Code::InvalidRubric, "invalid_rubric", 422, "The rubric is invalid", "Send a criterion, and one description for each of 2 to 11 consecutive integer scores."),
     (Code::ContextOverflow, "context_overflow", 422, "The prompt does not fit the model's context", "Shorten the texts, lower `max_feedback_tokens` (on OpenAI's routes `max_tokens`), or use a model with a longer context. Gavel never truncates a prompt."),
     (Code::UnsupportedContent, "unsupported_content", 422, "The model or prompt set does not support this content", "Send text only, or use a model or prompt set that supports the field."),
-    (Code::LowLabelMass, "low_label_mass", 422, "The model put too little probability on the answers", "Leave the item out, or use a better judge: a forced guess is not a training signal."),
+    (Code::LowLabelMass, "low_label_mass", 422, "The model put too little probability on the answers", "Skip the item, or use a better judge: a forced guess is not a training signal."),
     (Code::RateLimited, "rate_limited", 429, "Too many requests", "Wait for the time in `Retry-After`."),
     (Code::Saturated, "saturated", 503, "The server is at capacity", "Wait for the time in `Retry-After`, or send fewer requests at once. The detail says what is exhausted: the queue, the memory for bodies (`limits.held_body_bytes`), or the memory for another model."),
     (Code::ModelLoading, "model_loading", 503, "The model is still loading", "Wait for the time in `Retry-After`, or until `/readyz` answers 200."),
-    (Code::ModelFailed, "model_failed", 503, "The model cannot be loaded, or its engine has stopped", "Use another model, or tell the operator of the server: its log has the reason. A retry may help only if the answer has `Retry-After`."),
+    (Code::ModelFailed, "model_failed", 503, "The model cannot be loaded, or its engine has stopped", "Use another model, or inform the server's operator: the log has the reason. A retry may help only if the answer has `Retry-After`."),
     (Code::ShuttingDown, "shutting_down", 503, "The server is shutting down", "Use another server, or retry later."),
     (Code::DeadlineExceeded, "deadline_exceeded", 504, "The request timed out", "Raise `X-Request-Timeout-Ms` (up to `limits.deadline_ms`), or send fewer requests at once."),
     (Code::Internal, "internal", 500, "Internal server error", "The server's log has the reason, under the request id."),
     (Code::EngineFailed, "engine_failed", 502, "The engine failed", "Retry: the engine restarts automatically. The server's log has the reason."),
-    (Code::UpstreamFailed, "upstream_failed", 502, "The server that runs the model refused, or sent a reply that cannot be trusted", "Tell the operator: the log has the server and its reply. No verdict is made of such a reply."),
-    (Code::UpstreamUnavailable, "upstream_unavailable", 503, "No server that runs the model can be used at present", "Wait for the time in `Retry-After`."),
+    (Code::UpstreamFailed, "upstream_failed", 502, "The model server refused the request, or sent an invalid reply", "Inform the operator: the log has the server and its reply. Gavel makes no verdict from such a reply."),
+    (Code::UpstreamUnavailable, "upstream_unavailable", 503, "No model server is available", "Wait for the time in `Retry-After`."),
 ];
 
 impl Code {
@@ -109,7 +109,7 @@ impl Code {
 pub fn reference() -> String {
     let mut page = String::from(
         "# Errors\n\nEvery error is answered with `application/problem+json` (RFC 9457) and a stable `code`. \
-         The routes of OpenAI and of text-embeddings-inference have their own error formats, with the same codes \
+         Routes with OpenAI's or text-embeddings-inference's protocol use their own error formats, with the same codes \
          (docs/openai.md, docs/trainers.md). \
          Generated from the table in `src/api/code.rs` with `gavel docs errors`.\n\n\
          | code | status | what it means | what to do |\n| --- | --- | --- | --- |\n",

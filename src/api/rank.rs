@@ -41,7 +41,7 @@ struct Comparison {
     /// Index of response B.
     b: usize,
     preference: Preference,
-    /// Probability that A is better: the mean over orders and samples; with `calibration`, after it was mapped.
+    /// Probability that A is better: the mean over orders and samples, after calibration if there is one.
     probability_a: f64,
     /// The calibration of `probability_a`, if the judge has one.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -71,7 +71,7 @@ pub(super) struct RelativeVerdictBody {
     /// How the two were compared.
     method: Method,
     preference: Preference,
-    /// The mean over orders and samples; with `calibration`, what that makes of it. Exchanging the responses gives
+    /// The mean over orders and samples, after calibration if there is one. Exchanging the responses gives
     /// exactly 1 - probability_a.
     probability_a: f64,
     /// The calibration of `probability_a`, if the judge has one. The preference follows the calibrated probability.

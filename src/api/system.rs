@@ -86,7 +86,7 @@ pub(super) struct InfoRemote {
     model: String,
     /// Where the servers have the model from.
     root: String,
-    /// What the servers said of themselves in trusted replies, such as their version.
+    /// What the servers report about themselves in checked replies, such as their version.
     fingerprints: Vec<String>,
     /// How probabilities are read.
     reads: &'static str,
@@ -195,7 +195,7 @@ pub(super) struct Version {
     version: &'static str,
 }
 
-/// The version of the server, as vLLM tells its own.
+/// The version of the server, in vLLM's format.
 #[utoipa::path(get, path = "/version", tag = "server", responses((status = 200, body = Version)))]
 pub(super) async fn version() -> HttpResponse {
     HttpResponse::Ok().json(Version { version: env!("CARGO_PKG_VERSION") })
@@ -215,7 +215,7 @@ pub(super) async fn nothing_here(http: HttpRequest) -> Result<HttpResponse, Prob
     let mut detail = format!("{} {} is not a route", http.method(), http.path());
     let below = format!("/v1{}", http.path());
     if http.resource_map().has_resource(&below) {
-        detail.push_str(&format!("; {below} is: the base address ends in /v1"));
+        detail.push_str(&format!("; did you mean {below}? The base URL ends in /v1"));
     }
     let problem = Problem::new(Code::NotFound, detail);
     let own = OWN.iter().any(|route| http.path().starts_with(route));
