@@ -24,7 +24,7 @@ pub enum CalibrationError {
         error: InvalidCalibration,
     },
     /// A fit is named as a calibration, or the other way round.
-    #[error("{path} is a {is}; name it with `{is} = …`")]
+    #[error("{path} is a {is}, so use the key `{is}` for it")]
     Object {
         /// The file.
         path: String,

@@ -242,10 +242,10 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A value is missing, unknown, or of the wrong type.
-    #[error("the configuration is invalid: {0}. docs/configuration.md lists every key")]
+    #[error("the configuration is invalid: {0}. `gavel docs configuration` lists every key")]
     Invalid(#[from] config::ConfigError),
     /// The system has no home folder for this user.
-    #[error("this user has no home folder for {0}; set the folder in the configuration or with {1}")]
+    #[error("no home folder found for {0}; set {0} in the configuration, or {1} in the environment")]
     NoHome(&'static str, &'static str),
     /// A number is out of range.
     #[error("{0} {1}")]
@@ -351,7 +351,8 @@ impl Config {
             return Err(ConfigError::Models("has an entry with neither `name` nor `model`".into()));
         }
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(ConfigError::Models(format!("has two entries called `{}`; give one another `name`", pair[0])));
+            let fault = format!("has two entries named `{}`; give one of them a different `name`", pair[0]);
+            return Err(ConfigError::Models(fault));
         }
         for model in &self.models {
             let sizes = model.llama_cpp.over(&self.llama_cpp);
@@ -589,7 +590,7 @@ mod tests {
         check("engine = \"remote\"", &[], "remote.urls is empty");
         check("engine = \"remote\"\n[remote]\nurls = \"host:1\"", &[], "must begin with http://");
         check("engine = \"remote\"\noffline = true\n[remote]\nurls = \"http://host:1\"", &[], "offline");
-        check("[remote]\napi_key = \"x\"", &[], "remote.api_key must not be in a file");
+        check("[remote]\napi_key = \"x\"", &[], "remote.api_key must not be in a configuration file");
         check(two, &all[..2], "OTHER_KEY");
         check("[[models]]\nname = \"a\"\nengine = \"remote\"\n", &[], "[[models]] a: remote.urls");
     }
@@ -609,7 +610,7 @@ mod tests {
         check("[limits]\nbulk_items = 0", "limits.bulk_items");
         check("[traces]\nsample_ratio = 1.5", "traces.sample_ratio");
         check("[traces]\nendpoint = \"localhost:4318\"", "traces.endpoint");
-        check("[[models]]\nmodel = \"a\"\n[[models]]\nname = \"a\"", "two entries called `a`");
+        check("[[models]]\nmodel = \"a\"\n[[models]]\nname = \"a\"", "two entries named `a`");
         check("[[models]]\nload = \"start\"", "neither");
         check("[[models]]\nname = \"a\"\nload = \"soon\"", "soon");
         check("[[models]]\nname = \"a\"\nsize = 1", "size");

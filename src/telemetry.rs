@@ -103,9 +103,9 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
     // Commas inside of brackets belong to the fields of a span.
     let wrong = level.split(',').map(str::trim).find(|word| !level.contains('[') && is_wrong(word));
     if let Some(wrong) = wrong {
-        return Err(format!("log.level: `{wrong}` is no level; it is {known}"));
+        return Err(format!("log.level: invalid level `{wrong}`; use {known}"));
     }
-    EnvFilter::try_new(level).map_err(|error| format!("log.level: {error}; it is {known}"))
+    EnvFilter::try_new(level).map_err(|error| format!("log.level: {error}; use {known}"))
 }
 
 fn lines(config: &LogConfig) -> Result<Boxed, String> {

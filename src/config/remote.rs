@@ -11,7 +11,7 @@ use super::secret::Secret;
 pub struct Urls(pub Vec<String>);
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "must be an address, several separated by commas, or a list")]
+#[serde(untagged, expecting = "must be a URL, several URLs separated by commas, or a list")]
 enum Written {
     One(String),
     Many(Vec<String>),

@@ -15,8 +15,8 @@ impl Config {
             None => Ok(()),
             Some((_, key)) => Err(ConfigError::Range(
                 key,
-                "must not be in a file: set it in the environment (GAVEL_REMOTE__API_KEY, GAVEL_REMOTE__HEADERS), or name \
-                 the variable that has it (api_key_env, headers_env)",
+                "must not be in a configuration file: set it in the environment (GAVEL_REMOTE__API_KEY, \
+                 GAVEL_REMOTE__HEADERS), or name the variable that has it (api_key_env, headers_env)",
             )),
         }
     }
@@ -67,7 +67,8 @@ impl Config {
                 let host = rest.split(['/', ':']).next().unwrap_or_default();
                 let local = matches!(host, "localhost" | "127.0.0.1") || rest.starts_with("[::1]");
                 if self.offline && !local {
-                    return wrong("urls", &format!("has `{url}`, and `offline` allows servers on this machine only"));
+                    let fault = format!("has `{url}`, but with `offline` only servers on this machine are allowed");
+                    return wrong("urls", &fault);
                 }
             }
             if !(1..=128).contains(&remote.samples) {

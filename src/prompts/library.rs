@@ -209,7 +209,7 @@ impl PromptSet {
             pieces.extend(fields::pieces(text, fields.len()).ok_or_else(|| PromptError::Template {
                 file: self.templates.file(kind),
                 line: None,
-                reason: "it reads or changes a field; templates may only place fields".to_owned(),
+                reason: "it reads or changes a field; templates may only insert fields".to_owned(),
             })?);
         }
         match fields.missing(&pieces) {

@@ -103,21 +103,21 @@ impl SetFile {
         let Verdict { first, open, stop, close, lead, score, labels, .. } = &self.verdict;
         let first = *first;
         let faults = [
-            (blank(&self.summary), ("summary", "say in one line what the set is for")),
+            (blank(&self.summary), ("summary", "must describe the purpose of the set in one line")),
             (
                 self.markers.iter().any(|m| m.trim().chars().nth(1).is_none()),
                 ("markers", "have two characters or more"),
             ),
             (stop.is_empty() || stop.iter().any(blank), ("stop", "name the texts that end the feedback")),
             (blank(lead), ("lead", "name the text that the verdict begins with")),
-            (score.matches("{score}").count() != 1, ("score", "must hold `{score}` once")),
+            (score.matches("{score}").count() != 1, ("score", "must contain `{score}` exactly once")),
             (
                 relative && (labels.iter().any(blank) || labels[0] == labels[1]),
                 ("labels", "must be two different texts"),
             ),
             (self.reasoning.as_ref().is_some_and(|r| blank(&r.end)), ("end", "name the text that ends the reasoning")),
             (first && open.is_empty(), ("open", "name the text between the verdict and the feedback after it")),
-            (first && !close.is_empty(), ("close", "is never written where the verdict comes first")),
+            (first && !close.is_empty(), ("close", "is not allowed if the verdict comes first")),
         ];
         faults.into_iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, fault)| Err(fault))
     }

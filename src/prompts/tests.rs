@@ -390,12 +390,12 @@ fn a_set_that_cannot_be_used_says_where() {
     check("set.toml", "", "set.toml", "no such file");
     check("set.toml", "\nsumary = 1", "set.toml:2", "unknown field `sumary`");
     let changed = |from: &str, to: &str| SET.replace(from, to);
-    check("set.toml", &changed("{score}", "5"), "set.toml:7", "must hold `{score}` once");
+    check("set.toml", &changed("{score}", "5"), "set.toml:7", "must contain `{score}` exactly once");
     check("set.toml", &changed("[\"<score>\"]", "[]"), "set.toml:5", "`stop`");
     check("set.toml", &changed("\"B\"", "\"A\""), "set.toml:8", "different");
     let first = |more: &str| changed("[verdict]", &format!("[verdict]\nfirst = true\n{more}"));
     check("set.toml", &first(""), "set.toml", "between the verdict and the feedback");
-    check("set.toml", &first("open = \"x\"\nclose = \"y\""), "set.toml:7", "never written");
+    check("set.toml", &first("open = \"x\"\nclose = \"y\""), "set.toml:7", "not allowed");
     check("set.toml", &changed("<response>", "#"), "set.toml:3", "two characters");
     let error = set_of(&[("absolute.txt.j2", ""), ("relative.txt.j2", "")]).unwrap_err().to_string();
     assert!(error.contains("mine/absolute.txt.j2: ") && error.contains("nor relative.txt.j2"), "{error}");

@@ -238,7 +238,7 @@ async fn a_file_that_was_made_for_something_else_is_refused_when_the_model_is_lo
     let (prompt, _) = written(folder.path(), "prompt.json", prompt);
     check("fit", &prompt, &[&prompt, &other, &plain(Kind::Relative), "plain/relative"]);
     let (good, _) = written(folder.path(), "good.json", content(Kind::Relative, by_length()));
-    check("calibration", &good, &["is a fit; name it with `fit = …`"]);
+    check("calibration", &good, &["is a fit, so use the key `fit` for it"]);
     let absent = inside("absent.json");
     check("fit", &absent, &[&absent, "cannot be read"]);
     let edited = inside("edited.json");

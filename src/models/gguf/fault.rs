@@ -32,5 +32,5 @@ pub(super) fn wrong(why: impl Into<String>) -> Fault {
 }
 
 pub(super) fn absurd() -> Fault {
-    wrong("a length in its header is absurd")
+    wrong("a length in its header is impossible")
 }
