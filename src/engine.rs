@@ -100,7 +100,7 @@ pub struct Upstream {
     pub model: String,
     /// Where they have it from.
     pub root: String,
-    /// What they said of themselves in trusted replies.
+    /// What they report about themselves in checked replies.
     pub fingerprints: Vec<String>,
     /// What they can do.
     pub abilities: remote::Abilities,
@@ -262,8 +262,8 @@ impl Load {
 pub enum EngineError {
     /// Prompt and answer can never fit the model's context.
     #[error(
-        "The prompt has {}{prompt_tokens} tokens; {model} takes {context} less {reserved} for the answer. \
-         Shorten the texts, or let the answer be shorter.",
+        "The prompt has {}{prompt_tokens} tokens; {model} takes {context} minus {reserved} for the answer. \
+         Shorten the texts or the answer.",
         if *.at_least { "at least " } else { "" }
     )]
     ContextOverflow {
@@ -299,13 +299,13 @@ pub enum EngineError {
     #[error("the engine failed: {0}")]
     Failed(String),
     /// It cannot end before its deadline.
-    #[error("the request waited in the queue until too little time was left before its deadline")]
+    #[error("the request could not be started early enough to finish before its deadline")]
     TooLate,
     /// The engine has stopped.
     #[error("the engine has stopped")]
     Stopped,
     /// The servers of a remote engine cannot be used at present.
-    #[error("the model's server cannot be used at present")]
+    #[error("the model server is not available")]
     Unavailable {
         /// The server and the reason, for the log.
         why: String,
@@ -313,7 +313,7 @@ pub enum EngineError {
         retry_after: Duration,
     },
     /// A server refused a request.
-    #[error("the model's server refuses the request ({status}: {message})")]
+    #[error("the model server refused the request ({status}: {message})")]
     Refused {
         /// The server, for the log.
         url: String,
@@ -323,7 +323,7 @@ pub enum EngineError {
         message: String,
     },
     /// A server of this kind cannot do what a script needs.
-    #[error("servers of the kind {kind} cannot be asked for {what}; leave it out, or use another engine")]
+    #[error("servers of kind {kind} do not support {what}; omit it, or use another engine")]
     NotSupported {
         /// What is needed.
         what: &'static str,
@@ -331,7 +331,7 @@ pub enum EngineError {
         kind: &'static str,
     },
     /// A reply lacks what was asked for, or cannot be true.
-    #[error("the reply of the model's server cannot be trusted: {0}")]
+    #[error("the model server sent an invalid reply: {0}")]
     Untrusted(String),
 }
 
@@ -350,7 +350,7 @@ pub enum LoadError {
     #[error("this build does not have the engine `{0}`; {1}")]
     NotBuilt(String, &'static str),
     /// A server does not answer; it may later.
-    #[error("the model's server does not answer ({0}); check remote.urls, and that the server runs")]
+    #[error("the model server does not answer ({0}); check remote.urls, and that the server is running")]
     Unreachable(String),
     /// A server cannot be used as it is.
     #[error("{0}: {1}")]
@@ -444,7 +444,7 @@ mod tests {
         };
         assert_eq!(check_length(&info, &job(&"x".repeat(36)), 4), Ok(()), "nine tokens of four, and the control token");
         let error = check_length(&info, &job(&"x".repeat(37)), 4).unwrap_err();
-        assert!(error.to_string().contains("at least 11 tokens; small takes 10 less 4"), "{error}");
+        assert!(error.to_string().contains("at least 11 tokens; small takes 10 minus 4"), "{error}");
     }
 
     #[test]

@@ -84,8 +84,8 @@ impl LlamaCpp {
                 worker::run(start, &inbox, &shared, &ready, RETRY_PAUSE);
             }
         });
-        let thread = worker.map_err(|error| fail(format!("no thread for it: {error}")))?;
-        started.recv().map_err(|_| fail("its worker ended at once".into()))?.map_err(fail)?;
+        let thread = worker.map_err(|error| fail(format!("cannot start its thread: {error}")))?;
+        started.recv().map_err(|_| fail("its worker thread ended immediately".into()))?.map_err(fail)?;
         let chat = vocabulary.chat_format();
         let worker = Mutex::new(Some(Worker { submissions, thread }));
         Ok(Self { info, chat, vocabulary, shared, worker })

@@ -126,7 +126,7 @@ impl Contact {
         for (index, url) in settings.urls.iter().enumerate() {
             let found = match Facts::ask(&client, index, &settings).await {
                 Err(error @ LoadError::Unreachable(_)) => {
-                    tracing::warn!(url, %error, "the server is left out until it answers");
+                    tracing::warn!(url, %error, "the server is skipped until it answers");
                     client.endpoints.bar(index);
                     silent = Some(error);
                     continue;
@@ -136,7 +136,7 @@ impl Contact {
             match &facts {
                 Some(first) if *first != found => {
                     let why = format!(
-                        "it has {found:?}, and {} has {first:?}: one model needs equal servers",
+                        "it reports {found:?}, but {} reports {first:?}: all servers of a model must be equal",
                         settings.urls[0]
                     );
                     return Err(LoadError::Remote(url.clone(), why));
@@ -207,8 +207,10 @@ impl Contact {
         let told = wire.abilities().label_mass;
         if told > self.settings.accept {
             let probabilities = match told {
-                LabelMassKind::Sampled => "tells no log probabilities, so probabilities are shares of sampled answers",
-                _ => "tells the most probable tokens only, so probabilities are bounds",
+                LabelMassKind::Sampled => {
+                    "returns no log probabilities, so probabilities are shares of sampled answers"
+                }
+                _ => "returns only the most probable tokens, so probabilities are lower bounds",
             };
             return Err(refused(format!(
                 "it {probabilities}: set remote.accept = \"{}\" to judge with them",

@@ -165,7 +165,7 @@ impl Vocabulary for ModelVocabulary {
 
     fn constrain(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, String> {
         let new = || {
-            let eos = self.eos.ok_or("the model names no token that ends a text")?;
+            let eos = self.eos.ok_or("the model has no end-of-generation token")?;
             Grammars::new(self.size(), |token| self.piece(token), eos)
         };
         self.grammars.get_or_init(new).as_ref().map_err(String::clone)?.begin(grammar)

@@ -86,10 +86,10 @@ impl Held {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// As many requests wait as may.
-    #[error("the server is busy, and all {0} places in its queue are taken; try again later")]
+    #[error("the server's queue is full ({0} requests); retry later")]
     Saturated(usize),
     /// The server shuts down.
-    #[error("the server is shutting down; try another one, or again later")]
+    #[error("the server is shutting down; retry later or on another server")]
     ShuttingDown,
 }
 

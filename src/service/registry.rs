@@ -125,7 +125,7 @@ impl ModelRegistry {
             slot.state.send_replace(SlotState::Loading);
             match self.load_slot(slot, None, progress).await {
                 Err(StartError::Engine(error @ LoadError::Unreachable(_))) => {
-                    tracing::warn!(model = slot.spec.name, %error, "trying again and again");
+                    tracing::warn!(model = slot.spec.name, %error, "retrying periodically");
                 }
                 loaded => loaded?,
             }
@@ -239,7 +239,7 @@ impl ModelRegistry {
             for slot in longest_unused {
                 gone = slot.try_unload();
                 if gone.is_some() {
-                    tracing::info!(model = slot.spec.name, "unloaded, to make room for another");
+                    tracing::info!(model = slot.spec.name, "unloaded to free memory for another model");
                     break;
                 }
             }
@@ -247,7 +247,7 @@ impl ModelRegistry {
                 self.unload(gone).await;
             } else if spec.load == LoadWhen::Start && !self.budget.strict {
                 let (needed, free) = (megabytes(memory), megabytes(self.budget.bytes.saturating_sub(taken)));
-                tracing::warn!(model = spec.name, needed, free, "it may need more memory (MB) than there is");
+                tracing::warn!(model = spec.name, needed, free, "it may need more memory (MB) than is free");
                 return Ok(());
             } else {
                 return Err(self.no_room(spec, memory));

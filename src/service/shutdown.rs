@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 /// The server shut down before the end of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the server was shut down before this was finished; send it to another one, or again later")]
+#[error("the server shut down before this request was finished; retry later or on another server")]
 pub struct CutOff;
 
 /// How far the shutdown of a server is.

@@ -147,7 +147,7 @@ async fn a_model_in_use_is_not_unloaded() {
     assert!(response.headers().contains_key("retry-after"));
     let found = problem(&server, response, 503, "saturated").await;
     let detail = found["detail"].as_str().unwrap();
-    for part in ["`other` needs 60 MB", "of the 100 MB", "60 MB are held", "(holder)", "memory_budget_mb"] {
+    for part in ["`other` needs 60 MB", "of the 100 MB", "60 MB are used", "(holder)", "memory_budget_mb"] {
         assert!(detail.contains(part), "{detail}");
     }
     held.abort();
@@ -189,7 +189,10 @@ async fn a_model_that_fits_nowhere_is_refused() {
     let server = self::server(models, "memory_budget_mb = 100").await;
     let response = server.post_json(ABSOLUTE, &absolute(json!({"model": "large"}))).await;
     let found = problem(&server, response, 503, "model_failed").await;
-    assert!(found["detail"].as_str().unwrap().contains("60 MB are held by models that stay (stays)"), "{found}");
+    assert!(
+        found["detail"].as_str().unwrap().contains("60 MB are used by models with load = \"start\" (stays)"),
+        "{found}"
+    );
 
     // At the start the budget holds as well, if it was set.
     let models = |folder: &Path| model(folder, "huge", 2, "memory_mb = 101");

@@ -76,12 +76,12 @@ impl Worker {
             let wave = self.next_wave();
             self.last = wave.len();
             if !wave.is_empty() && !self.run_wave(wave, &mut inbox).await {
-                tracing::error!("mistral.rs has died {MAX_DEATHS} times in a row and is not restarted");
+                tracing::error!("mistral.rs stopped {MAX_DEATHS} times in a row; giving up");
                 inbox.close();
                 while let Ok(submission) = inbox.try_recv() {
                     self.take(submission);
                 }
-                self.waiting.iter().for_each(|run| run.fail("mistral.rs has died and cannot be restarted"));
+                self.waiting.iter().for_each(|run| run.fail("mistral.rs has stopped and cannot be restarted"));
                 return;
             }
         }
@@ -193,7 +193,7 @@ impl Worker {
             }
             // A failure in a batch may be caused by another request, so it is retried alone.
             RequestOutcome::Failed(reason) if together => {
-                tracing::warn!(reason, "a request failed together with others and is retried alone");
+                tracing::warn!(reason, "a request failed in a batch; retrying it alone");
                 run.alone = true;
                 self.waiting.insert(0, run);
             }
@@ -215,7 +215,7 @@ impl Worker {
         if let (Some(before), Some(now)) = (&self.engine, &sender)
             && !before.same_channel(now)
         {
-            tracing::error!("mistral.rs had died and was restarted");
+            tracing::error!("mistral.rs had stopped and was restarted");
             self.restarts += 1;
         }
         self.engine.clone_from(&sender);

@@ -71,10 +71,10 @@ impl Examined<'_> {
         if wire.kind() == Kind::OpenaiChat {
             return vec![Check { name: "it replies with one of the options", finding: self.replies(wire).await }];
         }
-        let mut checks = vec![Check { name: "its tokenizer is the one given", finding: self.tokenizer().await }];
+        let mut checks = vec![Check { name: "the tokenizer matches", finding: self.tokenizer().await }];
         let read = self.read(wire, None).await;
         let finding = read.as_ref().map(|readings| shown(readings)).map_err(Clone::clone);
-        checks.push(Check { name: "log probabilities of chosen tokens are there and sum to at most 1", finding });
+        checks.push(Check { name: "requested log probabilities are present and sum to at most 1", finding });
         let Ok(readings) = read else { return checks };
         // SGLang divides by the temperature; reads are always at 0, which it turns into 1.
         if wire.kind() != Kind::Sglang {
@@ -83,11 +83,11 @@ impl Examined<'_> {
         }
         if wire.kind() == Kind::Vllm && wire.abilities().batches {
             let other = self.read(&Vllm(Method::Allowed), None).await.and_then(|other| same(&readings, &other));
-            checks.push(Check { name: "a second way to read them gives the same", finding: other });
+            checks.push(Check { name: "a second way to read them gives the same values", finding: other });
         }
         if wire.kind() == Kind::LlamaServer {
             let finding = self.long_list(wire).await;
-            checks.push(Check { name: "a read with a bias gives what a long list has", finding });
+            checks.push(Check { name: "reads with a logit bias match a long list", finding });
         }
         checks
     }
@@ -101,8 +101,8 @@ impl Examined<'_> {
             if found != expected {
                 let at = found.iter().zip(&expected).take_while(|(a, b)| a == b).count();
                 return Err(format!(
-                    "the server's tokenizer is another: {text:?} has {} tokens there and {} here, different from number \
-                     {} on; set remote.tokenizer to that of the server's model",
+                    "the server uses a different tokenizer: {text:?} has {} tokens there and {} here (they differ from \
+                     token {} on); set remote.tokenizer to the tokenizer of the server's model",
                     found.len(),
                     expected.len(),
                     at + 1
@@ -127,7 +127,7 @@ impl Examined<'_> {
             Err(error) => return Err(error),
         };
         let ids = reply["tokens"].as_array().map(|ids| ids.iter().map(Value::as_i64).collect::<Option<Vec<_>>>());
-        let ids = ids.flatten().ok_or_else(|| EngineError::Untrusted("/tokenize tells no token ids".to_owned()))?;
+        let ids = ids.flatten().ok_or_else(|| EngineError::Untrusted("/tokenize returns no token ids".to_owned()))?;
         Ok(Some(ids.into_iter().map(|id| Token::try_from(id).unwrap_or(Token::MAX)).collect()))
     }
 
@@ -137,16 +137,15 @@ impl Examined<'_> {
             let body = json!({"model": self.facts.model, "prompt": text, "max_tokens": 1, "temperature": 0});
             let reply = self.post(&Request { path: "/v1/completions", body }).await.map_err(|e| e.to_string())?;
             let Some(found) = reply["usage"]["prompt_tokens"].as_u64() else {
-                return Err(
-                    "the server tells neither tokens nor their number, so its tokenizer cannot be checked".to_owned()
-                );
+                let why = "the server reports neither token ids nor their number, so its tokenizer cannot be checked";
+                return Err(why.to_owned());
             };
             let own = self.vocabulary.tokenize(text).len() as u64;
             // Text routes may add a token that begins the text.
             if found != own && found != own + 1 {
                 return Err(format!(
-                    "the server's tokenizer is another: {text:?} has {found} tokens there and {own} here; set \
-                     remote.tokenizer to that of the server's model"
+                    "the server uses a different tokenizer: {text:?} has {found} tokens there and {own} here; set \
+                     remote.tokenizer to the tokenizer of the server's model"
                 ));
             }
         }
@@ -196,7 +195,7 @@ impl Examined<'_> {
         let body = json!({"prompt": ids, "n_predict": 1, "n_probs": size, "temperature": 0.0, "cache_prompt": true});
         let reply = self.post(&Request { path: "/completion", body }).await.map_err(|error| error.to_string())?;
         let listed = reply["completion_probabilities"][0]["top_logprobs"].as_array();
-        let listed = listed.ok_or("a long list has no log probabilities")?;
+        let listed = listed.ok_or("the long list has no log probabilities")?;
         let of = |token: &Token| {
             let entry = listed.iter().find(|entry| entry["id"].as_i64() == Some(i64::from(*token)));
             entry.and_then(|entry| entry["logprob"].as_f64())

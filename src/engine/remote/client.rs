@@ -81,7 +81,7 @@ impl Client {
             headers.insert(AUTHORIZATION, value);
         }
         for (name, value) in &settings.headers {
-            let bad = || format!("remote.headers: `{name}` is no header");
+            let bad = || format!("remote.headers: `{name}` is not a valid header");
             let mut value = HeaderValue::from_str(value).map_err(|_| bad())?;
             value.set_sensitive(true);
             headers.insert(HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?, value);
@@ -263,10 +263,9 @@ impl Client {
 
     /// A server for the next attempt.
     fn lease(&self, key: u64, attempts: &Attempts) -> Result<Lease<'_>, EngineError> {
-        self.endpoints.take(key, attempts.failed_at, Instant::now()).map_err(|retry_after| EngineError::Unavailable {
-            why: "no server answers at present".to_owned(),
-            retry_after,
-        })
+        self.endpoints
+            .take(key, attempts.failed_at, Instant::now())
+            .map_err(|retry_after| EngineError::Unavailable { why: "no server answers".to_owned(), retry_after })
     }
 
     /// Waits until a request that failed may be sent again; or its error, if that would not help.
@@ -353,7 +352,7 @@ impl Failure {
     }
 
     fn untrusted(lease: &Lease<'_>, why: &str) -> Self {
-        tracing::warn!(url = lease.url(), why, "a reply cannot be used");
+        tracing::warn!(url = lease.url(), why, "invalid reply");
         let error = EngineError::Untrusted(format!("it is {why}"));
         Self { error, again: None, works: true }
     }

@@ -84,11 +84,12 @@ impl Facts {
     /// If the configured one is larger than the server's, or neither is known.
     pub(super) fn usable_context(&self, configured: usize) -> Result<usize, String> {
         match (configured, self.context) {
-            (0, 0) => Err("the server does not say how long its context is: set remote.context".to_owned()),
+            (0, 0) => Err("the server does not report its context length: set remote.context".to_owned()),
             (0, own) => Ok(own),
             (set, 0) => Ok(set),
             (set, own) if set > own => Err(format!(
-                "remote.context is {set} tokens, and the server has {own}: lower the one or raise the other"
+                "remote.context is {set} tokens, but the server has {own}: lower remote.context, or raise the server's \
+                 limit"
             )),
             (set, _) => Ok(set),
         }
@@ -99,7 +100,7 @@ fn cannot_ask(url: &str, error: EngineError) -> LoadError {
     match error {
         EngineError::Refused { status: status @ (401 | 403), message, .. } => LoadError::Remote(
             url.to_owned(),
-            format!("it refuses the key ({status}: {message}); set GAVEL_REMOTE__API_KEY"),
+            format!("the server refused the key ({status}: {message}); set GAVEL_REMOTE__API_KEY"),
         ),
         EngineError::Refused { status, message, .. } => {
             LoadError::Remote(url.to_owned(), format!("{status}: {message}"))

@@ -94,7 +94,7 @@ impl Servers {
             }
         }
         if !first {
-            tracing::warn!(fingerprint, "a server has changed; it is checked again");
+            tracing::warn!(fingerprint, "a server has changed; checking it again");
             for index in (0..self.settings.urls.len()).filter(|index| !self.client.endpoints.is_barred(*index)) {
                 match self.examine(index).await {
                     Ok(()) => {}
@@ -130,7 +130,7 @@ impl Servers {
         for Check { name, finding } in checks {
             if let Err(why) = finding {
                 let url = &self.settings.urls[index];
-                tracing::error!(url, check = name, why, "a server that has changed cannot be used");
+                tracing::error!(url, check = name, why, "a changed server failed its check; skipping it");
                 return Err(Unfit::Fails(name));
             }
         }

@@ -261,7 +261,7 @@ async fn a_server_that_lies_is_refused_at_the_start() {
     let faults: [(Fault, &str, &[Kind]); 5] = [
         (|state| state.ignores_ids = true, "log probabilities", &[Kind::Sglang]),
         (|state| state.floors = true, "log probabilities", &[Kind::Vllm, Kind::Sglang, Kind::LlamaServer]),
-        (|state| state.thins = true, "a list of 64 probable tokens was asked for", &[Kind::LlamaServer]),
+        (|state| state.thins = true, "requested 64 probable tokens", &[Kind::LlamaServer]),
         (|state| state.scales = true, "temperature", &[Kind::Vllm, Kind::LlamaServer]),
         (|state| state.other_tokenizer = true, "remote.tokenizer", &[Kind::Vllm, Kind::Sglang, Kind::LlamaServer]),
     ];
@@ -522,7 +522,7 @@ async fn settings_that_do_not_fit_are_named() {
     fake.state().key = None;
     let other = Fake::new(Kind::Vllm).await;
     other.state().context = 512;
-    check(settings(vec![fake.url.clone(), other.url.clone()]), "equal servers").await;
+    check(settings(vec![fake.url.clone(), other.url.clone()]), "must be equal").await;
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ pub(super) enum WireError {
     #[error("the reply has no {0}")]
     Missing(&'static str),
     /// The log probability of a token that was asked for is not there.
-    #[error("the reply has no log probability of the token {0}, which was asked for")]
+    #[error("the reply has no log probability for the requested token {0}")]
     NoToken(Token),
     /// A value that cannot be true.
     #[error("{0}")]

@@ -52,14 +52,14 @@ pub fn run<B: Backend>(
             Ok(Turn::Leave) => return,
             Err(reason) => reason,
         };
-        tracing::error!(reason, "the engine failed; what was in flight fails, and it starts over");
+        tracing::error!(reason, "the engine failed; failing the requests in flight and restarting it");
         restarts += 1;
         shared.show(Load { restarts, ..Load::default() });
         scheduler.fail_all(&reason);
         // Gone before the next one is made: there may not be room for two.
         drop(scheduler);
         let Some(fresh) = start_over(&start, pause) else {
-            tracing::error!("the engine cannot start over");
+            tracing::error!("the engine cannot be restarted");
             return;
         };
         scheduler = fresh;
@@ -97,7 +97,7 @@ fn start_over<B: Backend>(start: &impl Fn() -> Result<Scheduler<B>, String>, pau
         match started.unwrap_or_else(|panic| Err(panic_text(&*panic))) {
             Ok(scheduler) => Some(scheduler),
             Err(reason) => {
-                tracing::error!(reason, tries, "the engine did not start over");
+                tracing::error!(reason, tries, "the engine could not be restarted");
                 None
             }
         }

@@ -68,14 +68,14 @@ fn bpe(metadata: &Metadata) -> Result<Parts, String> {
     let name = metadata.0.text("tokenizer.ggml.pre").unwrap_or_else(|| "default".to_owned());
     let Some(rules) = rules(&name) else {
         return Err(format!(
-            "how its tokenizer cuts text (`{name}`) is not known here: use a folder with its tokenizer.json, \
-             or the engine llama-cpp"
+            "its pre-tokenizer `{name}` is not supported: use a folder with its tokenizer.json, or the engine \
+             llama-cpp"
         ));
     };
     let merges: Option<Vec<(String, String)>> = (metadata.texts("tokenizer.ggml.merges")?.iter())
         .map(|merge| merge.split_once(' ').map(|(left, right)| (left.to_owned(), right.to_owned())))
         .collect();
-    let merges = merges.ok_or("its list `tokenizer.ggml.merges` has an entry that is no pair")?;
+    let merges = merges.ok_or("its list `tokenizer.ggml.merges` has an entry that is not a pair")?;
     let vocabulary: Vocab = tokens.iter().zip(0..).map(|((text, _), id)| (text.clone(), id)).collect();
     let model = BPE::builder().vocab_and_merges(vocabulary, merges).ignore_merges(rules.whole).build();
     let model = model.map_err(|error| error.to_string())?;

@@ -63,7 +63,7 @@ pub enum FailureReason {
     #[error("its prompt set does not exist")]
     PromptSet,
     /// A calibration or a fit of it cannot be used.
-    #[error("a calibration or a fit is not there, is damaged, or was made for another model or prompt")]
+    #[error("a calibration or a fit is missing, damaged, or made for another model or prompt")]
     Calibration,
     /// Its prompts cannot be rendered.
     #[error("its chat template or its prompt set cannot be rendered")]
@@ -84,7 +84,7 @@ pub enum FailureReason {
     #[error("its server cannot be used as it is")]
     Server,
     /// It was loaded, and its engine has died.
-    #[error("its engine has died")]
+    #[error("its engine has stopped")]
     Died,
     /// The load was aborted.
     #[error("loading it was interrupted")]

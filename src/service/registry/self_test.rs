@@ -136,11 +136,11 @@ fn refused(error: EngineError, info: &EngineInfo) -> SelfTestError {
 fn remedy(info: &EngineInfo) -> &'static str {
     match info.engine {
         "llama-cpp" => {
-            "A sequence gets llama_cpp.kv_tokens / llama_cpp.sequences tokens, as far as the model has them: raise the \
-             first or lower the second."
+            "A sequence has llama_cpp.kv_tokens / llama_cpp.sequences tokens (at most the model's context): raise the \
+             first, or lower the second."
         }
-        "mistralrs" => "mistralrs.kv_tokens bounds a sequence, as far as the model has more: raise it.",
-        _ => "Take a model with a longer context.",
+        "mistralrs" => "mistralrs.kv_tokens limits a sequence (at most the model's context): raise it.",
+        _ => "Use a model with a longer context.",
     }
 }
 

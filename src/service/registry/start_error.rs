@@ -43,8 +43,8 @@ pub enum StartError {
     },
     /// It needs more memory than the budget has beside models that stay.
     #[error(
-        "the model `{name}` needs {needed} MB, and of the {budget} MB that models may take, {taken} MB are held by \
-         models that stay ({held}): raise memory_budget_mb, lower its kv_tokens, or use a smaller model"
+        "the model `{name}` needs {needed} MB, but of the {budget} MB that models may take, {taken} MB are used by \
+         models with load = \"start\" ({held}): raise memory_budget_mb, lower its kv_tokens, or use a smaller model"
     )]
     NeverFits {
         /// The model.
@@ -60,9 +60,9 @@ pub enum StartError {
     },
     /// The memory budget has no room for it at present.
     #[error(
-        "the model `{name}` needs {needed} MB, and of the {budget} MB that models may take, {taken} MB are held by \
-         models that stay or are in use ({held}). Try again when they are idle, raise memory_budget_mb, or lower its \
-         kv_tokens"
+        "the model `{name}` needs {needed} MB, but of the {budget} MB that models may take, {taken} MB are used by \
+         models with load = \"start\" or in use ({held}). Try again when they are idle, raise memory_budget_mb, or \
+         lower its kv_tokens"
     )]
     NoRoom {
         /// The model.

@@ -229,7 +229,7 @@ fn list(listed: &Value, value: &str, least: usize) -> Result<Vec<(Token, f64)>, 
     let listed = listed.as_array().ok_or(WireError::Missing("list of probable tokens"))?;
     if listed.len() < least {
         let found = listed.len();
-        return Err(WireError::Impossible(format!("a list of {least} probable tokens was asked for, and has {found}")));
+        return Err(WireError::Impossible(format!("requested {least} probable tokens, got {found}")));
     }
     let entry = |entry: &Value| Some((Token::try_from(entry["id"].as_i64()?).ok()?, entry[value].as_f64()?));
     listed.iter().map(entry).collect::<Option<_>>().ok_or(WireError::Missing("id and probability of each token"))
