@@ -195,7 +195,7 @@ fn give_up_after(connection: &dyn Any, unread: Duration) {
     if let Some(socket) = connection.downcast_ref::<actix_web::rt::net::TcpStream>()
         && let Err(error) = socket2::SockRef::from(socket).set_tcp_user_timeout(Some(unread))
     {
-        tracing::warn!(%error, "answers that nobody reads are kept");
+        tracing::warn!(%error, "cannot set TCP_USER_TIMEOUT, so answers that callers do not read are kept longer");
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (connection, unread);

@@ -61,8 +61,9 @@ impl Held {
         let new = self.bytes.saturating_sub(SMALL) - self.counted;
         let room = |held: usize| held.checked_add(new).filter(|held| *held <= most);
         if new > 0 && self.bodies.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).is_err() {
-            let detail =
-                format!("the requests that are worked on hold all the {most} bytes that bodies may take together");
+            let detail = format!(
+                "the server's memory for request bodies is full ({most} bytes, limits.held_body_bytes); try again later"
+            );
             return Err(Problem::new(Code::Saturated, detail));
         }
         self.counted += new;
@@ -147,7 +148,7 @@ fn encoding(request: &HttpRequest) -> Result<Encoding, Problem> {
         "gzip" => Encoding::Gzip,
         "deflate" => Encoding::Deflate,
         _ => {
-            let detail = format!("the body's encoding `{said}` is not understood; gzip is");
+            let detail = format!("the content encoding `{said}` is not supported; use gzip, or none");
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
         }
     };
@@ -186,7 +187,8 @@ fn inflate(mut source: impl Read, limit: usize, held: &mut Held) -> Result<Vec<u
     let (mut body, mut piece) = (Vec::new(), vec![0; PIECE]);
     loop {
         let read = source.read(&mut piece).map_err(|_| {
-            Problem::new(Code::UnsupportedMediaType, "the body cannot be decompressed; gzip is understood")
+            let detail = "the body cannot be decompressed: it is not valid gzip or deflate data";
+            Problem::new(Code::UnsupportedMediaType, detail)
         })?;
         if read == 0 {
             return Ok(body);

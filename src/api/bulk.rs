@@ -113,7 +113,7 @@ impl BulkJudging {
         let common = || Rubrics { list: self.rubrics.clone(), multi: self.multi };
         let Rubrics { list: rubrics, multi } = rubrics.unwrap_or_else(common);
         if rubrics.is_empty() {
-            let reason = "name a rubric here, or for all items in the request's `rubric`";
+            let reason = "name a rubric here, or one for all items in the request's `rubric`";
             return Err(InvalidRequest::at("/rubric", reason).into());
         }
         let request = AbsoluteRequest { item, response, rubrics, multi, options: self.options.clone() };

@@ -121,7 +121,7 @@ impl Url {
         self.query.remove("key");
         if let Some(name) = self.query.keys().next() {
             let known = "rubric, mode, model, prompt, max_feedback_tokens, min_label_mass, key";
-            let detail = format!("?{name}= is not known on this route; there are: {known}");
+            let detail = format!("unknown query parameter `{name}`; known are: {known}");
             return Err(Problem::new(Code::UnknownField, detail));
         }
         let settings = JudgingFields { rubric, mode: Some(mode), sampling, model, prompt, ..JudgingFields::default() };

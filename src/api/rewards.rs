@@ -193,7 +193,7 @@ fn name(value: &Value) -> Option<Name> {
 fn bulk_item(item: &Value, grouped: bool, app: &App) -> Result<BulkItem, Problem> {
     let item: RewardItem = parse_value(item, "")?;
     if grouped && item.group.is_none() {
-        return Err(InvalidRequest::at("/group", "with \"normalize\": \"group\" every item names its group").into());
+        return Err(InvalidRequest::at("/group", "with \"normalize\": \"group\" every item needs `group`").into());
     }
     let about = ItemFields {
         instruction: item.instruction,

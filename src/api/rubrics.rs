@@ -92,7 +92,7 @@ async fn written<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LibraryError> + Send + 'static,
 ) -> Result<T, Problem> {
     let done = web::block(work).await;
-    Ok(done.map_err(|_| Problem::new(Code::Internal, "the rubric's file could not be changed"))??)
+    Ok(done.map_err(|_| Problem::new(Code::Internal, "the rubric's file could not be written or deleted"))??)
 }
 
 /// Headers of proxies. Headers that begin with `x-forwarded` count, too.
@@ -123,32 +123,31 @@ const FORWARDED: [&str; 19] = [
 /// one (DNS rebinding names another host), and must not have a sign of a proxy, which forwards remote callers. A proxy
 /// without any sign looks like a local caller; `rubrics.allow_writes` is for that case.
 fn admin(http: &HttpRequest, app: &App) -> Result<(), Problem> {
-    let refuse = |why: &str| Err(Problem::new(Code::Forbidden, format!("{why}; or write it as a file")));
+    let refuse =
+        |why: &str| Err(Problem::new(Code::Forbidden, format!("{why}; you can change the rubric files instead")));
     if !app.config.rubrics.allow_writes {
         return refuse("rubrics.allow_writes is off");
     }
     let loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
     if !loopback(http.app_config().local_addr()) {
-        return refuse("the server listens on more than a loopback address, so rubrics are not written over HTTP");
+        return refuse("rubrics cannot be written over HTTP while the server listens on a non-loopback address");
     }
     if !http.peer_addr().is_some_and(loopback) {
-        return refuse("rubrics are written from the server's own machine only");
+        return refuse("rubrics can be written from the server's own machine only");
     }
     let mut names = http.headers().keys().map(|name| name.as_str());
     // Proxies use HTTP/1.0 for upstream requests by default; few other clients do.
     if http.version() < Version::HTTP_11
         || names.any(|name| name.starts_with("x-forwarded") || FORWARDED.contains(&name))
     {
-        return refuse("rubrics are written from the server's own machine only, not through a proxy");
+        return refuse("rubrics can be written from the server's own machine only, and not through a proxy");
     }
     let mut hosts = http.headers().get_all(HOST);
     let host = (hosts.next(), hosts.next());
     let named = http.uri().host().is_none_or(is_loopback_name);
     match host {
         (Some(host), None) if named && host.to_str().is_ok_and(is_loopback_host) => Ok(()),
-        _ => {
-            refuse("rubrics are written to a loopback address, such as http://127.0.0.1:8080, and not by another name")
-        }
+        _ => refuse("to write rubrics, use a loopback address such as http://127.0.0.1:8080, not another host name"),
     }
 }
 

@@ -3,9 +3,7 @@
 /// A verdict whose label mass is below the minimum: a forced guess, which is unscored and must not become a training
 /// signal.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-#[error(
-    "the model put {label_mass:.4} of its probability on the answers, less than the {least} that min_label_mass asks for"
-)]
+#[error("the label mass is {label_mass:.4}, below min_label_mass ({least}): a verdict would be a guess")]
 pub struct Unscored {
     /// The label mass, 0..1.
     pub label_mass: f64,

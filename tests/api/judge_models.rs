@@ -436,7 +436,7 @@ async fn mistakes_are_errors_of_openais_form() {
     let body = chat(json!({"model": "gpt-9"}));
     let answer = refused(&server, &body, 404, "not_found_error", "unknown_model", Some("model")).await;
     let message = answer["error"]["message"].as_str().unwrap();
-    assert!(message.contains("there are: scripted; and the judge models gavel-absolute, "), "{message}");
+    assert!(message.contains("there are: scripted; judge models are gavel-absolute, "), "{message}");
     let failing =
         Server::with(always(gavel::engine::scripted::Answer { fail: Some("no".into()), ..Default::default() }));
     refused(&failing, &chat(json!({})), 502, "server_error", "engine_failed", None).await;

@@ -79,7 +79,7 @@ pub(in super::super) async fn eval(
     let url = Url::of(&http)?;
     let body: EvalBody = json::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
     if body.few_shot_examples.is_some_and(|examples| !examples.is_empty()) {
-        let detail = "no prompt set supports examples; leave them out";
+        let detail = "few-shot examples are not supported; omit them";
         return Err(Problem::new(Code::UnsupportedContent, detail).at("/few_shot_examples"));
     }
     let rubric = match (body.metric_name, body.evaluation_criteria) {

@@ -149,7 +149,7 @@ pub(in super::super) async fn classify(
     let (field, input) = match (body.input, body.text) {
         (Some(input), _) => ("/input", input),
         (None, Some(text)) => ("/text", text),
-        (None, None) => return Err(invalid("send `input`, one text or a list").at("/input")),
+        (None, None) => return Err(invalid("send `input`: a text or a list of texts").at("/input")),
     };
     let single = !input.is_array();
     let (rewards, usage) = conversations(&judging, input, field).await?;
@@ -184,7 +184,7 @@ pub(in super::super) async fn embeddings(
     let url = Url::of(&http)?;
     let body: ClassifyBody = json::lenient_bulk(&http, payload).await?;
     let judging = url.judging(&app, &http, body.model.as_deref(), Mode::Score).await?;
-    let input = body.input.ok_or_else(|| invalid("send `input`, one text or a list").at("/input"))?;
+    let input = body.input.ok_or_else(|| invalid("send `input`: a text or a list of texts").at("/input"))?;
     let (rewards, usage) = conversations(&judging, input, "/input").await?;
     let embedding = |(index, reward)| Embedding { object: "embedding", index, embedding: [reward] };
     let data = rewards.into_iter().enumerate().map(embedding).collect();

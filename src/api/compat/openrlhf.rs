@@ -144,8 +144,9 @@ fn scored(Graded { verdict, .. }: Graded<Absolute>, _: &[WeightedRubric]) -> (f6
 fn same_length(field: &str, found: Option<usize>, queries: usize) -> Result<(), Problem> {
     match found {
         Some(found) if found != queries => {
-            let detail =
-                format!("`{field}` has {found} entries for {queries} of `query`: one for each, or leave it out");
+            let detail = format!(
+                "`{field}` has {found} entries and `query` has {queries}: send equally many, or omit `{field}`"
+            );
             Err(invalid(detail).at(format!("/{field}")))
         }
         _ => Ok(()),

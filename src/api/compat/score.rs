@@ -140,7 +140,7 @@ pub(in super::super) async fn score(
     let (queries, documents) = (texts(body.queries, "/queries")?, texts(body.documents, "/documents")?);
     if queries.len() != documents.len() && queries.len() != 1 {
         let (queries, documents) = (queries.len(), documents.len());
-        let detail = format!("there are {queries} queries for {documents} documents: as many of each, or one query");
+        let detail = format!("{queries} queries and {documents} documents: send equally many, or one query");
         return Err(invalid(detail).at("/queries"));
     }
     let queries = queries.iter().cycle().cloned();

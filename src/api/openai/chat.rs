@@ -40,7 +40,7 @@ pub(super) async fn answer(
         None => {
             if let Err(error) = app.models().check_name(app.hosted(body.model.as_deref())) {
                 let judges = app.other_model_names().join(", ");
-                let detail = format!("{error}; and the judge models {judges}, each also as NAME:RUBRIC");
+                let detail = format!("{error}; judge models are {judges}, each also as NAME:RUBRIC");
                 return Err(Problem::new(Code::UnknownModel, detail).at("/model"));
             }
             text::answer(app, http, body, &envelope).await

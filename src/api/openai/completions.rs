@@ -209,9 +209,7 @@ impl PromptBody {
         };
         let nothing = |opening: &PromptInput| matches!(opening, PromptInput::Tokens(ids) if ids.is_empty());
         match inputs.is_empty() || inputs.iter().any(nothing) {
-            true => {
-                Err(InvalidRequest::at("/prompt", "there is nothing to go on with: send a text or token ids").into())
-            }
+            true => Err(InvalidRequest::at("/prompt", "the prompt is empty; send a text or token ids").into()),
             false => Ok(inputs),
         }
     }

@@ -172,7 +172,7 @@ fn input(input: &Value) -> Result<Vec<Turn>, Problem> {
     match input {
         Value::String(text) if !text.trim().is_empty() => Ok(vec![Turn { role: Role::User, content: text.clone() }]),
         Value::Array(items) => messages::turns_at(items, "/input"),
-        _ => Err(InvalidRequest::at("/input", "the input is a text that says something, or messages").into()),
+        _ => Err(InvalidRequest::at("/input", "the input must be a non-empty text, or messages").into()),
     }
 }
 
@@ -181,7 +181,7 @@ pub(super) fn check_count(found: usize, least: usize, most: usize, at: &str) -> 
     if (least..=most).contains(&found) {
         return Ok(());
     }
-    Err(InvalidRequest::at(at, format!("{least} to {most} are needed, not {found}")).into())
+    Err(InvalidRequest::at(at, format!("must have {least} to {most} entries, has {found}")).into())
 }
 
 impl QuestionBody {
@@ -195,7 +195,7 @@ impl QuestionBody {
                 check_count(choices.len(), 2, MOST_ANSWERS, &format!("{at}/choices"))?;
                 let listed = choices.iter().enumerate().map(|(place, choice)| {
                     if choices[..place].iter().any(|other| other.value == choice.value) {
-                        return Err(InvalidRequest::at(format!("{at}/choices/{place}"), "is there twice"));
+                        return Err(InvalidRequest::at(format!("{at}/choices/{place}"), "is a duplicate"));
                     }
                     let name = match &choice.value {
                         Value::String(text) => text.clone(),

@@ -188,7 +188,7 @@ impl Grader {
             Self::ScoreModel(ScoreModel { range: Some([lowest, highest]), .. })
                 if !graders::levels(*lowest, *highest).is_sorted_by(|lower, higher| lower < higher) =>
             {
-                wrong("/range", "its scores cannot be told apart; take a range such as [0, 1]".to_owned())
+                wrong("/range", "its scores are too close to be distinguished; use a range such as [0, 1]".to_owned())
             }
             Self::ScoreModel(ScoreModel { input, .. }) | Self::LabelModel(LabelModel { input, .. })
                 if input.is_empty() =>
@@ -204,11 +204,13 @@ impl Grader {
                     return wrong("/labels", "at least two different labels are needed".to_owned());
                 }
                 match passing_labels.iter().find(|label| !labels.contains(label)) {
-                    Some(label) => wrong("/passing_labels", format!("`{label}` is none of the labels")),
+                    Some(label) => wrong("/passing_labels", format!("`{label}` is not one of the labels")),
                     None => Ok(()),
                 }
             }
-            Self::Multi { .. } if !top => wrong("/type", "a multi grader holds no other multi grader".to_owned()),
+            Self::Multi { .. } if !top => {
+                wrong("/type", "a multi grader cannot contain another multi grader".to_owned())
+            }
             Self::Multi { graders, .. } if graders.len() > GRADERS => {
                 wrong("/graders", format!("{GRADERS} graders at most; there are {}", graders.len()))
             }

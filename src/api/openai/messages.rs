@@ -36,7 +36,7 @@ pub(super) fn turns(messages: &[Value]) -> Result<Vec<Turn>, Problem> {
 /// With a pointer to the invalid message.
 pub(super) fn turns_at(messages: &[Value], at: &str) -> Result<Vec<Turn>, Problem> {
     if messages.is_empty() {
-        return Err(InvalidRequest::at(at, "there are no messages; there is nothing to answer").into());
+        return Err(InvalidRequest::at(at, "there are no messages; send at least one").into());
     }
     let (tools, mut turns) = (Tools::of(messages), Vec::with_capacity(messages.len()));
     for (index, message) in messages.iter().enumerate() {
@@ -77,9 +77,9 @@ pub(super) fn content(content: &Value, at: &str) -> Result<String, Problem> {
     };
     let texts = parts.iter().enumerate().map(|(index, part)| match (part.as_str(), part["type"].as_str()) {
         (Some(text), _) => Ok(text),
-        (_, Some("text" | "input_text" | "output_text")) => part["text"]
-            .as_str()
-            .ok_or_else(|| InvalidRequest::at(format!("{at}/{index}/text"), "a part of the type text has one").into()),
+        (_, Some("text" | "input_text" | "output_text")) => part["text"].as_str().ok_or_else(|| {
+            InvalidRequest::at(format!("{at}/{index}/text"), "a part of type `text` needs the field `text`").into()
+        }),
         (_, kind) => {
             let detail = format!("the model reads text only, not `{}`", kind.unwrap_or("a part without a type"));
             Err(Problem::new(Code::UnsupportedContent, detail).at(format!("{at}/{index}")))

@@ -64,7 +64,7 @@ pub(in crate::api) async fn show(app: web::Data<App>, id: web::Path<String>) -> 
             Ok(HttpResponse::Ok().json(ModelEntry::of(id)))
         }
         _ => {
-            let detail = format!("there is no model `{id}`; `GET /v1/models` lists them");
+            let detail = format!("unknown model `{id}`; `GET /v1/models` lists the models");
             Err(Problem::new(Code::UnknownModel, detail))
         }
     }

@@ -139,7 +139,7 @@ pub(super) fn check_judge(body: &ChatBody, judge: &JudgeModel) -> Result<(), Pro
         return Ok(());
     }
     let reason = format!(
-        "`{}` writes its verdict in a form of its own ({}); leave this out, or take a judge model that writes such JSON, \
+        "`{}` writes its verdict in its own format ({}); omit this field, or use a judge model that writes such JSON, \
          or the hosted model",
         judge.name, judge.summary
     );
@@ -189,7 +189,9 @@ fn forced(body: &ChatBody) -> Result<Option<(usize, Function)>, Problem> {
             let named = |(_, tool): &(usize, &Value)| name.is_some() && tool["function"]["name"].as_str() == name;
             match functions.into_iter().find(named) {
                 Some(function) => read(function),
-                None => wrong("it is none, auto, required, or names a function among the tools; others are not called"),
+                None => wrong(
+                    "must be none, auto, required, or the name of a function in `tools`; other tools are not supported",
+                ),
             }
         }
     }

@@ -85,12 +85,12 @@ impl ResponsesBody {
         let stored = [("previous_response_id", &self.previous_response_id), ("conversation", &self.conversation)];
         for (field, value) in stored {
             if value.as_ref().is_some_and(|value| !value.is_null()) {
-                let reason = "nothing is stored here; send the whole conversation in `input`";
+                let reason = "responses are not stored; send the whole conversation in `input`";
                 return Err(InvalidRequest::at(format!("/{field}"), reason).into());
             }
         }
         if self.background == Some(true) {
-            return Err(InvalidRequest::at("/background", "responses are not run in the background here").into());
+            return Err(InvalidRequest::at("/background", "background responses are not supported").into());
         }
         Ok(())
     }
@@ -174,7 +174,7 @@ fn message(item: &Value, index: usize) -> Result<Option<Value>, Problem> {
         }
         Some("reasoning") => Ok(None),
         Some(kind) => {
-            let detail = format!("items of the type `{kind}` are not read; send messages and function calls");
+            let detail = format!("items of type `{kind}` are not supported; send messages and function calls");
             Err(Problem::new(Code::UnsupportedContent, detail).at(format!("/input/{index}")))
         }
     }

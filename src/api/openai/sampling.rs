@@ -76,7 +76,7 @@ impl SamplingFields {
             return Err(wrong("/min_p", "min_p is 0 to 1"));
         }
         if sampling.max_feedback_tokens == 0 {
-            return Err(wrong(self.most.1, "at least one token has to be written"));
+            return Err(wrong(self.most.1, "must be at least 1"));
         }
         let cache = defaults.cache;
         Ok(Options { mode: Mode::Feedback, samples, sampling, prompt: None, cache, deterministic: false })
