@@ -11,7 +11,7 @@ pub struct Weight(f64);
 
 /// A number that is not a valid weight.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-#[error("is {0}; a weight is between {least} and {most}", least = Weight::LEAST, most = Weight::MOST)]
+#[error("is {0}; must be between {least} and {most}", least = Weight::LEAST, most = Weight::MOST)]
 pub struct InvalidWeight(pub f64);
 
 impl Weight {

@@ -39,7 +39,7 @@ pub struct Gavel {
 /// # }
 /// ```
 #[derive(Default)]
-#[must_use = "it makes nothing until it is built"]
+#[must_use = "the builder does nothing until `build` is called"]
 pub struct GavelBuilder {
     file: Option<PathBuf>,
     environment: bool,

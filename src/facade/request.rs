@@ -46,7 +46,7 @@ use crate::tasks::{Absolute, Rank, Ranked, Ranking, Relative, Task};
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "it asks nothing until it is awaited"]
+#[must_use = "the request does nothing until it is awaited"]
 pub struct Request<T> {
     app: Arc<App>,
     of: T,

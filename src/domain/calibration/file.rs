@@ -125,7 +125,7 @@ pub struct LeftOutSet {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum InvalidCalibration {
     /// It is not in the format.
-    #[error("is no calibration or fit: {0}")]
+    #[error("is not a calibration or a fit: {0}")]
     Format(String),
     /// The format has another version.
     #[error("has the version {0} of the format, and this program reads version {VERSION}")]

@@ -48,8 +48,8 @@ impl Rows {
 }
 
 /// A Bradley-Terry model: logistic regression without intercept, so that exchanged features give the complement.
-/// Minimises the negative log-likelihood plus ridge / 2 times the squares of the weights, which are those of the
-/// features as they come, while the ridge holds for features of the scale 1.
+/// Minimises the negative log-likelihood plus ridge / 2 times the squares of the weights. The returned weights are
+/// for the original features; the ridge applies to features scaled to 1.
 pub(super) fn bradley_terry(rows: &Rows, ridge: f64) -> Option<Vec<f64>> {
     let scales = rows.scales();
     let scaled = rows.scaled(&scales);
@@ -76,8 +76,8 @@ fn logistic_loss(rows: &Rows, weights: &[f64], ridge: f64) -> Local {
     sum
 }
 
-/// Ridge regression with an intercept, which the ridge does not hold; gives the intercept and the weights. As above, the
-/// ridge is for features of the scale 1 around their means.
+/// Ridge regression with an intercept, to which the ridge does not apply; returns the intercept and the weights. The
+/// weights are for the original features; the ridge applies to features scaled to 1 around their means.
 pub(super) fn ridge_regression(rows: &Rows, ridge: f64) -> Option<(f64, Vec<f64>)> {
     let (means, mean) = rows.means();
     let centred = |row: &Vec<f64>| row.iter().zip(&means).map(|(x, mean)| x - mean).collect();
