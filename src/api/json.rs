@@ -101,7 +101,7 @@ async fn read<T: Send + 'static>(
 ) -> Result<T, Problem> {
     let (app, bodies) = (request.app_data::<web::Data<App>>(), request.app_data::<web::Data<Arc<Bodies>>>());
     let (Some(app), Some(bodies)) = (app, bodies) else {
-        return Err(Problem::new(Code::Internal, "there is no server behind this route"));
+        return Err(Problem::new(Code::Internal, "internal error: the route has no application state"));
     };
     let BodyLimits { limit, items, admitted } = limits(app);
     let refusal = app.admission.check().err().filter(|_| admitted).map(|refusal| ServiceError::from(refusal).into());
@@ -140,7 +140,7 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 
 fn parsed<T: DeserializeOwned>(body: &[u8], lenient: bool) -> Result<T, Problem> {
     let text = std::str::from_utf8(body).map_err(|error| {
-        Problem::new(Code::MalformedJson, format!("the body is not UTF-8 from byte {}", error.valid_up_to()))
+        Problem::new(Code::MalformedJson, format!("the body is not valid UTF-8 (at byte {})", error.valid_up_to()))
     })?;
     let text = readable(text);
     let mut json = serde_json::Deserializer::from_str(&text);

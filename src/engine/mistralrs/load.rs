@@ -88,11 +88,9 @@ fn check_positions(path: &Path) -> Result<(), String> {
     let kind = content.metadata.iter().find(|(key, _)| key.ends_with(".rope.scaling.type"));
     let scaled = kind.and_then(|(_, kind)| kind.to_string().ok()).is_some_and(|kind| kind != "none");
     if factors || scaled {
-        return Err(
-            "it uses RoPE scaling, which mistral.rs supports for folders of safetensors only: use such a folder, \
-                    or --engine llama-cpp"
-                .into(),
-        );
+        let why = "it uses RoPE scaling, which mistral.rs supports for folders of safetensors only: use such a folder, \
+                   or --engine llama-cpp";
+        return Err(why.into());
     }
     Ok(())
 }
