@@ -27,10 +27,14 @@ use super::problem::{Code, Problem};
 use super::schema::{JudgingFields, SamplingBody};
 use super::tools::{self, Tools};
 use crate::app::App;
+use crate::domain::spelling::suggestion;
 use crate::domain::{InvalidRequest, Mode, Role, Turn};
 
 /// Prefix of a judge model name with a rubric.
 const JUDGE: &str = "gavel-absolute:";
+
+/// The query parameters of all these routes.
+const PARAMETERS: [&str; 6] = ["rubric", "mode", "model", "prompt", "max_feedback_tokens", "min_label_mass"];
 
 /// One text or several.
 #[derive(ToSchema)]
@@ -120,8 +124,8 @@ impl Url {
         // The key is not checked here.
         self.query.remove("key");
         if let Some(name) = self.query.keys().next() {
-            let known = "rubric, mode, model, prompt, max_feedback_tokens, min_label_mass, key";
-            let detail = format!("unknown query parameter `{name}`; known are: {known}");
+            let (meant, known) = (suggestion(name, PARAMETERS), PARAMETERS.join(", "));
+            let detail = format!("unknown query parameter `{name}`{meant}; known are: {known}");
             return Err(Problem::new(Code::UnknownField, detail));
         }
         let settings = JudgingFields { rubric, mode: Some(mode), sampling, model, prompt, ..JudgingFields::default() };

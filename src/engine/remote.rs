@@ -47,7 +47,7 @@ use self::wire::sglang::Sglang;
 use self::wire::vllm::{Method, Vllm};
 use super::{Compiled, Engine, EngineError, EngineInfo, Event, Job, Load, LoadError, Run, Upstream, compiled};
 use crate::prompts::ChatFormat;
-use crate::script::Vocabulary;
+use crate::script::{Remembering, Vocabulary};
 
 /// The name of the engine.
 pub const NAME: &str = "remote";
@@ -227,7 +227,9 @@ impl Contact {
             sequences: self.settings.sequences,
         };
         let turns = Arc::new(Semaphore::new(self.settings.sequences));
-        let servers = Servers::new((self.settings, self.client, self.facts), wire, tokenizer.vocabulary);
+        // What judgements by one rubric have in common is tokenised once: that is most of the time of one.
+        let vocabulary = Arc::new(Remembering::new(tokenizer.vocabulary));
+        let servers = Servers::new((self.settings, self.client, self.facts), wire, vocabulary);
         let health = tokio::spawn(Arc::clone(&servers).watch());
         Ok(Remote { info, chat: tokenizer.chat, servers, turns, waiting: Arc::default(), health })
     }

@@ -636,7 +636,7 @@ pub(super) mod tests {
         refused(0, b"PK\x03\x04", "letters GGUF");
         refused(4, &1u32.to_le_bytes(), "version is 1");
         refused(4, &3u32.to_be_bytes(), "version is 50331648");
-        refused(24, &u64::MAX.to_le_bytes(), "absurd");
+        refused(24, &u64::MAX.to_le_bytes(), "impossible");
         refused(24, &(1u64 << 40).to_le_bytes(), "incomplete");
         // The kind of the first value stands after its key's length and its twelve letters.
         refused(24 + 8 + 12, &99u32.to_le_bytes(), "kind 99");

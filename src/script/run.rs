@@ -95,7 +95,7 @@ impl TextRun {
 }
 
 /// Tokenises texts that may follow a known text.
-struct TailTokenizer<'r> {
+pub(super) struct TailTokenizer<'r> {
     vocabulary: &'r dyn Vocabulary,
     known: &'r str,
     ids: &'r [Token],
@@ -113,13 +113,13 @@ struct Window {
 }
 
 impl<'r> TailTokenizer<'r> {
-    fn new(vocabulary: &'r dyn Vocabulary, known: &'r str, ids: &'r [Token]) -> Self {
+    pub(super) fn new(vocabulary: &'r dyn Vocabulary, known: &'r str, ids: &'r [Token]) -> Self {
         let mut tokenizer = Self { vocabulary, known, ids, walked: (ids.len(), known.len()), window: None };
         tokenizer.window = tokenizer.window_of(vocabulary.longest_piece().max(LEAST));
         tokenizer
     }
 
-    fn append(&mut self, added: &str) -> Tail {
+    pub(super) fn append(&mut self, added: &str) -> Tail {
         if added.is_empty() {
             return Tail { keep: self.ids.len(), ids: Vec::new() };
         }

@@ -192,7 +192,7 @@ async fn slashes_as_base_addresses_bring_them() {
         assert_eq!(server.get(path).await.status(), 200, "{path}");
     }
     let lost = problem(&server, server.post_json("/chat/completions", &body).await, 404, "not_found").await;
-    assert!(lost["detail"].as_str().unwrap().contains("/v1/chat/completions is"), "{lost}");
+    assert!(lost["detail"].as_str().unwrap().contains("did you mean /v1/chat/completions?"), "{lost}");
     let lost = problem(&server, server.get("/v1/rank/nothing/").await, 404, "not_found").await;
     assert!(lost["detail"].as_str().unwrap().contains("/v1/rank/nothing"), "{lost}");
     // What OpenAI's clients may ask for has its form.

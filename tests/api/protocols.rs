@@ -182,7 +182,13 @@ async fn what_is_wrong_with_the_url() {
         check(path, 422, "invalid_request", "there are: child_readability").await;
     }
     check("/classify?rubric=helpfulness&mode=fast", 422, "invalid_request", "?mode=fast").await;
-    check("/classify?rubric=helpfulness&mod=score", 422, "unknown_field", "?mod=").await;
+    check(
+        "/classify?rubric=helpfulness&mod=score",
+        422,
+        "unknown_field",
+        "unknown query parameter `mod`; did you mean `mode`?",
+    )
+    .await;
     check("/classify?rubric=helpfulness&min_label_mass=x", 422, "invalid_request", "?min_label_mass=x").await;
     check("/classify?rubric=helpfulness&model=nothing", 404, "unknown_model", "nothing").await;
     check("/classify?rubric=helpfulness&prompt=nothing", 422, "invalid_request", "nothing").await;

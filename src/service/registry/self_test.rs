@@ -247,7 +247,7 @@ mod tests {
         let library = library();
         let plain = library.get("plain").unwrap();
         let error = warm_up(&Narrow::new(20), plain, 512).await.unwrap_err().to_string();
-        for part in ["20 less", "llama_cpp.kv_tokens", "llama_cpp.sequences"] {
+        for part in ["20 minus", "llama_cpp.kv_tokens", "llama_cpp.sequences"] {
             assert!(error.contains(part), "{error}");
         }
         // Score mode fits; that feedback does not is a warning.
