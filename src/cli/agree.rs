@@ -22,6 +22,7 @@ use super::failures::Failures;
 use super::grader::Grader;
 use super::host::InProcessJudge;
 use super::items::{MethodArg, ModeArg};
+use super::tables::check_folder;
 use crate::config::Config;
 use crate::domain::agreement::Bootstrap;
 use crate::labelled::{self, LabelNames, Mapping};
@@ -112,7 +113,7 @@ pub(super) async fn run(args: AgreeArgs, model: Option<String>, config: &Configu
     if model.is_some() && !args.judge.is_empty() {
         return Err(CliError::Failed("--model and --judge both name a judge; leave one out".into()));
     }
-    check_folder(args.html.as_deref())?;
+    args.html.as_deref().map_or(Ok(()), |page| check_folder("--html", page))?;
     let files = labelled::read(&args.data, &args.mapping())?;
     let draw = args.sample.map(|size| Draw::All(size as usize));
     let draw = draw.or(args.per_set.map(|size| Draw::EachSet(size as usize)));
@@ -152,16 +153,6 @@ pub(super) async fn run(args: AgreeArgs, model: Option<String>, config: &Configu
         out!("{}", table::show(&report));
     }
     failures.message().map_or(Ok(()), |message| Err(CliError::Failed(message)))
-}
-
-/// A page that cannot be written should not cost a run, either.
-fn check_folder(page: Option<&Path>) -> Result<(), CliError> {
-    match page.and_then(Path::parent) {
-        Some(folder) if folder != Path::new("") && !folder.is_dir() => {
-            Err(CliError::Failed(format!("--html: {} is no folder; make it first", folder.display())))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The judge behind `FILE` or `NAME=FILE`.

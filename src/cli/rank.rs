@@ -46,6 +46,9 @@ pub(super) async fn run(args: &RankArgs, asked_of: (Option<String>, &Configure<'
             return Err(CliError::Usage(what));
         }
     };
+    if args.sort && lines.is_none() {
+        return Err(CliError::Usage("--sort has no effect with --out -, where lines come as they are ranked".into()));
+    }
     lines.as_deref().map_or(Ok(()), |path| args.bulk.check_other(path))?;
     let more: Vec<_> = args.method.iter().map(|method| ("method", json!(method.name()))).collect();
     let mut asked = args.bulk.ask(Asks::Rank, lines.as_deref(), &more, asked_of).await?;

@@ -56,6 +56,19 @@ impl Table {
     }
 }
 
+/// Checks that the folder of a file is there: a file that cannot be written should not cost a run.
+///
+/// # Errors
+/// If it is not.
+pub(super) fn check_folder(flag: &str, path: &Path) -> Result<(), CliError> {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") && !folder.is_dir() => {
+            Err(CliError::Failed(format!("{flag}: {} is no folder; make it first", folder.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Writes a file whole or not at all.
 ///
 /// # Errors

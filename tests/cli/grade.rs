@@ -80,6 +80,8 @@ fn lines_go_to_standard_output_and_nothing_else_does() {
     assert!(lines.len() == 3 && lines.iter().all(|line| line["verdict"]["score"].is_i64()), "{said}");
     assert!(lines.iter().all(|line| line["input"]["instruction"].is_string()), "{said}");
     assert!(complaint.contains("3 of 3 graded, 0 failed: standard output"), "{complaint}");
+    let (code, _, complaint) = grade(folder.path(), &[&args[..], &["--out", "-", "--sort"]].concat());
+    assert!(code == Some(2) && complaint.contains("--sort has no effect"), "{complaint}");
 }
 
 #[test]
@@ -98,6 +100,7 @@ fn the_exit_code_says_how_it_ended() {
     check(&["--fail-below", "0.6"], 3, "the mean is 0.500, which is below 0.6");
     check(&["--min-label-mass", "0", "--fail-below", "0.4"], 3, "the mean is 0.333");
     check(&["--fail-below", "7"], 2, "from 0 to 1");
+    check(&["--summary", "none/summary.json"], 1, "none is no folder");
     check(&["--server", "127.0.0.1:8080"], 2, "has no effect with --server");
     let (code, _, complaint) = ended(
         gavel(here).current_dir(here).args(["grade", "--server", "127.0.0.1:8080", "--mode", "score"]).args(args),

@@ -13,7 +13,7 @@ use super::super::items::{Asks, Item, Reader};
 use super::super::outcomes::{self, Outcome};
 use super::super::output::Output;
 use super::super::results::Results;
-use super::super::tables::replace;
+use super::super::tables::{check_folder, replace};
 use super::super::work::{self, Work};
 use super::args::{GradeArgs, SummaryKind, of_judge, summary_kind};
 use super::summary::{Agreement, Summary};
@@ -104,10 +104,16 @@ impl<'a> Run<'a> {
         if out.canonicalize().is_ok_and(|out| data.canonicalize().is_ok_and(|data| data == out)) {
             return Err(CliError::Failed(format!("{} is both --data and --out; name another file", out.display())));
         }
+        if args.sort && output == Output::Stdout {
+            return Err(CliError::Usage(
+                "--sort has no effect with --out -, where lines come as they are graded".into(),
+            ));
+        }
         let summary = match &args.summary {
             Some(path) => {
                 let path = of_judge(path, "--summary", judge, several)?;
                 let kind = summary_kind(&path)?;
+                check_folder("--summary", &path)?;
                 Some((path, kind))
             }
             None => None,
