@@ -1,5 +1,7 @@
 //! Information about the server.
 
+use std::collections::BTreeMap;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -25,6 +27,8 @@ pub(super) struct Info {
     limits: InfoLimits,
     features: Vec<&'static str>,
     prompts: Vec<String>,
+    /// The digest of the templates of each prompt set and kind, by the name that verdicts have: `plain/absolute`.
+    prompt_digests: BTreeMap<String, String>,
 }
 
 /// One of the server's models.
@@ -161,6 +165,7 @@ pub(super) async fn info(app: web::Data<App>) -> HttpResponse {
         },
         features: features.into_iter().filter_map(|(name, built)| built.then_some(name)).collect(),
         prompts: app.prompts().names().map(str::to_owned).collect(),
+        prompt_digests: app.prompts().digests(),
     })
 }
 

@@ -11,7 +11,6 @@ use super::client::{Client, Failure, no_answer};
 use super::failures::FailureKind;
 use super::items::{Route, reward_request};
 use crate::api::local;
-use crate::domain::Kind;
 use crate::facade::Gavel;
 
 /// Maximum number of attempts for a request.
@@ -83,12 +82,12 @@ impl Grader {
         }
     }
 
-    /// The digest of a prompt, such as `plain/absolute`, if it is known before anything is graded: a server does not say.
-    pub(super) fn prompt_digest(&self, name: &str) -> Option<String> {
-        let Self::InProcess(gavel) = self else { return None };
-        let (set, kind) = name.rsplit_once('/')?;
-        let kind = [Kind::Absolute, Kind::Relative].into_iter().find(|known| known.name() == kind)?;
-        Some(gavel.app().prompts().get(set)?.digest(kind).to_owned())
+    /// The digest of a prompt, such as `plain/absolute`, if the judge has it.
+    pub(super) async fn prompt_digest(&self, name: &str) -> Option<String> {
+        match self {
+            Self::Server(client) => client.get("/v1/info").await?["prompt_digests"][name].as_str().map(str::to_owned),
+            Self::InProcess(gavel) => gavel.app().prompts().digests().remove(name),
+        }
     }
 
     /// The digest of a rubric, if the rubric exists.

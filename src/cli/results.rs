@@ -123,7 +123,10 @@ impl Results {
         let line = format!("{line}\n");
         let written = match &mut self.file {
             Some(file) => file.write_all(line.as_bytes()),
-            None => std::io::stdout().write_all(line.as_bytes()),
+            None => {
+                out!("{line}");
+                Ok(())
+            }
         };
         written.map_err(|error| CliError::because(self.path.display(), error))
     }
@@ -206,8 +209,10 @@ impl Results {
             if now.is_some_and(|digest| *digest != earlier.model_digest) {
                 return Err(self.otherwise(earlier, &item.id, "another model"));
             }
-            let prompt = prompts.entry(&earlier.prompt).or_insert_with(|| grader.prompt_digest(&earlier.prompt));
-            if prompt.as_ref().is_some_and(|digest| *digest != earlier.prompt_digest) {
+            if !prompts.contains_key(earlier.prompt.as_str()) {
+                prompts.insert(&earlier.prompt, grader.prompt_digest(&earlier.prompt).await);
+            }
+            if prompts[earlier.prompt.as_str()].as_ref().is_some_and(|digest| *digest != earlier.prompt_digest) {
                 return Err(self.otherwise(earlier, &item.id, "another text of its prompt set"));
             }
             let Some(rubric) = item.body.get("rubric").and_then(Value::as_str) else { continue };

@@ -64,6 +64,18 @@ impl PromptLibrary {
         self.sets.keys().map(String::as_str)
     }
 
+    /// The digests of all sets, by `set/kind`.
+    #[must_use]
+    pub fn digests(&self) -> BTreeMap<String, String> {
+        let kinds = [Kind::Absolute, Kind::Relative];
+        let of = |set: &PromptSet, kind: Kind| (format!("{}/{}", set.name(), kind.name()), set.digest(kind).to_owned());
+        self.sets
+            .values()
+            .flat_map(|set| kinds.map(|kind| of(set, kind)))
+            .filter(|(_, digest)| !digest.is_empty())
+            .collect()
+    }
+
     /// The set of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&PromptSet> {

@@ -50,6 +50,7 @@ async fn what_runs_and_within_which_limits() {
     assert_eq!((&info["limits"]["body_bytes"], &info["limits"]["queue"]), (&json!(16 << 20), &json!(7)));
     assert_eq!(info["limits"]["deadline_ms"], 600_000);
     assert!(info["features"].is_array());
+    assert!(is_digest(info["prompt_digests"]["plain/absolute"].as_str().unwrap()), "{info}");
     for set in ["plain", "prometheus"] {
         assert!(info["prompts"].as_array().unwrap().contains(&json!(set)), "{info}");
     }
