@@ -80,6 +80,9 @@ fn openai_routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/v1/chat/completions").route(web::post().to(openai::chat)))
         .service(web::resource("/v1/completions").route(web::post().to(openai::complete)))
         .service(web::resource("/v1/responses").route(web::post().to(openai::respond)))
+        .service(web::resource("/tokenize").route(web::post().to(openai::tokenize)))
+        .service(web::resource("/detokenize").route(web::post().to(openai::detokenize)))
+        .service(web::resource("/tokenizer_info").route(web::get().to(openai::tokenizer_info)))
         .service(web::resource("/v1/decisions").route(web::post().to(openai::decide)))
         .service(web::resource("/v1/systemone").route(web::post().to(openai::systemone)))
         .service(web::resource("/v1/fine_tuning/alpha/graders/run").route(web::post().to(openai::run_grader)))
@@ -141,6 +144,9 @@ fn compat_routes(config: &mut web::ServiceConfig) {
         openai::chat,
         openai::complete,
         openai::respond,
+        openai::tokenize,
+        openai::detokenize,
+        openai::tokenizer_info,
         openai::decide,
         openai::systemone,
         openai::run_grader,

@@ -62,6 +62,11 @@ pub trait Engine: Send + Sync {
         None
     }
 
+    /// The vocabulary of the model, if the engine knows it.
+    fn vocabulary(&self) -> Option<Arc<dyn Vocabulary>> {
+        None
+    }
+
     /// Whether it can take work at present; one on servers of others cannot while none of them answers.
     fn available(&self) -> bool {
         true

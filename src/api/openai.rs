@@ -18,6 +18,7 @@ mod sampling;
 mod schema;
 mod systemone;
 mod text;
+mod tokens;
 
 pub(super) use self::chat::{__path_create as __path_chat, create as chat};
 pub(super) use self::completions::{__path_create as __path_complete, create as complete};
@@ -31,3 +32,6 @@ pub(super) use self::models::{
 };
 pub(super) use self::responses::{__path_create as __path_respond, create as respond};
 pub(super) use self::systemone::{__path_create as __path_systemone, create as systemone};
+pub(super) use self::tokens::{
+    __path_detokenize, __path_tokenize, __path_tokenizer_info, detokenize, tokenize, tokenizer_info,
+};

@@ -67,10 +67,12 @@ pub enum ErrorFormat {
 }
 
 /// Prefixes of routes with OpenAI's error format.
-const OPENAI: [&str; 15] = [
+const OPENAI: [&str; 17] = [
     "/v1/chat/",
     "/v1/completions",
     "/v1/responses",
+    "/tokenize",
+    "/detokenize",
     "/v1/models/",
     "/v1/decisions",
     "/v1/systemone",

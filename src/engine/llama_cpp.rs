@@ -139,6 +139,10 @@ impl Engine for LlamaCpp {
         &self.chat
     }
 
+    fn vocabulary(&self) -> Option<Arc<dyn Vocabulary>> {
+        Some(Arc::clone(&self.vocabulary) as _)
+    }
+
     fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
         compiled(job, &self.info, &*self.vocabulary)
     }

@@ -109,6 +109,10 @@ impl Engine for MistralRs {
         &self.chat
     }
 
+    fn vocabulary(&self) -> Option<Arc<dyn Vocabulary>> {
+        Some(Arc::clone(&self.vocabulary) as _)
+    }
+
     fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
         compiled(job, &self.info, &*self.vocabulary)
     }

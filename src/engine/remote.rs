@@ -268,6 +268,11 @@ impl Engine for Remote {
         &self.chat
     }
 
+    fn vocabulary(&self) -> Option<Arc<dyn Vocabulary>> {
+        // Of a provider of messages, nothing is known of tokens.
+        (self.servers.facts.kind != Kind::OpenaiChat).then(|| Arc::clone(&self.servers.vocabulary))
+    }
+
     fn compile(&self, job: Job) -> Result<Compiled, EngineError> {
         let Servers { wire, facts, vocabulary, .. } = &*self.servers;
         if let Some(what) = wire.abilities().lacks(&job.prompt, &job.script, &job.sampling) {

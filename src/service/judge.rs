@@ -18,8 +18,8 @@ use crate::domain::{
 };
 use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Job, Load, Stages, Upstream};
 use crate::metrics::Metrics;
-use crate::prompts::{EscapedMarker, PromptLibrary, PromptSet, Renderer};
-use crate::script::{Outcome, Prompt, SamplerSettings, Script, Transcript};
+use crate::prompts::{ChatFormat, EscapedMarker, PromptLibrary, PromptSet, Renderer};
+use crate::script::{Outcome, Prompt, SamplerSettings, Script, Transcript, Vocabulary};
 use crate::tasks::{Ask, JudgeProfile, RunKey, TaskError};
 use crate::telemetry::TRACES;
 
@@ -128,6 +128,18 @@ impl Judge {
     #[must_use]
     pub fn engine(&self) -> &EngineInfo {
         self.engine.info()
+    }
+
+    /// The vocabulary of its model, if its engine knows it.
+    #[must_use]
+    pub fn vocabulary(&self) -> Option<Arc<dyn Vocabulary>> {
+        self.engine.vocabulary()
+    }
+
+    /// The chat format of its model.
+    #[must_use]
+    pub fn chat_format(&self) -> &ChatFormat {
+        self.engine.chat_format()
     }
 
     /// Whether its engine still runs.

@@ -3,6 +3,7 @@
 use super::{Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, judged};
 use crate::domain::calibration::Calibrator;
 use crate::domain::{InvalidRequest, InvalidVerdict, Judgement, Options, Turn};
+use crate::prompts::{PromptError, Renderer};
 use crate::script::{Prompt, Script, Segment, Step, Token};
 
 /// The kind of runs with a choice.
@@ -68,11 +69,8 @@ impl Task for Prompted {
     }
 
     fn ask(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError> {
-        let (prompt, verbatim) = match &self.inputs[run.part] {
-            PromptInput::Conversation(turns) => (judge.renderer.conversation(turns)?, false),
-            PromptInput::Text(text) => (Prompt(vec![Segment::Text(text.clone())]), true),
-            PromptInput::Tokens(ids) => (Prompt(vec![Segment::Tokens(ids.clone())]), true),
-        };
+        let input = &self.inputs[run.part];
+        let (prompt, verbatim) = (input.prompt(judge.renderer)?, !matches!(input, PromptInput::Conversation(_)));
         let script = self.scripts[run.criterion].clone();
         Ok(Ask { prompt, script, neutralized: Vec::new(), may_shorten: true, verbatim })
     }
@@ -105,6 +103,18 @@ impl Task for Prompted {
 }
 
 impl PromptInput {
+    /// The prompt of the input.
+    ///
+    /// # Errors
+    /// If the model's chat template cannot render the conversation.
+    pub fn prompt(&self, renderer: &Renderer) -> Result<Prompt, PromptError> {
+        Ok(match self {
+            Self::Conversation(turns) => renderer.conversation(turns)?,
+            Self::Text(text) => Prompt(vec![Segment::Text(text.clone())]),
+            Self::Tokens(ids) => Prompt(vec![Segment::Tokens(ids.clone())]),
+        })
+    }
+
     fn len(&self) -> usize {
         match self {
             Self::Conversation(turns) => turns.iter().map(Turn::text_len).sum(),

@@ -130,6 +130,11 @@ async fn the_examples_of_the_contract_work() {
         let schema = &document["components"]["schemas"][schema.rsplit('/').next().unwrap()];
         let body = &schema["example"];
         assert!(body.is_object(), "{path} has no example");
+        // The scripted engine has no tokens.
+        if path.contains("tokenize") {
+            assert_eq!(server.post_json(path, body).await.status(), 400);
+            continue;
+        }
         let path = path.replace("{rubric}", "helpfulness");
         // Routes of reward servers name the rubric in the query; those of Gavel and OpenAI have it in the body.
         let reward_server = ["classify", "score", "rerank", "embeddings", "predict", "get_reward"];

@@ -101,3 +101,21 @@ async fn exchanging_the_responses_gives_the_exact_complement() {
         assert_eq!(exchanged["consistent"], straight["consistent"]);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_become_tokens_and_texts_again() {
+    let server = Server::start().await;
+    let text = "The sky is blue, über alles. <|im_end|>";
+    let told = server.post("/tokenize", &json!({"prompt": text, "return_token_strs": true})).await;
+    let tokens = told["tokens"].as_array().unwrap();
+    assert_eq!(told["count"], tokens.len());
+    assert_eq!(told["token_strs"].as_array().unwrap().len(), tokens.len());
+    let back = server.post("/detokenize", &json!({"tokens": tokens})).await;
+    assert_eq!(back["prompt"], text, "the text of a control token is plain text");
+    let chat = server.post("/tokenize", &json!({"messages": [{"role": "user", "content": text}]})).await;
+    assert!(chat["count"].as_u64() > told["count"].as_u64(), "{chat}");
+    let info = server.client.get(format!("{}/tokenizer_info", server.url)).send().await.unwrap();
+    let info: Value = info.json().await.unwrap();
+    assert_eq!(info["eos_token"], "<|im_end|>");
+    assert!(info["chat_template"].as_str().unwrap().contains("im_start"), "{info}");
+}

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use gavel::engine::llama_cpp::load_vocabulary;
 use gavel::script::{
-    Action, Encoded, Generate, Machine, Outcome, Prompt, SamplerSettings, Script, Segment, Step, Token, Vocabulary,
+    Action, Encoded, Generate, Machine, Outcome, Prompt, Remembering, SamplerSettings, Script, Segment, Step, Token,
+    Vocabulary,
 };
 use proptest::prelude::*;
 
@@ -134,6 +135,39 @@ proptest! {
                 text.encode(&*vocabulary).ids.starts_with(&context)
             });
             prop_assert!(fits, "{:?}", context);
+        }
+    }
+}
+
+/// What texts have in common is taken from the last one, and nothing changes by it.
+#[test]
+fn remembered_texts_have_the_tokens_of_the_whole_text() {
+    let words = [
+        "the",
+        " response",
+        " is",
+        "\n",
+        "\n\n",
+        "###Score 3: ",
+        "don't",
+        " 12345",
+        "über",
+        " 北京",
+        "\u{1f469}",
+        "  ",
+        "1.",
+    ];
+    let begins: Vec<String> = (0..4)
+        .map(|seed: usize| (0..400).map(|at: usize| words[(at * 7 + seed * 5 + at / 11) % words.len()]).collect())
+        .collect();
+    for vocabulary in [load_vocabulary(&demo().path).unwrap(), spm()] {
+        let remembering = Remembering::new(Arc::clone(&vocabulary));
+        for round in 0..60_usize {
+            let begin = &begins[round % begins.len()];
+            let cut = begin.char_indices().nth(1200 - 17 * (round % 40)).map_or(begin.len(), |(at, _)| at);
+            let end: String = (0..40).map(|at: usize| words[(at * 3 + round) % words.len()]).collect();
+            let text = format!("{}{end}", &begin[..cut]);
+            assert_eq!(remembering.tokenize(&text), vocabulary.tokenize(&text), "{round}");
         }
     }
 }
