@@ -193,7 +193,7 @@ pub(super) async fn prompts(command: PromptsCommand, config: Config) -> Result<(
             let sets = || library.names().filter_map(|name| library.get(name));
             if json {
                 let row = |set: &PromptSet| serde_json::json!({"name": set.name(), "summary": set.summary(), "built_in": set.built_in()});
-                outln!("{:#}", sets().map(|set| row(set)).collect::<serde_json::Value>());
+                outln!("{:#}", sets().map(row).collect::<serde_json::Value>());
                 return Ok(());
             }
             for set in sets() {
