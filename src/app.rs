@@ -18,6 +18,7 @@ use crate::service::admission::Admission;
 pub use crate::service::registry::StartError;
 use crate::service::registry::{ModelLoader, ModelRegistry};
 use crate::tasks::presets::JudgeModels;
+use crate::tasks::prompt_set;
 
 /// All parts of a server.
 pub struct App {
@@ -45,6 +46,13 @@ impl App {
     pub fn build(config: Config) -> Result<Arc<Self>, StartError> {
         let rubrics = RubricLibrary::load(config.data_dir.join("rubrics"));
         let prompts = Arc::new(PromptLibrary::load(Some(&config.data_dir.join("prompts")))?);
+        let named = config.models.iter().filter_map(|model| model.prompt.as_deref()).chain([config.prompt.as_str()]);
+        named.filter(|set| !set.is_empty()).try_for_each(|set| prompt_set(&prompts, set).map(drop))?;
+        let judge_models = JudgeModels::new(&config.judges, &config.aliases)?;
+        // Only a warning: the model may be one of a file whose list a flag replaces.
+        if let Err(error) = judge_models.check_aliases(&config.model_names()) {
+            tracing::warn!(%error, "an alias leads nowhere");
+        }
         let metrics = Arc::new(Metrics::new());
         let default = &config.grading.rubric;
         if let (false, Err(error)) = (default.is_empty(), rubrics.named(default)) {
@@ -63,7 +71,7 @@ impl App {
             metrics,
             admission,
             models,
-            judge_models: JudgeModels::new(&config.judges, &config.aliases)?,
+            judge_models,
             rubrics,
             prompts,
             config,

@@ -12,6 +12,7 @@ mod prompted;
 mod relative;
 
 use crate::domain::calibration::Calibrator;
+use crate::domain::spelling::suggestion;
 use crate::domain::{
     InvalidRequest, InvalidVerdict, Judgement, Kind, Method, NamedDigest, Options, Order, Preference, WeightedRubric,
 };
@@ -194,11 +195,20 @@ pub struct JudgeProfile<'a> {
     pub renderer: &'a Renderer,
 }
 
+/// The prompt set of a name.
+///
+/// # Errors
+/// [`TaskError::UnknownPrompt`].
+pub fn prompt_set<'a>(prompts: &'a PromptLibrary, name: &str) -> Result<&'a PromptSet, TaskError> {
+    let known = || prompts.names().collect::<Vec<_>>().join(", ");
+    prompts.get(name).ok_or_else(|| TaskError::UnknownPrompt { name: name.to_owned(), known: known() })
+}
+
 /// Why a task cannot run on a judge.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TaskError {
     /// The prompt set does not exist.
-    #[error("there is no prompt set `{name}`; there are: {known}")]
+    #[error("there is no prompt set `{name}`{}; there are: {known}", suggestion(name, known.split(", ")))]
     UnknownPrompt {
         /// The name.
         name: String,
@@ -222,11 +232,7 @@ impl<'a> JudgeProfile<'a> {
     /// # Errors
     /// [`TaskError::UnknownPrompt`].
     pub fn prompt_set(&self, name: Option<&str>) -> Result<&'a PromptSet, TaskError> {
-        let name = name.unwrap_or(self.default_set);
-        self.prompts.get(name).ok_or_else(|| TaskError::UnknownPrompt {
-            name: name.to_owned(),
-            known: self.prompts.names().collect::<Vec<_>>().join(", "),
-        })
+        prompt_set(self.prompts, name.unwrap_or(self.default_set))
     }
 
     /// The prompt and script of a run of absolute or relative grading.

@@ -225,5 +225,10 @@ pub(super) async fn nothing_here(http: HttpRequest) -> Result<HttpResponse, Prob
     let problem = Problem::new(Code::NotFound, detail);
     let own = OWN.iter().any(|route| http.path().starts_with(route));
     // Clients of OpenAI's API show its form of errors only.
-    Err(if http.path().starts_with("/v1/") && !own { problem.in_form(ErrorFormat::OpenAi) } else { problem })
+    let lacks_version = http.resource_map().has_resource(&below);
+    Err(if lacks_version || http.path().starts_with("/v1/") && !own {
+        problem.in_form(ErrorFormat::OpenAi)
+    } else {
+        problem
+    })
 }

@@ -66,6 +66,7 @@ impl CliError {
             Self::Interrupted(_) => 130,
             // EX_CONFIG of sysexits.h: a supervisor need not try again.
             Self::Config(_) => 78,
+            Self::Start(error) if error.is_of_configuration() => 78,
             _ => 1,
         }
     }

@@ -57,6 +57,7 @@ impl Reader<'_> {
         let documents = self.settings.documents()?;
         let stem = data.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         let (kind, mut rows) = labelled::rows(data, bytes)?;
+        fields::check_targets(self.settings.map.targets(), self.asks).map_err(CliError::Usage)?;
         self.settings.map.rename(&mut rows)?;
         let strictness = match (self.settings.ignore_unknown, kind.is_table()) {
             (true, _) => Strictness::Nothing,
@@ -94,8 +95,10 @@ impl Reader<'_> {
     ) -> Result<Item, String> {
         let has = |name: &str| fields.get(name).is_some_and(|value| !value.is_null());
         let names = || fields.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        let missing = |what: &str, name: &str| {
-            format!("has no {what}: map the field with --map {name}=FIELD; it has {}", names())
+        let missing = |what: &str, name: &str| match self.settings.map.column(name) {
+            Some(column) => format!("has no {what}: its `{column}` is empty"),
+            None if fields.contains_key(name) => format!("has no {what}: its `{name}` is empty"),
+            None => format!("has no {what}: map the field with --map {name}=FIELD; it has {}", names()),
         };
         let route = match (self.asks, self.kind, has("response_a")) {
             (Asks::Grade, Some(KindArg::Absolute), true) => {

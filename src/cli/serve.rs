@@ -23,10 +23,7 @@ pub(super) async fn serve(config: Config) -> Result<(), CliError> {
 
 async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
     for variable in &config.ignored_variables {
-        let meant = variable_meant(variable).map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default();
-        tracing::warn!(
-            "the environment variable {variable} is unknown and ignored{meant}; `gavel docs configuration` lists all"
-        );
+        tracing::warn!("{}; `gavel docs configuration` lists all", unknown_variable(variable));
     }
     let (app, listener) = (App::build(config.clone())?, bind(&config)?);
     let folder = config.data_dir.join("rubrics").display().to_string();
@@ -146,6 +143,12 @@ async fn reload_at_hangup(app: Arc<App>) {
     drop(app);
 }
 
+/// What is said of a variable with our prefix that is not a setting.
+fn unknown_variable(variable: &str) -> String {
+    let meant = variable_meant(variable).map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default();
+    format!("the environment variable {variable} is unknown and ignored{meant}")
+}
+
 /// `gavel serve --check`: finds what would stop a start, without loading a model.
 ///
 /// # Errors
@@ -153,7 +156,11 @@ async fn reload_at_hangup(app: Arc<App>) {
 pub(super) fn check(config: &Config) -> Result<String, CliError> {
     let mut told = Vec::new();
     telemetry::check(&config.log).map_err(CliError::Failed)?;
+    told.extend(config.ignored_variables.iter().map(|variable| unknown_variable(variable)));
     let app = App::build(config.clone())?;
+    app.judge_models.check_aliases(&config.model_names()).map_err(crate::app::StartError::from)?;
+    let in_folder = |error| CliError::because(format!("data_dir {}", config.data_dir.display()), error);
+    std::fs::create_dir_all(&config.data_dir).map_err(in_folder)?;
     if let Some(error) = app.rubrics.refused().first() {
         return Err(CliError::Failed(error.to_string()));
     }
@@ -166,8 +173,13 @@ pub(super) fn check(config: &Config) -> Result<String, CliError> {
         let (name, engine) = (model.name(), model.engine.unwrap_or(config.engine));
         told.push(of_model(reference(model, &name), engine, &store, config.offline)?);
     }
-    let address = bind(config)?.local_addr().map_err(|error| CliError::because("the address", error))?;
-    told.push(format!("{}:{} is free", config.host, if config.port == 0 { 0 } else { address.port() }));
+    // A server that is to be restarted still has its port.
+    if config.port != 0 {
+        told.push(match bind(config) {
+            Ok(_) => format!("{}:{} is free", config.host, config.port),
+            Err(error) => format!("note: {error}"),
+        });
+    }
     Ok(format!("the configuration can be served: {}", told.join("; ")))
 }
 
@@ -220,6 +232,7 @@ mod tests {
         check(&[("model", "smollm2-135m"), ("offline", "true")], "gavel models pull");
         check(&[("model", "nothing-like-it")], "nothing-like-it");
         check(&[("model", "./no.gguf")], "./no.gguf");
+        check(&[("engine", "scripted"), ("prompt", "plane")], "no prompt set `plane`; did you mean `plain`?");
         std::fs::create_dir(folder.path().join("rubrics")).unwrap();
         std::fs::write(folder.path().join("rubrics/mine.toml"), "criterion = 3").unwrap();
         check(&[("engine", "scripted")], "mine.toml");

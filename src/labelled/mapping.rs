@@ -87,6 +87,17 @@ impl LabelNames {
 }
 
 impl Mapping {
+    /// The fields that are read from other columns.
+    pub fn targets(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|(field, _)| field.as_str())
+    }
+
+    /// The column of a field that is read from another one.
+    #[must_use]
+    pub fn column(&self, field: &str) -> Option<&str> {
+        self.fields.iter().find(|(name, _)| name == field).map(|(_, column)| column.as_str())
+    }
+
     /// Gives fields their names. A column is a name, or a path such as `meta.label`. A row may lack one, as an empty cell
     /// of a table does.
     ///

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::domain::spelling::suggestion;
 use crate::domain::{InvalidScale, Role, Rubric, Scale, Turn};
 use crate::script::{Generate, InvalidScript, Script, Step, StopString};
 
@@ -118,6 +119,24 @@ impl JudgeModels {
             let (name, rubric) = name.split_once(':')?;
             Some((called(name)?, Some(rubric)))
         })
+    }
+
+    /// Checks that each alias stands for a judge model or for one of these models.
+    ///
+    /// # Errors
+    /// With the first that does not.
+    pub fn check_aliases(&self, models: &[String]) -> Result<(), InvalidJudge> {
+        let known = |name: &str| self.find(name).is_some() || models.iter().any(|model| model == name);
+        match self.aliases.iter().find(|(_, target)| !known(target)) {
+            None => Ok(()),
+            Some((alias, target)) => {
+                let names =
+                    self.models.iter().map(|judge| judge.name.as_str()).chain(models.iter().map(String::as_str));
+                let meant = suggestion(target.split(':').next().unwrap_or_default(), names);
+                let reason = format!("the alias `{alias}` stands for it, and there is no such model{meant}");
+                Err(invalid(target, reason))
+            }
+        }
     }
 
     /// Every judge model.

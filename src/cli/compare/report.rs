@@ -157,8 +157,15 @@ impl Report {
         }
         if items.is_empty() {
             let what = format!(
-                "no item has a verdict of the same kind in both {} and {}; items are matched by their ids",
-                side_a.path, side_b.path
+                "no item has a verdict of the same kind in both {} and {}; items are matched by their ids, such as {}",
+                side_a.path,
+                side_b.path,
+                [a.first(), b.first()]
+                    .iter()
+                    .flatten()
+                    .map(|stored| format!("`{}`", stored.id))
+                    .collect::<Vec<_>>()
+                    .join(" and "),
             );
             return Err(CliError::Failed(what));
         }
@@ -172,7 +179,7 @@ impl Report {
             seed,
             resamples: bootstrap.resamples,
             min_label_mass,
-            differs: differs.filter(|(_, (a, b))| a != b).map(|(what, _)| what).collect(),
+            differs: differs.filter(|(_, (a, b))| are_different(*a, *b)).map(|(what, _)| what).collect(),
             by_item,
             only_a: a.len() - in_both,
             only_b: b.len() - in_both,
@@ -234,6 +241,11 @@ impl Side {
         let [model, rubric, prompt] = &self.digests;
         [(&self.model, model), (&self.rubric, rubric), (&self.prompt, prompt)]
     }
+}
+
+/// Whether names or digests differ; a table has no digests.
+fn are_different(one: (&Option<String>, &Option<String>), other: (&Option<String>, &Option<String>)) -> bool {
+    one.0 != other.0 || matches!((one.1, other.1), (Some(one), Some(other)) if one != other)
 }
 
 impl Verdict {

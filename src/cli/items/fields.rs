@@ -69,6 +69,22 @@ pub(in super::super) enum Strictness {
     Nothing,
 }
 
+/// Checks that `--map` names fields that are read.
+///
+/// # Errors
+/// With the first that is not, and what it may mean.
+pub(super) fn check_targets<'m>(mut targets: impl Iterator<Item = &'m str>, asks: Asks) -> Result<(), String> {
+    let known: Vec<&str> = asks.sent().into_iter().chain(BESIDE).collect();
+    match targets.find(|target| !known.contains(target)) {
+        None => Ok(()),
+        Some(target) => {
+            let meant = nearest(target, known.iter().copied());
+            let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+            Err(format!("--map: `{target}` is not a field{meant}; the fields are {}", known.join(", ")))
+        }
+    }
+}
+
 /// Takes out what is not sent, and says which field no request has.
 ///
 /// # Errors

@@ -8,6 +8,18 @@ use crate::prompts::PromptError;
 use crate::tasks::TaskError;
 use crate::tasks::presets::InvalidJudge;
 
+impl StartError {
+    /// Whether only another configuration, or other files, can help: a restart cannot.
+    #[must_use]
+    pub fn is_of_configuration(&self) -> bool {
+        match self {
+            Self::Prompts(_) | Self::PromptSet(_) | Self::JudgeModel(_) | Self::Calibration(..) => true,
+            Self::Model(error) => matches!(error, ModelError::UnknownAlias { .. } | ModelError::NoSuchFile { .. }),
+            _ => false,
+        }
+    }
+}
+
 /// Why a server cannot be built, or a model not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
