@@ -111,11 +111,11 @@ enum Command {
     Preferences(Box<preferences::PreferencesArgs>),
     /// Measure how far judges agree with labels.
     Agree(Box<agree::AgreeArgs>),
-    /// Map a judge's numbers to what people say: a calibration, from labels.
+    /// Fit a calibration: map a judge's numbers to people's labels.
     Calibrate(Box<calibrate::CalibrateArgs>),
     /// Measure how far attacks in the judged text move the reward.
     Redteam(Box<redteam::RedteamArgs>),
-    /// Fit a judge's verdicts to what people say, with what else it computes, from labels.
+    /// Fit a judge's verdicts, and the length of responses, to people's labels.
     Fit(Box<calibrate::FitArgs>),
     /// Measure the speed of a server.
     Bench(Box<bench::BenchArgs>),
