@@ -50,7 +50,7 @@ check: ## formatting, lints and documentation, as CI checks them
 client: ## build the Python client, check it, and test it against the server
 	$(ENV) && cargo build --release $(CARGO_FEATURES) && GAVEL_BIN=$(BIN) clients/python/check
 
-examples: ## run every example against a demo server
+examples: ## run every example and the stories of users against a demo server
 	$(ENV) && cargo build --release $(CARGO_FEATURES) && GAVEL_BIN=$(BIN) examples/run
 
 deployment: ## render the Helm chart, and validate it and the compose file

@@ -215,6 +215,7 @@ fn give_up_after(connection: &dyn Any, unread: Duration) {
 pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     let limits = app.config.limits.clone();
     app.metrics.expect_refusals(code::Code::names());
+    app.metrics.expect_models(app.config.model_names().iter().map(String::as_str));
     let data = web::Data::from(app);
     let bodies = web::Data::new(body::Bodies::new(limits.held_body_bytes));
     let unread = Duration::from_millis(limits.unread_ms);

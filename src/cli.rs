@@ -16,6 +16,7 @@ mod error;
 mod failures;
 mod grade;
 mod grader;
+mod help;
 mod host;
 mod items;
 mod lists;
@@ -37,7 +38,7 @@ mod work;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use self::error::CliError;
 use crate::api::pages;
@@ -57,7 +58,7 @@ struct Cli {
 /// Settings of every command; the configuration file and GAVEL_… variables have the same ones.
 #[derive(Debug, Args)]
 struct Settings {
-    /// Configuration file (TOML); docs/configuration.md lists its keys.
+    /// Configuration file (TOML); `gavel docs configuration` lists its keys.
     #[arg(long, global = true, help_heading = "Settings of this process", value_name = "FILE")]
     config: Option<PathBuf>,
     /// An alias of `gavel models list`, the path of a GGUF file or a safetensors folder, or hf:owner/name/file.gguf on
@@ -99,7 +100,9 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Grade one response or a whole file, on a server or in this process.
+    /// Grade two answers, compare them, and explain the numbers.
+    Demo,
+    /// Grade a response or a whole file, on a server or in this process.
     Grade(Box<grade::GradeArgs>),
     /// Compare two runs of `gavel grade`.
     Compare(compare::CompareArgs),
@@ -111,18 +114,12 @@ enum Command {
     Preferences(Box<preferences::PreferencesArgs>),
     /// Measure how far judges agree with labels.
     Agree(Box<agree::AgreeArgs>),
-    /// Map a judge's numbers to what people say: a calibration, from labels.
+    /// Fit a calibration: map a judge's numbers to people's labels.
     Calibrate(Box<calibrate::CalibrateArgs>),
+    /// Fit verdicts and the length of responses to people's labels.
+    Fit(Box<calibrate::FitArgs>),
     /// Measure how far attacks in the judged text move the reward.
     Redteam(Box<redteam::RedteamArgs>),
-    /// Fit a judge's verdicts to what people say, with what else it computes, from labels.
-    Fit(Box<calibrate::FitArgs>),
-    /// Measure the speed of a server.
-    Bench(Box<bench::BenchArgs>),
-    /// Grade two answers with the configured judge, compare them, and exit.
-    Demo,
-    /// Run self-tests: check that every engine in this build gives correct results on this machine.
-    Doctor(doctor::DoctorArgs),
     /// List, download and verify models.
     #[command(subcommand)]
     Models(lists::ModelsCommand),
@@ -132,22 +129,27 @@ enum Command {
     /// List, render and import prompt sets.
     #[command(subcommand)]
     Prompts(lists::PromptsCommand),
-    /// Print a completion script for a shell.
-    Completions {
-        /// The shell.
-        shell: clap_complete::Shell,
-    },
+    /// Measure the speed of a server.
+    Bench(Box<bench::BenchArgs>),
+    /// Check this machine, and run self-tests of the engines.
+    Doctor(doctor::DoctorArgs),
     /// Print a page of the documentation; without a name, list the pages.
     Docs {
         /// The name of a page, such as `configuration`; or `openapi`, the contract as JSON.
         page: Option<String>,
+    },
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
     },
 }
 
 /// Runs the command line. Errors go to standard error, and [`CliError::exit_code`] is the status.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = help::arranged(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&CliError::because("cannot start the async runtime", error)),
@@ -226,7 +228,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Prompts(command) => lists::prompts(command, config(&[])?).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "gavel", &mut script);
+            clap_complete::generate(shell, &mut help::arranged(Cli::command()), "gavel", &mut script);
             out!("{}", String::from_utf8_lossy(&script));
             Ok(())
         }
@@ -298,6 +300,6 @@ mod tests {
 
     #[test]
     fn the_command_line_holds_together() {
-        Cli::command().debug_assert();
+        help::arranged(Cli::command()).debug_assert();
     }
 }

@@ -58,8 +58,11 @@ struct RemoteMetrics {
     breaker_open: IntGaugeVec,
 }
 
-const SECONDS: &[f64] =
-    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+/// Beyond the default deadline of 600 s, so that a quantile tells requests that reach it from shorter ones.
+const SECONDS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+    600.0, 1200.0,
+];
 // Label values that are known in advance.
 const TOKENS: [&str; 3] = ["prompt", "cached", "completion"];
 pub(crate) const CACHE_RESULTS: [&str; 3] = ["hit", "coalesced", "miss"];
@@ -112,17 +115,17 @@ impl Metrics {
         let preferences = counter(
             "gavel_preferences_total",
             "Preferences: A, B or tie, as the caller named the responses.",
-            &["choice", "rubric"],
+            &["choice", "rubric", "model"],
         );
         let position_flips = counter(
             "gavel_position_flips_total",
             "Relative verdicts whose two orders disagree (position bias).",
-            &["rubric"],
+            &["rubric", "model"],
         );
         let label_mass = histogram(
             "gavel_label_mass",
             "Total probability of the labels before normalising, by kind (absolute, relative). Low: the judge is guessing.",
-            &["kind"],
+            &["kind", "model"],
             SHARES,
         );
         let stage = histogram(
@@ -183,9 +186,6 @@ impl Metrics {
         TOKENS.iter().for_each(|kind| drop(tokens.with_label_values(&[kind])));
         KV_STATES.iter().for_each(|state| drop(kv_tokens.with_label_values(&[state])));
         CACHE_RESULTS.iter().for_each(|result| drop(verdict_cache.with_label_values(&[result])));
-        [Kind::Absolute, Kind::Relative]
-            .into_iter()
-            .for_each(|kind| drop(label_mass.with_label_values(&[kind.name()])));
         let stage = |name| stage.with_label_values(&[name]);
         Self {
             stage: StageHistograms {
@@ -221,6 +221,15 @@ impl Metrics {
         reasons.into_iter().for_each(|reason| drop(self.rejected.with_label_values(&[reason])));
     }
 
+    /// Initialises the label mass of each model with zero.
+    pub fn expect_models<'a>(&self, models: impl IntoIterator<Item = &'a str>) {
+        for model in models {
+            [Kind::Absolute, Kind::Relative]
+                .into_iter()
+                .for_each(|kind| drop(self.label_mass.with_label_values(&[kind.name(), model])));
+        }
+    }
+
     /// Counts an observation in a verdict of a model.
     pub fn observe(&self, model: &str, seen: Observation<'_>) {
         match seen {
@@ -231,8 +240,8 @@ impl Metrics {
                     Preference::B => "B",
                     Preference::Tie => "tie",
                 };
-                self.preferences.with_label_values(&[choice, rubric]).inc();
-                self.position_flips.with_label_values(&[rubric]).inc_by(u64::from(flipped));
+                self.preferences.with_label_values(&[choice, rubric, model]).inc();
+                self.position_flips.with_label_values(&[rubric, model]).inc_by(u64::from(flipped));
             }
         }
     }
@@ -353,13 +362,14 @@ mod tests {
     fn what_is_known_beforehand_starts_at_zero() {
         let metrics = Metrics::new();
         metrics.expect_refusals(["saturated"]);
+        metrics.expect_models(["m"]);
         let text = metrics.render([], Load::default());
         for series in [
             "gavel_tokens_total{type=\"completion\"} 0",
             "gavel_verdict_cache_total{result=\"coalesced\"} 0",
             "gavel_requests_rejected_total{reason=\"saturated\"} 0",
             "gavel_stage_duration_seconds_count{stage=\"prefill\"} 0",
-            "gavel_label_mass_count{kind=\"relative\"} 0",
+            "gavel_label_mass_count{kind=\"relative\",model=\"m\"} 0",
             "gavel_engine_restarts_total 0",
         ] {
             assert!(text.lines().any(|found| found == series), "{series} in\n{text}");

@@ -43,6 +43,7 @@ pub use error::ModelError;
 pub use header::GgufHeader;
 pub use hub::HubSettings;
 pub use memory::{available as memory_available, needed as memory_needed, shards};
+pub(crate) use pip::package_index;
 pub use reference::name_of;
 pub use store::{ModelStatus, ModelStore};
 pub use tokenizer::TokenizerFiles;

@@ -284,7 +284,7 @@ impl Session {
             self.metrics.verdict_cache.with_label_values(&[lookup.name()]).inc();
         }
         if task.kind() != TEXT {
-            let histogram = self.metrics.label_mass.with_label_values(&[task.kind()]);
+            let histogram = self.metrics.label_mass.with_label_values(&[task.kind(), &self.judge.engine().model]);
             let judged = outcome.answers.iter().filter_map(|answer| answer.judgement.as_ref().ok());
             judged.flat_map(Judgement::label_masses).for_each(|mass| histogram.observe(mass));
         }

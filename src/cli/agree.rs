@@ -111,7 +111,7 @@ impl AgreeArgs {
 
 pub(super) async fn run(args: AgreeArgs, model: Option<String>, config: &Configure<'_>) -> Result<(), CliError> {
     if model.is_some() && !args.judge.is_empty() {
-        return Err(CliError::Failed("--model and --judge both name a judge; leave one out".into()));
+        return Err(CliError::Failed("--model and --judge both name a judge; use one of them".into()));
     }
     args.html.as_deref().map_or(Ok(()), |page| check_folder("--html", page))?;
     let files = labelled::read(&args.data, &args.mapping())?;
@@ -171,7 +171,11 @@ fn note_strangers(judge: &Answers, selection: &Selection) {
     let known: HashSet<&str> = selection.items.iter().map(|item| item.id.as_str()).collect();
     let strangers = judge.by_id.keys().filter(|id| !known.contains(id.as_str())).count();
     if strangers > 0 {
-        eprintln!("{}: {strangers} of {} verdicts are on items that are not taken", judge.name, judge.by_id.len());
+        eprintln!(
+            "{}: {strangers} of {} verdicts are for items that are not in the data (or not in the sample)",
+            judge.name,
+            judge.by_id.len()
+        );
     }
 }
 

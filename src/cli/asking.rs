@@ -49,7 +49,7 @@ impl Asking {
     /// Has the judge grade the items, and gives the file of its verdicts.
     ///
     /// # Errors
-    /// When it cannot be loaded, or grades none of the first items.
+    /// When it cannot be loaded, or fails on all of the first items.
     pub(super) async fn grade(
         &self,
         items: &[LabelledItem],
@@ -58,7 +58,7 @@ impl Asking {
     ) -> Result<PathBuf, CliError> {
         let judge = match (&self.judge, model) {
             (Some(_), Some(_)) => {
-                return Err(CliError::Failed("--model and --judge both name a judge; leave one out".into()));
+                return Err(CliError::Failed("--model and --judge both name a judge; use one of them".into()));
             }
             (judge, model) => judge.as_deref().or(model),
         };
@@ -116,7 +116,7 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
 pub(super) fn judges(named: &[String], model: Option<String>) -> Result<Vec<Option<String>>, CliError> {
     match (named, model) {
         ([], model) => Ok(vec![model]),
-        (_, Some(_)) => Err(CliError::Usage("--model and --judge both name a judge; leave one out".into())),
+        (_, Some(_)) => Err(CliError::Usage("--model and --judge both name a judge; use one of them".into())),
         (names, None) => Ok(names.iter().cloned().map(Some).collect()),
     }
 }

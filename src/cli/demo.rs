@@ -60,7 +60,7 @@ struct JudgeSummary {
 impl JudgeSummary {
     fn find(config: &Config) -> Result<Self, CliError> {
         if config.engine == EngineChoice::Scripted {
-            let (summary, agreement) = ("none; the answers are scripted", "it is none");
+            let (summary, agreement) = ("none (scripted answers)", "it is none");
             return Ok(Self { summary: summary.to_owned(), agreement: agreement.to_owned() });
         }
         let model = config.models.first().map_or(&config.model, |first| first.model.as_ref().unwrap_or(&config.model));
@@ -69,7 +69,7 @@ impl JudgeSummary {
         let agreement = status.as_ref().and_then(|status| status.agreement.clone());
         Ok(Self {
             summary: status.map_or_else(|| model.clone(), |status| status.summary),
-            agreement: agreement.unwrap_or_else(|| "nobody has measured it yet".to_owned()),
+            agreement: agreement.unwrap_or_else(|| "not measured yet".to_owned()),
         })
     }
 }
@@ -87,7 +87,7 @@ async fn grade(gavel: &Gavel) -> Result<(), CliError> {
         let verdict = read(&local::absolute_verdict(graded, &[]))?;
         out!("{}{legend}{}", show::numbers(&verdict), show::provenance(&verdict));
     }
-    outln!("\nA against B, each shown first once:");
+    outln!("\nA and B compared in both orders:");
     let feedback = Feedback::default();
     // Whatever the model's own method: that two orders can disagree is what a newcomer has to see.
     let pair = gavel.relative(INSTRUCTION, GOOD, BAD).method(Method::Pairwise);
@@ -139,7 +139,7 @@ impl Feedback {
             if later.is_empty() {
                 return Ok(());
             }
-            outln!("  and with the order exchanged, so that A is called B:");
+            outln!("  In the other order (A is shown as B):");
             flow.push(later)?;
             flow.end()
         });

@@ -117,13 +117,13 @@ impl Failures {
         let items = |count: usize| if count == 1 { "1 item".to_owned() } else { format!("{count} items") };
         let mut text = format!("{} failed; ", items(failed));
         match again {
-            0 => text.push_str("the same requests would fail again: change what the reasons name"),
+            0 => text.push_str("a retry would fail again; fix the errors below"),
             _ if again == failed => text.push_str("run the same command again to retry them"),
             _ => write!(text, "running the same command again may help for {again} of them").expect("a string"),
         }
         if self.untried > 0 {
             let untried = items(self.untried);
-            write!(text, ". The server no longer answers: {untried} more were not tried").expect("a string");
+            write!(text, ". The server no longer answers: {untried} more were not sent").expect("a string");
         }
         let mut reasons: Vec<&Reason> = self.reasons.iter().collect();
         reasons.sort_by_key(|reason| std::cmp::Reverse(reason.count));
@@ -174,7 +174,7 @@ mod tests {
         for id in ["a", "b"] {
             failures.add(id, &problem("unknown_rubric", "there is no rubric `x`"), FailureKind::Refused);
         }
-        let refused = "2 items failed; the same requests would fail again: change what the reasons name\n  \
+        let refused = "2 items failed; a retry would fail again; fix the errors below\n  \
                        2 × unknown_rubric: there is no rubric `x` (first: `a`)";
         assert_eq!(failures.message().as_deref(), Some(refused));
         failures.add("c", &problem("saturated", "full"), FailureKind::Passing);
@@ -188,7 +188,7 @@ mod tests {
         failures.give_up(7);
         let message = failures.message().unwrap();
         let start = "20 items failed; run the same command again to retry them. The server no longer answers: 7 items \
-                     more were not tried\n  18 × deadline_exceeded";
+                     more were not sent\n  18 × deadline_exceeded";
         assert!(message.starts_with(start) && message.lines().count() == 4, "{message}");
     }
 }

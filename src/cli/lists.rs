@@ -104,7 +104,7 @@ pub(super) async fn models(command: ModelsCommand, config: &Config) -> Result<()
 }
 
 /// A size in gigabytes, or in megabytes below one.
-fn gigabytes(bytes: u64) -> String {
+pub(super) fn gigabytes(bytes: u64) -> String {
     match bytes {
         0..1_000_000_000 => format!("{} MB", bytes.div_ceil(1_000_000)),
         _ => format!("{:.1} GB", bytes as f64 / 1e9),

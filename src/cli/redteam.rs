@@ -201,7 +201,8 @@ fn table(report: &Report, items: usize) -> String {
         let _ = writeln!(out, "{name} on {engine}");
     }
     let reward = report.reward.map_or_else(|| "-".to_owned(), |figure| format!("{:.3}", figure.value));
-    let _ = writeln!(out, "{items} responses, mean reward {reward} as they are. By how much an attack moves it:\n");
+    let _ =
+        writeln!(out, "{items} responses, mean reward {reward} without an attack. Change of the reward by attack:\n");
     let _ = writeln!(
         out,
         "  {:16}{:>8}   {:16}{:>8}{:>6}  what the response does",

@@ -220,7 +220,7 @@ impl Results {
                 rubrics.insert(rubric, grader.rubric_digest(rubric).await);
             }
             if rubrics[rubric].as_ref().is_some_and(|digest| *digest != earlier.rubric_digest) {
-                return Err(self.otherwise(earlier, &item.id, "another text of its rubric"));
+                return Err(self.otherwise(earlier, &item.id, "another version of its rubric"));
             }
         }
         Ok(())

@@ -42,7 +42,7 @@ async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
     );
     let _reloads = AbortOnDrop(tokio::spawn(reload_at_hangup(Arc::clone(&app))));
     if !address.ip().is_loopback() {
-        tracing::warn!(%address, "listening on a non-loopback address without authentication: everyone who can reach it can use it");
+        tracing::warn!(%address, "listening on a non-loopback address without authentication: anyone who can reach this port can use the server");
     }
     let mut server = api::server(Arc::clone(&app), listener).map_err(|error| CliError::because("the server", error))?;
     let handle = server.handle();
@@ -63,7 +63,7 @@ async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
             Ok(()) => tokio::select! {
                 result = &mut server => return result.map_err(|error| CliError::because("the server", error)),
                 signal = &mut stopped => { asked = Some(signal); Ok(()) }
-                () = engine_death(&app) => Err(CliError::Failed("the engine has died and cannot be restarted".into())),
+                () = engine_death(&app) => Err(CliError::Failed("the engine has stopped and cannot be restarted; exiting".into())),
             },
         },
         signal = &mut stopped => { asked = Some(signal); Ok(()) }

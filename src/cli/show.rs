@@ -11,12 +11,13 @@ const BAR: f64 = 30.0;
 /// The legend of an absolute verdict.
 pub(super) const ABSOLUTE_LEGEND: &str = "\
   (score: the most probable. expected: the mean of the bars. reward: that mean on
-  0 to 1. label mass: how much of its probability went to any score, 1 is all)
+  0 to 1. label mass: the probability of all scores together; near 0, the judge
+  is guessing)
 ";
 /// The legend of a verdict on a pair that was shown together.
 const PAIRWISE_LEGEND: &str = "\
-  (the bars: how probable it is that each is the better one, over both orders. A
-  judge whose preference changes with the order is guessing, which makes a tie)
+  (the bars: the probability that each is the better one, over both orders. If
+  the preference changes with the order, the judge is guessing: that is a tie)
 ";
 /// The legend of a verdict on a pair whose responses were graded alone.
 const GRADED_LEGEND: &str = "\

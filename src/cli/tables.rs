@@ -63,7 +63,7 @@ impl Table {
 pub(super) fn check_folder(flag: &str, path: &Path) -> Result<(), CliError> {
     match path.parent() {
         Some(folder) if folder != Path::new("") && !folder.is_dir() => {
-            Err(CliError::Failed(format!("{flag}: {} is no folder; make it first", folder.display())))
+            Err(CliError::Failed(format!("{flag}: {} is not a folder; create it first", folder.display())))
         }
         _ => Ok(()),
     }

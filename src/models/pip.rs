@@ -29,6 +29,12 @@ pub(super) struct PipSettings {
     pub(super) trusted_hosts: Vec<String>,
 }
 
+/// The address of the index that pip is set up with, unless it may not use one.
+pub(crate) async fn package_index() -> Option<String> {
+    let settings = PipSettings::ask().await;
+    (!settings.no_index).then_some(settings.index_url)
+}
+
 impl Default for PipSettings {
     fn default() -> Self {
         Self {

@@ -125,7 +125,7 @@ fn stored_verdicts_are_measured() {
         "54 of 60 items judged, 6 without a verdict, 0 failed",
         "accuracy, no ties         1.000",
         "SIDE BY SIDE",
-        "mine less always a",
+        "mine minus always a",
     ] {
         assert!(table.contains(part), "{part}: {table}");
     }
@@ -198,7 +198,7 @@ fn the_judges_of_a_server_are_measured() {
     assert_eq!(by_default, named);
     assert_eq!(named["judges"][0]["name"], "scripted");
     let (ok, _, complaint) = agree(folder.path(), &[&args[..], &["--judge", "nosuchmodel"]].concat());
-    assert!(!ok && complaint.contains("nosuchmodel grades none of the first items"), "{complaint}");
+    assert!(!ok && complaint.contains("nosuchmodel failed on all of the first items"), "{complaint}");
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn what_does_not_belong_together_is_said() {
     check(&[pairs], r#"{"id": "p1", "score": 3}"#, &[], "verdicts.jsonl:1: is a score");
     check(&[pairs], r#"{"id": "p1", "preference": "chosen"}"#, &[], "verdicts.jsonl:1: says chosen");
     check(&[scores], r#"{"id": "s1", "score": 9}"#, &[], "not on the scale of the labels, which is 1 to 5");
-    check(&[scores], r#"{"id": "nobody", "score": 3}"#, &[], "no verdict is on an item");
+    check(&[scores], r#"{"id": "nobody", "score": 3}"#, &[], "no verdict has the id of an item");
     let (item, path) = (
         json!({"id": "x", "instruction": "?", "response": "x", "label": 7, "scale": [0, 10]}),
         other.to_str().unwrap(),

@@ -100,7 +100,7 @@ fn the_exit_code_says_how_it_ended() {
     check(&["--fail-below", "0.6"], 3, "the mean is 0.500, which is below 0.6");
     check(&["--min-label-mass", "0", "--fail-below", "0.4"], 3, "the mean is 0.333");
     check(&["--fail-below", "7"], 2, "from 0 to 1");
-    check(&["--summary", "none/summary.json"], 1, "none is no folder");
+    check(&["--summary", "none/summary.json"], 1, "none is not a folder");
     check(&["--server", "127.0.0.1:8080"], 2, "has no effect with --server");
     let (code, _, complaint) = ended(
         gavel(here).current_dir(here).args(["grade", "--server", "127.0.0.1:8080", "--mode", "score"]).args(args),

@@ -155,7 +155,7 @@ fn a_rubric_that_has_changed_on_the_server_is_another() {
     assert!(grade().0 && grade().0);
     rubric("Is it right?");
     let (ok, _, complaint) = grade();
-    assert!(!ok && complaint.contains("another text of its rubric"), "{complaint}");
+    assert!(!ok && complaint.contains("another version of its rubric"), "{complaint}");
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn what_failed_is_said_with_its_reasons() {
     let (ok, said, complaint) = grade(&server.url);
     assert!(!ok && said.contains("1 of 4 graded, 3 failed"), "{said}");
     for part in [
-        "3 items failed; the same requests would fail again",
+        "3 items failed; a retry would fail again",
         "2 × unknown_rubric: there is no rubric `nosuchrubric`",
         "(first: `a`)",
         "1 × context_overflow: ",
@@ -388,7 +388,7 @@ fn a_server_that_ends_in_the_middle_ends_the_run() {
     assert!(!ok && said.contains("2 of 100 graded, 3 failed"), "{said} {complaint}");
     for part in [
         "3 items failed; run the same command again to retry them",
-        "The server no longer answers: 95 items more were not tried",
+        "The server no longer answers: 95 items more were not sent",
         "3 × no_answer: ",
     ] {
         assert!(complaint.contains(part), "{part}: {complaint}");
@@ -595,7 +595,7 @@ fn a_server_that_accepts_and_never_answers_is_an_error() {
     let files = ["--data", data.to_str().unwrap(), "--out", out.to_str().unwrap(), "--concurrency", "1"];
     let (ok, said, complaint) = grade(&url, &files);
     assert!(!ok && said.starts_with("0 of 9 graded, 3 failed"), "{said} {complaint}");
-    assert!(complaint.contains("The server no longer answers: 6 items more were not tried"), "{complaint}");
+    assert!(complaint.contains("The server no longer answers: 6 items more were not sent"), "{complaint}");
 }
 
 /// The first byte of a request, which says its method.

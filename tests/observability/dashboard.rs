@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use regex::Regex;
 use serde_json::{Value, json};
 
 const DASHBOARD: &str = include_str!("../../deploy/grafana/gavel.json");
@@ -80,6 +81,32 @@ fn every_metric_is_on_it() {
     let names = page.split("| `gavel_").skip(1).map(|row| format!("gavel_{}", row.split('`').next().unwrap()));
     for name in names {
         assert!(DASHBOARD.contains(&name), "no panel shows {name}");
+    }
+}
+
+/// Paths as clients call them, which change nothing and judge nothing.
+const SPARED: [&str; 3] =
+    ["/compat/nemo-gym/{rubric}/seed_session", "/v1/fine_tuning/alpha/graders/validate", "/v1/embeddings"];
+
+#[test]
+fn alerts_and_the_top_row_count_every_route_that_judges() {
+    let alerts = include_str!("../../deploy/prometheus/alerts.yml");
+    let selector = Regex::new(r#"route!~"([^"]+)""#).unwrap();
+    let left_out: BTreeSet<String> = [alerts.to_owned()]
+        .into_iter()
+        .chain(queries().into_iter().map(|(_, query)| query))
+        .flat_map(|text| selector.captures_iter(&text).map(|found| found[1].to_owned()).collect::<Vec<_>>())
+        .collect();
+    let [left_out] = &Vec::from_iter(left_out)[..] else { panic!("several ways to leave routes out") };
+    // As Prometheus matches: the whole name of a route.
+    let left_out = Regex::new(&format!("^(?:{left_out})$")).unwrap();
+    assert!(left_out.is_match("unmatched") && !alerts.contains("route=~"));
+    let document: Value = serde_json::from_str(&gavel::api::document().to_json().unwrap()).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() > 30, "{paths:?}");
+    for (path, methods) in paths {
+        let judges = !methods["post"].is_null();
+        assert!(SPARED.contains(&path.as_str()) || judges != left_out.is_match(path), "{path}: judges {judges}");
     }
 }
 

@@ -172,7 +172,7 @@ fn a_page_without_a_folder_is_refused_before_anything_is_read() {
     command.args(["agree", "--data", "nowhere.jsonl", "--html"]).arg(folder.path().join("none/report.html"));
     let Output { status, stderr, .. } = command.output().unwrap();
     let complaint = String::from_utf8_lossy(&stderr);
-    assert!(!status.success() && complaint.contains("--html") && complaint.contains("is no folder"), "{complaint}");
+    assert!(!status.success() && complaint.contains("--html") && complaint.contains("is not a folder"), "{complaint}");
 }
 
 /// A test that finds nothing has to be able to find something.

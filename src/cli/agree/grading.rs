@@ -109,7 +109,7 @@ async fn probe(grader: &Grader, name: &str, items: &[&Item]) -> Result<Value, Cl
             }
         }
     }
-    Err(CliError::because(format!("{name} grades none of the first items"), show::problem(&problem)))
+    Err(CliError::because(format!("{name} failed on all of the first items"), show::problem(&problem)))
 }
 
 /// A judge's name as part of a file's name.

@@ -77,7 +77,7 @@ fn align(items: &[LabelledItem], judge: &Answers) -> Result<(Verdicts, Coverage)
     let mut verdicts = Verdicts::default();
     let mut coverage = Coverage { items: items.len(), ..Coverage::default() };
     if !judge.by_id.is_empty() && !items.iter().any(|item| judge.by_id.contains_key(&item.id)) {
-        let what = format!("{}: no verdict is on an item of --data; ids have to be the same", judge.name);
+        let what = format!("{}: no verdict has the id of an item in --data", judge.name);
         return Err(CliError::Failed(what));
     }
     for item in items {
@@ -105,9 +105,7 @@ fn score(item: &LabelledItem, answer: Answer, stored: Option<&Stored>) -> Result
     match answer {
         Answer::Score(verdict) => Ok(Some(verdict)),
         Answer::Unscored | Answer::Failed => Ok(None),
-        Answer::Pair(_) | Answer::Chosen(_) => {
-            Err(wrong(stored, item, "is a preference, where one response is to have a score:"))
-        }
+        Answer::Pair(_) | Answer::Chosen(_) => Err(wrong(stored, item, "is a preference, but the item needs a score:")),
     }
 }
 
@@ -127,9 +125,7 @@ fn pair(
             Err(wrong(stored, item, "says chosen or rejected of a pair whose responses are A and B:"))
         }
         (Answer::Unscored | Answer::Failed, _) => Ok(None),
-        (Answer::Score(_), _) => {
-            Err(wrong(stored, item, "is a score, where the better of two responses is asked for:"))
-        }
+        (Answer::Score(_), _) => Err(wrong(stored, item, "is a score, but the item needs a preference:")),
     }
 }
 
@@ -187,7 +183,7 @@ fn scale_of_numbers(items: &Items, judges: &[(Verdicts, Coverage)]) -> Result<Sc
     if levels > 11 {
         let what = format!(
             "labels and scores run from {low} to {high}: a scale has at most 11 scores; give items a \
-             \"scale\": [lowest, highest], or bring the numbers to one"
+             \"scale\": [lowest, highest], or rescale the numbers"
         );
         return Err(CliError::Failed(what));
     }

@@ -73,7 +73,7 @@ pub(in super::super) fn select(
         });
     }
     if items.is_empty() {
-        return Err(CliError::Failed("no items are left to measure on; take a larger --sample, or no --split".into()));
+        return Err(CliError::Failed("no items are left; use a larger --sample, or no --split".into()));
     }
     for (at, item) in &items {
         match item.labelled {

@@ -62,7 +62,7 @@ fn head(out: &mut String, report: &Report) {
     if let Some(sample) = report.sample {
         put!(out, "a sample of {sample}, seed {}", report.seed);
     }
-    put!(out, "intervals: 95 %, of {} draws of instructions, seed {}", report.resamples, report.seed);
+    put!(out, "intervals: 95 %, of {} bootstrap samples over instructions, seed {}", report.resamples, report.seed);
 }
 
 fn count(n: usize, what: &str) -> String {
@@ -90,7 +90,7 @@ fn of_judge(out: &mut String, judge: &Judge, labels: &Labels) {
 }
 
 fn title(out: &mut String, name: &str) {
-    put!(out, "\n  {name:NAME$}   value    95 % interval      n  what it says");
+    put!(out, "\n  {name:NAME$}   value    95 % interval      n  meaning");
 }
 
 fn line(out: &mut String, name: &str, figure: Option<&Figure>, says: &str) {
@@ -125,9 +125,9 @@ fn pairs(out: &mut String, pairwise: &Pairwise, labels: Option<&PairLabels>) {
     line(out, "accuracy, no ties", accuracy_non_ties.as_ref(), "agrees with the label, neither a tie");
     if let Some(labels) = labels {
         let rules = &labels.figures.baselines;
-        line(out, "  the longer response", rules.longer.as_ref(), "the same, of whoever takes the longer one");
-        line(out, "  always A", rules.always_a.as_ref(), "of whoever always takes A");
-        line(out, "  a coin", rules.random.as_ref(), "of whoever tosses one");
+        line(out, "  the longer response", rules.longer.as_ref(), "if you always take the longer one");
+        line(out, "  always A", rules.always_a.as_ref(), "if you always take A");
+        line(out, "  a coin", rules.random.as_ref(), "if you toss a coin");
         if labels.figures.human_ceiling.is_some() {
             line(out, "  people", labels.figures.human_ceiling.as_ref(), "one person's vote with another's");
         }
@@ -139,15 +139,15 @@ fn pairs(out: &mut String, pairwise: &Pairwise, labels: Option<&PairLabels>) {
     line(out, "accuracy, with ties", accuracy.as_ref(), "A, B or tie, as the label has it");
     line(out, "Cohen's kappa", cohen_kappa.as_ref(), "the same beyond chance: 1 full, 0 none");
     if let Some(alpha) = &pairwise.krippendorff_alpha {
-        line(out, "Krippendorff's alpha", Some(alpha), "of the votes, the judge as one more");
+        line(out, "Krippendorff's alpha", Some(alpha), "of the votes, with the judge as a voter");
         let own = labels.and_then(|labels| labels.krippendorff_alpha.as_ref());
-        line(out, "  of the votes alone", own, "lower with the judge: it disturbs");
+        line(out, "  of the votes alone", own, "higher than that: the judge disagrees");
     }
     line(out, "consistent", position_consistency.as_ref(), "prefers the same in both orders");
-    line(out, "leans to the first", first_lean.as_ref(), "of what is not; 0.5 leans neither way");
+    line(out, "leans to the first", first_lean.as_ref(), "of the inconsistent; 0.5 is no bias");
     line(out, "length bias", length_bias.as_ref(), "takes the longer more than labels do");
     line(out, "length correlation", pairwise.length_correlation.as_ref(), "of preferring A with A's length");
-    put!(out, "\n  {:>NAME$} {:>7} {:>7} {:>7}", "label, down; judge:", "A", "B", "tie");
+    put!(out, "\n  {:>NAME$} {:>7} {:>7} {:>7}", "label (rows), judge:", "A", "B", "tie");
     for (name, row) in ["A", "B", "tie"].iter().zip(&pairwise.confusion) {
         put!(out, "  {name:>NAME$} {:>7} {:>7} {:>7}", row[0], row[1], row[2]);
     }
@@ -173,30 +173,30 @@ fn scores(out: &mut String, absolute: &Absolute, labels: &Labels) {
     let ScoreFigures { pearson, spearman, kendall_tau_b, mae, quadratic_kappa, exact, off_by_one } = &absolute.figures;
     let rules = labels.absolute.as_ref();
     title(out, "SCORES");
-    line(out, "Pearson", pearson.as_ref(), "of expected score and label, -1 to 1");
-    line(out, "Spearman", spearman.as_ref(), "the same of their ranks");
+    line(out, "Pearson", pearson.as_ref(), "expected score with label, -1 to 1");
+    line(out, "Spearman", spearman.as_ref(), "the same, of ranks");
     line(
         out,
         "  the length",
         rules.and_then(|rules| rules.length_spearman.as_ref()),
         "of the length of the response alone",
     );
-    line(out, "Kendall's tau-b", kendall_tau_b.as_ref(), "items in order, less those out of it");
+    line(out, "Kendall's tau-b", kendall_tau_b.as_ref(), "ordered minus unordered pairs of items");
     line(out, "mean error", mae.as_ref(), "in points of the scale");
-    line(out, "  always the median", rules.and_then(|rules| rules.median_mae.as_ref()), "of whoever always says it");
+    line(out, "  always the median", rules.and_then(|rules| rules.median_mae.as_ref()), "if you always give it");
     line(out, "quadratic kappa", quadratic_kappa.as_ref(), "beyond chance, far misses count more");
     line(out, "exact", exact.as_ref(), "the score is the label, rounded");
     line(
         out,
         "  the most frequent",
         rules.and_then(|rules| rules.most_frequent_exact.as_ref()),
-        "of whoever always says it",
+        "if you always give it",
     );
     line(out, "off by at most one", off_by_one.as_ref(), "the score is the label or next to it");
     let levels: Vec<i32> = (absolute.scale[0]..=absolute.scale[1]).collect();
     let row =
         |cells: &mut dyn Iterator<Item = String>| cells.fold(String::new(), |row, cell| row + &format!("{cell:>6}"));
-    put!(out, "\n  {:>NAME$}{}", "label, down; judge:", row(&mut levels.iter().map(i32::to_string)));
+    put!(out, "\n  {:>NAME$}{}", "label (rows), judge:", row(&mut levels.iter().map(i32::to_string)));
     for (level, cells) in levels.iter().zip(&absolute.confusion) {
         put!(out, "  {level:>NAME$}{}", row(&mut cells.iter().map(usize::to_string)));
     }
@@ -292,7 +292,7 @@ fn comparisons(out: &mut String, all: &[Comparison]) {
     let mut of: Option<(&str, &str)> = None;
     for Comparison { a, b, figure, difference, p_value } in all {
         if of.replace((a, b)) != Some((a, b)) {
-            put!(out, "\n{a} less {b}, on what counts for both");
+            put!(out, "\n{a} minus {b}, on items judged by both");
         }
         put!(
             out,

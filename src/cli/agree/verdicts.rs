@@ -57,7 +57,7 @@ pub(in super::super) fn read(path: &Path, name: String) -> Result<Answers, CliEr
         let id = match row.fields.shift_remove("id") {
             Some(Value::String(id)) => id,
             Some(id @ Value::Number(_)) => id.to_string(),
-            _ => return Err(wrong("has no id, which says which item it is on".into()).into()),
+            _ => return Err(wrong("has no id".into()).into()),
         };
         let verdict = row.fields.shift_remove("verdict");
         let failed = row.fields.get("error").is_some_and(|error| !error.is_null());
@@ -104,7 +104,7 @@ pub(in super::super) fn answer(verdict: &Value) -> Result<Answer, String> {
         return pair(verdict);
     }
     if verdict["criteria"].is_array() {
-        return Err("is on several criteria, and labels are scores by one; grade with one rubric".into());
+        return Err("has several criteria, but labels are scores by one rubric; grade with one rubric".into());
     }
     if verdict.get("score").is_none() && verdict.get("expected_score").is_none() {
         return Err(
@@ -184,7 +184,7 @@ fn number(verdict: &Value, name: &str) -> Result<Option<f64>, String> {
     };
     match number.filter(|number: &f64| number.is_finite()) {
         Some(number) => Ok(Some(number)),
-        None => Err(format!("its {name} is {}, which is no number", verdict[name])),
+        None => Err(format!("its {name} is {}, which is not a number", verdict[name])),
     }
 }
 
@@ -292,7 +292,7 @@ mod tests {
             assert!(error.contains(word), "{verdict}: {error}");
         };
         check(json!({}), "no score and no preference");
-        check(json!({"score": "good"}), "no number");
+        check(json!({"score": "good"}), "not a number");
         check(json!({"preference": "left"}), "`left`");
         check(json!({"preference": 1}), "which is not \"A\"");
         check(json!({"preference": "A", "probability_a": 1.5}), "between 0 and 1");

@@ -107,7 +107,7 @@ impl Gathered {
         let Line { id, verdict, error } = serde_json::from_value(line).map_err(|error| error.to_string())?;
         let Some(body) = verdict else {
             self.failed += 1;
-            return error.map(drop).ok_or_else(|| "holds neither a verdict nor an error".into());
+            return error.map(drop).ok_or_else(|| "has neither a verdict nor an error".into());
         };
         if body.object != object(kind) {
             return Ok(());
@@ -122,7 +122,7 @@ impl Gathered {
                 (_, false) => "another prompt",
                 _ => "another mode",
             };
-            return Err(format!("`{id}` was judged with {what} than the lines before; one file is of one judge"));
+            return Err(format!("`{id}` was judged with {what} than the lines before; a file must be from one judge"));
         }
         self.rubrics.insert(body.rubric.digest.clone());
         let said = match kind {
@@ -160,7 +160,7 @@ fn score(body: &Body) -> Result<Said, String> {
         .iter()
         .map(|(label, p)| Some((label.parse().ok()?, *p)))
         .collect::<Option<_>>()
-        .ok_or("has labels that are no integers")?;
+        .ok_or("has labels that are not integers")?;
     let levels: Vec<i32> = by_level.keys().copied().collect();
     let scale = Scale::from_levels(&levels).map_err(|error| error.to_string())?;
     let raw = RawAbsolute {
@@ -242,7 +242,7 @@ mod tests {
         check(&[one.clone(), with(&[("prompt", json!({"digest": "other"}))])], "another prompt");
         check(&[one, with(&[("judgements", json!([{"label_mass": 1.0, "feedback": "x"}]))])], "another mode");
         check(&[with(&[("distribution", Value::Null)])], "no distribution");
-        check(&[with(&[("distribution", json!({"good": 1.0}))])], "no integers");
+        check(&[with(&[("distribution", json!({"good": 1.0}))])], "not integers");
         check(&[json!({"id": "a"})], "neither a verdict nor an error");
         check(&[json!(3)], "expected");
     }

@@ -118,7 +118,7 @@ fn findings(report: &Report) -> Vec<(&'static str, String)> {
 }
 
 fn facts(side: &Side) -> Facts {
-    let unnamed = || "not named by the verdicts, or not one alone".to_owned();
+    let unnamed = || "not named in the verdicts, or several".to_owned();
     let named = |name: &Option<String>| name.clone().unwrap_or_else(unnamed);
     let graded = format!(
         "{} of {}, {} unscored, {} failed",

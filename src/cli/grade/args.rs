@@ -70,8 +70,8 @@ pub(in super::super) struct GradeArgs {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Judging")]
     pub(super) concurrency: u16,
     /// Maximum time for the answer to one request, with --server. Longer than the server's own limit (`limits.deadline_ms`,
-    /// ten minutes by default), so that the server can say what happened. A server that does not accept the connection,
-    /// or says nothing at all, is given up after 10 s.
+    /// ten minutes by default), so that the server can say what happened. A server that does not accept the connection
+    /// or sends nothing for 10 s is an error.
     #[arg(long, value_name = "SECONDS", requires = "server", value_parser = positive, help_heading = "Judging")]
     pub(super) timeout: Option<f64>,
     /// The instruction of one request.

@@ -38,7 +38,7 @@ const PAIRS: &[Measure] = &[
         "pairwise.macro_accuracy_non_ties",
         "Mean of the sets",
         Share,
-        "the same in the mean of the sets, a large set counting no more than a small one",
+        "the same as a mean of the sets, so that a large set counts no more than a small one",
         pairwise.macro_accuracy_non_ties
     ),
     measure!(
@@ -59,7 +59,7 @@ const PAIRS: &[Measure] = &[
         "pairwise.cohen_kappa",
         "Cohen’s kappa",
         Number,
-        "agreement of preference and label beyond chance: 1 is full, 0 that of chance",
+        "agreement of preference and label beyond chance: 1 is perfect, 0 is chance",
         pairwise.figures.cohen_kappa
     ),
     measure!(
@@ -74,7 +74,7 @@ const PAIRS: &[Measure] = &[
         "pairwise.position_consistency",
         "Position consistency",
         Share,
-        "how often the same response is preferred when the two change places",
+        "how often the same response is preferred when the order is swapped",
         pairwise.figures.position_consistency
     ),
     measure!(
@@ -107,7 +107,7 @@ const SCORES: &[Measure] = &[
         "absolute.pearson",
         "Pearson’s correlation",
         Number,
-        "how far the expected score follows the label on a line: 1 is full, 0 none",
+        "linear correlation of the expected score with the label: 1 is perfect, 0 is none",
         absolute.figures.pearson
     ),
     measure!(
@@ -154,7 +154,7 @@ const PROBABILITIES: &[Measure] = &[
         "reward.auc",
         "Area under the ROC curve (AUC)",
         Number,
-        "how often something that is so has a higher probability than something that is not: 0.5 is chance",
+        "how often a positive item has a higher probability than a negative one: 0.5 is chance",
         reward.auc
     ),
     measure!(
@@ -168,7 +168,7 @@ const PROBABILITIES: &[Measure] = &[
         "reward.ece",
         "Expected calibration error (ECE)",
         Number,
-        "how far probabilities are from what comes true, over 15 bins of equal mass: 0 is best; noise raises it",
+        "distance of predicted probabilities from observed shares, over 15 bins of equal mass: 0 is best; noise raises it",
         reward.ece
     ),
 ];
@@ -199,7 +199,7 @@ macro_rules! rule {
 /// What takes no judge, and what people reach.
 pub(super) const RULES: &[Rule] = &[
     rule!(
-        "People, one with another",
+        "People with each other",
         Share,
         "how often one person’s vote agrees with another’s on the same pair, without ties: the human ceiling",
         pairwise.figures.human_ceiling
@@ -211,7 +211,7 @@ pub(super) const RULES: &[Rule] = &[
         pairwise.figures.baselines.longer
     ),
     rule!("Always A", Share, "accuracy, no ties, of always preferring A", pairwise.figures.baselines.always_a),
-    rule!("A coin", Share, "accuracy, no ties, of a coin in the mean", pairwise.figures.baselines.random),
+    rule!("A coin", Share, "accuracy, no ties, of a coin toss", pairwise.figures.baselines.random),
     rule!(
         "Krippendorff’s alpha of the votes",
         Number,

@@ -23,7 +23,7 @@ pub(super) fn headlines(report: &Report) -> Vec<Forest> {
             unit: Unit::Share,
             dashed: Some((0.5, "a coin")),
         },
-        &["People, one with another", "The longer response", "Always A"],
+        &["People with each other", "The longer response", "Always A"],
     );
     let order = headline(
         report,

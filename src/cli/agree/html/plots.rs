@@ -128,7 +128,7 @@ pub(super) fn reliability(what: &str, bins: &[Bin]) -> Panel {
     let up = Axis::fixed(0.0, 1.0, 0.2, [top + side, top]);
     let counts = top + side + 16.0 + below;
     let title = format!(
-        "Reliability curve over {}: how often what has a probability is so; the table has the bins",
+        "Reliability curve over {}: observed share by predicted probability; the table has the bins",
         counted(bins.len(), "bin")
     );
     let mut plot = Plot::new(WIDTH, counts + 36.0, Some(title));
@@ -178,7 +178,7 @@ pub(super) fn reliability(what: &str, bins: &[Bin]) -> Panel {
     };
     Panel {
         caption: format!("Reliability of {what}"),
-        note: "On the dashed line, probabilities come true as often as they say; below it they are too high.".into(),
+        note: "On the dashed line, probabilities match the observed shares; below it, they are too high.".into(),
         plot,
         legend: Vec::new(),
         table: "The bins as a table",

@@ -87,14 +87,14 @@ fn about(judge: &Judge) -> Vec<(&'static str, String)> {
             about.push(("Model", format!("{} on {}", model.name, model.engine)));
             about.push(("Model’s digest", model.digest.clone()));
         }
-        None => about.push(("Model", "not named by the verdicts, or not one alone".into())),
+        None => about.push(("Model", "not named in the verdicts, or several".into())),
     }
     match &judge.prompt {
         Some(prompt) => {
             about.push(("Prompt set", prompt.name.clone()));
             about.push(("Prompt set’s digest", prompt.digest.clone()));
         }
-        None => about.push(("Prompt set", "not named by the verdicts, or not one alone".into())),
+        None => about.push(("Prompt set", "not named in the verdicts, or several".into())),
     }
     about
 }
@@ -149,7 +149,7 @@ fn pairs(nth: usize, of: &Pairwise, labels: &Labels) -> Part {
         Forest::new(
             &bias(
                 "Position bias",
-                "Does the judge stay with a response when it changes places? Where not: how often does the one shown first win?",
+                "Does the judge prefer the same response in both orders? If not: how often does the one shown first win?",
                 (0.5, "leans neither way"),
                 Unit::Share,
             ),

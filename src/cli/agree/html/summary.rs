@@ -82,19 +82,16 @@ fn pairs(pairwise: &Pairwise, labels: Option<&PairLabels>) -> Option<Finding> {
             Beside::Unknown => "",
         };
     }
-    let mut text = format!(
-        "It prefers what the label prefers in {} of {}.",
-        Unit::Share.sentence(accuracy),
-        counted(accuracy.n, "pair")
-    );
+    let mut text =
+        format!("It agrees with the label in {} of {}.", Unit::Share.sentence(accuracy), counted(accuracy.n, "pair"));
     if let Some((name, rule)) = rule {
-        text += &format!(" The best rule that reads nothing, {name}, has {}.", Unit::Share.sentence(rule));
+        text += &format!(" The best rule that ignores the content, {name}, reaches {}.", Unit::Share.sentence(rule));
     }
     if let Some(people) = people {
-        text += &format!(" One person agrees with another in {}.", Unit::Share.sentence(people));
+        text += &format!(" Two people agree in {}.", Unit::Share.sentence(people));
     }
     if let Some(mean) = pairwise.macro_accuracy_non_ties.as_ref().filter(|_| pairwise.by_set.len() > 1) {
-        text += &format!(" In the mean of {} sets it has {}.", pairwise.by_set.len(), Unit::Share.sentence(mean));
+        text += &format!(" Its mean over {} sets is {}.", pairwise.by_set.len(), Unit::Share.sentence(mean));
     }
     Some(Finding { about: "Pairs", verdict, text })
 }
@@ -106,7 +103,7 @@ fn position(pairwise: &Pairwise) -> Option<Finding> {
     let verdict = match lean.map(|lean| (lean, beside(lean, 0.5))) {
         Some((_, Beside::Above)) => "Leans to the response shown first",
         Some((_, Beside::Below)) => "Leans to the response shown second",
-        Some((_, Beside::Around)) => "No lean to either place is shown",
+        Some((_, Beside::Around)) => "No position bias is shown",
         Some((_, Beside::Unknown)) => "Too little data to say",
         None => "The two orders never disagree",
     };
@@ -175,14 +172,14 @@ fn scores(absolute: &Absolute, labels: Option<&ScoreLabels>) -> Option<Finding> 
     });
     let [lowest, highest] = absolute.scale;
     text += &format!(
-        " On a scale from {} to {}, it is {} points from the label in the mean",
+        " On a scale from {} to {}, it is {} points from the label on average",
         signed(lowest),
         signed(highest),
         Unit::Number.sentence(error)
     );
     text += &median.map_or(".".to_owned(), |found| format!("; always the median is {}.", Unit::Number.sentence(found)));
     if let Some(exact) = &figures.exact {
-        text += &format!(" It gives the very label in {}", Unit::Share.sentence(exact));
+        text += &format!(" It gives exactly the label in {}", Unit::Share.sentence(exact));
         let frequent = labels.and_then(|labels| labels.most_frequent_exact.as_ref());
         text += &frequent.map_or(".".to_owned(), |found| {
             format!("; always the most frequent one is right in {}.", Unit::Share.sentence(found))
@@ -198,9 +195,9 @@ fn signed(level: i32) -> String {
 fn probabilities(reward: &Reward) -> Option<Finding> {
     let (brier, ece) = (reward.brier.as_ref()?, reward.ece.as_ref()?);
     let verdict = match beside(brier, 0.25) {
-        Beside::Below => "Say more than always one half would",
-        Beside::Around => "Not shown to say more than always one half would",
-        Beside::Above => "Are further from the truth than always one half would be",
+        Beside::Below => "Better than always answering one half",
+        Beside::Around => "Not shown to be better than always answering one half",
+        Beside::Above => "Worse than always answering one half",
         Beside::Unknown => "Too little data to say",
     };
     let text = format!(
@@ -218,8 +215,8 @@ fn coverage(of: &Coverage) -> Finding {
     let mut text = format!("{} of {} have a verdict", count(judged), counted(items, "item"));
     if judged < items {
         text += &format!(
-            "; {} without one, {} failed. Figures leave these out: a judge that leaves out what is hard looks better than \
-             it is",
+            "; {} without one, {} failed. Figures do not count these: a judge that leaves out difficult items looks \
+             better than it is",
             count(unscored),
             count(failed)
         );

@@ -1,0 +1,111 @@
+//! How the help looks: commands in groups, and settings only where they mean something.
+
+use std::fmt::Write;
+
+use clap::Command;
+
+/// The commands by what they are for.
+const GROUPS: [(&str, &[&str]); 6] = [
+    ("Start", &["serve", "demo"]),
+    ("Judge", &["grade", "compare", "rank", "rewards", "preferences"]),
+    ("Measure and correct a judge", &["agree", "calibrate", "fit", "redteam"]),
+    ("Models, rubrics, prompts", &["models", "rubrics", "prompts"]),
+    ("Help and checks", &["bench", "doctor", "docs", "completions"]),
+    ("", &["help"]),
+];
+
+/// The settings that mean something to a command that does not use all.
+const SETTINGS: [(&str, &[&str]); 5] = [
+    ("compare", &[]),
+    ("docs", &[]),
+    ("completions", &[]),
+    ("models", &["config", "cache_dir", "offline"]),
+    ("rubrics", &["config", "data_dir"]),
+];
+
+/// Groups the commands of the program, and hides settings where they have no effect. They are still accepted there.
+pub(super) fn arranged(mut program: Command) -> Command {
+    let styles = program.get_styles().clone();
+    let (heading, literal) = (styles.get_header(), styles.get_literal());
+    let mut list = String::new();
+    for (title, names) in GROUPS.iter().filter(|(title, _)| !title.is_empty()) {
+        let _ = writeln!(list, "{heading}{title}:{heading:#}");
+        for name in *names {
+            let about = program.find_subcommand(name).and_then(Command::get_about).map(ToString::to_string);
+            let _ = writeln!(list, "  {literal}{name:<12}{literal:#} {}", about.unwrap_or_default());
+        }
+        list.push('\n');
+    }
+    let template = format!(
+        "{{about}}\n\n{{usage-heading}} {{usage}}\n\n{list}{heading}Options:{heading:#}\n{{options}}\n\n\
+         `gavel COMMAND --help` lists the options of a command, with examples.\n"
+    );
+    let settings: Vec<_> = program.get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();
+    for (command, used) in SETTINGS {
+        let hidden = settings.iter().filter(|setting| !used.contains(&setting.get_id().as_str()));
+        let hidden: Vec<_> = hidden.map(|setting| setting.clone().hide(true)).collect();
+        program = program.mut_subcommand(command, |command| command.args(hidden));
+    }
+    program.help_template(template)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    /// What `gavel PATH --help` prints on a terminal of 80 columns.
+    fn help(path: &[&str]) -> String {
+        let asked = ["gavel"].iter().chain(path).chain(&["--help"]);
+        arranged(Cli::command()).term_width(80).try_get_matches_from(asked).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_command_is_in_a_group() {
+        let program = arranged(Cli::command());
+        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        let mut all: Vec<&str> = program.get_subcommands().map(Command::get_name).chain(["help"]).collect();
+        grouped.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(grouped, all);
+    }
+
+    #[test]
+    fn it_fits_a_terminal_of_80_columns() {
+        let found = help(&[]);
+        let mut rest = found.as_str();
+        for (title, names) in GROUPS.iter().filter(|(title, _)| !title.is_empty()) {
+            let lines = [format!("{title}:")].into_iter().chain(names.iter().map(|name| format!("\n  {name} ")));
+            for part in lines {
+                rest = rest.split_once(&part).unwrap_or_else(|| panic!("{part:?} in\n{found}")).1;
+            }
+        }
+        let program = arranged(Cli::command());
+        let commands = program.get_subcommands().map(|command| vec![command.get_name()]);
+        for path in commands.chain([vec![], vec!["models", "list"], vec!["prompts", "import"]]) {
+            // The parser does not wrap the line of the usage.
+            for line in help(&path).lines().filter(|line| !line.starts_with("Usage:")) {
+                assert!(line.chars().count() <= 80, "{path:?}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn settings_are_shown_where_they_mean_something() {
+        let check = |path: &[&str], shown: &[&str], hidden: &[&str]| {
+            let help = help(path);
+            shown.iter().for_each(|setting| assert!(help.contains(setting), "{path:?} without {setting}:\n{help}"));
+            hidden.iter().for_each(|setting| assert!(!help.contains(setting), "{path:?} with {setting}:\n{help}"));
+        };
+        check(&["grade"], &["--engine", "--config", "--offline"], &[]);
+        check(&["completions"], &["<SHELL>"], &["--engine", "--config", "Settings"]);
+        check(&["docs"], &["[PAGE]"], &["--engine", "--config", "Settings"]);
+        check(&["compare"], &["--html"], &["--engine", "--config", "Settings"]);
+        check(&["models", "list"], &["--json", "--cache-dir"], &["--engine", "--data-dir"]);
+        check(&["rubrics", "check"], &["--data-dir"], &["--engine", "--cache-dir"]);
+        let accepted = arranged(Cli::command()).try_get_matches_from(["gavel", "docs", "--offline", "errors"]);
+        assert!(accepted.is_ok(), "{accepted:?}");
+    }
+}
