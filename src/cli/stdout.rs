@@ -11,6 +11,7 @@ macro_rules! out {
 
 /// Prints like `println!`.
 macro_rules! outln {
+    () => { $crate::cli::stdout::write(format_args!("\n")) };
     ($($arg:tt)*) => { $crate::cli::stdout::write(format_args!("{}\n", format_args!($($arg)*))) };
 }
 
