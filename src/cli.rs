@@ -18,6 +18,7 @@ mod grade;
 mod grader;
 mod host;
 mod items;
+mod keys;
 mod lists;
 mod outcomes;
 mod output;
@@ -94,6 +95,9 @@ enum Command {
         /// The port to listen on; 0 takes a free one.
         #[arg(long)]
         port: Option<u16>,
+        /// Listen on other than loopback addresses without API keys: everyone who can reach the port can use the server.
+        #[arg(long)]
+        insecure: bool,
         /// Check the configuration, and exit: rubrics, prompts, whether the models are on disk, whether the address is
         /// free. No model is loaded.
         #[arg(long)]
@@ -123,6 +127,9 @@ enum Command {
     Demo,
     /// Run self-tests: check that every engine in this build gives correct results on this machine.
     Doctor(doctor::DoctorArgs),
+    /// Create, list and revoke API keys. The first one turns keys on.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// List, download and verify models.
     #[command(subcommand)]
     Models(lists::ModelsCommand),
@@ -171,10 +178,11 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         config(&model.into_iter().collect::<Vec<_>>())
     };
     match cli.command {
-        Command::Serve { host, port, check } => {
+        Command::Serve { host, port, insecure, check } => {
             let mut listen = Vec::new();
             listen.extend(host.map(|host| ("host", host)));
             listen.extend(port.map(|port| ("port", port.to_string())));
+            listen.extend(insecure.then(|| ("insecure", "true".to_owned())));
             let config = config(&listen)?;
             if check {
                 outln!("{}", serve::check(&config)?);
@@ -221,6 +229,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         }
         Command::Demo => demo::run(config(&[])?).await,
         Command::Doctor(args) => doctor::run(args, &config(&[])?).await,
+        Command::Keys(command) => keys::run(command, &config(&[])?),
         Command::Models(command) => lists::models(command, &config(&[])?).await,
         Command::Rubrics(command) => lists::rubrics(command, &config(&[])?),
         Command::Prompts(command) => lists::prompts(command, config(&[])?).await,

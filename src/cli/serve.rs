@@ -1,6 +1,6 @@
 //! `gavel serve`, and `gavel serve --check`.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::CliError;
 use super::host::{Bar, Signal, signal};
 use crate::api;
 use crate::app::{App, model_store};
-use crate::config::{Config, EngineChoice, ModelConfig, variable_meant};
+use crate::config::{Config, ConfigError, EngineChoice, ModelConfig, variable_meant};
 use crate::models::ModelStore;
 use crate::telemetry;
 
@@ -29,11 +29,12 @@ async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
         );
     }
     let (app, listener) = (App::build(config.clone())?, bind(&config)?);
+    let address = listener.local_addr().map_err(|error| CliError::because("the address", error))?;
+    check_access(&app, address)?;
     let folder = config.data_dir.join("rubrics").display().to_string();
     if let Err(error) = app.rubrics.watch() {
         tracing::warn!(%error, folder, "rubric files cannot be watched; after a change, send SIGHUP");
     }
-    let address = listener.local_addr().map_err(|error| CliError::because("the address", error))?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         %address,
@@ -44,8 +45,8 @@ async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
         "starting"
     );
     let _reloads = AbortOnDrop(tokio::spawn(reload_at_hangup(Arc::clone(&app))));
-    if !address.ip().is_loopback() {
-        tracing::warn!(%address, "listening on a non-loopback address without authentication: everyone who can reach it can use it");
+    if !address.ip().is_loopback() && !app.keys.on() {
+        tracing::warn!(%address, "listening on a non-loopback address without API keys: everyone who can reach it can use it");
     }
     let mut server = api::server(Arc::clone(&app), listener).map_err(|error| CliError::because("the server", error))?;
     let handle = server.handle();
@@ -94,6 +95,15 @@ async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
         return Err(CliError::Failed(format!("shut down before all requests were finished; {cut} were cut off")));
     }
     Ok(())
+}
+
+/// Checks that the keys can be read, and that a server that can be reached from elsewhere has some, or is meant to be open.
+fn check_access(app: &App, address: SocketAddr) -> Result<(), ConfigError> {
+    if let Some(error) = app.keys.error() {
+        return Err(ConfigError::Keys(error));
+    }
+    let shut = app.keys.on() || app.config.insecure || address.ip().to_canonical().is_loopback();
+    if shut { Ok(()) } else { Err(ConfigError::Open(address)) }
 }
 
 fn bind(config: &Config) -> Result<TcpListener, CliError> {
@@ -167,6 +177,7 @@ pub(super) fn check(config: &Config) -> Result<String, CliError> {
         told.push(of_model(reference(model, &name), engine, &store, config.offline)?);
     }
     let address = bind(config)?.local_addr().map_err(|error| CliError::because("the address", error))?;
+    check_access(&app, address)?;
     told.push(format!("{}:{} is free", config.host, if config.port == 0 { 0 } else { address.port() }));
     Ok(format!("the configuration can be served: {}", told.join("; ")))
 }
@@ -219,6 +230,14 @@ mod tests {
         check(&[("model", "smollm2-135m")], "will be fetched at the start");
         check(&[("model", "smollm2-135m"), ("offline", "true")], "gavel models pull");
         check(&[("model", "nothing-like-it")], "nothing-like-it");
+        check(&[("engine", "scripted"), ("host", "0.0.0.0")], "there are no API keys");
+        check(&[("engine", "scripted"), ("host", "0.0.0.0"), ("insecure", "true")], "scripted answers");
+        let keys = crate::keys::file_in(folder.path());
+        std::fs::write(&keys, "keys = []").unwrap();
+        check(&[("engine", "scripted"), ("host", "0.0.0.0")], "scripted answers");
+        std::fs::write(&keys, "keys = [1]").unwrap();
+        check(&[("engine", "scripted")], "keys.toml:1: ");
+        std::fs::remove_file(&keys).unwrap();
         check(&[("model", "./no.gguf")], "./no.gguf");
         std::fs::create_dir(folder.path().join("rubrics")).unwrap();
         std::fs::write(folder.path().join("rubrics/mine.toml"), "criterion = 3").unwrap();
