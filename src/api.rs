@@ -2,6 +2,7 @@
 //! to statuses, which the table of [`code`] has.
 
 mod absolute;
+mod access;
 mod access_log;
 mod body;
 mod body_scan;
@@ -29,6 +30,7 @@ mod schema;
 mod stream;
 mod system;
 mod tools;
+mod usage;
 mod verdict;
 
 use std::any::Any;
@@ -40,6 +42,7 @@ use std::time::Duration;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App as Actix, HttpResponse, HttpServer, middleware::from_fn, web};
 use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 
 use crate::app::App;
 
@@ -60,6 +63,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
         )
         .configure(openai_routes)
         .service(web::resource("/v1/info").route(web::get().to(system::info)))
+        .service(web::resource("/v1/usage").route(web::get().to(usage::usage)))
         .configure(compat_routes)
         .service(web::resource("/metrics").route(web::get().to(system::metrics)))
         .service(web::resource("/livez").route(web::get().to(system::live)))
@@ -154,6 +158,7 @@ fn compat_routes(config: &mut web::ServiceConfig) {
         openai::models,
         openai::model,
         system::info,
+        usage::usage,
         system::live,
         system::ready,
         system::version,
@@ -176,6 +181,10 @@ const ALIASES: [(&str, &str); 5] = [
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = Contract::openapi();
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("While keys are on.")).build();
+    document.components.get_or_insert_default().add_security_scheme("key", SecurityScheme::Http(bearer));
+    let key = SecurityRequirement::new("key", std::iter::empty::<String>());
+    document.security = Some(vec![SecurityRequirement::default(), key]);
     for (alias, path) in ALIASES {
         let mut item = document.paths.paths.get(path).cloned().unwrap_or_default();
         let name = alias.trim_matches('/').replace('/', "_");
@@ -224,6 +233,7 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
             .app_data(data.clone())
             .app_data(bodies.clone())
             .app_data(web::PayloadConfig::new(usize::MAX))
+            .wrap(from_fn(access::checked))
             .wrap(from_fn(middleware::observe))
             .wrap(from_fn(paths::tidied))
             .configure(routes)

@@ -9,6 +9,7 @@ use tokio::task::coop::consume_budget;
 use crate::config::Config;
 use crate::domain::{Mode, Options, Sampling};
 use crate::engine::{Engine, Load};
+use crate::keys::{self, KeyStore};
 use crate::metrics::Metrics;
 use crate::models::{HubSettings, ModelError, ModelStore, Progress as PullProgress};
 use crate::prompts::PromptLibrary;
@@ -26,6 +27,8 @@ pub struct App {
     pub config: Config,
     /// The Prometheus metrics of this server.
     pub metrics: Arc<Metrics>,
+    /// The API keys of the server.
+    pub keys: KeyStore,
     /// The built-in rubrics and those in `data_dir`, by name.
     pub rubrics: Arc<RubricLibrary>,
     /// The built-in and configured judge models of `POST /v1/chat/completions`, with their aliases.
@@ -72,6 +75,7 @@ impl App {
             admission,
             models,
             judge_models,
+            keys: KeyStore::open(keys::file_in(&config.data_dir)),
             rubrics,
             prompts,
             config,

@@ -19,6 +19,7 @@ mod grader;
 mod help;
 mod host;
 mod items;
+mod keys;
 mod lists;
 mod outcomes;
 mod output;
@@ -95,6 +96,9 @@ enum Command {
         /// The port to listen on; 0 takes a free one.
         #[arg(long)]
         port: Option<u16>,
+        /// Listen on other than loopback addresses without API keys: everyone who can reach the port can use the server.
+        #[arg(long)]
+        insecure: bool,
         /// Check the configuration, and exit: rubrics, prompts, whether the models are on disk, whether the address is
         /// free. No model is loaded.
         #[arg(long)]
@@ -120,6 +124,9 @@ enum Command {
     Fit(Box<calibrate::FitArgs>),
     /// Measure how far attacks in the judged text move the reward.
     Redteam(Box<redteam::RedteamArgs>),
+    /// Create, list and revoke API keys. The first one turns keys on.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// List, download and verify models.
     #[command(subcommand)]
     Models(lists::ModelsCommand),
@@ -173,10 +180,11 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         config(&model.into_iter().collect::<Vec<_>>())
     };
     match cli.command {
-        Command::Serve { host, port, check } => {
+        Command::Serve { host, port, insecure, check } => {
             let mut listen = Vec::new();
             listen.extend(host.map(|host| ("host", host)));
             listen.extend(port.map(|port| ("port", port.to_string())));
+            listen.extend(insecure.then(|| ("insecure", "true".to_owned())));
             let config = config(&listen)?;
             if check {
                 outln!("{}", serve::check(&config)?);
@@ -223,6 +231,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         }
         Command::Demo => demo::run(config(&[])?).await,
         Command::Doctor(args) => doctor::run(args, &config(&[])?).await,
+        Command::Keys(command) => keys::run(command, &config(&[])?),
         Command::Models(command) => lists::models(command, &config(&[])?).await,
         Command::Rubrics(command) => lists::rubrics(command, &config(&[])?),
         Command::Prompts(command) => lists::prompts(command, config(&[])?).await,

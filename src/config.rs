@@ -13,6 +13,7 @@ mod secret;
 mod servers;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use config::{Environment, File, FileFormat};
@@ -31,6 +32,15 @@ use crate::tasks::presets::JudgeModel;
 /// Prefix of environment variables.
 const PREFIX: &str = "GAVEL_";
 
+/// The variable with the API key that commands send to servers.
+const API_KEY: &str = "GAVEL_API_KEY";
+
+/// The API key that commands send to servers; `None` if there is none.
+#[must_use]
+pub fn api_key() -> Option<Secret> {
+    std::env::var(API_KEY).ok().filter(|key| !key.is_empty()).map(Secret)
+}
+
 /// The defaults, which are also the reference documentation of all settings.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
@@ -40,6 +50,7 @@ pub const DEFAULTS: &str = include_str!("../config.default.toml");
 #[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
 pub struct Config {
     pub host: String,
+    pub insecure: bool,
     pub port: u16,
     pub model: String,
     #[serde(deserialize_with = "by_name::one")]
@@ -62,6 +73,7 @@ pub struct Config {
     pub llama_cpp: LlamaCppConfig,
     pub mistralrs: MistralRsConfig,
     pub remote: RemoteConfig,
+    pub keys: KeysConfig,
     pub rubrics: RubricsConfig,
     pub grading: GradingConfig,
     pub limits: LimitsConfig,
@@ -169,6 +181,14 @@ pub struct HubConfig {
     pub cache_dir: PathBuf,
 }
 
+/// API keys.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
+pub struct KeysConfig {
+    pub open_metrics: bool,
+}
+
 /// Rubrics over HTTP.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -266,6 +286,16 @@ pub enum ConfigError {
     /// A variable that the configuration names is not set.
     #[error("the environment variable {0}, which the configuration names, is not set")]
     Variable(String),
+    /// Everyone could use the server.
+    #[error(
+        "{0} can be reached from other machines, and there are no API keys, so that everyone could use the server. \
+         Create a key (gavel keys create --name me --scope grade), listen on 127.0.0.1, or say --insecure \
+         (insecure = true)"
+    )]
+    Open(SocketAddr),
+    /// The API keys cannot be read.
+    #[error("the API keys cannot be read: {0}")]
+    Keys(String),
     /// A judge model names an unknown model.
     #[error("[[judges]] {name}: there is no model `{model}`; there are: {known}")]
     Judges {
@@ -302,6 +332,8 @@ impl Config {
         overrides: &[(&str, String)],
     ) -> Result<Self, ConfigError> {
         let mut variables = variables(&environment);
+        // The key of the commands, as clients of servers.
+        variables.remove(API_KEY);
         let named = variables.remove("GAVEL_CONFIG").map(PathBuf::from);
         let file = file.or(named.as_deref());
         // Other programs may set variables with this prefix, as Kubernetes does for a service called gavel.

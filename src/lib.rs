@@ -105,6 +105,8 @@ pub mod graders;
 #[doc(hidden)]
 pub mod json_text;
 #[doc(hidden)]
+pub mod keys;
+#[doc(hidden)]
 pub mod labelled;
 #[doc(hidden)]
 pub mod metrics;

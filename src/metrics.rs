@@ -33,6 +33,7 @@ pub struct Metrics {
     kv_tokens: IntGaugeVec,
     pub verdict_cache: IntCounterVec,
     pub rejected: IntCounterVec,
+    pub key_requests: IntCounterVec,
     engine_restarts: IntCounter,
     model_info: IntGaugeVec,
     remote: RemoteMetrics,
@@ -155,6 +156,11 @@ impl Metrics {
         );
         let rejected =
             counter("gavel_requests_rejected_total", "Requests answered with an error, by error code.", &["reason"]);
+        let key_requests = counter(
+            "gavel_key_requests_total",
+            "Requests by the name of their API key, without those that a limit or a scope refused.",
+            &["key"],
+        );
         let engine_restarts =
             add.one("counter", IntCounter::new("gavel_engine_restarts_total", "Engine restarts after a failure."));
         let model_info = gauges("gavel_model_info", "1 for every loaded model.", &["name", "engine", "digest"]);
@@ -207,6 +213,7 @@ impl Metrics {
             kv_tokens,
             verdict_cache,
             rejected,
+            key_requests,
             engine_restarts,
             model_info,
             remote,

@@ -20,6 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "engine",
             "facade",
             "json_text",
+            "keys",
             "labelled",
             "metrics",
             "models",
@@ -38,6 +39,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "engine",
             "graders",
             "json_text",
+            "keys",
             "prompts",
             "rubrics",
             "script",
@@ -47,7 +49,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("facade", &["app", "config", "domain", "engine", "metrics", "models", "prompts", "rubrics", "service", "tasks"]),
-    ("app", &["config", "domain", "engine", "metrics", "models", "prompts", "rubrics", "service", "tasks"]),
+    ("app", &["config", "domain", "engine", "keys", "metrics", "models", "prompts", "rubrics", "service", "tasks"]),
     (
         "service",
         &[
@@ -74,6 +76,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("calibrations", &["domain"]),
     ("prompts", &["domain", "script"]),
     ("script", &["domain"]),
+    ("keys", &["domain"]),
     ("labelled", &["domain", "json_text"]),
     ("graders", &[]),
     ("json_text", &[]),

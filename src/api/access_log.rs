@@ -1,7 +1,7 @@
 //! The record of one request and its response, for metrics, the access log and traces.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -14,6 +14,7 @@ use tracing::field::Empty;
 
 use super::problem::Problem;
 use crate::app::App;
+use crate::keys::Admitted;
 use crate::service::{Tally, Totals};
 use crate::telemetry::{self, TRACES};
 
@@ -23,6 +24,9 @@ const GONE: u16 = 499;
 const PROBES: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
 /// The methods that are metric labels; any other is `other`, so that clients cannot create labels.
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
+
+/// The request of an API key, once it has passed.
+pub(super) type Seat = Arc<OnceLock<Admitted>>;
 
 /// The record of a request in progress. It is counted, logged and traced when it is dropped: after the response, or
 /// when the client closes the connection.
@@ -35,6 +39,7 @@ pub(super) struct AccessRecord {
     trace: Span,
     answer: Option<(StatusCode, Option<Problem>)>,
     tally: Arc<Tally>,
+    seat: Seat,
 }
 
 impl AccessRecord {
@@ -58,7 +63,8 @@ impl AccessRecord {
         let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
         telemetry::continue_trace(&trace, header("traceparent"), header("tracestate"));
         let app = request.app_data::<Data<App>>().cloned();
-        Self { app, started: Instant::now(), route, method, line, trace, answer: None, tally: Arc::default() }
+        let (tally, seat) = (Arc::default(), Seat::default());
+        Self { app, started: Instant::now(), route, method, line, trace, answer: None, tally, seat }
     }
 
     /// The span of log lines, and the span of traces.
@@ -69,6 +75,11 @@ impl AccessRecord {
     /// What the request comes to, filled while it is served.
     pub(super) fn tally(&self) -> Arc<Tally> {
         Arc::clone(&self.tally)
+    }
+
+    /// The API key of the request, filled when it has passed.
+    pub(super) fn seat(&self) -> Seat {
+        Arc::clone(&self.seat)
     }
 
     /// Records the status of the response, and its error.
@@ -108,6 +119,10 @@ impl Drop for AccessRecord {
         let milliseconds = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
         let _line = self.line.enter();
         let Totals { model, rubric, judgements, usage, label_mass } = self.tally.totals();
+        let key = self.seat.get().map(|admitted| {
+            admitted.end(judgements, usage.prompt_tokens, usage.completion_tokens);
+            admitted.caller.key.name.as_str()
+        });
         let counted = |count: u64| (judgements > 0).then_some(count);
         let (prompt_tokens, completion_tokens) = (counted(usage.prompt_tokens), counted(usage.completion_tokens));
         let judgements = counted(judgements);
@@ -122,6 +137,7 @@ impl Drop for AccessRecord {
                 status,
                 milliseconds,
                 code,
+                key,
                 model,
                 rubric,
                 judgements,

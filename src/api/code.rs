@@ -41,8 +41,8 @@ type CodeRow = (Code, &'static str, u16, &'static str, &'static str);
 #[rustfmt::skip]
 const TABLE: &[CodeRow] = &[
     (Code::MalformedJson, "malformed_json", 400, "The body is not valid JSON", "Send one JSON object in UTF-8. The detail names line and column."),
-    (Code::Unauthenticated, "unauthenticated", 401, "Authentication is required", "Send `Authorization: Bearer KEY`. Gavel itself does not use keys yet."),
-    (Code::Forbidden, "forbidden", 403, "The caller is not allowed to do this", "Write rubrics from the server's own machine (through a loopback address), or as files in its data folder."),
+    (Code::Unauthenticated, "unauthenticated", 401, "Authentication is required", "Send `Authorization: Bearer KEY`, `X-API-Key: KEY` or `api-key: KEY`. The server's operator makes keys with `gavel keys create` (docs/security.md)."),
+    (Code::Forbidden, "forbidden", 403, "The caller is not allowed to do this", "Use an API key with the scope that the detail names. While the server has no keys, write rubrics from its own machine (through a loopback address), or as files in its data folder."),
     (Code::NotFound, "not_found", 404, "The route does not exist", "`/openapi.json` lists every route."),
     (Code::UnknownRubric, "unknown_rubric", 404, "The rubric does not exist", "`GET /v1/rubrics` lists the rubrics. You can also send one inline."),
     (Code::UnknownModel, "unknown_model", 404, "The model does not exist", "`GET /v1/models` lists the models. Leave out `model` for the default one."),
@@ -56,7 +56,7 @@ const TABLE: &[CodeRow] = &[
     (Code::ContextOverflow, "context_overflow", 422, "The prompt does not fit the model's context", "Shorten the texts, lower `max_feedback_tokens` (on OpenAI's routes `max_tokens`), or use a model with a longer context. Gavel never truncates a prompt."),
     (Code::UnsupportedContent, "unsupported_content", 422, "The model or prompt set does not support this content", "Send text only, or use a model or prompt set that supports the field."),
     (Code::LowLabelMass, "low_label_mass", 422, "The model put too little probability on the answers", "Skip the item, or use a better judge: a forced guess is not a training signal."),
-    (Code::RateLimited, "rate_limited", 429, "Too many requests", "Wait for the time in `Retry-After`."),
+    (Code::RateLimited, "rate_limited", 429, "Too many requests of this API key", "Wait for the time in `Retry-After`, or ask the server's operator for a key with higher limits."),
     (Code::Saturated, "saturated", 503, "The server is at capacity", "Wait for the time in `Retry-After`, or send fewer requests at once. The detail says what is exhausted: the queue, the memory for bodies (`limits.held_body_bytes`), or the memory for another model."),
     (Code::ModelLoading, "model_loading", 503, "The model is still loading", "Wait for the time in `Retry-After`, or until `/readyz` answers 200."),
     (Code::ModelFailed, "model_failed", 503, "The model cannot be loaded, or its engine has stopped", "Use another model, or inform the server's operator: the log has the reason. A retry may help only if the answer has `Retry-After`."),

@@ -4,19 +4,21 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 
+use super::access;
 use super::middleware::{arrived, tally};
 use super::problem::{Code, Problem};
 use crate::app::App;
 use crate::service::{Deadline, RequestContext};
 
-/// The context of an HTTP request: its caller and its deadline.
+/// The context of an HTTP request: its caller and its deadline. The caller is its API key, or else its address.
 ///
 /// # Errors
 /// `invalid_request` for a malformed `X-Request-Timeout-Ms`.
 pub(super) fn of_request(request: &HttpRequest, app: &App) -> Result<RequestContext, Problem> {
     let deadline = deadline(request, app)?;
-    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical().to_string());
-    let mut context = app.service.context(peer.as_deref().unwrap_or("unknown"), deadline);
+    let peer = || request.peer_addr().map(|peer| peer.ip().to_canonical().to_string());
+    let caller = access::key_name(request).or_else(peer);
+    let mut context = app.service.context(caller.as_deref().unwrap_or("unknown"), deadline);
     context.tally = tally(request);
     Ok(context)
 }

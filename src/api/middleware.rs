@@ -13,10 +13,11 @@ use actix_web::{Error, HttpMessage, HttpRequest};
 use tracing::{Instrument, Span};
 use ulid::Ulid;
 
-use super::access_log::AccessRecord;
+use super::access_log::{AccessRecord, Seat};
 use super::body::Unread;
 use super::problem::{Code, Problem};
 use crate::app::App;
+use crate::keys::Admitted;
 use crate::service::Tally;
 
 /// The header with the id of a request.
@@ -30,6 +31,7 @@ struct RequestMeta {
     /// The spans for log lines and for traces.
     spans: (Span, Span),
     tally: Arc<Tally>,
+    seat: Seat,
 }
 
 /// The id of a request after [`observe`].
@@ -45,6 +47,18 @@ pub(super) fn arrived(request: &HttpRequest) -> Instant {
 /// What a request comes to, for its log line.
 pub(super) fn tally(request: &HttpRequest) -> Arc<Tally> {
     request.extensions().get::<RequestMeta>().map(|arrival| Arc::clone(&arrival.tally)).unwrap_or_default()
+}
+
+/// The API key of a request.
+pub(super) fn seat(request: &HttpRequest) -> Seat {
+    request.extensions().get::<RequestMeta>().map(|arrival| Arc::clone(&arrival.seat)).unwrap_or_default()
+}
+
+/// Notes the API key of a request, whose record ends it.
+pub(super) fn take_seat(request: &HttpRequest, admitted: Admitted) {
+    if let Err(second) = seat(request).set(admitted) {
+        second.end(0, 0, 0);
+    }
 }
 
 /// Wraps work of a request that runs outside of its handler in the spans of the request.
@@ -70,7 +84,8 @@ pub(super) async fn observe(
     let mut record = AccessRecord::begin(&request, &id);
     let (line, trace) = record.spans();
     let spans = (line.clone(), trace.clone());
-    request.extensions_mut().insert(RequestMeta { id: id.clone(), at: Instant::now(), spans, tally: record.tally() });
+    let (tally, seat) = (record.tally(), record.seat());
+    request.extensions_mut().insert(RequestMeta { id: id.clone(), at: Instant::now(), spans, tally, seat });
     let unread = Unread::of(&mut request);
     let answered = next.call(request).instrument(trace).instrument(line).await;
     let answered = answered.inspect_err(|error| record.answered(error.as_response_error().status_code(), None))?;

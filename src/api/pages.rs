@@ -35,7 +35,16 @@ const SECTIONS: [(&str, &[&str]); 4] = [
     ),
     (
         "Running",
-        &["observability", "scaling", "performance", "compatibility", "releasing", "contributing", "architecture"],
+        &[
+            "security",
+            "observability",
+            "scaling",
+            "performance",
+            "compatibility",
+            "releasing",
+            "contributing",
+            "architecture",
+        ],
     ),
 ];
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderValue, RETRY_AFTER};
+use actix_web::http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::{Deserialize, Serialize};
 
@@ -154,7 +154,7 @@ impl Problem {
 
     /// Sets the time until a retry may help.
     #[must_use]
-    fn again(self, wait: Duration) -> Self {
+    pub(super) fn again(self, wait: Duration) -> Self {
         Self { again: Some(wait.as_secs() + 1), ..self }
     }
 
@@ -264,6 +264,9 @@ impl Problem {
         };
         if let Some(seconds) = self.again.or(usual) {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.code == Code::Unauthenticated {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

@@ -10,11 +10,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::access;
 use super::json;
 use super::problem::{Code, Problem};
 use super::schema::RubricBody;
 use crate::app::App;
 use crate::domain::Rubric;
+use crate::keys::Scope;
 use crate::rubrics::{LibraryEntry, LibraryError};
 
 /// A rubric of the library.
@@ -118,8 +120,8 @@ const FORWARDED: [&str; 19] = [
     "cdn-loop",
 ];
 
-/// Checks that the caller is on the server's own machine, which makes it the administrator until there are keys with
-/// scopes. The server must listen on a loopback address only. The request must come from a loopback address and name
+/// Checks that the caller is the administrator: by its API key, or, while keys are off, because it is on the server's own
+/// machine. Then the server must listen on a loopback address only. The request must come from a loopback address and name
 /// one (DNS rebinding names another host), and must not have a sign of a proxy, which forwards remote callers. A proxy
 /// without any sign looks like a local caller; `rubrics.allow_writes` is for that case.
 fn admin(http: &HttpRequest, app: &App) -> Result<(), Problem> {
@@ -127,6 +129,11 @@ fn admin(http: &HttpRequest, app: &App) -> Result<(), Problem> {
         |why: &str| Err(Problem::new(Code::Forbidden, format!("{why}; you can change the rubric files instead")));
     if !app.config.rubrics.allow_writes {
         return refuse("rubrics.allow_writes is off");
+    }
+    match access::has_scope(http, Scope::Admin) {
+        Some(true) => return Ok(()),
+        Some(false) => return refuse("writing rubrics needs an API key with the scope `admin`"),
+        None => {}
     }
     let loopback = |address: SocketAddr| address.ip().to_canonical().is_loopback();
     if !loopback(http.app_config().local_addr()) {

@@ -3,10 +3,13 @@
 use std::error::Error;
 use std::time::Duration;
 
+use reqwest::StatusCode;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use serde_json::Value;
 
 use super::CliError;
 use super::failures::FailureKind;
+use crate::config::api_key;
 
 /// Maximum time to connect, and for the answers of routes that grade nothing.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,7 +48,8 @@ impl Client {
             let what = format!("--server {base}: the URL must begin with http:// or https://, such as http://{base}");
             return Err(CliError::Usage(what));
         }
-        let http = reqwest::Client::builder().no_proxy().connect_timeout(PROBE_TIMEOUT.min(timeout)).timeout(timeout);
+        let http = reqwest::Client::builder().default_headers(key_header()?).no_proxy();
+        let http = http.connect_timeout(PROBE_TIMEOUT.min(timeout)).timeout(timeout);
         let http = http.build().map_err(|error| CliError::because("cannot create an HTTP client", error))?;
         Ok(Self { http, base: base.trim_end_matches('/').to_owned(), timeout })
     }
@@ -55,12 +59,16 @@ impl Client {
         self.http.get(format!("{}{path}", self.base)).timeout(PROBE_TIMEOUT.min(self.timeout)).send().await
     }
 
-    /// Checks that a server answers, whatever it says.
+    /// Checks that a server answers, whatever it says, unless it wants another key.
     ///
     /// # Errors
     /// With the reason.
     pub(super) async fn check(&self) -> Result<(), CliError> {
-        match self.probe("/livez").await {
+        match self.probe("/v1/info").await {
+            Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
+                let why = if api_key().is_some() { "refuses the API key in" } else { "needs an API key; set" };
+                Err(CliError::Failed(format!("{} {why} GAVEL_API_KEY", self.base)))
+            }
             Ok(_) => Ok(()),
             Err(error) => Err(CliError::Failed(self.unanswered(&error, PROBE_TIMEOUT.min(self.timeout)))),
         }
@@ -115,6 +123,21 @@ impl Client {
         }
         format!("{} does not answer: {}", self.base, causes(error))
     }
+}
+
+/// The header with the API key of the environment, if there is one.
+///
+/// # Errors
+/// If it cannot be in a header.
+pub(super) fn key_header() -> Result<HeaderMap, CliError> {
+    let mut headers = HeaderMap::new();
+    if let Some(key) = api_key() {
+        let value = HeaderValue::from_str(&format!("Bearer {}", key.reveal()));
+        let mut value = value.map_err(|_| CliError::Usage("GAVEL_API_KEY is not an API key".to_owned()))?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    Ok(headers)
 }
 
 /// Whether a server was connected to, and gave no answer in time.

@@ -4,12 +4,13 @@
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::CliError;
+use super::client::key_header;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -18,6 +19,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(super) struct Target {
     authority: String,
     host: HeaderValue,
+    /// The API key, if there is one.
+    key: Option<HeaderValue>,
     /// Prefix of every path.
     prefix: String,
     /// Client and base URL for servers with TLS.
@@ -39,7 +42,7 @@ impl Target {
         let secured = match uri.scheme_str() {
             Some("http") => None,
             Some("https") => {
-                let client = reqwest::Client::builder().no_proxy().build();
+                let client = reqwest::Client::builder().default_headers(key_header()?).no_proxy().build();
                 let client = client.map_err(|error| CliError::because("cannot create an HTTP client", error))?;
                 Some((client, url.trim_end_matches('/').to_owned()))
             }
@@ -48,6 +51,7 @@ impl Target {
         Ok(Self {
             authority: format!("{host}:{}", uri.port_u16().unwrap_or(80)),
             host: HeaderValue::from_str(named).map_err(|error| wrong(&error.to_string()))?,
+            key: key_header()?.remove(AUTHORIZATION),
             prefix: uri.path().trim_end_matches('/').to_owned(),
             secured,
         })
@@ -90,6 +94,9 @@ impl Connection {
         let uri =
             if self.target.prefix.is_empty() { path.parse() } else { format!("{}{path}", self.target.prefix).parse() };
         *request.uri_mut() = uri.map_err(|error: hyper::http::uri::InvalidUri| error.to_string())?;
+        if let Some(key) = &self.target.key {
+            request.headers_mut().insert(AUTHORIZATION, key.clone());
+        }
         request.headers_mut().insert(HOST, self.target.host.clone());
         request.headers_mut().insert(CONTENT_TYPE, JSON);
         let response = sender.send_request(request).await.map_err(|error| error.to_string())?;

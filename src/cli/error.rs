@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use crate::config::ConfigError;
 use crate::facade::Error;
+use crate::keys::KeyError;
 use crate::labelled::DataError;
 use crate::models::ModelError;
 use crate::prompts::PromptError;
@@ -24,6 +25,9 @@ pub enum CliError {
     /// A model is not available.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The API keys cannot be read or changed.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     /// A prompt set is invalid.
     #[error(transparent)]
     Prompt(#[from] PromptError),

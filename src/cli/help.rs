@@ -6,7 +6,7 @@ use clap::Command;
 
 /// The commands by what they are for.
 const GROUPS: [(&str, &[&str]); 6] = [
-    ("Start", &["serve", "demo"]),
+    ("Start", &["serve", "demo", "keys"]),
     ("Judge", &["grade", "compare", "rank", "rewards", "preferences"]),
     ("Measure and correct a judge", &["agree", "calibrate", "fit", "redteam"]),
     ("Models, rubrics, prompts", &["models", "rubrics", "prompts"]),
@@ -15,10 +15,11 @@ const GROUPS: [(&str, &[&str]); 6] = [
 ];
 
 /// The settings that mean something to a command that does not use all.
-const SETTINGS: [(&str, &[&str]); 5] = [
+const SETTINGS: [(&str, &[&str]); 6] = [
     ("compare", &[]),
     ("docs", &[]),
     ("completions", &[]),
+    ("keys", &["config", "data_dir"]),
     ("models", &["config", "cache_dir", "offline"]),
     ("rubrics", &["config", "data_dir"]),
 ];

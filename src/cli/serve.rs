@@ -1,6 +1,6 @@
 //! `gavel serve`, and `gavel serve --check`.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::CliError;
 use super::host::{Bar, Signal, signal};
 use crate::api;
 use crate::app::{App, model_store};
-use crate::config::{Config, EngineChoice, ModelConfig, variable_meant};
+use crate::config::{Config, ConfigError, EngineChoice, ModelConfig, variable_meant};
 use crate::models::ModelStore;
 use crate::telemetry;
 
@@ -26,11 +26,12 @@ async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
         tracing::warn!("{}; `gavel docs configuration` lists all", unknown_variable(variable));
     }
     let (app, listener) = (App::build(config.clone())?, bind(&config)?);
+    let address = listener.local_addr().map_err(|error| CliError::because("the address", error))?;
+    check_access(&app, address)?;
     let folder = config.data_dir.join("rubrics").display().to_string();
     if let Err(error) = app.rubrics.watch() {
         tracing::warn!(%error, folder, "rubric files cannot be watched; after a change, send SIGHUP");
     }
-    let address = listener.local_addr().map_err(|error| CliError::because("the address", error))?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         %address,
@@ -41,8 +42,8 @@ async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
         "starting"
     );
     let _reloads = AbortOnDrop(tokio::spawn(reload_at_hangup(Arc::clone(&app))));
-    if !address.ip().is_loopback() {
-        tracing::warn!(%address, "listening on a non-loopback address without authentication: anyone who can reach this port can use the server");
+    if !address.ip().is_loopback() && !app.keys.on() {
+        tracing::warn!(%address, "listening on a non-loopback address without API keys: everyone who can reach it can use it");
     }
     let mut server = api::server(Arc::clone(&app), listener).map_err(|error| CliError::because("the server", error))?;
     let handle = server.handle();
@@ -91,6 +92,15 @@ async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
         return Err(CliError::Failed(format!("shut down before all requests were finished; {cut} were cut off")));
     }
     Ok(())
+}
+
+/// Checks that the keys can be read, and that a server that can be reached from elsewhere has some, or is meant to be open.
+fn check_access(app: &App, address: SocketAddr) -> Result<(), ConfigError> {
+    if let Some(error) = app.keys.error() {
+        return Err(ConfigError::Keys(error));
+    }
+    let shut = app.keys.on() || app.config.insecure || address.ip().to_canonical().is_loopback();
+    if shut { Ok(()) } else { Err(ConfigError::Open(address)) }
 }
 
 fn bind(config: &Config) -> Result<TcpListener, CliError> {
@@ -173,6 +183,10 @@ pub(super) fn check(config: &Config) -> Result<String, CliError> {
         let (name, engine) = (model.name(), model.engine.unwrap_or(config.engine));
         told.push(of_model(reference(model, &name), engine, &store, config.offline)?);
     }
+    let wrong = |error| CliError::because(format!("host {}", config.host), error);
+    if let Some(address) = (config.host.as_str(), config.port).to_socket_addrs().map_err(wrong)?.next() {
+        check_access(&app, address)?;
+    }
     // A server that is to be restarted still has its port.
     if config.port != 0 {
         told.push(match bind(config) {
@@ -231,6 +245,14 @@ mod tests {
         check(&[("model", "smollm2-135m")], "will be fetched at the start");
         check(&[("model", "smollm2-135m"), ("offline", "true")], "gavel models pull");
         check(&[("model", "nothing-like-it")], "nothing-like-it");
+        check(&[("engine", "scripted"), ("host", "0.0.0.0")], "there are no API keys");
+        check(&[("engine", "scripted"), ("host", "0.0.0.0"), ("insecure", "true")], "scripted answers");
+        let keys = crate::keys::file_in(folder.path());
+        std::fs::write(&keys, "keys = []").unwrap();
+        check(&[("engine", "scripted"), ("host", "0.0.0.0")], "scripted answers");
+        std::fs::write(&keys, "keys = [1]").unwrap();
+        check(&[("engine", "scripted")], "keys.toml:1: ");
+        std::fs::remove_file(&keys).unwrap();
         check(&[("model", "./no.gguf")], "./no.gguf");
         check(&[("engine", "scripted"), ("prompt", "plane")], "no prompt set `plane`; did you mean `plain`?");
         std::fs::create_dir(folder.path().join("rubrics")).unwrap();

@@ -5,6 +5,7 @@ mod agree;
 mod calibration;
 mod compare;
 mod grade;
+mod keys;
 mod redteam;
 mod shutdown;
 mod trainers;

@@ -134,6 +134,15 @@ def test_the_key_is_sent() -> None:
     assert requests[0].headers["authorization"] == "Bearer secret"
 
 
+def test_the_key_of_the_environment_is_sent_unless_another_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GAVEL_API_KEY", "of-all")
+    for given, sent in [(None, "Bearer of-all"), ("own", "Bearer own"), ("", None)]:
+        handler, requests = answers(httpx.Response(200, text=BODY))
+        with Gavel("http://gavel", api_key=given, transport=httpx.MockTransport(handler)) as gavel:
+            gavel.rewards([], rubric="helpfulness")
+        assert requests[0].headers.get("authorization") == sent
+
+
 def test_the_client_waits_longer_than_the_server_may_take() -> None:
     handler, requests = answers(httpx.Response(200, text=BODY))
     with Gavel("http://gavel", timeout=2.5, transport=httpx.MockTransport(handler)) as gavel:

@@ -1,5 +1,6 @@
 """What both clients say to every server."""
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -34,14 +35,15 @@ def check_timeout(seconds: float) -> None:
 
 
 def headers(api_key: str | None, timeout: float) -> dict[str, str]:
-    """The headers of every request: the key, and how long the server may take.
+    """The headers of every request: the key, by default that of GAVEL_API_KEY, and how long the server may take.
 
     Raises:
         ValueError: `timeout` is not above 0.
     """
     check_timeout(timeout)
     deadline = {"X-Request-Timeout-Ms": str(max(1, round(timeout * 1000.0)))}
-    return {**deadline, "Authorization": f"Bearer {api_key}"} if api_key else deadline
+    key = os.environ.get("GAVEL_API_KEY") if api_key is None else api_key
+    return {**deadline, "Authorization": f"Bearer {key}"} if key else deadline
 
 
 def timeouts(seconds: float) -> httpx.Timeout:

@@ -35,7 +35,7 @@ class Judge:
         empty: What a response that shows nothing gets: "judge", a judgement as any other; "missing", no reward but the
             error `empty_response`; "zero", the reward 0 without a judgement.
         min_label_mass: The least label mass of a reward, 0 to 1; default: the server's `grading.min_label_mass`.
-        api_key: Sent as a bearer token.
+        api_key: Sent as a bearer token; by default that of GAVEL_API_KEY.
         timeout: Seconds that the server may take for a batch, above 0; what is graded by then is kept.
         retry: How often a request is sent again.
         settings: How it is judged; what is left out is the server's default.

@@ -45,7 +45,7 @@ class GavelReward:
             "zero", the reward 0 without a judgement.
         min_label_mass: The least label mass of a reward, 0 to 1; default: the server's `grading.min_label_mass`.
         name: What TRL's log calls it.
-        api_key: Sent as a bearer token.
+        api_key: Sent as a bearer token; by default that of GAVEL_API_KEY.
         timeout: Seconds that the server may take for a batch, above 0; what is graded by then is kept.
         retry: How often a request is sent again.
         settings: How it is judged. `mode` is "score" by default, one forward pass for each item.
