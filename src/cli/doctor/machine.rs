@@ -300,7 +300,7 @@ mod tests {
         let (up, down) = (("the hub", Ok(())), ("the package index", Err("no answer within 2 s".to_owned())));
         check(&network(true, true, &[]), Level::Ok, "not needed");
         check(&network(false, true, &[]), Level::Fail, "gavel models pull");
-        check(&network(false, false, &[up.clone()]), Level::Ok, "the hub answers");
+        check(&network(false, false, std::slice::from_ref(&up)), Level::Ok, "the hub answers");
         check(&network(false, false, &[up, down.clone()]), Level::Warn, "no answer within 2 s");
         check(&network(false, false, &[down]), Level::Fail, "HTTPS_PROXY");
     }
