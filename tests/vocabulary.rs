@@ -157,6 +157,6 @@ fn vocabularies_that_would_tokenise_wrongly_are_refused() {
     };
     refused(b"gpt2", b"bert", "`llama` and `gpt2` can be read");
     let pre = |name: &str| [b"ggml.pre\x08\0\0\0\x05\0\0\0\0\0\0\0", name.as_bytes()].concat();
-    refused(&pre("qwen2"), &pre("qwen9"), "(`qwen9`)");
+    refused(&pre("qwen2"), &pre("qwen9"), "its pre-tokenizer `qwen9`");
     refused(b"GGUF\x03", b"GGUF\x01", "version is 1");
 }
