@@ -1,6 +1,7 @@
 //! The reference page of settings.
 
-use super::DEFAULTS;
+/// The defaults, which are also the reference documentation of all settings.
+pub const DEFAULTS: &str = include_str!("../../config.default.toml");
 
 /// docs/configuration.md, generated from `config.default.toml`.
 #[must_use]

@@ -12,6 +12,15 @@ pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
     best.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)
 }
 
+/// The known name that one is a slip of: at most two letters are wrong, and fewer than a third. Stricter than [`nearest`],
+/// for names that may also be right, such as the columns of a table.
+#[must_use]
+pub fn slip_of<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let most = (name.chars().count() / 3).min(2);
+    let by_distance = known.into_iter().map(|known| (strsim::levenshtein(name, known), known));
+    by_distance.filter(|(distance, _)| (1..=most).contains(distance)).min().map(|(_, known)| known)
+}
+
 /// `; did you mean ...?`, or nothing.
 #[must_use]
 pub fn suggestion<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> String {
@@ -33,6 +42,20 @@ mod tests {
         check("rubrik", Some("rubric"));
         check("colour", None);
         check("", None);
+        check("rubric", None);
+    }
+
+    #[test]
+    fn a_slip_is_a_letter_or_two() {
+        let known = ["instruction", "reference_answer", "response", "rubric"];
+        let check = |name: &str, expected: Option<&str>| assert_eq!(slip_of(name, known), expected, "{name}");
+        check("responce", Some("response"));
+        check("instructions", Some("instruction"));
+        check("refrence_answer", Some("reference_answer"));
+        check("rubrics", Some("rubric"));
+        check("reference", None);
+        check("answer", None);
+        check("team", None);
         check("rubric", None);
     }
 }

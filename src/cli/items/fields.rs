@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::domain::spelling::{slip_of, suggestion};
+
 /// Fields of every grading request.
 const SHARED: [&str; 14] = [
     "instruction",
@@ -78,8 +80,7 @@ pub(super) fn check_targets<'m>(mut targets: impl Iterator<Item = &'m str>, asks
     match targets.find(|target| !known.contains(target)) {
         None => Ok(()),
         Some(target) => {
-            let meant = nearest(target, known.iter().copied());
-            let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+            let meant = suggestion(target, known.iter().copied());
             Err(format!("--map: `{target}` is not a field{meant}; the fields are {}", known.join(", ")))
         }
     }
@@ -92,7 +93,7 @@ pub(super) fn check_targets<'m>(mut targets: impl Iterator<Item = &'m str>, asks
 pub(super) fn check(fields: &mut Map<String, Value>, asks: Asks, strictness: Strictness) -> Result<(), String> {
     let known = asks.sent();
     let unknown = |name: &&String| !known.contains(&name.as_str()) && !BESIDE.contains(&name.as_str());
-    let meant = |name: &str| nearest(name, known.iter().chain(&BESIDE).copied());
+    let meant = |name: &str| slip_of(name, known.iter().chain(&BESIDE).copied());
     let wrong = fields.keys().filter(unknown).find_map(|name| match (strictness, meant(name)) {
         (Strictness::All, meant) => Some((name, meant)),
         (Strictness::Misspelt, Some(meant)) => Some((name, Some(meant))),
@@ -111,30 +112,6 @@ fn unknown_field(name: &str, meant: Option<&str>, known: &[&str]) -> String {
         Some(meant) => format!("has the unknown field `{name}`; did you mean `{meant}`? Else {remedy}"),
         None => format!("has the unknown field `{name}`; the fields are {}; {remedy}", known.join(", ")),
     }
-}
-
-/// The name that a misspelt one is nearest to: at most two letters are wrong, and fewer than a third.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let most = (name.chars().count() / 3).min(2);
-    let by_distance = known.map(|other| (distance(name, other), other));
-    by_distance.filter(|(distance, _)| (1..=most).contains(distance)).min().map(|(_, other)| other)
-}
-
-/// How many letters have to be changed, put in or left out (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (line, a) in one.chars().enumerate() {
-        let (mut above, mut left) = (row[0], line + 1);
-        row[0] = left;
-        for (column, b) in other.iter().enumerate() {
-            let change = above + usize::from(a != *b);
-            above = row[column + 1];
-            left = change.min(above + 1).min(left + 1);
-            row[column + 1] = left;
-        }
-    }
-    row[other.len()]
 }
 
 /// Gives the cells of a table, which are texts, the types of their fields.
@@ -228,20 +205,6 @@ mod tests {
         let misspelt = json!({"instruction": "Why?", "respnse": "So."});
         check(misspelt.clone(), Strictness::All, Err("did you mean `response`?"));
         check(misspelt, Strictness::Misspelt, Err("--map FIELD=respnse"));
-    }
-
-    #[test]
-    fn only_what_is_near_is_meant() {
-        let check = |name: &str, expected: Option<&str>| {
-            assert_eq!(nearest(name, Asks::Grade.sent().into_iter()), expected, "{name}");
-        };
-        check("responce", Some("response"));
-        check("instructions", Some("instruction"));
-        check("refrence_answer", Some("reference_answer"));
-        check("rubrics", Some("rubric"));
-        check("gold", None);
-        check("answer", None);
-        check("team", None);
     }
 
     #[test]

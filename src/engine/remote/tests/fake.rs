@@ -1,5 +1,7 @@
 //! Servers of the toy model, one of each kind, over real sockets, with faults that can be switched on.
 
+mod chat;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -388,36 +390,6 @@ impl State {
         events.push(last.to_string());
         events.push("[DONE]".to_owned());
         Reply::Stream(events, true)
-    }
-
-    /// Writes a sentence; a question after options is answered with A in six of ten cases, with B in three, and else with
-    /// a word.
-    fn chat(&mut self, body: &Value) -> Reply {
-        if self.new_limit && body.get("max_completion_tokens").is_none() {
-            return Reply::Status(400, String::new());
-        }
-        let usage =
-            json!({"prompt_tokens": 70, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 64}});
-        if body["stream"] == true {
-            let text = "It is good. [RESULT] 5";
-            let stop = stops(&body["stop"]).iter().filter_map(|stop| text.find(stop.as_str())).min();
-            let text = text[..stop.unwrap_or(text.len())].split_inclusive(' ');
-            let mut events: Vec<String> =
-                text.map(|part| json!({"choices": [{"delta": {"content": part}}]}).to_string()).collect();
-            events.push(json!({"choices": [{"delta": {}, "finish_reason": "stop"}]}).to_string());
-            events.push(json!({"choices": [], "usage": usage}).to_string());
-            events.push("[DONE]".to_owned());
-            return Reply::Stream(events, true);
-        }
-        let asked = self.seen.iter().filter(|(_, body)| body["stream"] != true).count();
-        let said = ["A", "A", "B.", "A", " A", "**B**", "A", "B", "A", "Perhaps"][asked % 10];
-        let top: Vec<Value> = [("A", 0.5), (" A", 0.1), ("B", 0.3), ("The", 0.04)]
-            .map(|(token, p): (&str, f64)| json!({"token": token, "logprob": p.ln()}))
-            .into();
-        let wanted = body["logprobs"] == true && !self.silent;
-        let logprobs = if wanted { json!({"content": [{"token": "A", "top_logprobs": top}]}) } else { Value::Null };
-        Reply::Json(json!({"model": self.fingerprint, "usage": usage, "choices": [
-            {"message": {"role": "assistant", "content": said}, "logprobs": logprobs, "finish_reason": "stop"}]}))
     }
 
     fn prompt_logprobs(&self, prompt: &[Token], most: usize) -> Vec<Value> {
