@@ -4,6 +4,7 @@
 mod absolute;
 mod access;
 mod access_log;
+mod batches;
 mod body;
 mod body_scan;
 mod bulk;
@@ -12,11 +13,15 @@ pub mod code;
 mod comparison_options;
 mod compat;
 mod context;
+mod cors;
 mod detail;
 mod domain_schema;
+mod files;
+mod in_process;
 mod json;
 pub mod local;
 mod middleware;
+mod of_batch;
 mod openai;
 pub(crate) mod pages;
 mod paths;
@@ -29,22 +34,24 @@ mod rubrics;
 mod schema;
 mod stream;
 mod system;
+pub mod tls;
 mod tools;
 mod usage;
 mod verdict;
 
-use std::any::Any;
 use std::net::TcpListener;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::{App as Actix, HttpResponse, HttpServer, middleware::from_fn, web};
+use actix_web::middleware::{Condition, from_fn};
+use actix_web::{App as Actix, HttpResponse, HttpServer, web};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 
 use crate::app::App;
+use crate::jobs::Runner;
 
 /// Every route.
 pub fn routes(config: &mut web::ServiceConfig) {
@@ -62,6 +69,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .route(web::delete().to(rubrics::delete)),
         )
         .configure(openai_routes)
+        .configure(job_routes)
         .service(web::resource("/v1/info").route(web::get().to(system::info)))
         .service(web::resource("/v1/usage").route(web::get().to(usage::usage)))
         .configure(compat_routes)
@@ -93,6 +101,21 @@ fn openai_routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/v1/fine_tuning/alpha/graders/validate").route(web::post().to(openai::validate_grader)))
         .service(web::resource("/v1/models").route(web::get().to(openai::models)))
         .service(web::resource("/v1/models/{id:.*}").route(web::get().to(openai::model)));
+}
+
+/// Routes of durable jobs.
+fn job_routes(config: &mut web::ServiceConfig) {
+    let files = web::resource("/v1/files").route(web::post().to(files::upload)).route(web::get().to(files::list));
+    let file = web::resource("/v1/files/{id}").route(web::get().to(files::show)).route(web::delete().to(files::delete));
+    let batches =
+        web::resource("/v1/batches").route(web::post().to(batches::create)).route(web::get().to(batches::list));
+    config
+        .service(files)
+        .service(file)
+        .service(web::resource("/v1/files/{id}/content").route(web::get().to(files::content)))
+        .service(batches)
+        .service(web::resource("/v1/batches/{id}").route(web::get().to(batches::show)))
+        .service(web::resource("/v1/batches/{id}/cancel").route(web::post().to(batches::cancel)));
 }
 
 /// Routes of other protocols.
@@ -157,6 +180,15 @@ fn compat_routes(config: &mut web::ServiceConfig) {
         openai::validate_grader,
         openai::models,
         openai::model,
+        files::upload,
+        files::list,
+        files::show,
+        files::delete,
+        files::content,
+        batches::create,
+        batches::list,
+        batches::show,
+        batches::cancel,
         system::info,
         usage::usage,
         system::live,
@@ -204,17 +236,15 @@ async fn document_json() -> HttpResponse {
 /// How long the rest of a refused body is read after its answer.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Makes the system close a connection whose peer reads nothing for this time, for which the framework has no limit. On
-/// systems other than Linux, the system's own limits apply.
-fn give_up_after(connection: &dyn Any, unread: Duration) {
+/// Makes the system close connections whose peers read nothing for this time, for which the framework has no limit. The
+/// connections of a listener have its setting. On systems other than Linux, the system's own limits apply.
+fn give_up_after(listener: &TcpListener, unread: Duration) {
     #[cfg(target_os = "linux")]
-    if let Some(socket) = connection.downcast_ref::<actix_web::rt::net::TcpStream>()
-        && let Err(error) = socket2::SockRef::from(socket).set_tcp_user_timeout(Some(unread))
-    {
+    if let Err(error) = socket2::SockRef::from(listener).set_tcp_user_timeout(Some(unread)) {
         tracing::warn!(%error, "cannot set TCP_USER_TIMEOUT, so answers that callers do not read are kept longer");
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = (connection, unread);
+    let _ = (listener, unread);
 }
 
 /// A server on `listener`, not yet running.
@@ -227,8 +257,11 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     app.metrics.expect_models(app.config.model_names().iter().map(String::as_str));
     let data = web::Data::from(app);
     let bodies = web::Data::new(body::Bodies::new(limits.held_body_bytes));
-    let unread = Duration::from_millis(limits.unread_ms);
+    work_on_batches(&data, &bodies)?;
+    give_up_after(&listener, Duration::from_millis(limits.unread_ms));
+    let tls = tls::server_config(&data.config.tls)?;
     let server = HttpServer::new(move || {
+        let origins = &data.config.cors;
         Actix::new()
             .app_data(data.clone())
             .app_data(bodies.clone())
@@ -236,9 +269,10 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
             .wrap(from_fn(access::checked))
             .wrap(from_fn(middleware::observe))
             .wrap(from_fn(paths::tidied))
+            .wrap(Condition::new(!origins.origins.is_empty(), cors::middleware(origins)))
             .configure(routes)
     });
-    Ok(server
+    let server = server
         .workers(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
         // `shut_down` ends requests in time for this one.
         .shutdown_timeout((Duration::from_millis(limits.shutdown_ms) + LAST_WORDS).as_secs() + 1)
@@ -246,10 +280,25 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
         // A caller that closes its side has disconnected: its request is dropped, and its work stops.
         .h1_allow_half_closed(false)
         // The rest of a refused body is read and discarded for this time, so that its caller can read the answer.
-        .client_disconnect_timeout(LINGER)
-        .on_connect(move |connection, _| give_up_after(connection, unread))
-        .listen(listener)?
-        .run())
+        .client_disconnect_timeout(LINGER);
+    let server = match tls {
+        Some(tls) => server.listen_rustls_0_23(listener, tls)?,
+        None => server.listen(listener)?,
+    };
+    Ok(server.run())
+}
+
+/// Starts the worker for batches of this process.
+fn work_on_batches(app: &web::Data<App>, bodies: &web::Data<Arc<body::Bodies>>) -> std::io::Result<()> {
+    if app.jobs.config().concurrency == 0 {
+        return Ok(());
+    }
+    let target = in_process::Target { app: app.clone(), bodies: bodies.clone(), routes, document: document() };
+    let lines = in_process::InProcess::start(target)?;
+    let (jobs, metrics) = (Arc::clone(&app.jobs), Arc::clone(&app.metrics));
+    let runner = Runner::new(jobs, Arc::new(lines), metrics, app.config.limits.bulk_body_bytes);
+    tokio::spawn(runner.run());
+    Ok(())
 }
 
 /// How long answers may take to be sent after the requests in flight were cut off.
@@ -261,6 +310,8 @@ pub async fn shut_down(app: &App, handle: &ServerHandle, drain: Duration, hurry:
     let shutdown = &app.admission.shutdown;
     shutdown.drain();
     let stop = async {
+        // Others take its lines, or it takes them again when it is back.
+        app.jobs.stop().await;
         let drained = tokio::time::timeout(drain, shutdown.is_cut_off());
         // Either way, it is time to close.
         let _ = drained.await;

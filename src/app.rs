@@ -9,6 +9,7 @@ use tokio::task::coop::consume_budget;
 use crate::config::Config;
 use crate::domain::{Mode, Options, Sampling};
 use crate::engine::{Engine, Load};
+use crate::jobs::Jobs;
 use crate::keys::{self, KeyStore};
 use crate::metrics::Metrics;
 use crate::models::{HubSettings, ModelError, ModelStore, Progress as PullProgress};
@@ -35,6 +36,8 @@ pub struct App {
     pub judge_models: JudgeModels,
     /// Admission control: the permits for judgements and the bounded queue.
     pub admission: Arc<Admission>,
+    /// Files and batches.
+    pub jobs: Arc<Jobs>,
     /// Runs tasks on the models.
     pub service: Service,
     prompts: Arc<PromptLibrary>,
@@ -76,6 +79,7 @@ impl App {
             models,
             judge_models,
             keys: KeyStore::open(keys::file_in(&config.data_dir)),
+            jobs: Arc::new(Jobs::new(config.jobs.clone(), &config.data_dir)),
             rubrics,
             prompts,
             config,

@@ -4,6 +4,7 @@ mod stdout;
 
 mod agree;
 mod asking;
+mod batch;
 mod bench;
 mod bulk;
 mod calibrate;
@@ -116,6 +117,9 @@ enum Command {
     Rewards(Box<rewards::RewardsArgs>),
     /// Make preference pairs of the responses of a file, for trainers.
     Preferences(Box<preferences::PreferencesArgs>),
+    /// Have many requests answered by a server, whatever happens meanwhile.
+    #[command(subcommand)]
+    Batch(batch::BatchCommand),
     /// Measure how far judges agree with labels.
     Agree(Box<agree::AgreeArgs>),
     /// Fit a calibration: map a judge's numbers to people's labels.
@@ -229,6 +233,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
             cli.settings.check_beside(args.server())?;
             bench::run(*args, cli.settings.model.clone(), || config(&[])).await
         }
+        Command::Batch(command) => batch::run(command).await,
         Command::Demo => demo::run(config(&[])?).await,
         Command::Doctor(args) => doctor::run(args, &config(&[])?).await,
         Command::Keys(command) => keys::run(command, &config(&[])?),

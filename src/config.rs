@@ -4,8 +4,10 @@
 
 mod by_name;
 mod hosted;
+mod jobs;
 mod llama_cpp;
 mod mistralrs;
+mod network;
 mod paths;
 mod reference;
 mod remote;
@@ -20,8 +22,10 @@ use std::path::{Path, PathBuf};
 use config::{Environment, File, FileFormat};
 use serde::Deserialize;
 
+pub use self::jobs::JobsConfig;
 pub use self::llama_cpp::{LlamaCppConfig, LlamaCppOverrides};
 pub use self::mistralrs::{MistralRsConfig, MistralRsOverrides};
+pub use self::network::{CorsConfig, TlsConfig};
 pub use self::paths::Paths;
 pub use self::reference::{DEFAULTS, reference};
 pub use self::remote::{Accept, Affinity, RemoteConfig, RemoteKind, RemoteOverrides};
@@ -70,9 +74,12 @@ pub struct Config {
     pub mistralrs: MistralRsConfig,
     pub remote: RemoteConfig,
     pub keys: KeysConfig,
+    pub tls: TlsConfig,
+    pub cors: CorsConfig,
     pub rubrics: RubricsConfig,
     pub grading: GradingConfig,
     pub limits: LimitsConfig,
+    pub jobs: JobsConfig,
     pub log: LogConfig,
     pub traces: TracesConfig,
     /// Environment variables with our prefix that are not settings; `gavel serve` warns about them.
@@ -424,6 +431,9 @@ impl Config {
             [("llama_cpp.kv_tokens", self.llama_cpp.kv_tokens), ("llama_cpp.step_tokens", self.llama_cpp.step_tokens)];
         if let Some((key, _)) = a_sequence_each.iter().find(|(_, value)| *value < self.llama_cpp.sequences) {
             return Err(ConfigError::Range(key, "must be at least llama_cpp.sequences"));
+        }
+        for checked in [self.jobs.check(), self.tls.check(), self.cors.check()] {
+            checked.map_err(|(key, why)| ConfigError::Range(key, why))?;
         }
         if !(0.0..=1.0).contains(&self.grading.min_label_mass) {
             return Err(ConfigError::Range("grading.min_label_mass", "must be between 0 and 1"));

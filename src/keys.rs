@@ -109,12 +109,24 @@ impl KeyStore {
             None => Ok(None),
             Some(None) => Err(Unknown::Missing),
             Some(Some(None)) => Err(Unknown::Wrong),
-            Some(Some(Some(caller))) => match &caller.key.expires {
-                Some(expires) if *expires <= Moment::of(now) => {
-                    Err(Unknown::Expired(caller.key.name.clone(), expires.clone()))
-                }
-                _ => Ok(Some(caller)),
-            },
+            Some(Some(Some(caller))) => still_valid(caller, now).map(Some),
+        }
+    }
+
+    /// The key of a name, for work that goes on without its request; `None` if keys are off.
+    ///
+    /// # Errors
+    /// If it was revoked or has expired, or `name` is empty: the work was asked for while keys were off.
+    pub fn named(&self, name: &str, now: SystemTime) -> Result<Option<Arc<Caller>>, Unknown> {
+        self.refresh();
+        let found = self.read(|loaded| {
+            let keys = loaded.keys.as_ref()?;
+            Some(keys.values().find(|caller| caller.key.name == name).cloned())
+        });
+        match found {
+            None => Ok(None),
+            Some(None) => Err(Unknown::Wrong),
+            Some(Some(caller)) => still_valid(caller, now).map(Some),
         }
     }
 
@@ -174,7 +186,23 @@ impl KeyStore {
     }
 }
 
+/// A key, unless it has expired.
+fn still_valid(caller: Arc<Caller>, now: SystemTime) -> Result<Arc<Caller>, Unknown> {
+    match &caller.key.expires {
+        Some(expires) if *expires <= Moment::of(now) => Err(Unknown::Expired(caller.key.name.clone(), expires.clone())),
+        _ => Ok(caller),
+    }
+}
+
 impl Caller {
+    /// Counts a line of a batch of this key, which [`Admitted::end`] ends. The limits of requests are not for lines.
+    #[must_use]
+    pub fn admit_line(self: &Arc<Self>, now: Instant) -> Admitted {
+        // Without limits, nothing is refused.
+        let _ = self.account.admit(None, None, now);
+        Admitted { caller: Arc::clone(self) }
+    }
+
     /// Counts a request of this key, which [`Admitted::end`] ends.
     ///
     /// # Errors

@@ -103,6 +103,8 @@ mod facade;
 #[doc(hidden)]
 pub mod graders;
 #[doc(hidden)]
+pub mod jobs;
+#[doc(hidden)]
 pub mod json_text;
 #[doc(hidden)]
 pub mod keys;
@@ -120,6 +122,8 @@ pub mod rubrics;
 pub mod script;
 #[doc(hidden)]
 pub mod service;
+#[doc(hidden)]
+pub mod store;
 #[doc(hidden)]
 pub mod tasks;
 #[doc(hidden)]

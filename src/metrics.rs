@@ -34,6 +34,8 @@ pub struct Metrics {
     pub verdict_cache: IntCounterVec,
     pub rejected: IntCounterVec,
     pub key_requests: IntCounterVec,
+    pub batch_lines: IntCounterVec,
+    pub batch_lines_running: IntGauge,
     engine_restarts: IntCounter,
     model_info: IntGaugeVec,
     remote: RemoteMetrics,
@@ -161,6 +163,12 @@ impl Metrics {
             "Requests by the name of their API key, without those that a limit or a scope refused.",
             &["key"],
         );
+        let batch_lines = counter(
+            "gavel_batch_lines_total",
+            "Lines of batches that this process answered: ok, or failed (answered with an error).",
+            &["outcome"],
+        );
+        let batch_lines_running = gauge("gavel_batch_lines_running", "Lines of batches in progress in this process.");
         let engine_restarts =
             add.one("counter", IntCounter::new("gavel_engine_restarts_total", "Engine restarts after a failure."));
         let model_info = gauges("gavel_model_info", "1 for every loaded model.", &["name", "engine", "digest"]);
@@ -192,6 +200,7 @@ impl Metrics {
         TOKENS.iter().for_each(|kind| drop(tokens.with_label_values(&[kind])));
         KV_STATES.iter().for_each(|state| drop(kv_tokens.with_label_values(&[state])));
         CACHE_RESULTS.iter().for_each(|result| drop(verdict_cache.with_label_values(&[result])));
+        ["ok", "failed"].iter().for_each(|outcome| drop(batch_lines.with_label_values(&[outcome])));
         let stage = |name| stage.with_label_values(&[name]);
         Self {
             stage: StageHistograms {
@@ -214,6 +223,8 @@ impl Metrics {
             verdict_cache,
             rejected,
             key_requests,
+            batch_lines,
+            batch_lines_running,
             engine_restarts,
             model_info,
             remote,

@@ -38,18 +38,23 @@ const ROOMS: &[(&str, &[&str])] = &[
             "domain",
             "engine",
             "graders",
+            "jobs",
             "json_text",
             "keys",
             "prompts",
             "rubrics",
             "script",
             "service",
+            "store",
             "tasks",
             "telemetry",
         ],
     ),
     ("facade", &["app", "config", "domain", "engine", "metrics", "models", "prompts", "rubrics", "service", "tasks"]),
-    ("app", &["config", "domain", "engine", "keys", "metrics", "models", "prompts", "rubrics", "service", "tasks"]),
+    (
+        "app",
+        &["config", "domain", "engine", "jobs", "keys", "metrics", "models", "prompts", "rubrics", "service", "tasks"],
+    ),
     (
         "service",
         &[
@@ -66,6 +71,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
+    ("jobs", &["config", "metrics", "store"]),
+    ("store", &[]),
     ("metrics", &["domain", "engine", "tasks"]),
     ("telemetry", &["config"]),
     ("config", &["domain", "models", "tasks"]),
@@ -91,6 +98,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("llama_cpp_2", &["engine/llama_cpp"]),
     ("mistralrs", &["engine/mistralrs"]),
     ("candle_core", &["engine/mistralrs"]),
+    ("sqlx", &["store"]),
     ("tokenizers", &["engine/vocabulary"]),
 ];
 

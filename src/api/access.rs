@@ -13,6 +13,7 @@ use actix_web::{Error, HttpRequest};
 use super::middleware;
 use super::problem::{Code, Problem};
 use crate::app::App;
+use crate::domain::fair_queue::Share;
 use crate::keys::Scope;
 
 /// Paths that need no key, and those below `/docs`.
@@ -59,6 +60,7 @@ fn needed(method: &Method, path: &str) -> Option<Scope> {
     match *method {
         Method::GET | Method::HEAD | Method::OPTIONS => None,
         _ if path.starts_with("/v1/rubrics") => Some(Scope::Admin),
+        _ if path.starts_with("/v1/files") || path.starts_with("/v1/batches") => Some(Scope::Batch),
         _ => Some(Scope::Grade),
     }
 }
@@ -76,6 +78,11 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
 /// The name of the key of a request that has passed; `None` if keys are off.
 pub(super) fn key_name(request: &HttpRequest) -> Option<String> {
     middleware::seat(request).get().map(|seat| seat.caller.key.name.clone())
+}
+
+/// The share of the models that the key of a request has.
+pub(super) fn share(request: &HttpRequest) -> Share {
+    middleware::seat(request).get().map(|seat| seat.caller.key.share()).unwrap_or_default()
 }
 
 /// Whether the key of a request has a scope; `None` if keys are off.

@@ -31,6 +31,10 @@ pub enum Code {
     Internal,
     EngineFailed,
     UpstreamFailed,
+    UnknownFile,
+    UnknownBatch,
+    QuotaExceeded,
+    StoreUnavailable,
     UpstreamUnavailable,
 }
 
@@ -65,6 +69,10 @@ const TABLE: &[CodeRow] = &[
     (Code::Internal, "internal", 500, "Internal server error", "The server's log has the reason, under the request id."),
     (Code::EngineFailed, "engine_failed", 502, "The engine failed", "Retry: the engine restarts automatically. The server's log has the reason."),
     (Code::UpstreamFailed, "upstream_failed", 502, "The model server refused the request, or sent an invalid reply", "Inform the operator: the log has the server and its reply. Gavel makes no verdict from such a reply."),
+    (Code::UnknownFile, "unknown_file", 404, "The file does not exist", "`GET /v1/files` lists your files. Each API key has its own."),
+    (Code::UnknownBatch, "unknown_batch", 404, "The batch does not exist", "`GET /v1/batches` lists your batches. Each API key has its own."),
+    (Code::QuotaExceeded, "quota_exceeded", 403, "Your files or batches exceed a quota", "Delete files, or wait for the end of a batch. The detail names the setting."),
+    (Code::StoreUnavailable, "store_unavailable", 503, "The database of files and batches is not available", "Wait for the time in `Retry-After`. Without that header, inform the server's operator: the log has the reason. Grading works without the database."),
     (Code::UpstreamUnavailable, "upstream_unavailable", 503, "No model server is available", "Wait for the time in `Retry-After`."),
 ];
 

@@ -6,6 +6,7 @@ use actix_web::HttpRequest;
 
 use super::access;
 use super::middleware::{arrived, tally};
+use super::of_batch::OfBatch;
 use super::problem::{Code, Problem};
 use crate::app::App;
 use crate::service::{Deadline, RequestContext};
@@ -17,8 +18,10 @@ use crate::service::{Deadline, RequestContext};
 pub(super) fn of_request(request: &HttpRequest, app: &App) -> Result<RequestContext, Problem> {
     let deadline = deadline(request, app)?;
     let peer = || request.peer_addr().map(|peer| peer.ip().to_canonical().to_string());
-    let caller = access::key_name(request).or_else(peer);
+    let (batch, share) = (OfBatch::mark(request), access::share(request));
+    let caller = batch.as_ref().map(OfBatch::caller).or_else(|| access::key_name(request)).or_else(peer);
     let mut context = app.service.context(caller.as_deref().unwrap_or("unknown"), deadline);
+    context.flow.weight = if batch.is_some() { share.of_batches() } else { share };
     context.tally = tally(request);
     Ok(context)
 }

@@ -36,6 +36,7 @@ const SECTIONS: [(&str, &[&str]); 4] = [
     (
         "Running",
         &[
+            "batches",
             "security",
             "observability",
             "scaling",

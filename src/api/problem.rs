@@ -1,5 +1,7 @@
 //! Errors of the API (RFC 9457). The only file that maps errors to codes, and so to HTTP statuses.
 
+mod jobs;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -67,7 +69,9 @@ pub enum ErrorFormat {
 }
 
 /// Prefixes of routes with OpenAI's error format.
-const OPENAI: [&str; 17] = [
+const OPENAI: [&str; 19] = [
+    "/v1/files",
+    "/v1/batches",
     "/v1/chat/",
     "/v1/completions",
     "/v1/responses",

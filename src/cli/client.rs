@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::Value;
 
 use super::CliError;
@@ -16,6 +16,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Default of the maximum time for the answer to a grading: longer than the default deadline of a server (ten minutes),
 /// which answers with the reason when it has passed.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(630);
+/// Maximum time of an upload or a download.
+const WHOLE_FILE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Maximum length of the part of an answer without JSON that is shown, in characters.
 const LONGEST_ANSWER: usize = 200;
 
@@ -114,6 +116,60 @@ impl Client {
                 Err(Failure { problem, kind, wait })
             }
         }
+    }
+
+    /// The JSON of a route.
+    ///
+    /// # Errors
+    /// [`CliError::Refused`] with what the server says, or why there is no answer.
+    pub(super) async fn fetch(&self, path: &str) -> Result<Value, CliError> {
+        self.json_of(self.http.get(format!("{}{path}", self.base))).await
+    }
+
+    /// The answer of a route that posts.
+    ///
+    /// # Errors
+    /// Those of [`Client::fetch`].
+    pub(super) async fn send(&self, path: &str, body: &Value) -> Result<Value, CliError> {
+        self.json_of(self.http.post(format!("{}{path}", self.base)).json(body)).await
+    }
+
+    /// Posts a body that takes as long as it takes.
+    ///
+    /// # Errors
+    /// Those of [`Client::fetch`].
+    pub(super) async fn upload(&self, path: &str, kind: &str, body: reqwest::Body) -> Result<Value, CliError> {
+        let request = self.http.post(format!("{}{path}", self.base)).header(CONTENT_TYPE, kind).body(body);
+        self.json_of(request.timeout(WHOLE_FILE)).await
+    }
+
+    /// The answer of a route whose body takes as long as it takes.
+    ///
+    /// # Errors
+    /// Those of [`Client::fetch`].
+    pub(super) async fn download(&self, path: &str) -> Result<reqwest::Response, CliError> {
+        self.accepted(self.http.get(format!("{}{path}", self.base)).timeout(WHOLE_FILE)).await
+    }
+
+    async fn json_of(&self, request: reqwest::RequestBuilder) -> Result<Value, CliError> {
+        let answer = self.accepted(request).await?.json().await;
+        answer.map_err(|error| CliError::because(format!("the answer of {}", self.base), error))
+    }
+
+    /// A response that is no error.
+    async fn accepted(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, CliError> {
+        let response = request.send().await;
+        let response = response.map_err(|error| CliError::Failed(self.unanswered(&error, self.timeout)))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let text = response.text().await.unwrap_or_default();
+        let body: Value = serde_json::from_str(&text).unwrap_or_default();
+        let said = body["error"]["message"].as_str().or(body["detail"].as_str());
+        let short = || text.chars().take(LONGEST_ANSWER).collect::<String>();
+        let said = said.map_or_else(|| format!("{status}: {}", short()), str::to_owned);
+        if status.is_server_error() { Err(CliError::Failed(said)) } else { Err(CliError::Refused(said)) }
     }
 
     /// Why there is no answer, after at most `limit`.

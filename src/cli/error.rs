@@ -46,6 +46,9 @@ pub enum CliError {
     /// A signal ended the run; what was done is written.
     #[error("{0}")]
     Interrupted(String),
+    /// The server refuses the request; again would not help.
+    #[error("{0}")]
+    Refused(String),
     /// Any other error.
     #[error("{0}")]
     Failed(String),

@@ -7,7 +7,7 @@ use clap::Command;
 /// The commands by what they are for.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Start", &["serve", "demo", "keys"]),
-    ("Judge", &["grade", "compare", "rank", "rewards", "preferences"]),
+    ("Judge", &["grade", "compare", "rank", "rewards", "preferences", "batch"]),
     ("Measure and correct a judge", &["agree", "calibrate", "fit", "redteam"]),
     ("Models, rubrics, prompts", &["models", "rubrics", "prompts"]),
     ("Help and checks", &["bench", "doctor", "docs", "completions"]),
@@ -15,7 +15,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
 ];
 
 /// The settings that mean something to a command that does not use all.
-const SETTINGS: [(&str, &[&str]); 6] = [
+const SETTINGS: [(&str, &[&str]); 7] = [
+    ("batch", &[]),
     ("compare", &[]),
     ("docs", &[]),
     ("completions", &[]),

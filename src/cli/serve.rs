@@ -47,7 +47,7 @@ async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
     }
     let mut server = api::server(Arc::clone(&app), listener).map_err(|error| CliError::because("the server", error))?;
     let handle = server.handle();
-    outln!("gavel is listening on http://{address}");
+    outln!("gavel is listening on {}://{address}", if config.tls.on() { "https" } else { "http" });
     let loading = async {
         let loaded = app.load(&Bar::default()).await;
         if loaded.is_ok() {
@@ -183,6 +183,7 @@ pub(super) fn check(config: &Config) -> Result<String, CliError> {
         let (name, engine) = (model.name(), model.engine.unwrap_or(config.engine));
         told.push(of_model(reference(model, &name), engine, &store, config.offline)?);
     }
+    api::tls::check(&config.tls).map_err(|error| CliError::Failed(error.to_string()))?;
     let wrong = |error| CliError::because(format!("host {}", config.host), error);
     if let Some(address) = (config.host.as_str(), config.port).to_socket_addrs().map_err(wrong)?.next() {
         check_access(&app, address)?;

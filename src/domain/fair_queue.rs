@@ -18,6 +18,50 @@ pub struct Flow {
     pub caller: Arc<str>,
     /// The request; unique within the process.
     pub request: u64,
+    /// The caller's share beside those of others.
+    pub weight: Share,
+}
+
+/// How much a caller gets while others wait, too: one of weight 200 gets twice as much as one of the usual 100.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Share(u32);
+
+impl Share {
+    /// The largest one.
+    pub const MOST: u32 = 1000;
+
+    /// A share of 1 to [`Share::MOST`]; numbers beyond are the next of these.
+    #[must_use]
+    pub fn new(weight: u32) -> Self {
+        Self(weight.clamp(1, Self::MOST))
+    }
+
+    /// A tenth of it, for work that nobody waits for.
+    #[must_use]
+    pub fn of_batches(self) -> Self {
+        Self::new(self.0 / 10)
+    }
+
+    /// What a cost counts for a caller with this share.
+    fn charged(self, cost: u64) -> u64 {
+        /// Fine enough that rounding takes nothing from a large share.
+        const UNIT: u64 = 1_000_000;
+        cost.saturating_mul(UNIT) / u64::from(self.0)
+    }
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+impl Flow {
+    /// A request of a caller with the usual share.
+    #[must_use]
+    pub fn new(caller: impl Into<Arc<str>>, request: u64) -> Self {
+        Self { caller: caller.into(), request, weight: Share::default() }
+    }
 }
 
 /// Items that wait, each with its flow.
@@ -40,13 +84,14 @@ pub struct Ticket {
 struct Shares<K, V> {
     /// The time at which the last share began.
     clock: u64,
-    held: Vec<Share<K, V>>,
+    held: Vec<Held<K, V>>,
 }
 
 #[derive(Debug)]
-struct Share<K, V> {
+struct Held<K, V> {
     key: K,
     start: u64,
+    weight: Share,
     value: V,
 }
 
@@ -73,16 +118,17 @@ impl<K, V> Default for Shares<K, V> {
 }
 
 impl<K: PartialEq, V: Waiting> Shares<K, V> {
-    /// What waits under a key.
-    fn get(&mut self, key: &K) -> &mut V
+    /// What waits under a key, whose share is this from now on.
+    fn get(&mut self, key: &K, weight: Share) -> &mut V
     where
         K: Clone,
     {
         let at = self.held.iter().position(|share| share.key == *key).unwrap_or_else(|| {
-            self.held.push(Share { key: key.clone(), start: self.clock, value: V::default() });
+            self.held.push(Held { key: key.clone(), start: self.clock, weight, value: V::default() });
             self.held.len() - 1
         });
         let share = &mut self.held[at];
+        share.weight = weight;
         if share.value.is_empty() {
             // Time in which it wanted nothing is not saved up.
             share.start = share.start.max(self.clock);
@@ -110,7 +156,7 @@ impl<K: PartialEq, V: Waiting> Shares<K, V> {
     fn charge(&mut self, at: usize, cost: u64) {
         let share = &mut self.held[at];
         self.clock = self.clock.max(share.start);
-        share.start = share.start.saturating_add(cost.max(1));
+        share.start = share.start.saturating_add(share.weight.charged(cost.max(1)));
     }
 
     /// Forgets those that want nothing and are owed nothing, and when there are too many, those that have had more
@@ -143,7 +189,7 @@ impl<T> FairQueue<T> {
     /// How many requests wait; one that has many items here counts once.
     #[must_use]
     pub fn requests(&self) -> usize {
-        let requests = |caller: &Share<_, Shares<_, VecDeque<T>>>| {
+        let requests = |caller: &Held<_, Shares<_, VecDeque<T>>>| {
             caller.value.held.iter().filter(|request| !request.value.is_empty()).count()
         };
         self.callers.held.iter().map(requests).sum()
@@ -151,7 +197,7 @@ impl<T> FairQueue<T> {
 
     /// Adds an item.
     pub fn push(&mut self, flow: &Flow, item: T) {
-        self.callers.get(&flow.caller).get(&flow.request).push_back(item);
+        self.callers.get(&flow.caller, flow.weight).get(&flow.request, Share::default()).push_back(item);
         self.len += 1;
     }
 
@@ -275,7 +321,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn flow(caller: &str, request: u64) -> Flow {
-        Flow { caller: caller.into(), request }
+        Flow::new(caller, request)
     }
 
     /// Queues `count` items of a flow, each named by it.
@@ -295,6 +341,19 @@ mod tests {
         push(&mut queue, "b", 2, 2);
         assert_eq!(pop(&mut queue, 5), "b2 a1 b2 a1 a1", "b begins where a has come to");
         assert_eq!((queue.len(), queue.requests()), (94, 1));
+    }
+
+    #[test]
+    fn a_caller_gets_what_its_share_is() {
+        let mut queue = FairQueue::default();
+        let heavy = Flow { weight: Share::new(300), ..flow("a", 1) };
+        (0..60).for_each(|_| queue.push(&heavy, "a".to_owned()));
+        push(&mut queue, "b", 2, 60);
+        let light = Flow { weight: Share::default().of_batches(), ..flow("c", 3) };
+        (0..60).for_each(|_| queue.push(&light, "c".to_owned()));
+        let first = pop(&mut queue, 41);
+        let count = |name: &str| first.split(' ').filter(|item| item.starts_with(name)).count();
+        assert_eq!((count("a"), count("b"), count("c")), (30, 10, 1), "{first}");
     }
 
     #[test]

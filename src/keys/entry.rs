@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::error::KeyError;
+use crate::domain::fair_queue::Share;
 
 /// The beginning of every key, by which scanners of repositories find those that were committed.
 const PREFIX: &str = "gvl_";
@@ -65,6 +66,9 @@ pub struct Key {
     /// The most requests at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrent: Option<NonZeroU32>,
+    /// Its share of the models beside other keys, 1 to 1000; the usual one is 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<NonZeroU32>,
 }
 
 impl Key {
@@ -78,13 +82,28 @@ impl Key {
         }
         let (sha256, created) = (String::new(), Moment::of(now));
         let name = name.to_owned();
-        Ok(Self { name, sha256, scopes, created, expires: None, requests_per_minute: None, concurrent: None })
+        Ok(Self {
+            name,
+            sha256,
+            scopes,
+            created,
+            expires: None,
+            requests_per_minute: None,
+            concurrent: None,
+            weight: None,
+        })
     }
 
     /// The end of the digest, by which people tell keys apart.
     #[must_use]
     pub fn tail(&self) -> &str {
         &self.sha256[self.sha256.len().saturating_sub(4)..]
+    }
+
+    /// Its share of the models beside other keys.
+    #[must_use]
+    pub fn share(&self) -> Share {
+        self.weight.map_or_else(Share::default, |weight| Share::new(weight.get()))
     }
 
     /// What is wrong with an entry of the file.
@@ -94,6 +113,7 @@ impl Key {
             () if !is_name(&self.name) => Some("has an invalid name"),
             () if !is_digest => Some("has a `sha256` that is not 64 hexadecimal digits"),
             () if self.scopes.is_empty() => Some("has no scope"),
+            () if self.weight.is_some_and(|weight| weight.get() > Share::MOST) => Some("has a `weight` above 1000"),
             () => None,
         }
     }

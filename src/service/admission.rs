@@ -298,7 +298,7 @@ mod tests {
     use super::*;
 
     fn flow(caller: &str, request: u64) -> Flow {
-        Flow { caller: caller.into(), request }
+        Flow::new(caller, request)
     }
 
     #[tokio::test]

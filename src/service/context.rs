@@ -79,7 +79,7 @@ impl RequestContext {
     /// The context of a request; `request` is unique within the process.
     #[must_use]
     pub fn new(caller: &str, request: u64, deadline: Deadline) -> Self {
-        Self { flow: Flow { caller: Arc::from(caller), request }, deadline, tally: Arc::default() }
+        Self { flow: Flow::new(Arc::from(caller), request), deadline, tally: Arc::default() }
     }
 }
 

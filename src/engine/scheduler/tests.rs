@@ -259,7 +259,7 @@ fn who_runs_deterministically_keeps_nobody_from_free_slots() {
 fn callers_take_turns_whatever_they_have_queued() {
     let mut scheduler = scheduler(LIMITS);
     let of = |caller: &str, request, text: &str| Compiled {
-        flow: Flow { caller: caller.into(), request },
+        flow: Flow::new(caller, request),
         ..job(text, writing(4), false)
     };
     // Every one of the large request can begin with what another has computed.
@@ -291,7 +291,7 @@ fn callers_take_turns_whatever_they_have_queued() {
 fn who_holds_nothing_gets_a_slot_of_who_holds_several() {
     let mut scheduler = scheduler(LIMITS);
     let of = |caller: &str, request, tokens| Compiled {
-        flow: Flow { caller: caller.into(), request },
+        flow: Flow::new(caller, request),
         ..job(&format!("{caller}{request}: {SHARED}"), writing(tokens), false)
     };
     let held = |scheduler: &Scheduler<Fake>| {
@@ -324,7 +324,7 @@ fn who_holds_nothing_gets_a_slot_of_who_holds_several() {
 fn who_room_was_made_for_begins() {
     let mut scheduler = scheduler(Limits { sequences: 2, ..LIMITS });
     let of = |caller: &str, request, text: &str, tokens| Compiled {
-        flow: Flow { caller: caller.into(), request },
+        flow: Flow::new(caller, request),
         ..job(text, writing(tokens), false)
     };
     let long = SHARED.repeat(7);
@@ -345,10 +345,7 @@ fn who_room_was_made_for_begins() {
 #[test]
 fn every_caller_reads_in_a_step() {
     let mut scheduler = scheduler(LIMITS);
-    let of = |caller: &str, text: String| Compiled {
-        flow: Flow { caller: caller.into(), request: 1 },
-        ..job(&text, writing(1), false)
-    };
+    let of = |caller: &str, text: String| Compiled { flow: Flow::new(caller, 1), ..job(&text, writing(1), false) };
     let runs: Vec<Run> = ["a", "b", "c", "d", "c"]
         .iter()
         .enumerate()
@@ -364,10 +361,7 @@ fn every_caller_reads_in_a_step() {
 #[test]
 fn callers_share_the_steps_that_read_prompts() {
     let mut scheduler = scheduler(LIMITS);
-    let of = |caller: &str, text: String| Compiled {
-        flow: Flow { caller: caller.into(), request: 1 },
-        ..job(&text, writing(1), false)
-    };
+    let of = |caller: &str, text: String| Compiled { flow: Flow::new(caller, 1), ..job(&text, writing(1), false) };
     let _large: Vec<Run> =
         (0..3).map(|i| submit(&mut scheduler, of("a", format!("{i}{}", SHARED.repeat(9))))).collect();
     scheduler.step().unwrap();
@@ -557,7 +551,7 @@ proptest! {
         let mut runs = Vec::new();
         for (shared, own, script, deterministic, pause, leaves, whose) in jobs {
             let compiled = job(&format!("{}{own}", SHARED.repeat(shared)), script, deterministic);
-            let flow = Flow { caller: (whose / 3).to_string().into(), request: whose };
+            let flow = Flow::new((whose / 3).to_string(), whose);
             let compiled = Compiled { flow, ..compiled };
             let run = submit(&mut scheduler, compiled.clone());
             for _ in 0..pause {

@@ -1,0 +1,413 @@
+//! The worker of this process: reads inputs, and answers lines.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use ulid::Ulid;
+
+use super::output::{LineReply, unanswered};
+use super::validate::{self, Fault, Lines};
+use super::{DAY, Jobs, Stop, days, milliseconds, now};
+use crate::metrics::Metrics;
+use crate::store::{Answered, BatchRow, BatchStatus, ClaimedLine, NewLine, PutLines, Store, StoreError};
+
+/// Answers lines, as the routes do.
+pub trait Execute: Send + Sync + 'static {
+    /// Whether lines may be for this route.
+    ///
+    /// # Errors
+    /// With the reason why not.
+    fn accepts(&self, url: &str) -> Result<(), String>;
+
+    /// Answers a line. Dropping the future stops the work.
+    fn execute(&self, line: LineRequest) -> BoxFuture<'static, LineReply>;
+}
+
+/// A line as a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineRequest {
+    /// The route.
+    pub url: String,
+    /// The body.
+    pub body: String,
+    /// The API key of the batch; empty if keys were off.
+    pub owner: String,
+}
+
+/// Codes of a server that cannot answer now, whatever the line is.
+const BUSY: [&str; 5] = ["saturated", "model_loading", "shutting_down", "rate_limited", "upstream_unavailable"];
+/// Codes of failures that may not come again.
+const PASSING: [&str; 3] = ["engine_failed", "upstream_failed", "internal"];
+/// The time between looks at the database: while there are batches to work on, and while there are none.
+const SOON: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(5);
+/// Lines to write into the database at once, and their bytes.
+const LINES: usize = 500;
+const BYTES: usize = 4 << 20;
+/// Faults of an input that are told.
+const FAULTS: usize = 20;
+
+/// The worker of this process.
+pub struct Runner {
+    jobs: Arc<Jobs>,
+    execute: Arc<dyn Execute>,
+    metrics: Arc<Metrics>,
+    /// The most bytes of a line.
+    longest: usize,
+    /// Its name in the database; a new one after it counted as dead.
+    worker: String,
+    running: JoinSet<Option<Answered>>,
+    lines: HashMap<Id, Running>,
+    /// Answers that are not in the database yet.
+    answers: Vec<Answered>,
+    /// The batch that lines were taken from first the last time.
+    turn: usize,
+}
+
+/// A line in progress.
+struct Running {
+    batch: String,
+    number: i64,
+    abort: AbortHandle,
+}
+
+impl Runner {
+    /// A worker that answers lines of up to `longest` bytes by `execute`.
+    #[must_use]
+    pub fn new(jobs: Arc<Jobs>, execute: Arc<dyn Execute>, metrics: Arc<Metrics>, longest: usize) -> Self {
+        let (worker, running) = (format!("worker_{}", Ulid::new()), JoinSet::new());
+        let (lines, answers) = (HashMap::new(), Vec::new());
+        Self { jobs, execute, metrics, longest, worker, running, lines, answers, turn: 0 }
+    }
+
+    /// Works until [`Jobs::stop`]. Without anything in the database, it waits until something is.
+    pub async fn run(mut self) {
+        let jobs = Arc::clone(&self.jobs);
+        jobs.stop.send_replace(Stop::Running);
+        let mut stop = jobs.stop.subscribe();
+        // The sender lives as long as the jobs.
+        let mut asked = pin!(async move { stop.wait_for(|stop| *stop == Stop::Asked).await.map(drop) });
+        let mut wait = if jobs.location.exists() { Duration::ZERO } else { Duration::MAX };
+        let mut looked = None;
+        loop {
+            tokio::select! {
+                _ = &mut asked => break,
+                Some(ended) = self.running.join_next_with_id() => self.ended(ended),
+                () = jobs.wake.notified() => looked = None,
+                () = tokio::time::sleep(wait) => {}
+            }
+            while let Some(ended) = self.running.try_join_next_with_id() {
+                self.ended(ended);
+            }
+            let look = looked.is_none_or(|looked: Instant| looked.elapsed() >= SOON);
+            if look {
+                looked = Some(Instant::now());
+            }
+            wait = match self.work(look).await {
+                Ok(true) => SOON,
+                Ok(false) => IDLE,
+                Err(error) => {
+                    tracing::warn!(%error, "batches wait for the database");
+                    looked = None;
+                    SOON
+                }
+            };
+        }
+        self.stopped().await;
+        jobs.stop.send_replace(Stop::Idle);
+    }
+
+    /// Gives back what is not answered.
+    async fn stopped(mut self) {
+        self.running.abort_all();
+        while let Some(ended) = self.running.join_next_with_id().await {
+            self.ended(ended);
+        }
+        let Ok(store) = self.jobs.store().await else { return };
+        let written = store.answer(&self.worker, &self.answers).await;
+        if let Err(error) = written.and(store.leave(&self.worker).await) {
+            tracing::warn!(%error, "lines of batches that this process had begun are begun again when it counts as dead");
+        }
+    }
+
+    /// A round: writes answers, takes lines, and if `look`, looks after batches. Returns whether there are batches to work on.
+    async fn work(&mut self, look: bool) -> Result<bool, StoreError> {
+        let jobs = Arc::clone(&self.jobs);
+        let store = jobs.store().await?;
+        self.write(store).await?;
+        let mut busy = false;
+        if look {
+            self.live(store).await?;
+            store.expire_batches().await?;
+            store.bury(milliseconds(jobs.lease())).await?;
+            busy |= self.read_input(store).await?;
+            self.stop_cancelled(store).await?;
+        }
+        busy |= self.take(store).await?;
+        if look || self.lines.is_empty() {
+            busy |= self.end_batches(store).await?;
+        }
+        Ok(busy)
+    }
+
+    /// Says that this worker is alive. If it counted as dead, others work on its lines.
+    async fn live(&mut self, store: &Store) -> Result<(), StoreError> {
+        let lease = milliseconds(self.jobs.lease());
+        if store.beat(&self.worker, lease).await? {
+            return Ok(());
+        }
+        self.running.abort_all();
+        self.worker = format!("worker_{}", Ulid::new());
+        store.join(&self.worker, lease).await?;
+        store.purge_batches(days(self.jobs.config.retention_days).map_or(i64::MAX / 4, milliseconds)).await?;
+        store.purge_idempotent(milliseconds(DAY)).await?;
+        let stale = now().saturating_sub(milliseconds(DAY)).unsigned_abs();
+        store.purge_files(&format!("file-{}", Ulid::from_parts(stale, 0))).await.map(drop)
+    }
+
+    /// A line has ended.
+    fn ended(&mut self, ended: Result<(Id, Option<Answered>), JoinError>) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        self.lines.remove(&id);
+        self.metrics.batch_lines_running.set(self.lines.len() as i64);
+        match ended {
+            Ok((_, answered)) => self.answers.extend(answered),
+            Err(error) if error.is_panic() => tracing::error!(%error, "a line of a batch has panicked"),
+            Err(_) => {}
+        }
+    }
+
+    async fn write(&mut self, store: &Store) -> Result<(), StoreError> {
+        if self.answers.is_empty() {
+            return Ok(());
+        }
+        store.answer(&self.worker, &self.answers).await?;
+        for answered in self.answers.drain(..) {
+            let outcome = if answered.outcome == "ok" { "ok" } else { "failed" };
+            self.metrics.batch_lines.with_label_values(&[outcome]).inc();
+        }
+        Ok(())
+    }
+
+    /// Reads the input of a batch into lines, if one waits.
+    async fn read_input(&mut self, store: &Store) -> Result<bool, StoreError> {
+        let Some(batch) = store.take_input(&self.worker).await? else { return Ok(false) };
+        let (total, faults) = self.lines_of(store, &batch).await?;
+        let errors = (!faults.is_empty()).then(|| serde_json::json!(faults).to_string());
+        store.input_read(&batch.id, &self.worker, total, errors.as_deref()).await?;
+        Ok(true)
+    }
+
+    /// Writes the lines of an input. Returns how many there are, and what is wrong with them.
+    async fn lines_of(&mut self, store: &Store, batch: &BatchRow) -> Result<(i64, Vec<Fault>), StoreError> {
+        let most = self.jobs.config.lines;
+        let (mut split, mut read) = (Lines::new(self.longest), ReadLines::default());
+        for chunk in 0.. {
+            let text = store.chunk(&batch.input_file, chunk).await?;
+            let execute = Arc::clone(&self.execute);
+            let add = |at: i64, line: &str| read.add(line, at, &batch.endpoint, &*execute);
+            let split_up = match &text {
+                Some(text) => split.add(text, add),
+                None => {
+                    std::mem::take(&mut split).end(add);
+                    Ok(())
+                }
+            };
+            let mut ends = text.is_none();
+            if let Err(fault) = split_up {
+                read.faults.push(fault);
+                ends = true;
+            }
+            if read.total > most {
+                let message = format!("the file has more than {most} lines (jobs.lines)");
+                read.faults.push(Fault::new("too_many_lines", message, None));
+                ends = true;
+            }
+            if ends && read.total == 0 && read.faults.is_empty() {
+                read.faults.push(Fault::new("empty_file", "the file has no lines", None));
+            }
+            while read.faults.is_empty() && (read.is_full() || (ends && !read.lines.is_empty())) {
+                let (at, lines): (Vec<i64>, Vec<NewLine>) = read.group().into_iter().unzip();
+                match store.put_lines(&batch.id, &self.worker, &lines).await? {
+                    PutLines::Written => {}
+                    PutLines::Twice(twice) => {
+                        let message = format!("the custom_id `{}` is there twice", lines[twice].custom_id);
+                        read.faults.push(Fault::new("duplicate_custom_id", message, Some(at[twice])));
+                        ends = true;
+                    }
+                    // Another worker reads it now.
+                    PutLines::Lost => return Ok((0, Vec::new())),
+                }
+                // A large input takes longer than a worker may be silent.
+                self.live(store).await?;
+            }
+            if ends || read.faults.len() >= FAULTS {
+                break;
+            }
+        }
+        read.faults.truncate(FAULTS);
+        Ok((read.total, read.faults))
+    }
+
+    /// Ends batches that are answered, and those that were cancelled or are over. Returns whether there were any.
+    async fn end_batches(&mut self, store: &Store) -> Result<bool, StoreError> {
+        let expires_at = days(self.jobs.config.retention_days).map(|kept| now() + milliseconds(kept));
+        let mut any = false;
+        for batch in store.batches_that_are(BatchStatus::InProgress).await? {
+            if batch.counted.completed + batch.counted.failed == batch.counted.total {
+                any |= store.end_batch(&batch, BatchStatus::Completed, expires_at).await?;
+            }
+        }
+        for batch in store.batches_that_are(BatchStatus::Cancelling).await? {
+            any |= store.end_batch(&batch, BatchStatus::Cancelled, expires_at).await?;
+        }
+        for batch in store.batches_that_are(BatchStatus::Expiring).await? {
+            any = true;
+            let left = store.take_lines(&batch.id, &self.worker, LINES as i64).await?;
+            if left.is_empty() {
+                store.end_batch(&batch, BatchStatus::Expired, expires_at).await?;
+                continue;
+            }
+            let why = "the time of the batch was over before this line was answered";
+            let expired: Vec<Answered> = left.iter().map(|line| refused(line, "batch_expired", why)).collect();
+            store.answer(&self.worker, &expired).await?;
+        }
+        Ok(any)
+    }
+
+    /// Stops lines of batches that are cancelled or over.
+    async fn stop_cancelled(&mut self, store: &Store) -> Result<(), StoreError> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        let mut over = store.batches_that_are(BatchStatus::Cancelling).await?;
+        over.extend(store.batches_that_are(BatchStatus::Expiring).await?);
+        for line in self.lines.values().filter(|line| over.iter().any(|batch| batch.id == line.batch)) {
+            line.abort.abort();
+            store.give_back(&self.worker, &line.batch, line.number).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes lines while there is room, from each batch its share. Returns whether there are batches to work on.
+    async fn take(&mut self, store: &Store) -> Result<bool, StoreError> {
+        let mut batches = store.batches_that_are(BatchStatus::InProgress).await?;
+        if batches.is_empty() {
+            return Ok(!self.lines.is_empty());
+        }
+        let count = batches.len();
+        self.turn = (self.turn + 1) % count;
+        batches.rotate_left(self.turn);
+        for (index, batch) in batches.iter().enumerate() {
+            let room = self.jobs.config.concurrency.saturating_sub(self.lines.len());
+            let share = room.div_ceil(count - index);
+            if share == 0 {
+                break;
+            }
+            for line in store.take_lines(&batch.id, &self.worker, share as i64).await? {
+                self.begin(line, batch.owner.clone());
+            }
+        }
+        Ok(true)
+    }
+
+    fn begin(&mut self, claimed: ClaimedLine, owner: String) {
+        let most = i64::from(self.jobs.config.attempts);
+        // Whoever began it before did not live to answer it.
+        if claimed.attempts > 2 * most {
+            let why = format!("{} processes ended while they worked on this line", claimed.attempts - 1);
+            self.answers.push(refused(&claimed, "line_aborted", &why));
+            self.jobs.wake.notify_one();
+            return;
+        }
+        let (batch, number) = (claimed.batch.clone(), claimed.line.number);
+        let abort = self.running.spawn(answered(Arc::clone(&self.execute), claimed, owner, self.jobs.config.attempts));
+        self.lines.insert(abort.id(), Running { batch, number, abort });
+        self.metrics.batch_lines_running.set(self.lines.len() as i64);
+    }
+}
+
+/// The answer to a line; what may not fail again is tried again, and a busy server is waited for.
+async fn answered(execute: Arc<dyn Execute>, claimed: ClaimedLine, owner: String, most: u32) -> Option<Answered> {
+    let ClaimedLine { batch, line, .. } = claimed;
+    let (mut failures, mut pause) = (0, Duration::from_millis(250));
+    loop {
+        let request = LineRequest { url: line.url.clone(), body: line.body.clone(), owner: owner.clone() };
+        let reply = execute.execute(request).await;
+        let outcome = reply.outcome();
+        let fails = PASSING.contains(&outcome.as_str());
+        failures += u32::from(fails);
+        if !BUSY.contains(&outcome.as_str()) && (!fails || failures >= most) {
+            let answer = reply.line(&batch, line.number, &line.custom_id);
+            return Some(Answered { batch, number: line.number, outcome, answer });
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(10));
+    }
+}
+
+/// The answer to a line that no route has answered.
+fn refused(claimed: &ClaimedLine, code: &str, why: &str) -> Answered {
+    let (batch, number) = (claimed.batch.clone(), claimed.line.number);
+    let answer = unanswered(&batch, number, &claimed.line.custom_id, code, why);
+    Answered { batch, number, outcome: code.to_owned(), answer }
+}
+
+/// The lines of an input so far.
+#[derive(Default)]
+struct ReadLines {
+    total: i64,
+    faults: Vec<Fault>,
+    /// Lines to be written, with their numbers in the file.
+    lines: Vec<(i64, NewLine)>,
+    bytes: usize,
+}
+
+impl ReadLines {
+    fn add(&mut self, text: &str, at: i64, endpoint: &str, execute: &dyn Execute) {
+        match validate::line(text, self.total, at, endpoint, |url| execute.accepts(url)) {
+            Ok(line) => {
+                self.bytes += line.body.len();
+                self.lines.push((at, line));
+            }
+            Err(fault) => {
+                self.faults.push(fault);
+                self.lines.clear();
+            }
+        }
+        self.total += 1;
+    }
+
+    /// Whether a group of lines is complete.
+    fn is_full(&self) -> bool {
+        self.lines.len() >= LINES || self.bytes >= BYTES
+    }
+
+    /// The next lines to be written at once.
+    fn group(&mut self) -> Vec<(i64, NewLine)> {
+        let (mut bytes, mut count) = (0, 0);
+        for (_, line) in self.lines.iter().take(LINES) {
+            bytes += line.body.len();
+            count += 1;
+            if bytes >= BYTES {
+                break;
+            }
+        }
+        self.bytes -= bytes;
+        self.lines.drain(..count).collect()
+    }
+}
+
+impl Jobs {
+    /// For how long a process counts as alive after it said so.
+    fn lease(&self) -> Duration {
+        Duration::from_millis(self.config.lease_ms)
+    }
+}

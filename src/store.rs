@@ -1,0 +1,161 @@
+//! What outlives the process: files, batches and their lines. In SQLite in the data folder, or in PostgreSQL, which
+//! several processes can share.
+//!
+//! One set of statements serves both: placeholders are `$1`, types are texts and 64-bit integers, and what differs is
+//! filled in by [`Store::sql`].
+
+mod batches;
+mod error;
+mod files;
+mod idempotency;
+mod lines;
+mod workers;
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
+use sqlx::{Any, AnyPool, ConnectOptions, Row, Transaction};
+
+pub use self::batches::{BatchRow, BatchStatus, Counted, NewBatch, Outcomes};
+pub use self::error::StoreError;
+pub use self::files::{FileRow, NewFile, Page};
+pub use self::idempotency::{Made, Once};
+pub use self::lines::{Answered, ClaimedLine, LineKind, NewLine, PutLines};
+
+/// The name of SQLite's file in the data folder.
+const FILE: &str = "gavel.db";
+/// How long a statement waits for the locks of others, and a request for a connection.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where the database is.
+#[derive(Debug, Clone)]
+pub enum Location {
+    /// SQLite's file.
+    File(PathBuf),
+    /// The URL of a PostgreSQL database, with its password.
+    Postgres(String),
+}
+
+impl Location {
+    /// The database in a data folder, or the one at `url` if that is not empty.
+    #[must_use]
+    pub fn of(data_dir: &Path, url: &str) -> Self {
+        if url.is_empty() { Self::File(data_dir.join(FILE)) } else { Self::Postgres(url.to_owned()) }
+    }
+
+    /// Whether there may be work in it that was begun before.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        match self {
+            Self::File(file) => file.exists(),
+            Self::Postgres(_) => true,
+        }
+    }
+}
+
+/// An open database.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: AnyPool,
+    /// SQLite's file; `None`: PostgreSQL.
+    file: Option<String>,
+}
+
+impl Store {
+    /// Opens the database, and makes or updates its tables.
+    ///
+    /// # Errors
+    /// If it cannot be reached, is damaged, or has tables of a later version.
+    pub async fn open(location: &Location) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let (url, file) = match location {
+            Location::Postgres(url) => (url.clone(), None),
+            Location::File(path) => {
+                if let Some(folder) = path.parent() {
+                    let made = std::fs::create_dir_all(folder);
+                    made.map_err(|error| StoreError::Unavailable(format!("{}: {error}", folder.display())))?;
+                }
+                (sqlite_url(path), Some(path.display().to_string()))
+            }
+        };
+        let failed = |error: sqlx::Error| StoreError::of(&error, file.as_deref());
+        let options = AnyConnectOptions::from_str(&url).map_err(failed)?.disable_statement_logging();
+        let pool = AnyPoolOptions::new().max_connections(8).acquire_timeout(PATIENCE);
+        let pool = match &file {
+            // Readers and one writer at a time; a crash of the machine may lose the last answers, which are then made
+            // again, but never the file.
+            Some(_) => pool.after_connect(|connection, _| {
+                Box::pin(async move {
+                    let settings =
+                        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 10000";
+                    sqlx::Executor::execute(connection, settings).await.map(drop)
+                })
+            }),
+            None => pool,
+        };
+        let pool = pool.connect_with(options).await.map_err(failed)?;
+        let tables = sqlx::migrate!("src/store/migrations").run(&pool).await;
+        tables.map_err(|error| match error {
+            sqlx::migrate::MigrateError::Execute(error) => failed(error),
+            error => StoreError::Version(error.to_string()),
+        })?;
+        Ok(Self { pool, file })
+    }
+
+    /// A statement with what the two databases write differently: `{now}`, the database's own time in milliseconds, so
+    /// that the clocks of several machines need not agree; `{skip_locked}`, which leaves rows to those who hold them.
+    fn sql(&self, statement: &str) -> String {
+        let (now, skip_locked) = match self.file {
+            Some(_) => ("CAST(unixepoch('subsec') * 1000 AS BIGINT)", ""),
+            None => ("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)", "FOR UPDATE SKIP LOCKED"),
+        };
+        statement.replace("{now}", now).replace("{skip_locked}", skip_locked)
+    }
+
+    /// A transaction that writes.
+    async fn begin(&self) -> Result<Transaction<'static, Any>, StoreError> {
+        // SQLite's usual transactions fail if another one writes between their first read and their first write.
+        let begun = match self.file {
+            Some(_) => self.pool.begin_with("BEGIN IMMEDIATE").await,
+            None => self.pool.begin().await,
+        };
+        begun.map_err(|error| self.failed(error))
+    }
+
+    #[allow(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
+    fn failed(&self, error: sqlx::Error) -> StoreError {
+        StoreError::of(&error, self.file.as_deref())
+    }
+
+    /// Closes the database after the statements that run.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// The URL of SQLite's file. Its driver decodes the path as bytes, and knows no host.
+fn sqlite_url(path: &Path) -> String {
+    let encoded: String = path.to_string_lossy().chars().fold(String::new(), |mut url, c| {
+        match c {
+            '%' | '?' | '#' | ' ' | '"' | '<' | '>' | '`' | '{' | '}' | '\\' => {
+                url.push_str(&format!("%{:02X}", c as u32));
+            }
+            c => url.push(c),
+        }
+        url
+    });
+    format!("sqlite:{encoded}?mode=rwc")
+}
+
+/// A column of a row.
+///
+/// # Errors
+/// If it is missing or of another type.
+fn column<'r, T>(row: &'r AnyRow, name: &str) -> Result<T, sqlx::Error>
+where
+    T: sqlx::Decode<'r, Any> + sqlx::Type<Any>,
+{
+    row.try_get(name)
+}
