@@ -28,6 +28,7 @@ mod paths;
 mod preferences;
 pub mod problem;
 mod rank;
+mod recorded;
 mod relative;
 mod rewards;
 mod rubrics;
@@ -38,6 +39,7 @@ pub mod tls;
 mod tools;
 mod usage;
 mod verdict;
+mod verdicts;
 
 use std::net::TcpListener;
 use std::pin::pin;
@@ -103,7 +105,7 @@ fn openai_routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/v1/models/{id:.*}").route(web::get().to(openai::model)));
 }
 
-/// Routes of durable jobs.
+/// Routes of durable jobs and of the log of verdicts.
 fn job_routes(config: &mut web::ServiceConfig) {
     let files = web::resource("/v1/files").route(web::post().to(files::upload)).route(web::get().to(files::list));
     let file = web::resource("/v1/files/{id}").route(web::get().to(files::show)).route(web::delete().to(files::delete));
@@ -115,7 +117,9 @@ fn job_routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/v1/files/{id}/content").route(web::get().to(files::content)))
         .service(batches)
         .service(web::resource("/v1/batches/{id}").route(web::get().to(batches::show)))
-        .service(web::resource("/v1/batches/{id}/cancel").route(web::post().to(batches::cancel)));
+        .service(web::resource("/v1/batches/{id}/cancel").route(web::post().to(batches::cancel)))
+        .service(web::resource("/v1/verdicts").route(web::get().to(verdicts::list)))
+        .service(web::resource("/v1/verdicts/{id}").route(web::get().to(verdicts::show)));
 }
 
 /// Routes of other protocols.
@@ -189,6 +193,8 @@ fn compat_routes(config: &mut web::ServiceConfig) {
         batches::list,
         batches::show,
         batches::cancel,
+        verdicts::list,
+        verdicts::show,
         system::info,
         usage::usage,
         system::live,
@@ -258,6 +264,7 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     let data = web::Data::from(app);
     let bodies = web::Data::new(body::Bodies::new(limits.held_body_bytes));
     work_on_batches(&data, &bodies)?;
+    tokio::spawn(Arc::clone(&data.verdicts).write());
     give_up_after(&listener, Duration::from_millis(limits.unread_ms));
     let tls = tls::server_config(&data.config.tls)?;
     let server = HttpServer::new(move || {
@@ -266,6 +273,7 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
             .app_data(data.clone())
             .app_data(bodies.clone())
             .app_data(web::PayloadConfig::new(usize::MAX))
+            .wrap(from_fn(recorded::recorded))
             .wrap(from_fn(access::checked))
             .wrap(from_fn(middleware::observe))
             .wrap(from_fn(paths::tidied))
@@ -317,6 +325,7 @@ pub async fn shut_down(app: &App, handle: &ServerHandle, drain: Duration, hurry:
         let _ = drained.await;
         shutdown.close();
         handle.stop(true).await;
+        app.verdicts.stop().await;
     };
     let limit = tokio::time::timeout(Duration::from_millis(app.config.limits.shutdown_ms), hurry);
     let mut stop = pin!(stop);

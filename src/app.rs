@@ -19,8 +19,10 @@ use crate::service::Service;
 use crate::service::admission::Admission;
 pub use crate::service::registry::StartError;
 use crate::service::registry::{ModelLoader, ModelRegistry};
+use crate::store::{Database, Location};
 use crate::tasks::presets::JudgeModels;
 use crate::tasks::prompt_set;
+use crate::verdict_log::VerdictLog;
 
 /// All parts of a server.
 pub struct App {
@@ -38,6 +40,8 @@ pub struct App {
     pub admission: Arc<Admission>,
     /// Files and batches.
     pub jobs: Arc<Jobs>,
+    /// The log of verdicts.
+    pub verdicts: Arc<VerdictLog>,
     /// Runs tasks on the models.
     pub service: Service,
     prompts: Arc<PromptLibrary>,
@@ -72,16 +76,19 @@ impl App {
         let loader = ModelLoader::new(model_store(&config)?, libraries, shared, kept);
         let models = Arc::new(ModelRegistry::new(&config, loader)?);
         let window = config.limits.in_flight;
+        let database = Location::of(&config.data_dir, config.jobs.database_url.reveal());
+        let database = Arc::new(Database::new(database));
         Ok(Arc::new(Self {
             service: Service::new(Arc::clone(&models), Arc::clone(&admission), Arc::clone(&metrics), window),
-            metrics,
             admission,
             models,
             judge_models,
             keys: KeyStore::open(keys::file_in(&config.data_dir)),
-            jobs: Arc::new(Jobs::new(config.jobs.clone(), &config.data_dir)),
+            jobs: Arc::new(Jobs::new(config.jobs.clone(), Arc::clone(&database))),
+            verdicts: Arc::new(VerdictLog::new(config.verdict_log.clone(), database, Arc::clone(&metrics))),
             rubrics,
             prompts,
+            metrics,
             config,
         }))
     }

@@ -29,12 +29,14 @@ mod preferences;
 mod progress;
 mod rank;
 mod redteam;
+mod rerun;
 mod results;
 mod rewards;
 mod serve;
 mod show;
 mod tables;
 mod text;
+mod verdicts;
 mod work;
 
 use std::path::PathBuf;
@@ -120,6 +122,11 @@ enum Command {
     /// Have many requests answered by a server, whatever happens meanwhile.
     #[command(subcommand)]
     Batch(batch::BatchCommand),
+    /// Grade again what a verdict in a server's log graded, and compare.
+    Rerun(rerun::RerunArgs),
+    /// Export verdicts from a server's log.
+    #[command(subcommand)]
+    Verdicts(verdicts::VerdictsCommand),
     /// Measure how far judges agree with labels.
     Agree(Box<agree::AgreeArgs>),
     /// Fit a calibration: map a judge's numbers to people's labels.
@@ -234,6 +241,8 @@ async fn run(cli: Cli) -> Result<(), CliError> {
             bench::run(*args, cli.settings.model.clone(), || config(&[])).await
         }
         Command::Batch(command) => batch::run(command).await,
+        Command::Rerun(args) => rerun::run(&args).await,
+        Command::Verdicts(command) => verdicts::run(command).await,
         Command::Demo => demo::run(config(&[])?).await,
         Command::Doctor(args) => doctor::run(args, &config(&[])?).await,
         Command::Keys(command) => keys::run(command, &config(&[])?),

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use config::{Environment, File, FileFormat};
 use serde::Deserialize;
 
-pub use self::jobs::JobsConfig;
+pub use self::jobs::{JobsConfig, VerdictLogConfig};
 pub use self::llama_cpp::{LlamaCppConfig, LlamaCppOverrides};
 pub use self::mistralrs::{MistralRsConfig, MistralRsOverrides};
 pub use self::network::{CorsConfig, TlsConfig};
@@ -80,6 +80,7 @@ pub struct Config {
     pub grading: GradingConfig,
     pub limits: LimitsConfig,
     pub jobs: JobsConfig,
+    pub verdict_log: VerdictLogConfig,
     pub log: LogConfig,
     pub traces: TracesConfig,
     /// Environment variables with our prefix that are not settings; `gavel serve` warns about them.

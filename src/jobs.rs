@@ -8,10 +8,10 @@ mod output;
 mod runner;
 mod validate;
 
-use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{Notify, OnceCell, watch};
+use tokio::sync::{Notify, watch};
 use ulid::Ulid;
 
 pub use self::error::JobError;
@@ -20,7 +20,7 @@ pub use self::runner::{Execute, LineRequest, Runner};
 pub use self::validate::{Fault, Lines};
 use crate::config::JobsConfig;
 use crate::store::{
-    BatchRow, BatchStatus, LineKind, Location, Made, NewBatch, NewFile, Once, Outcomes, Page, Store, StoreError,
+    BatchRow, BatchStatus, Database, LineKind, Made, NewBatch, NewFile, Once, Outcomes, Page, Store, StoreError,
 };
 pub use crate::store::{BatchStatus as Status, Counted, FileRow};
 
@@ -33,9 +33,8 @@ pub const CHUNK: usize = 256 << 10;
 
 /// The files and batches of a server. The database is opened when it is first needed.
 pub struct Jobs {
-    location: Location,
+    database: Arc<Database>,
     config: JobsConfig,
-    store: OnceCell<Store>,
     /// Tells the runner that there is something to do.
     wake: Notify,
     /// Whether the runner is to stop, and whether it has stopped.
@@ -65,12 +64,10 @@ pub struct BatchRequest {
 }
 
 impl Jobs {
-    /// The jobs in a data folder, or in the configured database.
+    /// The jobs in a database.
     #[must_use]
-    pub fn new(config: JobsConfig, data_dir: &Path) -> Self {
-        let location = Location::of(data_dir, config.database_url.reveal());
-        let (store, wake, stop) = (OnceCell::new(), Notify::new(), watch::Sender::new(Stop::Idle));
-        Self { location, config, store, wake, stop }
+    pub fn new(config: JobsConfig, database: Arc<Database>) -> Self {
+        Self { database, config, wake: Notify::new(), stop: watch::Sender::new(Stop::Idle) }
     }
 
     /// The settings.
@@ -81,12 +78,14 @@ impl Jobs {
 
     /// The open database.
     async fn store(&self) -> Result<&Store, StoreError> {
-        let open = || async {
-            let opened = Store::open(&self.location).await?;
-            self.wake.notify_one();
-            Ok(opened)
-        };
-        self.store.get_or_try_init(open).await
+        self.database.open().await
+    }
+
+    /// The open database, for a caller who may find what waits for the runner.
+    async fn opened(&self) -> Result<&Store, StoreError> {
+        let opened = self.database.open().await?;
+        self.wake.notify_one();
+        Ok(opened)
     }
 
     /// Makes an id for a file.
@@ -235,7 +234,7 @@ impl Jobs {
     /// # Errors
     /// If there is none.
     pub async fn batch(&self, id: &str, owner: &str) -> Result<BatchRow, JobError> {
-        let found = self.store().await?.batch(id, owner).await?;
+        let found = self.opened().await?.batch(id, owner).await?;
         found.ok_or_else(|| JobError::NoBatch(id.to_owned()))
     }
 
@@ -252,7 +251,7 @@ impl Jobs {
     /// # Errors
     /// Those of the database.
     pub async fn batches(&self, owner: &str, page: Page<'_>) -> Result<Vec<BatchRow>, JobError> {
-        Ok(self.store().await?.batches(owner, page).await?)
+        Ok(self.opened().await?.batches(owner, page).await?)
     }
 
     /// Cancels a batch of an owner.

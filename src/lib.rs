@@ -128,3 +128,5 @@ pub mod store;
 pub mod tasks;
 #[doc(hidden)]
 pub mod telemetry;
+#[doc(hidden)]
+pub mod verdict_log;

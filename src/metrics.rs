@@ -36,6 +36,7 @@ pub struct Metrics {
     pub key_requests: IntCounterVec,
     pub batch_lines: IntCounterVec,
     pub batch_lines_running: IntGauge,
+    pub verdicts_not_logged: IntCounter,
     engine_restarts: IntCounter,
     model_info: IntGaugeVec,
     remote: RemoteMetrics,
@@ -169,6 +170,8 @@ impl Metrics {
             &["outcome"],
         );
         let batch_lines_running = gauge("gavel_batch_lines_running", "Lines of batches in progress in this process.");
+        let not_logged = "Verdicts that are not in the log of verdicts, because too many waited for the database.";
+        let verdicts_not_logged = add.one("counter", IntCounter::new("gavel_verdicts_not_logged_total", not_logged));
         let engine_restarts =
             add.one("counter", IntCounter::new("gavel_engine_restarts_total", "Engine restarts after a failure."));
         let model_info = gauges("gavel_model_info", "1 for every loaded model.", &["name", "engine", "digest"]);
@@ -225,6 +228,7 @@ impl Metrics {
             key_requests,
             batch_lines,
             batch_lines_running,
+            verdicts_not_logged,
             engine_restarts,
             model_info,
             remote,

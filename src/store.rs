@@ -9,6 +9,7 @@ mod error;
 mod files;
 mod idempotency;
 mod lines;
+mod verdicts;
 mod workers;
 
 use std::path::{Path, PathBuf};
@@ -16,18 +17,23 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
-use sqlx::{Any, AnyPool, ConnectOptions, Row, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Row, Transaction};
+use tokio::sync::OnceCell;
 
 pub use self::batches::{BatchRow, BatchStatus, Counted, NewBatch, Outcomes};
 pub use self::error::StoreError;
 pub use self::files::{FileRow, NewFile, Page};
 pub use self::idempotency::{Made, Once};
 pub use self::lines::{Answered, ClaimedLine, LineKind, NewLine, PutLines};
+pub use self::verdicts::{VerdictFilter, VerdictRow};
 
 /// The name of SQLite's file in the data folder.
 const FILE: &str = "gavel.db";
-/// How long a statement waits for the locks of others, and a request for a connection.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request waits for a connection.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Settings of a connection to SQLite: readers beside one writer, who waits for others up to 10 s. A crash of the machine
+/// may lose the last answers, which are then made again, but never the file.
+const SQLITE: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL";
 
 /// Where the database is.
 #[derive(Debug, Clone)]
@@ -52,6 +58,34 @@ impl Location {
             Self::File(file) => file.exists(),
             Self::Postgres(_) => true,
         }
+    }
+}
+
+/// A database that is opened when it is first needed.
+pub struct Database {
+    location: Location,
+    store: OnceCell<Store>,
+}
+
+impl Database {
+    /// The database at a location.
+    #[must_use]
+    pub fn new(location: Location) -> Self {
+        Self { location, store: OnceCell::new() }
+    }
+
+    /// Whether there may be work in it that was begun before.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.location.exists()
+    }
+
+    /// The open database.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`]; the next call tries again.
+    pub async fn open(&self) -> Result<&Store, StoreError> {
+        self.store.get_or_try_init(|| Store::open(&self.location)).await
     }
 }
 
@@ -82,20 +116,15 @@ impl Store {
         };
         let failed = |error: sqlx::Error| StoreError::of(&error, file.as_deref());
         let options = AnyConnectOptions::from_str(&url).map_err(failed)?.disable_statement_logging();
+        // A pool tries again for a while, and then knows no reason; this connection has one at once.
+        let mut first = AnyConnection::connect_with(&options).await.map_err(failed)?;
+        let settings = if file.is_some() { SQLITE } else { "SELECT 1" };
+        first.execute(settings).await.map_err(failed)?;
+        first.close().await.map_err(failed)?;
         let pool = AnyPoolOptions::new().max_connections(8).acquire_timeout(PATIENCE);
-        let pool = match &file {
-            // Readers and one writer at a time; a crash of the machine may lose the last answers, which are then made
-            // again, but never the file.
-            Some(_) => pool.after_connect(|connection, _| {
-                Box::pin(async move {
-                    let settings =
-                        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 10000";
-                    sqlx::Executor::execute(connection, settings).await.map(drop)
-                })
-            }),
-            None => pool,
-        };
-        let pool = pool.connect_with(options).await.map_err(failed)?;
+        let pool = pool
+            .after_connect(move |connection, _| Box::pin(async move { connection.execute(settings).await.map(drop) }));
+        let pool = pool.connect_lazy_with(options);
         let tables = sqlx::migrate!("src/store/migrations").run(&pool).await;
         tables.map_err(|error| match error {
             sqlx::migrate::MigrateError::Execute(error) => failed(error),

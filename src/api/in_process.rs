@@ -20,7 +20,7 @@ use tokio::task::LocalSet;
 
 use super::of_batch::OfBatch;
 use super::problem::{Code, Problem};
-use super::{body, middleware, paths};
+use super::{body, middleware, paths, recorded};
 use crate::app::App;
 use crate::jobs::{Execute, LineReply, LineRequest};
 
@@ -100,6 +100,7 @@ async fn serve(target: Target, mut lines: mpsc::UnboundedReceiver<Asked>) {
         .app_data(app)
         .app_data(bodies)
         .app_data(web::PayloadConfig::new(usize::MAX))
+        .wrap(from_fn(recorded::recorded))
         .wrap(from_fn(admitted))
         .wrap(from_fn(middleware::observe))
         .wrap(from_fn(paths::tidied))

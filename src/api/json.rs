@@ -9,6 +9,7 @@ use super::body::{self, Bodies, Held};
 use super::body_scan::{escaped, scan};
 use super::context;
 use super::problem::{Code, Problem};
+use super::recorded::{self, RawBody};
 use crate::app::App;
 use crate::domain::spelling::{nearest, suggestion};
 use crate::json_text::readable;
@@ -113,10 +114,12 @@ async fn read<T: Send + 'static>(
     let received = received.map_err(ServiceError::from)???;
     asked?;
     let small = received.plain_len().is_some_and(|length| length < LARGE);
-    let work = move || -> Result<(T, Held), Problem> {
+    let keeps = recorded::keeps_body(request);
+    let work = move || -> Result<(T, Held, Option<RawBody>), Problem> {
         let (body, held) = received.inflated(limit)?;
         scan(&body, items)?;
-        Ok((parse(&body)?, held))
+        let parsed = parse(&body)?;
+        Ok((parsed, held, keeps.then(|| RawBody(body.into()))))
     };
     let parsed = if small {
         work()
@@ -124,9 +127,10 @@ async fn read<T: Send + 'static>(
         let parsed = web::block(work).await;
         parsed.map_err(|_| Problem::new(Code::Internal, "the body could not be parsed"))?
     };
-    let (parsed, held) = parsed?;
+    let (parsed, held, raw) = parsed?;
     // The read bytes live as long as their request.
     request.extensions_mut().insert(held);
+    raw.map(|raw| request.extensions_mut().insert(raw));
     Ok(parsed)
 }
 

@@ -126,6 +126,16 @@ impl Client {
         self.json_of(self.http.get(format!("{}{path}", self.base))).await
     }
 
+    /// The JSON of a route with a query.
+    ///
+    /// # Errors
+    /// Those of [`Client::fetch`].
+    pub(super) async fn fetch_with(&self, path: &str, query: &[(&str, String)]) -> Result<Value, CliError> {
+        let url = reqwest::Url::parse_with_params(&format!("{}{path}", self.base), query);
+        let url = url.map_err(|error| CliError::because(&self.base, error))?;
+        self.json_of(self.http.get(url)).await
+    }
+
     /// The answer of a route that posts.
     ///
     /// # Errors

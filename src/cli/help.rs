@@ -7,7 +7,7 @@ use clap::Command;
 /// The commands by what they are for.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Start", &["serve", "demo", "keys"]),
-    ("Judge", &["grade", "compare", "rank", "rewards", "preferences", "batch"]),
+    ("Judge", &["grade", "compare", "rank", "rewards", "preferences", "batch", "rerun", "verdicts"]),
     ("Measure and correct a judge", &["agree", "calibrate", "fit", "redteam"]),
     ("Models, rubrics, prompts", &["models", "rubrics", "prompts"]),
     ("Help and checks", &["bench", "doctor", "docs", "completions"]),
@@ -15,8 +15,10 @@ const GROUPS: [(&str, &[&str]); 6] = [
 ];
 
 /// The settings that mean something to a command that does not use all.
-const SETTINGS: [(&str, &[&str]); 7] = [
+const SETTINGS: [(&str, &[&str]); 9] = [
     ("batch", &[]),
+    ("rerun", &[]),
+    ("verdicts", &[]),
     ("compare", &[]),
     ("docs", &[]),
     ("completions", &[]),

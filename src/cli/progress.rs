@@ -39,13 +39,18 @@ impl Progress {
 
     /// Counts an item that this run has done.
     pub(super) fn add(&mut self, failed: bool) {
-        self.done += 1;
-        self.failed += usize::from(failed);
+        self.add_many(1, usize::from(failed));
+    }
+
+    /// Counts items that this run has done, of which some failed.
+    pub(super) fn add_many(&mut self, done: usize, failed: usize) {
+        self.done += done;
+        self.failed += failed;
         let elapsed = self.elapsed();
         match &self.bar {
             Some(bar) => {
                 bar.set_message(self.text(elapsed));
-                bar.inc(1);
+                bar.inc(done as u64);
             }
             None if self.pace.is_due(elapsed) => self.print(elapsed),
             None => {}

@@ -1,4 +1,4 @@
-//! Settings of durable jobs.
+//! Settings of what is in the database: durable jobs, and the log of verdicts.
 
 use serde::Deserialize;
 
@@ -18,6 +18,16 @@ pub struct JobsConfig {
     pub batches: i64,
     pub retention_days: u32,
     pub lease_ms: u64,
+}
+
+/// The log of verdicts.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents each field where users read it")]
+pub struct VerdictLogConfig {
+    pub enabled: bool,
+    pub retention_days: u32,
+    pub bytes: i64,
 }
 
 impl JobsConfig {

@@ -91,7 +91,7 @@ impl Runner {
         let mut stop = jobs.stop.subscribe();
         // The sender lives as long as the jobs.
         let mut asked = pin!(async move { stop.wait_for(|stop| *stop == Stop::Asked).await.map(drop) });
-        let mut wait = if jobs.location.exists() { Duration::ZERO } else { Duration::MAX };
+        let mut wait = if jobs.database.exists() { Duration::ZERO } else { Duration::MAX };
         let mut looked = None;
         loop {
             tokio::select! {

@@ -69,17 +69,21 @@ impl Server {
         Location::of(&self.data_dir(), self.app.config.jobs.database_url.reveal())
     }
 
-    /// The store once it can be reached.
     async fn store(&self) -> Store {
-        let poll = async {
-            loop {
-                if let Ok(store) = Store::open(&self.database()).await {
-                    return store;
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, poll).await.expect("a database")
+        opened(&self.database()).await
     }
+}
+
+/// The store once it can be reached.
+async fn opened(location: &Location) -> Store {
+    let poll = async {
+        loop {
+            if let Ok(store) = Store::open(location).await {
+                return store;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, poll).await.expect("a database")
 }
 
 fn line(id: &str, body: Value) -> Value {
@@ -234,17 +238,23 @@ async fn a_cancelled_batch_keeps_what_was_answered() {
 
 #[tokio::test]
 async fn what_a_dead_process_had_begun_is_answered_once() {
-    dead_process(Server::with(example())).await;
+    let server = Server::with(example());
+    let store = server.store().await;
+    leave_begun(&store).await;
+    is_finished(&server, &store).await;
 }
 
 #[tokio::test]
 async fn what_a_dead_process_had_begun_is_answered_once_through_postgresql() {
     let postgres = Postgres::start();
-    dead_process(Server::configured(&[("jobs.database_url", &postgres.url())], Some(example()))).await;
+    let store = opened(&Location::Postgres(postgres.url())).await;
+    leave_begun(&store).await;
+    let server = Server::configured(&[("jobs.database_url", &postgres.url())], Some(example()));
+    is_finished(&server, &store).await;
 }
 
-async fn dead_process(server: Server) {
-    let store = server.store().await;
+/// Begins batches as a process does that then dies.
+async fn leave_begun(store: &Store) {
     // A process that read the input, took two lines, and died; and one that had an input in hand.
     let batch = |id: &'static str, file: &'static str, expires_at: i64| NewBatch {
         id,
@@ -274,6 +284,9 @@ async fn dead_process(server: Server) {
     assert_eq!(store.put_batch(batch("batch_2", "file-1", i64::MAX), 9, None).await.unwrap(), Made::New);
     store.take_input("dead").await.unwrap().unwrap();
     assert_eq!(store.put_batch(batch("batch_3", "file-1", 1), 9, None).await.unwrap(), Made::New);
+}
+
+async fn is_finished(server: &Server, store: &Store) {
     // The server looks when it first needs the database.
     let first = server.batch_that_is("batch_1", "completed").await;
     assert_eq!(ids(&server.lines(&first["output_file_id"]).await), ["n0", "n1", "n2"]);
@@ -293,7 +306,9 @@ async fn servers_share_a_database_and_one_that_goes_away_loses_nothing() {
     let mut postgres = Postgres::start();
     let url = postgres.url();
     let settings = [("jobs.database_url", url.as_str()), ("jobs.concurrency", "4")];
-    let (one, two) = (Server::configured(&settings, Some(example())), Server::configured(&settings, Some(example())));
+    // One alone would take some seconds.
+    let slow = || asking(|_| Answer { delay_ms: 30, ..Answer::default() });
+    let (one, two) = (Server::configured(&settings, Some(slow())), Server::configured(&settings, Some(slow())));
     one.store().await;
     let lines: Vec<Value> =
         (0..400).map(|n| line(&format!("n{n}"), absolute(json!({"response": format!("Answer {n}.")})))).collect();
@@ -307,7 +322,7 @@ async fn servers_share_a_database_and_one_that_goes_away_loses_nothing() {
     let (code, message) = refused(one.get("/v1/batches").await, 503).await;
     assert_eq!(code, "store_unavailable", "{message}");
     assert!(!message.contains("/tmp"), "{message}");
-    assert_eq!(one.absolute(json!({"response": "New."})).await["score"], 2, "grading needs no database");
+    assert_eq!(one.absolute(json!({"response": "New."})).await["score"], 5, "grading needs no database");
     postgres.restart();
     one.store().await;
     let batch = two.batch_that_is(&id, "completed").await;

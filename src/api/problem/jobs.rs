@@ -7,7 +7,7 @@ use crate::store::StoreError;
 impl From<JobError> for Problem {
     fn from(error: JobError) -> Self {
         let code = match &error {
-            JobError::Store(error) => return of_store(error),
+            JobError::Store(error) => return Self::from(error.clone()),
             JobError::NoFile(_) => Code::UnknownFile,
             JobError::NoBatch(_) => Code::UnknownBatch,
             JobError::NotInput(_) => Code::InvalidRequest,
@@ -19,19 +19,21 @@ impl From<JobError> for Problem {
 }
 
 /// What the database says is for the log: it may name its address.
-fn of_store(error: &StoreError) -> Problem {
-    tracing::error!(%error, "the database failed");
-    let detail = match error {
-        StoreError::Unavailable(_) => "the database of files and batches cannot be reached now; nothing is lost",
-        StoreError::Full => "the disk of the database is full; nothing of this request was stored",
-        StoreError::Damaged { .. } => {
-            "the database is damaged and is left as it is; the server's operator finds in the log how to recover it"
-        }
-        StoreError::Version(_) => "the database was made by another version of the server",
-        StoreError::Refused(_) => {
-            return Problem::new(Code::Internal, "the database refused it; the server's log has the reason");
-        }
-    };
-    let problem = Problem::new(Code::StoreUnavailable, detail);
-    error.retry_after().into_iter().fold(problem, Problem::again)
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the database failed");
+        let detail = match error {
+            StoreError::Unavailable(_) => "the database of files and batches cannot be reached now; nothing is lost",
+            StoreError::Full => "the disk of the database is full; nothing of this request was stored",
+            StoreError::Damaged { .. } => {
+                "the database is damaged and is left as it is; the server's operator finds in the log how to recover it"
+            }
+            StoreError::Version(_) => "the database was made by another version of the server",
+            StoreError::Refused(_) => {
+                return Problem::new(Code::Internal, "the database refused it; the server's log has the reason");
+            }
+        };
+        let problem = Problem::new(Code::StoreUnavailable, detail);
+        error.retry_after().into_iter().fold(problem, Problem::again)
+    }
 }

@@ -43,8 +43,11 @@ pub(super) async fn follow(client: &Client, id: &str) -> Result<Value, CliError>
                 counted = now;
                 Progress::start(number("total") as usize, earlier)
             });
-            (counted.0..now.0).for_each(|_| progress.add(false));
-            (counted.1..now.1).for_each(|_| progress.add(true));
+            let failed = now.1.saturating_sub(counted.1) as usize;
+            let done = (now.0 + now.1).saturating_sub(counted.0 + counted.1) as usize;
+            if done > 0 {
+                progress.add_many(done, failed);
+            }
             counted = now;
         }
         if ["completed", "failed", "expired", "cancelled"].contains(&batch["status"].as_str().unwrap_or_default()) {
