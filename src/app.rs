@@ -2,6 +2,7 @@
 //! in one process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use tokio::task::coop::consume_budget;
@@ -183,10 +184,15 @@ impl App {
         done.into_iter().map(|(_, result)| result).collect()
     }
 
-    /// Whether an engine has died and needs a restart of the process.
+    /// Why the process needs a restart, if it does: an engine has died, or hangs.
     #[must_use]
-    pub fn engine_has_died(&self) -> bool {
-        self.models.engine_has_died()
+    pub fn needs_restart(&self) -> Option<&'static str> {
+        let limit = Duration::from_millis(self.config.limits.hang_ms);
+        if self.models.engine_has_died() {
+            return Some("the engine has stopped and cannot be restarted");
+        }
+        let hangs = !limit.is_zero() && self.models.engine_hangs(limit);
+        hangs.then_some("a step of the engine has taken longer than limits.hang_ms")
     }
 
     /// The current metrics in the Prometheus text format.

@@ -235,6 +235,7 @@ pub struct LimitsConfig {
     pub queue: usize,
     pub deadline_ms: u64,
     pub unread_ms: u64,
+    pub hang_ms: u64,
     pub drain_ms: u64,
     pub shutdown_ms: u64,
     pub cached_judgements: u64,

@@ -57,6 +57,11 @@ pub trait Engine: Send + Sync {
         true
     }
 
+    /// How long the step that the model computes now has taken so far, if the engine knows its steps.
+    fn stepping(&self) -> Option<Duration> {
+        None
+    }
+
     /// The servers behind it, if it has any.
     fn upstream(&self) -> Option<Upstream> {
         None

@@ -17,7 +17,7 @@ use ulid::Ulid;
 pub use self::error::JobError;
 pub use self::output::LineReply;
 pub use self::runner::{Execute, LineRequest, Runner};
-pub use self::validate::{Fault, Lines};
+pub use self::validate::{Fault, Lines, line};
 use crate::config::JobsConfig;
 use crate::store::{
     BatchRow, BatchStatus, Database, LineKind, Made, NewBatch, NewFile, Once, Outcomes, Page, Store, StoreError,

@@ -64,7 +64,7 @@ async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
             Ok(()) => tokio::select! {
                 result = &mut server => return result.map_err(|error| CliError::because("the server", error)),
                 signal = &mut stopped => { asked = Some(signal); Ok(()) }
-                () = engine_death(&app) => Err(CliError::Failed("the engine has stopped and cannot be restarted; exiting".into())),
+                why = engine_death(&app) => Err(CliError::Failed(format!("{why}; exiting"))),
             },
         },
         signal = &mut stopped => { asked = Some(signal); Ok(()) }
@@ -116,9 +116,12 @@ fn bind(config: &Config) -> Result<TcpListener, CliError> {
     })
 }
 
-/// Returns when the engine has died and cannot be restarted, so that a supervisor can restart the process.
-async fn engine_death(app: &App) {
-    while !app.engine_has_died() {
+/// Returns why the process needs a restart, once it does, so that a supervisor can restart it.
+async fn engine_death(app: &App) -> &'static str {
+    loop {
+        if let Some(why) = app.needs_restart() {
+            return why;
+        }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

@@ -161,6 +161,10 @@ impl Engine for LlamaCpp {
         self.shared.load()
     }
 
+    fn stepping(&self) -> Option<Duration> {
+        self.shared.stepping()
+    }
+
     fn alive(&self) -> bool {
         self.worker().as_ref().is_some_and(|worker| !worker.thread.is_finished())
     }

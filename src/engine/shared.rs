@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::Load;
 
@@ -10,6 +11,17 @@ use super::Load;
 pub struct Shared {
     load: Mutex<Load>,
     queued: AtomicUsize,
+    /// When the step began that the model computes now.
+    step: Mutex<Option<Instant>>,
+}
+
+/// A step of the model, until it is dropped.
+pub struct Stepping<'a>(&'a Shared);
+
+impl Drop for Stepping<'_> {
+    fn drop(&mut self) {
+        *self.0.step.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 impl Shared {
@@ -21,6 +33,17 @@ impl Shared {
     /// A job was received.
     pub fn received(&self) {
         self.queued.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A step of the model begins.
+    pub fn step(&self) -> Stepping<'_> {
+        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        Stepping(self)
+    }
+
+    /// How long the current step has taken so far; `None` between steps.
+    pub fn stepping(&self) -> Option<Duration> {
+        self.step.lock().unwrap_or_else(PoisonError::into_inner).map(|began| began.elapsed())
     }
 
     /// Publishes the worker's load.

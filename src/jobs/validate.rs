@@ -106,7 +106,7 @@ const LONGEST_ID: usize = 512;
 ///
 /// # Errors
 /// With what is wrong with it.
-pub(super) fn line(
+pub fn line(
     text: &str,
     number: i64,
     at: i64,

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -146,6 +146,12 @@ impl Judge {
     #[must_use]
     pub fn alive(&self) -> bool {
         self.engine.alive()
+    }
+
+    /// How long the step that its model computes now has taken so far.
+    #[must_use]
+    pub fn stepping(&self) -> Option<Duration> {
+        self.engine.stepping()
     }
 
     /// The servers behind its engine, if it has any.

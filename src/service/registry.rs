@@ -323,6 +323,16 @@ impl ModelRegistry {
         self.slots.iter().any(|slot| ours(slot) && dead(slot))
     }
 
+    /// Whether a step of a model has taken longer than this: no thread can be taken from what computes it.
+    #[must_use]
+    pub fn engine_hangs(&self, limit: Duration) -> bool {
+        let hangs = |slot: &ModelSlot| match &*slot.state.borrow() {
+            SlotState::Ready { judge, .. } => judge.stepping().is_some_and(|time| time > limit),
+            _ => false,
+        };
+        self.slots.iter().any(hangs)
+    }
+
     /// A snapshot of every slot, the default model first.
     #[must_use]
     pub fn all(&self) -> Vec<SlotStatus> {

@@ -246,7 +246,7 @@ async fn what_a_dead_process_had_begun_is_answered_once() {
 
 #[tokio::test]
 async fn what_a_dead_process_had_begun_is_answered_once_through_postgresql() {
-    let postgres = Postgres::start();
+    let Some(postgres) = Postgres::start() else { return };
     let store = opened(&Location::Postgres(postgres.url())).await;
     leave_begun(&store).await;
     let server = Server::configured(&[("jobs.database_url", &postgres.url())], Some(example()));
@@ -303,7 +303,7 @@ async fn is_finished(server: &Server, store: &Store) {
 
 #[tokio::test]
 async fn servers_share_a_database_and_one_that_goes_away_loses_nothing() {
-    let mut postgres = Postgres::start();
+    let Some(mut postgres) = Postgres::start() else { return };
     let url = postgres.url();
     let settings = [("jobs.database_url", url.as_str()), ("jobs.concurrency", "4")];
     // One alone would take some seconds.

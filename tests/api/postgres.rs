@@ -10,7 +10,7 @@ pub(crate) struct Postgres {
 }
 
 /// The folder of PostgreSQL's programs, which Debian keeps off the PATH.
-fn programs() -> PathBuf {
+fn programs() -> Option<PathBuf> {
     let found =
         std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
     let mut found: Vec<PathBuf> =
@@ -19,12 +19,12 @@ fn programs() -> PathBuf {
     let on_path =
         std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
     found.extend(on_path.filter(|folder| folder.join("initdb").exists()));
-    found.pop().expect("this test needs PostgreSQL: apt-get install postgresql")
+    found.pop()
 }
 
 /// A program of PostgreSQL, which refuses to run as root.
 fn program(name: &str) -> Command {
-    let path = programs().join(name);
+    let path = programs().unwrap().join(name);
     let as_root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout == b"0\n");
     let mut command = if as_root { Command::new("setpriv") } else { Command::new(&path) };
     if as_root {
@@ -35,7 +35,12 @@ fn program(name: &str) -> Command {
 }
 
 impl Postgres {
-    pub(crate) fn start() -> Self {
+    /// `None` where it is not installed; in CI, that is a failure.
+    pub(crate) fn start() -> Option<Self> {
+        if programs().is_none() {
+            assert!(std::env::var_os("CI").is_none(), "this test needs PostgreSQL: apt-get install postgresql");
+            return None;
+        }
         // Sockets have short names.
         let folder = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp").unwrap();
         // Not root's only, where the server runs as another user.
@@ -46,7 +51,7 @@ impl Postgres {
             program("initdb").args(["-A", "trust", "-U", "gavel", "--no-sync", "-D"]).arg(&data).status().unwrap();
         assert!(made.success(), "initdb");
         let process = Self::spawn(folder.path(), &data);
-        Self { process, folder }
+        Some(Self { process, folder })
     }
 
     fn spawn(folder: &Path, data: &Path) -> Child {

@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -27,9 +28,16 @@ pub(super) struct Fake {
     wiped: usize,
     /// Tokens whose state was copied.
     copied: usize,
+    /// The first step does not end before the sender is gone.
+    held: Option<Arc<Mutex<mpsc::Receiver<()>>>>,
 }
 
 impl Fake {
+    /// A backend that does not compute before the sender is gone.
+    pub(super) fn holding(held: Arc<Mutex<mpsc::Receiver<()>>>) -> Self {
+        Self { slots: vec![Vec::new(); LIMITS.sequences], held: Some(held), ..Self::default() }
+    }
+
     /// A backend that fails, or panics, as soon as it is asked to decode.
     pub(super) fn failing(fail: bool, panic: bool) -> Self {
         Self { slots: vec![Vec::new(); LIMITS.sequences], fail, panic, ..Self::default() }
@@ -41,6 +49,10 @@ impl Backend for Fake {
 
     fn decode(&mut self, rows: &[Row]) -> Result<(), String> {
         assert!(!self.panic, "out of its mind");
+        if let Some(held) = self.held.take() {
+            // Nothing is sent; it ends with the sender.
+            let _ = held.lock().unwrap().recv();
+        }
         if self.fail {
             return Err("out of order".into());
         }

@@ -85,6 +85,7 @@ fn turn<B: Backend>(
         shared.received();
         scheduler.submit(compiled, events);
     }
+    let _step = shared.step();
     scheduler.step().map(|()| Turn::Go)
 }
 
@@ -167,6 +168,31 @@ mod tests {
             drop(submissions);
             thread.join().unwrap();
         }
+    }
+
+    #[test]
+    fn a_step_that_does_not_end_can_be_seen() {
+        let ((submissions, inbox), (ready, started)) = (mpsc::channel(), mpsc::channel());
+        let (release, held) = mpsc::channel::<()>();
+        let shared = Arc::new(Shared::default());
+        let thread = std::thread::spawn({
+            let (shared, held) = (Arc::clone(&shared), Arc::new(std::sync::Mutex::new(held)));
+            move || {
+                let start = || Ok(Scheduler::new(Fake::holding(Arc::clone(&held)), Arc::new(Toy), LIMITS));
+                run(start, &inbox, &shared, &ready, Duration::ZERO);
+            }
+        });
+        started.recv().unwrap().unwrap();
+        assert_eq!(shared.stepping(), None);
+        let judged = submit(&submissions, &shared);
+        while shared.stepping().is_none_or(|time| time < Duration::from_millis(1)) {
+            std::thread::yield_now();
+        }
+        drop(release);
+        assert!(finish(judged).is_ok());
+        drop(submissions);
+        thread.join().unwrap();
+        assert_eq!(shared.stepping(), None);
     }
 
     #[test]
