@@ -119,7 +119,7 @@ enum Command {
     Rewards(Box<rewards::RewardsArgs>),
     /// Make preference pairs of the responses of a file, for trainers.
     Preferences(Box<preferences::PreferencesArgs>),
-    /// Have many requests answered by a server, whatever happens meanwhile.
+    /// Answer a file of requests on a server, also through restarts.
     #[command(subcommand)]
     Batch(batch::BatchCommand),
     /// Grade again what a verdict in a server's log graded, and compare.

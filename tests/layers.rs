@@ -54,7 +54,21 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("facade", &["app", "config", "domain", "engine", "metrics", "models", "prompts", "rubrics", "service", "tasks"]),
     (
         "app",
-        &["config", "domain", "engine", "jobs", "keys", "metrics", "models", "prompts", "rubrics", "service", "tasks"],
+        &[
+            "config",
+            "domain",
+            "engine",
+            "jobs",
+            "keys",
+            "metrics",
+            "models",
+            "prompts",
+            "rubrics",
+            "service",
+            "store",
+            "tasks",
+            "verdict_log",
+        ],
     ),
     (
         "service",
