@@ -29,7 +29,6 @@ mod rubrics;
 mod schema;
 mod stream;
 mod system;
-mod tools;
 mod usage;
 mod verdict;
 

@@ -15,18 +15,20 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-pub use formats::as_request;
+pub use formats::{as_request, from_trl};
 pub use item::{DataError, Labelled, LabelledFile, LabelledItem, Row};
 pub use mapping::{InvalidMapping, LabelNames, Mapping};
 pub use rows::rows;
 
-/// Reads files of labelled items, whose ids are different over all of them.
+/// Reads files of labelled items, whose ids are different over all of them. Items without a label are left out.
 ///
 /// # Errors
-/// With the file and the line that is wrong.
+/// With the file and the line that is wrong; if no item of a file has a label.
 pub fn read(paths: &[impl AsRef<Path>], mapping: &Mapping) -> Result<Vec<LabelledFile>, DataError> {
-    let one = |path: &Path| {
-        file(path, mapping, |_| true)?.ok_or_else(|| DataError::at(path.display().to_string(), "has no items"))
+    let one = |path: &Path| match file(path, mapping, |_| true)? {
+        Some(file) if file.items.is_empty() => Err(without_labels(&file)),
+        Some(file) => Ok(file),
+        None => Err(DataError::at(path.display().to_string(), "has no items")),
     };
     let files: Vec<LabelledFile> = paths.iter().map(|path| one(path.as_ref())).collect::<Result<_, _>>()?;
     let mut seen: HashMap<&str, &str> = HashMap::new();
@@ -42,13 +44,22 @@ pub fn read(paths: &[impl AsRef<Path>], mapping: &Mapping) -> Result<Vec<Labelle
     Ok(files)
 }
 
+fn without_labels(file: &LabelledFile) -> DataError {
+    let what = match file.unlabelled {
+        1 => "its item has no label".to_owned(),
+        count => format!("none of its {count} items has a label"),
+    };
+    DataError::at(&file.path, format!("{what}; if labels have another name, use --map label=NAME"))
+}
+
 /// Reads those items of a file that have a label; `None` if none has one.
 ///
 /// # Errors
 /// With the line that is wrong.
 pub fn read_labelled(path: &Path, mapping: &Mapping) -> Result<Option<LabelledFile>, DataError> {
     let has = |row: &Row, name: &str| row.fields.get(name).is_some_and(|value| !value.is_null());
-    file(path, mapping, |row| has(row, "label") || (has(row, "labels") && !has(row, "response_a")))
+    let file = file(path, mapping, |row| has(row, "label") || (has(row, "labels") && !has(row, "response_a")))?;
+    Ok(file.filter(|file| !file.items.is_empty()))
 }
 
 /// The wanted rows of a file as items; `None` if there are none.
@@ -60,18 +71,21 @@ fn file(path: &Path, mapping: &Mapping, wanted: impl Fn(&Row) -> bool) -> Result
     let (kind, mut rows) = rows(path, bytes)?;
     mapping.rename(&mut rows)?;
     let table = kind.is_table();
-    let (mut items, mut format) = (Vec::with_capacity(rows.len()), None);
+    let (mut items, mut unlabelled, mut format) = (Vec::with_capacity(rows.len()), 0, None);
     let mut numbers = labels::Numbers::default();
     for row in rows.into_iter().filter(wanted) {
         let place = row.place.clone();
         let (found, item) = formats::item(row, &stem, table, mapping.labels.as_ref(), &mut numbers)
             .map_err(|what| DataError::at(&place, what))?;
         format.get_or_insert(found);
-        items.push(item);
+        match item {
+            Some(item) => items.push(item),
+            None => unlabelled += 1,
+        }
     }
     numbers.check().map_err(|what| DataError::at(&shown, what))?;
     let format = format.map(|format| format!("{}{}", kind.prefix(), format.name()));
-    Ok(format.map(|format| LabelledFile { path: shown, sha256, format, items }))
+    Ok(format.map(|format| LabelledFile { path: shown, sha256, format, items, unlabelled }))
 }
 
 #[cfg(test)]

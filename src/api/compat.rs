@@ -25,9 +25,9 @@ use super::bulk::{BulkJudging, ItemOutcome};
 use super::context;
 use super::problem::{Code, Problem};
 use super::schema::{JudgingFields, SamplingBody};
-use super::tools::{self, Tools};
 use crate::app::App;
 use crate::domain::spelling::suggestion;
+use crate::domain::tool_calls::{self, Tools};
 use crate::domain::{InvalidRequest, Mode, Role, Turn};
 
 /// Prefix of a judge model name with a rubric.
@@ -193,7 +193,7 @@ pub(super) fn turns(messages: &[Value], at: &str) -> Result<Vec<Turn>, Problem> 
             let detail = "the model reads text only";
             return Err(Problem::new(Code::UnsupportedContent, detail).at(format!("{at}/{index}/content")));
         }
-        let after_result = index > 0 && tools::is_result(&messages[index - 1]);
+        let after_result = index > 0 && tool_calls::is_result(&messages[index - 1]);
         tools.add(&mut turns, role, message, after_result, text(&message["content"]).unwrap_or_default());
     }
     Ok(turns)

@@ -93,6 +93,7 @@ impl Reader<'_> {
         strictness: Strictness,
         documents: &[Value],
     ) -> Result<Item, String> {
+        labelled::from_trl(&mut fields)?;
         let has = |name: &str| fields.get(name).is_some_and(|value| !value.is_null());
         let names = || fields.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let missing = |what: &str, name: &str| match self.settings.map.column(name) {

@@ -200,6 +200,10 @@ fn table(report: &Report, items: usize) -> String {
     if let Some(Model { name, engine, .. }) = &report.model {
         let _ = writeln!(out, "{name} on {engine}");
     }
+    let unlabelled: usize = report.data.iter().map(|file| file.unlabelled).sum();
+    if unlabelled > 0 {
+        let _ = writeln!(out, "items without a label, left out: {unlabelled}");
+    }
     let reward = report.reward.map_or_else(|| "-".to_owned(), |figure| format!("{:.3}", figure.value));
     let _ =
         writeln!(out, "{items} responses, mean reward {reward} without an attack. Change of the reward by attack:\n");
