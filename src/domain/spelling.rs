@@ -3,13 +3,14 @@
 /// Names are close from this similarity on (Jaro-Winkler, 0 to 1): one or two letters apart, or with a common beginning.
 const CLOSE: f64 = 0.87;
 
-/// The known name that is closest to a misspelt one, if one is close.
+/// The known name that is closest to a misspelt one, if one is close, or that it is a slip of.
 #[must_use]
 pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let small = name.to_lowercase();
-    let close = known.into_iter().map(|known| (strsim::jaro_winkler(&small, &known.to_lowercase()), known));
+    let (small, known) = (name.to_lowercase(), Vec::from_iter(known));
+    let close = known.iter().map(|known| (strsim::jaro_winkler(&small, &known.to_lowercase()), *known));
     let best = close.filter(|(similarity, known)| *similarity >= CLOSE && *known != name);
-    best.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)
+    let best = best.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known);
+    best.or_else(|| slip_of(&small, known))
 }
 
 /// The known name that one is a slip of: at most two letters are wrong, and fewer than a third. Stricter than [`nearest`],
@@ -40,6 +41,7 @@ mod tests {
         check("respnse", Some("response"));
         check("reference", Some("reference_answer"));
         check("rubrik", Some("rubric"));
+        check("ubrcic", Some("rubric"));
         check("colour", None);
         check("", None);
         check("rubric", None);
