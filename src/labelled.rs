@@ -10,7 +10,7 @@ mod labels;
 mod mapping;
 mod rows;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -18,14 +18,14 @@ use sha2::{Digest, Sha256};
 pub use formats::{as_request, from_trl};
 pub use item::{DataError, Labelled, LabelledFile, LabelledItem, Row};
 pub use mapping::{InvalidMapping, LabelNames, Mapping};
-pub use rows::rows;
+pub use rows::{Rows, rows};
 
 /// Reads files of labelled items, whose ids are different over all of them. Items without a label are left out.
 ///
 /// # Errors
 /// With the file and the line that is wrong; if no item of a file has a label.
 pub fn read(paths: &[impl AsRef<Path>], mapping: &Mapping) -> Result<Vec<LabelledFile>, DataError> {
-    let one = |path: &Path| match file(path, mapping, |_| true)? {
+    let one = |path: &Path| match file(path, mapping, false, |_| true)? {
         Some(file) if file.items.is_empty() => Err(without_labels(&file)),
         Some(file) => Ok(file),
         None => Err(DataError::at(path.display().to_string(), "has no items")),
@@ -52,38 +52,60 @@ fn without_labels(file: &LabelledFile) -> DataError {
     DataError::at(&file.path, format!("{what}; if labels have another name, use --map label=NAME"))
 }
 
-/// Reads those items of a file that have a label; `None` if none has one.
+/// Reads those items of a file that have a label; `None` if none has one. `skip_invalid` leaves out rows that cannot be
+/// read, and those that have the id of an earlier one.
 ///
 /// # Errors
 /// With the line that is wrong.
-pub fn read_labelled(path: &Path, mapping: &Mapping) -> Result<Option<LabelledFile>, DataError> {
+pub fn read_labelled(
+    path: &Path,
+    mapping: &Mapping,
+    skip_invalid: bool,
+) -> Result<Option<LabelledFile>, DataError> {
     let has = |row: &Row, name: &str| row.fields.get(name).is_some_and(|value| !value.is_null());
-    let file = file(path, mapping, |row| has(row, "label") || (has(row, "labels") && !has(row, "response_a")))?;
+    let labelled = |row: &Row| has(row, "label") || (has(row, "labels") && !has(row, "response_a"));
+    let file = file(path, mapping, skip_invalid, labelled)?;
     Ok(file.filter(|file| !file.items.is_empty()))
 }
 
 /// The wanted rows of a file as items; `None` if there are none.
-fn file(path: &Path, mapping: &Mapping, wanted: impl Fn(&Row) -> bool) -> Result<Option<LabelledFile>, DataError> {
+fn file(
+    path: &Path,
+    mapping: &Mapping,
+    skip_invalid: bool,
+    wanted: impl Fn(&Row) -> bool,
+) -> Result<Option<LabelledFile>, DataError> {
     let shown = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|error| DataError::at(&shown, error.to_string()))?;
     let sha256 = format!("{:x}", Sha256::digest(&bytes));
     let stem = path.file_stem().map_or_else(|| shown.clone(), |stem| stem.to_string_lossy().into_owned());
-    let (kind, mut rows) = rows(path, bytes)?;
+    let Rows { kind, mut rows, wrong } = Rows::of(path, bytes)?;
+    if let Some((_, error)) = wrong.into_iter().next().filter(|_| !skip_invalid) {
+        return Err(error);
+    }
     mapping.rename(&mut rows)?;
     let table = kind.is_table();
     let (mut items, mut unlabelled, mut format) = (Vec::with_capacity(rows.len()), 0, None);
     let mut numbers = labels::Numbers::default();
     for row in rows.into_iter().filter(wanted) {
         let place = row.place.clone();
-        let (found, item) = formats::item(row, &stem, table, mapping.labels.as_ref(), &mut numbers)
-            .map_err(|what| DataError::at(&place, what))?;
-        format.get_or_insert(found);
-        match item {
-            Some(item) => items.push(item),
-            None => unlabelled += 1,
+        match formats::item(row, &stem, table, mapping.labels.as_ref(), &mut numbers) {
+            Ok((found, item)) => {
+                format.get_or_insert(found);
+                match item {
+                    Some(item) => items.push(item),
+                    None => unlabelled += 1,
+                }
+            }
+            Err(_) if skip_invalid => {}
+            Err(what) => return Err(DataError::at(&place, what)),
         }
     }
     numbers.check().map_err(|what| DataError::at(&shown, what))?;
+    if skip_invalid {
+        let mut seen = HashSet::new();
+        items.retain(|item: &LabelledItem| seen.insert(item.id.clone()));
+    }
     let format = format.map(|format| format!("{}{}", kind.prefix(), format.name()));
     Ok(format.map(|format| LabelledFile { path: shown, sha256, format, items, unlabelled }))
 }

@@ -126,7 +126,7 @@ impl BenchArgs {
                 let (asks, kind, options) = (Asks::Grade, self.kind, &self.item_options);
                 let as_they_are = ItemSettings::default();
                 let reader = Reader { asks, kind, options, settings: &as_they_are, keep_input: false };
-                let items = reader.read(data)?;
+                let (items, _) = reader.read(data)?;
                 if items.is_empty() {
                     return Err(CliError::Failed(format!("{} has no items", data.display())));
                 }

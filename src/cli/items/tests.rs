@@ -12,7 +12,7 @@ impl Folder {
         let (options, settings) =
             (ItemOptions::default(), ItemSettings { map: map.parse().unwrap(), ..ItemSettings::default() });
         let reader = Reader { asks, kind: None, options: &options, settings: &settings, keep_input: true };
-        reader.read(&path).map_err(|error| error.to_string())
+        reader.read(&path).map(|(items, _)| items).map_err(|error| error.to_string())
     }
 }
 
