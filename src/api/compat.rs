@@ -49,6 +49,8 @@ pub(super) enum OneOrMany {
 pub(super) struct Url {
     rubric: Option<String>,
     query: BTreeMap<String, String>,
+    /// The parameters of the route alone.
+    own: Vec<&'static str>,
 }
 
 impl Url {
@@ -56,11 +58,17 @@ impl Url {
     pub(super) fn of(http: &HttpRequest) -> Result<Self, Problem> {
         let query = web::Query::<BTreeMap<String, String>>::from_query(http.query_string());
         let query = query.map_err(|error| invalid(format!("the URL's query cannot be read: {error}")))?.into_inner();
-        Ok(Self { rubric: http.match_info().get("rubric").map(str::to_owned), query })
+        Ok(Self { rubric: http.match_info().get("rubric").map(str::to_owned), query, own: Vec::new() })
+    }
+
+    /// Removes and returns a parameter of the route alone.
+    pub(super) fn take_own<T: FromStr>(&mut self, name: &'static str, what: &str) -> Result<Option<T>, Problem> {
+        self.own.push(name);
+        self.take(name, what)
     }
 
     /// Removes and returns a parameter.
-    pub(super) fn take<T: FromStr>(&mut self, name: &str, what: &str) -> Result<Option<T>, Problem> {
+    fn take<T: FromStr>(&mut self, name: &str, what: &str) -> Result<Option<T>, Problem> {
         let Some(text) = self.query.remove(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| invalid(format!("?{name}={text} is not {what}")))
     }
@@ -124,7 +132,8 @@ impl Url {
         // The key is not checked here.
         self.query.remove("key");
         if let Some(name) = self.query.keys().next() {
-            let (meant, known) = (suggestion(name, PARAMETERS), PARAMETERS.join(", "));
+            let known = [&PARAMETERS, &self.own[..]].concat();
+            let (meant, known) = (suggestion(name, known.iter().copied()), known.join(", "));
             let detail = format!("unknown query parameter `{name}`{meant}; known are: {known}");
             return Err(Problem::new(Code::UnknownField, detail));
         }

@@ -3,9 +3,15 @@
 /// Names are close from this similarity on (Jaro-Winkler, 0 to 1): one or two letters apart, or with a common beginning.
 const CLOSE: f64 = 0.87;
 
+/// Maximum length of a name that is compared, in bytes. A longer one is close to nothing, and takes long to compare.
+const LONGEST: usize = 200;
+
 /// The known name that is closest to a misspelt one, if one is close, or that it is a slip of.
 #[must_use]
 pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    if name.len() > LONGEST {
+        return None;
+    }
     let (small, known) = (name.to_lowercase(), Vec::from_iter(known));
     let close = known.iter().map(|known| (strsim::jaro_winkler(&small, &known.to_lowercase()), *known));
     let best = close.filter(|(similarity, known)| *similarity >= CLOSE && *known != name);
@@ -17,8 +23,11 @@ pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
 /// for names that may also be right, such as the columns of a table.
 #[must_use]
 pub fn slip_of<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let most = (name.chars().count() / 3).min(2);
-    let by_distance = known.into_iter().map(|known| (strsim::levenshtein(name, known), known));
+    let length = name.chars().count();
+    let most = (length / 3).min(2);
+    // The distance is at least the difference of the lengths.
+    let alike = known.into_iter().filter(|known| known.chars().count().abs_diff(length) <= most);
+    let by_distance = alike.map(|known| (strsim::levenshtein(name, known), known));
     by_distance.filter(|(distance, _)| (1..=most).contains(distance)).min().map(|(_, known)| known)
 }
 
@@ -43,6 +52,7 @@ mod tests {
         check("rubrik", Some("rubric"));
         check("ubrcic", Some("rubric"));
         check("colour", None);
+        check(&"rubric".repeat(1 << 20), None);
         check("", None);
         check("rubric", None);
     }
