@@ -17,6 +17,7 @@ mod domain_schema;
 mod json;
 pub mod local;
 mod middleware;
+mod not_found;
 mod openai;
 pub(crate) mod pages;
 mod paths;
@@ -74,7 +75,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/docs/openapi").route(web::get().to(pages::to_api_page)))
         .service(pages::api_page())
         .service(web::resource("/docs/{page}").route(web::get().to(pages::page)))
-        .default_service(web::to(system::nothing_here));
+        .default_service(web::to(not_found::not_found));
 }
 
 /// Routes of the OpenAI-compatible API.
@@ -227,10 +228,12 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     let data = web::Data::from(app);
     let bodies = web::Data::new(body::Bodies::new(limits.held_body_bytes));
     let unread = Duration::from_millis(limits.unread_ms);
+    let known = web::Data::new(not_found::Routes::of(&document()));
     let server = HttpServer::new(move || {
         Actix::new()
             .app_data(data.clone())
             .app_data(bodies.clone())
+            .app_data(known.clone())
             .app_data(web::PayloadConfig::new(usize::MAX))
             .wrap(from_fn(access::checked))
             .wrap(from_fn(middleware::observe))

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 pub use formats::{as_request, from_trl};
 pub use item::{DataError, Labelled, LabelledFile, LabelledItem, Row};
-pub use mapping::{InvalidMapping, LabelNames, Mapping};
+pub use mapping::{InvalidMapping, LabelNames, Mapping, field_names};
 pub use rows::{Rows, rows};
 
 /// Reads files of labelled items, whose ids are different over all of them. Items without a label are left out.

@@ -157,6 +157,9 @@ impl Reader<'_> {
         }
         self.options.put(&mut fields);
         self.settings.put(&mut fields);
+        if self.settings.no_swap && route == Route::Grade(KindArg::Relative) {
+            fields.insert("swap".into(), json!(false));
+        }
         if !fields.contains_key("rubric") {
             return Err("has no rubric; name one with --rubric".into());
         }

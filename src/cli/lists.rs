@@ -14,7 +14,7 @@ use crate::domain::Kind;
 use crate::facade::Gavel;
 use crate::models::{Model, ModelStatus, memory_available};
 use crate::prompts::{PromptLibrary, PromptSet, import_prometheus_eval};
-use crate::rubrics::{LibraryEntry, RubricLibrary, read};
+use crate::rubrics::{LibraryEntry, RubricLibrary, read, toml_files};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelsCommand {
@@ -56,7 +56,7 @@ pub(super) enum RubricsCommand {
     },
     /// Check rubric files. Default: those in the data folder.
     Check {
-        /// The files.
+        /// The files, or folders of them.
         files: Vec<PathBuf>,
     },
 }
@@ -170,6 +170,7 @@ pub(super) fn rubrics(command: RubricsCommand, config: &Config) -> Result<(), Cl
             let (checked, refused) = if files.is_empty() {
                 (library.list().len(), library.refused())
             } else {
+                let files: Vec<PathBuf> = files.into_iter().flat_map(files_of).collect();
                 (files.len(), files.iter().filter_map(|file| read(file).err()).collect())
             };
             for error in &refused {
@@ -183,6 +184,11 @@ pub(super) fn rubrics(command: RubricsCommand, config: &Config) -> Result<(), Cl
         }
     }
     Ok(())
+}
+
+/// A file, or the rubric files of a folder.
+fn files_of(path: PathBuf) -> Vec<PathBuf> {
+    if path.is_dir() { toml_files(&path) } else { vec![path] }
 }
 
 pub(super) async fn prompts(command: PromptsCommand, config: Config) -> Result<(), CliError> {

@@ -250,3 +250,25 @@ fn invalid_rows_are_skipped_when_that_is_asked_for() {
     let (code, _, complaint) = ended(gavel(here).args(["grade", "--instruction", "a", "--response", "b", "--skip-invalid"]));
     assert!(code == Some(2) && complaint.contains("--data"), "{complaint}");
 }
+
+#[test]
+fn pairs_can_be_compared_in_one_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let items = [
+        json!({"id": "pair", "instruction": "Why?", "response_a": "So.", "response_b": "Thus."}),
+        json!({"id": "one", "instruction": "Why?", "response": "So."}),
+    ];
+    std::fs::write(here.join("items.jsonl"), items.map(|item| format!("{item}\n")).concat()).unwrap();
+    let args = ["--data", "items.jsonl", "--rubric", "helpfulness", "--no-swap", "--sort", "--out", "out.jsonl"];
+    let (code, said, complaint) = grade(here, &args);
+    assert!(code == Some(0) && said.contains("2 of 2 graded"), "{said} {complaint}");
+    let pair = &lines(&here.join("out.jsonl"))[0]["verdict"];
+    assert_eq!((pair["judgements"].as_array().unwrap().len(), &pair["consistent"]), (1, &Value::Null), "{pair}");
+    let alone = ["--instruction", "Why?", "--response", "So.", "--no-swap"];
+    let (code, said, _) = grade(here, &[&alone[..], &["--response-b", "Thus.", "--json"]].concat());
+    let verdict: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, verdict["judgements"].as_array().unwrap().len()), (Some(0), 1));
+    let (code, _, complaint) = grade(here, &alone);
+    assert!(code == Some(2) && complaint.contains("--response-b"), "{complaint}");
+}

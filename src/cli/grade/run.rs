@@ -122,6 +122,7 @@ impl<'a> Run<'a> {
         let mut settings = args.settings.clone();
         // Only a server may have several models.
         settings.model = judge.filter(|_| args.server.is_some()).map(str::to_owned);
+        settings.no_swap = args.no_swap;
         let (kind, options) = (args.kind, &args.options);
         let reader = Reader { asks: Asks::Grade, kind, options, settings: &settings, keep_input: args.with_input };
         let (items, skipped) = reader.read(data)?;

@@ -67,6 +67,9 @@ pub(in super::super) struct ItemSettings {
     /// Maximum number of tokens of feedback.
     #[arg(long, value_name = "N", help_heading = "Judging")]
     pub(super) max_feedback_tokens: Option<u32>,
+    /// Whether pairs are compared in one order only; set by the commands that compare.
+    #[arg(skip)]
+    pub(in super::super) no_swap: bool,
     /// The model that requests name; set by the command.
     #[arg(skip)]
     pub(in super::super) model: Option<String>,
