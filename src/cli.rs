@@ -179,7 +179,11 @@ fn not_parsed(error: clap::Error) -> ExitCode {
     }
     // Unlike `Error::print`, this fails if the text cannot be written.
     let text = error.render();
-    if std::io::stdout().is_terminal() { out!("{}", text.ansi()) } else { out!("{text}") }
+    if std::io::stdout().is_terminal() {
+        out!("{}", text.ansi())
+    } else {
+        out!("{text}")
+    }
     ExitCode::SUCCESS
 }
 

@@ -21,6 +21,7 @@ use config::{Environment, File, FileFormat};
 use serde::Deserialize;
 
 pub use self::error::ConfigError;
+use self::error::Others;
 pub use self::llama_cpp::{LlamaCppConfig, LlamaCppOverrides};
 pub use self::mistralrs::{MistralRsConfig, MistralRsOverrides};
 pub use self::paths::Paths;
@@ -28,7 +29,6 @@ pub use self::reference::{DEFAULTS, reference};
 pub use self::remote::{Accept, Affinity, RemoteConfig, RemoteKind, RemoteOverrides};
 pub use self::secret::Secret;
 pub use self::variables::variable_meant;
-use self::error::Others;
 use self::variables::{is_key, variables};
 use crate::domain::Method;
 use crate::tasks::presets::JudgeModel;
@@ -322,7 +322,10 @@ impl Config {
         }
         let listed = config.model_names();
         config.put_first(named_model);
-        config.check_judges(listed).and_then(|()| config.check()).map_err(|error| error::unfit(error, file, &others))?;
+        config
+            .check_judges(listed)
+            .and_then(|()| config.check())
+            .map_err(|error| error::unfit(error, file, &others))?;
         config.fill_folders()?;
         Ok(config)
     }

@@ -57,11 +57,7 @@ fn without_labels(file: &LabelledFile) -> DataError {
 ///
 /// # Errors
 /// With the line that is wrong.
-pub fn read_labelled(
-    path: &Path,
-    mapping: &Mapping,
-    skip_invalid: bool,
-) -> Result<Option<LabelledFile>, DataError> {
+pub fn read_labelled(path: &Path, mapping: &Mapping, skip_invalid: bool) -> Result<Option<LabelledFile>, DataError> {
     let has = |row: &Row, name: &str| row.fields.get(name).is_some_and(|value| !value.is_null());
     let labelled = |row: &Row| has(row, "label") || (has(row, "labels") && !has(row, "response_a"));
     let file = file(path, mapping, skip_invalid, labelled)?;

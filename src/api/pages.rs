@@ -19,7 +19,10 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
     (
         "Quickstarts",
         &[
-            ("quickstart-evaluation", "Grade a file of answers, compare two runs, and measure the judge with your labels."),
+            (
+                "quickstart-evaluation",
+                "Grade a file of answers, compare two runs, and measure the judge with your labels.",
+            ),
             ("quickstart-rlaif", "Rewards and preference pairs for TRL, verl and OpenRLHF."),
             ("quickstart-harness", "Gavel as the judge of evaluation harnesses and of OpenAI clients."),
             ("quickstart-operator", "Install, configure, secure and watch a server."),

@@ -170,7 +170,8 @@ pub(super) fn rubrics(command: RubricsCommand, config: &Config) -> Result<(), Cl
             let (checked, refused) = if files.is_empty() {
                 (library.list().len(), library.refused())
             } else {
-                let files: Vec<PathBuf> = files.into_iter().flat_map(files_of).collect();
+                let files: Vec<Vec<PathBuf>> = files.into_iter().map(files_of).collect::<Result<_, _>>()?;
+                let files = files.concat();
                 (files.len(), files.iter().filter_map(|file| read(file).err()).collect())
             };
             for error in &refused {
@@ -187,8 +188,15 @@ pub(super) fn rubrics(command: RubricsCommand, config: &Config) -> Result<(), Cl
 }
 
 /// A file, or the rubric files of a folder.
-fn files_of(path: PathBuf) -> Vec<PathBuf> {
-    if path.is_dir() { toml_files(&path) } else { vec![path] }
+///
+/// # Errors
+/// If the folder has none.
+fn files_of(path: PathBuf) -> Result<Vec<PathBuf>, CliError> {
+    if !path.is_dir() {
+        return Ok(vec![path]);
+    }
+    let files = toml_files(&path);
+    if files.is_empty() { Err(CliError::because(path.display(), "has no rubric files (.toml)")) } else { Ok(files) }
 }
 
 pub(super) async fn prompts(command: PromptsCommand, config: Config) -> Result<(), CliError> {

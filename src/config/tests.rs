@@ -163,11 +163,12 @@ fn mistakes_name_their_key() {
 
 #[test]
 fn mistakes_name_where_they_are() {
-    let check = |file: Option<&str>, environment: &[(&str, &str)], flags: &[(&str, String)], of_file: bool, says: &str| {
-        let error = load(file, environment, flags).unwrap_err().to_string();
-        assert_eq!(error.contains("gavel.toml: "), of_file, "{error}");
-        assert!(error.contains(says) && error.matches("gavel.toml").count() <= 1, "{error}");
-    };
+    let check =
+        |file: Option<&str>, environment: &[(&str, &str)], flags: &[(&str, String)], of_file: bool, says: &str| {
+            let error = load(file, environment, flags).unwrap_err().to_string();
+            assert_eq!(error.contains("gavel.toml: "), of_file, "{error}");
+            assert!(error.contains(says) && error.matches("gavel.toml").count() <= 1, "{error}");
+        };
     check(Some("prot = 1"), &[], &[], true, "prot");
     check(Some("port = "), &[], &[], true, "line 1");
     check(Some("port = \"many\""), &[], &[], true, "expected an integer for key `port`");

@@ -279,9 +279,7 @@ fn items_without_a_label_are_left_out_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let (data, verdicts) = (folder.path().join("some.jsonl"), folder.path().join("verdicts.jsonl"));
     let write = |label: &dyn Fn(usize) -> Value| {
-        let item = |i: usize| {
-            json!({"id": i, "instruction": format!("Question {i}?"), "response": "So.", "label": label(i), "scale": [1, 5]})
-        };
+        let item = |i: usize| json!({"id": i, "instruction": format!("Question {i}?"), "response": "So.", "label": label(i), "scale": [1, 5]});
         std::fs::write(&data, (0..40).map(|i| format!("{}\n", item(i))).collect::<String>()).unwrap();
     };
     let verdict = |i: usize| format!("{}\n", json!({"id": i, "score": 1 + i % 5}));

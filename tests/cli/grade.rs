@@ -220,7 +220,10 @@ fn invalid_rows_are_skipped_when_that_is_asked_for() {
     std::fs::write(here.join("items.jsonl"), rows.join("\n")).unwrap();
     let args = ["--data", "items.jsonl", "--rubric", "helpfulness"];
     let (code, _, complaint) = grade(here, &[&args[..], &["--out", "strict.jsonl"]].concat());
-    assert!(code == Some(1) && complaint.contains("items.jsonl:2: ") && !here.join("strict.jsonl").exists(), "{complaint}");
+    assert!(
+        code == Some(1) && complaint.contains("items.jsonl:2: ") && !here.join("strict.jsonl").exists(),
+        "{complaint}"
+    );
     let more = ["--skip-invalid", "--out", "out.jsonl", "--summary", "summary.json"];
     let (code, said, complaint) = grade(here, &[&args[..], &more].concat());
     assert_eq!((code, said.as_str()), (Some(4), "2 of 2 graded, 0 failed: out.jsonl\n"), "{complaint}");
@@ -247,7 +250,8 @@ fn invalid_rows_are_skipped_when_that_is_asked_for() {
     std::fs::write(here.join("none.csv"), "instruction\nWhy?\n").unwrap();
     let (code, _, complaint) = grade(here, &[&args[..], &["none.csv"]].concat());
     assert!(code == Some(1) && complaint.contains("none.csv: no row can be used"), "{complaint}");
-    let (code, _, complaint) = ended(gavel(here).args(["grade", "--instruction", "a", "--response", "b", "--skip-invalid"]));
+    let (code, _, complaint) =
+        ended(gavel(here).args(["grade", "--instruction", "a", "--response", "b", "--skip-invalid"]));
     assert!(code == Some(2) && complaint.contains("--data"), "{complaint}");
 }
 

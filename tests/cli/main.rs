@@ -102,6 +102,9 @@ fn a_rubric_file_that_is_not_there_has_no_line() {
     }
     let (ok, said, _) = run(gavel(folder.path()).current_dir(folder.path()).args(["rubrics", "check", "."]));
     assert!(ok && said == "2 rubrics are valid\n", "{said}");
+    std::fs::create_dir(folder.path().join("empty")).unwrap();
+    let (ok, _, complaint) = run(gavel(folder.path()).current_dir(folder.path()).args(["rubrics", "check", "empty"]));
+    assert!(!ok && complaint.contains("empty: has no rubric files"), "{complaint}");
 }
 
 #[test]

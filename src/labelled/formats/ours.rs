@@ -34,7 +34,8 @@ pub(super) fn item(mut row: Row, around: Around<'_>) -> Result<Option<LabelledIt
     fields.remove("id");
     from_trl(fields)?;
     let beside = |name: &str| fields.get(name).filter(|value| !value.is_null()).cloned();
-    let (own, own_or_several, votes) = (label(fields, &["label"]), label(fields, &["label", "labels"]), beside("votes"));
+    let (own, own_or_several, votes) =
+        (label(fields, &["label"]), label(fields, &["label", "labels"]), beside("votes"));
     let (scale, own_subset, set) = (beside("scale"), beside("subset"), beside("set"));
     let mut notes = match beside("meta") {
         Some(Value::Object(notes)) => notes,

@@ -7,6 +7,9 @@ use super::super::item::{Labelled, LabelledItem, Row};
 use super::super::labels;
 use super::parts::{Around, in_some_order, label, scale_of, subset, text};
 
+/// The body of a request, and what is labelled.
+type Read = (Map<String, Value>, Labelled);
+
 /// Where labels are looked for, in this order.
 const LABELS: [&str; 5] = ["label", "orig_score", "score", "human_score", "gpt4_score"];
 
@@ -48,7 +51,7 @@ pub(super) fn item(mut row: Row, mut around: Around<'_>) -> Result<Option<Labell
 fn of_collection(
     fields: &mut Map<String, Value>,
     around: &mut Around<'_>,
-) -> Result<Option<(Map<String, Value>, Labelled)>, String> {
+) -> Result<Option<Read>, String> {
     let mut descriptions = Vec::new();
     while let Some(description) = fields.remove(&format!("orig_score{}_description", descriptions.len() + 1)) {
         descriptions.push(description.as_str().ok_or("a description of a score is not a text")?.to_owned());

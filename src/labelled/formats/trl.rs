@@ -106,10 +106,7 @@ mod tests {
         };
         let turns = json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]);
         let said = |text: &str| json!([{"role": "assistant", "content": text}]);
-        check(
-            json!({"prompt": turns, "completion": said("So.")}),
-            json!({"instruction": turns, "response": "So."}),
-        );
+        check(json!({"prompt": turns, "completion": said("So.")}), json!({"instruction": turns, "response": "So."}));
         check(json!({"prompt": "Why?", "completion": "So."}), json!({"instruction": "Why?", "response": "So."}));
         check(
             json!({"prompt": turns, "completions": [said("So."), said("")]}),

@@ -3,7 +3,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Abilities, Context, Piece, Question, Reading, Request, Wanted, Wire, WireError, check, completion, count, finish, stops};
+use super::{
+    Abilities, Context, Piece, Question, Reading, Request, Wanted, Wire, WireError, check, completion, count, finish,
+    stops,
+};
 use crate::engine::remote::settings::{Kind, LabelMassKind};
 use crate::script::{Generate, NodeAsk, NodeReading, SamplerSettings, Token};
 

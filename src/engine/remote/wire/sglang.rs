@@ -4,7 +4,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Abilities, Batch, Context, Part, Piece, Question, Request, Wanted, Wire, WireError, check, count, finish, stops};
+use super::{
+    Abilities, Batch, Context, Part, Piece, Question, Request, Wanted, Wire, WireError, check, count, finish, stops,
+};
 use crate::domain::TokenLogprob;
 use crate::engine::remote::settings::{Kind, LabelMassKind};
 use crate::script::{Generate, SamplerSettings, Token};

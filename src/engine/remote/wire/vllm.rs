@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Abilities, Batch, Context, Part, Piece, Question, Request, Wanted, Wire, WireError, completion, count, finish, stops,
+    Abilities, Batch, Context, Part, Piece, Question, Request, Wanted, Wire, WireError, completion, count, finish,
+    stops,
 };
 use crate::domain::TokenLogprob;
 use crate::engine::remote::settings::{Kind, LabelMassKind};
