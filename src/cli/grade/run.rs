@@ -219,8 +219,8 @@ impl<'a> Run<'a> {
             let mut mapping = args.settings.map.clone();
             mapping.labels.clone_from(&args.labels);
             let Some(data) = &args.data else { return Ok(Agreement::NoLabels) };
-            let file = labelled::read_labelled(data, &mapping, args.settings.skip_invalid)?;
-            let Some(file) = file else { return Ok(Agreement::NoLabels) };
+            let ids = self.items.iter().map(|item| item.id.as_str()).collect();
+            let Some(file) = labelled::read_labelled(data, &mapping, ids)? else { return Ok(Agreement::NoLabels) };
             let bootstrap = outcomes::bootstrap(file.items.len() * MEMORY_OF_A_DRAW, 0);
             let selection = selection::select(vec![file], None, None, 0)?;
             let answer = |item: &labelled::LabelledItem| {

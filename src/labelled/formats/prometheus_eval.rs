@@ -48,10 +48,7 @@ pub(super) fn item(mut row: Row, mut around: Around<'_>) -> Result<Option<Labell
 }
 
 /// An item of the Feedback Collection, or of the Preference Collection, which has two responses; none without a label.
-fn of_collection(
-    fields: &mut Map<String, Value>,
-    around: &mut Around<'_>,
-) -> Result<Option<Read>, String> {
+fn of_collection(fields: &mut Map<String, Value>, around: &mut Around<'_>) -> Result<Option<Read>, String> {
     let mut descriptions = Vec::new();
     while let Some(description) = fields.remove(&format!("orig_score{}_description", descriptions.len() + 1)) {
         descriptions.push(description.as_str().ok_or("a description of a score is not a text")?.to_owned());
