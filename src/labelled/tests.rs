@@ -357,3 +357,18 @@ proptest! {
         let _ = folder.read("a.jsonl", Value::Object(row).to_string(), "");
     }
 }
+
+#[test]
+fn labels_of_some_items_are_read_beside_rows_that_are_none() {
+    let folder = Folder::new();
+    let item = |id: &str, label: Value| json!({"id": id, "instruction": "Why?", "response": "So.", "label": label});
+    let read = |rows: &[Value], ids: &[&str]| {
+        let path = folder.write("a.jsonl", format!("{{\n{}", lines(rows)));
+        let file = read_labelled(&path, &Mapping::default(), ids.iter().copied().collect());
+        file.map(|file| file.map_or(0, |file| file.items.len())).map_err(|error| error.to_string())
+    };
+    let rows = [item("a", json!(1)), item("b", json!("red")), item("a", json!(2)), item("c", json!(3))];
+    assert_eq!(read(&rows, &["a", "c"]), Ok(2));
+    assert_eq!(read(&rows, &["d"]), Ok(0));
+    assert!(read(&rows, &["a", "b"]).unwrap_err().contains("a.jsonl:3: its label"));
+}
