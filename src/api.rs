@@ -21,6 +21,7 @@ mod in_process;
 mod json;
 pub mod local;
 mod middleware;
+mod not_found;
 mod of_batch;
 mod openai;
 pub(crate) mod pages;
@@ -36,7 +37,6 @@ mod schema;
 mod stream;
 mod system;
 pub mod tls;
-mod tools;
 mod usage;
 mod verdict;
 mod verdicts;
@@ -85,7 +85,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/docs/openapi").route(web::get().to(pages::to_api_page)))
         .service(pages::api_page())
         .service(web::resource("/docs/{page}").route(web::get().to(pages::page)))
-        .default_service(web::to(system::nothing_here));
+        .default_service(web::to(not_found::not_found));
 }
 
 /// Routes of the OpenAI-compatible API.
@@ -267,11 +267,13 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     tokio::spawn(Arc::clone(&data.verdicts).write());
     give_up_after(&listener, Duration::from_millis(limits.unread_ms));
     let tls = tls::server_config(&data.config.tls)?;
+    let known = web::Data::new(not_found::Routes::of(&document()));
     let server = HttpServer::new(move || {
         let origins = &data.config.cors;
         Actix::new()
             .app_data(data.clone())
             .app_data(bodies.clone())
+            .app_data(known.clone())
             .app_data(web::PayloadConfig::new(usize::MAX))
             .wrap(from_fn(recorded::recorded))
             .wrap(from_fn(access::checked))

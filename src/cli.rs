@@ -39,6 +39,7 @@ mod text;
 mod verdicts;
 mod work;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -166,8 +167,11 @@ enum Command {
 /// Runs the command line. Errors go to standard error, and [`CliError::exit_code`] is the status.
 #[must_use]
 pub fn main() -> ExitCode {
-    let matches = help::arranged(Cli::command()).get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let matches = help::arranged(Cli::command()).try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => return not_parsed(error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&CliError::because("cannot start the async runtime", error)),
@@ -176,6 +180,22 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
+}
+
+/// Help, the version, or what is wrong with the arguments.
+fn not_parsed(error: clap::Error) -> ExitCode {
+    let error = help::sensible(error);
+    if error.use_stderr() {
+        error.exit();
+    }
+    // Unlike `Error::print`, this fails if the text cannot be written.
+    let text = error.render();
+    if std::io::stdout().is_terminal() {
+        out!("{}", text.ansi())
+    } else {
+        out!("{text}")
+    }
+    ExitCode::SUCCESS
 }
 
 #[allow(clippy::print_stderr, reason = "this is where errors go")]
@@ -266,7 +286,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
 fn docs(page: Option<&str>) -> Result<String, CliError> {
     let names = pages::names();
     match page {
-        None => Ok(names.iter().map(|name| format!("{name}\n")).collect()),
+        None => Ok(pages::purposes().map(|(name, purpose)| format!("{name:<22} {purpose}\n")).collect()),
         Some("errors") => Ok(crate::api::code::reference()),
         Some("configuration") => Ok(crate::config::reference()),
         Some("metrics") => Ok(crate::metrics::reference()),

@@ -3,6 +3,7 @@
 //! Precedence: flags, environment, file, `config.default.toml`.
 
 mod by_name;
+mod error;
 mod hosted;
 mod jobs;
 mod llama_cpp;
@@ -16,12 +17,13 @@ mod servers;
 mod variables;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use config::{Environment, File, FileFormat};
 use serde::Deserialize;
 
+pub use self::error::ConfigError;
+use self::error::Others;
 pub use self::jobs::{JobsConfig, VerdictLogConfig};
 pub use self::llama_cpp::{LlamaCppConfig, LlamaCppOverrides};
 pub use self::mistralrs::{MistralRsConfig, MistralRsOverrides};
@@ -270,49 +272,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// Why the configuration is invalid.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A value is missing, unknown, or of the wrong type.
-    #[error("the configuration is invalid: {}. `gavel docs configuration` lists every key", readable(.0))]
-    Invalid(#[from] config::ConfigError),
-    /// The system has no home folder for this user.
-    #[error("no home folder found for {0}; set {0} in the configuration, or {1} in the environment")]
-    NoHome(&'static str, &'static str),
-    /// A number is out of range.
-    #[error("{0} {1}")]
-    Range(&'static str, &'static str),
-    /// The list of models is invalid.
-    #[error("[[models]] {0}")]
-    Models(String),
-    /// The servers of a remote engine are invalid.
-    #[error("{0}")]
-    Remote(String),
-    /// A variable that the configuration names is not set.
-    #[error("the environment variable {0}, which the configuration names, is not set")]
-    Variable(String),
-    /// Everyone could use the server.
-    #[error(
-        "{0} can be reached from other machines, and there are no API keys, so that everyone could use the server. \
-         Create a key (gavel keys create --name me --scope grade), listen on 127.0.0.1, or say --insecure \
-         (insecure = true)"
-    )]
-    Open(SocketAddr),
-    /// The API keys cannot be read.
-    #[error("the API keys cannot be read: {0}")]
-    Keys(String),
-    /// A judge model names an unknown model.
-    #[error("[[judges]] {name}: there is no model `{model}`; there are: {known}")]
-    Judges {
-        /// The judge model.
-        name: String,
-        /// The model that it names.
-        model: String,
-        /// The known names.
-        known: String,
-    },
-}
-
 impl Config {
     /// Reads the defaults, the file, the environment, and `overrides` (key, value) from flags.
     ///
@@ -348,20 +307,22 @@ impl Config {
         ignored.sort();
         variables.retain(|name, _| !ignored.contains(name));
         let environment_model = variables.get("GAVEL_MODEL").cloned();
+        let others = Others { variables: variables.keys().cloned().collect(), flags: overrides };
         let ours = Environment::with_prefix("GAVEL").prefix_separator("_").separator("__").try_parsing(true);
         let ours = ours.source(Some(variables));
         let named_model = overrides.iter().find(|(key, _)| *key == "model").map(|(_, value)| value.clone());
         let named_model = named_model.or(environment_model);
         let mut builder = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
         if let Some(path) = file {
-            Self::refuse_secrets(path)?;
+            Self::refuse_secrets(path).map_err(|error| error::unfit(error, file, &others))?;
             builder = builder.add_source(File::from(path).format(FileFormat::Toml));
         }
         builder = builder.add_source(ours);
         for (key, value) in overrides {
             builder = builder.set_override(*key, value.as_str())?;
         }
-        let mut config: Self = builder.build()?.try_deserialize()?;
+        let read = builder.build().and_then(config::Config::try_deserialize);
+        let mut config: Self = read.map_err(|error| error::unread(&error, file, &others))?;
         config.ignored_variables = ignored;
         config.fill_secrets(&environment)?;
         // Servers have a model already.
@@ -370,8 +331,10 @@ impl Config {
         }
         let listed = config.model_names();
         config.put_first(named_model);
-        config.check_judges(listed)?;
-        config.check()?;
+        config
+            .check_judges(listed)
+            .and_then(|()| config.check())
+            .map_err(|error| error::unfit(error, file, &others))?;
         config.fill_folders()?;
         Ok(config)
     }
@@ -477,17 +440,6 @@ impl ModelConfig {
         let of_model = || self.model.as_deref().map(crate::models::name_of);
         self.name.clone().or_else(of_model).unwrap_or_default()
     }
-}
-
-/// An error of the reader, with the names of its types in words.
-fn readable(error: &config::ConfigError) -> String {
-    let types = [
-        ("an unsigned 8 bit integer", "a number from 0 to 255"),
-        ("an unsigned 16 bit integer", "a number from 0 to 65535"),
-        ("an unsigned 32 bit integer", "a number from 0 to 4294967295"),
-        ("an unsigned 64 bit integer", "a number of 0 or more"),
-    ];
-    types.iter().fold(error.to_string(), |text, (from, to)| text.replace(from, to))
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod scale;
 pub mod service_time;
 pub mod spelling;
 pub mod text_metrics;
+pub mod tool_calls;
 mod verdict;
 mod weight;
 

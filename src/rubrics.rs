@@ -29,12 +29,12 @@ pub struct LibraryEntry {
 
 /// An invalid rubric file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}:{line}: {reason}", file.display())]
+#[error("{}{}: {reason}", file.display(), line.map(|line| format!(":{line}")).unwrap_or_default())]
 pub struct RefusedFile {
     /// The file.
     pub file: PathBuf,
-    /// The line of the error, from 1.
-    pub line: usize,
+    /// The line of the error, from 1; `None` if the file cannot be read.
+    pub line: Option<usize>,
     /// The reason.
     pub reason: String,
 }
@@ -49,6 +49,16 @@ pub enum LibraryError {
         name: String,
         /// The known names.
         known: String,
+    },
+    /// Its file is invalid.
+    #[error("the rubric `{name}` has an invalid file{}: {reason}", line.map(|line| format!(" (line {line})")).unwrap_or_default())]
+    Invalid {
+        /// The name.
+        name: String,
+        /// The line of the error, from 1.
+        line: Option<usize>,
+        /// The reason.
+        reason: String,
     },
     /// An invalid name.
     #[error("`{0}` is not a valid rubric name; use at most 64 letters, digits, `_` and `-`, and not `inline`")]
@@ -119,7 +129,8 @@ impl RubricLibrary {
         self.changed.subscribe()
     }
 
-    /// Reads the folder. If a file is invalid, the last valid version of its rubric stays in use. Blocks the thread.
+    /// Reads the folder. If a file is invalid, the last valid version of its rubric stays in use, if there is one, or the
+    /// built-in rubric of its name. Blocks the thread.
     pub fn reload(&self) {
         self.read_folder(&self.access());
     }
@@ -148,7 +159,12 @@ impl RubricLibrary {
         }
         let mut before = self.refused.write().unwrap_or_else(PoisonError::into_inner);
         for error in refused.iter().filter(|error| !before.contains(error)) {
-            tracing::warn!(%error, "a rubric file is invalid; the last valid version stays in use");
+            let instead = match fresh.get(&stem(&error.file)) {
+                Some(LibraryEntry { file: Some(_), .. }) => "its last valid version stays in use",
+                Some(LibraryEntry { file: None, .. }) => "the built-in rubric of its name stays in use",
+                None => "there is no rubric of its name until it is valid",
+            };
+            tracing::warn!(%error, "a rubric file is invalid; {instead}");
         }
         *before = refused;
         drop(before);
@@ -171,19 +187,25 @@ impl RubricLibrary {
     /// The rubric of this name.
     ///
     /// # Errors
-    /// [`LibraryError::Unknown`], with the known names.
+    /// [`LibraryError::Unknown`], with the known names, or [`LibraryError::Invalid`].
     pub fn get(&self, name: &str) -> Result<LibraryEntry, LibraryError> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.get(name).cloned().ok_or_else(|| LibraryError::Unknown {
-            name: name.to_owned(),
-            known: entries.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+        if let Some(entry) = entries.get(name) {
+            return Ok(entry.clone());
+        }
+        let known = entries.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        drop(entries);
+        let name = name.to_owned();
+        Err(match self.refused().into_iter().find(|refused| stem(&refused.file) == name) {
+            Some(RefusedFile { line, reason, .. }) => LibraryError::Invalid { name, line, reason },
+            None => LibraryError::Unknown { name, known },
         })
     }
 
     /// The rubric of this name, for a request.
     ///
     /// # Errors
-    /// [`LibraryError::Unknown`].
+    /// [`LibraryError::Unknown`] or [`LibraryError::Invalid`].
     pub fn named(&self, name: &str) -> Result<NamedRubric, LibraryError> {
         self.get(name).map(|entry| NamedRubric { name: entry.name, rubric: entry.rubric })
     }
@@ -248,8 +270,8 @@ fn write_atomically(path: &Path, text: &[u8]) -> std::io::Result<()> {
 /// With file, line and reason.
 pub fn read(file: &Path) -> Result<Rubric, RefusedFile> {
     let refuse = |line, reason| RefusedFile { file: file.to_owned(), line, reason };
-    let text = std::fs::read_to_string(file).map_err(|error| refuse(1, error.to_string()))?;
-    let source = RubricSource::from_toml(&text).map_err(|(line, reason)| refuse(line, reason))?;
+    let text = std::fs::read_to_string(file).map_err(|error| refuse(None, error.to_string()))?;
+    let source = RubricSource::from_toml(&text).map_err(|(line, reason)| refuse(Some(line), reason))?;
     let folder = file.parent().unwrap_or(Path::new("."));
     let named = [
         (&source.fits, CalibrationObject::Fit, "fit"),
@@ -264,7 +286,7 @@ pub fn read(file: &Path) -> Result<Rubric, RefusedFile> {
                 checked.map_err(|error| CalibrationError::mismatch(&path, error)).map(|()| own)
             });
             let line = text.lines().position(|line| line.trim_start().starts_with(key)).map_or(1, |index| index + 1);
-            read.push(Arc::new(own.map_err(|error| refuse(line, error.to_string()))?));
+            read.push(Arc::new(own.map_err(|error| refuse(Some(line), error.to_string()))?));
         }
     }
     Ok(source.rubric.with_calibrations(read))
@@ -282,7 +304,9 @@ fn built_in() -> BTreeMap<String, LibraryEntry> {
         .collect()
 }
 
-fn toml_files(folder: &Path) -> Vec<PathBuf> {
+/// The rubric files of a folder, sorted.
+#[must_use]
+pub fn toml_files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.flatten().map(|entry| entry.path());
     let mut files: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
@@ -319,13 +343,23 @@ mod tests {
         let library = RubricLibrary::load(folder.path().to_owned());
         let good = library.get("mine").unwrap();
         std::fs::write(&file, GOOD.replace("2 =", "4 =")).unwrap();
+        // Invalid from the start, so that there is nothing to keep.
+        std::fs::write(folder.path().join("new.toml"), "criterion = 3").unwrap();
+        std::fs::write(folder.path().join("honesty.toml"), "criterion = 3").unwrap();
         library.reload();
         assert_eq!(library.get("mine").unwrap(), good);
+        assert_eq!(library.get("honesty").unwrap().file, None, "the built-in one is used");
+        let error = library.get("new").unwrap_err().to_string();
+        assert!(error.starts_with("the rubric `new` has an invalid file (line 1): "), "{error}");
+        for name in ["new.toml", "honesty.toml"] {
+            std::fs::remove_file(folder.path().join(name)).unwrap();
+        }
+        library.reload();
         assert_eq!(
             library.refused(),
             [RefusedFile {
                 file: file.clone(),
-                line: 2,
+                line: Some(2),
                 reason: "levels are consecutive integers; level 2 is missing".into()
             }]
         );

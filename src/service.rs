@@ -74,7 +74,7 @@ pub struct Graded<V> {
 /// The statistics of a verdict.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunStats {
-    /// Tokens of all its judgements.
+    /// Tokens of the judgements that were computed for it, not those of the cache or of other requests in flight.
     pub usage: Usage,
     /// The maximum of each stage, and the total.
     pub timing: Timing,
@@ -455,7 +455,10 @@ impl RunResults {
     fn add(&mut self, (run, answer): (RunKey, Result<(Judgement, Option<Lookup>), ServiceError>)) {
         let judgement = match answer {
             Ok((judgement, lookup)) => {
-                self.stats.usage += judgement.usage;
+                // Tokens count once, for the request that computed them.
+                if lookup.is_none_or(|lookup| lookup == Lookup::Miss) {
+                    self.stats.usage += judgement.usage;
+                }
                 self.stats.mass = self.stats.mass.worse(judgement.mass);
                 self.stats.timing = self.stats.timing.longest(judgement.timing);
                 self.stats.cached = judgement.cached && (self.judged == 0 || self.stats.cached);

@@ -25,9 +25,9 @@ use super::bulk::{BulkJudging, ItemOutcome};
 use super::context;
 use super::problem::{Code, Problem};
 use super::schema::{JudgingFields, SamplingBody};
-use super::tools::{self, Tools};
 use crate::app::App;
 use crate::domain::spelling::suggestion;
+use crate::domain::tool_calls::{self, Tools};
 use crate::domain::{InvalidRequest, Mode, Role, Turn};
 
 /// Prefix of a judge model name with a rubric.
@@ -49,6 +49,8 @@ pub(super) enum OneOrMany {
 pub(super) struct Url {
     rubric: Option<String>,
     query: BTreeMap<String, String>,
+    /// The parameters of the route alone.
+    own: Vec<&'static str>,
 }
 
 impl Url {
@@ -56,11 +58,17 @@ impl Url {
     pub(super) fn of(http: &HttpRequest) -> Result<Self, Problem> {
         let query = web::Query::<BTreeMap<String, String>>::from_query(http.query_string());
         let query = query.map_err(|error| invalid(format!("the URL's query cannot be read: {error}")))?.into_inner();
-        Ok(Self { rubric: http.match_info().get("rubric").map(str::to_owned), query })
+        Ok(Self { rubric: http.match_info().get("rubric").map(str::to_owned), query, own: Vec::new() })
+    }
+
+    /// Removes and returns a parameter of the route alone.
+    pub(super) fn take_own<T: FromStr>(&mut self, name: &'static str, what: &str) -> Result<Option<T>, Problem> {
+        self.own.push(name);
+        self.take(name, what)
     }
 
     /// Removes and returns a parameter.
-    pub(super) fn take<T: FromStr>(&mut self, name: &str, what: &str) -> Result<Option<T>, Problem> {
+    fn take<T: FromStr>(&mut self, name: &str, what: &str) -> Result<Option<T>, Problem> {
         let Some(text) = self.query.remove(name) else { return Ok(None) };
         text.parse().map(Some).map_err(|_| invalid(format!("?{name}={text} is not {what}")))
     }
@@ -124,7 +132,8 @@ impl Url {
         // The key is not checked here.
         self.query.remove("key");
         if let Some(name) = self.query.keys().next() {
-            let (meant, known) = (suggestion(name, PARAMETERS), PARAMETERS.join(", "));
+            let known = [&PARAMETERS, &self.own[..]].concat();
+            let (meant, known) = (suggestion(name, known.iter().copied()), known.join(", "));
             let detail = format!("unknown query parameter `{name}`{meant}; known are: {known}");
             return Err(Problem::new(Code::UnknownField, detail));
         }
@@ -193,7 +202,7 @@ pub(super) fn turns(messages: &[Value], at: &str) -> Result<Vec<Turn>, Problem> 
             let detail = "the model reads text only";
             return Err(Problem::new(Code::UnsupportedContent, detail).at(format!("{at}/{index}/content")));
         }
-        let after_result = index > 0 && tools::is_result(&messages[index - 1]);
+        let after_result = index > 0 && tool_calls::is_result(&messages[index - 1]);
         tools.add(&mut turns, role, message, after_result, text(&message["content"]).unwrap_or_default());
     }
     Ok(turns)

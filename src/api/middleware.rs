@@ -125,10 +125,10 @@ fn as_problem(response: ServiceResponse<BoxBody>, id: &str) -> ServiceResponse<B
         None if formed => return response,
         None => {
             let reason = status.canonical_reason().unwrap_or("the request failed");
-            Problem::new(
-                Code::of_status(status),
-                format!("{reason}: {} {}", response.request().method(), response.request().path()),
-            )
+            let allowed = response.headers().get(ALLOW).and_then(|allow| allow.to_str().ok());
+            let allowed = allowed.map(|methods| format!("; this route takes {methods}")).unwrap_or_default();
+            let (method, path) = (response.request().method(), response.request().path());
+            Problem::new(Code::of_status(status), format!("{reason}: {method} {path}{allowed}"))
         }
     };
     let form = problem.form(response.request().path());

@@ -14,37 +14,60 @@ use super::problem::{Code, Problem};
 /// The documentation, as in the repository.
 static PAGES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/docs");
 const TEMPLATE: &str = include_str!("pages/page.html.j2");
-/// The pages in reading order, by section.
-const SECTIONS: [(&str, &[&str]); 4] = [
-    ("Quickstarts", &["quickstart-evaluation", "quickstart-rlaif", "quickstart-harness", "quickstart-operator"]),
-    ("Reference", &["api", "cli", "configuration", "errors", "metrics", "openai", "judge-models", "trainers"]),
+/// The pages in reading order, by section: the name of each, and what it is for.
+const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
+    (
+        "Quickstarts",
+        &[
+            (
+                "quickstart-evaluation",
+                "Grade a file of answers, compare two runs, and measure the judge with your labels.",
+            ),
+            ("quickstart-rlaif", "Rewards and preference pairs for TRL, verl and OpenRLHF."),
+            ("quickstart-harness", "Gavel as the judge of evaluation harnesses and of OpenAI clients."),
+            ("quickstart-operator", "Install, configure, secure and watch a server."),
+        ],
+    ),
+    (
+        "Reference",
+        &[
+            ("api", "The core HTTP API: requests, verdicts and every field."),
+            ("cli", "Every command, with file formats and exit codes."),
+            ("configuration", "Every setting and its default."),
+            ("errors", "Every error code, its status, and what to do."),
+            ("metrics", "Every Prometheus metric."),
+            ("openai", "The routes of OpenAI's API, and what they ignore."),
+            ("judge-models", "Your own judging prompts behind a model name."),
+            ("trainers", "The routes of trainers, tools and reward servers."),
+        ],
+    ),
     (
         "Judging",
         &[
-            "judging",
-            "rubrics",
-            "prompts",
-            "ranking",
-            "agreement",
-            "calibration",
-            "redteam",
-            "models",
-            "engines",
-            "remote",
+            ("judging", "How far the default judge agrees with people, on nine labelled sets."),
+            ("rubrics", "The built-in rubrics, and how to write your own."),
+            ("prompts", "Prompt sets, and what keeps judged text from giving orders."),
+            ("ranking", "Rankings and preference pairs of many responses."),
+            ("agreement", "Measure how far a judge agrees with people."),
+            ("calibration", "Map a judge's numbers to people's labels."),
+            ("redteam", "Measure what attacks in the judged text do to the reward."),
+            ("models", "The judges that Gavel knows, and how to get one."),
+            ("engines", "What runs a model, and how it is checked."),
+            ("remote", "Judge on vLLM, SGLang, llama-server or a provider."),
         ],
     ),
     (
         "Running",
         &[
-            "batches",
-            "security",
-            "observability",
-            "scaling",
-            "performance",
-            "compatibility",
-            "releasing",
-            "contributing",
-            "architecture",
+            ("batches", "Files of requests that are answered through restarts."),
+            ("security", "API keys, and the threats with their tests."),
+            ("observability", "Logs, metrics, traces, dashboards and the shutdown."),
+            ("scaling", "Cost of verdicts, sizes of servers, routers."),
+            ("performance", "Measured speed, and how to measure yours."),
+            ("compatibility", "What real clients and servers got from Gavel."),
+            ("releasing", "Versions, and how a release is made."),
+            ("contributing", "Build, test and extend Gavel."),
+            ("architecture", "The modules, and the reasons behind them."),
         ],
     ),
 ];
@@ -69,6 +92,11 @@ pub(crate) fn names() -> Vec<&'static str> {
     names
 }
 
+/// The names of all pages in reading order, and what each is for.
+pub(crate) fn purposes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SECTIONS.iter().flat_map(|(_, pages)| pages.iter().copied())
+}
+
 /// The Markdown of a page.
 pub(crate) fn source(name: &str) -> Option<&'static str> {
     PAGES.get_file(format!("{name}.md"))?.contents_utf8()
@@ -79,11 +107,11 @@ pub(super) async fn index() -> Result<HttpResponse, Problem> {
     let mut text =
         "# Gavel\n\nAn LLM-as-judge evaluation server. [The API](/docs/openapi/) can be tried in the browser.\n"
             .to_owned();
-    for (section, names) in SECTIONS {
+    for (section, pages) in &SECTIONS {
         text.push_str(&format!("\n## {section}\n\n"));
-        for (name, source) in names.iter().filter_map(|name| Some((name, source(name)?))) {
-            let (title, about) = markdown::beginning(source);
-            text.push_str(&format!("- [{title}]({name}.md): {about}\n"));
+        for (name, purpose) in *pages {
+            let title = source(name).map(markdown::title).unwrap_or_default();
+            text.push_str(&format!("- [{title}]({name}.md): {purpose}\n"));
         }
     }
     html("Gavel", "", &text)
@@ -104,19 +132,15 @@ pub(super) async fn page(http: HttpRequest, path: web::Path<String>) -> Result<H
             HttpResponse::Ok().insert_header((VARY, "accept")).content_type("text/markdown; charset=utf-8").body(text);
         return Ok(markdown);
     }
-    let (title, _) = markdown::beginning(text);
-    html(&title, name, text)
+    html(&markdown::title(text), name, text)
 }
 
 fn html(title: &str, name: &str, text: &str) -> Result<HttpResponse, Problem> {
-    let section = |(heading, names): &(&str, &[&str])| {
-        let entries: Vec<_> = names
-            .iter()
-            .filter_map(|entry| {
-                let (title, _) = markdown::beginning(source(entry)?);
-                Some(context! { title, name => *entry, here => *entry == name })
-            })
-            .collect();
+    let section = |(heading, pages): &(&str, &[(&str, &str)])| {
+        let entry = |(entry, _): &(&str, &str)| {
+            Some(context! { title => markdown::title(source(entry)?), name => *entry, here => *entry == name })
+        };
+        let entries: Vec<_> = pages.iter().filter_map(entry).collect();
         context! { heading => *heading, entries }
     };
     let sections: Vec<_> = SECTIONS.iter().map(section).collect();
@@ -135,7 +159,8 @@ mod tests {
 
     #[test]
     fn every_page_is_in_a_section_and_its_links_lead_somewhere() {
-        let listed: Vec<&str> = SECTIONS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        let listed: Vec<&str> = SECTIONS.iter().flat_map(|(_, pages)| pages.iter().map(|(name, _)| *name)).collect();
+        assert_eq!(listed.len(), names().len(), "a page that is not there is listed");
         for name in names() {
             assert!(listed.contains(&name), "{name} is in no section");
             let html = markdown::html(source(name).unwrap());

@@ -308,7 +308,7 @@ impl From<InvalidRubric> for Problem {
 impl From<LibraryError> for Problem {
     fn from(error: LibraryError) -> Self {
         let code = match error {
-            LibraryError::Unknown { .. } => Code::UnknownRubric,
+            LibraryError::Unknown { .. } | LibraryError::Invalid { .. } => Code::UnknownRubric,
             LibraryError::Name(_) => Code::InvalidRequest,
             LibraryError::BuiltIn(_) => Code::Conflict,
             LibraryError::Write { .. } => Code::Internal,

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::problem::{Code, ErrorFormat, Problem};
+use super::problem::{Code, Problem};
 use crate::app::App;
 use crate::config::LoadWhen;
 use crate::domain::Method;
@@ -210,26 +210,4 @@ pub(super) async fn version() -> HttpResponse {
 #[utoipa::path(get, path = "/metrics", tag = "server", responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(app: web::Data<App>) -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(app.render_metrics())
-}
-
-/// Prefixes of routes below /v1 that OpenAI's API does not have.
-const OWN: [&str; 7] =
-    ["/v1/grade", "/v1/rank", "/v1/rewards", "/v1/preferences", "/v1/rubrics", "/v1/info", "/v1/usage"];
-
-/// For every path that is not a route.
-pub(super) async fn nothing_here(http: HttpRequest) -> Result<HttpResponse, Problem> {
-    let mut detail = format!("{} {} is not a route", http.method(), http.path());
-    let below = format!("/v1{}", http.path());
-    if http.resource_map().has_resource(&below) {
-        detail.push_str(&format!("; did you mean {below}? The base URL ends in /v1"));
-    }
-    let problem = Problem::new(Code::NotFound, detail);
-    let own = OWN.iter().any(|route| http.path().starts_with(route));
-    // Clients of OpenAI's API show its form of errors only.
-    let lacks_version = http.resource_map().has_resource(&below);
-    Err(if lacks_version || http.path().starts_with("/v1/") && !own {
-        problem.in_form(ErrorFormat::OpenAi)
-    } else {
-        problem
-    })
 }

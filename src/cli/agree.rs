@@ -30,9 +30,12 @@ use crate::labelled::{self, LabelNames, Mapping};
 /// Measure how far judges agree with labels.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  gavel agree --data pairs.jsonl --data scores.csv --map response=answer,label=stars
-  gavel agree --data pairs.jsonl --verdicts mine=verdicts.jsonl --verdicts theirs.jsonl
-  gavel agree --server http://127.0.0.1:8080 --judge small --judge large --data pairs.jsonl --sample 200")]
+  gavel agree --data pairs.jsonl --data scores.csv \\
+      --map response=answer,label=stars
+  gavel agree --data pairs.jsonl --verdicts mine=verdicts.jsonl \\
+      --verdicts theirs.jsonl
+  gavel agree --server http://127.0.0.1:8080 --judge small --judge large \\
+      --data pairs.jsonl --sample 200")]
 pub(super) struct AgreeArgs {
     /// Labelled items: JSON lines, JSON, CSV or Parquet, in Gavel's form, RewardBench's or prometheus-eval's.
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]

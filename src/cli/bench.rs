@@ -22,8 +22,10 @@ use crate::config::Config;
 /// Measure the speed of a server.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  gavel bench --server http://127.0.0.1:8080 --mode score --concurrency 32 --duration 10
-  gavel bench --server http://127.0.0.1:8080 --data items.jsonl --mode feedback --json figures.json
+  gavel bench --server http://127.0.0.1:8080 --mode score --concurrency 32 \\
+      --duration 10
+  gavel bench --server http://127.0.0.1:8080 --data items.jsonl \\
+      --mode feedback --json figures.json
   gavel bench --engine scripted --requests 20000 --mode score")]
 pub(super) struct BenchArgs {
     /// URL of a running server. Default: load the model in this process.
@@ -126,7 +128,7 @@ impl BenchArgs {
                 let (asks, kind, options) = (Asks::Grade, self.kind, &self.item_options);
                 let as_they_are = ItemSettings::default();
                 let reader = Reader { asks, kind, options, settings: &as_they_are, keep_input: false };
-                let items = reader.read(data)?;
+                let (items, _) = reader.read(data)?;
                 if items.is_empty() {
                     return Err(CliError::Failed(format!("{} has no items", data.display())));
                 }

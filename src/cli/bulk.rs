@@ -11,7 +11,7 @@ use super::asking::{Configure, judges};
 use super::client::ANSWER_TIMEOUT;
 use super::grader::Grader;
 use super::host::InProcessJudge;
-use super::items::{Asks, Item, ItemOptions, ItemSettings, Reader};
+use super::items::{Asks, Item, ItemOptions, ItemSettings, Reader, Skipped};
 use super::output::{Output, run_of};
 use super::results::Results;
 use super::tables::TableKind;
@@ -47,6 +47,7 @@ pub(super) struct BulkArgs {
 /// What was asked, and what came of it.
 pub(super) struct Asked {
     pub(super) items: Vec<Item>,
+    skipped: Skipped,
     pub(super) results: Results,
     pub(super) work: Work,
 }
@@ -75,7 +76,7 @@ impl BulkArgs {
         settings.model = judge.clone().filter(|_| self.server.is_some());
         let reader =
             Reader { asks, kind: None, options: &self.options, settings: &settings, keep_input: asks == Asks::Reward };
-        let mut items = reader.read(&self.data)?;
+        let (mut items, skipped) = reader.read(&self.data)?;
         for item in &mut items {
             more.iter().for_each(|(name, value)| item.body[*name] = value.clone());
         }
@@ -102,7 +103,7 @@ impl BulkArgs {
             let what = format!("{} of {} done; run the same command again to go on", work.graded(), items.len());
             return Err(CliError::Interrupted(what));
         }
-        Ok(Asked { items, results, work })
+        Ok(Asked { items, skipped, results, work })
     }
 
     /// The file that is made of a run, its kind, and the lines of the run beside it.
@@ -135,12 +136,12 @@ impl BulkArgs {
 }
 
 impl Asked {
-    /// How the command ends: with the reasons of what failed, if anything did.
+    /// How the command ends: with the reasons of what was skipped and what failed, if anything was.
     ///
     /// # Errors
-    /// If items failed.
+    /// If rows were skipped, or items failed.
     pub(super) fn end(&self) -> Result<(), CliError> {
-        self.work.failures.message().map_or(Ok(()), |message| Err(CliError::ItemsFailed(message)))
+        work::end(&self.skipped, &self.work.failures)
     }
 
     /// What was done, on one line.

@@ -19,9 +19,11 @@ use crate::labelled::{LabelNames, Mapping};
 
 /// Make a calibration.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  gavel calibrate --data labels.jsonl --mode score --method isotonic --out calibration.json
-  gavel calibrate --data labels.jsonl --verdicts verdicts.jsonl --method temperature --out calibration.json")]
+#[command(after_help = "Examples:
+  gavel calibrate --data labels.jsonl --mode score --method isotonic \\
+      --out calibration.json
+  gavel calibrate --data labels.jsonl --verdicts verdicts.jsonl \\
+      --method temperature --out calibration.json")]
 pub(super) struct CalibrateArgs {
     #[command(flatten)]
     source: Source,
@@ -32,7 +34,7 @@ pub(super) struct CalibrateArgs {
 
 /// Make a fit.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   gavel fit --data labels.jsonl --mode score --out fit.json
   gavel fit --data labels.jsonl --verdicts verdicts.jsonl --out fit.json")]
 pub(super) struct FitArgs {

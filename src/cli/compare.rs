@@ -19,10 +19,13 @@ use crate::labelled::Mapping;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gavel compare before.jsonl after.jsonl
-  gavel compare main=verdicts-main.jsonl mine=verdicts-mine.csv --data items.jsonl --html compare.html
+  gavel compare main=verdicts-main.jsonl mine=verdicts-mine.csv \\
+      --data items.jsonl --html compare.html
 
-Items are matched by their ids. A difference is that of the second run less the first.
-Exit codes: 0 compared, 1 an error, 2 wrong use, 3 the second run is worse (--fail-if-worse).")]
+Items are matched by their ids. A difference is that of the second run less the
+first.
+Exit codes: 0 compared, 1 an error, 2 wrong use, 3 the second run is worse
+(--fail-if-worse).")]
 pub(super) struct CompareArgs {
     /// The first run: what `gavel grade --out` wrote (.jsonl, .csv, .parquet); called NAME, or as the file.
     #[arg(value_name = "[NAME=]RUN_A")]
@@ -58,12 +61,16 @@ pub(super) struct CompareArgs {
 }
 
 pub(super) fn run(args: &CompareArgs) -> Result<(), CliError> {
-    let texts = match &args.data {
-        Some(data) => Texts::read(data, args.map.as_ref())?,
-        None => Texts::default(),
-    };
     let (a, b) = (named(&args.a), named(&args.b));
     let runs = [outcomes::read(&a.1)?, outcomes::read(&b.1)?];
+    let texts = match &args.data {
+        Some(data) => {
+            let texts = Texts::read(data, args.map.as_ref())?;
+            texts.check(data, &runs)?;
+            texts
+        }
+        None => Texts::default(),
+    };
     let report = Report::of([&a, &b], runs, &texts, args.min_label_mass, args.seed)?;
     if let Some(path) = &args.html {
         replace(path, html::page(&report, args.top)?.as_bytes())?;

@@ -60,7 +60,7 @@ struct JudgeSummary {
 impl JudgeSummary {
     fn find(config: &Config) -> Result<Self, CliError> {
         if config.engine == EngineChoice::Scripted {
-            let (summary, agreement) = ("none (scripted answers)", "it is none");
+            let (summary, agreement) = ("none (scripted answers)", "not at all, its answers are scripted");
             return Ok(Self { summary: summary.to_owned(), agreement: agreement.to_owned() });
         }
         let model = config.models.first().map_or(&config.model, |first| first.model.as_ref().unwrap_or(&config.model));

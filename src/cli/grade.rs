@@ -55,7 +55,13 @@ async fn one(grader: &Grader, args: GradeArgs) -> Result<(), CliError> {
         }
         (_, Some(b)) => {
             (body["response_a"], body["response_b"]) = (json!(args.response), json!(b));
+            if args.no_swap {
+                body["swap"] = json!(false);
+            }
             KindArg::Relative
+        }
+        (_, None) if args.no_swap => {
+            return Err(CliError::Usage("--no-swap is for two responses, but there is no --response-b".into()));
         }
         (_, None) => {
             body["response"] = json!(args.response);

@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use clap::Command;
+use clap::error::{ContextKind, ContextValue};
+use clap::{Command, Error};
+
+use crate::domain::spelling::nearest;
 
 /// The commands by what they are for.
 const GROUPS: [(&str, &[&str]); 6] = [
@@ -53,6 +56,30 @@ pub(super) fn arranged(mut program: Command) -> Command {
     program.help_template(template)
 }
 
+/// Takes out what the parser suggests for an unknown name that has little in common with it, such as `calibrate` for
+/// `frobnicate`.
+pub(super) fn sensible(mut error: Error) -> Error {
+    let kinds = [
+        (ContextKind::InvalidSubcommand, ContextKind::SuggestedSubcommand),
+        (ContextKind::InvalidArg, ContextKind::SuggestedArg),
+        (ContextKind::InvalidValue, ContextKind::SuggestedValue),
+    ];
+    for (invalid, suggested) in kinds {
+        let Some(ContextValue::String(name)) = error.get(invalid).cloned() else { continue };
+        let close = |known: &String| nearest(&name, [known.as_str()]).is_some();
+        let kept = match error.remove(suggested) {
+            Some(ContextValue::String(known)) => Some(known).filter(close).map(ContextValue::String),
+            Some(ContextValue::Strings(mut known)) => {
+                known.retain(close);
+                (!known.is_empty()).then_some(ContextValue::Strings(known))
+            }
+            other => other,
+        };
+        kept.map(|kept| error.insert(suggested, kept));
+    }
+    error
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -93,6 +120,35 @@ mod tests {
             for line in help(&path).lines().filter(|line| !line.starts_with("Usage:")) {
                 assert!(line.chars().count() <= 80, "{path:?}: {line}");
             }
+        }
+    }
+
+    #[test]
+    fn only_close_names_are_suggested() {
+        let check = |args: &[&str], expected: Option<&str>| {
+            let error = arranged(Cli::command()).try_get_matches_from([&["gavel"], args].concat()).unwrap_err();
+            let text = sensible(error).to_string();
+            match expected {
+                Some(meant) => assert!(text.contains(&format!("'{meant}'")) && text.contains("similar"), "{text}"),
+                None => assert!(!text.contains("similar"), "{text}"),
+            }
+        };
+        check(&["frobnicate"], None);
+        check(&["grad"], Some("grade"));
+        check(&["agre"], Some("agree"));
+        check(&["models", "lst"], Some("list"));
+        check(&["doctor", "--quik"], Some("--quick"));
+        check(&["doctor", "--nothing"], None);
+        check(&["rank", "--mode", "scores"], Some("score"));
+        check(&["rank", "--mode", "colour"], None);
+    }
+
+    #[test]
+    fn examples_are_not_wrapped() {
+        for command in arranged(Cli::command()).get_subcommands() {
+            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let wide: Vec<&str> = examples.lines().filter(|line| line.chars().count() > 80).collect();
+            assert!(wide.is_empty(), "{}: {wide:#?}", command.get_name());
         }
     }
 

@@ -3,6 +3,7 @@
 mod fields;
 mod kinds;
 mod options;
+mod skipped;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,9 +14,10 @@ pub(super) use self::fields::Asks;
 use self::fields::Strictness;
 pub(super) use self::kinds::{KindArg, MethodArg, ModeArg, Route};
 pub(super) use self::options::{ItemOptions, ItemSettings};
+pub(super) use self::skipped::Skipped;
 use super::CliError;
 use crate::domain::agreement::{instruction_key, key};
-use crate::labelled::{self, DataError, Row};
+use crate::labelled::{self, DataError, Row, Rows};
 
 /// An item to ask about.
 pub(super) struct Item {
@@ -48,15 +50,19 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads a file of items: JSON lines, a JSON array, CSV or Parquet, by its name.
+    /// Reads a file of items: JSON lines, a JSON array, CSV or Parquet, by its name; with `--skip-invalid`, those of its
+    /// rows that can be used.
     ///
     /// # Errors
-    /// With the first row that is wrong.
-    pub(super) fn read(&self, data: &Path) -> Result<Vec<Item>, CliError> {
+    /// With the first row that is wrong; if all are.
+    pub(super) fn read(&self, data: &Path) -> Result<(Vec<Item>, Skipped), CliError> {
         let bytes = std::fs::read(data).map_err(|error| CliError::because(data.display(), error))?;
         let documents = self.settings.documents()?;
         let stem = data.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        let (kind, mut rows) = labelled::rows(data, bytes)?;
+        let Rows { kind, mut rows, mut wrong } = Rows::of(data, bytes)?;
+        if !self.settings.skip_invalid && !wrong.is_empty() {
+            return Err(wrong.remove(0).1.into());
+        }
         fields::check_targets(self.settings.map.targets(), self.asks).map_err(CliError::Usage)?;
         self.settings.map.rename(&mut rows)?;
         let strictness = match (self.settings.ignore_unknown, kind.is_table()) {
@@ -67,22 +73,33 @@ impl Reader<'_> {
         let (mut items, mut seen) = (Vec::with_capacity(rows.len()), HashMap::new());
         for row in rows {
             let id = row.id(&stem);
-            let Row { place, mut fields, .. } = row;
+            let Row { number, place, mut fields } = row;
             let input = self.keep_input.then(|| fields.clone());
             if kind.is_table() {
                 fields::typed(&mut fields);
             }
-            let item = self.item(id, fields, strictness, &documents).map_err(|what| DataError::at(&place, what))?;
-            if let Some(first) = seen.insert(item.id.clone(), place.clone()) {
-                let what = format!(
-                    "has the id `{}` of {first}; ids must be unique, because they identify finished items",
-                    item.id
-                );
-                return Err(DataError::at(place, what).into());
+            let item = match seen.get(&id) {
+                Some(first) => Err(format!(
+                    "has the id `{id}` of {first}; ids must be unique, because they identify finished items"
+                )),
+                None => self.item(id.clone(), fields, strictness, &documents),
+            };
+            match item {
+                Ok(item) => {
+                    seen.insert(id, place);
+                    items.push(Item { input, ..item });
+                }
+                Err(what) if self.settings.skip_invalid => wrong.push((number, DataError::at(place, what))),
+                Err(what) => return Err(DataError::at(place, what).into()),
             }
-            items.push(Item { input, ..item });
         }
-        Ok(items)
+        let skipped = Skipped::of(wrong);
+        match skipped.message() {
+            Some(message) if items.is_empty() => {
+                Err(CliError::Failed(format!("{}: no row can be used; {message}", data.display())))
+            }
+            _ => Ok((items, skipped)),
+        }
     }
 
     /// Converts a row into a request.
@@ -93,6 +110,7 @@ impl Reader<'_> {
         strictness: Strictness,
         documents: &[Value],
     ) -> Result<Item, String> {
+        labelled::from_trl(&mut fields)?;
         let has = |name: &str| fields.get(name).is_some_and(|value| !value.is_null());
         let names = || fields.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let missing = |what: &str, name: &str| match self.settings.map.column(name) {
@@ -139,6 +157,9 @@ impl Reader<'_> {
         }
         self.options.put(&mut fields);
         self.settings.put(&mut fields);
+        if self.settings.no_swap && route == Route::Grade(KindArg::Relative) {
+            fields.insert("swap".into(), json!(false));
+        }
         if !fields.contains_key("rubric") {
             return Err("has no rubric; name one with --rubric".into());
         }

@@ -14,7 +14,7 @@ use crate::domain::Kind;
 use crate::facade::Gavel;
 use crate::models::{Model, ModelStatus, memory_available};
 use crate::prompts::{PromptLibrary, PromptSet, import_prometheus_eval};
-use crate::rubrics::{LibraryEntry, RubricLibrary, read};
+use crate::rubrics::{LibraryEntry, RubricLibrary, read, toml_files};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelsCommand {
@@ -56,7 +56,7 @@ pub(super) enum RubricsCommand {
     },
     /// Check rubric files. Default: those in the data folder.
     Check {
-        /// The files.
+        /// The files, or folders of them.
         files: Vec<PathBuf>,
     },
 }
@@ -170,6 +170,8 @@ pub(super) fn rubrics(command: RubricsCommand, config: &Config) -> Result<(), Cl
             let (checked, refused) = if files.is_empty() {
                 (library.list().len(), library.refused())
             } else {
+                let files: Vec<Vec<PathBuf>> = files.into_iter().map(files_of).collect::<Result<_, _>>()?;
+                let files = files.concat();
                 (files.len(), files.iter().filter_map(|file| read(file).err()).collect())
             };
             for error in &refused {
@@ -183,6 +185,18 @@ pub(super) fn rubrics(command: RubricsCommand, config: &Config) -> Result<(), Cl
         }
     }
     Ok(())
+}
+
+/// A file, or the rubric files of a folder.
+///
+/// # Errors
+/// If the folder has none.
+fn files_of(path: PathBuf) -> Result<Vec<PathBuf>, CliError> {
+    if !path.is_dir() {
+        return Ok(vec![path]);
+    }
+    let files = toml_files(&path);
+    if files.is_empty() { Err(CliError::because(path.display(), "has no rubric files (.toml)")) } else { Ok(files) }
 }
 
 pub(super) async fn prompts(command: PromptsCommand, config: Config) -> Result<(), CliError> {

@@ -17,12 +17,16 @@ use super::tables::{Cells, Table};
 /// Make preference pairs of the responses of each item, in the format that TRL's DPOTrainer reads.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  gavel preferences --data candidates.jsonl --rubric helpfulness --out pairs.jsonl
-  gavel preferences --data candidates.jsonl --rubric honesty --pairs all --min-margin 0.1 --out pairs.parquet
+  gavel preferences --data candidates.jsonl --rubric helpfulness \\
+      --out pairs.jsonl
+  gavel preferences --data candidates.jsonl --rubric honesty --pairs all \\
+      --min-margin 0.1 --out pairs.parquet
 
-An item has an `instruction` and a list of `responses`, 2 to 64. A row is `id`, `prompt`, `chosen`, `rejected`,
-`score_chosen`, `score_rejected`, `margin`. Uncertain pairs are left out, and counted by reason (docs/ranking.md).
-Exit codes: 0 all items judged, 1 an error, 2 wrong use, 4 some items failed, 130 Ctrl-C.")]
+An item has an `instruction` and a list of `responses`, 2 to 64. A row is `id`,
+`prompt`, `chosen`, `rejected`, `score_chosen`, `score_rejected`, `margin`.
+Uncertain pairs are left out, and counted by reason (docs/ranking.md).
+Exit codes: 0 all items judged, 1 an error, 2 wrong use, 4 some items failed or
+rows were skipped, 130 Ctrl-C.")]
 pub(super) struct PreferencesArgs {
     #[command(flatten)]
     pub(super) bulk: BulkArgs,
@@ -46,6 +50,9 @@ pub(super) struct PreferencesArgs {
     /// Compare responses in pairs, or grade each alone. Default: the model's own.
     #[arg(long, help_heading = "Judging")]
     method: Option<MethodArg>,
+    /// Compare pairs in one order only: half of the time, but a judge may favour a position.
+    #[arg(long, help_heading = "Judging")]
+    no_swap: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -63,7 +70,8 @@ impl PreferencesArgs {
         let margin = self.min_margin.map(|margin| ("min_margin", json!(margin)));
         let mass = self.min_label_mass.map(|mass| ("min_label_mass", json!(mass)));
         let method = self.method.map(|method| ("method", json!(method.name())));
-        [pairs, margin, mass, method].into_iter().flatten().collect()
+        let swap = self.no_swap.then(|| ("swap", json!(false)));
+        [pairs, margin, mass, method, swap].into_iter().flatten().collect()
     }
 }
 

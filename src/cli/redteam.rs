@@ -25,7 +25,8 @@ const HIGHEST: i32 = 5;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gavel redteam --data labels.jsonl --sample 50
-  gavel redteam --data labels.jsonl --server http://127.0.0.1:8080 --attack verdict --attack order --json")]
+  gavel redteam --data labels.jsonl --server http://127.0.0.1:8080 \\
+      --attack verdict --attack order --json")]
 pub(super) struct RedteamArgs {
     /// Labelled items; docs/agreement.md describes the formats. Of a pair, the worse response is attacked with.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
@@ -199,6 +200,10 @@ fn table(report: &Report, items: usize) -> String {
     // Writing to a string does not fail.
     if let Some(Model { name, engine, .. }) = &report.model {
         let _ = writeln!(out, "{name} on {engine}");
+    }
+    let unlabelled: usize = report.data.iter().map(|file| file.unlabelled).sum();
+    if unlabelled > 0 {
+        let _ = writeln!(out, "items without a label, left out: {unlabelled}");
     }
     let reward = report.reward.map_or_else(|| "-".to_owned(), |figure| format!("{:.3}", figure.value));
     let _ =

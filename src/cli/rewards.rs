@@ -17,12 +17,15 @@ use crate::domain::normalized;
 /// Give a reward to each response, in the format that TRL reads.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  gavel rewards --data rollouts.jsonl --rubric helpfulness --mode score --out rewards.jsonl
-  gavel rewards --data rollouts.parquet --map instruction=prompt,response=completion --rubric honesty \\
-      --normalize group --out rewards.parquet
+  gavel rewards --data rollouts.jsonl --rubric helpfulness --mode score \\
+      --out rewards.jsonl
+  gavel rewards --data rollouts.parquet --rubric honesty --normalize group \\
+      --map instruction=question,response=answer --out rewards.parquet
 
-A row is `id`, `prompt`, `completion`, `reward`. Items without a reward are left out, never 0.
-Exit codes: 0 all rewarded, 1 an error, 2 wrong use, 4 some items have no reward, 130 Ctrl-C.")]
+A row is `id`, `prompt`, `completion`, `reward`. Items without a reward are left
+out, never 0.
+Exit codes: 0 all rewarded, 1 an error, 2 wrong use, 4 some items have no reward
+or rows were skipped, 130 Ctrl-C.")]
 pub(super) struct RewardsArgs {
     #[command(flatten)]
     pub(super) bulk: BulkArgs,

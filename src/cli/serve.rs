@@ -70,15 +70,15 @@ async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
         signal = &mut stopped => { asked = Some(signal); Ok(()) }
     };
     // Nobody is sent to a server that was never ready, and a person at a terminal sends nobody.
-    let drain = match asked {
-        Some(Signal::Terminate) if app.models().ready().is_ok() => Duration::from_millis(app.config.limits.drain_ms),
-        _ => Duration::ZERO,
+    let drain_ms = match asked {
+        Some(Signal::Terminate) if app.models().ready().is_ok() => app.config.limits.drain_ms,
+        _ => 0,
     };
-    tracing::info!(drain_ms = drain.as_millis(), "shutting down: finishing requests in flight");
+    tracing::info!(drain_ms, "shutting down: finishing requests in flight");
     let hurry = async {
         signal().await;
     };
-    let mut stopping = pin!(api::shut_down(&app, &handle, drain, hurry));
+    let mut stopping = pin!(api::shut_down(&app, &handle, Duration::from_millis(drain_ms), hurry));
     let cut = tokio::select! {
         cut = &mut stopping => cut,
         served = &mut server => {
@@ -86,9 +86,12 @@ async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
             stopping.await
         }
     };
+    match cut {
+        0 => tracing::info!("stopped"),
+        _ => tracing::warn!(cut, "stopped before all requests were finished; these were cut off"),
+    }
     outcome?;
     if cut > 0 {
-        tracing::warn!(cut, "shut down before all requests were finished; these were cut off");
         return Err(CliError::Failed(format!("shut down before all requests were finished; {cut} were cut off")));
     }
     Ok(())

@@ -12,7 +12,7 @@ use super::CliError;
 use super::failures::Failures;
 use super::grader::{Grader, Reply};
 use super::host;
-use super::items::Item;
+use super::items::{Item, Skipped};
 use super::progress::Progress;
 use super::results::Results;
 
@@ -60,6 +60,15 @@ impl Work {
     pub(super) fn graded(&self) -> usize {
         self.earlier + self.fresh
     }
+}
+
+/// How a run over a file ends.
+///
+/// # Errors
+/// If rows were skipped, or items failed.
+pub(super) fn end(skipped: &Skipped, failures: &Failures) -> Result<(), CliError> {
+    let messages: Vec<String> = skipped.message().into_iter().chain(failures.message()).collect();
+    if messages.is_empty() { Ok(()) } else { Err(CliError::ItemsFailed(messages.join("\n"))) }
 }
 
 /// Grades what the results do not hold yet, so many at a time. It ends early if the server has, or at a signal.

@@ -83,7 +83,7 @@ fn a_judge_models_model_is_one_that_is_there() {
     };
     assert_eq!(check(two, "two", &[]), Ok(()));
     let error = check(two, "twoo", &[]).unwrap_err();
-    assert_eq!(error, "[[judges]] mine: there is no model `twoo`; there are: one, two");
+    assert!(error.ends_with("gavel.toml: [[judges]] mine: there is no model `twoo`; there are: one, two"), "{error}");
     // A single model, by its own name.
     assert_eq!(check("model = \"./my/judge.gguf\"", "judge", &[]), Ok(()));
     assert!(check("model = \"./my/judge.gguf\"", "two", &[]).unwrap_err().contains("there are: judge"));
@@ -134,7 +134,14 @@ fn mistakes_name_their_key() {
         let error = load(Some(file), &[], &[]).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
     };
-    check("prot = 1", "prot");
+    check("prot = 1", "unknown key `prot`; did you mean `port`?");
+    check("[limts]\nqueue = 1", "unknown key `limts`; did you mean `limits`?");
+    check("[limits]\nqeue = 1", "unknown key `limits.qeue`; did you mean `queue`?");
+    check("queue = 1", "unknown key `queue`; did you mean `limits.queue`?");
+    check("[log]\ncolour = true", "unknown key `log.colour`; the keys are format, level");
+    check("[[models]]\nname = \"a\"\n[models.llama_cpp]\nkv_token = 3", "unknown key `models[0].llama_cpp.kv_token`");
+    check("[[judges]]\nname = \"a\"", "the key `judges[0].steps` is missing");
+    check("port = ", "line 1, column 8");
     check("port = \"many\"", "port");
     check("engine = \"gpt\"", "unknown variant `gpt`, expected one of `auto`, `llama-cpp`");
     check("[log]\nformat = \"yaml\"", "unknown variant `yaml`, expected `text` or `json`");
@@ -152,6 +159,29 @@ fn mistakes_name_their_key() {
     check("[[models]]\nname = \"a\"\n[models.llama_cpp]\nkv_tokens = 0", "a: llama_cpp");
     check("[[models]]\nname = \"a\"\n[models.mistralrs]\nsequences = 0", "a: mistralrs");
     check("[[models]]\nname = \"a\"\n[models.mistralrs]\nsize = 0", "size");
+}
+
+#[test]
+fn mistakes_name_where_they_are() {
+    let check =
+        |file: Option<&str>, environment: &[(&str, &str)], flags: &[(&str, String)], of_file: bool, says: &str| {
+            let error = load(file, environment, flags).unwrap_err().to_string();
+            assert_eq!(error.contains("gavel.toml: "), of_file, "{error}");
+            assert!(error.contains(says) && error.matches("gavel.toml").count() <= 1, "{error}");
+        };
+    check(Some("prot = 1"), &[], &[], true, "prot");
+    check(Some("port = "), &[], &[], true, "line 1");
+    check(Some("port = \"many\""), &[], &[], true, "expected an integer for key `port`");
+    check(Some("port = 99999"), &[], &[], true, "65535 for key `port`");
+    check(Some("[llama_cpp]\nsequences = 0"), &[], &[], true, "llama_cpp.sequences must be");
+    check(Some("[remote]\napi_key = \"x\""), &[], &[], true, "remote.api_key must not");
+    check(Some("[[models]]\nload = \"start\""), &[], &[], true, "[[models]]");
+    // A variable or a flag takes precedence over the file, so it is at fault.
+    let port = [("GAVEL_PORT", "many")];
+    check(Some("port = 1"), &port, &[], false, "expected an integer for GAVEL_PORT");
+    check(None, &port, &[], false, "expected an integer for GAVEL_PORT");
+    check(Some("port = 1"), &[("GAVEL_LLAMA_CPP__SEQUENCES", "0")], &[], false, "llama_cpp.sequences must be");
+    check(Some("port = 1"), &[], &[("port", "many".into())], false, "port");
 }
 
 #[test]

@@ -29,17 +29,30 @@ pub(super) fn variables(all: &HashMap<String, String>) -> HashMap<String, String
 /// The variable that a misspelt one may have been meant for.
 #[must_use]
 pub fn variable_meant(variable: &str) -> Option<String> {
-    fn keys(prefix: &str, value: &toml::Value, all: &mut Vec<String>) {
+    let all: Vec<String> = keys().iter().map(|key| variable_of(key)).collect();
+    nearest(variable, all.iter().map(String::as_str)).map(str::to_owned)
+}
+
+/// The variable that sets a key such as `limits.queue`.
+pub(super) fn variable_of(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
+}
+
+/// All keys, such as `limits.queue`.
+pub(super) fn keys() -> Vec<String> {
+    fn below(prefix: &str, value: &toml::Value, all: &mut Vec<String>) {
         match value {
             toml::Value::Table(table) => table.iter().for_each(|(key, value)| {
-                keys(&format!("{prefix}{}{key}", if prefix.is_empty() { "" } else { "__" }), value, all);
+                below(&format!("{prefix}{}{key}", if prefix.is_empty() { "" } else { "." }), value, all);
             }),
-            _ => all.push(format!("{PREFIX}{}", prefix.to_uppercase())),
+            _ => all.push(prefix.to_owned()),
         }
     }
     let mut all = Vec::new();
-    keys("", &toml::from_str(DEFAULTS).ok()?, &mut all);
-    nearest(variable, all.iter().map(String::as_str)).map(str::to_owned)
+    if let Ok(defaults) = toml::from_str(DEFAULTS) {
+        below("", &defaults, &mut all);
+    }
+    all
 }
 
 /// Whether an environment variable names a key of `config.default.toml`.

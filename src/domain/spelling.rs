@@ -3,21 +3,31 @@
 /// Names are close from this similarity on (Jaro-Winkler, 0 to 1): one or two letters apart, or with a common beginning.
 const CLOSE: f64 = 0.87;
 
-/// The known name that is closest to a misspelt one, if one is close.
+/// Maximum length of a name that is compared, in bytes. A longer one is close to nothing, and takes long to compare.
+const LONGEST: usize = 200;
+
+/// The known name that is closest to a misspelt one, if one is close, or that it is a slip of.
 #[must_use]
 pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let small = name.to_lowercase();
-    let close = known.into_iter().map(|known| (strsim::jaro_winkler(&small, &known.to_lowercase()), known));
+    if name.len() > LONGEST {
+        return None;
+    }
+    let (small, known) = (name.to_lowercase(), Vec::from_iter(known));
+    let close = known.iter().map(|known| (strsim::jaro_winkler(&small, &known.to_lowercase()), *known));
     let best = close.filter(|(similarity, known)| *similarity >= CLOSE && *known != name);
-    best.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)
+    let best = best.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known);
+    best.or_else(|| slip_of(&small, known))
 }
 
 /// The known name that one is a slip of: at most two letters are wrong, and fewer than a third. Stricter than [`nearest`],
 /// for names that may also be right, such as the columns of a table.
 #[must_use]
 pub fn slip_of<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let most = (name.chars().count() / 3).min(2);
-    let by_distance = known.into_iter().map(|known| (strsim::levenshtein(name, known), known));
+    let length = name.chars().count();
+    let most = (length / 3).min(2);
+    // The distance is at least the difference of the lengths.
+    let alike = known.into_iter().filter(|known| known.chars().count().abs_diff(length) <= most);
+    let by_distance = alike.map(|known| (strsim::levenshtein(name, known), known));
     by_distance.filter(|(distance, _)| (1..=most).contains(distance)).min().map(|(_, known)| known)
 }
 
@@ -40,7 +50,9 @@ mod tests {
         check("respnse", Some("response"));
         check("reference", Some("reference_answer"));
         check("rubrik", Some("rubric"));
+        check("ubrcic", Some("rubric"));
         check("colour", None);
+        check(&"rubric".repeat(1 << 20), None);
         check("", None);
         check("rubric", None);
     }

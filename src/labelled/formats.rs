@@ -4,6 +4,7 @@ mod ours;
 mod parts;
 mod prometheus_eval;
 mod rewardbench;
+mod trl;
 
 use serde_json::{Map, Value};
 
@@ -13,6 +14,7 @@ use super::labels::Numbers;
 use super::mapping::LabelNames;
 
 pub use ours::as_request;
+pub use trl::from_trl;
 
 /// A form of items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,19 +47,19 @@ impl Format {
     }
 }
 
-/// Reads a row in whatever form it has.
+/// Reads a row in whatever form it has; no item if it has no label.
 pub(super) fn item(
     row: Row,
     stem: &str,
     table: bool,
     names: Option<&LabelNames>,
     numbers: &mut Numbers,
-) -> Result<(Format, LabelledItem), String> {
+) -> Result<(Format, Option<LabelledItem>), String> {
     let format = Format::of(&row.fields);
     let around = Around { stem, table, names, numbers };
     let item = match format {
         Format::Ours => ours::item(row, around),
-        Format::RewardBench => rewardbench::item(row, around),
+        Format::RewardBench => rewardbench::item(row, around).map(Some),
         Format::PrometheusEval => prometheus_eval::item(row, around),
     };
     item.map(|item| (format, item))

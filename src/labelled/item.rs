@@ -97,6 +97,8 @@ pub struct LabelledFile {
     pub sha256: String,
     /// How it was read.
     pub format: String,
-    /// Its items, in their order.
+    /// Its labelled items, in their order.
     pub items: Vec<LabelledItem>,
+    /// The number of items without a label, which are left out.
+    pub unlabelled: usize,
 }

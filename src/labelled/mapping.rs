@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
+use indexmap::IndexSet;
 use serde_json::{Map, Value};
 
 use super::item::{DataError, Row};
@@ -108,13 +109,7 @@ impl Mapping {
             if let Some(first) = rows.first()
                 && !rows.iter().any(|row| look_up(&row.fields, column).is_some())
             {
-                let mut names: Vec<&str> = Vec::new();
-                for name in rows.iter().flat_map(|row| row.fields.keys()) {
-                    if !names.contains(&name.as_str()) {
-                        names.push(name);
-                    }
-                }
-                let what = format!("has no `{column}`, which --map names; it has {}", names.join(", "));
+                let what = format!("has no `{column}`, which --map names; it has {}", field_names(rows).join(", "));
                 return Err(DataError::at(&first.place, what));
             }
         }
@@ -132,6 +127,13 @@ impl Mapping {
         found.iter().for_each(|(_, column, _)| drop(fields.shift_remove(*column)));
         found.into_iter().for_each(|(field, _, value)| drop(fields.insert(field.clone(), value)));
     }
+}
+
+/// The names of the fields that rows have, in the order in which they come.
+#[must_use]
+pub fn field_names(rows: &[Row]) -> Vec<&str> {
+    let names: IndexSet<&str> = rows.iter().flat_map(|row| row.fields.keys().map(String::as_str)).collect();
+    names.into_iter().collect()
 }
 
 fn look_up<'a>(fields: &'a Map<String, Value>, column: &str) -> Option<&'a Value> {

@@ -35,23 +35,56 @@ impl FileKind {
     }
 }
 
-/// The rows of a file's bytes. Its name tells what it is written in: `.csv`, `.parquet`, `.json` for an array of objects
-/// (or for lines of them), and anything else for one object a line.
+/// The rows of a file, with those that cannot be read.
+#[derive(Debug)]
+pub struct Rows {
+    /// What the file is written in.
+    pub kind: FileKind,
+    /// The rows that can be read, in their order.
+    pub rows: Vec<Row>,
+    /// Why others cannot, by the number of the row.
+    pub wrong: Vec<(usize, DataError)>,
+}
+
+impl Rows {
+    /// The rows of a file's bytes. Its name tells what it is written in: `.csv`, `.parquet`, `.json` for an array of
+    /// objects (or for lines of them), and anything else for one object a line.
+    ///
+    /// # Errors
+    /// If it has no rows that could be told apart.
+    pub fn of(path: &Path, bytes: Vec<u8>) -> Result<Self, DataError> {
+        let shown = path.display().to_string();
+        if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+            return Err(DataError::at(shown, "is in UTF-16; save it in UTF-8"));
+        }
+        let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+        let (kind, rows) = match extension.as_deref() {
+            Some("csv") => (FileKind::Csv, csv_rows(&shown, &bytes)?),
+            Some("parquet") => (FileKind::Parquet, columnar::rows(&shown, bytes)?.into_iter().map(Ok).collect()),
+            Some("json") if is_array(&bytes) => (FileKind::Json, array_rows(&shown, &bytes)?),
+            _ => (FileKind::Json, line_rows(&shown, &bytes)),
+        };
+        let mut read = Self { kind, rows: Vec::with_capacity(rows.len()), wrong: Vec::new() };
+        for row in rows {
+            match row {
+                Ok(row) => read.rows.push(row),
+                Err(wrong) => read.wrong.push(wrong),
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// A row, or its number and why it cannot be read.
+type Read = Result<Row, (usize, DataError)>;
+
+/// The same, where every row must be readable.
 ///
 /// # Errors
 /// With the line that is wrong.
 pub fn rows(path: &Path, bytes: Vec<u8>) -> Result<(FileKind, Vec<Row>), DataError> {
-    let shown = path.display().to_string();
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return Err(DataError::at(shown, "is in UTF-16; save it in UTF-8"));
-    }
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-    match extension.as_deref() {
-        Some("csv") => Ok((FileKind::Csv, csv_rows(&shown, &bytes)?)),
-        Some("parquet") => Ok((FileKind::Parquet, columnar::rows(&shown, bytes)?)),
-        Some("json") if is_array(&bytes) => Ok((FileKind::Json, array_rows(&shown, &bytes)?)),
-        _ => Ok((FileKind::Json, line_rows(&shown, &bytes)?)),
-    }
+    let Rows { kind, rows, wrong } = Rows::of(path, bytes)?;
+    wrong.into_iter().next().map_or(Ok((kind, rows)), |(_, error)| Err(error))
 }
 
 fn is_array(bytes: &[u8]) -> bool {
@@ -60,24 +93,25 @@ fn is_array(bytes: &[u8]) -> bool {
 }
 
 /// One JSON object a line; empty lines are left out.
-fn line_rows(shown: &str, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
-    let mut rows = Vec::new();
-    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        let place = format!("{shown}:{}", index + 1);
-        let wrong = |what: String| DataError::at(&place, what);
-        let line = std::str::from_utf8(line).map_err(|error| wrong(format!("is not UTF-8: {error}")))?;
-        let line = readable(line);
+fn line_rows(shown: &str, bytes: &[u8]) -> Vec<Read> {
+    let row = |(index, line): (usize, &[u8])| {
+        let (number, place) = (index + 1, format!("{shown}:{}", index + 1));
+        let wrong = |what: String| (number, DataError::at(&place, what));
+        let line = match std::str::from_utf8(line) {
+            Ok(line) => readable(line),
+            Err(error) => return Some(Err(wrong(format!("is not UTF-8: {error}")))),
+        };
         if line.trim().is_empty() {
-            continue;
+            return None;
         }
-        let fields = serde_json::from_str(&line).map_err(|error| wrong(error.to_string()))?;
-        rows.push(Row { number: index + 1, place, fields });
-    }
-    Ok(rows)
+        let fields = serde_json::from_str(&line).map_err(|error| wrong(error.to_string()));
+        Some(fields.map(|fields| Row { number, place, fields }))
+    };
+    bytes.split(|byte| *byte == b'\n').enumerate().filter_map(row).collect()
 }
 
 /// An array of JSON objects.
-fn array_rows(shown: &str, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
+fn array_rows(shown: &str, bytes: &[u8]) -> Result<Vec<Read>, DataError> {
     let text = std::str::from_utf8(bytes).map_err(|error| DataError::at(shown, format!("is not UTF-8: {error}")))?;
     let items: Vec<Value> = serde_json::from_str(&readable(text))
         .map_err(|error| DataError::at(format!("{shown}:{}", error.line()), error.to_string()))?;
@@ -85,14 +119,14 @@ fn array_rows(shown: &str, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
         let (number, place) = (index + 1, format!("{shown}: item {}", index + 1));
         match item {
             Value::Object(fields) => Ok(Row { number, place, fields }),
-            _ => Err(DataError::at(place, "is not a JSON object")),
+            _ => Err((number, DataError::at(place, "is not a JSON object"))),
         }
     };
-    items.into_iter().enumerate().map(row).collect()
+    Ok(items.into_iter().enumerate().map(row).collect())
 }
 
 /// Rows of a table whose first line names its columns. Cells are texts; empty ones are left out.
-fn csv_rows(shown: &str, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
+fn csv_rows(shown: &str, bytes: &[u8]) -> Result<Vec<Read>, DataError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let (mut reader, lines) = (csv::ReaderBuilder::new().from_reader(bytes), Lines::of(bytes));
     let wrong = |error: csv::Error| {
@@ -111,12 +145,15 @@ fn csv_rows(shown: &str, bytes: &[u8]) -> Result<Vec<Row>, DataError> {
         return Err(DataError::at(format!("{shown}:1"), format!("has two columns named `{}`", twice.1)));
     }
     let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(wrong)?;
-        let line = lines.at(record.position().map_or(0, csv::Position::byte));
-        let cells = names.iter().zip(&record).filter(|(_, cell)| !cell.is_empty());
-        let fields = cells.map(|(name, cell)| (name.to_owned(), Value::from(cell))).collect();
-        rows.push(Row { number: rows.len() + 1, place: format!("{shown}:{line}"), fields });
+    for (index, record) in reader.records().enumerate() {
+        let number = index + 1;
+        let read = record.map_err(|error| (number, wrong(error))).map(|record| {
+            let line = lines.at(record.position().map_or(0, csv::Position::byte));
+            let cells = names.iter().zip(&record).filter(|(_, cell)| !cell.is_empty());
+            let fields = cells.map(|(name, cell)| (name.to_owned(), Value::from(cell))).collect();
+            Row { number, place: format!("{shown}:{line}"), fields }
+        });
+        rows.push(read);
     }
     Ok(rows)
 }

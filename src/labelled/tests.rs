@@ -98,8 +98,6 @@ fn what_is_wrong_is_said_with_its_line() {
     check(json!({"instruction": "Why?", "label": 2}), "needs a response");
     check(json!({"instruction": "Why?", "response": "So.", "response_a": "a", "label": 2}), "needs a response");
     check(json!({"instruction": "Why?", "response_a": "a", "label": "A"}), "or response_a and response_b");
-    check(json!({"instruction": "Why?", "response": "So."}), "has no label");
-    check(json!({"instruction": "Why?", "response": "So.", "label": null}), "has no label");
     check(json!({"instruction": "Why?", "response": "So.", "label": "good"}), "is not a number");
     check(
         json!({"instruction": "Why?", "response": "So.", "label": 6, "scale": [1, 5]}),
@@ -130,6 +128,51 @@ fn what_is_wrong_is_said_with_its_line() {
     check("a.parquet", b"PAR1", "a.parquet: ");
     let numbers = [0, 1].map(|label| json!({"instruction": "?", "response_a": "a", "response_b": "b", "label": label}));
     check("a.jsonl", lines(&numbers).as_bytes(), "0 and 1 could be a tie and A, or A and B");
+}
+
+#[test]
+fn items_without_a_label_are_counted_and_left_out() {
+    let folder = Folder::new();
+    let item = |id: usize, label: Value| json!({"id": id, "instruction": "Why?", "response": "So.", "label": label});
+    let pair = |more: Value| {
+        let mut pair = json!({"instruction": "Why?", "response_a": "So.", "response_b": "Thus."});
+        pair.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        pair
+    };
+    let collection = |more: Value| {
+        let mut row = json!({
+            "orig_instruction": "Why?", "orig_criteria": "Right?", "orig_score1_description": "No.",
+            "orig_score2_description": "Yes.",
+        });
+        row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        row
+    };
+    let check = |rows: &[Value], labelled: usize, unlabelled: usize| {
+        let file = folder.read("a.jsonl", lines(rows), "").unwrap();
+        assert_eq!((file.items.len(), file.unlabelled), (labelled, unlabelled), "{rows:?}");
+    };
+    let without = json!({"instruction": "Why?", "response": "So."});
+    check(&[item(1, json!(2)), item(2, json!(null)), item(3, json!(" ")), item(4, json!(3)), without.clone()], 2, 3);
+    check(&[pair(json!({"label": "A"})), pair(json!({})), pair(json!({"label": null, "votes": ["A"]}))], 1, 2);
+    check(
+        &[
+            collection(json!({"orig_response": "So.", "orig_score": 2})),
+            collection(json!({"orig_response": "So."})),
+            collection(json!({"orig_response_A": "So.", "orig_response_B": "Hm."})),
+        ],
+        1,
+        2,
+    );
+    let file = folder.read("a.csv", "instruction,response,label\nWhy?,So.,\nHow?,So.,4\n", "").unwrap();
+    assert_eq!((file.items.len(), file.unlabelled), (1, 1));
+    let check = |rows: &[Value], expected: &str| {
+        let error = folder.read("a.jsonl", lines(rows), "").unwrap_err();
+        assert!(error.contains(expected) && error.contains("--map label=NAME"), "{error}");
+    };
+    check(&[item(1, json!(null)), item(2, json!(""))], "a.jsonl: none of its 2 items has a label");
+    check(&[without], "a.jsonl: its item has no label");
+    // A label that cannot be read is an error, as before.
+    assert!(folder.read("a.jsonl", lines(&[item(1, json!(2)), item(2, json!("good"))]), "").is_err());
 }
 
 #[test]
@@ -313,4 +356,19 @@ proptest! {
         let folder = Folder::new();
         let _ = folder.read("a.jsonl", Value::Object(row).to_string(), "");
     }
+}
+
+#[test]
+fn labels_of_some_items_are_read_beside_rows_that_are_none() {
+    let folder = Folder::new();
+    let item = |id: &str, label: Value| json!({"id": id, "instruction": "Why?", "response": "So.", "label": label});
+    let read = |rows: &[Value], ids: &[&str]| {
+        let path = folder.write("a.jsonl", format!("{{\n{}", lines(rows)));
+        let file = read_labelled(&path, &Mapping::default(), ids.iter().copied().collect());
+        file.map(|file| file.map_or(0, |file| file.items.len())).map_err(|error| error.to_string())
+    };
+    let rows = [item("a", json!(1)), item("b", json!("red")), item("a", json!(2)), item("c", json!(3))];
+    assert_eq!(read(&rows, &["a", "c"]), Ok(2));
+    assert_eq!(read(&rows, &["d"]), Ok(0));
+    assert!(read(&rows, &["a", "b"]).unwrap_err().contains("a.jsonl:3: its label"));
 }

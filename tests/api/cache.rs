@@ -25,6 +25,7 @@ async fn equal_requests_in_flight_are_computed_once() {
     let numbers = |verdict: &Value| {
         let mut verdict = redacted(verdict.clone());
         verdict["cached"] = Value::Null;
+        verdict["usage"] = Value::Null;
         verdict
     };
     assert!(verdicts.iter().all(|verdict| numbers(verdict) == numbers(&verdicts[0])), "{verdicts:?}");
@@ -34,6 +35,13 @@ async fn equal_requests_in_flight_are_computed_once() {
     assert_eq!(result("hit") + result("coalesced"), (CALLERS - 1) as f64);
     assert!(result("coalesced") >= 1.0);
     assert_eq!(metrics.value("gavel_tokens_total", &[("type", "completion")]), 2.0, "tokens of one computation");
+    let told = verdicts.iter().map(|verdict| verdict["usage"]["completion_tokens"].as_u64().unwrap());
+    assert_eq!(told.sum::<u64>(), 2, "the verdicts tell them once, too");
+    let cached = server.absolute(json!({})).await;
+    assert_eq!(
+        (&cached["cached"], &cached["usage"]),
+        (&json!(true), &json!({"prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0}))
+    );
 }
 
 #[tokio::test]

@@ -19,7 +19,9 @@ async fn routes_and_methods_that_are_not_there() {
         let response = sent(server.client.request(method.clone(), format!("{}{path}", server.url))).await;
         let header = response.headers().get("allow").map(|value| value.to_str().unwrap().to_owned());
         let code = if status == 404 { "not_found" } else { "method_not_allowed" };
-        problem(&server, response, status, code).await;
+        let found = problem(&server, response, status, code).await;
+        let detail = found["detail"].as_str().unwrap();
+        assert!(allow.iter().all(|method| detail.contains(method)), "{detail}");
         let mut allowed: Vec<&str> = header.iter().flat_map(|value| value.split(", ")).collect();
         allowed.sort_unstable();
         assert_eq!(allowed, allow, "{method} {path}");
@@ -34,6 +36,20 @@ async fn routes_and_methods_that_are_not_there() {
     check("PATCH", "/v1/rubrics/mine", 405, &["DELETE", "GET", "PUT"]).await;
     check("POST", "/livez", 405, &["GET"]).await;
     check("BREW", "/v1/info", 405, &["GET"]).await;
+}
+
+#[tokio::test]
+async fn the_route_that_was_meant_is_named() {
+    let server = Server::with(example());
+    let check = async |path: &str, expected: &str| {
+        let found: Value = sent(server.post(path)).await.json().await.unwrap();
+        let detail = found["detail"].as_str().or(found["error"]["message"].as_str()).unwrap();
+        assert!(detail.ends_with(expected), "{detail}");
+    };
+    check("/v1/grade/absolut", "POST /v1/grade/absolut is not a route; did you mean /v1/grade/absolute (POST)?").await;
+    check("/v1/chat/completion", "; did you mean /v1/chat/completions (POST)?").await;
+    check("/chat/completions", "; did you mean /v1/chat/completions? The base URL ends in /v1").await;
+    check("/v1/nothing/of/this", "is not a route").await;
 }
 
 #[tokio::test]

@@ -189,6 +189,7 @@ async fn what_is_wrong_with_the_url() {
         "unknown query parameter `mod`; did you mean `mode`?",
     )
     .await;
+    check("/get_reward?rubric=helpfulness&lables=json", 422, "unknown_field", "did you mean `labels`?").await;
     check("/classify?rubric=helpfulness&min_label_mass=x", 422, "invalid_request", "?min_label_mass=x").await;
     check("/classify?rubric=helpfulness&model=nothing", 404, "unknown_model", "nothing").await;
     check("/classify?rubric=helpfulness&prompt=nothing", 422, "invalid_request", "nothing").await;

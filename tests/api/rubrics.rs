@@ -173,7 +173,7 @@ async fn a_file_that_changes_is_served_at_once() {
 
     write("criterion = \"x\"\n[descriptions]\n1 = \"a\"\n3 = \"b\"\n");
     wait(&|| !library.refused().is_empty()).await;
-    assert_eq!(library.refused()[0].line, 2);
+    assert_eq!(library.refused()[0].line, Some(2));
     assert_eq!(server.get_json("/v1/rubrics/mine").await, second, "the last good one stays");
     assert_eq!(server.absolute(json!({"rubric": "mine"})).await["rubric"]["digest"], second["digest"]);
 

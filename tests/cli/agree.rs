@@ -273,3 +273,25 @@ fn columns_of_a_table_are_named() {
     near(&found["judges"][0]["reward"]["brier"], (0.04 + 0.36 + 0.09) / 3.0, 3);
     assert_eq!(found["data"][0]["format"], "csv:gavel");
 }
+
+#[test]
+fn items_without_a_label_are_left_out_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, verdicts) = (folder.path().join("some.jsonl"), folder.path().join("verdicts.jsonl"));
+    let write = |label: &dyn Fn(usize) -> Value| {
+        let item = |i: usize| json!({"id": i, "instruction": format!("Question {i}?"), "response": "So.", "label": label(i), "scale": [1, 5]});
+        std::fs::write(&data, (0..40).map(|i| format!("{}\n", item(i))).collect::<String>()).unwrap();
+    };
+    let verdict = |i: usize| format!("{}\n", json!({"id": i, "score": 1 + i % 5}));
+    std::fs::write(&verdicts, (0..40).map(verdict).collect::<String>()).unwrap();
+    let args = ["--data", data.to_str().unwrap(), "--verdicts", verdicts.to_str().unwrap(), "--resamples", "50"];
+    write(&|i| if i < 28 { json!(1 + i % 5) } else { Value::Null });
+    let (ok, said, complaint) = agree(folder.path(), &args);
+    assert!(ok && said.contains("12 of 40 items have no label, left out"), "{said}{complaint}");
+    let found = report(folder.path(), &args);
+    assert_eq!((&found["data"][0]["items"], &found["data"][0]["unlabelled"]), (&json!(40), &json!(12)));
+    near(&found["judges"][0]["absolute"]["exact"], 1.0, 28);
+    write(&|_| Value::Null);
+    let (ok, _, complaint) = agree(folder.path(), &args);
+    assert!(!ok && complaint.contains("some.jsonl: none of its 40 items has a label"), "{complaint}");
+}

@@ -65,3 +65,34 @@ fn two_runs_are_compared() {
     let (ok, _, complaint) = compare(here, &["before.jsonl", "items.jsonl"]);
     assert!(!ok && complaint.contains("no item has a verdict of the same kind"), "{complaint}");
 }
+
+#[test]
+fn items_that_have_no_instruction_under_that_name_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    graded(here, "run.jsonl", "[0.0, 0.0, 0.0, 0.1, 0.9]");
+    let write = |name: &str, id: &str| {
+        let row = |i: usize| {
+            format!("{}\n", json!({id: i.to_string(), "question": format!("Question {i}?"), "answer": "So."}))
+        };
+        std::fs::write(here.join(name), (0..12).map(row).collect::<String>()).unwrap();
+    };
+    write("mine.jsonl", "id");
+    let runs = ["run.jsonl", "run.jsonl", "--data", "mine.jsonl"];
+    let (ok, _, complaint) = compare(here, &runs);
+    for part in
+        ["mine.jsonl: no item has an `instruction`", "--map instruction=FIELD", "there are id, question, answer"]
+    {
+        assert!(!ok && complaint.contains(part), "{part}: {complaint}");
+    }
+    let (ok, said, complaint) = compare(here, &[&runs[..], &["--map", "instruction=question"]].concat());
+    assert!(ok && !said.contains("--data names their instructions"), "{said} {complaint}");
+    // Instructions of other items.
+    write("named.jsonl", "name");
+    let runs = ["run.jsonl", "run.jsonl", "--data", "named.jsonl", "--map", "instruction=question"];
+    let (ok, _, complaint) = compare(here, &runs);
+    assert!(
+        !ok && complaint.contains("no item has the id of a verdict") && complaint.contains("--map id=FIELD"),
+        "{complaint}"
+    );
+}

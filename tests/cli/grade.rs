@@ -204,3 +204,75 @@ fn the_fields_of_a_server_are_checked_before_it_is_asked() {
     assert_eq!(verdict["judgements"].as_array().unwrap().len(), 2, "{verdict}");
     assert_eq!(verdict["prompt"]["name"], "plain/absolute");
 }
+
+#[test]
+fn invalid_rows_are_skipped_when_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let item = |id: &str, response: &str| json!({"id": id, "instruction": "Why?", "response": response, "label": 3});
+    let rows = [
+        item("a", "So.").to_string(),
+        "{\"id\": ".to_owned(),
+        json!({"id": "b", "instruction": "Why?"}).to_string(),
+        item("c", "Thus.").to_string(),
+        item("a", "Twice.").to_string(),
+    ];
+    std::fs::write(here.join("items.jsonl"), rows.join("\n")).unwrap();
+    let args = ["--data", "items.jsonl", "--rubric", "helpfulness"];
+    let (code, _, complaint) = grade(here, &[&args[..], &["--out", "strict.jsonl"]].concat());
+    assert!(
+        code == Some(1) && complaint.contains("items.jsonl:2: ") && !here.join("strict.jsonl").exists(),
+        "{complaint}"
+    );
+    let more = ["--skip-invalid", "--out", "out.jsonl", "--summary", "summary.json"];
+    let (code, said, complaint) = grade(here, &[&args[..], &more].concat());
+    assert_eq!((code, said.as_str()), (Some(4), "2 of 2 graded, 0 failed: out.jsonl\n"), "{complaint}");
+    let parts = [
+        "skipped        3: rows that cannot be used",
+        "3 rows were skipped because they cannot be used\n  items.jsonl:2: EOF",
+        "\n  items.jsonl:3: has no response",
+        "\n  items.jsonl:5: has the id `a` of items.jsonl:1",
+    ];
+    for part in parts {
+        assert!(complaint.contains(part), "{part}: {complaint}");
+    }
+    let summary: Value = serde_json::from_slice(&std::fs::read(here.join("summary.json")).unwrap()).unwrap();
+    assert_eq!(summary["skipped"].as_array().unwrap().len(), 3);
+    assert_eq!(summary["agreement"]["absolute"]["exact"]["n"], 2, "{summary}");
+    let ids: Vec<Value> = lines(&here.join("out.jsonl")).iter().map(|line| line["id"].clone()).collect();
+    assert!(ids.len() == 2 && ids.contains(&json!("a")) && ids.contains(&json!("c")), "{ids:?}");
+    // A cell too many, and a table of which nothing is left.
+    std::fs::write(here.join("items.csv"), "instruction,response\nWhy?,So.,more\nHow?,Thus.\n").unwrap();
+    let args = ["--rubric", "helpfulness", "--skip-invalid", "--out", "table.csv", "--data"];
+    let (code, said, complaint) = grade(here, &[&args[..], &["items.csv"]].concat());
+    assert!(code == Some(4) && said.contains("1 of 1 graded"), "{said} {complaint}");
+    assert!(complaint.contains("items.csv:2: has 3 cells") && complaint.contains("1 row was skipped"), "{complaint}");
+    std::fs::write(here.join("none.csv"), "instruction\nWhy?\n").unwrap();
+    let (code, _, complaint) = grade(here, &[&args[..], &["none.csv"]].concat());
+    assert!(code == Some(1) && complaint.contains("none.csv: no row can be used"), "{complaint}");
+    let (code, _, complaint) =
+        ended(gavel(here).args(["grade", "--instruction", "a", "--response", "b", "--skip-invalid"]));
+    assert!(code == Some(2) && complaint.contains("--data"), "{complaint}");
+}
+
+#[test]
+fn pairs_can_be_compared_in_one_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let items = [
+        json!({"id": "pair", "instruction": "Why?", "response_a": "So.", "response_b": "Thus."}),
+        json!({"id": "one", "instruction": "Why?", "response": "So."}),
+    ];
+    std::fs::write(here.join("items.jsonl"), items.map(|item| format!("{item}\n")).concat()).unwrap();
+    let args = ["--data", "items.jsonl", "--rubric", "helpfulness", "--no-swap", "--sort", "--out", "out.jsonl"];
+    let (code, said, complaint) = grade(here, &args);
+    assert!(code == Some(0) && said.contains("2 of 2 graded"), "{said} {complaint}");
+    let pair = &lines(&here.join("out.jsonl"))[0]["verdict"];
+    assert_eq!((pair["judgements"].as_array().unwrap().len(), &pair["consistent"]), (1, &Value::Null), "{pair}");
+    let alone = ["--instruction", "Why?", "--response", "So.", "--no-swap"];
+    let (code, said, _) = grade(here, &[&alone[..], &["--response-b", "Thus.", "--json"]].concat());
+    let verdict: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, verdict["judgements"].as_array().unwrap().len()), (Some(0), 1));
+    let (code, _, complaint) = grade(here, &alone);
+    assert!(code == Some(2) && complaint.contains("--response-b"), "{complaint}");
+}

@@ -77,6 +77,37 @@ fn lines(path: &Path) -> Vec<Value> {
     std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// Where nothing can be written.
+#[cfg(target_os = "linux")]
+#[test]
+fn help_that_cannot_be_written_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [&["--help"][..], &["--version"], &["grade", "--help"], &["rubrics", "list"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = gavel(folder.path()).args(args).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && complaint.contains("cannot write"), "{args:?}: {complaint}");
+    }
+    let (ok, said, _) = run(gavel(folder.path()).arg("--help"));
+    assert!(ok && said.contains("Usage:"), "{said}");
+}
+
+#[test]
+fn a_rubric_file_that_is_not_there_has_no_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ok, said, _) = run(gavel(folder.path()).current_dir(folder.path()).args(["rubrics", "check", "missing.toml"]));
+    assert!(!ok && said.starts_with("missing.toml: No such file"), "{said}");
+    let rubric = "criterion = \"Is it good?\"\n[descriptions]\n1 = \"no\"\n2 = \"yes\"\n";
+    for name in ["one", "two"] {
+        std::fs::write(folder.path().join(format!("{name}.toml")), rubric).unwrap();
+    }
+    let (ok, said, _) = run(gavel(folder.path()).current_dir(folder.path()).args(["rubrics", "check", "."]));
+    assert!(ok && said == "2 rubrics are valid\n", "{said}");
+    std::fs::create_dir(folder.path().join("empty")).unwrap();
+    let (ok, _, complaint) = run(gavel(folder.path()).current_dir(folder.path()).args(["rubrics", "check", "empty"]));
+    assert!(!ok && complaint.contains("empty: has no rubric files"), "{complaint}");
+}
+
 #[test]
 fn a_file_is_graded_and_an_interrupted_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();

@@ -60,7 +60,7 @@ async fn a_hangup_reads_rubric_files_again_and_serves_on() {
     server.signal("-INT");
     let (success, log) = server.ended();
     assert!(success && log.contains("SIGHUP"), "{log}");
-    assert!(log.contains("starting") && log.contains("data_dir"), "{log}");
+    assert!(log.contains("starting") && log.contains("data_dir") && log.trim_end().ends_with("stopped"), "{log}");
 }
 
 #[tokio::test]
@@ -109,4 +109,37 @@ async fn what_is_cut_off_is_told_and_logged_and_shows_in_the_status() {
     let (success, said) = server.ended();
     assert!(!success && said.contains("cut off") && !said.contains("status=499"), "{said}");
     assert!(said.contains("status=503"), "{said}");
+}
+
+#[tokio::test]
+async fn numbers_are_numbers_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [("GAVEL_LOG__FORMAT", "json"), ("GAVEL_LIMITS__DRAIN_MS", "7")];
+    let mut server = serve(folder.path(), &settings, &[]);
+    server.until_ready(true).await;
+    server.signal("-TERM");
+    let (success, log) = server.ended();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let drain = lines.iter().find(|line| line["drain_ms"] != Value::Null).unwrap_or_else(|| panic!("{log}"));
+    assert_eq!((success, &drain["drain_ms"]), (true, &json!(7)), "{log}");
+}
+
+#[tokio::test]
+async fn an_invalid_rubric_file_is_told_with_what_is_used_instead() {
+    let folder = tempfile::tempdir().unwrap();
+    let rubrics = folder.path().join("data/rubrics");
+    std::fs::create_dir_all(&rubrics).unwrap();
+    for name in ["new.toml", "honesty.toml"] {
+        std::fs::write(rubrics.join(name), "criterion = 3").unwrap();
+    }
+    let mut server = serve(folder.path(), &[("GAVEL_LOG__FORMAT", "json")], &[]);
+    server.until_ready(true).await;
+    server.signal("-INT");
+    let (_, log) = server.ended();
+    let said = |name: &str| {
+        let line = log.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{log}"));
+        serde_json::from_str::<Value>(line).unwrap()["message"].as_str().unwrap().to_owned()
+    };
+    assert!(said("new.toml").ends_with("there is no rubric of its name until it is valid"), "{log}");
+    assert!(said("honesty.toml").ends_with("the built-in rubric of its name stays in use"), "{log}");
 }

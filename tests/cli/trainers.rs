@@ -109,3 +109,23 @@ fn responses_are_ranked() {
     let (code, _, complaint) = command(here, "rank", &["--data", "items.jsonl", "--out", "ranked.csv"]);
     assert!(code == Some(2) && complaint.contains("no row of a table"), "{complaint}");
 }
+
+#[test]
+fn rollouts_of_trl_with_a_broken_row_are_ranked() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    write_answers(here);
+    let said = |text: &str| json!([{"role": "assistant", "content": text}]);
+    let item = |prompt: Value| json!({"prompt": prompt, "completions": [said("Bad."), said("A good one.")]});
+    let items = [item(json!([{"role": "user", "content": "Why?"}])), json!({"prompt": "Why?"})];
+    write(here, "items.jsonl", &items);
+    let args = ["--data", "items.jsonl", "--method", "absolute", "--skip-invalid", "--out", "ranked.jsonl"];
+    let (code, said, complaint) = command(here, "rank", &args);
+    assert!(code == Some(4) && said.contains("1 of 1 done, 0 failed"), "{said} {complaint}");
+    assert!(complaint.contains("1 row was skipped") && complaint.contains("items.jsonl:2: has no"), "{complaint}");
+    assert_eq!(lines(&here.join("ranked.jsonl"))[0]["verdict"]["ranking"], json!([1, 0]));
+    let args = ["--data", "items.jsonl", "--method", "absolute", "--skip-invalid", "--out", "pairs.jsonl"];
+    let (code, _, complaint) = command(here, "preferences", &args);
+    assert_eq!(code, Some(4), "{complaint}");
+    assert_eq!(lines(&here.join("pairs.jsonl"))[0]["chosen"][0]["content"], "A good one.");
+}

@@ -17,6 +17,7 @@ import pytest
 import gavel_client.openrlhf
 import gavel_client.verl
 from gavel_client import (
+    BadItem,
     ConnectionFailed,
     GavelReward,
     InvalidRequest,
@@ -62,8 +63,8 @@ def test_trl_fills_with_the_mean_of_the_group(url: str) -> None:
 
 
 def test_trl_may_raise(url: str) -> None:
-    with pytest.raises(Problem, match="low_label_mass"):
-        GavelReward(url, rubric=RUBRIC, missing="raise")(["Hi."], ["UNSURE"])
+    with pytest.raises(Problem, match=r"low_label_mass.*items\[1\]"):
+        GavelReward(url, rubric=RUBRIC, missing="raise")(["Hi."] * 2, ["EXCELLENT", "UNSURE"])
     with pytest.raises(Problem, match="unknown_rubric"):
         GavelReward(url, rubric="nothing")(["Hi."], ["Hello."])
 
@@ -85,8 +86,11 @@ def test_trl_has_rubrics_of_rows(recorder: Recorder) -> None:
     ]
     GavelReward(recorder.url, rubric_column="how")(["Hi."], ["Hello."], how=["factuality"])
     assert "rubric" not in recorder.bodies[-1]
-    with pytest.raises(ValueError, match="neither 'how' nor `rubric`"):
-        GavelReward(recorder.url, rubric_column="how")(["Hi."], ["Hello."], how=[None])
+    with pytest.raises(BadItem, match=r"items\[1\]: neither 'how' nor `rubric`") as bad:
+        GavelReward(recorder.url, rubric_column="how")(["Hi."] * 2, ["Hello."] * 2, how=["factuality", None])
+    assert (bad.value.index, str(pickle.loads(pickle.dumps(bad.value)))) == (1, str(bad.value))
+    with pytest.raises(BadItem, match=r"items\[0\]: the completion is missing"):
+        GavelReward(recorder.url, rubric="helpfulness")(["Hi."], [None])  # type: ignore[list-item]
     with pytest.raises(KeyError, match="did you mean"):
         GavelReward(recorder.url, rubric_column="hov")(["Hi."], ["Hello."], how=["factuality"])
 

@@ -82,7 +82,7 @@ pub(in super::super) async fn rewards(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let mut url = Url::of(&http)?;
-    let asked: Option<String> = url.take("labels", "a form of labels")?;
+    let asked: Option<String> = url.take_own("labels", "a form of labels")?;
     let with_rubrics = match asked.as_deref() {
         None | Some("reference") => false,
         Some("json") => true,

@@ -58,8 +58,8 @@ pub(in super::super) async fn webhook(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let mut url = Url::of(&http)?;
-    let threshold = url.take("threshold", "a number between 0 and 1")?.unwrap_or(THRESHOLD);
-    let variable = url.take("reference", "a name")?.unwrap_or_else(|| "reference_answer".to_owned());
+    let threshold = url.take_own("threshold", "a number between 0 and 1")?.unwrap_or(THRESHOLD);
+    let variable = url.take_own("reference", "a name")?.unwrap_or_else(|| "reference_answer".to_owned());
     let body: WebhookBody = json::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
     let judging = url.judging(&app, &http, None, Mode::Score).await?;
     let output = reference(Some(&body.output)).ok_or_else(|| invalid("there is no output").at("/output"))?;

@@ -59,7 +59,7 @@ pub(in super::super) async fn reward(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let mut url = Url::of(&http)?;
-    let key: Option<String> = url.take("reward_key", "a name")?;
+    let key: Option<String> = url.take_own("reward_key", "a name")?;
     let body: SlimeBody = json::lenient(&http, payload, app.config.limits.bulk_body_bytes).await?;
     let judging = url.judging(&app, &http, None, Mode::Feedback).await?;
     let (mut item, response) = match &body.prompt {

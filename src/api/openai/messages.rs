@@ -5,7 +5,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::api::problem::{Code, Problem};
-use crate::api::tools::{self, Tools};
+use crate::domain::tool_calls::{self, Tools};
 use crate::domain::{InvalidRequest, Role, Turn};
 
 /// A message of a chat.
@@ -43,10 +43,10 @@ pub(super) fn turns_at(messages: &[Value], at: &str) -> Result<Vec<Turn>, Proble
         let at = format!("{at}/{index}");
         let role = role(message, &at)?;
         let said = match &message["content"] {
-            Value::Null if tools::has_calls(message) => String::new(),
+            Value::Null if tool_calls::has_calls(message) => String::new(),
             said => content(said, &format!("{at}/content"))?,
         };
-        let after_result = index > 0 && tools::is_result(&messages[index - 1]);
+        let after_result = index > 0 && tool_calls::is_result(&messages[index - 1]);
         tools.add(&mut turns, role, message, after_result, said);
     }
     Ok(turns)

@@ -40,15 +40,10 @@ pub(super) fn html(text: &str) -> String {
     out
 }
 
-/// The title of a page, and its first sentence as plain text.
-pub(super) fn beginning(text: &str) -> (String, String) {
+/// The title of a page, as plain text.
+pub(super) fn title(text: &str) -> String {
     let events: Vec<Event<'_>> = Parser::new(text).collect();
-    let title = text_until(&events, |end| matches!(end, TagEnd::Heading(_)));
-    let paragraph =
-        events.iter().position(|event| matches!(event, Event::Start(Tag::Paragraph))).unwrap_or(events.len());
-    let whole = text_until(&events[paragraph..], |end| matches!(end, TagEnd::Paragraph));
-    let end = whole.find(". ").map_or(whole.len(), |at| at + 1);
-    (title, whole[..end].trim_end_matches(':').to_owned())
+    text_until(&events, |end| matches!(end, TagEnd::Heading(_)))
 }
 
 /// The plain text up to an end.
@@ -94,8 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_is_title_and_first_sentence() {
-        let page = "# A `b`\n\nFirst *one*. Second.\n\nMore.";
-        assert_eq!(beginning(page), ("A b".to_owned(), "First one.".to_owned()));
+    fn the_title_is_the_first_heading() {
+        assert_eq!(title("# A `b`\n\nFirst *one*. Second.\n\n## More"), "A b");
     }
 }

@@ -40,6 +40,8 @@ struct File {
     format: String,
     items: String,
     taken: String,
+    /// Items without a label, if there are any.
+    unlabelled: Option<String>,
     sha256: String,
 }
 
@@ -129,6 +131,7 @@ fn files(report: &Report) -> Vec<File> {
             (0, pairs) => counted(pairs, "pair"),
             (scores, pairs) => format!("{} with a score, {}", count(scores), counted(pairs, "pair")),
         },
+        unlabelled: (file.unlabelled > 0).then(|| count(file.unlabelled)),
         sha256: file.sha256.clone(),
     };
     report.data.iter().map(file).collect()

@@ -55,8 +55,9 @@ pub(in super::super) fn select(
     };
     let mut infos: Vec<DataFile> = Vec::with_capacity(files.len());
     let mut items: Vec<(usize, LabelledItem)> = Vec::new();
-    for (at, LabelledFile { path, sha256, format, items: of_file }) in files.into_iter().enumerate() {
-        infos.push(DataFile { path, sha256, format, items: of_file.len(), absolute: 0, pairwise: 0 });
+    for (at, LabelledFile { path, sha256, format, items: of_file, unlabelled }) in files.into_iter().enumerate() {
+        let all = of_file.len() + unlabelled;
+        infos.push(DataFile { path, sha256, format, items: all, unlabelled, absolute: 0, pairwise: 0 });
         items.extend(of_file.into_iter().filter(|item| wanted(item)).map(|item| (at, item)));
     }
     if let Some(draw) = draw {

@@ -55,6 +55,10 @@ fn head(out: &mut String, report: &Report) {
             file.absolute + file.pairwise,
             count(file.items, "item")
         );
+        if file.unlabelled > 0 {
+            let have = if file.unlabelled == 1 { "has" } else { "have" };
+            put!(out, "    {} of {} {have} no label, left out", file.unlabelled, count(file.items, "item"));
+        }
     }
     if let Some(split) = &report.split {
         put!(out, "the {split} half of the instructions");

@@ -17,6 +17,8 @@ pub(super) struct Gathered {
     pub(super) made_for: MadeFor,
     /// Items of the kind that have no verdict.
     pub(super) without_verdict: usize,
+    /// Items that have no label.
+    pub(super) unlabelled: usize,
     /// Lines of the verdicts that hold an error.
     pub(super) failed: usize,
 }
@@ -27,6 +29,8 @@ pub(super) struct Labels {
     /// The files, and how many of the items are of each.
     files: Vec<(DataSource, usize)>,
     items: Vec<LabelledItem>,
+    /// The number of items that have no label.
+    unlabelled: usize,
 }
 
 impl Labels {
@@ -40,8 +44,9 @@ impl Labels {
             Some(kind) => kind,
             None => the_kind(read.iter().flat_map(|file| &file.items))?,
         };
-        let (mut files, mut items) = (Vec::new(), Vec::new());
+        let (mut files, mut items, mut unlabelled) = (Vec::new(), Vec::new(), 0);
         for file in read {
+            unlabelled += file.unlabelled;
             let of_kind: Vec<LabelledItem> = file.items.into_iter().filter(|item| kind_of(item) == kind).collect();
             let name = file.path.rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
             files.push((DataSource { name, sha256: format!("sha256:{}", file.sha256), items: 0 }, of_kind.len()));
@@ -50,7 +55,7 @@ impl Labels {
         if items.is_empty() {
             return Err(CliError::Failed(format!("the data has no item of the kind {}", kind.name())));
         }
-        Ok(Self { kind, files, items })
+        Ok(Self { kind, files, items, unlabelled })
     }
 
     /// The items.
@@ -68,7 +73,8 @@ impl Labels {
     }
 }
 
-fn gather(Labels { kind, files, items }: Labels, mut verdicts: Verdicts) -> Result<Gathered, CliError> {
+fn gather(labels: Labels, mut verdicts: Verdicts) -> Result<Gathered, CliError> {
+    let Labels { kind, files, items, unlabelled } = labels;
     let (mut sets, mut sources, mut without_verdict) = (Vec::new(), Vec::new(), 0);
     let (mut scores, mut pairs) = (Vec::new(), Vec::new());
     let mut items = items.into_iter();
@@ -103,6 +109,7 @@ fn gather(Labels { kind, files, items }: Labels, mut verdicts: Verdicts) -> Resu
         data: sources,
         made_for: verdicts.made_for,
         without_verdict,
+        unlabelled,
         failed: verdicts.failed,
     })
 }

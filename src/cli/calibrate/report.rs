@@ -16,6 +16,9 @@ pub(super) fn text(gathered: &Gathered, map: &Parameters, held_out: &HeldOut) ->
     };
     let (with, without, failed) = (gathered.examples.len(), gathered.without_verdict, gathered.failed);
     line(format!("{with} labelled {what} with a verdict, {without} without; {failed} lines have an error"));
+    if gathered.unlabelled > 0 {
+        line(format!("items without a label, left out: {}", gathered.unlabelled));
+    }
     let tried = if map.is_fit() { "by cross-validation over instructions" } else { "on the instructions held out" };
     line(format!("\n{tried}, n = {}", held_out.items));
     line(format!("{:<10} {:>8} {:>8} {:>8}", "", "accuracy", "Brier", "ECE"));

@@ -12,7 +12,7 @@ use super::super::outcomes::{self, Outcome, Stored};
 use crate::domain::Preference;
 use crate::domain::agreement::{instruction_key, key};
 use crate::domain::runs::{Change, RunVerdict, flip};
-use crate::labelled::{self, Mapping};
+use crate::labelled::{self, Mapping, Row, Rows};
 
 /// Two runs beside each other.
 #[derive(Debug, Serialize)]
@@ -85,27 +85,54 @@ pub(super) struct Verdict {
 pub(super) struct Texts(HashMap<String, String>);
 
 impl Texts {
-    /// Reads the items of a file.
+    /// Reads the items of a file. Rows that cannot be read have no verdict either, so they are left out.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If it cannot be read, or no row has an instruction.
     pub(super) fn read(data: &Path, map: Option<&Mapping>) -> Result<Self, CliError> {
         let bytes = std::fs::read(data).map_err(|error| CliError::because(data.display(), error))?;
         let stem = data.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        let mut rows = labelled::rows(data, bytes)?.1;
+        let mut rows = Rows::of(data, bytes)?.rows;
         map.map_or(Ok(()), |map| map.rename(&mut rows))?;
-        let text = |row: labelled::Row| {
-            let id = row.id(&stem);
-            instruction(&Value::Object(row.fields)).map(|text| (id, text))
+        let text = |row: &Row| {
+            let mut fields = row.fields.clone();
+            labelled::from_trl(&mut fields).ok()?;
+            instruction(&Value::Object(fields)).map(|text| (row.id(&stem), text))
         };
-        Ok(Self(rows.into_iter().filter_map(text).collect()))
+        let texts: HashMap<String, String> = rows.iter().filter_map(text).collect();
+        if texts.is_empty() {
+            let what = format!(
+                "no item has an `instruction` (or `messages`), which is needed beside its id; map the field with --map \
+                 instruction=FIELD; there are {}",
+                labelled::field_names(&rows).join(", ")
+            );
+            return Err(CliError::because(data.display(), what));
+        }
+        Ok(Self(texts))
+    }
+
+    /// Checks that items of runs are among those of the file.
+    ///
+    /// # Errors
+    /// If none is.
+    pub(super) fn check(&self, data: &Path, runs: &[Vec<Stored>; 2]) -> Result<(), CliError> {
+        let mut ids = runs.iter().flatten().map(|stored| &stored.id);
+        let (Some(first), Some(own)) = (ids.clone().next(), self.0.keys().min()) else { return Ok(()) };
+        if ids.any(|id| self.0.contains_key(id)) {
+            return Ok(());
+        }
+        let what = format!(
+            "no item has the id of a verdict: ids here are such as `{own}`, those of verdicts such as `{first}`; map the \
+             field with --map id=FIELD"
+        );
+        Err(CliError::because(data.display(), what))
     }
 }
 
 /// The instruction of an item, or its last turn.
 fn instruction(item: &Value) -> Option<String> {
-    let turn = || item["messages"].as_array()?.last()?["content"].as_str();
-    item["instruction"].as_str().or_else(turn).map(str::to_owned)
+    let turn = |turns: &'static str| item[turns].as_array()?.last()?["content"].as_str();
+    item["instruction"].as_str().or_else(|| turn("instruction").or_else(|| turn("messages"))).map(str::to_owned)
 }
 
 impl Report {

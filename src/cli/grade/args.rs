@@ -17,12 +17,17 @@ use crate::labelled::LabelNames;
 /// Grade one response, or a whole file.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  gavel grade --instruction 'Why is the sky blue?' --response 'Because the sea is.' --rubric factual_validity
-  gavel grade --server http://127.0.0.1:8080 --data items.jsonl --out verdicts.jsonl --mode score
-  gavel grade --data answers.csv --map instruction=question,response=answer --rubric mine.toml --out verdicts.csv
-  gavel grade --data items.jsonl --judge small --judge large --out verdicts-{judge}.jsonl --fail-below 0.7
+  gavel grade --instruction 'Why is the sky blue?' \\
+      --response 'Because the sea is.' --rubric factual_validity
+  gavel grade --server http://127.0.0.1:8080 --data items.jsonl --mode score \\
+      --out verdicts.jsonl
+  gavel grade --data answers.csv --map instruction=question,response=answer \\
+      --rubric mine.toml --out verdicts.csv
+  gavel grade --data items.jsonl --judge small --judge large --fail-below 0.7 \\
+      --out verdicts-{judge}.jsonl
 
-Exit codes: 0 all graded, 1 an error, 2 wrong use, 3 the mean is below --fail-below, 4 some items failed, 130 Ctrl-C.
+Exit codes: 0 all graded, 1 an error, 2 wrong use, 3 the mean is below
+--fail-below, 4 some items failed or rows were skipped, 130 Ctrl-C.
 docs/cli.md has the formats.")]
 pub(in super::super) struct GradeArgs {
     /// URL of a running server. Default: load the model in this process.
@@ -47,6 +52,9 @@ pub(in super::super) struct GradeArgs {
     pub(super) options: ItemOptions,
     #[command(flatten)]
     pub(super) settings: ItemSettings,
+    /// Compare the responses of pairs in one order only: half of the time, but a judge may favour a position.
+    #[arg(long, help_heading = "Judging")]
+    pub(super) no_swap: bool,
     /// What labels of pairs mean, where they are not A, B and tie.
     #[arg(long, value_name = "VALUE=A,VALUE=B,…", requires = "data", help_heading = "Items")]
     pub(super) labels: Option<LabelNames>,

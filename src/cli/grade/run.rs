@@ -9,7 +9,7 @@ use super::super::agree::verdicts::{Answers, Stored};
 use super::super::asking::Configure;
 use super::super::grader::Grader;
 use super::super::host::InProcessJudge;
-use super::super::items::{Asks, Item, Reader};
+use super::super::items::{Asks, Item, Reader, Skipped};
 use super::super::outcomes::{self, Outcome};
 use super::super::output::Output;
 use super::super::results::Results;
@@ -24,6 +24,7 @@ use crate::labelled;
 struct Run<'a> {
     judge: Option<&'a str>,
     items: Vec<Item>,
+    skipped: Skipped,
     output: Output,
     results: Results,
     summary: Option<(PathBuf, SummaryKind)>,
@@ -121,12 +122,13 @@ impl<'a> Run<'a> {
         let mut settings = args.settings.clone();
         // Only a server may have several models.
         settings.model = judge.filter(|_| args.server.is_some()).map(str::to_owned);
+        settings.no_swap = args.no_swap;
         let (kind, options) = (args.kind, &args.options);
         let reader = Reader { asks: Asks::Grade, kind, options, settings: &settings, keep_input: args.with_input };
-        let items = reader.read(data)?;
+        let (items, skipped) = reader.read(data)?;
         let results = output.open()?;
         results.check(&items)?;
-        Ok(Self { judge, items, output, results, summary })
+        Ok(Self { judge, items, skipped, output, results, summary })
     }
 
     #[allow(clippy::print_stderr, reason = "standard output may be the verdicts")]
@@ -161,9 +163,7 @@ impl<'a> Run<'a> {
             };
             return Err(CliError::Interrupted(format!("{} of {} graded; {again}", work.graded(), self.items.len())));
         }
-        if let Some(message) = work.failures.message() {
-            return Err(CliError::ItemsFailed(message));
-        }
+        work::end(&self.skipped, &work.failures)?;
         match (args.fail_below, summary.run.mean()) {
             (Some(limit), Some(mean)) if mean.value < limit => Err(CliError::BelowLimit(format!(
                 "the mean is {:.3}, which is below {limit} (--fail-below)",
@@ -189,7 +189,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn summary(&self, args: &GradeArgs, work: &Work) -> Summary {
+    fn summary(&self, args: &GradeArgs, work: &Work) -> Summary<'_> {
         let verdict = |item: &Item| match &self.results.kept(&item.id)?.outcome {
             Outcome::Verdict(verdict) => Some(RunVerdict { instruction: item.instruction(), ..*verdict }),
             Outcome::Unscored | Outcome::Failed => None,
@@ -201,6 +201,7 @@ impl<'a> Run<'a> {
             data: args.data.as_ref().map(|data| data.display().to_string()).unwrap_or_default(),
             out: self.output.shown(),
             items: self.items.len(),
+            skipped: &self.skipped,
             failures: work.failed.clone(),
             untried: self.items.len() - work.graded() - work.failures.count(),
             run: RunSummary::of(&verdicts, args.min_label_mass, bootstrap),
@@ -218,7 +219,8 @@ impl<'a> Run<'a> {
             let mut mapping = args.settings.map.clone();
             mapping.labels.clone_from(&args.labels);
             let Some(data) = &args.data else { return Ok(Agreement::NoLabels) };
-            let Some(file) = labelled::read_labelled(data, &mapping)? else { return Ok(Agreement::NoLabels) };
+            let ids = self.items.iter().map(|item| item.id.as_str()).collect();
+            let Some(file) = labelled::read_labelled(data, &mapping, ids)? else { return Ok(Agreement::NoLabels) };
             let bootstrap = outcomes::bootstrap(file.items.len() * MEMORY_OF_A_DRAW, 0);
             let selection = selection::select(vec![file], None, None, 0)?;
             let answer = |item: &labelled::LabelledItem| {

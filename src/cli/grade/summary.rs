@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::CliError;
+use super::super::items::Skipped;
 use super::super::progress::duration;
 use super::super::work::Tokens;
 use crate::domain::agreement::report::{Figure, Judge};
@@ -16,11 +17,13 @@ use crate::domain::runs::{LOW_LABEL_MASS, PairSummary, ResponseSummary, RunSumma
 const BAR: usize = 30;
 
 /// What a run comes to.
-pub(super) struct Summary {
+pub(super) struct Summary<'a> {
     pub(super) judge: Option<String>,
     pub(super) data: String,
     pub(super) out: String,
     pub(super) items: usize,
+    /// Rows of the file that are no items.
+    pub(super) skipped: &'a Skipped,
     /// Failed items of this run by the code of their errors.
     pub(super) failures: BTreeMap<String, usize>,
     /// Items that were not tried, because the run ended early.
@@ -61,7 +64,7 @@ const AGREEMENT: [Cell; 7] = [
 /// A line of the summary: what it is of, and what it says.
 type Line = (&'static str, String);
 
-impl Summary {
+impl Summary<'_> {
     /// In at most 100 columns.
     pub(super) fn text(&self) -> String {
         let mut out = String::new();
@@ -106,6 +109,9 @@ impl Summary {
             }
             Agreement::NotMeasured(why) => lines.push(("labels", format!("not measured: {why}"))),
         }
+        if self.skipped.count() > 0 {
+            lines.push(("skipped", format!("{}: rows that cannot be used", self.skipped.count())));
+        }
         if !self.failures.is_empty() {
             let codes = self.failures.iter().map(|(code, count)| format!("{count} {code}"));
             lines.push(("failed", codes.collect::<Vec<_>>().join(", ")));
@@ -137,7 +143,7 @@ impl Summary {
         };
         let mut summary = json!({
             "object": "summary", "version": env!("CARGO_PKG_VERSION"), "judge": self.judge, "data": self.data,
-            "out": self.out, "items": self.items, "failed": self.failures.values().sum::<usize>(),
+            "out": self.out, "items": self.items, "skipped": self.skipped.all(), "failed": self.failures.values().sum::<usize>(),
             "failures": self.failures, "untried": self.untried, "mean": self.run.mean(),
             "min_label_mass": self.min_label_mass, "low_label_mass_below": LOW_LABEL_MASS,
             "agreement": agreement, "agreement_error": why,
@@ -161,6 +167,12 @@ impl Summary {
         }
         for (name, says) in self.lines() {
             row(name, &says);
+        }
+        if self.skipped.count() > 0 {
+            out += "\n| skipped rows |\n| --- |\n";
+            for row in self.skipped.shown() {
+                writeln!(out, "| {} |", cell(&row)).expect("writing to a string does not fail");
+            }
         }
         if let Some(responses) = self.run.responses.as_ref().filter(|responses| !responses.scores.is_empty()) {
             out += "\n| score | responses |\n| --: | --: |\n";
@@ -205,12 +217,13 @@ mod tests {
         Figure { value, low: Some(value - 0.05), high: Some(value + 0.05), n }
     }
 
-    fn summary() -> Summary {
+    fn summary(skipped: &Skipped) -> Summary<'_> {
         Summary {
             judge: Some("small".into()),
             data: "my|items.jsonl".into(),
             out: "verdicts.jsonl".into(),
             items: 120,
+            skipped,
             failures: BTreeMap::from([("context_overflow".to_owned(), 2), ("saturated".to_owned(), 1)]),
             untried: 7,
             run: RunSummary {
@@ -234,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_summary_fits_a_terminal_and_says_what_is_to_be_doubted() {
-        let text = summary().text();
+        let text = summary(&Skipped::default()).text();
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
         let expected = "\
 mean reward    0.612 (95 %: 0.562 to 0.662, n 97)
@@ -259,11 +272,11 @@ tokens         81000 of prompts (60000 cached), 1234 written
 
     #[test]
     fn a_summary_is_json_and_markdown() {
-        let json: Value = serde_json::from_str(&summary().json().unwrap()).unwrap();
+        let json: Value = serde_json::from_str(&summary(&Skipped::default()).json().unwrap()).unwrap();
         assert_eq!((&json["mean"]["value"], &json["failed"], &json["cut"]), (&json!(0.612), &json!(3), &json!(5)));
         assert_eq!((&json["responses"]["scores"]["3"], &json["pairs"]["tie"]), (&json!(60), &json!(2)));
         assert_eq!(json["this_run"]["tokens"]["completion"], 1234);
-        let markdown = summary().markdown();
+        let markdown = summary(&Skipped::default()).markdown();
         for part in ["# my\\|items.jsonl", "| graded | 110 of 120 |", "| judge | small |", "| 3 | 60 |"] {
             assert!(markdown.contains(part), "{part}: {markdown}");
         }

@@ -122,8 +122,8 @@ pub(super) fn typed(fields: &mut Map<String, Value>) {
         let reads = match name.as_str() {
             "samples" | "swap" | "tie_margin" | "cache" | "deterministic" | "debug" | "min_margin"
             | "min_label_mass" => true,
-            "rubric" | "messages" | "instruction" | "context" | "sampling" | "responses" | "votes" | "labels"
-            | "scale" | "meta" => text.starts_with(['{', '[']),
+            "rubric" | "messages" | "instruction" | "prompt" | "context" | "sampling" | "responses" | "completions"
+            | "votes" | "labels" | "scale" | "meta" => text.starts_with(['{', '[']),
             _ => false,
         };
         // What is no JSON stays a text; whoever grades says what is wrong with it.

@@ -48,6 +48,10 @@ pub(in super::super) struct ItemSettings {
     /// Leave out fields that no request has. Default: an error in JSON; other columns of a table are notes.
     #[arg(long, help_heading = "Items")]
     pub(in super::super) ignore_unknown: bool,
+    /// Leave out rows that cannot be used, such as broken lines and items without a response, and grade the others. They
+    /// are listed at the end, and the exit code is 4. Default: the first such row is an error, and nothing is graded.
+    #[arg(long, requires = "data", help_heading = "Items")]
+    pub(in super::super) skip_invalid: bool,
     /// A text file that every response is judged against, such as a policy or a passage. May be given several times.
     #[arg(long, value_name = "FILE", help_heading = "Judging")]
     pub(super) context: Vec<PathBuf>,
@@ -63,6 +67,9 @@ pub(in super::super) struct ItemSettings {
     /// Maximum number of tokens of feedback.
     #[arg(long, value_name = "N", help_heading = "Judging")]
     pub(super) max_feedback_tokens: Option<u32>,
+    /// Whether pairs are compared in one order only; set by the commands that compare.
+    #[arg(skip)]
+    pub(in super::super) no_swap: bool,
     /// The model that requests name; set by the command.
     #[arg(skip)]
     pub(in super::super) model: Option<String>,

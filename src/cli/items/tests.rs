@@ -12,7 +12,7 @@ impl Folder {
         let (options, settings) =
             (ItemOptions::default(), ItemSettings { map: map.parse().unwrap(), ..ItemSettings::default() });
         let reader = Reader { asks, kind: None, options: &options, settings: &settings, keep_input: true };
-        reader.read(&path).map_err(|error| error.to_string())
+        reader.read(&path).map(|(items, _)| items).map_err(|error| error.to_string())
     }
 }
 
@@ -72,6 +72,30 @@ fn documents_and_conversations_have_several_forms() {
         json!({"instruction": turns, "response": "So.", "rubric": "honesty", "context": "A passage."}),
         json!({"messages": turns, "response": "So.", "rubric": "honesty", "context": [{"text": "A passage."}]}),
     );
+}
+
+#[test]
+fn rollouts_of_trl_are_read_as_they_are() {
+    let turns = json!([{"role": "user", "content": "Why?"}]);
+    let said = |text: &str| json!([{"role": "assistant", "content": text}]);
+    let check = |name: &str, text: &str, asks: Asks, expected: Value| {
+        let items = folder().read(name, text, "", asks).unwrap();
+        assert_eq!(items[0].body, expected, "{text}");
+    };
+    let one = json!({"prompt": turns, "completion": said("So."), "rubric": "honesty"});
+    let expected = json!({"messages": turns, "response": "So.", "rubric": "honesty"});
+    check("a.jsonl", &one.to_string(), Asks::Reward, expected.clone());
+    check("a.jsonl", &one.to_string(), Asks::Grade, expected);
+    let many = json!({"prompt": turns, "completions": [said("So."), said("Thus.")], "rubric": "honesty"});
+    let expected = json!({"messages": turns, "responses": ["So.", "Thus."], "rubric": "honesty"});
+    check("a.jsonl", &many.to_string(), Asks::Rank, expected.clone());
+    check("a.jsonl", &many.to_string(), Asks::Preferences, expected);
+    let table = "prompt,completions,rubric\nWhy?,\"[\"\"So.\"\", \"\"Thus.\"\"]\",honesty\n";
+    let expected = json!({"instruction": "Why?", "responses": ["So.", "Thus."], "rubric": "honesty"});
+    check("a.csv", table, Asks::Rank, expected);
+    let wrong = json!({"prompt": turns, "completion": turns, "rubric": "honesty"});
+    let error = folder().read("a.jsonl", &wrong.to_string(), "", Asks::Reward).err().unwrap();
+    assert!(error.contains("a.jsonl:1: its response has a message of the role `user`"), "{error}");
 }
 
 #[test]

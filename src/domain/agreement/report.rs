@@ -56,6 +56,8 @@ pub struct DataFile {
     pub format: String,
     /// How many items it has.
     pub items: usize,
+    /// How many of them have no label, and are left out.
+    pub unlabelled: usize,
     /// How many of the items taken from it have one response and a score.
     pub absolute: usize,
     /// How many of the items taken from it are pairs.

@@ -9,7 +9,7 @@ use super::client::Client;
 use super::facts::Facts;
 use super::settings::Kind;
 use super::wire::vllm::{Method, Vllm};
-use super::wire::{Context, Request, Wire};
+use super::wire::{Context, Question, Request, Wanted, Wire};
 use crate::engine::EngineError;
 use crate::engine::conformance::Finding;
 use crate::script::{NodeAsk, NodeReading, Prompt, Segment, Token, Vocabulary};
@@ -166,7 +166,10 @@ impl Examined<'_> {
     async fn read(&self, wire: &dyn Wire, temperature: Option<f64>) -> Result<Vec<NodeReading>, String> {
         let (ids, node) = self.node();
         let context = Context { ids: &ids, model: &self.facts.model, vocabulary: self.vocabulary, fresh: false };
-        let mut reading = wire.read(context, std::slice::from_ref(&node));
+        let wanted = Wanted { nodes: std::slice::from_ref(&node), answer: "", options: &[] };
+        let Question::Nodes(mut reading) = wire.ask(context, wanted) else {
+            return Err("the protocol reads no tokens".into());
+        };
         loop {
             let mut replies = Vec::new();
             for mut request in reading.requests() {
@@ -214,7 +217,10 @@ impl Examined<'_> {
         let ids = Prompt(turns).encode(self.vocabulary).ids;
         let context = Context { ids: &ids, model: &self.facts.model, vocabulary: self.vocabulary, fresh: false };
         let options = ["A".to_owned(), "B".to_owned()];
-        let choice = wire.choose(context, "", &options).ok_or("the protocol has no questions")?;
+        let wanted = Wanted { nodes: &[], answer: "", options: &options };
+        let Question::Whole(choice) = wire.ask(context, wanted) else {
+            return Err("the protocol asks for no whole choice".into());
+        };
         let mut replies = Vec::new();
         for request in choice.requests() {
             replies.push(self.post(&request).await.map_err(|error| error.to_string())?);

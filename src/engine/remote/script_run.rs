@@ -11,10 +11,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::client::Flow;
 use super::servers::Servers;
 use super::settings::session;
-use super::wire::{Choice, Context, Piece, Request, WireError};
+use super::wire::{Choice, Context, Piece, Question, Reading, Request, Wanted, WireError};
 use crate::domain::Finish;
 use crate::engine::{Compiled, Completion, EngineError, Event, Stages};
-use crate::script::{Ask, NodeAsk, SamplerSettings, Transcript, Walk};
+use crate::script::{Ask, SamplerSettings, Transcript, Walk};
 
 /// A script that runs at the servers.
 struct ScriptRun<'a> {
@@ -78,10 +78,10 @@ impl ScriptRun<'_> {
                 ask = match ask {
                     Ask::Generate => self.generate(&mut walk, shown).await?,
                     Ask::Read(nodes) => {
-                        let choice = self.servers.wire.choose(self.context(&walk), walk.run_text(), walk.options());
-                        match choice {
-                            Some(choice) => self.choose(&mut walk, &*choice).await?,
-                            None => self.read(&mut walk, &nodes).await?,
+                        let wanted = Wanted { nodes: &nodes, answer: walk.run_text(), options: walk.options() };
+                        match self.servers.wire.ask(self.context(&walk), wanted) {
+                            Question::Nodes(reading) => self.read(&mut walk, reading).await?,
+                            Question::Whole(choice) => self.choose(&mut walk, &*choice).await?,
                         }
                     }
                     Ask::PromptLogprobs(most) => {
@@ -174,12 +174,10 @@ impl ScriptRun<'_> {
         Ok(walk.on_end(ended.unwrap_or(Finish::Length), tokens))
     }
 
-    async fn read(&self, walk: &mut Walk, nodes: &[NodeAsk]) -> Result<Ask, EngineError> {
-        let wire = &self.servers.wire;
-        let mut reading = wire.read(self.context(walk), nodes);
+    async fn read(&self, walk: &mut Walk, mut reading: Box<dyn Reading>) -> Result<Ask, EngineError> {
         loop {
             let requests = reading.requests();
-            let replies = if wire.in_turn() {
+            let replies = if self.servers.wire.in_turn() {
                 let mut replies = Vec::with_capacity(requests.len());
                 for request in &requests {
                     replies.push(self.call("read", request).await?);

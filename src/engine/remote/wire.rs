@@ -93,6 +93,24 @@ pub(super) trait Choice: Send + Sync {
     fn masses(&self, replies: &[Value]) -> Result<(Vec<f64>, MassKind), WireError>;
 }
 
+/// A choice whose probabilities are wanted, in the two ways in which protocols know one.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// By the tokens of its options: the nodes of their tree.
+    pub(super) nodes: &'a [NodeAsk],
+    /// By their texts: the answer so far, and what may follow.
+    pub(super) answer: &'a str,
+    pub(super) options: &'a [String],
+}
+
+/// What a protocol asks for a choice.
+pub(super) enum Question {
+    /// The probabilities of tokens at nodes.
+    Nodes(Box<dyn Reading>),
+    /// The whole choice, of which the protocol knows the texts alone.
+    Whole(Box<dyn Choice>),
+}
+
 /// What a protocol can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Abilities {
@@ -148,13 +166,8 @@ pub(super) trait Wire: Send + Sync {
         false
     }
 
-    /// Begins to read nodes.
-    fn read(&self, context: Context<'_>, nodes: &[NodeAsk]) -> Box<dyn Reading>;
-
-    /// Asks for a whole choice after this answer so far, where the protocol knows options by their texts alone.
-    fn choose(&self, _context: Context<'_>, _answer: &str, _options: &[String]) -> Option<Box<dyn Choice>> {
-        None
-    }
+    /// What has to be asked for the probabilities of a choice.
+    fn ask(&self, context: Context<'_>, wanted: Wanted<'_>) -> Question;
 
     /// A request that generates text and streams it, within the [`Abilities`].
     fn write(&self, context: Context<'_>, limits: &Generate, sampling: &SamplerSettings) -> Request;

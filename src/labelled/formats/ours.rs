@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::item::{Labelled, LabelledItem, Row};
 use super::super::labels;
-use super::parts::{Around, characters, instruction_text, scale_of, subset};
+use super::parts::{Around, characters, instruction_text, label, scale_of, subset};
+use super::trl::from_trl;
 use crate::domain::{Preference, Scale};
 
 /// Fields of a labelled item that are no part of a grading request.
@@ -26,12 +27,15 @@ pub fn as_request(item: &mut Map<String, Value>) {
     }
 }
 
-pub(super) fn item(mut row: Row, around: Around<'_>) -> Result<LabelledItem, String> {
+/// The item of a row; none if it has no label.
+pub(super) fn item(mut row: Row, around: Around<'_>) -> Result<Option<LabelledItem>, String> {
     let id = row.id(around.stem);
     let fields = &mut row.fields;
     fields.remove("id");
+    from_trl(fields)?;
     let beside = |name: &str| fields.get(name).filter(|value| !value.is_null()).cloned();
-    let (label, labels, votes) = (beside("label"), beside("labels"), beside("votes"));
+    let (own, own_or_several, votes) =
+        (label(fields, &["label"]), label(fields, &["label", "labels"]), beside("votes"));
     let (scale, own_subset, set) = (beside("scale"), beside("subset"), beside("set"));
     let mut notes = match beside("meta") {
         Some(Value::Object(notes)) => notes,
@@ -56,7 +60,7 @@ pub(super) fn item(mut row: Row, around: Around<'_>) -> Result<LabelledItem, Str
     let labelled = match (body.get("response"), body.get("response_a"), body.get("response_b")) {
         (Some(response), None, None) => {
             let scale = scale_of_item(scale.as_ref(), body.get("rubric"))?;
-            let label = label.or(labels).ok_or("has no label; if it has another name, use --map label=NAME")?;
+            let Some(label) = own_or_several else { return Ok(None) };
             let label = labels::score(&label)?;
             if let Some(scale) = scale
                 && !(f64::from(scale.lowest())..=f64::from(scale.highest())).contains(&label)
@@ -67,7 +71,7 @@ pub(super) fn item(mut row: Row, around: Around<'_>) -> Result<LabelledItem, Str
             Labelled::Score { label, scale, length: characters(response) }
         }
         (None, Some(a), Some(b)) => {
-            let label = label.ok_or("has no label; if it has another name, use --map label=NAME")?;
+            let Some(label) = own else { return Ok(None) };
             let mut preference = |value: &Value| labels::preference(value, around.names, around.numbers);
             let label = preference(&label)?;
             let votes: Vec<Preference> = match votes {
@@ -87,7 +91,8 @@ pub(super) fn item(mut row: Row, around: Around<'_>) -> Result<LabelledItem, Str
         Some(Value::String(set)) => set,
         _ => around.stem.to_owned(),
     };
-    Ok(LabelledItem { id, place: row.place, set, subset: subset(own_subset, &notes), instruction, body, labelled })
+    let subset = subset(own_subset, &notes);
+    Ok(Some(LabelledItem { id, place: row.place, set, subset, instruction, body, labelled }))
 }
 
 /// The scale of a label: the one that the item names, or the one that its rubric describes.

@@ -43,6 +43,12 @@ pub(super) fn subset(own: Option<Value>, notes: &Map<String, Value>) -> Option<S
     own.as_ref().and_then(name).or_else(|| named.and_then(name))
 }
 
+/// The first of these fields that holds a label; an empty text is none.
+pub(super) fn label(fields: &Map<String, Value>, names: &[&str]) -> Option<Value> {
+    let holds = |value: &&Value| !value.is_null() && value.as_str().is_none_or(|text| !text.trim().is_empty());
+    names.iter().find_map(|name| fields.get(*name).filter(holds)).cloned()
+}
+
 pub(super) fn characters(text: &Value) -> usize {
     text.as_str().map_or(0, |text| text.chars().count())
 }

@@ -5,18 +5,25 @@ use serde_json::{Map, Value, json};
 
 use super::super::item::{Labelled, LabelledItem, Row};
 use super::super::labels;
-use super::parts::{Around, in_some_order, scale_of, subset, text};
+use super::parts::{Around, in_some_order, label, scale_of, subset, text};
+
+/// The body of a request, and what is labelled.
+type Read = (Map<String, Value>, Labelled);
 
 /// Where labels are looked for, in this order.
 const LABELS: [&str; 5] = ["label", "orig_score", "score", "human_score", "gpt4_score"];
 
-pub(super) fn item(mut row: Row, mut around: Around<'_>) -> Result<LabelledItem, String> {
+/// The item of a row; none if it has no label.
+pub(super) fn item(mut row: Row, mut around: Around<'_>) -> Result<Option<LabelledItem>, String> {
     let id = row.id(around.stem);
     let fields = &mut row.fields;
     fields.remove("id");
     let own_subset = ["subset", "source"].into_iter().find_map(|name| fields.remove(name));
     let (body, labelled) = if fields.contains_key("orig_instruction") {
-        of_collection(fields, &mut around)?
+        match of_collection(fields, &mut around)? {
+            Some(found) => found,
+            None => return Ok(None),
+        }
     } else if fields.contains_key("chosen_instruction") {
         let chosen = Prompt::read(&text(fields, "chosen_instruction")?)?;
         let rejected = Prompt::read(&text(fields, "rejected_instruction")?)?;
@@ -31,19 +38,17 @@ pub(super) fn item(mut row: Row, mut around: Around<'_>) -> Result<LabelledItem,
             ("instruction".to_owned(), json!(prompt.instruction)),
             ("response".to_owned(), json!(prompt.response)),
         ]);
-        let labelled = scored(fields, &prompt.response, &prompt.descriptions)?;
+        let Some(labelled) = scored(fields, &prompt.response, &prompt.descriptions)? else { return Ok(None) };
         (with_rubric(body, prompt.reference, &prompt.criterion, &prompt.descriptions), labelled)
     };
     let instruction = body["instruction"].as_str().unwrap_or_default().to_owned();
     let subset = subset(own_subset, fields);
-    Ok(LabelledItem { id, place: row.place, set: around.stem.to_owned(), subset, instruction, body, labelled })
+    let set = around.stem.to_owned();
+    Ok(Some(LabelledItem { id, place: row.place, set, subset, instruction, body, labelled }))
 }
 
-/// An item of the Feedback Collection, or of the Preference Collection, which has two responses.
-fn of_collection(
-    fields: &mut Map<String, Value>,
-    around: &mut Around<'_>,
-) -> Result<(Map<String, Value>, Labelled), String> {
+/// An item of the Feedback Collection, or of the Preference Collection, which has two responses; none without a label.
+fn of_collection(fields: &mut Map<String, Value>, around: &mut Around<'_>) -> Result<Option<Read>, String> {
     let mut descriptions = Vec::new();
     while let Some(description) = fields.remove(&format!("orig_score{}_description", descriptions.len() + 1)) {
         descriptions.push(description.as_str().ok_or("a description of a score is not a text")?.to_owned());
@@ -56,33 +61,29 @@ fn of_collection(
     let mut body = Map::from_iter([("instruction".to_owned(), json!(text(fields, "orig_instruction")?))]);
     let labelled = if fields.contains_key("orig_response_A") {
         let (a, b) = (text(fields, "orig_response_A")?, text(fields, "orig_response_B")?);
-        let label = ["label", "orig_preference"].into_iter().find_map(|name| fields.remove(name));
-        let label = label.ok_or("has no orig_preference; if it has another name, use --map label=NAME")?;
+        let Some(label) = label(fields, &["label", "orig_preference"]) else { return Ok(None) };
         let label = labels::preference(&label, around.names, around.numbers)?;
         let lengths = [a.chars().count(), b.chars().count()];
         body.extend([("response_a".to_owned(), json!(a)), ("response_b".to_owned(), json!(b))]);
         Labelled::Pair { label, votes: Vec::new(), lengths, chosen: None }
     } else {
         let response = text(fields, "orig_response")?;
-        let labelled = scored(fields, &response, &descriptions)?;
+        let Some(labelled) = scored(fields, &response, &descriptions)? else { return Ok(None) };
         body.insert("response".into(), json!(response));
         labelled
     };
-    Ok((with_rubric(body, reference, &criterion, &descriptions), labelled))
+    Ok(Some((with_rubric(body, reference, &criterion, &descriptions), labelled)))
 }
 
 /// The label of one response.
-fn scored(fields: &mut Map<String, Value>, response: &str, descriptions: &[String]) -> Result<Labelled, String> {
-    let label = LABELS.into_iter().find_map(|name| fields.remove(name).filter(|label| !label.is_null()));
-    let label = label.ok_or_else(|| {
-        format!("has no label, which is one of {}; if it has another name, use --map label=NAME", LABELS.join(", "))
-    })?;
+fn scored(fields: &Map<String, Value>, response: &str, descriptions: &[String]) -> Result<Option<Labelled>, String> {
+    let Some(label) = label(fields, &LABELS) else { return Ok(None) };
     let (label, levels) = (labels::score(&label)?, descriptions.len() as i32);
     if !(1.0..=f64::from(levels)).contains(&label) {
         return Err(format!("its label {label} is not on its scale, which is 1 to {levels}"));
     }
     let scale = scale_of(&(1..=levels).collect::<Vec<_>>());
-    Ok(Labelled::Score { label, scale, length: response.chars().count() })
+    Ok(Some(Labelled::Score { label, scale, length: response.chars().count() }))
 }
 
 fn with_rubric(

@@ -1,6 +1,6 @@
 """Rewards for many items: what the reward functions of trainers and the mapper of data sets share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -98,6 +98,20 @@ class Bulk:
         if self.rubric is None and "rubric" not in item:
             raise BadItem("missing_rubric", f"neither {self.rubric_column!r} nor `rubric` says how to judge it")
         return outcome_if_empty(item["response"], self.empty) or item
+
+    def items(self, rows: Iterable[tuple[Turns, Turns, object, object]]) -> list[RewardItem | Outcome]:
+        """The items of rows.
+
+        Raises:
+            BadItem: A row has none; it names the row.
+        """
+        items = []
+        for index, row in enumerate(rows):
+            try:
+                items.append(self.item(*row))
+            except BadItem as error:
+                raise BadItem(error.code, error.detail, index) from None
+        return items
 
     def outcomes(self, items: Sequence[RewardItem | Outcome]) -> list[Outcome]:
         """What comes of the items, in their order; outcomes among them stay as they are."""

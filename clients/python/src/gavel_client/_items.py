@@ -20,16 +20,21 @@ _TEXT_PARTS = ("text", "input_text", "output_text")
 
 
 class BadItem(ValueError):
-    """An item that cannot be asked about. `code` is in the manner of the server's codes."""
+    """An item that cannot be asked about.
 
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(code, detail)
+    `code` is in the manner of the server's codes; `index` is the place of the item among those of a call, from 0, or
+    None for an item alone.
+    """
+
+    def __init__(self, code: str, detail: str, index: int | None = None) -> None:
+        super().__init__(code, detail, index)
         self.code = code
         self.detail = detail
+        self.index = index
 
     def __str__(self) -> str:
-        """The reason."""
-        return self.detail
+        """The item and the reason."""
+        return self.detail if self.index is None else f"items[{self.index}]: {self.detail}"
 
 
 def reward_item(prompt: Turns, completion: Turns, reference: object = None, rubric: object = None) -> RewardItem:

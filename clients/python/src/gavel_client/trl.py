@@ -125,11 +125,13 @@ class GavelReward:
             _column(columns, self._bulk.rubric_column, len(prompts)),
             strict=True,
         )
-        outcomes = self._bulk.outcomes([self._bulk.item(*row) for row in rows])
+        outcomes = self._bulk.outcomes(self._bulk.items(rows))
         self._log(outcomes, log_metric, log_extra)
-        problems = [outcome.error for outcome in outcomes if outcome.error is not None]
-        if problems and self.missing == "raise":
-            raise problem_error(problems[0])
+        if self.missing == "raise":
+            for index, outcome in enumerate(outcomes):
+                if outcome.error is not None:
+                    detail = f"items[{index}]: {outcome.error.detail}"
+                    raise problem_error(outcome.error.model_copy(update={"detail": detail}))
         rewards = [outcome.reward for outcome in outcomes]
         return _filled(prompts, rewards) if self.missing == "group_mean" else rewards
 

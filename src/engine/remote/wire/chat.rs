@@ -6,11 +6,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Abilities, Choice, Context, Piece, Reading, Request, Wire, WireError, count, finish, stops};
+use super::{Abilities, Choice, Context, Piece, Question, Request, Wanted, Wire, WireError, count, finish, stops};
 use crate::domain::{MassKind, Role};
 use crate::engine::remote::settings::{Kind, LabelMassKind};
 use crate::engine::remote::turns::{messages, turns};
-use crate::script::{Generate, NodeAsk, SamplerSettings};
+use crate::script::{Generate, SamplerSettings};
 
 const PATH: &str = "/v1/chat/completions";
 /// The number of probable tokens that OpenAI tells at most.
@@ -57,11 +57,7 @@ impl Wire for Chat {
         }
     }
 
-    fn read(&self, _: Context<'_>, _: &[NodeAsk]) -> Box<dyn Reading> {
-        unreachable!("choices are read as a whole")
-    }
-
-    fn choose(&self, context: Context<'_>, answer: &str, options: &[String]) -> Option<Box<dyn Choice>> {
+    fn ask(&self, context: Context<'_>, Wanted { answer, options, .. }: Wanted<'_>) -> Question {
         let texts: Vec<&str> = options.iter().map(|option| option.trim()).collect();
         let question = format!("Reply with exactly one of these, and with nothing else: {}", texts.join(", "));
         let asked = vec![(Role::Assistant, answer.trim_end().to_owned()), (Role::User, question)];
@@ -79,7 +75,8 @@ impl Wire for Chat {
             body.insert("top_logprobs".to_owned(), json!(LISTED));
         }
         let texts = texts.into_iter().map(str::to_owned).collect();
-        Some(Box::new(Verdict { request: Request { path: PATH, body: body.into() }, texts, samples: self.samples }))
+        let request = Request { path: PATH, body: body.into() };
+        Question::Whole(Box::new(Verdict { request, texts, samples: self.samples }))
     }
 
     fn write(&self, context: Context<'_>, limits: &Generate, sampling: &SamplerSettings) -> Request {

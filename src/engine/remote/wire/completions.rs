@@ -3,7 +3,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Abilities, Context, Piece, Reading, Request, Wire, WireError, check, completion, count, finish, stops};
+use super::{
+    Abilities, Context, Piece, Question, Reading, Request, Wanted, Wire, WireError, check, completion, count, finish,
+    stops,
+};
 use crate::engine::remote::settings::{Kind, LabelMassKind};
 use crate::script::{Generate, NodeAsk, NodeReading, SamplerSettings, Token};
 
@@ -34,7 +37,7 @@ impl Wire for Completions {
         }
     }
 
-    fn read(&self, context: Context<'_>, nodes: &[NodeAsk]) -> Box<dyn Reading> {
+    fn ask(&self, context: Context<'_>, Wanted { nodes, .. }: Wanted<'_>) -> Question {
         let request = |node: &NodeAsk| {
             let mut body = completion(context, json!(context.then(&node.path)), 1);
             body["temperature"] = json!(0);
@@ -45,7 +48,8 @@ impl Wire for Completions {
             let text = |token: &Token| String::from_utf8_lossy(&context.vocabulary.piece(*token)).into_owned();
             node.children.iter().map(text).collect()
         };
-        Box::new(Top { requests: nodes.iter().map(request).collect(), texts: nodes.iter().map(texts).collect() })
+        let (requests, texts) = (nodes.iter().map(request).collect(), nodes.iter().map(texts).collect());
+        Question::Nodes(Box::new(Top { requests, texts }))
     }
 
     fn write(&self, context: Context<'_>, limits: &Generate, sampling: &SamplerSettings) -> Request {

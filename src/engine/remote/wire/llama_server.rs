@@ -7,7 +7,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Abilities, Context, Piece, Reading, Request, Wire, WireError, check, count, stops};
+use super::{Abilities, Context, Piece, Question, Reading, Request, Wanted, Wire, WireError, check, count, stops};
 use crate::domain::Finish;
 use crate::engine::remote::settings::{Kind, LabelMassKind};
 use crate::script::{Generate, NodeAsk, NodeReading, SamplerSettings, Token};
@@ -63,7 +63,7 @@ impl Wire for LlamaServer {
         true
     }
 
-    fn read(&self, context: Context<'_>, nodes: &[NodeAsk]) -> Box<dyn Reading> {
+    fn ask(&self, context: Context<'_>, Wanted { nodes, .. }: Wanted<'_>) -> Question {
         let node = |node: &NodeAsk| Node {
             prompt: context.then(&node.path),
             children: node.children.clone(),
@@ -72,7 +72,8 @@ impl Wire for LlamaServer {
             biased: 0,
         };
         let (fresh, vocabulary) = (context.fresh, context.vocabulary.size());
-        Box::new(Lists { nodes: nodes.iter().map(node).collect(), fresh, vocabulary, asked: Vec::new() })
+        let nodes = nodes.iter().map(node).collect();
+        Question::Nodes(Box::new(Lists { nodes, fresh, vocabulary, asked: Vec::new() }))
     }
 
     fn write(&self, context: Context<'_>, limits: &Generate, sampling: &SamplerSettings) -> Request {

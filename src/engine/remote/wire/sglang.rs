@@ -4,10 +4,12 @@
 
 use serde_json::{Value, json};
 
-use super::{Abilities, Batch, Context, Part, Piece, Reading, Request, Wire, WireError, check, count, finish, stops};
+use super::{
+    Abilities, Batch, Context, Part, Piece, Question, Request, Wanted, Wire, WireError, check, count, finish, stops,
+};
 use crate::domain::TokenLogprob;
 use crate::engine::remote::settings::{Kind, LabelMassKind};
-use crate::script::{Generate, NodeAsk, SamplerSettings, Token};
+use crate::script::{Generate, SamplerSettings, Token};
 
 const PATH: &str = "/generate";
 
@@ -32,7 +34,7 @@ impl Wire for Sglang {
         }
     }
 
-    fn read(&self, context: Context<'_>, nodes: &[NodeAsk]) -> Box<dyn Reading> {
+    fn ask(&self, context: Context<'_>, Wanted { nodes, .. }: Wanted<'_>) -> Question {
         let prompts: Vec<Vec<Token>> = nodes.iter().map(|node| context.then(&node.path)).collect();
         let tokens: Vec<&[Token]> = nodes.iter().map(|node| &node.children[..]).collect();
         let body = json!({
@@ -46,7 +48,7 @@ impl Wire for Sglang {
             reads: nodes.iter().map(|node| node.children.clone()).enumerate().collect(),
             offsets: vec![0; nodes.len()],
         };
-        Box::new(Batch::new(nodes, vec![part], parse))
+        Question::Nodes(Box::new(Batch::new(nodes, vec![part], parse)))
     }
 
     fn write(&self, context: Context<'_>, limits: &Generate, sampling: &SamplerSettings) -> Request {

@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Abilities, Batch, Context, Part, Piece, Reading, Request, Wire, WireError, completion, count, finish, stops,
+    Abilities, Batch, Context, Part, Piece, Question, Request, Wanted, Wire, WireError, completion, count, finish,
+    stops,
 };
 use crate::domain::TokenLogprob;
 use crate::engine::remote::settings::{Kind, LabelMassKind};
-use crate::script::{Generate, NodeAsk, SamplerSettings, Token};
+use crate::script::{Generate, SamplerSettings, Token};
 
 /// vLLM's maximum of tokens in one `logprob_token_ids`.
 const MOST_IDS: usize = 128;
@@ -66,7 +67,7 @@ impl Wire for Vllm {
         }
     }
 
-    fn read(&self, context: Context<'_>, nodes: &[NodeAsk]) -> Box<dyn Reading> {
+    fn ask(&self, context: Context<'_>, Wanted { nodes, .. }: Wanted<'_>) -> Question {
         let mut parts = Vec::new();
         let union: BTreeSet<Token> = nodes.iter().flat_map(|node| node.children.iter().copied()).collect();
         if self.0 == Method::Ids && union.len() <= MOST_IDS {
@@ -79,7 +80,7 @@ impl Wire for Vllm {
                 reads: nodes.iter().map(|node| node.children.clone()).enumerate().collect(),
                 offsets: vec![0; nodes.len()],
             });
-            return Box::new(Batch::new(nodes, parts, parse));
+            return Question::Nodes(Box::new(Batch::new(nodes, parts, parse)));
         }
         let size = if self.0 == Method::Ids { MOST_IDS } else { 1 };
         for (index, node) in nodes.iter().enumerate() {
@@ -99,7 +100,7 @@ impl Wire for Vllm {
                 });
             }
         }
-        Box::new(Batch::new(nodes, parts, parse))
+        Question::Nodes(Box::new(Batch::new(nodes, parts, parse)))
     }
 
     fn write(&self, context: Context<'_>, limits: &Generate, sampling: &SamplerSettings) -> Request {

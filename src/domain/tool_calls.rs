@@ -4,21 +4,21 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use crate::domain::{Role, Turn};
+use super::request::{Role, Turn};
 
 /// The tool calls of a conversation: function names by call id.
-pub(super) struct Tools<'a>(HashMap<&'a str, &'a str>);
+pub struct Tools<'a>(HashMap<&'a str, &'a str>);
 
 impl<'a> Tools<'a> {
     /// The calls in messages of OpenAI's format.
-    pub(super) fn of(messages: &'a [Value]) -> Self {
+    pub fn of(messages: &'a [Value]) -> Self {
         let calls = messages.iter().filter_map(|message| message["tool_calls"].as_array()).flatten();
         Self(calls.filter_map(|call| Some((call["id"].as_str()?, name_and_arguments(call)?.0))).collect())
     }
 
     /// Appends a message with parsed content to the turns. Consecutive results become one turn, because chat templates
     /// require alternating roles.
-    pub(super) fn add(&self, turns: &mut Vec<Turn>, role: Role, message: &Value, after_result: bool, said: String) {
+    pub fn add(&self, turns: &mut Vec<Turn>, role: Role, message: &Value, after_result: bool, said: String) {
         if is_result(message) {
             let id = message["tool_call_id"].as_str().unwrap_or_default();
             let name = message["name"].as_str().or_else(|| self.0.get(id).copied());
@@ -37,12 +37,12 @@ impl<'a> Tools<'a> {
 }
 
 /// Whether a message is a tool result.
-pub(super) fn is_result(message: &Value) -> bool {
+pub fn is_result(message: &Value) -> bool {
     matches!(message["role"].as_str(), Some("tool" | "function"))
 }
 
 /// Whether a message has tool calls, so that it may have no content.
-pub(super) fn has_calls(message: &Value) -> bool {
+pub fn has_calls(message: &Value) -> bool {
     calls(message).next().is_some()
 }
 
