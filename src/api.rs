@@ -31,6 +31,7 @@ pub mod problem;
 mod rank;
 mod recorded;
 mod relative;
+mod reviews;
 mod rewards;
 mod rubrics;
 mod schema;
@@ -72,6 +73,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
         )
         .configure(openai_routes)
         .configure(job_routes)
+        .configure(review_routes)
         .service(web::resource("/v1/info").route(web::get().to(system::info)))
         .service(web::resource("/v1/usage").route(web::get().to(usage::usage)))
         .configure(compat_routes)
@@ -120,6 +122,20 @@ fn job_routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/v1/batches/{id}/cancel").route(web::post().to(batches::cancel)))
         .service(web::resource("/v1/verdicts").route(web::get().to(verdicts::list)))
         .service(web::resource("/v1/verdicts/{id}").route(web::get().to(verdicts::show)));
+}
+
+/// Routes of the queue of reviews.
+fn review_routes(config: &mut web::ServiceConfig) {
+    config
+        .service(
+            web::resource("/v1/reviews").route(web::post().to(reviews::create)).route(web::get().to(reviews::list)),
+        )
+        .service(web::resource("/v1/reviews/agreement").route(web::get().to(reviews::outcome::agreement)))
+        .service(web::resource("/v1/reviews/export").route(web::get().to(reviews::outcome::export)))
+        .service(web::resource("/v1/reviews/{id}").route(web::get().to(reviews::show)))
+        .service(web::resource("/v1/reviews/{id}/claim").route(web::post().to(reviews::claim)))
+        .service(web::resource("/v1/reviews/{id}/label").route(web::post().to(reviews::label)))
+        .service(web::resource("/v1/reviews/{id}/skip").route(web::post().to(reviews::skip)));
 }
 
 /// Routes of other protocols.
@@ -195,6 +211,14 @@ fn compat_routes(config: &mut web::ServiceConfig) {
         batches::cancel,
         verdicts::list,
         verdicts::show,
+        reviews::create,
+        reviews::list,
+        reviews::outcome::agreement,
+        reviews::outcome::export,
+        reviews::show,
+        reviews::claim,
+        reviews::label,
+        reviews::skip,
         system::info,
         usage::usage,
         system::live,

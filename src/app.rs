@@ -39,6 +39,8 @@ pub struct App {
     pub judge_models: JudgeModels,
     /// Admission control: the permits for judgements and the bounded queue.
     pub admission: Arc<Admission>,
+    /// What outlives the process.
+    pub database: Arc<Database>,
     /// Files and batches.
     pub jobs: Arc<Jobs>,
     /// The log of verdicts.
@@ -86,7 +88,12 @@ impl App {
             judge_models,
             keys: KeyStore::open(keys::file_in(&config.data_dir)),
             jobs: Arc::new(Jobs::new(config.jobs.clone(), Arc::clone(&database))),
-            verdicts: Arc::new(VerdictLog::new(config.verdict_log.clone(), database, Arc::clone(&metrics))),
+            verdicts: Arc::new(VerdictLog::new(
+                config.verdict_log.clone(),
+                Arc::clone(&database),
+                Arc::clone(&metrics),
+            )),
+            database,
             rubrics,
             prompts,
             metrics,

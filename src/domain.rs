@@ -7,6 +7,7 @@ pub mod agreement;
 pub mod attacks;
 mod blank;
 pub mod calibration;
+pub mod consensus;
 mod distribution;
 pub mod fair_queue;
 mod groups;

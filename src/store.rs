@@ -9,6 +9,7 @@ mod error;
 mod files;
 mod idempotency;
 mod lines;
+mod reviews;
 mod verdicts;
 mod workers;
 
@@ -25,6 +26,7 @@ pub use self::error::StoreError;
 pub use self::files::{FileRow, NewFile, Page};
 pub use self::idempotency::{Made, Once};
 pub use self::lines::{Answered, ClaimedLine, LineKind, NewLine, PutLines};
+pub use self::reviews::{ReviewRow, ReviewState, SeatChange, SeatRow, Seated};
 pub use self::verdicts::{VerdictFilter, VerdictRow};
 
 /// The name of SQLite's file in the data folder.

@@ -57,7 +57,10 @@ fn check(request: &ServiceRequest) -> Result<(), Problem> {
 
 /// The scope that a request needs; any key may read.
 fn needed(method: &Method, path: &str) -> Option<Scope> {
+    let reviews = path.starts_with("/v1/reviews");
     match *method {
+        // Judged texts of all callers.
+        _ if reviews && (*method != Method::POST || path != "/v1/reviews") => Some(Scope::Review),
         Method::GET | Method::HEAD | Method::OPTIONS => None,
         _ if path.starts_with("/v1/rubrics") => Some(Scope::Admin),
         _ if path.starts_with("/v1/files") || path.starts_with("/v1/batches") => Some(Scope::Batch),

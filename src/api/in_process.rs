@@ -28,7 +28,7 @@ use crate::jobs::{Execute, LineReply, LineRequest};
 type Asked = (LineRequest, oneshot::Sender<LineReply>);
 
 /// Routes that lines cannot be for.
-const NOT_IN_BATCHES: [&str; 3] = ["/v1/files", "/v1/batches", "/v1/rubrics"];
+const NOT_IN_BATCHES: [&str; 4] = ["/v1/files", "/v1/batches", "/v1/rubrics", "/v1/reviews"];
 
 /// Answers lines on a thread of its own, where all of them wait side by side.
 pub(super) struct InProcess {

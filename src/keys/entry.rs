@@ -26,7 +26,7 @@ pub enum Scope {
     Grade,
     /// Batches.
     Batch,
-    /// Reviews of verdicts.
+    /// Reviews: judgements by people.
     Review,
     /// Everything, and what changes the server: its rubrics, the usage of all keys.
     Admin,

@@ -24,6 +24,7 @@ mod rank;
 mod registry;
 mod relative;
 mod responses;
+mod reviews;
 mod reward_servers;
 mod rewards;
 mod rubrics;

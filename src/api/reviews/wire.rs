@@ -1,0 +1,122 @@
+//! The wire types of reviews.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+/// A judgement that people are asked for.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "request": {
+        "instruction": "Why is the sky blue?",
+        "response_a": "Air scatters blue light most.",
+        "response_b": "Because of the sea.",
+        "rubric": "helpfulness",
+    },
+    "reviewers": 2,
+}))]
+pub(in crate::api) struct NewReview {
+    /// The body of a request to `/v1/grade/absolute` (with `response`) or `/v1/grade/relative` (with `response_a` and
+    /// `response_b`).
+    #[schema(value_type = Object)]
+    pub(super) request: Value,
+    /// The judge's verdict, which reviewers do not see before they have labelled.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub(super) verdict: Option<Value>,
+    /// How many people are to label it, 1 to 20; 1 by default.
+    #[serde(default)]
+    pub(super) reviewers: Option<u32>,
+}
+
+/// Who does something. Needed while API keys are off; otherwise the name of the key counts.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(example = json!({"reviewer": "ada"}))]
+pub(in crate::api) struct Reviewer {
+    #[serde(default)]
+    pub(super) reviewer: Option<String>,
+}
+
+/// A reviewer's label.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(example = json!({"reviewer": "ada", "label": "A", "note": "B is wrong."}))]
+pub(in crate::api) struct NewLabel {
+    #[serde(default)]
+    pub(super) reviewer: Option<String>,
+    /// A score of the rubric's scale, or `A`, `B` or `tie`.
+    #[schema(value_type = Object)]
+    pub(super) label: Value,
+    #[serde(default)]
+    pub(super) note: Option<String>,
+}
+
+/// A review, as its reader may see it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct Review {
+    pub(super) id: String,
+    pub(super) object: &'static str,
+    /// `absolute` or `relative`.
+    pub(super) kind: String,
+    /// Seconds since 1970.
+    pub(super) created_at: i64,
+    #[schema(value_type = Object)]
+    pub(super) request: Value,
+    /// How many people are to label it, and how many have.
+    pub(super) wanted: i64,
+    pub(super) labelled: i64,
+    /// The reader's own label.
+    pub(super) label: Option<String>,
+    /// What the judge says; null until the reader has labelled.
+    #[schema(value_type = Option<Object>)]
+    pub(super) verdict: Option<Value>,
+    /// What all reviewers say; null until the reader has labelled.
+    pub(super) labels: Option<Vec<ReviewLabel>>,
+}
+
+/// A label of a review.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct ReviewLabel {
+    pub(super) reviewer: String,
+    pub(super) label: String,
+    pub(super) note: Option<String>,
+    /// Seconds since 1970.
+    pub(super) at: i64,
+}
+
+/// A page of reviews, and how far the labels agree.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct ReviewList {
+    pub(super) object: &'static str,
+    pub(super) data: Vec<Review>,
+    pub(super) last_id: Option<String>,
+    pub(super) has_more: bool,
+}
+
+/// How far labels agree.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct ReviewAgreement {
+    pub(super) object: &'static str,
+    /// Reviews with a label.
+    pub(super) reviews: usize,
+    pub(super) labels: usize,
+    /// Krippendorff's alpha of the reviewers (nominal); null where no disagreement was possible.
+    pub(super) alpha: Option<f64>,
+    /// Reviews on which the reviewers have a majority and the judge a verdict.
+    pub(super) judged: usize,
+    /// The share of these on which both are the same.
+    pub(super) accuracy: Option<f64>,
+    /// Cohen's kappa of both.
+    pub(super) kappa: Option<f64>,
+}
+
+/// Which reviews to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::api) struct ReviewQuery {
+    /// `open` (the reader may claim them; the default), `done` or `all`.
+    pub(super) state: Option<String>,
+    /// Who reads, while API keys are off.
+    pub(super) reviewer: Option<String>,
+    pub(super) after: Option<String>,
+    pub(super) limit: Option<i64>,
+}
