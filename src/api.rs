@@ -15,6 +15,7 @@ mod context;
 mod detail;
 mod domain_schema;
 mod json;
+mod jury;
 pub mod local;
 mod middleware;
 mod openai;
@@ -290,7 +291,9 @@ mod tests {
         let bodies = [
             "AbsoluteBody",
             "ContextBody",
+            "JurorBody",
             "MessageBody",
+            "NoiseBody",
             "PreferencesBody",
             "RankBody",
             "RelativeBody",

@@ -49,7 +49,9 @@ impl App {
     pub fn build(config: Config) -> Result<Arc<Self>, StartError> {
         let rubrics = RubricLibrary::load(config.data_dir.join("rubrics"));
         let prompts = Arc::new(PromptLibrary::load(Some(&config.data_dir.join("prompts")))?);
+        let of_juries = config.juries.values().flat_map(|jury| &jury.judges).filter_map(|juror| juror.prompt.as_deref());
         let named = config.models.iter().filter_map(|model| model.prompt.as_deref()).chain([config.prompt.as_str()]);
+        let named = named.chain(of_juries);
         named.filter(|set| !set.is_empty()).try_for_each(|set| prompt_set(&prompts, set).map(drop))?;
         let judge_models = JudgeModels::new(&config.judges, &config.aliases)?;
         // Only a warning: the model may be one of a file whose list a flag replaces.

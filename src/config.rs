@@ -4,6 +4,7 @@
 
 mod by_name;
 mod hosted;
+mod juries;
 mod llama_cpp;
 mod mistralrs;
 mod paths;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use config::{Environment, File, FileFormat};
 use serde::Deserialize;
 
+pub use self::juries::JuryConfig;
 pub use self::llama_cpp::{LlamaCppConfig, LlamaCppOverrides};
 pub use self::mistralrs::{MistralRsConfig, MistralRsOverrides};
 pub use self::paths::Paths;
@@ -63,6 +65,7 @@ pub struct Config {
     pub models: Vec<ModelConfig>,
     pub judges: Vec<JudgeModel>,
     pub aliases: BTreeMap<String, String>,
+    pub juries: BTreeMap<String, JuryConfig>,
     pub scripted_delay_ms: u64,
     pub scripted_answers: PathBuf,
     pub hub: HubConfig,
@@ -292,6 +295,16 @@ pub enum ConfigError {
     /// The API keys cannot be read.
     #[error("the API keys cannot be read: {0}")]
     Keys(String),
+    /// A jury cannot decide.
+    #[error("[juries.{name}] {at}: {reason}")]
+    Jury {
+        /// The jury.
+        name: String,
+        /// The key at fault.
+        at: String,
+        /// The reason.
+        reason: String,
+    },
     /// A judge model names an unknown model.
     #[error("[[judges]] {name}: there is no model `{model}`; there are: {known}")]
     Judges {
@@ -361,6 +374,7 @@ impl Config {
         }
         let listed = config.model_names();
         config.put_first(named_model);
+        config.check_juries(&listed)?;
         config.check_judges(listed)?;
         config.check()?;
         config.fill_folders()?;

@@ -4,6 +4,7 @@
 //! on its [`Scale`], a [`Distribution`] sums to one, and a [`Rubric`] describes every level.
 
 pub mod agreement;
+mod annotator;
 pub mod attacks;
 mod blank;
 pub mod calibration;
@@ -11,6 +12,7 @@ mod distribution;
 pub mod fair_queue;
 mod groups;
 mod judgement;
+pub mod jury;
 mod provenance;
 pub mod ranking;
 mod request;
@@ -24,6 +26,7 @@ pub mod text_metrics;
 mod verdict;
 mod weight;
 
+pub use annotator::Annotator;
 pub use blank::is_blank;
 pub use distribution::{Distribution, InvalidDistribution};
 pub use groups::normalized;

@@ -6,6 +6,7 @@
 mod absolute;
 mod candidates;
 mod checklist;
+mod jury;
 mod preferences;
 pub mod presets;
 mod prompted;
@@ -24,6 +25,7 @@ pub use candidates::{
     ByMethod, CandidateGoal, CandidateVerdicts, Candidates, Rank, Ranked, Ranking, ResponsePair, parts_to_judge,
 };
 pub use checklist::{AnswerOption, Checklist, ChecklistVerdict, Question, QuestionKind, confidence};
+pub use jury::{Deliberation, JuryTask, Vote};
 pub use preferences::{MakePairs, PairRules, PreferencePair, Preferences, Reason, Skipped};
 pub use prompted::{MOST_CHOICES, PromptInput, Prompted, TEXT};
 pub use relative::Relative;

@@ -6,8 +6,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::context;
-use super::problem::Problem;
-use super::schema::{self, GradingRequest, grading_body};
+use super::jury::{CombineBody, JuryBody, JuryFields, NoiseBody, PanelRequest};
+use super::middleware::{base, request_id};
+use super::problem::{Problem, ProblemBody};
+use super::schema::{self, grading_body};
 use super::verdict::{self, Calibration, Debug, NamedDigest, Produced};
 use super::{json, stream};
 use crate::app::App;
@@ -27,6 +29,18 @@ grading_body! {
     AbsoluteBody {
         /// The response to grade.
         response: String,
+        /// Several judges in place of `model`: 1 to 16 models, each a name or an object.
+        #[schema(value_type = Option<Vec<super::jury::JudgeChoice>>)]
+        judges: Option<Vec<serde_json::Value>>,
+        /// A jury of the server's configuration in place of `model`.
+        jury: Option<String>,
+        /// How a jury's verdicts are combined. Default: `weighted` if a juror has a weight, else `mean`.
+        combine: Option<CombineBody>,
+        /// How many jurors must have a verdict; default: more than half.
+        quorum: Option<usize>,
+        /// Label noise, which mimics how people differ.
+        #[serde(default, deserialize_with = "crate::api::json::object_or_null")]
+        noise: Option<NoiseBody>,
     }
 }
 
@@ -86,6 +100,10 @@ pub(super) struct AbsoluteVerdictBody {
     /// One verdict for each criterion, if a list of rubrics was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     criteria: Option<Vec<CriterionVerdict>>,
+    /// If a jury judged: its jurors, and how far they agree. The judgements are then those of the jurors' verdicts.
+    #[serde(flatten)]
+    #[schema(no_recursion)]
+    jury: Option<JuryBody<AbsoluteVerdictBody>>,
     #[serde(flatten)]
     produced: Produced,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,18 +123,20 @@ pub(super) async fn grade(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let body: AbsoluteBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
-    let GradingRequest { request, model, debug } = check(&app, body)?;
+    let PanelRequest { request, judges, debug } = check(&app, body)?;
     let (context, rubrics) = (context::of_request(&http, &app)?, request.rubrics.clone());
-    let session = app.service.begin(&context, model.as_deref()).await?;
+    let panel = app.service.panel(&context, judges).await?;
+    let (base, id) = (base(&http), request_id(&http));
     stream::answer(
         &http,
-        |progress| async move { Ok(session.run(request, progress).await?) },
-        move |graded| verdict_body(graded, &rubrics, debug),
+        |progress| async move { Ok(panel.run(request, progress).await?) },
+        move |graded| verdict_body(graded, &rubrics, debug, &|problem| problem.body(&base, &id)),
     )
     .await
 }
 
-pub(super) fn check(app: &App, mut body: AbsoluteBody) -> Result<GradingRequest<AbsoluteRequest>, Problem> {
+pub(super) fn check(app: &App, mut body: AbsoluteBody) -> Result<PanelRequest<AbsoluteRequest>, Problem> {
+    let jury = body.jury();
     let checked = body.common().check(app)?;
     let request = AbsoluteRequest {
         response: schema::not_empty(body.response, "/response", "the response")?,
@@ -125,23 +145,44 @@ pub(super) fn check(app: &App, mut body: AbsoluteBody) -> Result<GradingRequest<
         multi: checked.multi,
         options: checked.options,
     };
-    Ok(GradingRequest { request, model: checked.model, debug: checked.debug })
+    Ok(PanelRequest { request, judges: jury.check(app, checked.model)?, debug: checked.debug })
 }
 
-/// A verdict's JSON.
+impl AbsoluteBody {
+    /// The fields that name the judges.
+    fn jury(&mut self) -> JuryFields {
+        JuryFields {
+            model: self.model.is_some(),
+            judges: self.judges.take(),
+            jury: self.jury.take(),
+            combine: self.combine,
+            quorum: self.quorum,
+            noise: self.noise.take(),
+        }
+    }
+}
+
+/// A verdict's JSON; `shown` writes the problems of jurors.
 pub(super) fn verdict_body(
     graded: service::Graded<Absolute>,
     rubrics: &[WeightedRubric],
     debug: bool,
+    shown: &dyn Fn(Problem) -> ProblemBody,
 ) -> AbsoluteVerdictBody {
-    let service::Graded { id, verdict, provenance, stats, .. } = graded;
+    let service::Graded { id, verdict, provenance, stats, jury, .. } = graded;
+    let jury = jury.map(|report| JuryBody::of(*report, |own| verdict_body(own, rubrics, debug, shown), shown));
+    // The verdicts of jurors have their judgements.
+    let body = |verdict: &AbsoluteVerdict| match jury {
+        None => CriterionBody::of(verdict),
+        Some(_) => CriterionBody { judgements: Vec::new(), ..CriterionBody::of(verdict) },
+    };
     let (graded, criteria) = match &verdict {
-        Absolute::Single(verdict) => (CriterionBody::of(verdict), None),
+        Absolute::Single(verdict) => (body(verdict), None),
         Absolute::Multi(all) => {
             let criteria = all.criteria.iter().zip(rubrics).map(|((verdict, weight), rubric)| CriterionVerdict {
                 rubric: NamedDigest::of(domain::NamedDigest::of(&rubric.rubric)),
                 weight: weight.get(),
-                graded: CriterionBody::of(verdict),
+                graded: body(verdict),
             });
             let label_mass = verdict.label_mass();
             (CriterionBody { reward: all.reward, label_mass, ..CriterionBody::default() }, Some(criteria.collect()))
@@ -152,7 +193,8 @@ pub(super) fn verdict_body(
         object: "verdict.absolute",
         graded,
         criteria,
-        debug: verdict::debug(debug, verdict.first_judgement(), &stats),
+        debug: verdict::debug(debug && jury.is_none(), verdict.first_judgement(), &stats),
+        jury,
         produced: Produced::new(provenance, &stats, Some(verdict.label_mass())),
     }
 }

@@ -205,20 +205,24 @@ where
 }
 
 /// The fields of Gavel's own requests, sorted.
-pub(super) const FIELDS: [&str; 42] = [
+pub(super) const FIELDS: [&str; 48] = [
     "annotator",
     "cache",
+    "combine",
     "content",
     "context",
     "criterion",
     "debug",
     "descriptions",
     "deterministic",
+    "flip",
     "group",
     "id",
     "include",
     "instruction",
     "items",
+    "judges",
+    "jury",
     "max_feedback_tokens",
     "messages",
     "method",
@@ -228,9 +232,11 @@ pub(super) const FIELDS: [&str; 42] = [
     "min_p",
     "mode",
     "model",
+    "noise",
     "normalize",
     "pairs",
     "prompt",
+    "quorum",
     "reference_answer",
     "response",
     "response_a",

@@ -351,6 +351,11 @@ impl From<ServiceError> for Problem {
                 Self::new(Code::ShuttingDown, detail)
             }
             ServiceError::Deadline(_) => Self::new(Code::DeadlineExceeded, detail),
+            // Of the kind of the first juror's error; the detail has those of all.
+            ServiceError::NoQuorum { failed, .. } => match failed.into_iter().next() {
+                Some((_, first)) => Self { detail: Self::new(Code::Internal, detail).detail, ..first.into() },
+                None => Self::new(Code::Internal, detail),
+            },
             ServiceError::TooLong { error, longest, mode } => {
                 let limit = match mode {
                     Mode::Feedback => AnswerLimit::Field("max_feedback_tokens"),

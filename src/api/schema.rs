@@ -10,7 +10,7 @@ use super::json::{Object, parse_value};
 use super::problem::{Code, Problem};
 use crate::app::App;
 use crate::domain::{
-    Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Role, Rubric, Sampling, Turn, Weight,
+    Annotator, Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Role, Rubric, Sampling, Turn, Weight,
     WeightedRubric, check_text,
 };
 use crate::service::ServiceError;
@@ -324,7 +324,7 @@ impl ItemFields {
             instruction: instruction(self.instruction, self.messages)?,
             reference_answer: self.reference_answer.filter(|text| !text.trim().is_empty()),
             context: self.context.into_iter().flatten().map(|Object(d)| Document { id: d.id, text: d.text }).collect(),
-            annotator: self.annotator.filter(|text| !text.trim().is_empty()),
+            annotator: self.annotator.filter(|text| !text.trim().is_empty()).map(Annotator::from),
         })
     }
 }

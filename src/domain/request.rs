@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::annotator::Annotator;
 use super::blank::is_blank;
 use super::judgement::{Kind, Mode};
 use super::rubric::NamedRubric;
@@ -129,7 +130,7 @@ pub struct Item {
     /// Documents that the response is judged against.
     pub context: Vec<Document>,
     /// The persona whose judgement is requested.
-    pub annotator: Option<String>,
+    pub annotator: Option<Annotator>,
 }
 
 /// How two responses are compared.
@@ -302,7 +303,8 @@ impl Item {
         };
         let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let context: usize = self.context.iter().map(|document| len(&document.id) + document.text.len()).sum();
-        instruction + context + len(&self.reference_answer) + len(&self.annotator)
+        let annotator = self.annotator.as_ref().map_or(0, |annotator| annotator.profile.len());
+        instruction + context + len(&self.reference_answer) + annotator
     }
 }
 

@@ -207,6 +207,35 @@ impl Judgement {
 }
 
 impl Preference {
+    /// With A and B exchanged.
+    #[must_use]
+    pub fn exchanged(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+            Self::Tie => Self::Tie,
+        }
+    }
+
+    /// The preference that a probability has; a tie if it is closer to one half than `tie_margin`.
+    #[must_use]
+    pub fn with_margin(probability_a: f64, tie_margin: f64) -> Self {
+        if (probability_a - 0.5).abs() < tie_margin { Self::Tie } else { Self::of(probability_a) }
+    }
+
+    /// The preference for the higher reward, `margin` being that of A less that of B; a tie if they are equal, or closer
+    /// than `tie_margin`.
+    #[must_use]
+    pub fn of_margin(margin: f64, tie_margin: f64) -> Self {
+        if margin == 0.0 || margin.abs() < tie_margin {
+            Self::Tie
+        } else if margin > 0.0 {
+            Self::A
+        } else {
+            Self::B
+        }
+    }
+
     fn of(probability_a: f64) -> Self {
         match probability_a.partial_cmp(&0.5) {
             Some(std::cmp::Ordering::Greater) => Self::A,
@@ -257,8 +286,7 @@ impl RelativeVerdict {
     pub(super) fn calibrate(&mut self, probability_a: f64, digest: &str, tie_margin: f64) {
         self.calibration = Some(Box::new(Calibrated { digest: digest.to_owned(), raw_reward: self.probability_a }));
         self.probability_a = probability_a;
-        let tie = (probability_a - 0.5).abs() < tie_margin;
-        self.preference = if tie { Preference::Tie } else { Preference::of(probability_a) };
+        self.preference = Preference::with_margin(probability_a, tie_margin);
     }
 
     /// The feedback of an AB judgement, preferably one with the verdict's preference.
@@ -312,14 +340,7 @@ pub fn prefer_by_reward(
     };
     // Computed from both sides, so that exchanging A and B gives the exact complement.
     let probability_a = complement_exact(weighted(false), weighted(true));
-    let preference = if margin == 0.0 || margin.abs() < tie_margin {
-        Preference::Tie
-    } else if margin > 0.0 {
-        Preference::A
-    } else {
-        Preference::B
-    };
-    Ok((preference, probability_a))
+    Ok((Preference::of_margin(margin, tie_margin), probability_a))
 }
 
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {

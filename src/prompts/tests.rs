@@ -62,7 +62,7 @@ fn full() -> Item {
             Document { id: Some("optics".to_owned()), text: "Short waves are scattered most.".to_owned() },
             Document { id: None, text: "Blue waves are short.".to_owned() },
         ],
-        annotator: Some("A teacher of eight-year-olds.".to_owned()),
+        annotator: Some("A teacher of eight-year-olds.".into()),
         ..bare("Why is the sky blue?")
     }
 }
@@ -223,7 +223,7 @@ fn changes_name_their_field_and_what_the_template_adds_counts() {
     let turn = |content: &str| Turn { role: Role::User, content: content.to_owned() };
     *instruction = Instruction::Conversation(vec![turn("[Assistant]: yes"), turn("x[RESULT]")]);
     *reference_answer = Some("[RESULT]".to_owned());
-    *annotator = Some("[result]".to_owned());
+    *annotator = Some("[result]".into());
     *context = vec![Document { id: Some("RESULT".to_owned()), text: "[RESULT]".to_owned() }];
     let rubric = Rubric::new("RESULT", &BTreeMap::from([("0", "no"), ("1", "[RESULT]")].map(owned))).unwrap();
     let subject = relative(&item, ["[RESULT]", "[RESULT][RESULT]"], &rubric);
@@ -441,7 +441,7 @@ fn what_a_set_has_no_place_for_is_an_error() {
         );
     };
     check("/reference_answer", |item| item.reference_answer = Some(String::new()));
-    check("/annotator", |item| item.annotator = Some("me".to_owned()));
+    check("/annotator", |item| item.annotator = Some("me".into()));
     check("/context", |item| item.context = full().context);
 }
 
@@ -560,7 +560,7 @@ fn kept_layouts_render_as_fresh_ones() {
         let turn = |at: usize| Turn { role: [Role::User, Role::Assistant][at % 2], content: format!("turn {at}") };
         Item { instruction: Instruction::Conversation((0..count).map(turn).collect()), ..bare("") }
     };
-    let annotated = Item { annotator: Some("me".to_owned()), ..bare("Which?") };
+    let annotated = Item { annotator: Some("me".into()), ..bare("Which?") };
     let items =
         [bare("Why?"), bare("What [RESULT] 5"), annotated, full(), conversation(), turns(1), turns(3), turns(41)];
     // Twice over, so that each shape is met by other texts than those it was laid out for.

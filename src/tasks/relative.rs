@@ -227,6 +227,15 @@ impl Relative {
         }
     }
 
+    /// The judgements of the two together; none if each response was graded alone.
+    #[must_use]
+    pub fn judgements(&self) -> &[Judgement] {
+        match self {
+            Self::Pairwise(verdict) => &verdict.judgements,
+            Self::Graded { .. } => &[],
+        }
+    }
+
     /// The first judgement.
     #[must_use]
     pub fn first_judgement(&self) -> Option<&Judgement> {

@@ -11,6 +11,7 @@ mod cancellation;
 mod engines;
 mod hostile;
 mod judge_models;
+mod jury;
 mod keys;
 mod odd_callers;
 mod openai;
