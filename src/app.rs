@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use tokio::task::coop::consume_budget;
 
+use crate::annotators::AnnotatorLibrary;
 use crate::config::Config;
 use crate::domain::{Mode, Options, Sampling};
 use crate::engine::{Engine, Load};
@@ -31,6 +32,8 @@ pub struct App {
     pub keys: KeyStore,
     /// The built-in rubrics and those in `data_dir`, by name.
     pub rubrics: Arc<RubricLibrary>,
+    /// The built-in annotators and those in `data_dir`, by name.
+    pub annotators: AnnotatorLibrary,
     /// The built-in and configured judge models of `POST /v1/chat/completions`, with their aliases.
     pub judge_models: JudgeModels,
     /// Admission control: the permits for judgements and the bounded queue.
@@ -78,6 +81,7 @@ impl App {
             models,
             judge_models,
             keys: KeyStore::open(keys::file_in(&config.data_dir)),
+            annotators: AnnotatorLibrary::new(config.data_dir.join("annotators")),
             rubrics,
             prompts,
             config,

@@ -86,6 +86,8 @@ pub mod extend {
 // These modules are not part of the public API and may change in any version. They are public but hidden, for the
 // program and for the tests and benches, which are separate crates.
 #[doc(hidden)]
+pub mod annotators;
+#[doc(hidden)]
 pub mod api;
 #[doc(hidden)]
 pub mod app;

@@ -28,7 +28,7 @@ pub use self::judge::Judge;
 use self::judge::PlannedRun;
 pub use self::jury::{JurorVerdict, JuryReport, Panel};
 use self::registry::ModelRegistry;
-use crate::domain::{Judgement, MassKind, Order, Provenance, Timing, Usage, milliseconds};
+use crate::domain::{Annotator, Judgement, MassKind, Order, Provenance, Timing, Usage, milliseconds};
 use crate::engine::{EngineError, EngineInfo};
 use crate::metrics::Metrics;
 use crate::prompts::EscapedMarker;
@@ -241,6 +241,7 @@ impl Session {
             model: self.judge.model(),
             rubric: task.rubric(),
             prompt: task.prompt(&self.judge.profile())?,
+            annotator: task.annotator().map(Annotator::named_digest),
             sampling: task.options().sampling,
         };
         let mut runs = task.runs();

@@ -15,7 +15,7 @@ mod relative;
 use crate::domain::calibration::Calibrator;
 use crate::domain::spelling::suggestion;
 use crate::domain::{
-    InvalidRequest, InvalidVerdict, Judgement, Kind, Method, NamedDigest, Options, Order, Preference, WeightedRubric,
+    Annotator, InvalidRequest, InvalidVerdict, Judgement, Kind, Method, NamedDigest, Options, Order, Preference, WeightedRubric,
 };
 use crate::prompts::{EscapedMarker, PromptError, PromptLibrary, PromptSet, Renderer, Subject};
 use crate::script::{Prompt, Script};
@@ -98,6 +98,11 @@ pub trait Task: Send + Sync + 'static {
 
     /// The rubric behind the verdict, if there is one.
     fn rubric(&self) -> Option<NamedDigest> {
+        None
+    }
+
+    /// The persona whose judgement it requests, if any.
+    fn annotator(&self) -> Option<&Annotator> {
         None
     }
 

@@ -33,6 +33,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "api",
         &[
+            "annotators",
             "app",
             "config",
             "domain",
@@ -49,7 +50,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("facade", &["app", "config", "domain", "engine", "metrics", "models", "prompts", "rubrics", "service", "tasks"]),
-    ("app", &["config", "domain", "engine", "keys", "metrics", "models", "prompts", "rubrics", "service", "tasks"]),
+    ("app", &["annotators", "config", "domain", "engine", "keys", "metrics", "models", "prompts", "rubrics", "service", "tasks"]),
     (
         "service",
         &[
@@ -73,6 +74,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("models", &["domain", "prompts"]),
     ("tasks", &["domain", "prompts", "script"]),
     ("rubrics", &["calibrations", "domain"]),
+    ("annotators", &["domain"]),
     ("calibrations", &["domain"]),
     ("prompts", &["domain", "script"]),
     ("script", &["domain"]),

@@ -6,10 +6,11 @@ use utoipa::ToSchema;
 
 use super::json::{Object, parse_value};
 use super::problem::{Problem, ProblemBody};
+use super::schema::annotator;
 use crate::app::App;
 use crate::domain::jury::{Combine, Judges, Juror, JurorSettings, Jury, JuryRules, Noise};
 use crate::domain::spelling::suggestion;
-use crate::domain::{Annotator, InvalidRequest};
+use crate::domain::InvalidRequest;
 use crate::service::{Graded, JurorVerdict, JuryReport, ServiceError};
 use crate::tasks::prompt_set;
 
@@ -30,7 +31,7 @@ pub(super) struct JurorBody {
     model: Option<String>,
     /// A prompt set, in place of that of the request.
     prompt: Option<String>,
-    /// The persona whose judgement is requested, in place of that of the request.
+    /// The persona whose judgement is requested, a name or a text, in place of that of the request.
     annotator: Option<String>,
     /// With `combine: "weighted"`, 0.000001 to 1000000; default 1.
     weight: Option<f64>,
@@ -144,7 +145,7 @@ fn juror(app: &App, settings: JurorSettings, at: &str) -> Result<Juror, Problem>
         let known = prompt_set(app.prompts(), prompt).map_err(ServiceError::from);
         known.map_err(|error| Problem::from(error).at(format!("{at}/prompt")))?;
     }
-    let annotator = settings.annotator.clone().filter(|text| !text.trim().is_empty()).map(Annotator::from);
+    let annotator = annotator(settings.annotator.clone(), app, &format!("{at}/annotator"))?;
     settings.seated(model, annotator).map_err(|error| Problem::from(error).within(at))
 }
 

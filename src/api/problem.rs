@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::code::Code;
 use super::detail::{AnswerLimit, shortened};
+use crate::annotators::AnnotatorError;
 use crate::domain::{InvalidRequest, InvalidRubric, Mode, Unscored};
 use crate::engine::EngineError;
 use crate::prompts::PromptError;
@@ -317,6 +318,18 @@ impl From<LibraryError> for Problem {
             );
         }
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<AnnotatorError> for Problem {
+    fn from(error: AnnotatorError) -> Self {
+        match error {
+            AnnotatorError::Unknown { .. } => Self::new(Code::InvalidRequest, error.to_string()),
+            AnnotatorError::File { .. } => {
+                tracing::error!(%error, "the file of an annotator is invalid");
+                Self::new(Code::Internal, "the annotator's file is invalid; the server's log has the reason")
+            }
+        }
     }
 }
 

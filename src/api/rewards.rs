@@ -92,7 +92,7 @@ pub(super) struct RewardItem {
     /// Documents that the response is judged against.
     #[schema(value_type = Option<Vec<ContextBody>>)]
     context: Option<Vec<Object<ContextBody>>>,
-    /// The persona whose judgement is requested.
+    /// The persona whose judgement is requested: the name of an annotator of the server (`/v1/info`), or a text.
     annotator: Option<String>,
     /// With `normalize: "group"`, the group that its reward is relative to.
     group: Option<Name>,
@@ -244,5 +244,5 @@ fn bulk_item(item: &Value, grouped: bool, app: &App) -> Result<BulkItem, Problem
         annotator: item.annotator,
     };
     let rubrics = (!item.rubric.is_null()).then(|| Rubrics::read(&item.rubric, app)).transpose()?;
-    Ok(BulkItem { response: item.response, item: about.check()?, rubrics })
+    Ok(BulkItem { response: item.response, item: about.check(app)?, rubrics })
 }

@@ -165,7 +165,7 @@ macro_rules! grading_body {
             model: Option<String>,
             /// A prompt set, or null for the model's own.
             prompt: Option<String>,
-            /// The persona whose judgement is requested.
+            /// The persona whose judgement is requested: the name of an annotator of the server (`/v1/info`), or a text.
             annotator: Option<String>,
             /// Whether the verdict cache may be used.
             cache: Option<bool>,
@@ -268,7 +268,7 @@ pub(super) struct CheckedFields {
 impl GradingFields {
     pub(super) fn check(self, app: &App) -> Result<CheckedFields, Problem> {
         let JudgingOptions { rubrics, multi, options, model } = self.judging.check(app)?;
-        Ok(CheckedFields { item: self.item.check()?, rubrics, multi, options, model, debug: self.debug })
+        Ok(CheckedFields { item: self.item.check(app)?, rubrics, multi, options, model, debug: self.debug })
     }
 }
 
@@ -319,14 +319,20 @@ impl JudgingFields {
 }
 
 impl ItemFields {
-    pub(super) fn check(self) -> Result<Item, Problem> {
+    pub(super) fn check(self, app: &App) -> Result<Item, Problem> {
         Ok(Item {
+            annotator: annotator(self.annotator, app, "/annotator")?,
             instruction: instruction(self.instruction, self.messages)?,
             reference_answer: self.reference_answer.filter(|text| !text.trim().is_empty()),
             context: self.context.into_iter().flatten().map(|Object(d)| Document { id: d.id, text: d.text }).collect(),
-            annotator: self.annotator.filter(|text| !text.trim().is_empty()).map(Annotator::from),
         })
     }
+}
+
+/// The annotator of this name, or the one that the text describes.
+pub(super) fn annotator(text: Option<String>, app: &App, at: &str) -> Result<Option<Annotator>, Problem> {
+    let text = text.filter(|text| !text.trim().is_empty());
+    text.map(|text| app.annotators.find(&text)).transpose().map_err(|error| Problem::from(error).at(at))
 }
 
 /// A text that must not be blank.

@@ -88,6 +88,9 @@ pub(super) struct Produced {
     model: ModelRef,
     rubric: NamedDigest,
     prompt: NamedDigest,
+    /// The annotator, if one was requested; `inline` if it was a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotator: Option<NamedDigest>,
     usage: Usage,
     timing_ms: Timing,
     sampling: SamplingUsed,
@@ -108,7 +111,7 @@ pub(super) struct Produced {
 impl Produced {
     /// `label_mass` is that of the verdict, if it has one.
     pub(super) fn new(provenance: Provenance, stats: &RunStats, label_mass: Option<f64>) -> Self {
-        let Provenance { model, rubric, prompt, sampling } = provenance;
+        let Provenance { model, rubric, prompt, annotator, sampling } = provenance;
         let named = |digest: Option<domain::NamedDigest>| {
             NamedDigest::of(digest.expect("gradings have a rubric and a prompt set"))
         };
@@ -117,6 +120,7 @@ impl Produced {
             model: ModelRef::of(model),
             rubric: named(rubric),
             prompt: named(prompt),
+            annotator: annotator.map(NamedDigest::of),
             usage: stats.usage,
             timing_ms: stats.timing,
             sampling: SamplingUsed {

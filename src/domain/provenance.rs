@@ -14,6 +14,8 @@ pub struct Provenance {
     pub rubric: Option<NamedDigest>,
     /// The templates of the prompt; `None` if the prompt was the caller's own.
     pub prompt: Option<NamedDigest>,
+    /// The persona whose judgement was requested, if any was.
+    pub annotator: Option<NamedDigest>,
     /// How text was generated.
     pub sampling: Sampling,
 }

@@ -152,6 +152,7 @@ mod tests {
             model: ModelRef { name: model.into(), digest: String::new(), engine: "scripted" },
             rubric: Some(NamedDigest { name: rubric.into(), digest: String::new() }),
             prompt: None,
+            annotator: None,
             sampling,
         };
         let usage = Usage { prompt_tokens: 3, completion_tokens: 1, ..Usage::default() };

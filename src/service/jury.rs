@@ -201,9 +201,8 @@ fn provenance<V>(jury: &Jury, heard: &[(&Juror, bool, &Graded<V>)]) -> Option<Pr
     let (.., first) = heard.first()?;
     let mut parts: Vec<String> = Vec::new();
     for (juror, _, graded) in heard {
-        let Provenance { model, prompt, .. } = &graded.provenance;
-        let annotator = juror.annotator.as_ref().map(|annotator| annotator.named_digest().digest);
-        let prompt = prompt.as_ref().map(|prompt| prompt.digest.as_str());
+        let Provenance { model, prompt, annotator, .. } = &graded.provenance;
+        let [prompt, annotator] = [prompt, annotator].map(|of| of.as_ref().map(|of| of.digest.as_str()));
         parts.push(format!("{} {prompt:?} {annotator:?} {}", model.digest, jury.weight(juror)));
     }
     // The same jurors in another order are the same jury.
@@ -222,7 +221,9 @@ fn provenance<V>(jury: &Jury, heard: &[(&Juror, bool, &Graded<V>)]) -> Option<Pr
         }
     };
     let model = ModelRef { name: name_of(jury), engine: JURY, digest: digest(&parts.join("\n")) };
-    Some(Provenance { model, prompt, ..first.provenance.clone() })
+    let annotator = first.provenance.annotator.clone();
+    let annotator = annotator.filter(|one| heard.iter().all(|(.., of)| of.provenance.annotator.as_ref() == Some(one)));
+    Some(Provenance { model, prompt, annotator, ..first.provenance.clone() })
 }
 
 fn digest(text: &str) -> String {

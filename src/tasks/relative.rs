@@ -5,7 +5,7 @@ use super::{
 };
 use crate::domain::calibration::Calibrator;
 use crate::domain::{
-    Calibrated, Distribution, InvalidRequest, InvalidVerdict, Judgement, Method, NamedDigest, Options, Order,
+    Annotator, Calibrated, Distribution, InvalidRequest, InvalidVerdict, Judgement, Method, NamedDigest, Options, Order,
     Preference, RelativeRequest, RelativeVerdict, Weight, prefer_by_reward,
 };
 use crate::prompts::Subject;
@@ -128,6 +128,10 @@ impl Task for RelativeRequest {
 
     fn rubric(&self) -> Option<NamedDigest> {
         rubric_of(&self.rubrics, self.multi)
+    }
+
+    fn annotator(&self) -> Option<&Annotator> {
+        self.item.annotator.as_ref()
     }
 
     fn prompt(&self, judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {

@@ -3,6 +3,7 @@
 
 mod absolute;
 mod admission;
+mod annotators;
 mod bad_bulk;
 mod bad_input;
 mod cache;
