@@ -27,6 +27,7 @@ mod rank;
 mod relative;
 mod rewards;
 mod rubrics;
+mod samples;
 mod schema;
 mod stream;
 mod system;
@@ -299,6 +300,7 @@ mod tests {
             "RelativeBody",
             "RewardItem",
             "RewardsBody",
+            "AdaptiveSamples",
             "RubricBody",
             "SamplingBody",
             "WeightedBody",

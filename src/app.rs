@@ -126,6 +126,7 @@ impl App {
         Options {
             mode: Mode::default(),
             samples: defaults.samples,
+            settle: None,
             sampling: Sampling {
                 temperature: defaults.temperature,
                 top_p: defaults.top_p,

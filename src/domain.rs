@@ -21,6 +21,7 @@ mod rubric;
 pub mod runs;
 mod scale;
 pub mod service_time;
+pub mod settling;
 pub mod spelling;
 pub mod text_metrics;
 mod verdict;

@@ -8,13 +8,13 @@ mod error;
 mod judge;
 mod jury;
 pub mod registry;
+mod samples;
 pub mod shutdown;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use futures::{StreamExt, TryStreamExt, stream};
 use tokio::task::coop::consume_budget;
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -89,6 +89,8 @@ pub struct RunStats {
     pub neutralized: Arc<[EscapedMarker]>,
     /// How the label masses of its judgements were obtained, the least exact of them.
     pub mass: MassKind,
+    /// If samples were taken until they settled: the number of samples, the largest of its runs.
+    pub samples_used: Option<u32>,
 }
 
 impl RunStats {
@@ -99,6 +101,7 @@ impl RunStats {
         self.timing = self.timing.longest(other.timing);
         self.cached &= other.cached;
         self.mass = self.mass.worse(other.mass);
+        self.samples_used = self.samples_used.max(other.samples_used);
         self
     }
 }
@@ -275,57 +278,6 @@ impl Session {
         let verdict = task.combine(outcome.answers, calibrator, &mut |seen| self.metrics.observe(model, seen));
         let verdict = verdict.map_err(TaskError::from)?;
         Ok(Graded { id: format!("vrd_{}", Ulid::new()), verdict, provenance, stats, failures: outcome.failures, jury: None })
-    }
-
-    /// Runs the planned runs, then plans and runs the rest.
-    async fn judge_all<T: Task>(
-        &self,
-        task: &Arc<T>,
-        mut planned: Vec<Planned>,
-        rest: Vec<RunKey>,
-        progress: Option<&Progress>,
-    ) -> Result<RunResults, ServiceError> {
-        let mut outcome = RunResults::default();
-        if planned.len() == 1 && rest.is_empty() {
-            // Most requests have one run, and need no stream of runs.
-            if let Some(only) = planned.pop() {
-                let (run, answer) = self.judge_one(&**task, only, progress).await;
-                outcome.add((run, Ok(answer?)));
-            }
-            return Ok(outcome);
-        }
-        let (task_of_rest, task_of_runs) = (Arc::clone(task), &**task);
-        let rest = stream::iter(rest).then(move |run| {
-            let task = Arc::clone(&task_of_rest);
-            async move { stream::iter(self.plan(&task, vec![run]).await) }
-        });
-        // A named type: otherwise the compiler cannot prove that the future is `Send`.
-        let rest = rest.flatten().boxed();
-        let answers = stream::iter(planned)
-            .chain(rest)
-            .map(move |planned| self.judge_one(task_of_runs, planned, progress))
-            .buffered(self.window);
-        if task.allows_failures() {
-            answers
-                .for_each(|answer| {
-                    outcome.add(answer);
-                    std::future::ready(())
-                })
-                .await;
-            if let (true, Some(error)) = (outcome.judged == 0, outcome.failures.last()) {
-                return Err(error.clone());
-            }
-        } else {
-            // The first failure stops the others.
-            let answered = answers.map(|(run, answer)| answer.map(|answer| (run, Ok(answer))));
-            answered
-                .try_for_each(|answer| {
-                    outcome.add(answer);
-                    std::future::ready(Ok(()))
-                })
-                .await?;
-        }
-        Ok(outcome)
     }
 
     /// Renders and tokenises runs, on a blocking thread if there is much text. Returns the samples of each run, or its

@@ -307,7 +307,7 @@ mod tests {
             max_feedback_tokens: 64,
             min_feedback_tokens: 1,
         };
-        Options { mode: Mode::Feedback, samples: 1, sampling, prompt: None, cache: true, deterministic: false }
+        Options { mode: Mode::Feedback, samples: 1, settle: None, sampling, prompt: None, cache: true, deterministic: false }
     }
 
     /// A task is the same after it was stored.

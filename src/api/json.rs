@@ -205,7 +205,7 @@ where
 }
 
 /// The fields of Gavel's own requests, sorted.
-pub(super) const FIELDS: [&str; 48] = [
+pub(super) const FIELDS: [&str; 50] = [
     "annotator",
     "cache",
     "combine",
@@ -223,6 +223,7 @@ pub(super) const FIELDS: [&str; 48] = [
     "items",
     "judges",
     "jury",
+    "max",
     "max_feedback_tokens",
     "messages",
     "method",
@@ -247,6 +248,7 @@ pub(super) const FIELDS: [&str; 48] = [
     "samples",
     "sampling",
     "seed",
+    "settle",
     "swap",
     "temperature",
     "text",

@@ -12,6 +12,7 @@ use super::json::{self, Object, object_or_null, parse_value};
 use super::jury::{CombineBody, JuryFields, NoiseBody};
 use super::middleware::{base, request_id};
 use super::problem::{Problem, ProblemBody};
+use super::samples::SamplesBody;
 use super::schema::{ContextBody, ItemFields, JudgingFields, MessageBody, RubricChoice, Rubrics, SamplingBody};
 use crate::app::App;
 use crate::domain::{InvalidRequest, Mode, normalized};
@@ -36,9 +37,10 @@ pub(super) struct RewardsBody {
     rubric: Value,
     /// Feedback and verdict, or only the verdict: one forward pass for each item.
     mode: Option<Mode>,
-    /// Number of independent judgements of each item to combine; more than one needs feedback and a temperature above
-    /// 0.
-    samples: Option<u32>,
+    /// Number of independent judgements of each item to combine, or a maximum and how settled their majority must be.
+    /// More than one needs feedback and a temperature above 0.
+    #[schema(value_type = Option<super::samples::SamplesChoice>)]
+    samples: Option<SamplesBody>,
     /// Sampling of the feedback.
     #[serde(default, deserialize_with = "object_or_null")]
     sampling: Option<SamplingBody>,

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::json::{Object, parse_value};
 use super::problem::{Code, Problem};
+use super::samples::SamplesBody;
 use crate::app::App;
 use crate::domain::{
     Annotator, Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Role, Rubric, Sampling, Turn, Weight,
@@ -156,8 +157,10 @@ macro_rules! grading_body {
             rubric: serde_json::Value,
             /// Feedback and verdict, or only the verdict.
             mode: Option<$crate::domain::Mode>,
-            /// Number of independent judgements to combine; more than one needs feedback and a temperature above 0.
-            samples: Option<u32>,
+            /// Number of independent judgements to combine, or a maximum and how settled their majority must be. More than
+            /// one needs feedback and a temperature above 0.
+            #[schema(value_type = Option<$crate::api::samples::SamplesChoice>)]
+            samples: Option<$crate::api::samples::SamplesBody>,
             /// Sampling of the feedback.
             #[serde(default, deserialize_with = "crate::api::json::object_or_null")]
             sampling: Option<$crate::api::schema::SamplingBody>,
@@ -226,7 +229,7 @@ pub(super) struct ItemFields {
 pub(super) struct JudgingFields {
     pub(super) rubric: serde_json::Value,
     pub(super) mode: Option<Mode>,
-    pub(super) samples: Option<u32>,
+    pub(super) samples: Option<SamplesBody>,
     pub(super) sampling: SamplingBody,
     pub(super) model: Option<String>,
     pub(super) prompt: Option<String>,
@@ -305,9 +308,11 @@ impl JudgingFields {
             max_feedback_tokens: self.sampling.max_feedback_tokens.unwrap_or(defaults.max_feedback_tokens),
             min_feedback_tokens: self.sampling.min_feedback_tokens.unwrap_or(defaults.min_feedback_tokens),
         };
+        let SamplesBody { most: samples, settle } = self.samples.unwrap_or(SamplesBody { most: samples, settle: None });
         let options = Options {
             mode: self.mode.unwrap_or_default(),
-            samples: self.samples.unwrap_or(samples),
+            samples,
+            settle,
             sampling,
             prompt: self.prompt,
             cache: self.cache.unwrap_or(cache),

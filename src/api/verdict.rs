@@ -96,6 +96,9 @@ pub(super) struct Produced {
     sampling: SamplingUsed,
     version: &'static str,
     cached: bool,
+    /// With adaptive `samples`, the number of samples that were taken: the largest of its rubrics, orders or responses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    samples_used: Option<u32>,
     /// With the engine `remote`, how `label_mass` was obtained: `exact` (from the whole distribution, as other engines
     /// always do), `bounded` (a lower bound, from the most probable tokens) or `sampled` (a share of samples).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,6 +137,7 @@ impl Produced {
             },
             version: env!("CARGO_PKG_VERSION"),
             cached: stats.cached,
+            samples_used: stats.samples_used,
             label_mass_kind,
             label_mass_at_most: match stats.mass {
                 MassKind::Bounded { unseen } => label_mass.map(|mass| (mass + unseen).min(1.0)),

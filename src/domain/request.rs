@@ -6,6 +6,7 @@ use super::annotator::Annotator;
 use super::blank::is_blank;
 use super::judgement::{Kind, Mode};
 use super::rubric::NamedRubric;
+use super::settling::MOST_SAMPLES;
 use super::weight::Weight;
 
 /// Who speaks in a turn of a conversation.
@@ -181,8 +182,10 @@ pub struct Sampling {
 pub struct Options {
     /// Whether feedback is written.
     pub mode: Mode,
-    /// Number of independent judgements to combine (self-consistency).
+    /// Number of independent judgements to combine (self-consistency); with `settle`, the maximum.
     pub samples: u32,
+    /// Take samples only until the majority is settled with this probability, in [0.5, 1).
+    pub settle: Option<f64>,
     /// How text is generated.
     pub sampling: Sampling,
     /// The prompt set; `None` takes the model's own.
@@ -439,8 +442,14 @@ impl Options {
     /// At the first field that is out of range or conflicts with another.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         self.sampling.check()?;
-        if !(1..=64).contains(&self.samples) {
-            return Err(InvalidRequest::at("/samples", format!("is {}; it must be between 1 and 64", self.samples)));
+        let (pointer, least) = if self.settle.is_some() { ("/samples/max", 2) } else { ("/samples", 1) };
+        if !(least..=MOST_SAMPLES).contains(&self.samples) {
+            let reason = format!("is {}; it must be between {least} and {MOST_SAMPLES}", self.samples);
+            return Err(InvalidRequest::at(pointer, reason));
+        }
+        if let Some(settle) = self.settle.filter(|settle| !(0.5..1.0).contains(settle)) {
+            let reason = format!("is {settle}; it must be at least 0.5 and below 1");
+            return Err(InvalidRequest::at("/samples/settle", reason));
         }
         if self.samples > 1 && self.mode == Mode::Score {
             return Err(InvalidRequest::at(
@@ -476,6 +485,7 @@ mod tests {
                 max_feedback_tokens: 512,
                 min_feedback_tokens: 0,
             },
+            settle: None,
             prompt: None,
             cache: true,
             deterministic: false,
@@ -547,6 +557,11 @@ mod tests {
         check(|o| o.sampling.min_feedback_tokens = 513, Some("/sampling/min_feedback_tokens"));
         check(|o| o.samples = 0, Some("/samples"));
         check(|o| o.samples = 3, Some("/samples"));
+        check(|o| (o.samples, o.settle) = (1, Some(0.9)), Some("/samples/max"));
+        check(|o| (o.samples, o.settle) = (65, Some(0.9)), Some("/samples/max"));
+        check(|o| (o.samples, o.settle) = (16, Some(0.4)), Some("/samples/settle"));
+        check(|o| (o.samples, o.settle) = (16, Some(1.0)), Some("/samples/settle"));
+        check(|o| (o.samples, o.settle) = (16, Some(f64::NAN)), Some("/samples/settle"));
         check(
             |o| {
                 o.samples = 3;

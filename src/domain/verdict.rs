@@ -265,8 +265,16 @@ impl RelativeVerdict {
                 }
             })
         };
-        let probability_a =
-            on_grid(judgements.iter().map(Judgement::probability_a).sum::<f64>() / judgements.len() as f64);
+        // Each order counts the same, also where it has fewer samples.
+        let of_orders: Vec<f64> = [None, Some(Order::AB), Some(Order::BA)]
+            .into_iter()
+            .filter_map(|order| {
+                let of_order: Vec<f64> =
+                    judgements.iter().filter(|j| j.order == order).map(Judgement::probability_a).collect();
+                (!of_order.is_empty()).then(|| on_grid(mean(of_order.into_iter())))
+            })
+            .collect();
+        let probability_a = on_grid(mean(of_orders.into_iter()));
         let (voted, consistent) = match (vote(Order::AB), vote(Order::BA)) {
             (Some(ab), Some(ba)) if ab == ba => (ab, Some(true)),
             (Some(_), Some(_)) => (Preference::Tie, Some(false)),

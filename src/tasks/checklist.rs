@@ -271,7 +271,7 @@ mod tests {
             min_feedback_tokens: 0,
         };
         let options =
-            Options { mode: Mode::Score, samples: 1, sampling, prompt: None, cache: false, deterministic: false };
+            Options { mode: Mode::Score, samples: 1, settle: None, sampling, prompt: None, cache: false, deterministic: false };
         let checklist = |input: usize, counts: &[usize]| Checklist {
             purpose: "decisions".into(),
             turns: vec![turn("a".repeat(input))],

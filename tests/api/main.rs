@@ -26,6 +26,7 @@ mod responses;
 mod reward_servers;
 mod rewards;
 mod rubrics;
+mod samples;
 mod server;
 mod slow_callers;
 mod streaming;

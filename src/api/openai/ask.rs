@@ -95,7 +95,7 @@ pub(super) fn defaults(app: &App) -> Options {
         max_feedback_tokens: defaults.max_feedback_tokens,
         min_feedback_tokens: 0,
     };
-    Options { mode: Mode::Feedback, samples: 1, sampling, prompt: None, cache: defaults.cache, deterministic: false }
+    Options { mode: Mode::Feedback, samples: 1, settle: None, sampling, prompt: None, cache: defaults.cache, deterministic: false }
 }
 
 /// Points to the messages, if the model's chat template does not accept them; names what bounds the answer, if the
