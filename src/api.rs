@@ -17,6 +17,7 @@ mod domain_schema;
 mod json;
 mod jury;
 pub mod local;
+mod messages;
 mod middleware;
 mod openai;
 pub(crate) mod pages;

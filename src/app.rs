@@ -52,7 +52,8 @@ impl App {
     pub fn build(config: Config) -> Result<Arc<Self>, StartError> {
         let rubrics = RubricLibrary::load(config.data_dir.join("rubrics"));
         let prompts = Arc::new(PromptLibrary::load(Some(&config.data_dir.join("prompts")))?);
-        let of_juries = config.juries.values().flat_map(|jury| &jury.judges).filter_map(|juror| juror.prompt.as_deref());
+        let of_juries =
+            config.juries.values().flat_map(|jury| &jury.judges).filter_map(|juror| juror.prompt.as_deref());
         let named = config.models.iter().filter_map(|model| model.prompt.as_deref()).chain([config.prompt.as_str()]);
         let named = named.chain(of_juries);
         named.filter(|set| !set.is_empty()).try_for_each(|set| prompt_set(&prompts, set).map(drop))?;
@@ -136,6 +137,7 @@ impl App {
                 seeded: false,
                 max_feedback_tokens: defaults.max_feedback_tokens,
                 min_feedback_tokens: defaults.min_feedback_tokens,
+                max_thought_tokens: None,
             },
             prompt: None,
             cache: defaults.cache,

@@ -32,7 +32,7 @@ pub use blank::is_blank;
 pub use distribution::{Distribution, InvalidDistribution};
 pub use groups::normalized;
 pub use judgement::{
-    BranchChoice, Finish, Judgement, Kind, MassKind, Mode, Order, Timing, TokenLogprob, Usage, milliseconds,
+    BranchChoice, Finish, Judgement, Kind, MassKind, Mode, Order, Thoughts, Timing, TokenLogprob, Usage, milliseconds,
 };
 pub use provenance::{ModelRef, NamedDigest, Provenance};
 pub use request::{

@@ -58,7 +58,7 @@ pub use crate::service::admission::Refusal;
 #[doc(inline)]
 pub use crate::service::registry::{RegistryError, StartError};
 #[doc(inline)]
-pub use crate::service::{DeadlinePassed, Delta, Graded, RunStats};
+pub use crate::service::{DeadlinePassed, Delta, Graded, JurorVerdict, JuryReport, RunStats};
 #[doc(inline)]
 pub use crate::tasks::{Absolute, ByMethod, Ranked, Relative, ResponsePair, RunKey};
 

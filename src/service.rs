@@ -28,7 +28,7 @@ pub use self::judge::Judge;
 use self::judge::PlannedRun;
 pub use self::jury::{JurorVerdict, JuryReport, Panel};
 use self::registry::ModelRegistry;
-use crate::domain::{Annotator, Judgement, MassKind, Order, Provenance, Timing, Usage, milliseconds};
+use crate::domain::{Judgement, MassKind, NamedDigest, Order, Provenance, Timing, Usage, milliseconds};
 use crate::engine::{EngineError, EngineInfo};
 use crate::metrics::Metrics;
 use crate::prompts::EscapedMarker;
@@ -244,7 +244,7 @@ impl Session {
             model: self.judge.model(),
             rubric: task.rubric(),
             prompt: task.prompt(&self.judge.profile())?,
-            annotator: task.annotator().map(Annotator::named_digest),
+            annotator: task.annotator().map(NamedDigest::of_annotator),
             sampling: task.options().sampling,
         };
         let mut runs = task.runs();
@@ -277,7 +277,14 @@ impl Session {
         let calibrator = self.judge.calibrator(prompt, task.options().mode);
         let verdict = task.combine(outcome.answers, calibrator, &mut |seen| self.metrics.observe(model, seen));
         let verdict = verdict.map_err(TaskError::from)?;
-        Ok(Graded { id: format!("vrd_{}", Ulid::new()), verdict, provenance, stats, failures: outcome.failures, jury: None })
+        Ok(Graded {
+            id: format!("vrd_{}", Ulid::new()),
+            verdict,
+            provenance,
+            stats,
+            failures: outcome.failures,
+            jury: None,
+        })
     }
 
     /// Renders and tokenises runs, on a blocking thread if there is much text. Returns the samples of each run, or its
@@ -319,7 +326,8 @@ impl Session {
             Err(error) => return (run, Err(error)),
         };
         let (sample, kind, rubric) = (planned.sample, task.kind(), task.label(run));
-        let show = progress.map(|progress| move |text: &str| progress(Delta { run, sample, judge: None, text: text.to_owned() }));
+        let show = progress
+            .map(|progress| move |text: &str| progress(Delta { run, sample, judge: None, text: text.to_owned() }));
         let show = show.as_ref().map(|show| show as &(dyn Fn(&str) + Send + Sync));
         let mut counted = JudgementCount::new(&self.metrics, kind, rubric, self.judge.engine());
         let span = tracing::info_span!(

@@ -50,7 +50,22 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("facade", &["app", "config", "domain", "engine", "metrics", "models", "prompts", "rubrics", "service", "tasks"]),
-    ("app", &["annotators", "config", "domain", "engine", "keys", "metrics", "models", "prompts", "rubrics", "service", "tasks"]),
+    (
+        "app",
+        &[
+            "annotators",
+            "config",
+            "domain",
+            "engine",
+            "keys",
+            "metrics",
+            "models",
+            "prompts",
+            "rubrics",
+            "service",
+            "tasks",
+        ],
+    ),
     (
         "service",
         &[

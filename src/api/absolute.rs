@@ -52,6 +52,12 @@ pub(super) struct AbsoluteJudgement {
     score: i32,
     distribution: IndexMap<String, f64>,
     label_mass: f64,
+    /// What a reasoning judge thought first, which is no part of the feedback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thoughts: Option<String>,
+    /// Why the thoughts ended; `length`: at their limit, and the verdict was forced all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thoughts_finish: Option<Finish>,
     feedback: Option<String>,
     finish: Finish,
 }
@@ -83,6 +89,9 @@ pub(super) struct CriterionBody {
     label_mass: f64,
     /// Shannon entropy in nats.
     entropy: Option<f64>,
+    /// What a reasoning judge thought first, which is no part of the feedback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thoughts: Option<String>,
     feedback: Option<String>,
     judgements: Vec<AbsoluteJudgement>,
     /// The share of the samples whose score is `score`.
@@ -102,7 +111,6 @@ pub(super) struct AbsoluteVerdictBody {
     criteria: Option<Vec<CriterionVerdict>>,
     /// If a jury judged: its jurors, and how far they agree. The judgements are then those of the jurors' verdicts.
     #[serde(flatten)]
-    #[schema(no_recursion)]
     jury: Option<JuryBody<AbsoluteVerdictBody>>,
     #[serde(flatten)]
     produced: Produced,
@@ -209,6 +217,7 @@ impl CriterionBody {
             distribution: Some(distribution(verdict.scale, verdict.distribution.probabilities())),
             label_mass: verdict.label_mass,
             entropy: Some(verdict.distribution.entropy()),
+            thoughts: verdict.speaker().and_then(|judgement| Some(judgement.thoughts.as_ref()?.text.clone())),
             feedback: verdict.feedback().map(str::to_owned),
             judgements: verdict
                 .judgements
@@ -228,6 +237,8 @@ fn judgement_body(scale: Scale, judgement: &Judgement) -> Option<AbsoluteJudgeme
         score: scale.score(judgement.distribution.argmax())?.value(),
         distribution: distribution(scale, judgement.distribution.probabilities()),
         label_mass: judgement.label_mass,
+        thoughts: judgement.thoughts.as_ref().map(|thoughts| thoughts.text.clone()),
+        thoughts_finish: judgement.thoughts.as_ref().map(|thoughts| thoughts.finish),
         feedback: judgement.feedback.clone(),
         finish: judgement.finish,
     })

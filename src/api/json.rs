@@ -205,7 +205,7 @@ where
 }
 
 /// The fields of Gavel's own requests, sorted.
-pub(super) const FIELDS: [&str; 50] = [
+pub(super) const FIELDS: [&str; 54] = [
     "annotator",
     "cache",
     "combine",
@@ -225,6 +225,7 @@ pub(super) const FIELDS: [&str; 50] = [
     "jury",
     "max",
     "max_feedback_tokens",
+    "max_thought_tokens",
     "messages",
     "method",
     "min_feedback_tokens",
@@ -233,6 +234,7 @@ pub(super) const FIELDS: [&str; 50] = [
     "min_p",
     "mode",
     "model",
+    "name",
     "noise",
     "normalize",
     "pairs",
@@ -253,6 +255,8 @@ pub(super) const FIELDS: [&str; 50] = [
     "temperature",
     "text",
     "tie_margin",
+    "tool_call_id",
+    "tool_calls",
     "top_k",
     "top_p",
     "weight",

@@ -8,9 +8,9 @@ use super::json::{Object, parse_value};
 use super::problem::{Problem, ProblemBody};
 use super::schema::annotator;
 use crate::app::App;
+use crate::domain::InvalidRequest;
 use crate::domain::jury::{Combine, Judges, Juror, JurorSettings, Jury, JuryRules, Noise};
 use crate::domain::spelling::suggestion;
-use crate::domain::InvalidRequest;
 use crate::service::{Graded, JurorVerdict, JuryReport, ServiceError};
 use crate::tasks::prompt_set;
 
@@ -84,7 +84,8 @@ impl JuryFields {
     /// # Errors
     /// If several fields name judges, one of them does not exist, or the jury cannot decide.
     pub(super) fn check(self, app: &App, model: Option<String>) -> Result<Judges, Problem> {
-        if self.judges.is_some() && self.jury.is_some() || self.model && (self.judges.is_some() || self.jury.is_some()) {
+        if self.judges.is_some() && self.jury.is_some() || self.model && (self.judges.is_some() || self.jury.is_some())
+        {
             let pointer = if self.model { "/model" } else { "/jury" };
             return Err(InvalidRequest::at(pointer, "send one of `model`, `judges` and `jury`").into());
         }
@@ -196,6 +197,7 @@ pub(super) struct JurorVerdictBody<V> {
     #[serde(skip_serializing_if = "Option::is_none")]
     flipped: Option<bool>,
     /// The verdict as the juror gave it.
+    #[schema(no_recursion)]
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<V>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -25,6 +25,7 @@ const SECTIONS: [(&str, &[&str]); 4] = [
             "rubrics",
             "prompts",
             "ranking",
+            "juries",
             "agreement",
             "calibration",
             "redteam",

@@ -65,6 +65,12 @@ pub(super) struct RelativeJudgement {
     preference: Preference,
     probability_a: f64,
     label_mass: f64,
+    /// What a reasoning judge thought first, which is no part of the feedback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thoughts: Option<String>,
+    /// Why the thoughts ended; `length`: at their limit, and the verdict was forced all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thoughts_finish: Option<Finish>,
     feedback: Option<String>,
     finish: Finish,
 }
@@ -101,13 +107,15 @@ pub(super) struct RelativeVerdictBody {
     /// Whether both orders agree; null if only one was judged.
     consistent: Option<bool>,
     label_mass: f64,
+    /// What a reasoning judge thought first, which is no part of the feedback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thoughts: Option<String>,
     feedback: Option<String>,
     judgements: Vec<RelativeJudgement>,
     #[serde(skip_serializing_if = "Option::is_none")]
     grades: Option<Grades>,
     /// If a jury judged: its jurors, and how far they agree. The judgements are then those of the jurors' verdicts.
     #[serde(flatten)]
-    #[schema(no_recursion)]
     jury: Option<JuryBody<RelativeVerdictBody>>,
     #[serde(flatten)]
     produced: Produced,
@@ -196,6 +204,7 @@ pub(super) fn verdict_body(
         calibration: Calibration::of(verdict.calibration()),
         consistent: verdict.consistent(),
         label_mass: verdict.label_mass(),
+        thoughts: verdict.thoughts().map(str::to_owned),
         feedback: verdict.feedback().map(str::to_owned),
         judgements,
         grades,
@@ -213,6 +222,8 @@ fn judgement_body(judgement: &Judgement) -> RelativeJudgement {
         preference: judgement.preference(),
         probability_a: judgement.probability_a(),
         label_mass: judgement.label_mass,
+        thoughts: judgement.thoughts.as_ref().map(|thoughts| thoughts.text.clone()),
+        thoughts_finish: judgement.thoughts.as_ref().map(|thoughts| thoughts.finish),
         feedback: judgement.feedback.clone(),
         finish: judgement.finish,
     }

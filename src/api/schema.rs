@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::json::{Object, parse_value};
-use super::problem::{Code, Problem};
+use super::messages::{MessageBody, instruction};
+use super::problem::Problem;
 use super::samples::SamplesBody;
 use crate::app::App;
 use crate::domain::{
-    Annotator, Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Role, Rubric, Sampling, Turn, Weight,
-    WeightedRubric, check_text,
+    Annotator, Document, InvalidRequest, Item, Mode, NamedRubric, Options, Rubric, Sampling, Weight, WeightedRubric,
+    check_text,
 };
 use crate::service::ServiceError;
 
@@ -37,6 +38,8 @@ pub(super) struct SamplingBody {
     max_feedback_tokens: Option<u32>,
     /// Minimum number of tokens of feedback.
     min_feedback_tokens: Option<u32>,
+    /// Maximum number of tokens of thoughts, for prompt sets that reason; default: the set's own.
+    max_thought_tokens: Option<u32>,
 }
 
 impl SamplingBody {
@@ -44,44 +47,6 @@ impl SamplingBody {
     pub(super) fn of_at_most(max_feedback_tokens: Option<u32>) -> Self {
         Self { max_feedback_tokens, ..Self::default() }
     }
-}
-
-/// A turn of a conversation.
-#[derive(Debug, Deserialize, ToSchema)]
-pub(super) struct MessageBody {
-    role: RoleBody,
-    /// A text, or a list of parts.
-    #[schema(value_type = ContentBody)]
-    content: serde_json::Value,
-}
-
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum RoleBody {
-    System,
-    Developer,
-    User,
-    Assistant,
-}
-
-/// A text, or a list of parts.
-#[derive(ToSchema)]
-#[schema(as = MessageContent)]
-#[serde(untagged)]
-#[allow(dead_code, reason = "only documents what `content` reads by hand, for the sake of pointers")]
-enum ContentBody {
-    Text(String),
-    Parts(Vec<PartBody>),
-}
-
-/// A part of a message; only text is supported.
-#[derive(Debug, Deserialize, ToSchema)]
-struct PartBody {
-    /// `text`
-    #[serde(rename = "type")]
-    #[allow(dead_code, reason = "it is looked at before the part is read")]
-    kind: String,
-    text: String,
 }
 
 /// A document that the response is judged against.
@@ -145,8 +110,8 @@ macro_rules! grading_body {
             /// The instruction; use either this or `messages`.
             instruction: Option<String>,
             /// The conversation, which ends with a user turn.
-            #[schema(value_type = Option<Vec<$crate::api::schema::MessageBody>>)]
-            messages: Option<Vec<$crate::api::json::Object<$crate::api::schema::MessageBody>>>,
+            #[schema(value_type = Option<Vec<$crate::api::messages::MessageBody>>)]
+            messages: Option<Vec<$crate::api::json::Object<$crate::api::messages::MessageBody>>>,
             /// An answer that would get the highest score.
             reference_answer: Option<String>,
             /// Documents that the response is judged against.
@@ -307,6 +272,7 @@ impl JudgingFields {
             seeded: self.sampling.seed.is_some(),
             max_feedback_tokens: self.sampling.max_feedback_tokens.unwrap_or(defaults.max_feedback_tokens),
             min_feedback_tokens: self.sampling.min_feedback_tokens.unwrap_or(defaults.min_feedback_tokens),
+            max_thought_tokens: self.sampling.max_thought_tokens,
         };
         let SamplesBody { most: samples, settle } = self.samples.unwrap_or(SamplesBody { most: samples, settle: None });
         let options = Options {
@@ -344,54 +310,6 @@ pub(super) fn annotator(text: Option<String>, app: &App, at: &str) -> Result<Opt
 pub(super) fn not_empty(text: String, pointer: &str, what: &str) -> Result<String, Problem> {
     check_text(&text, pointer, what)?;
     Ok(text)
-}
-
-fn instruction(text: Option<String>, messages: Option<Vec<Object<MessageBody>>>) -> Result<Instruction, Problem> {
-    let wrong = |pointer: &str, reason: &str| Problem::from(InvalidRequest::at(pointer, reason));
-    match (text, messages) {
-        (Some(_), Some(_)) => Err(wrong("/messages", "send `instruction` or `messages`, not both")),
-        (None, None) => Err(wrong("/instruction", "send `instruction`, or a conversation as `messages`")),
-        (Some(text), None) => {
-            let instruction = Instruction::Text(text);
-            instruction.check()?;
-            Ok(instruction)
-        }
-        (None, Some(messages)) => {
-            let turns = messages.into_iter().enumerate().map(|(index, message)| turn(index, message));
-            let instruction = Instruction::Conversation(turns.collect::<Result<_, _>>()?);
-            instruction.check()?;
-            Ok(instruction)
-        }
-    }
-}
-
-fn turn(index: usize, Object(message): Object<MessageBody>) -> Result<Turn, Problem> {
-    let role = match message.role {
-        RoleBody::System | RoleBody::Developer => Role::System,
-        RoleBody::User => Role::User,
-        RoleBody::Assistant => Role::Assistant,
-    };
-    let content = content(&message.content, &format!("/messages/{index}/content"))?;
-    Ok(Turn { role, content })
-}
-
-fn content(value: &serde_json::Value, at: &str) -> Result<String, Problem> {
-    let parts = match value {
-        serde_json::Value::String(text) => return Ok(text.clone()),
-        serde_json::Value::Array(parts) => parts,
-        _ => return Err(InvalidRequest::at(at, "content is a text or a list of parts").into()),
-    };
-    let texts = parts.iter().enumerate().map(|(index, part)| {
-        let at = format!("{at}/{index}");
-        match part["type"].as_str() {
-            Some("text" | "input_text" | "output_text") => parse_value::<PartBody>(part, &at).map(|part| part.text),
-            Some(kind) => {
-                Err(Problem::new(Code::UnsupportedContent, format!("the model reads text only, not `{kind}`")).at(at))
-            }
-            None => Err(InvalidRequest::at(format!("{at}/type"), "a part has a type, such as `text`").into()),
-        }
-    });
-    Ok(texts.collect::<Result<Vec<_>, Problem>>()?.join("\n"))
 }
 
 impl Rubrics {

@@ -49,6 +49,8 @@ pub(super) struct SamplingUsed {
     max_feedback_tokens: u32,
     #[serde(skip_serializing_if = "is_zero")]
     min_feedback_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_thought_tokens: Option<u32>,
 }
 
 fn is_zero(n: &u32) -> bool {
@@ -134,6 +136,7 @@ impl Produced {
                 seed: sampling.seed,
                 max_feedback_tokens: sampling.max_feedback_tokens,
                 min_feedback_tokens: sampling.min_feedback_tokens,
+                max_thought_tokens: sampling.max_thought_tokens,
             },
             version: env!("CARGO_PKG_VERSION"),
             cached: stats.cached,

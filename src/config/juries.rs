@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use super::{Config, ConfigError, by_name};
+use crate::domain::jury::{Combine, JurorSettings, Jury, JuryRules, Noise};
 use crate::domain::spelling::suggestion;
-use crate::domain::jury::{Combine, Jury, JurorSettings, JuryRules, Noise};
 
 /// A jury that requests can name.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -31,9 +31,8 @@ impl Config {
     /// by the command line is not an error here: that juror fails.
     pub(super) fn check_juries(&self, listed: &[String]) -> Result<(), ConfigError> {
         let names = self.model_names();
-        let known = |model: &String| {
-            names.contains(model) || listed.contains(model) || self.aliases.contains_key(model)
-        };
+        let known =
+            |model: &String| names.contains(model) || listed.contains(model) || self.aliases.contains_key(model);
         for (name, jury) in &self.juries {
             let wrong = |at: String, reason: String| ConfigError::Jury { name: name.clone(), at, reason };
             let mut jurors = Vec::new();

@@ -8,9 +8,9 @@ mod ballots;
 use std::collections::HashSet;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::annotator::Annotator;
@@ -298,7 +298,11 @@ mod tests {
         check(many(0), rules, Err("/judges"));
         check(many(17), rules, Err("/judges"));
         check(vec![juror("a"), juror("b"), juror("a")], rules, Err("/judges/2"));
-        check(vec![juror("a"), weighted(2.0)], JuryRules { combine: Some(Combine::Mean), ..rules }, Err("/judges/1/weight"));
+        check(
+            vec![juror("a"), weighted(2.0)],
+            JuryRules { combine: Some(Combine::Mean), ..rules },
+            Err("/judges/1/weight"),
+        );
         check(many(3), JuryRules { quorum: Some(4), ..rules }, Err("/quorum"));
         check(many(3), JuryRules { quorum: Some(0), ..rules }, Err("/quorum"));
         for flip in [-0.1, 1.1, f64::NAN] {

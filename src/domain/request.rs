@@ -175,6 +175,8 @@ pub struct Sampling {
     pub max_feedback_tokens: u32,
     /// Minimum number of tokens of feedback.
     pub min_feedback_tokens: u32,
+    /// Maximum number of tokens of thoughts, at least 1; `None` is the prompt set's own.
+    pub max_thought_tokens: Option<u32>,
 }
 
 /// The options that absolute and relative grading share.
@@ -425,6 +427,9 @@ impl Sampling {
                 "must be at least 1; for a verdict without feedback use \"mode\": \"score\"",
             ));
         }
+        if sampling.max_thought_tokens == Some(0) {
+            return Err(InvalidRequest::at("/sampling/max_thought_tokens", "must be at least 1"));
+        }
         if sampling.min_feedback_tokens > sampling.max_feedback_tokens {
             return Err(InvalidRequest::at(
                 "/sampling/min_feedback_tokens",
@@ -484,6 +489,7 @@ mod tests {
                 seeded: false,
                 max_feedback_tokens: 512,
                 min_feedback_tokens: 0,
+                max_thought_tokens: None,
             },
             settle: None,
             prompt: None,

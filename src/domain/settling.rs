@@ -157,7 +157,13 @@ mod tests {
         let total: f64 = shares.iter().sum();
         let draw = |random: &mut ChaCha8Rng| {
             let mut rest = random.random::<f64>() * total;
-            shares.iter().position(|share| { rest -= share; rest < 0.0 }).unwrap_or(0)
+            shares
+                .iter()
+                .position(|share| {
+                    rest -= share;
+                    rest < 0.0
+                })
+                .unwrap_or(0)
         };
         let samples: Vec<usize> = (0..most).map(|_| draw(random)).collect();
         let votes = |taken: &[usize]| -> Vec<u32> {
@@ -176,7 +182,16 @@ mod tests {
         };
         let (stopped, all) = (leaders(&votes(&samples[..used])), leaders(&votes(&samples)));
         let same = stopped.iter().any(|leader| all.contains(leader));
-        (used, if used == most { 1.0 } else if same { 1.0 / all.len().min(2) as f64 } else { 0.0 })
+        (
+            used,
+            if used == most {
+                1.0
+            } else if same {
+                1.0 / all.len().min(2) as f64
+            } else {
+                0.0
+            },
+        )
     }
 
     #[test]

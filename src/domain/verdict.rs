@@ -153,11 +153,17 @@ impl AbsoluteVerdict {
         self.reward = reward;
     }
 
-    /// The feedback of the first sample that voted for the score.
+    /// The first sample that voted for the score, or else the first.
+    #[must_use]
+    pub fn speaker(&self) -> Option<&Judgement> {
+        let agrees = |j: &&Judgement| self.scale.score(j.distribution.argmax()) == Some(self.score);
+        self.judgements.iter().find(agrees).or(self.judgements.first())
+    }
+
+    /// The feedback of [`AbsoluteVerdict::speaker`].
     #[must_use]
     pub fn feedback(&self) -> Option<&str> {
-        let agrees = |j: &&Judgement| self.scale.score(j.distribution.argmax()) == Some(self.score);
-        self.judgements.iter().find(agrees).or(self.judgements.first())?.feedback.as_deref()
+        self.speaker()?.feedback.as_deref()
     }
 }
 
@@ -297,12 +303,18 @@ impl RelativeVerdict {
         self.preference = Preference::with_margin(probability_a, tie_margin);
     }
 
-    /// The feedback of an AB judgement, preferably one with the verdict's preference.
+    /// An AB judgement, preferably one with the verdict's preference.
     #[must_use]
-    pub fn feedback(&self) -> Option<&str> {
+    pub fn speaker(&self) -> Option<&Judgement> {
         let mut ab = self.judgements.iter().filter(|j| j.order == Some(Order::AB));
         let first = ab.clone().next();
-        ab.find(|j| j.preference() == self.preference).or(first)?.feedback.as_deref()
+        ab.find(|j| j.preference() == self.preference).or(first)
+    }
+
+    /// The feedback of [`RelativeVerdict::speaker`].
+    #[must_use]
+    pub fn feedback(&self) -> Option<&str> {
+        self.speaker()?.feedback.as_deref()
     }
 }
 

@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 use super::error::Error;
 use crate::app::App;
 use crate::domain::{
-    AbsoluteRequest, Annotator, Document, Instruction, InvalidRequest, Item, ManyRequest, Method, Mode, NamedRubric, Options,
-    RelativeRequest, Rubric, Weight, WeightedRubric, check_text,
+    AbsoluteRequest, Annotator, Document, Instruction, InvalidRequest, Item, ManyRequest, Method, Mode, NamedRubric,
+    Options, RelativeRequest, Rubric, Weight, WeightedRubric, check_text,
 };
 use crate::service::{Deadline, Delta, Graded, Progress, Session};
 use crate::tasks::{Absolute, Rank, Ranked, Ranking, Relative, Task};

@@ -119,6 +119,8 @@ fn prompts_look_as_they_were_reviewed() {
     check("selene_absolute_full", "selene", one(&full), Mode::Score, &chatml());
     check("selene_relative", "selene", two(&short), Mode::Feedback, &chatml());
     check("selene_relative_full", "selene", two(&full), Mode::Feedback, &mistral());
+    check("think_absolute", "think", one(&short), Mode::Feedback, &chatml());
+    check("think_relative_full", "think", two(&full), Mode::Feedback, &chatml());
     check("plain_conversation", "plain", two(&conversation), Mode::Feedback, &plain_text);
 }
 
@@ -307,14 +309,21 @@ fn scripts_follow_the_literals_of_the_set() {
     let generate = |stop: &str, min_tokens| {
         Step::Generate(Generate { stop: vec![stop.into()], max_tokens: 9, min_tokens, ..Generate::default() })
     };
+    let thoughts = |max_tokens| {
+        let stop = vec!["</think>".into()];
+        Step::Generate(Generate { stop, max_tokens, thoughts: true, ..Generate::default() })
+    };
     let scores = choose(&["1</score>", "2</score>", "3</score>"]);
     assert_eq!(
         set.script(Kind::Absolute, Mode::Feedback, scale, 9, 2).0,
-        [generate("</think>", 0), say("</think>"), generate("<score>", 2), say("\n<score>"), scores.clone()]
+        [thoughts(1024), say("</think>"), generate("<score>", 2), say("\n<score>"), scores.clone()]
     );
     assert_eq!(set.script(Kind::Absolute, Mode::Score, scale, 9, 2).0, [say("<score>"), scores]);
     assert_eq!(set.script(Kind::Relative, Mode::Score, None, 9, 2).0, [say("<score>"), choose(&["A", "B"])]);
     let library = library();
+    let think = library.get("think").unwrap().script(Kind::Relative, Mode::Feedback, None, 9, 2).thinking_at_most(7);
+    let expected = [say("<think>\n"), thoughts(7), say("</think>\n\n"), generate("[RESULT]", 2)];
+    assert_eq!(think.0[..4], expected, "white space after the end of thoughts does not stop them");
     let flow = library.get("flow-judge").unwrap().script(Kind::Absolute, Mode::Feedback, scale, 9, 0);
     let stop = vec!["</feedback>".into(), "<score>".into()];
     let feedback = Step::Generate(Generate { stop, max_tokens: 9, min_tokens: 0, ..Generate::default() });
@@ -424,7 +433,7 @@ fn what_a_set_has_no_place_for_is_an_error() {
     let library = PromptLibrary::load(Some(dir.path())).unwrap();
     assert_eq!(
         library.names().collect::<Vec<_>>(),
-        ["flow-judge", "mine", "plain", "prometheus", "selene", "verdict-first"]
+        ["flow-judge", "mine", "plain", "prometheus", "selene", "think", "verdict-first"]
     );
     let set = library.get("mine").unwrap();
     assert!(!set.built_in() && library.get("plain").unwrap().built_in());
@@ -434,9 +443,9 @@ fn what_a_set_has_no_place_for_is_an_error() {
         let error = set.render(&absolute(&item, "Because.", &rubric), Mode::Feedback, &chatml()).unwrap_err();
         assert!(matches!(&error, PromptError::Unsupported { pointer: at, .. } if at == pointer), "{error:?}");
         assert!(
-            error
-                .to_string()
-                .ends_with("in absolute grading; these do: flow-judge, plain, prometheus, selene, verdict-first"),
+            error.to_string().ends_with(
+                "in absolute grading; these do: flow-judge, plain, prometheus, selene, think, verdict-first"
+            ),
             "{error}"
         );
     };

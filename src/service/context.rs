@@ -147,6 +147,7 @@ mod tests {
             seeded: false,
             max_feedback_tokens: 1,
             min_feedback_tokens: 0,
+            max_thought_tokens: None,
         };
         let of = |model: &str, rubric: &str| Provenance {
             model: ModelRef { name: model.into(), digest: String::new(), engine: "scripted" },

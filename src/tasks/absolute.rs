@@ -3,8 +3,8 @@
 use super::{Answer, Ask, Criteria, JudgeProfile, Observation, Observe, RunKey, Task, TaskError, judged, rubric_of};
 use crate::domain::calibration::Calibrator;
 use crate::domain::{
-    Annotator, AbsoluteRequest, AbsoluteVerdict, CriteriaVerdict, InvalidRequest, InvalidVerdict, Judgement, Kind, NamedDigest,
-    Options, Weight,
+    AbsoluteRequest, AbsoluteVerdict, Annotator, CriteriaVerdict, InvalidRequest, InvalidVerdict, Judgement, Kind,
+    NamedDigest, Options, Weight,
 };
 use crate::prompts::Subject;
 

@@ -190,9 +190,7 @@ fn kappa(rubrics: usize, votes: &[Vote<'_, Absolute>]) -> Option<f64> {
     let by_rubric = (0..rubrics).map(|criterion| {
         let verdicts = votes.iter().filter_map(|vote| Some((vote, vote.verdict.verdicts().nth(criterion)?)));
         let ballots: Vec<(usize, usize)> = verdicts
-            .map(|(vote, verdict)| {
-                (ScoreBallot::of(verdict, vote.weight, vote.flipped).score, verdict.scale.levels())
-            })
+            .map(|(vote, verdict)| (ScoreBallot::of(verdict, vote.weight, vote.flipped).score, verdict.scale.levels()))
             .collect();
         let levels = ballots.first()?.1;
         free_marginal_kappa(&ballots.iter().map(|(score, _)| *score).collect::<Vec<_>>(), levels)

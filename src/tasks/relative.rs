@@ -5,8 +5,8 @@ use super::{
 };
 use crate::domain::calibration::Calibrator;
 use crate::domain::{
-    Annotator, Calibrated, Distribution, InvalidRequest, InvalidVerdict, Judgement, Method, NamedDigest, Options, Order,
-    Preference, RelativeRequest, RelativeVerdict, Weight, prefer_by_reward,
+    Annotator, Calibrated, Distribution, InvalidRequest, InvalidVerdict, Judgement, Method, NamedDigest, Options,
+    Order, Preference, RelativeRequest, RelativeVerdict, Weight, prefer_by_reward,
 };
 use crate::prompts::Subject;
 
@@ -219,6 +219,15 @@ impl Relative {
         match self {
             Self::Pairwise(verdict) => verdict.label_mass,
             Self::Graded { a, b, .. } => a.label_mass().min(b.label_mass()),
+        }
+    }
+
+    /// What a reasoning judge thought before the feedback.
+    #[must_use]
+    pub fn thoughts(&self) -> Option<&str> {
+        match self {
+            Self::Pairwise(verdict) => Some(verdict.speaker()?.thoughts.as_ref()?.text.as_str()),
+            Self::Graded { .. } => None,
         }
     }
 

@@ -49,7 +49,8 @@ async fn the_jurors_decide_together() {
     assert!(near(&verdict["spread"], 0.375), "{verdict}");
     assert!(near(&verdict["kappa"], -0.25), "no two agree: {verdict}");
     assert_eq!(verdict["judgements"], json!([]), "those of the jurors");
-    let own: Vec<&Value> = verdict["jurors"].as_array().unwrap().iter().map(|juror| &juror["verdict"]["score"]).collect();
+    let own: Vec<&Value> =
+        verdict["jurors"].as_array().unwrap().iter().map(|juror| &juror["verdict"]["score"]).collect();
     assert_eq!(own, [5, 1, 3]);
     let judges = jury(&["a teacher", "another teacher", "a parent"]);
     let verdict = check(json!({"judges": judges, "combine": "majority"}), 5, 0.875).await;
@@ -111,14 +112,32 @@ async fn a_juror_that_fails_is_named_and_the_others_decide() {
     let verdict = server.absolute(json!({"judges": jury(&["a teacher", "a broken clock", "an owl"])})).await;
     assert!(near(&verdict["reward"], (0.875 + 0.5) / 2.0), "{verdict}");
     let failed = &verdict["jurors"][1];
-    assert_eq!((&failed["judge"], &failed["error"]["code"]), (&json!("scripted@a broken clock"), &json!("engine_failed")));
+    assert_eq!(
+        (&failed["judge"], &failed["error"]["code"]),
+        (&json!("scripted@a broken clock"), &json!("engine_failed"))
+    );
     assert!(failed["error"]["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{failed}");
     let asked = absolute(json!({"judges": jury(&["a broken clock", "an owl"])}));
     let body = problem(&server, server.post_json("/v1/grade/absolute", &asked).await, 502, "engine_failed").await;
     let detail = body["detail"].as_str().unwrap();
-    assert!(detail.starts_with("1 of 2 jurors failed, and 2 must have a verdict: scripted@a broken clock: "), "{detail}");
+    assert!(
+        detail.starts_with("1 of 2 jurors failed, and 2 must have a verdict: scripted@a broken clock: "),
+        "{detail}"
+    );
     let enough = json!({"judges": jury(&["a broken clock", "an owl"]), "quorum": 1});
     assert_eq!(server.absolute(enough).await["score"], 3);
+}
+
+#[tokio::test]
+async fn a_juror_that_is_too_late_does_not_take_the_others_with_it() {
+    let server = Server::with(asking(|job| {
+        let slow = job.prompt.text().contains("sloth");
+        if slow { Answer { hold: true, ..Answer::default() } } else { by_annotator(job) }
+    }));
+    let body = absolute(json!({"judges": jury(&["a teacher", "a sloth"]), "quorum": 1}));
+    let request = server.post("/v1/grade/absolute").header("X-Request-Timeout-Ms", "1500").json(&body);
+    let verdict = ok(sent(request).await).await;
+    assert_eq!((&verdict["score"], &verdict["jurors"][1]["error"]["code"]), (&json!(5), &json!("deadline_exceeded")));
 }
 
 #[tokio::test]
@@ -176,7 +195,8 @@ async fn a_jury_of_the_configuration_has_models_of_its_own() {
     assert!(near(&verdict["reward"], (0.875 + 3.0 * 0.125) / 4.0), "{verdict}");
     assert_eq!((&verdict["model"]["name"], &verdict["model"]["engine"]), (&json!("house"), &json!("jury")));
     assert_eq!(verdict["quorum"], 1);
-    let judges: Vec<&Value> = verdict["jurors"].as_array().unwrap().iter().map(|juror| &juror["verdict"]["model"]["name"]).collect();
+    let judges: Vec<&Value> =
+        verdict["jurors"].as_array().unwrap().iter().map(|juror| &juror["verdict"]["model"]["name"]).collect();
     assert_eq!(judges, ["high", "low"]);
     let response = server.post_json("/v1/grade/absolute", &absolute(json!({"jury": "huose"}))).await;
     let body = problem(&server, response, 422, "invalid_request").await;
@@ -226,7 +246,10 @@ async fn rewards_of_a_jury() {
     let rewards = ok(server.post_json("/v1/rewards", &body).await).await;
     assert!(near(&rewards["rewards"][0], 0.5) && rewards["rewards"][1].is_null(), "{rewards}");
     assert_eq!(rewards["verdicts"][0]["jurors"].as_array().unwrap().len(), 2);
-    assert_eq!((&rewards["errors"][1]["code"], &rewards["errors"][1]["pointer"]), (&json!("engine_failed"), &json!("/items/1")));
+    assert_eq!(
+        (&rewards["errors"][1]["code"], &rewards["errors"][1]["pointer"]),
+        (&json!("engine_failed"), &json!("/items/1"))
+    );
     let both = json!({"rubric": "helpfulness", "items": [], "judges": ["scripted"], "model": "scripted"});
     problem(&server, server.post_json("/v1/rewards", &both).await, 422, "invalid_request").await;
     let compared = ok(server.post_json("/v1/grade/relative", &relative(json!({"judges": ["scripted"]}))).await).await;

@@ -3,6 +3,7 @@
 
 mod absolute;
 mod admission;
+mod agents;
 mod annotators;
 mod bad_bulk;
 mod bad_input;
@@ -20,6 +21,7 @@ mod preferences;
 mod problems;
 mod protocols;
 mod rank;
+mod reasoning;
 mod registry;
 mod relative;
 mod responses;

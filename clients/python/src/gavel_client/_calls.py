@@ -34,11 +34,29 @@ class TextPart(TypedDict):
     text: str
 
 
-class Message(TypedDict):
-    """A turn of a conversation."""
+class CalledFunction(TypedDict):
+    """A function and its arguments, JSON as a text."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | Sequence[TextPart]
+    name: str
+    arguments: NotRequired[str]
+
+
+class ToolCall(TypedDict):
+    """A call of a function by an agent."""
+
+    id: NotRequired[str]
+    type: NotRequired[Literal["function"]]
+    function: CalledFunction
+
+
+class Message(TypedDict):
+    """A turn of a conversation. `content` may be None beside `tool_calls`."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | Sequence[TextPart] | None
+    tool_calls: NotRequired[Sequence[ToolCall]]
+    tool_call_id: NotRequired[str]
+    name: NotRequired[str]
 
 
 class Context(TypedDict):
@@ -76,6 +94,7 @@ class Sampling(TypedDict, total=False):
     seed: int
     max_feedback_tokens: int
     min_feedback_tokens: int
+    max_thought_tokens: int
 
 
 class AdaptiveSamples(TypedDict):

@@ -69,6 +69,8 @@ class AbsoluteJudgement(_Answer):
     label_mass: float
     feedback: str | None
     finish: str
+    thoughts: str | None = None
+    thoughts_finish: str | None = None
 
 
 class Calibration(_Answer):
@@ -91,6 +93,7 @@ class _Graded(_Answer):
     judgements: list[AbsoluteJudgement]
     agreement: float | None
     calibration: Calibration | None = None
+    thoughts: str | None = None
 
 
 class CriterionVerdict(_Graded):
@@ -143,6 +146,8 @@ class RelativeJudgement(_Answer):
     label_mass: float
     feedback: str | None
     finish: str
+    thoughts: str | None = None
+    thoughts_finish: str | None = None
 
 
 class Grade(_Answer):
@@ -164,6 +169,7 @@ class RelativeVerdict(_Sourced, _OfJury):
     method: Literal["pairwise", "absolute"] | None = None
     grades: dict[Literal["a", "b"], Grade] | None = None
     calibration: Calibration | None = None
+    thoughts: str | None = None
     jurors: "list[RelativeJuror] | None" = None
 
 

@@ -106,7 +106,8 @@ fn weights(combine: Combine) -> BoxedStrategy<f64> {
 fn score_jury() -> impl Strategy<Value = (Combine, Vec<ScoreBallot>)> {
     combines().prop_flat_map(|combine| {
         let ballot = (prop::array::uniform5(0.001..1.0f64), weights(combine), 0.0..1.0f64);
-        let ballot = ballot.prop_map(|(shares, weight, mass)| ScoreBallot { label_mass: mass, ..scored(&shares, weight) });
+        let ballot =
+            ballot.prop_map(|(shares, weight, mass)| ScoreBallot { label_mass: mass, ..scored(&shares, weight) });
         (Just(combine), prop::collection::vec(ballot, 1..16))
     })
 }
