@@ -6,13 +6,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::context;
-use super::jury::{CombineBody, JuryBody, JuryFields, NoiseBody, PanelRequest};
+use super::jury::{JuryBody, JuryFields, NoiseBody, PanelRequest};
 use super::middleware::{base, request_id};
 use super::problem::{Problem, ProblemBody};
 use super::schema::{self, grading_body};
 use super::verdict::{self, Calibration, Debug, NamedDigest, Produced};
 use super::{json, stream};
 use crate::app::App;
+use crate::domain::jury::Combine;
 use crate::domain::{self, AbsoluteRequest, AbsoluteVerdict, Finish, Judgement, Scale, WeightedRubric};
 use crate::service;
 use crate::tasks::Absolute;
@@ -35,7 +36,7 @@ grading_body! {
         /// A jury of the server's configuration in place of `model`.
         jury: Option<String>,
         /// How a jury's verdicts are combined. Default: `weighted` if a juror has a weight, else `mean`.
-        combine: Option<CombineBody>,
+        combine: Option<Combine>,
         /// How many jurors must have a verdict; default: more than half.
         quorum: Option<usize>,
         /// Label noise, which mimics how people differ.

@@ -48,25 +48,13 @@ pub(super) struct NoiseBody {
     seed: u64,
 }
 
-/// How the verdicts of jurors are combined.
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum CombineBody {
-    /// The mean of all jurors.
-    Mean,
-    /// What most jurors say, and the mean of those.
-    Majority,
-    /// The mean, with the weights of the jurors.
-    Weighted,
-}
-
 /// The fields of a request that name its judges, unchecked.
 pub(super) struct JuryFields {
     /// Whether the request names a model.
     pub(super) model: bool,
     pub(super) judges: Option<Vec<Value>>,
     pub(super) jury: Option<String>,
-    pub(super) combine: Option<CombineBody>,
+    pub(super) combine: Option<Combine>,
     pub(super) quorum: Option<usize>,
     pub(super) noise: Option<NoiseBody>,
 }
@@ -90,11 +78,7 @@ impl JuryFields {
             return Err(InvalidRequest::at(pointer, "send one of `model`, `judges` and `jury`").into());
         }
         let rules = JuryRules {
-            combine: self.combine.map(|combine| match combine {
-                CombineBody::Mean => Combine::Mean,
-                CombineBody::Majority => Combine::Majority,
-                CombineBody::Weighted => Combine::Weighted,
-            }),
+            combine: self.combine,
             quorum: self.quorum,
             noise: self.noise.map(|NoiseBody { flip, seed }| Noise { flip, seed }),
         };

@@ -9,13 +9,14 @@ use super::absolute::{AbsoluteVerdictBody, verdict_body};
 use super::bulk::{BulkItem, BulkJudging, ItemOutcome};
 use super::context;
 use super::json::{self, Object, object_or_null, parse_value};
-use super::jury::{CombineBody, JuryFields, NoiseBody};
+use super::jury::{JuryFields, NoiseBody};
 use super::messages::MessageBody;
 use super::middleware::{base, request_id};
 use super::problem::{Problem, ProblemBody};
 use super::samples::SamplesBody;
 use super::schema::{ContextBody, ItemFields, JudgingFields, RubricChoice, Rubrics, SamplingBody};
 use crate::app::App;
+use crate::domain::jury::Combine;
 use crate::domain::{InvalidRequest, Mode, normalized};
 use crate::service::RequestContext;
 
@@ -53,7 +54,7 @@ pub(super) struct RewardsBody {
     /// A jury of the server's configuration in place of `model`.
     jury: Option<String>,
     /// How a jury's verdicts are combined. Default: `weighted` if a juror has a weight, else `mean`.
-    combine: Option<CombineBody>,
+    combine: Option<Combine>,
     /// How many jurors must have a verdict; default: more than half.
     quorum: Option<usize>,
     /// Label noise, which mimics how people differ.

@@ -97,7 +97,7 @@ fn votes_needed(next: u32, most: u32, doubt: f64) -> u32 {
 fn overtaken(ahead: usize, behind: usize, samples: usize, p: f64) -> f64 {
     let lead = ahead - behind;
     // With x of n samples it gains 2x - n.
-    let ties = if (samples + lead) % 2 == 0 { probability_of((samples + lead) / 2, samples, p) } else { 0.0 };
+    let ties = if (samples + lead).is_multiple_of(2) { probability_of((samples + lead) / 2, samples, p) } else { 0.0 };
     at_least((samples + lead) / 2 + 1, samples, p) + ties / 2.0
 }
 

@@ -56,7 +56,7 @@ async fn each_order_and_each_rubric_settles_on_its_own() {
         let prompt = job.prompt.text();
         let good_first = prompt.find("GOOD").unwrap() < prompt.find("BAD").unwrap();
         // With the good one second, every third sample is wrong.
-        let wrong = !good_first && job.sampling.seed % 3 == 0;
+        let wrong = !good_first && job.sampling.seed.is_multiple_of(3);
         says("Hm.", if good_first != wrong { &[0.75, 0.25] } else { &[0.25, 0.75] })
     };
     let server = Server::with(asking(flips));
