@@ -19,7 +19,9 @@ mod domain_schema;
 mod files;
 mod in_process;
 mod json;
+mod jury;
 pub mod local;
+mod messages;
 mod middleware;
 mod not_found;
 mod of_batch;
@@ -34,6 +36,7 @@ mod relative;
 mod reviews;
 mod rewards;
 mod rubrics;
+mod samples;
 mod schema;
 mod stream;
 mod system;
@@ -376,12 +379,15 @@ mod tests {
         let bodies = [
             "AbsoluteBody",
             "ContextBody",
+            "JurorBody",
             "MessageBody",
+            "NoiseBody",
             "PreferencesBody",
             "RankBody",
             "RelativeBody",
             "RewardItem",
             "RewardsBody",
+            "AdaptiveSamples",
             "RubricBody",
             "SamplingBody",
             "WeightedBody",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use tokio::task::coop::consume_budget;
 
+use crate::annotators::AnnotatorLibrary;
 use crate::config::Config;
 use crate::domain::{Mode, Options, Sampling};
 use crate::engine::{Engine, Load};
@@ -35,6 +36,8 @@ pub struct App {
     pub keys: KeyStore,
     /// The built-in rubrics and those in `data_dir`, by name.
     pub rubrics: Arc<RubricLibrary>,
+    /// The built-in annotators and those in `data_dir`, by name.
+    pub annotators: AnnotatorLibrary,
     /// The built-in and configured judge models of `POST /v1/chat/completions`, with their aliases.
     pub judge_models: JudgeModels,
     /// Admission control: the permits for judgements and the bounded queue.
@@ -59,7 +62,10 @@ impl App {
     pub fn build(config: Config) -> Result<Arc<Self>, StartError> {
         let rubrics = RubricLibrary::load(config.data_dir.join("rubrics"));
         let prompts = Arc::new(PromptLibrary::load(Some(&config.data_dir.join("prompts")))?);
+        let of_juries =
+            config.juries.values().flat_map(|jury| &jury.judges).filter_map(|juror| juror.prompt.as_deref());
         let named = config.models.iter().filter_map(|model| model.prompt.as_deref()).chain([config.prompt.as_str()]);
+        let named = named.chain(of_juries);
         named.filter(|set| !set.is_empty()).try_for_each(|set| prompt_set(&prompts, set).map(drop))?;
         let judge_models = JudgeModels::new(&config.judges, &config.aliases)?;
         // Only a warning: the model may be one of a file whose list a flag replaces.
@@ -94,6 +100,7 @@ impl App {
                 Arc::clone(&metrics),
             )),
             database,
+            annotators: AnnotatorLibrary::new(config.data_dir.join("annotators")),
             rubrics,
             prompts,
             metrics,
@@ -139,6 +146,7 @@ impl App {
         Options {
             mode: Mode::default(),
             samples: defaults.samples,
+            settle: None,
             sampling: Sampling {
                 temperature: defaults.temperature,
                 top_p: defaults.top_p,
@@ -148,6 +156,7 @@ impl App {
                 seeded: false,
                 max_feedback_tokens: defaults.max_feedback_tokens,
                 min_feedback_tokens: defaults.min_feedback_tokens,
+                max_thought_tokens: None,
             },
             prompt: None,
             cache: defaults.cache,

@@ -6,6 +6,7 @@ mod by_name;
 mod error;
 mod hosted;
 mod jobs;
+mod juries;
 mod llama_cpp;
 mod mistralrs;
 mod network;
@@ -25,6 +26,7 @@ use serde::Deserialize;
 pub use self::error::ConfigError;
 use self::error::Others;
 pub use self::jobs::{JobsConfig, VerdictLogConfig};
+pub use self::juries::JuryConfig;
 pub use self::llama_cpp::{LlamaCppConfig, LlamaCppOverrides};
 pub use self::mistralrs::{MistralRsConfig, MistralRsOverrides};
 pub use self::network::{CorsConfig, TlsConfig};
@@ -69,6 +71,7 @@ pub struct Config {
     pub models: Vec<ModelConfig>,
     pub judges: Vec<JudgeModel>,
     pub aliases: BTreeMap<String, String>,
+    pub juries: BTreeMap<String, JuryConfig>,
     pub scripted_delay_ms: u64,
     pub scripted_answers: PathBuf,
     pub hub: HubConfig,
@@ -332,7 +335,8 @@ impl Config {
         let listed = config.model_names();
         config.put_first(named_model);
         config
-            .check_judges(listed)
+            .check_juries(&listed)
+            .and_then(|()| config.check_judges(listed))
             .and_then(|()| config.check())
             .map_err(|error| error::unfit(error, file, &others))?;
         config.fill_folders()?;

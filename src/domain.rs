@@ -4,6 +4,7 @@
 //! on its [`Scale`], a [`Distribution`] sums to one, and a [`Rubric`] describes every level.
 
 pub mod agreement;
+mod annotator;
 pub mod attacks;
 mod blank;
 pub mod calibration;
@@ -12,6 +13,7 @@ mod distribution;
 pub mod fair_queue;
 mod groups;
 mod judgement;
+pub mod jury;
 mod provenance;
 pub mod ranking;
 mod request;
@@ -20,17 +22,19 @@ mod rubric;
 pub mod runs;
 mod scale;
 pub mod service_time;
+pub mod settling;
 pub mod spelling;
 pub mod text_metrics;
 pub mod tool_calls;
 mod verdict;
 mod weight;
 
+pub use annotator::Annotator;
 pub use blank::is_blank;
 pub use distribution::{Distribution, InvalidDistribution};
 pub use groups::normalized;
 pub use judgement::{
-    BranchChoice, Finish, Judgement, Kind, MassKind, Mode, Order, Timing, TokenLogprob, Usage, milliseconds,
+    BranchChoice, Finish, Judgement, Kind, MassKind, Mode, Order, Thoughts, Timing, TokenLogprob, Usage, milliseconds,
 };
 pub use provenance::{ModelRef, NamedDigest, Provenance};
 pub use request::{

@@ -58,7 +58,7 @@ pub use crate::service::admission::Refusal;
 #[doc(inline)]
 pub use crate::service::registry::{RegistryError, StartError};
 #[doc(inline)]
-pub use crate::service::{DeadlinePassed, Delta, Graded, RunStats};
+pub use crate::service::{DeadlinePassed, Delta, Graded, JurorVerdict, JuryReport, RunStats};
 #[doc(inline)]
 pub use crate::tasks::{Absolute, ByMethod, Ranked, Relative, ResponsePair, RunKey};
 
@@ -85,6 +85,8 @@ pub mod extend {
 
 // These modules are not part of the public API and may change in any version. They are public but hidden, for the
 // program and for the tests and benches, which are separate crates.
+#[doc(hidden)]
+pub mod annotators;
 #[doc(hidden)]
 pub mod api;
 #[doc(hidden)]

@@ -76,6 +76,8 @@ pub struct Generate {
     pub max_tokens: usize,
     /// Minimum number of tokens before the model may stop.
     pub min_tokens: usize,
+    /// Whether the text is what the model thinks before it answers: it is kept apart, and not streamed.
+    pub thoughts: bool,
 }
 
 /// A text that ends a `Generate` step.
@@ -168,6 +170,19 @@ pub enum StepError {
 }
 
 impl Script {
+    /// The same with at most so many tokens of thoughts.
+    #[must_use]
+    pub fn thinking_at_most(mut self, tokens: usize) -> Self {
+        for step in &mut self.0 {
+            if let Step::Generate(generate) = step
+                && generate.thoughts
+            {
+                generate.max_tokens = tokens;
+            }
+        }
+        self
+    }
+
     /// Checks that every step can be run.
     ///
     /// # Errors
@@ -258,6 +273,13 @@ pub enum Outcome {
     PromptLogprobs,
     /// The text was forced.
     Said,
+    /// The model thought before its answer: a `Generate` step with `thoughts`.
+    Thought {
+        /// The text, without the stop text.
+        text: String,
+        /// Why it ended.
+        finish: Finish,
+    },
     /// The model generated text.
     Generated {
         /// The text, without the stop text.
@@ -276,6 +298,13 @@ pub enum Outcome {
     },
     /// Branches were run.
     Branched(Vec<Transcript>),
+}
+
+impl Outcome {
+    /// The outcome of a `Generate` step.
+    pub(crate) fn written(thoughts: bool, text: String, finish: Finish) -> Self {
+        if thoughts { Self::Thought { text, finish } } else { Self::Generated { text, finish } }
+    }
 }
 
 /// The result of a script.

@@ -4,28 +4,31 @@
 pub mod admission;
 pub mod cache;
 mod context;
+mod error;
 mod judge;
+mod jury;
 pub mod registry;
+mod samples;
 pub mod shutdown;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use futures::{StreamExt, TryStreamExt, stream};
 use tokio::task::coop::consume_budget;
 use tracing::Instrument;
 use tracing::field::Empty;
 use ulid::Ulid;
 
-use self::admission::{Admission, Refusal, TooLate};
+use self::admission::{Admission, TooLate};
 use self::cache::Lookup;
 pub use self::context::{Deadline, DeadlinePassed, RequestContext, Tally, Totals};
+pub use self::error::ServiceError;
 pub use self::judge::Judge;
-use self::judge::{PlannedRun, RunError};
-use self::registry::{ModelRegistry, RegistryError};
-use self::shutdown::CutOff;
-use crate::domain::{Judgement, MassKind, Mode, Order, Provenance, Timing, Usage, milliseconds};
+use self::judge::PlannedRun;
+pub use self::jury::{JurorVerdict, JuryReport, Panel};
+use self::registry::ModelRegistry;
+use crate::domain::{Judgement, MassKind, NamedDigest, Order, Provenance, Timing, Usage, milliseconds};
 use crate::engine::{EngineError, EngineInfo};
 use crate::metrics::Metrics;
 use crate::prompts::EscapedMarker;
@@ -69,6 +72,8 @@ pub struct Graded<V> {
     pub stats: RunStats,
     /// Failures, for tasks that allow them; verdicts refer to them by [`FailureIndex`].
     pub failures: Vec<ServiceError>,
+    /// What the jurors say, if a jury judged.
+    pub jury: Option<Box<JuryReport<V>>>,
 }
 
 /// The statistics of a verdict.
@@ -84,6 +89,21 @@ pub struct RunStats {
     pub neutralized: Arc<[EscapedMarker]>,
     /// How the label masses of its judgements were obtained, the least exact of them.
     pub mass: MassKind,
+    /// If samples were taken until they settled: the number of samples, the largest of its runs.
+    pub samples_used: Option<u32>,
+}
+
+impl RunStats {
+    /// The statistics of two verdicts together.
+    #[must_use]
+    fn with(mut self, other: &Self) -> Self {
+        self.usage += other.usage;
+        self.timing = self.timing.longest(other.timing);
+        self.cached &= other.cached;
+        self.mass = self.mass.worse(other.mass);
+        self.samples_used = self.samples_used.max(other.samples_used);
+        self
+    }
 }
 
 /// A piece of generated text.
@@ -93,54 +113,14 @@ pub struct Delta {
     pub run: RunKey,
     /// The sample of the run, from 0.
     pub sample: u32,
+    /// The juror that generates it, if a jury judges.
+    pub judge: Option<Arc<str>>,
     /// The new text, which continues earlier deltas of the same run and sample.
     pub text: String,
 }
 
 /// A callback for streamed text.
 pub type Progress<T = ()> = Arc<dyn Fn(Delta) -> T + Send + Sync>;
-
-/// Why a request fails.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ServiceError {
-    /// The registry has no loaded model with this name.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-    /// The task is invalid, or its verdict is not a number.
-    #[error(transparent)]
-    Task(#[from] TaskError),
-    /// The engine refused a run or failed.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// A prompt does not fit the model's context.
-    #[error("{error}")]
-    TooLong {
-        /// The overflow, with the token counts.
-        error: EngineError,
-        /// JSON pointer to the longest of its texts.
-        longest: String,
-        /// Whether the answer has feedback, which could be shorter.
-        mode: Mode,
-    },
-    /// The request was not admitted.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The server shut down, and did not wait for its end.
-    #[error(transparent)]
-    CutOff(#[from] CutOff),
-    /// Its deadline has passed.
-    #[error(transparent)]
-    Deadline(#[from] DeadlinePassed),
-}
-
-impl From<RunError> for ServiceError {
-    fn from(error: RunError) -> Self {
-        match error {
-            RunError::Engine(error) => error.into(),
-            RunError::Verdict(error) => TaskError::from(error).into(),
-        }
-    }
-}
 
 impl Service {
     /// A service over these models. At most `window` runs of one task are planned at once.
@@ -264,6 +244,7 @@ impl Session {
             model: self.judge.model(),
             rubric: task.rubric(),
             prompt: task.prompt(&self.judge.profile())?,
+            annotator: task.annotator().map(NamedDigest::of_annotator),
             sampling: task.options().sampling,
         };
         let mut runs = task.runs();
@@ -296,58 +277,14 @@ impl Session {
         let calibrator = self.judge.calibrator(prompt, task.options().mode);
         let verdict = task.combine(outcome.answers, calibrator, &mut |seen| self.metrics.observe(model, seen));
         let verdict = verdict.map_err(TaskError::from)?;
-        Ok(Graded { id: format!("vrd_{}", Ulid::new()), verdict, provenance, stats, failures: outcome.failures })
-    }
-
-    /// Runs the planned runs, then plans and runs the rest.
-    async fn judge_all<T: Task>(
-        &self,
-        task: &Arc<T>,
-        mut planned: Vec<Planned>,
-        rest: Vec<RunKey>,
-        progress: Option<&Progress>,
-    ) -> Result<RunResults, ServiceError> {
-        let mut outcome = RunResults::default();
-        if planned.len() == 1 && rest.is_empty() {
-            // Most requests have one run, and need no stream of runs.
-            if let Some(only) = planned.pop() {
-                let (run, answer) = self.judge_one(&**task, only, progress).await;
-                outcome.add((run, Ok(answer?)));
-            }
-            return Ok(outcome);
-        }
-        let (task_of_rest, task_of_runs) = (Arc::clone(task), &**task);
-        let rest = stream::iter(rest).then(move |run| {
-            let task = Arc::clone(&task_of_rest);
-            async move { stream::iter(self.plan(&task, vec![run]).await) }
-        });
-        // A named type: otherwise the compiler cannot prove that the future is `Send`.
-        let rest = rest.flatten().boxed();
-        let answers = stream::iter(planned)
-            .chain(rest)
-            .map(move |planned| self.judge_one(task_of_runs, planned, progress))
-            .buffered(self.window);
-        if task.allows_failures() {
-            answers
-                .for_each(|answer| {
-                    outcome.add(answer);
-                    std::future::ready(())
-                })
-                .await;
-            if let (true, Some(error)) = (outcome.judged == 0, outcome.failures.last()) {
-                return Err(error.clone());
-            }
-        } else {
-            // The first failure stops the others.
-            let answered = answers.map(|(run, answer)| answer.map(|answer| (run, Ok(answer))));
-            answered
-                .try_for_each(|answer| {
-                    outcome.add(answer);
-                    std::future::ready(Ok(()))
-                })
-                .await?;
-        }
-        Ok(outcome)
+        Ok(Graded {
+            id: format!("vrd_{}", Ulid::new()),
+            verdict,
+            provenance,
+            stats,
+            failures: outcome.failures,
+            jury: None,
+        })
     }
 
     /// Renders and tokenises runs, on a blocking thread if there is much text. Returns the samples of each run, or its
@@ -389,7 +326,8 @@ impl Session {
             Err(error) => return (run, Err(error)),
         };
         let (sample, kind, rubric) = (planned.sample, task.kind(), task.label(run));
-        let show = progress.map(|progress| move |text: &str| progress(Delta { run, sample, text: text.to_owned() }));
+        let show = progress
+            .map(|progress| move |text: &str| progress(Delta { run, sample, judge: None, text: text.to_owned() }));
         let show = show.as_ref().map(|show| show as &(dyn Fn(&str) + Send + Sync));
         let mut counted = JudgementCount::new(&self.metrics, kind, rubric, self.judge.engine());
         let span = tracing::info_span!(

@@ -6,6 +6,7 @@
 mod absolute;
 mod candidates;
 mod checklist;
+mod jury;
 mod preferences;
 pub mod presets;
 mod prompted;
@@ -14,7 +15,8 @@ mod relative;
 use crate::domain::calibration::Calibrator;
 use crate::domain::spelling::suggestion;
 use crate::domain::{
-    InvalidRequest, InvalidVerdict, Judgement, Kind, Method, NamedDigest, Options, Order, Preference, WeightedRubric,
+    Annotator, InvalidRequest, InvalidVerdict, Judgement, Kind, Method, NamedDigest, Options, Order, Preference,
+    WeightedRubric,
 };
 use crate::prompts::{EscapedMarker, PromptError, PromptLibrary, PromptSet, Renderer, Subject};
 use crate::script::{Prompt, Script};
@@ -24,6 +26,7 @@ pub use candidates::{
     ByMethod, CandidateGoal, CandidateVerdicts, Candidates, Rank, Ranked, Ranking, ResponsePair, parts_to_judge,
 };
 pub use checklist::{AnswerOption, Checklist, ChecklistVerdict, Question, QuestionKind, confidence};
+pub use jury::{Deliberation, JuryTask, Vote};
 pub use preferences::{MakePairs, PairRules, PreferencePair, Preferences, Reason, Skipped};
 pub use prompted::{MOST_CHOICES, PromptInput, Prompted, TEXT};
 pub use relative::Relative;
@@ -96,6 +99,11 @@ pub trait Task: Send + Sync + 'static {
 
     /// The rubric behind the verdict, if there is one.
     fn rubric(&self) -> Option<NamedDigest> {
+        None
+    }
+
+    /// The persona whose judgement it requests, if any.
+    fn annotator(&self) -> Option<&Annotator> {
         None
     }
 
@@ -244,10 +252,18 @@ impl<'a> JudgeProfile<'a> {
             Subject::Relative { .. } => (Kind::Relative, None),
         };
         let sampling = &options.sampling;
+        if let (Some(_), false) = (sampling.max_thought_tokens, set.reasons()) {
+            let reason =
+                format!("the prompt set `{}` has no thoughts; name one that reasons, or leave it out", set.name());
+            return Err(InvalidRequest::at("/sampling/max_thought_tokens", reason).into());
+        }
         let (most, least) = (sampling.max_feedback_tokens as usize, sampling.min_feedback_tokens as usize);
         Ok(Ask {
             prompt: rendered.prompt,
-            script: set.script(kind, options.mode, scale, most, least),
+            script: match sampling.max_thought_tokens {
+                Some(tokens) => set.script(kind, options.mode, scale, most, least).thinking_at_most(tokens as usize),
+                None => set.script(kind, options.mode, scale, most, least),
+            },
             neutralized: rendered.neutralized,
             may_shorten: false,
             verbatim: false,
@@ -299,8 +315,17 @@ mod tests {
             seeded: true,
             max_feedback_tokens: 64,
             min_feedback_tokens: 1,
+            max_thought_tokens: None,
         };
-        Options { mode: Mode::Feedback, samples: 1, sampling, prompt: None, cache: true, deterministic: false }
+        Options {
+            mode: Mode::Feedback,
+            samples: 1,
+            settle: None,
+            sampling,
+            prompt: None,
+            cache: true,
+            deterministic: false,
+        }
     }
 
     /// A task is the same after it was stored.

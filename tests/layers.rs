@@ -33,6 +33,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "api",
         &[
+            "annotators",
             "app",
             "config",
             "domain",
@@ -55,6 +56,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
+            "annotators",
             "config",
             "domain",
             "engine",
@@ -96,6 +98,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("models", &["domain", "prompts"]),
     ("tasks", &["domain", "prompts", "script"]),
     ("rubrics", &["calibrations", "domain"]),
+    ("annotators", &["domain"]),
     ("calibrations", &["domain"]),
     ("prompts", &["domain", "script"]),
     ("script", &["domain"]),

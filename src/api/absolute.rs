@@ -6,11 +6,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::context;
-use super::problem::Problem;
-use super::schema::{self, GradingRequest, grading_body};
+use super::jury::{JuryBody, JuryFields, NoiseBody, PanelRequest};
+use super::middleware::{base, request_id};
+use super::problem::{Problem, ProblemBody};
+use super::schema::{self, grading_body};
 use super::verdict::{self, Calibration, Debug, NamedDigest, Produced};
 use super::{json, stream};
 use crate::app::App;
+use crate::domain::jury::Combine;
 use crate::domain::{self, AbsoluteRequest, AbsoluteVerdict, Finish, Judgement, Scale, WeightedRubric};
 use crate::service;
 use crate::tasks::Absolute;
@@ -27,6 +30,18 @@ grading_body! {
     AbsoluteBody {
         /// The response to grade.
         response: String,
+        /// Several judges in place of `model`: 1 to 16 models, each a name or an object.
+        #[schema(value_type = Option<Vec<super::jury::JudgeChoice>>)]
+        judges: Option<Vec<serde_json::Value>>,
+        /// A jury of the server's configuration in place of `model`.
+        jury: Option<String>,
+        /// How a jury's verdicts are combined. Default: `weighted` if a juror has a weight, else `mean`.
+        combine: Option<Combine>,
+        /// How many jurors must have a verdict; default: more than half.
+        quorum: Option<usize>,
+        /// Label noise, which mimics how people differ.
+        #[serde(default, deserialize_with = "crate::api::json::object_or_null")]
+        noise: Option<NoiseBody>,
     }
 }
 
@@ -38,6 +53,12 @@ pub(super) struct AbsoluteJudgement {
     score: i32,
     distribution: IndexMap<String, f64>,
     label_mass: f64,
+    /// What a reasoning judge thought first, which is no part of the feedback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thoughts: Option<String>,
+    /// Why the thoughts ended; `length`: at their limit, and the verdict was forced all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thoughts_finish: Option<Finish>,
     feedback: Option<String>,
     finish: Finish,
 }
@@ -69,6 +90,9 @@ pub(super) struct CriterionBody {
     label_mass: f64,
     /// Shannon entropy in nats.
     entropy: Option<f64>,
+    /// What a reasoning judge thought first, which is no part of the feedback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thoughts: Option<String>,
     feedback: Option<String>,
     judgements: Vec<AbsoluteJudgement>,
     /// The share of the samples whose score is `score`.
@@ -86,6 +110,9 @@ pub(super) struct AbsoluteVerdictBody {
     /// One verdict for each criterion, if a list of rubrics was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     criteria: Option<Vec<CriterionVerdict>>,
+    /// If a jury judged: its jurors, and how far they agree. The judgements are then those of the jurors' verdicts.
+    #[serde(flatten)]
+    jury: Option<JuryBody<AbsoluteVerdictBody>>,
     #[serde(flatten)]
     produced: Produced,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,18 +132,20 @@ pub(super) async fn grade(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let body: AbsoluteBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
-    let GradingRequest { request, model, debug } = check(&app, body)?;
+    let PanelRequest { request, judges, debug } = check(&app, body)?;
     let (context, rubrics) = (context::of_request(&http, &app)?, request.rubrics.clone());
-    let session = app.service.begin(&context, model.as_deref()).await?;
+    let panel = app.service.panel(&context, judges).await?;
+    let (base, id) = (base(&http), request_id(&http));
     stream::answer(
         &http,
-        |progress| async move { Ok(session.run(request, progress).await?) },
-        move |graded| verdict_body(graded, &rubrics, debug),
+        |progress| async move { Ok(panel.run(request, progress).await?) },
+        move |graded| verdict_body(graded, &rubrics, debug, &|problem| problem.body(&base, &id)),
     )
     .await
 }
 
-pub(super) fn check(app: &App, mut body: AbsoluteBody) -> Result<GradingRequest<AbsoluteRequest>, Problem> {
+pub(super) fn check(app: &App, mut body: AbsoluteBody) -> Result<PanelRequest<AbsoluteRequest>, Problem> {
+    let jury = body.jury();
     let checked = body.common().check(app)?;
     let request = AbsoluteRequest {
         response: schema::not_empty(body.response, "/response", "the response")?,
@@ -125,23 +154,44 @@ pub(super) fn check(app: &App, mut body: AbsoluteBody) -> Result<GradingRequest<
         multi: checked.multi,
         options: checked.options,
     };
-    Ok(GradingRequest { request, model: checked.model, debug: checked.debug })
+    Ok(PanelRequest { request, judges: jury.check(app, checked.model)?, debug: checked.debug })
 }
 
-/// A verdict's JSON.
+impl AbsoluteBody {
+    /// The fields that name the judges.
+    fn jury(&mut self) -> JuryFields {
+        JuryFields {
+            model: self.model.is_some(),
+            judges: self.judges.take(),
+            jury: self.jury.take(),
+            combine: self.combine,
+            quorum: self.quorum,
+            noise: self.noise.take(),
+        }
+    }
+}
+
+/// A verdict's JSON; `shown` writes the problems of jurors.
 pub(super) fn verdict_body(
     graded: service::Graded<Absolute>,
     rubrics: &[WeightedRubric],
     debug: bool,
+    shown: &dyn Fn(Problem) -> ProblemBody,
 ) -> AbsoluteVerdictBody {
-    let service::Graded { id, verdict, provenance, stats, .. } = graded;
+    let service::Graded { id, verdict, provenance, stats, jury, .. } = graded;
+    let jury = jury.map(|report| JuryBody::of(*report, |own| verdict_body(own, rubrics, debug, shown), shown));
+    // The verdicts of jurors have their judgements.
+    let body = |verdict: &AbsoluteVerdict| match jury {
+        None => CriterionBody::of(verdict),
+        Some(_) => CriterionBody { judgements: Vec::new(), ..CriterionBody::of(verdict) },
+    };
     let (graded, criteria) = match &verdict {
-        Absolute::Single(verdict) => (CriterionBody::of(verdict), None),
+        Absolute::Single(verdict) => (body(verdict), None),
         Absolute::Multi(all) => {
             let criteria = all.criteria.iter().zip(rubrics).map(|((verdict, weight), rubric)| CriterionVerdict {
                 rubric: NamedDigest::of(domain::NamedDigest::of(&rubric.rubric)),
                 weight: weight.get(),
-                graded: CriterionBody::of(verdict),
+                graded: body(verdict),
             });
             let label_mass = verdict.label_mass();
             (CriterionBody { reward: all.reward, label_mass, ..CriterionBody::default() }, Some(criteria.collect()))
@@ -152,7 +202,8 @@ pub(super) fn verdict_body(
         object: "verdict.absolute",
         graded,
         criteria,
-        debug: verdict::debug(debug, verdict.first_judgement(), &stats),
+        debug: verdict::debug(debug && jury.is_none(), verdict.first_judgement(), &stats),
+        jury,
         produced: Produced::new(provenance, &stats, Some(verdict.label_mass())),
     }
 }
@@ -167,6 +218,7 @@ impl CriterionBody {
             distribution: Some(distribution(verdict.scale, verdict.distribution.probabilities())),
             label_mass: verdict.label_mass,
             entropy: Some(verdict.distribution.entropy()),
+            thoughts: verdict.speaker().and_then(|judgement| Some(judgement.thoughts.as_ref()?.text.clone())),
             feedback: verdict.feedback().map(str::to_owned),
             judgements: verdict
                 .judgements
@@ -186,6 +238,8 @@ fn judgement_body(scale: Scale, judgement: &Judgement) -> Option<AbsoluteJudgeme
         score: scale.score(judgement.distribution.argmax())?.value(),
         distribution: distribution(scale, judgement.distribution.probabilities()),
         label_mass: judgement.label_mass,
+        thoughts: judgement.thoughts.as_ref().map(|thoughts| thoughts.text.clone()),
+        thoughts_finish: judgement.thoughts.as_ref().map(|thoughts| thoughts.finish),
         feedback: judgement.feedback.clone(),
         finish: judgement.finish,
     })

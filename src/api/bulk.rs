@@ -6,16 +6,17 @@ use actix_web::web;
 use super::problem::Problem;
 use super::schema::{JudgingOptions, Rubrics};
 use crate::app::App;
+use crate::domain::jury::Judges;
 use crate::domain::{
     AbsoluteRequest, Instruction, InvalidRequest, Item, Options, WeightedRubric, is_blank, require_label_mass,
 };
-use crate::service::{Graded, RequestContext, ServiceError, Session};
-use crate::tasks::Absolute;
+use crate::service::{Graded, Panel, RequestContext, ServiceError};
+use crate::tasks::{Absolute, prompt_set};
 
 /// The settings of all items of a request.
 pub(super) struct BulkJudging {
     app: web::Data<App>,
-    pub(super) session: Session,
+    panel: Panel,
     pub(super) rubrics: Vec<WeightedRubric>,
     pub(super) multi: bool,
     pub(super) options: Options,
@@ -49,7 +50,19 @@ impl BulkJudging {
     /// Finds the model. `min_label_mass` defaults to the configured one.
     pub(super) async fn begin(
         app: &web::Data<App>,
+        mut judged: JudgingOptions,
+        min_label_mass: Option<f64>,
+        context: RequestContext,
+    ) -> Result<Self, Problem> {
+        let judges = Judges::One(judged.model.take());
+        Self::begin_with(app, judged, judges, min_label_mass, context).await
+    }
+
+    /// The same with these judges.
+    pub(super) async fn begin_with(
+        app: &web::Data<App>,
         judged: JudgingOptions,
+        judges: Judges,
         min_label_mass: Option<f64>,
         context: RequestContext,
     ) -> Result<Self, Problem> {
@@ -57,10 +70,17 @@ impl BulkJudging {
         if !(0.0..=1.0).contains(&min_label_mass) {
             return Err(InvalidRequest::at("/min_label_mass", "must be between 0 and 1").into());
         }
-        let session = app.service.begin(&context, judged.model.as_deref()).await?;
-        session.judge().prompt_set(judged.options.prompt.as_deref()).map_err(ServiceError::from)?;
+        let panel = app.service.panel(&context, judges).await?;
         let JudgingOptions { rubrics, multi, options, .. } = judged;
-        Ok(Self { app: app.clone(), session, rubrics, multi, options, min_label_mass })
+        if let Some(name) = &options.prompt {
+            prompt_set(app.prompts(), name).map_err(ServiceError::from)?;
+        }
+        Ok(Self { app: app.clone(), panel, rubrics, multi, options, min_label_mass })
+    }
+
+    /// The name of the model, or of the jury.
+    pub(super) fn model(&self) -> String {
+        self.panel.name()
     }
 
     /// Judges all items, some at once, and returns the results in their order. An item is parsed at its turn; only the
@@ -117,7 +137,7 @@ impl BulkJudging {
             return Err(InvalidRequest::at("/rubric", reason).into());
         }
         let request = AbsoluteRequest { item, response, rubrics, multi, options: self.options.clone() };
-        Ok(self.session.run(request, None).await?)
+        Ok(self.panel.run(request, None).await?)
     }
 
     /// The reward of a verdict.

@@ -36,6 +36,7 @@ macro_rules! documented {
 documented! {
     domain::Mode as Mode,
     domain::Method as Method,
+    domain::jury::Combine as Combine,
     domain::Order as Order,
     domain::Finish as Finish,
     domain::Usage as Usage,
@@ -66,6 +67,19 @@ enum Method {
     Pairwise,
     /// Each is graded alone; the higher reward is preferred.
     Absolute,
+}
+
+/// How the verdicts of jurors are combined.
+#[derive(serde::Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(dead_code, reason = "only documents")]
+enum Combine {
+    /// The mean of all jurors.
+    Mean,
+    /// What most jurors say, and the mean of those.
+    Majority,
+    /// The mean, with the weights of the jurors.
+    Weighted,
 }
 
 /// The order in which the caller's two responses were shown.

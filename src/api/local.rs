@@ -8,12 +8,12 @@ use serde::Serialize;
 use super::absolute::{self, AbsoluteBody};
 use super::context;
 use super::json;
+use super::jury::PanelRequest;
 use super::preferences::{self, PreferencesBody};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemBody};
 use super::rank::{self, RankBody};
 use super::relative::{self, RelativeBody};
 use super::rewards::{self, RewardsBody};
-use super::schema::GradingRequest;
 use crate::app::App;
 use crate::domain::{Kind, WeightedRubric};
 use crate::service::Graded;
@@ -27,15 +27,15 @@ pub async fn grade(app: &App, kind: Kind, body: &[u8]) -> Result<String, Problem
     let context = context::local(app);
     match kind {
         Kind::Absolute => {
-            let GradingRequest { request, model, debug } = absolute::check(app, json::parse::<AbsoluteBody>(body)?)?;
+            let PanelRequest { request, judges, debug } = absolute::check(app, json::parse::<AbsoluteBody>(body)?)?;
             let rubrics = request.rubrics.clone();
-            let graded = app.service.run(&context, model.as_deref(), request, None).await?;
-            Ok(json(&absolute::verdict_body(graded, &rubrics, debug)))
+            let graded = app.service.panel(&context, judges).await?.run(request, None).await?;
+            Ok(json(&absolute::verdict_body(graded, &rubrics, debug, &shown)))
         }
         Kind::Relative => {
-            let GradingRequest { request, model, debug } = relative::check(app, json::parse::<RelativeBody>(body)?)?;
-            let graded = app.service.run(&context, model.as_deref(), request, None).await?;
-            Ok(json(&relative::verdict_body(graded, debug)))
+            let PanelRequest { request, judges, debug } = relative::check(app, json::parse::<RelativeBody>(body)?)?;
+            let graded = app.service.panel(&context, judges).await?.run(request, None).await?;
+            Ok(json(&relative::verdict_body(graded, debug, &shown)))
         }
     }
 }
@@ -62,11 +62,15 @@ pub async fn preferences(app: &App, body: &[u8]) -> Result<String, Problem> {
 /// Those of the route; those of items are in its answer.
 pub async fn rewards(app: &Arc<App>, body: &[u8]) -> Result<String, Problem> {
     let (app, context) = (web::Data::from(Arc::clone(app)), context::local(app));
-    let shown = |problem: Problem| problem.body("", "");
     Ok(json(&rewards::rewarded(&app, json::parse::<RewardsBody>(body)?, context, shown).await?))
 }
 
-/// The exact prompts of such a request: one for each rubric or order.
+/// A problem within a reply that has no server and no request to name.
+fn shown(problem: Problem) -> ProblemBody {
+    problem.body("", "")
+}
+
+/// The exact prompts of such a request: one for each rubric or order, of each juror.
 ///
 /// # Errors
 /// Those of the request.
@@ -74,12 +78,12 @@ pub async fn prompts(app: &App, kind: Kind, body: &[u8]) -> Result<Vec<String>, 
     let context = context::local(app);
     match kind {
         Kind::Absolute => {
-            let GradingRequest { request, model, .. } = absolute::check(app, json::parse::<AbsoluteBody>(body)?)?;
-            Ok(app.service.begin(&context, model.as_deref()).await?.prompts(request).await?)
+            let PanelRequest { request, judges, .. } = absolute::check(app, json::parse::<AbsoluteBody>(body)?)?;
+            Ok(app.service.panel(&context, judges).await?.prompts(request).await?)
         }
         Kind::Relative => {
-            let GradingRequest { request, model, .. } = relative::check(app, json::parse::<RelativeBody>(body)?)?;
-            Ok(app.service.begin(&context, model.as_deref()).await?.prompts(request).await?)
+            let PanelRequest { request, judges, .. } = relative::check(app, json::parse::<RelativeBody>(body)?)?;
+            Ok(app.service.panel(&context, judges).await?.prompts(request).await?)
         }
     }
 }
@@ -87,13 +91,13 @@ pub async fn prompts(app: &App, kind: Kind, body: &[u8]) -> Result<Vec<String>, 
 /// The JSON of an absolute verdict.
 #[must_use]
 pub fn absolute_verdict(graded: Graded<Absolute>, rubrics: &[WeightedRubric]) -> String {
-    json(&absolute::verdict_body(graded, rubrics, false))
+    json(&absolute::verdict_body(graded, rubrics, false, &shown))
 }
 
 /// The JSON of a relative verdict.
 #[must_use]
 pub fn relative_verdict(graded: Graded<Relative>) -> String {
-    json(&relative::verdict_body(graded, false))
+    json(&relative::verdict_body(graded, false, &shown))
 }
 
 fn json(verdict: &impl Serialize) -> String {

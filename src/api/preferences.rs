@@ -158,7 +158,7 @@ fn answer(
     made: service::Graded<Preferences<FailureIndex>>,
     rules: PairRules,
 ) -> PreferencesAnswer {
-    let service::Graded { id, verdict: made, provenance, stats, failures } = made;
+    let service::Graded { id, verdict: made, provenance, stats, failures, .. } = made;
     let left_out = made.skipped.into_iter().map(|skipped| left_out_body(skipped, &failures, rules)).collect();
     PreferencesAnswer {
         id,

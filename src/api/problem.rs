@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::code::Code;
 use super::detail::{AnswerLimit, shortened};
+use crate::annotators::AnnotatorError;
 use crate::domain::{InvalidRequest, InvalidRubric, Mode, Unscored};
 use crate::engine::EngineError;
 use crate::prompts::PromptError;
@@ -324,6 +325,18 @@ impl From<LibraryError> for Problem {
     }
 }
 
+impl From<AnnotatorError> for Problem {
+    fn from(error: AnnotatorError) -> Self {
+        match error {
+            AnnotatorError::Unknown { .. } => Self::new(Code::InvalidRequest, error.to_string()),
+            AnnotatorError::File { .. } => {
+                tracing::error!(%error, "the file of an annotator is invalid");
+                Self::new(Code::Internal, "the annotator's file is invalid; the server's log has the reason")
+            }
+        }
+    }
+}
+
 impl From<DeadlinePassed> for Problem {
     fn from(passed: DeadlinePassed) -> Self {
         ServiceError::from(passed).into()
@@ -355,6 +368,11 @@ impl From<ServiceError> for Problem {
                 Self::new(Code::ShuttingDown, detail)
             }
             ServiceError::Deadline(_) => Self::new(Code::DeadlineExceeded, detail),
+            // Of the kind of the first juror's error; the detail has those of all.
+            ServiceError::NoQuorum { failed, .. } => match failed.into_iter().next() {
+                Some((_, first)) => Self { detail: Self::new(Code::Internal, detail).detail, ..first.into() },
+                None => Self::new(Code::Internal, detail),
+            },
             ServiceError::TooLong { error, longest, mode } => {
                 let limit = match mode {
                     Mode::Feedback => AnswerLimit::Field("max_feedback_tokens"),

@@ -7,11 +7,14 @@ use utoipa::ToSchema;
 use super::absolute::CriterionBody;
 use super::comparison_options::{ComparisonFields, ComparisonOptions};
 use super::context;
-use super::problem::Problem;
-use super::schema::{self, GradingRequest, grading_body};
+use super::jury::{JuryBody, JuryFields, NoiseBody, PanelRequest};
+use super::middleware::{base, request_id};
+use super::problem::{Problem, ProblemBody};
+use super::schema::{self, grading_body};
 use super::verdict::{self, Calibration, Debug, Produced};
 use super::{json, stream};
 use crate::app::App;
+use crate::domain::jury::Combine;
 use crate::domain::{Finish, Judgement, Method, Order, Preference, RelativeRequest};
 use crate::service;
 use crate::tasks::{Absolute, Relative};
@@ -38,6 +41,18 @@ grading_body! {
         /// Compare both responses in one prompt (`pairwise`), or grade each alone and prefer the higher reward
         /// (`absolute`). Default: the model's own, which `/v1/info` names as `preference_method`.
         method: Option<Method>,
+        /// Several judges in place of `model`: 1 to 16 models, each a name or an object.
+        #[schema(value_type = Option<Vec<super::jury::JudgeChoice>>)]
+        judges: Option<Vec<serde_json::Value>>,
+        /// A jury of the server's configuration in place of `model`.
+        jury: Option<String>,
+        /// How a jury's verdicts are combined. Default: `weighted` if a juror has a weight, else `mean`.
+        combine: Option<Combine>,
+        /// How many jurors must have a verdict; default: more than half.
+        quorum: Option<usize>,
+        /// Label noise, which mimics how people differ.
+        #[serde(default, deserialize_with = "crate::api::json::object_or_null")]
+        noise: Option<NoiseBody>,
     }
 }
 
@@ -51,6 +66,12 @@ pub(super) struct RelativeJudgement {
     preference: Preference,
     probability_a: f64,
     label_mass: f64,
+    /// What a reasoning judge thought first, which is no part of the feedback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thoughts: Option<String>,
+    /// Why the thoughts ended; `length`: at their limit, and the verdict was forced all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thoughts_finish: Option<Finish>,
     feedback: Option<String>,
     finish: Finish,
 }
@@ -87,10 +108,16 @@ pub(super) struct RelativeVerdictBody {
     /// Whether both orders agree; null if only one was judged.
     consistent: Option<bool>,
     label_mass: f64,
+    /// What a reasoning judge thought first, which is no part of the feedback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thoughts: Option<String>,
     feedback: Option<String>,
     judgements: Vec<RelativeJudgement>,
     #[serde(skip_serializing_if = "Option::is_none")]
     grades: Option<Grades>,
+    /// If a jury judged: its jurors, and how far they agree. The judgements are then those of the jurors' verdicts.
+    #[serde(flatten)]
+    jury: Option<JuryBody<RelativeVerdictBody>>,
     #[serde(flatten)]
     produced: Produced,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,18 +137,20 @@ pub(super) async fn grade(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let body: RelativeBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
-    let GradingRequest { request, model, debug } = check(&app, body)?;
+    let PanelRequest { request, judges, debug } = check(&app, body)?;
     let context = context::of_request(&http, &app)?;
-    let session = app.service.begin(&context, model.as_deref()).await?;
+    let panel = app.service.panel(&context, judges).await?;
+    let (base, id) = (base(&http), request_id(&http));
     stream::answer(
         &http,
-        |progress| async move { Ok(session.run(request, progress).await?) },
-        move |graded| verdict_body(graded, debug),
+        |progress| async move { Ok(panel.run(request, progress).await?) },
+        move |graded| verdict_body(graded, debug, &|problem| problem.body(&base, &id)),
     )
     .await
 }
 
-pub(super) fn check(app: &App, mut body: RelativeBody) -> Result<GradingRequest<RelativeRequest>, Problem> {
+pub(super) fn check(app: &App, mut body: RelativeBody) -> Result<PanelRequest<RelativeRequest>, Problem> {
+    let jury = body.jury();
     let checked = body.common().check(app)?;
     let comparison = ComparisonFields { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
     let ComparisonOptions { method, swap, tie_margin } = comparison.check(app)?;
@@ -136,12 +165,34 @@ pub(super) fn check(app: &App, mut body: RelativeBody) -> Result<GradingRequest<
         tie_margin,
         method,
     };
-    Ok(GradingRequest { request, model: checked.model, debug: checked.debug })
+    Ok(PanelRequest { request, judges: jury.check(app, checked.model)?, debug: checked.debug })
 }
 
-pub(super) fn verdict_body(graded: service::Graded<Relative>, debug: bool) -> RelativeVerdictBody {
-    let service::Graded { id, verdict, provenance, stats, .. } = graded;
+impl RelativeBody {
+    /// The fields that name the judges.
+    fn jury(&mut self) -> JuryFields {
+        JuryFields {
+            model: self.model.is_some(),
+            judges: self.judges.take(),
+            jury: self.jury.take(),
+            combine: self.combine,
+            quorum: self.quorum,
+            noise: self.noise.take(),
+        }
+    }
+}
+
+/// A verdict's JSON; `shown` writes the problems of jurors.
+pub(super) fn verdict_body(
+    graded: service::Graded<Relative>,
+    debug: bool,
+    shown: &dyn Fn(Problem) -> ProblemBody,
+) -> RelativeVerdictBody {
+    let service::Graded { id, verdict, provenance, stats, jury, .. } = graded;
+    let jury = jury.map(|report| JuryBody::of(*report, |own| verdict_body(own, debug, shown), shown));
     let (judgements, grades) = match &verdict {
+        // The verdicts of jurors have their judgements.
+        _ if jury.is_some() => (Vec::new(), None),
         Relative::Pairwise(v) => (v.judgements.iter().map(judgement_body).collect(), None),
         Relative::Graded { a, b, .. } => (Vec::new(), Some(Grades { a: grade_body(a), b: grade_body(b) })),
     };
@@ -154,10 +205,12 @@ pub(super) fn verdict_body(graded: service::Graded<Relative>, debug: bool) -> Re
         calibration: Calibration::of(verdict.calibration()),
         consistent: verdict.consistent(),
         label_mass: verdict.label_mass(),
+        thoughts: verdict.thoughts().map(str::to_owned),
         feedback: verdict.feedback().map(str::to_owned),
         judgements,
         grades,
-        debug: verdict::debug(debug, verdict.first_judgement(), &stats),
+        debug: verdict::debug(debug && jury.is_none(), verdict.first_judgement(), &stats),
+        jury,
         produced: Produced::new(provenance, &stats, Some(verdict.label_mass())),
     }
 }
@@ -170,6 +223,8 @@ fn judgement_body(judgement: &Judgement) -> RelativeJudgement {
         preference: judgement.preference(),
         probability_a: judgement.probability_a(),
         label_mass: judgement.label_mass,
+        thoughts: judgement.thoughts.as_ref().map(|thoughts| thoughts.text.clone()),
+        thoughts_finish: judgement.thoughts.as_ref().map(|thoughts| thoughts.finish),
         feedback: judgement.feedback.clone(),
         finish: judgement.finish,
     }

@@ -9,10 +9,14 @@ use super::absolute::{AbsoluteVerdictBody, verdict_body};
 use super::bulk::{BulkItem, BulkJudging, ItemOutcome};
 use super::context;
 use super::json::{self, Object, object_or_null, parse_value};
+use super::jury::{JuryFields, NoiseBody};
+use super::messages::MessageBody;
 use super::middleware::{base, request_id};
 use super::problem::{Problem, ProblemBody};
-use super::schema::{ContextBody, ItemFields, JudgingFields, MessageBody, RubricChoice, Rubrics, SamplingBody};
+use super::samples::SamplesBody;
+use super::schema::{ContextBody, ItemFields, JudgingFields, RubricChoice, Rubrics, SamplingBody};
 use crate::app::App;
+use crate::domain::jury::Combine;
 use crate::domain::{InvalidRequest, Mode, normalized};
 use crate::service::RequestContext;
 
@@ -35,14 +39,27 @@ pub(super) struct RewardsBody {
     rubric: Value,
     /// Feedback and verdict, or only the verdict: one forward pass for each item.
     mode: Option<Mode>,
-    /// Number of independent judgements of each item to combine; more than one needs feedback and a temperature above
-    /// 0.
-    samples: Option<u32>,
+    /// Number of independent judgements of each item to combine, or a maximum and how settled their majority must be.
+    /// More than one needs feedback and a temperature above 0.
+    #[schema(value_type = Option<super::samples::SamplesChoice>)]
+    samples: Option<SamplesBody>,
     /// Sampling of the feedback.
     #[serde(default, deserialize_with = "object_or_null")]
     sampling: Option<SamplingBody>,
     /// A name of `GET /v1/models`, or null for the default one.
     model: Option<String>,
+    /// Several judges in place of `model`: 1 to 16 models, each a name or an object.
+    #[schema(value_type = Option<Vec<super::jury::JudgeChoice>>)]
+    judges: Option<Vec<Value>>,
+    /// A jury of the server's configuration in place of `model`.
+    jury: Option<String>,
+    /// How a jury's verdicts are combined. Default: `weighted` if a juror has a weight, else `mean`.
+    combine: Option<Combine>,
+    /// How many jurors must have a verdict; default: more than half.
+    quorum: Option<usize>,
+    /// Label noise, which mimics how people differ.
+    #[serde(default, deserialize_with = "object_or_null")]
+    noise: Option<NoiseBody>,
     /// A prompt set, or null for the model's own.
     prompt: Option<String>,
     /// Whether the verdict cache may be used.
@@ -79,7 +96,7 @@ pub(super) struct RewardItem {
     /// Documents that the response is judged against.
     #[schema(value_type = Option<Vec<ContextBody>>)]
     context: Option<Vec<Object<ContextBody>>>,
-    /// The persona whose judgement is requested.
+    /// The persona whose judgement is requested: the name of an annotator of the server (`/v1/info`), or a text.
     annotator: Option<String>,
     /// With `normalize: "group"`, the group that its reward is relative to.
     group: Option<Name>,
@@ -156,8 +173,10 @@ pub(super) async fn rewarded(
     context: RequestContext,
     shown: impl Fn(Problem) -> ProblemBody,
 ) -> Result<Rewards, Problem> {
-    let judged = body.settings().check_of_items(app)?;
-    let judging = BulkJudging::begin(app, judged, body.min_label_mass, context).await?;
+    let jury = body.jury();
+    let mut judged = body.settings().check_of_items(app)?;
+    let judges = jury.check(app, judged.model.take())?;
+    let judging = BulkJudging::begin_with(app, judged, judges, body.min_label_mass, context).await?;
     let names = |field: &str| body.items.iter().map(|item| name(&item[field])).collect::<Vec<_>>();
     let (ids, groups) = (names("id"), names("group"));
     let grouped = body.normalize.unwrap_or_default() == Normalize::Group;
@@ -166,7 +185,7 @@ pub(super) async fn rewarded(
         .each(
             body.items,
             |_, item| bulk_item(&item, grouped, app),
-            |graded, rubrics| with_verdicts.then(|| verdict_body(graded, rubrics, false)),
+            |graded, rubrics| with_verdicts.then(|| verdict_body(graded, rubrics, false, &shown)),
         )
         .await;
     let (mut rewards, mut errors, mut verdicts) = (Vec::new(), Vec::new(), Vec::new());
@@ -183,6 +202,18 @@ pub(super) async fn rewarded(
 }
 
 impl RewardsBody {
+    /// The fields that name the judges.
+    fn jury(&mut self) -> JuryFields {
+        JuryFields {
+            model: self.model.is_some(),
+            judges: self.judges.take(),
+            jury: self.jury.take(),
+            combine: self.combine,
+            quorum: self.quorum,
+            noise: self.noise.take(),
+        }
+    }
+
     /// The settings of all items.
     fn settings(&mut self) -> JudgingFields {
         JudgingFields {
@@ -217,5 +248,5 @@ fn bulk_item(item: &Value, grouped: bool, app: &App) -> Result<BulkItem, Problem
         annotator: item.annotator,
     };
     let rubrics = (!item.rubric.is_null()).then(|| Rubrics::read(&item.rubric, app)).transpose()?;
-    Ok(BulkItem { response: item.response, item: about.check()?, rubrics })
+    Ok(BulkItem { response: item.response, item: about.check(app)?, rubrics })
 }

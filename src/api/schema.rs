@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::json::{Object, parse_value};
-use super::problem::{Code, Problem};
+use super::messages::{MessageBody, instruction};
+use super::problem::Problem;
+use super::samples::SamplesBody;
 use crate::app::App;
 use crate::domain::{
-    Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Role, Rubric, Sampling, Turn, Weight,
-    WeightedRubric, check_text,
+    Annotator, Document, InvalidRequest, Item, Mode, NamedRubric, Options, Rubric, Sampling, Weight, WeightedRubric,
+    check_text,
 };
 use crate::service::ServiceError;
 
@@ -36,6 +38,8 @@ pub(super) struct SamplingBody {
     max_feedback_tokens: Option<u32>,
     /// Minimum number of tokens of feedback.
     min_feedback_tokens: Option<u32>,
+    /// Maximum number of tokens of thoughts, for prompt sets that reason; default: the set's own.
+    max_thought_tokens: Option<u32>,
 }
 
 impl SamplingBody {
@@ -43,44 +47,6 @@ impl SamplingBody {
     pub(super) fn of_at_most(max_feedback_tokens: Option<u32>) -> Self {
         Self { max_feedback_tokens, ..Self::default() }
     }
-}
-
-/// A turn of a conversation.
-#[derive(Debug, Deserialize, ToSchema)]
-pub(super) struct MessageBody {
-    role: RoleBody,
-    /// A text, or a list of parts.
-    #[schema(value_type = ContentBody)]
-    content: serde_json::Value,
-}
-
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum RoleBody {
-    System,
-    Developer,
-    User,
-    Assistant,
-}
-
-/// A text, or a list of parts.
-#[derive(ToSchema)]
-#[schema(as = MessageContent)]
-#[serde(untagged)]
-#[allow(dead_code, reason = "only documents what `content` reads by hand, for the sake of pointers")]
-enum ContentBody {
-    Text(String),
-    Parts(Vec<PartBody>),
-}
-
-/// A part of a message; only text is supported.
-#[derive(Debug, Deserialize, ToSchema)]
-struct PartBody {
-    /// `text`
-    #[serde(rename = "type")]
-    #[allow(dead_code, reason = "it is looked at before the part is read")]
-    kind: String,
-    text: String,
 }
 
 /// A document that the response is judged against.
@@ -144,8 +110,8 @@ macro_rules! grading_body {
             /// The instruction; use either this or `messages`.
             instruction: Option<String>,
             /// The conversation, which ends with a user turn.
-            #[schema(value_type = Option<Vec<$crate::api::schema::MessageBody>>)]
-            messages: Option<Vec<$crate::api::json::Object<$crate::api::schema::MessageBody>>>,
+            #[schema(value_type = Option<Vec<$crate::api::messages::MessageBody>>)]
+            messages: Option<Vec<$crate::api::json::Object<$crate::api::messages::MessageBody>>>,
             /// An answer that would get the highest score.
             reference_answer: Option<String>,
             /// Documents that the response is judged against.
@@ -156,8 +122,10 @@ macro_rules! grading_body {
             rubric: serde_json::Value,
             /// Feedback and verdict, or only the verdict.
             mode: Option<$crate::domain::Mode>,
-            /// Number of independent judgements to combine; more than one needs feedback and a temperature above 0.
-            samples: Option<u32>,
+            /// Number of independent judgements to combine, or a maximum and how settled their majority must be. More than
+            /// one needs feedback and a temperature above 0.
+            #[schema(value_type = Option<$crate::api::samples::SamplesChoice>)]
+            samples: Option<$crate::api::samples::SamplesBody>,
             /// Sampling of the feedback.
             #[serde(default, deserialize_with = "crate::api::json::object_or_null")]
             sampling: Option<$crate::api::schema::SamplingBody>,
@@ -165,7 +133,7 @@ macro_rules! grading_body {
             model: Option<String>,
             /// A prompt set, or null for the model's own.
             prompt: Option<String>,
-            /// The persona whose judgement is requested.
+            /// The persona whose judgement is requested: the name of an annotator of the server (`/v1/info`), or a text.
             annotator: Option<String>,
             /// Whether the verdict cache may be used.
             cache: Option<bool>,
@@ -226,7 +194,7 @@ pub(super) struct ItemFields {
 pub(super) struct JudgingFields {
     pub(super) rubric: serde_json::Value,
     pub(super) mode: Option<Mode>,
-    pub(super) samples: Option<u32>,
+    pub(super) samples: Option<SamplesBody>,
     pub(super) sampling: SamplingBody,
     pub(super) model: Option<String>,
     pub(super) prompt: Option<String>,
@@ -268,7 +236,7 @@ pub(super) struct CheckedFields {
 impl GradingFields {
     pub(super) fn check(self, app: &App) -> Result<CheckedFields, Problem> {
         let JudgingOptions { rubrics, multi, options, model } = self.judging.check(app)?;
-        Ok(CheckedFields { item: self.item.check()?, rubrics, multi, options, model, debug: self.debug })
+        Ok(CheckedFields { item: self.item.check(app)?, rubrics, multi, options, model, debug: self.debug })
     }
 }
 
@@ -304,10 +272,13 @@ impl JudgingFields {
             seeded: self.sampling.seed.is_some(),
             max_feedback_tokens: self.sampling.max_feedback_tokens.unwrap_or(defaults.max_feedback_tokens),
             min_feedback_tokens: self.sampling.min_feedback_tokens.unwrap_or(defaults.min_feedback_tokens),
+            max_thought_tokens: self.sampling.max_thought_tokens,
         };
+        let SamplesBody { most: samples, settle } = self.samples.unwrap_or(SamplesBody { most: samples, settle: None });
         let options = Options {
             mode: self.mode.unwrap_or_default(),
-            samples: self.samples.unwrap_or(samples),
+            samples,
+            settle,
             sampling,
             prompt: self.prompt,
             cache: self.cache.unwrap_or(cache),
@@ -319,68 +290,26 @@ impl JudgingFields {
 }
 
 impl ItemFields {
-    pub(super) fn check(self) -> Result<Item, Problem> {
+    pub(super) fn check(self, app: &App) -> Result<Item, Problem> {
         Ok(Item {
+            annotator: annotator(self.annotator, app, "/annotator")?,
             instruction: instruction(self.instruction, self.messages)?,
             reference_answer: self.reference_answer.filter(|text| !text.trim().is_empty()),
             context: self.context.into_iter().flatten().map(|Object(d)| Document { id: d.id, text: d.text }).collect(),
-            annotator: self.annotator.filter(|text| !text.trim().is_empty()),
         })
     }
+}
+
+/// The annotator of this name, or the one that the text describes.
+pub(super) fn annotator(text: Option<String>, app: &App, at: &str) -> Result<Option<Annotator>, Problem> {
+    let text = text.filter(|text| !text.trim().is_empty());
+    text.map(|text| app.annotators.find(&text)).transpose().map_err(|error| Problem::from(error).at(at))
 }
 
 /// A text that must not be blank.
 pub(super) fn not_empty(text: String, pointer: &str, what: &str) -> Result<String, Problem> {
     check_text(&text, pointer, what)?;
     Ok(text)
-}
-
-fn instruction(text: Option<String>, messages: Option<Vec<Object<MessageBody>>>) -> Result<Instruction, Problem> {
-    let wrong = |pointer: &str, reason: &str| Problem::from(InvalidRequest::at(pointer, reason));
-    match (text, messages) {
-        (Some(_), Some(_)) => Err(wrong("/messages", "send `instruction` or `messages`, not both")),
-        (None, None) => Err(wrong("/instruction", "send `instruction`, or a conversation as `messages`")),
-        (Some(text), None) => {
-            let instruction = Instruction::Text(text);
-            instruction.check()?;
-            Ok(instruction)
-        }
-        (None, Some(messages)) => {
-            let turns = messages.into_iter().enumerate().map(|(index, message)| turn(index, message));
-            let instruction = Instruction::Conversation(turns.collect::<Result<_, _>>()?);
-            instruction.check()?;
-            Ok(instruction)
-        }
-    }
-}
-
-fn turn(index: usize, Object(message): Object<MessageBody>) -> Result<Turn, Problem> {
-    let role = match message.role {
-        RoleBody::System | RoleBody::Developer => Role::System,
-        RoleBody::User => Role::User,
-        RoleBody::Assistant => Role::Assistant,
-    };
-    let content = content(&message.content, &format!("/messages/{index}/content"))?;
-    Ok(Turn { role, content })
-}
-
-fn content(value: &serde_json::Value, at: &str) -> Result<String, Problem> {
-    let parts = match value {
-        serde_json::Value::String(text) => return Ok(text.clone()),
-        serde_json::Value::Array(parts) => parts,
-        _ => return Err(InvalidRequest::at(at, "content is a text or a list of parts").into()),
-    };
-    let texts = parts.iter().enumerate().map(|(index, part)| {
-        let at = format!("{at}/{index}");
-        match part["type"].as_str() {
-            Some("text" | "input_text" | "output_text") => parse_value::<PartBody>(part, &at).map(|part| part.text),
-            Some(kind) => {
-                Err(Problem::new(Code::UnsupportedContent, format!("the model reads text only, not `{kind}`")).at(at))
-            }
-            None => Err(InvalidRequest::at(format!("{at}/type"), "a part has a type, such as `text`").into()),
-        }
-    });
-    Ok(texts.collect::<Result<Vec<_>, Problem>>()?.join("\n"))
 }
 
 impl Rubrics {

@@ -23,6 +23,9 @@ use crate::tasks::RunKey;
 
 #[derive(Serialize)]
 struct FeedbackEvent {
+    /// The juror, if a jury judges.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    judge: Option<String>,
     sample: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     order: Option<Order>,
@@ -82,8 +85,9 @@ where
     }
     let form = Events {
         delta: Arc::new(|delta: Delta| {
-            let Delta { run: RunKey { criterion, response, order, .. }, sample, text } = delta;
-            event("feedback", &FeedbackEvent { sample, order, criterion, response, delta: text })
+            let Delta { run: RunKey { criterion, response, order, .. }, sample, judge, text } = delta;
+            let judge = judge.map(|judge| judge.to_string());
+            event("feedback", &FeedbackEvent { judge, sample, order, criterion, response, delta: text })
         }),
         last: Box::new(move |verdict| event("verdict", &body(verdict))),
         failed: |problem, base, id| event("error", &problem.body(base, id)),

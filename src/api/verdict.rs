@@ -49,6 +49,8 @@ pub(super) struct SamplingUsed {
     max_feedback_tokens: u32,
     #[serde(skip_serializing_if = "is_zero")]
     min_feedback_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_thought_tokens: Option<u32>,
 }
 
 fn is_zero(n: &u32) -> bool {
@@ -88,11 +90,17 @@ pub(super) struct Produced {
     model: ModelRef,
     rubric: NamedDigest,
     prompt: NamedDigest,
+    /// The annotator, if one was requested; `inline` if it was a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotator: Option<NamedDigest>,
     usage: Usage,
     timing_ms: Timing,
     sampling: SamplingUsed,
     version: &'static str,
     cached: bool,
+    /// With adaptive `samples`, the number of samples that were taken: the largest of its rubrics, orders or responses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    samples_used: Option<u32>,
     /// With the engine `remote`, how `label_mass` was obtained: `exact` (from the whole distribution, as other engines
     /// always do), `bounded` (a lower bound, from the most probable tokens) or `sampled` (a share of samples).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,7 +116,7 @@ pub(super) struct Produced {
 impl Produced {
     /// `label_mass` is that of the verdict, if it has one.
     pub(super) fn new(provenance: Provenance, stats: &RunStats, label_mass: Option<f64>) -> Self {
-        let Provenance { model, rubric, prompt, sampling } = provenance;
+        let Provenance { model, rubric, prompt, annotator, sampling } = provenance;
         let named = |digest: Option<domain::NamedDigest>| {
             NamedDigest::of(digest.expect("gradings have a rubric and a prompt set"))
         };
@@ -117,6 +125,7 @@ impl Produced {
             model: ModelRef::of(model),
             rubric: named(rubric),
             prompt: named(prompt),
+            annotator: annotator.map(NamedDigest::of),
             usage: stats.usage,
             timing_ms: stats.timing,
             sampling: SamplingUsed {
@@ -127,9 +136,11 @@ impl Produced {
                 seed: sampling.seed,
                 max_feedback_tokens: sampling.max_feedback_tokens,
                 min_feedback_tokens: sampling.min_feedback_tokens,
+                max_thought_tokens: sampling.max_thought_tokens,
             },
             version: env!("CARGO_PKG_VERSION"),
             cached: stats.cached,
+            samples_used: stats.samples_used,
             label_mass_kind,
             label_mass_at_most: match stats.mass {
                 MassKind::Bounded { unseen } => label_mass.map(|mass| (mass + unseen).min(1.0)),

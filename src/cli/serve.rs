@@ -180,6 +180,7 @@ pub(super) fn check(config: &Config) -> Result<String, CliError> {
     if let Some(error) = app.rubrics.refused().first() {
         return Err(CliError::Failed(error.to_string()));
     }
+    app.annotators.check().map_err(|error| CliError::Failed(error.to_string()))?;
     told.push(format!("{} rubrics, {} prompt sets", app.rubrics.list().len(), app.prompts().names().count()));
     let store = model_store(config)?;
     if config.models.is_empty() {
@@ -265,5 +266,9 @@ mod tests {
         std::fs::create_dir(folder.path().join("rubrics")).unwrap();
         std::fs::write(folder.path().join("rubrics/mine.toml"), "criterion = 3").unwrap();
         check(&[("engine", "scripted")], "mine.toml");
+        std::fs::remove_file(folder.path().join("rubrics/mine.toml")).unwrap();
+        std::fs::create_dir(folder.path().join("annotators")).unwrap();
+        std::fs::write(folder.path().join("annotators/me.toml"), "profil = \"Me.\"").unwrap();
+        check(&[("engine", "scripted")], "me.toml");
     }
 }

@@ -39,6 +39,16 @@ pub enum ConfigError {
     /// The API keys cannot be read.
     #[error("the API keys cannot be read: {0}")]
     Keys(String),
+    /// A jury cannot decide.
+    #[error("[juries.{name}] {at}: {reason}")]
+    Jury {
+        /// The jury.
+        name: String,
+        /// The key at fault.
+        at: String,
+        /// The reason.
+        reason: String,
+    },
     /// A judge model names an unknown model.
     #[error("[[judges]] {name}: there is no model `{model}`; there are: {known}")]
     Judges {

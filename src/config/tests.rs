@@ -129,6 +129,34 @@ fn servers_are_named_in_the_environment_and_so_are_their_keys() {
 }
 
 #[test]
+fn a_jury_can_decide_and_its_models_are_there() {
+    let check = |jury: &str, expected: Result<(), &str>| {
+        let file = format!("[[models]]\nname = \"one\"\n[[models]]\nname = \"two\"\n[juries.house]\n{jury}");
+        let loaded = load(Some(&file), &[], &[]).map(drop).map_err(|error| error.to_string());
+        match (&loaded, expected) {
+            (Err(error), Err(expected)) => assert!(error.contains(expected), "{error}"),
+            (loaded, expected) => assert_eq!(loaded.is_ok(), expected.is_ok(), "{loaded:?}"),
+        }
+    };
+    let two = "judges = [\"one\", { model = \"two\", prompt = \"plain\", annotator = \"parent\", weight = 2.0 }]\n";
+    check(two, Ok(()));
+    check(&format!("{two}combine = \"weighted\"\nquorum = 1\nnoise = {{ flip = 0.25, seed = 1 }}\n"), Ok(()));
+    check(
+        "judges = [\"one\", \"twoo\"]",
+        Err("[juries.house] judges/1: there is no model `twoo`; did you mean `two`?"),
+    );
+    check("judges = []", Err("[juries.house] judges: is empty"));
+    check("judges = [\"one\", {}]", Err("[juries.house] judges/1: has the model"));
+    check(&format!("{two}quorum = 3\n"), Err("[juries.house] quorum: is 3"));
+    check(&format!("{two}combine = \"mean\"\n"), Err("[juries.house] judges/1/weight: weights count only with"));
+    check(&format!("{two}combine = \"median\"\n"), Err("unknown variant `median`, expected one of `mean`"));
+    check("judges = [{ model = \"one\", weight = 0 }]", Err("[juries.house] judges/0/weight: is 0"));
+    check("judges = [{ modle = \"one\" }]", Err("modle"));
+    check("judges = [7]", Err("the name of a model, or a table"));
+    check(&format!("{two}noise = {{ flip = 2.0 }}\n"), Err("[juries.house] noise/flip: is 2"));
+}
+
+#[test]
 fn mistakes_name_their_key() {
     let check = |file: &str, word: &str| {
         let error = load(Some(file), &[], &[]).unwrap_err().to_string();

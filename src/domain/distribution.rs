@@ -62,6 +62,36 @@ impl Distribution {
         Ok(Self(sum))
     }
 
+    /// The mean of several distributions over the same labels, with weights above 0.
+    ///
+    /// # Errors
+    /// When there are none, or when they differ in length.
+    pub fn weighted_mean<'a>(
+        distributions: impl IntoIterator<Item = (&'a Self, f64)>,
+    ) -> Result<Self, InvalidDistribution> {
+        let (mut sum, mut total) = (Vec::new(), 0.0);
+        for (Self(probabilities), weight) in distributions {
+            if sum.is_empty() {
+                sum = vec![0.0; probabilities.len()];
+            } else if sum.len() != probabilities.len() {
+                return Err(InvalidDistribution::Labels(sum.len(), probabilities.len()));
+            }
+            sum.iter_mut().zip(probabilities).for_each(|(sum, p)| *sum += p * weight);
+            total += weight;
+        }
+        if sum.is_empty() {
+            return Err(InvalidDistribution::Empty);
+        }
+        sum.iter_mut().for_each(|p| *p /= total);
+        Ok(Self(sum))
+    }
+
+    /// The same with the labels in reverse order.
+    #[must_use]
+    pub fn reversed(&self) -> Self {
+        Self(self.0.iter().rev().copied().collect())
+    }
+
     /// The probability of each label, in order.
     #[must_use]
     pub fn probabilities(&self) -> &[f64] {

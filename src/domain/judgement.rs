@@ -182,6 +182,15 @@ pub struct BranchChoice {
     pub label_mass: f64,
 }
 
+/// What a reasoning judge thought before it answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thoughts {
+    /// The text.
+    pub text: String,
+    /// Why it ended: by itself, or at its limit.
+    pub finish: Finish,
+}
+
 /// The result of one run of a judging script.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
@@ -199,6 +208,8 @@ pub struct Judgement {
     pub mass: MassKind,
     /// The choice in each branch, if the script has branches.
     pub branches: Vec<BranchChoice>,
+    /// What a reasoning judge thought first; `None` for other judges and in score mode.
+    pub thoughts: Option<Thoughts>,
     /// The feedback text; `None` in score mode.
     pub feedback: Option<String>,
     /// Why the feedback ended.

@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use super::annotator::Annotator;
 use super::request::{Sampling, WeightedRubric};
 use super::rubric::NamedRubric;
 
@@ -14,6 +15,8 @@ pub struct Provenance {
     pub rubric: Option<NamedDigest>,
     /// The templates of the prompt; `None` if the prompt was the caller's own.
     pub prompt: Option<NamedDigest>,
+    /// The persona whose judgement was requested, if any was.
+    pub annotator: Option<NamedDigest>,
     /// How text was generated.
     pub sampling: Sampling,
 }
@@ -43,6 +46,13 @@ impl NamedDigest {
     #[must_use]
     pub fn of(rubric: &NamedRubric) -> Self {
         Self { name: rubric.name.clone(), digest: rubric.rubric.digest().to_owned() }
+    }
+
+    /// An annotator; the name of a caller's own text is `inline`.
+    #[must_use]
+    pub fn of_annotator(Annotator { name, profile }: &Annotator) -> Self {
+        let digest = format!("sha256:{:x}", Sha256::digest(profile.as_bytes()));
+        Self { name: name.clone().unwrap_or_else(|| "inline".to_owned()), digest }
     }
 
     /// Several rubrics with their weights.

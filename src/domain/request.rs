@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::annotator::Annotator;
 use super::blank::is_blank;
 use super::judgement::{Kind, Mode};
 use super::rubric::NamedRubric;
+use super::settling::MOST_SAMPLES;
 use super::weight::Weight;
 
 /// Who speaks in a turn of a conversation.
@@ -129,7 +131,7 @@ pub struct Item {
     /// Documents that the response is judged against.
     pub context: Vec<Document>,
     /// The persona whose judgement is requested.
-    pub annotator: Option<String>,
+    pub annotator: Option<Annotator>,
 }
 
 /// How two responses are compared.
@@ -173,6 +175,8 @@ pub struct Sampling {
     pub max_feedback_tokens: u32,
     /// Minimum number of tokens of feedback.
     pub min_feedback_tokens: u32,
+    /// Maximum number of tokens of thoughts, at least 1; `None` is the prompt set's own.
+    pub max_thought_tokens: Option<u32>,
 }
 
 /// The options that absolute and relative grading share.
@@ -180,8 +184,10 @@ pub struct Sampling {
 pub struct Options {
     /// Whether feedback is written.
     pub mode: Mode,
-    /// Number of independent judgements to combine (self-consistency).
+    /// Number of independent judgements to combine (self-consistency); with `settle`, the maximum.
     pub samples: u32,
+    /// Take samples only until the majority is settled with this probability, in [0.5, 1).
+    pub settle: Option<f64>,
     /// How text is generated.
     pub sampling: Sampling,
     /// The prompt set; `None` takes the model's own.
@@ -302,7 +308,8 @@ impl Item {
         };
         let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let context: usize = self.context.iter().map(|document| len(&document.id) + document.text.len()).sum();
-        instruction + context + len(&self.reference_answer) + len(&self.annotator)
+        let annotator = self.annotator.as_ref().map_or(0, |annotator| annotator.profile.len());
+        instruction + context + len(&self.reference_answer) + annotator
     }
 }
 
@@ -420,6 +427,9 @@ impl Sampling {
                 "must be at least 1; for a verdict without feedback use \"mode\": \"score\"",
             ));
         }
+        if sampling.max_thought_tokens == Some(0) {
+            return Err(InvalidRequest::at("/sampling/max_thought_tokens", "must be at least 1"));
+        }
         if sampling.min_feedback_tokens > sampling.max_feedback_tokens {
             return Err(InvalidRequest::at(
                 "/sampling/min_feedback_tokens",
@@ -437,8 +447,14 @@ impl Options {
     /// At the first field that is out of range or conflicts with another.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         self.sampling.check()?;
-        if !(1..=64).contains(&self.samples) {
-            return Err(InvalidRequest::at("/samples", format!("is {}; it must be between 1 and 64", self.samples)));
+        let (pointer, least) = if self.settle.is_some() { ("/samples/max", 2) } else { ("/samples", 1) };
+        if !(least..=MOST_SAMPLES).contains(&self.samples) {
+            let reason = format!("is {}; it must be between {least} and {MOST_SAMPLES}", self.samples);
+            return Err(InvalidRequest::at(pointer, reason));
+        }
+        if let Some(settle) = self.settle.filter(|settle| !(0.5..1.0).contains(settle)) {
+            let reason = format!("is {settle}; it must be at least 0.5 and below 1");
+            return Err(InvalidRequest::at("/samples/settle", reason));
         }
         if self.samples > 1 && self.mode == Mode::Score {
             return Err(InvalidRequest::at(
@@ -473,7 +489,9 @@ mod tests {
                 seeded: false,
                 max_feedback_tokens: 512,
                 min_feedback_tokens: 0,
+                max_thought_tokens: None,
             },
+            settle: None,
             prompt: None,
             cache: true,
             deterministic: false,
@@ -545,6 +563,11 @@ mod tests {
         check(|o| o.sampling.min_feedback_tokens = 513, Some("/sampling/min_feedback_tokens"));
         check(|o| o.samples = 0, Some("/samples"));
         check(|o| o.samples = 3, Some("/samples"));
+        check(|o| (o.samples, o.settle) = (1, Some(0.9)), Some("/samples/max"));
+        check(|o| (o.samples, o.settle) = (65, Some(0.9)), Some("/samples/max"));
+        check(|o| (o.samples, o.settle) = (16, Some(0.4)), Some("/samples/settle"));
+        check(|o| (o.samples, o.settle) = (16, Some(1.0)), Some("/samples/settle"));
+        check(|o| (o.samples, o.settle) = (16, Some(f64::NAN)), Some("/samples/settle"));
         check(
             |o| {
                 o.samples = 3;

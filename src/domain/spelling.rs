@@ -55,6 +55,7 @@ mod tests {
         check(&"rubric".repeat(1 << 20), None);
         check("", None);
         check("rubric", None);
+        check(&format!("rubric{}", "c".repeat(LONGEST)), None);
     }
 
     #[test]

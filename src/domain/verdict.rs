@@ -153,11 +153,17 @@ impl AbsoluteVerdict {
         self.reward = reward;
     }
 
-    /// The feedback of the first sample that voted for the score.
+    /// The first sample that voted for the score, or else the first.
+    #[must_use]
+    pub fn speaker(&self) -> Option<&Judgement> {
+        let agrees = |j: &&Judgement| self.scale.score(j.distribution.argmax()) == Some(self.score);
+        self.judgements.iter().find(agrees).or(self.judgements.first())
+    }
+
+    /// The feedback of [`AbsoluteVerdict::speaker`].
     #[must_use]
     pub fn feedback(&self) -> Option<&str> {
-        let agrees = |j: &&Judgement| self.scale.score(j.distribution.argmax()) == Some(self.score);
-        self.judgements.iter().find(agrees).or(self.judgements.first())?.feedback.as_deref()
+        self.speaker()?.feedback.as_deref()
     }
 }
 
@@ -207,6 +213,35 @@ impl Judgement {
 }
 
 impl Preference {
+    /// With A and B exchanged.
+    #[must_use]
+    pub fn exchanged(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+            Self::Tie => Self::Tie,
+        }
+    }
+
+    /// The preference that a probability has; a tie if it is closer to one half than `tie_margin`.
+    #[must_use]
+    pub fn with_margin(probability_a: f64, tie_margin: f64) -> Self {
+        if (probability_a - 0.5).abs() < tie_margin { Self::Tie } else { Self::of(probability_a) }
+    }
+
+    /// The preference for the higher reward, `margin` being that of A less that of B; a tie if they are equal, or closer
+    /// than `tie_margin`.
+    #[must_use]
+    pub fn of_margin(margin: f64, tie_margin: f64) -> Self {
+        if margin == 0.0 || margin.abs() < tie_margin {
+            Self::Tie
+        } else if margin > 0.0 {
+            Self::A
+        } else {
+            Self::B
+        }
+    }
+
     fn of(probability_a: f64) -> Self {
         match probability_a.partial_cmp(&0.5) {
             Some(std::cmp::Ordering::Greater) => Self::A,
@@ -236,8 +271,16 @@ impl RelativeVerdict {
                 }
             })
         };
-        let probability_a =
-            on_grid(judgements.iter().map(Judgement::probability_a).sum::<f64>() / judgements.len() as f64);
+        // Each order counts the same, also where it has fewer samples.
+        let of_orders: Vec<f64> = [None, Some(Order::AB), Some(Order::BA)]
+            .into_iter()
+            .filter_map(|order| {
+                let of_order: Vec<f64> =
+                    judgements.iter().filter(|j| j.order == order).map(Judgement::probability_a).collect();
+                (!of_order.is_empty()).then(|| on_grid(mean(of_order.into_iter())))
+            })
+            .collect();
+        let probability_a = on_grid(mean(of_orders.into_iter()));
         let (voted, consistent) = match (vote(Order::AB), vote(Order::BA)) {
             (Some(ab), Some(ba)) if ab == ba => (ab, Some(true)),
             (Some(_), Some(_)) => (Preference::Tie, Some(false)),
@@ -257,16 +300,21 @@ impl RelativeVerdict {
     pub(super) fn calibrate(&mut self, probability_a: f64, digest: &str, tie_margin: f64) {
         self.calibration = Some(Box::new(Calibrated { digest: digest.to_owned(), raw_reward: self.probability_a }));
         self.probability_a = probability_a;
-        let tie = (probability_a - 0.5).abs() < tie_margin;
-        self.preference = if tie { Preference::Tie } else { Preference::of(probability_a) };
+        self.preference = Preference::with_margin(probability_a, tie_margin);
     }
 
-    /// The feedback of an AB judgement, preferably one with the verdict's preference.
+    /// An AB judgement, preferably one with the verdict's preference.
     #[must_use]
-    pub fn feedback(&self) -> Option<&str> {
+    pub fn speaker(&self) -> Option<&Judgement> {
         let mut ab = self.judgements.iter().filter(|j| j.order == Some(Order::AB));
         let first = ab.clone().next();
-        ab.find(|j| j.preference() == self.preference).or(first)?.feedback.as_deref()
+        ab.find(|j| j.preference() == self.preference).or(first)
+    }
+
+    /// The feedback of [`RelativeVerdict::speaker`].
+    #[must_use]
+    pub fn feedback(&self) -> Option<&str> {
+        self.speaker()?.feedback.as_deref()
     }
 }
 
@@ -312,14 +360,7 @@ pub fn prefer_by_reward(
     };
     // Computed from both sides, so that exchanging A and B gives the exact complement.
     let probability_a = complement_exact(weighted(false), weighted(true));
-    let preference = if margin == 0.0 || margin.abs() < tie_margin {
-        Preference::Tie
-    } else if margin > 0.0 {
-        Preference::A
-    } else {
-        Preference::B
-    };
-    Ok((preference, probability_a))
+    Ok((Preference::of_margin(margin, tie_margin), probability_a))
 }
 
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {

@@ -229,7 +229,7 @@ fn verdict(completion: Completion) -> Result<Verdict, String> {
                 let probabilities = distribution.0.probabilities().to_vec();
                 return Ok(Verdict { feedback, probabilities, log_masses });
             }
-            Outcome::PromptLogprobs | Outcome::Said | Outcome::Branched(_) => {}
+            Outcome::PromptLogprobs | Outcome::Said | Outcome::Thought { .. } | Outcome::Branched(_) => {}
         }
     }
     Err("the engine chose nothing".into())

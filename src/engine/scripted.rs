@@ -31,6 +31,8 @@ pub struct Answer {
     pub when: String,
     /// The text of every `Generate`.
     pub say: Option<String>,
+    /// The same for what a reasoning judge thinks first; default: `say`.
+    pub think: Option<String>,
     /// The probability mass of each option of a `Choose`; missing ones are 0. Their sum is at most 1. A value that is
     /// not finite simulates invalid logits.
     pub masses: Option<Vec<f64>>,
@@ -244,20 +246,23 @@ fn play(script: &Script, prompt: &str, answer: &Answer, bytes: &Bytes, on_text: 
             }
             Step::Generate(generate) => {
                 let fitting = generate.grammar.as_ref().map(|grammar| bytes.shortest(grammar));
-                let said = fitting.as_deref().or(answer.say.as_deref()).unwrap_or(SENTENCE);
+                let thought = answer.think.as_deref().filter(|_| generate.thoughts);
+                let said = fitting.as_deref().or(thought).or(answer.say.as_deref()).unwrap_or(SENTENCE);
                 let stop = stop::find(said, generate);
                 let said = said[..stop.unwrap_or(said.len())].trim_end();
                 let kept: Vec<&str> = said.split_inclusive(' ').take(generate.max_tokens).collect();
                 let written = kept.concat();
                 let finish = if written.trim_end().len() < said.len() { Finish::Length } else { Finish::Stop };
                 let text = format!("{}{}", generate.begin, written.trim_end());
-                text.split_inclusive(' ').for_each(&mut *on_text);
+                if !generate.thoughts {
+                    text.split_inclusive(' ').for_each(&mut *on_text);
+                }
                 transcript.completion_tokens += kept.len();
                 if let Some(most) = generate.logprobs {
                     transcript.output_logprobs.extend(text.split_inclusive(' ').map(|word| certain(word, most)));
                 }
                 transcript.answer.push_str(&text);
-                Outcome::Generated { text, finish }
+                Outcome::written(generate.thoughts, text, finish)
             }
             Step::Choose(options) => {
                 let total = (options.len() * (options.len() + 1) / 2) as f64;

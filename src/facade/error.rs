@@ -1,6 +1,7 @@
 //! The error type of the library.
 
 use crate::config::ConfigError;
+use crate::domain::spelling::suggestion;
 use crate::domain::{InvalidRequest, InvalidVerdict};
 use crate::engine::EngineError;
 use crate::prompts::PromptError;
@@ -57,7 +58,7 @@ pub enum Error {
         known: String,
     },
     /// The model does not exist.
-    #[error("there is no model `{name}`; there are: {known}")]
+    #[error("there is no model `{name}`{}; there are: {known}", suggestion(name, known.split(", ")))]
     UnknownModel {
         /// The name.
         name: String,
@@ -90,11 +91,15 @@ pub enum Error {
     /// The judgements cannot be combined into a verdict.
     #[error(transparent)]
     NoVerdict(InvalidVerdict),
+    /// Too few jurors have a verdict; the text names each and its error.
+    #[error("{0}")]
+    NoQuorum(String),
 }
 
 impl From<ServiceError> for Error {
     fn from(error: ServiceError) -> Self {
         match error {
+            ServiceError::NoQuorum { .. } => Self::NoQuorum(error.to_string()),
             ServiceError::Registry(RegistryError::Unknown { name, known }) => Self::UnknownModel { name, known },
             ServiceError::Registry(error) => Self::ModelUnavailable(error),
             ServiceError::Task(TaskError::UnknownPrompt { name, known }) => Self::UnknownPromptSet { name, known },

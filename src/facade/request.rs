@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 use super::error::Error;
 use crate::app::App;
 use crate::domain::{
-    AbsoluteRequest, Document, Instruction, InvalidRequest, Item, ManyRequest, Method, Mode, NamedRubric, Options,
-    RelativeRequest, Rubric, Weight, WeightedRubric, check_text,
+    AbsoluteRequest, Annotator, Document, Instruction, InvalidRequest, Item, ManyRequest, Method, Mode, NamedRubric,
+    Options, RelativeRequest, Rubric, Weight, WeightedRubric, check_text,
 };
 use crate::service::{Deadline, Delta, Graded, Progress, Session};
 use crate::tasks::{Absolute, Rank, Ranked, Ranking, Relative, Task};
@@ -168,7 +168,7 @@ impl<T> Request<T> {
 
     /// The persona whose judgement is requested, such as `a teacher`.
     pub fn annotator(mut self, annotator: impl Into<String>) -> Self {
-        self.item.annotator = Some(annotator.into()).filter(|text| !text.trim().is_empty());
+        self.item.annotator = Some(annotator.into()).filter(|text| !text.trim().is_empty()).map(Annotator::from);
         self
     }
 

@@ -179,7 +179,7 @@ impl<'a> Fields<'a> {
             }
         }
         item.reference_answer.iter().for_each(|text| fields.put("reference_answer", text));
-        item.annotator.iter().for_each(|text| fields.put("annotator", text));
+        item.annotator.iter().for_each(|annotator| fields.put("annotator", &annotator.profile));
         for (at, document) in item.context.iter().enumerate() {
             document.id.iter().for_each(|id| fields.put_at("context", index(at), "/id", id, false));
             fields.put_at("context", index(at), "", &document.text, true);

@@ -104,6 +104,12 @@ impl PromptSet {
         &self.file.summary
     }
 
+    /// Whether the judge thinks before it writes feedback.
+    #[must_use]
+    pub fn reasons(&self) -> bool {
+        self.file.reasoning.is_some()
+    }
+
     /// Whether the set is built in.
     #[must_use]
     pub fn built_in(&self) -> bool {
@@ -122,7 +128,7 @@ impl PromptSet {
     /// The script of one judgement: over the scores of `scale` for absolute grading, else over the two labels.
     ///
     /// In feedback mode, the last `Generate` step is the feedback: before the choice, or after it in a set whose
-    /// verdict comes first. A set with reasoning has another `Generate` step at the start, with the same limit. Score
+    /// verdict comes first. A set with reasoning has another `Generate` step at the start, with a limit of its own. Score
     /// mode has no `Generate` step.
     #[must_use]
     pub fn script(&self, kind: Kind, mode: Mode, scale: Option<Scale>, max_tokens: usize, min_tokens: usize) -> Script {
@@ -135,8 +141,11 @@ impl PromptSet {
         };
         let mut steps = Vec::new();
         if let (Mode::Feedback, Some(reasoning)) = (mode, &self.file.reasoning) {
-            let stop = vec![reasoning.end.clone().into()];
-            steps.push(Step::Generate(Generate { stop, max_tokens, min_tokens: 0, ..Generate::default() }));
+            if !reasoning.begin.is_empty() {
+                steps.push(Step::Say(reasoning.begin.clone()));
+            }
+            let (stop, max_tokens) = (vec![reasoning.end.trim_end().into()], reasoning.max_tokens);
+            steps.push(Step::Generate(Generate { stop, max_tokens, thoughts: true, ..Generate::default() }));
             steps.push(Step::Say(reasoning.end.clone()));
         }
         let begin = verdict.begin.of(kind).to_owned();

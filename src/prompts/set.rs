@@ -81,20 +81,34 @@ impl Begin {
     }
 }
 
-/// How a reasoning judge ends its reasoning.
+/// How a reasoning judge thinks before it answers.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Reasoning {
+    /// Text before the thoughts.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) begin: String,
+    /// Text after the thoughts; without the white space at its end, it stops them.
     pub(super) end: String,
+    /// Maximum number of tokens of thoughts, if a request does not say.
+    #[serde(default = "Reasoning::most")]
+    pub(super) max_tokens: usize,
+}
+
+impl Reasoning {
+    fn most() -> usize {
+        1024
+    }
 }
 
 impl SetFile {
     /// All markers of the file.
     pub(super) fn marker_texts(&self) -> impl Iterator<Item = &str> {
-        let reasoning = self.reasoning.iter().map(|reasoning| &reasoning.end);
+        let reasoning = self.reasoning.iter().flat_map(|reasoning| [reasoning.begin.trim(), reasoning.end.trim()]);
+        let reasoning = reasoning.filter(|text| !text.is_empty());
         let Verdict { open, stop, close, lead, .. } = &self.verdict;
         let around = [open, close].into_iter().filter(|text| !text.trim().is_empty());
-        self.markers.iter().chain(around).chain(stop).chain([lead]).chain(reasoning).map(String::as_str)
+        self.markers.iter().chain(around).chain(stop).chain([lead]).map(String::as_str).chain(reasoning)
     }
 
     /// Returns the first invalid key and the reason.
@@ -116,6 +130,7 @@ impl SetFile {
                 ("labels", "must be two different texts"),
             ),
             (self.reasoning.as_ref().is_some_and(|r| blank(&r.end)), ("end", "name the text that ends the reasoning")),
+            (self.reasoning.as_ref().is_some_and(|r| r.max_tokens == 0), ("max_tokens", "must be at least 1")),
             (first && open.is_empty(), ("open", "name the text between the verdict and the feedback after it")),
             (first && !close.is_empty(), ("close", "is not allowed if the verdict comes first")),
         ];

@@ -62,7 +62,7 @@ fn full() -> Item {
             Document { id: Some("optics".to_owned()), text: "Short waves are scattered most.".to_owned() },
             Document { id: None, text: "Blue waves are short.".to_owned() },
         ],
-        annotator: Some("A teacher of eight-year-olds.".to_owned()),
+        annotator: Some("A teacher of eight-year-olds.".into()),
         ..bare("Why is the sky blue?")
     }
 }
@@ -119,6 +119,8 @@ fn prompts_look_as_they_were_reviewed() {
     check("selene_absolute_full", "selene", one(&full), Mode::Score, &chatml());
     check("selene_relative", "selene", two(&short), Mode::Feedback, &chatml());
     check("selene_relative_full", "selene", two(&full), Mode::Feedback, &mistral());
+    check("think_absolute", "think", one(&short), Mode::Feedback, &chatml());
+    check("think_relative_full", "think", two(&full), Mode::Feedback, &chatml());
     check("plain_conversation", "plain", two(&conversation), Mode::Feedback, &plain_text);
 }
 
@@ -223,7 +225,7 @@ fn changes_name_their_field_and_what_the_template_adds_counts() {
     let turn = |content: &str| Turn { role: Role::User, content: content.to_owned() };
     *instruction = Instruction::Conversation(vec![turn("[Assistant]: yes"), turn("x[RESULT]")]);
     *reference_answer = Some("[RESULT]".to_owned());
-    *annotator = Some("[result]".to_owned());
+    *annotator = Some("[result]".into());
     *context = vec![Document { id: Some("RESULT".to_owned()), text: "[RESULT]".to_owned() }];
     let rubric = Rubric::new("RESULT", &BTreeMap::from([("0", "no"), ("1", "[RESULT]")].map(owned))).unwrap();
     let subject = relative(&item, ["[RESULT]", "[RESULT][RESULT]"], &rubric);
@@ -307,14 +309,21 @@ fn scripts_follow_the_literals_of_the_set() {
     let generate = |stop: &str, min_tokens| {
         Step::Generate(Generate { stop: vec![stop.into()], max_tokens: 9, min_tokens, ..Generate::default() })
     };
+    let thoughts = |max_tokens| {
+        let stop = vec!["</think>".into()];
+        Step::Generate(Generate { stop, max_tokens, thoughts: true, ..Generate::default() })
+    };
     let scores = choose(&["1</score>", "2</score>", "3</score>"]);
     assert_eq!(
         set.script(Kind::Absolute, Mode::Feedback, scale, 9, 2).0,
-        [generate("</think>", 0), say("</think>"), generate("<score>", 2), say("\n<score>"), scores.clone()]
+        [thoughts(1024), say("</think>"), generate("<score>", 2), say("\n<score>"), scores.clone()]
     );
     assert_eq!(set.script(Kind::Absolute, Mode::Score, scale, 9, 2).0, [say("<score>"), scores]);
     assert_eq!(set.script(Kind::Relative, Mode::Score, None, 9, 2).0, [say("<score>"), choose(&["A", "B"])]);
     let library = library();
+    let think = library.get("think").unwrap().script(Kind::Relative, Mode::Feedback, None, 9, 2).thinking_at_most(7);
+    let expected = [say("<think>\n"), thoughts(7), say("</think>\n\n"), generate("[RESULT]", 2)];
+    assert_eq!(think.0[..4], expected, "white space after the end of thoughts does not stop them");
     let flow = library.get("flow-judge").unwrap().script(Kind::Absolute, Mode::Feedback, scale, 9, 0);
     let stop = vec!["</feedback>".into(), "<score>".into()];
     let feedback = Step::Generate(Generate { stop, max_tokens: 9, min_tokens: 0, ..Generate::default() });
@@ -424,7 +433,7 @@ fn what_a_set_has_no_place_for_is_an_error() {
     let library = PromptLibrary::load(Some(dir.path())).unwrap();
     assert_eq!(
         library.names().collect::<Vec<_>>(),
-        ["flow-judge", "mine", "plain", "prometheus", "selene", "verdict-first"]
+        ["flow-judge", "mine", "plain", "prometheus", "selene", "think", "verdict-first"]
     );
     let set = library.get("mine").unwrap();
     assert!(!set.built_in() && library.get("plain").unwrap().built_in());
@@ -434,14 +443,14 @@ fn what_a_set_has_no_place_for_is_an_error() {
         let error = set.render(&absolute(&item, "Because.", &rubric), Mode::Feedback, &chatml()).unwrap_err();
         assert!(matches!(&error, PromptError::Unsupported { pointer: at, .. } if at == pointer), "{error:?}");
         assert!(
-            error
-                .to_string()
-                .ends_with("in absolute grading; these do: flow-judge, plain, prometheus, selene, verdict-first"),
+            error.to_string().ends_with(
+                "in absolute grading; these do: flow-judge, plain, prometheus, selene, think, verdict-first"
+            ),
             "{error}"
         );
     };
     check("/reference_answer", |item| item.reference_answer = Some(String::new()));
-    check("/annotator", |item| item.annotator = Some("me".to_owned()));
+    check("/annotator", |item| item.annotator = Some("me".into()));
     check("/context", |item| item.context = full().context);
 }
 
@@ -560,7 +569,7 @@ fn kept_layouts_render_as_fresh_ones() {
         let turn = |at: usize| Turn { role: [Role::User, Role::Assistant][at % 2], content: format!("turn {at}") };
         Item { instruction: Instruction::Conversation((0..count).map(turn).collect()), ..bare("") }
     };
-    let annotated = Item { annotator: Some("me".to_owned()), ..bare("Which?") };
+    let annotated = Item { annotator: Some("me".into()), ..bare("Which?") };
     let items =
         [bare("Why?"), bare("What [RESULT] 5"), annotated, full(), conversation(), turns(1), turns(3), turns(41)];
     // Twice over, so that each shape is met by other texts than those it was laid out for.

@@ -26,7 +26,7 @@ impl PromptSet {
                 instruction: Instruction::Text(text()),
                 reference_answer: Some(text()),
                 context: vec![Document { id: Some(text()), text: text() }, Document { id: None, text: text() }],
-                annotator: Some(text()),
+                annotator: Some(text().into()),
             },
         ];
         for item in &items {

@@ -178,7 +178,7 @@ impl Cursor {
 
     /// Makes text visible up to this byte.
     pub(super) fn show(&mut self, writing: &mut Writing, until: usize) {
-        if until > writing.shown {
+        if until > writing.shown && !writing.limits.thoughts {
             self.delta.push_str(&writing.text[writing.shown..until]);
             writing.shown = until;
         }
@@ -205,7 +205,7 @@ impl Cursor {
         self.transcript.output_logprobs.append(&mut writing.logprobs);
         self.run.push(&writing.text);
         writing.text.insert_str(0, &writing.limits.begin);
-        self.transcript.outcomes.push(Outcome::Generated { text: writing.text, finish });
+        self.transcript.outcomes.push(Outcome::written(writing.limits.thoughts, writing.text, finish));
     }
 
     /// Ends a branching.

@@ -147,11 +147,13 @@ mod tests {
             seeded: false,
             max_feedback_tokens: 1,
             min_feedback_tokens: 0,
+            max_thought_tokens: None,
         };
         let of = |model: &str, rubric: &str| Provenance {
             model: ModelRef { name: model.into(), digest: String::new(), engine: "scripted" },
             rubric: Some(NamedDigest { name: rubric.into(), digest: String::new() }),
             prompt: None,
+            annotator: None,
             sampling,
         };
         let usage = Usage { prompt_tokens: 3, completion_tokens: 1, ..Usage::default() };

@@ -14,7 +14,7 @@ use crate::domain::calibration::{CalibrationFile, Calibrator};
 use crate::domain::service_time::Due;
 use crate::domain::{
     BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, MassKind, Method, Mode, ModelRef, Options, Sampling,
-    Timing, Usage, milliseconds,
+    Thoughts, Timing, Usage, milliseconds,
 };
 use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Job, Load, Stages, Upstream};
 use crate::metrics::Metrics;
@@ -385,9 +385,10 @@ impl Computing {
 fn read(completion: Completion, prompt: Arc<str>) -> Result<Judgement, InvalidVerdict> {
     let stages = completion.stages;
     let (mut feedback, mut finish, mut masses, mut branches) = (None, Finish::Stop, Vec::new(), Vec::new());
-    let mut mass = MassKind::Exact;
+    let (mut mass, mut thoughts) = (MassKind::Exact, None);
     for outcome in completion.transcript.outcomes {
         match outcome {
+            Outcome::Thought { text, finish } => thoughts = Some(Thoughts { text: text.trim().to_owned(), finish }),
             Outcome::Generated { text, finish: end } => {
                 feedback = Some(text.trim().to_owned());
                 finish = end;
@@ -413,6 +414,7 @@ fn read(completion: Completion, prompt: Arc<str>) -> Result<Judgement, InvalidVe
         label_mass,
         mass,
         branches,
+        thoughts,
         feedback,
         finish,
         usage: Usage {

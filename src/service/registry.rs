@@ -145,6 +145,12 @@ impl ModelRegistry {
         Ok(())
     }
 
+    /// The name of the default model.
+    #[must_use]
+    pub fn default_name(&self) -> String {
+        self.slots[0].name()
+    }
+
     /// Checks that a request may name that model.
     ///
     /// # Errors

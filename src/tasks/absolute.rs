@@ -3,8 +3,8 @@
 use super::{Answer, Ask, Criteria, JudgeProfile, Observation, Observe, RunKey, Task, TaskError, judged, rubric_of};
 use crate::domain::calibration::Calibrator;
 use crate::domain::{
-    AbsoluteRequest, AbsoluteVerdict, CriteriaVerdict, InvalidRequest, InvalidVerdict, Judgement, Kind, NamedDigest,
-    Options, Weight,
+    AbsoluteRequest, AbsoluteVerdict, Annotator, CriteriaVerdict, InvalidRequest, InvalidVerdict, Judgement, Kind,
+    NamedDigest, Options, Weight,
 };
 use crate::prompts::Subject;
 
@@ -65,6 +65,10 @@ impl Task for AbsoluteRequest {
 
     fn rubric(&self) -> Option<NamedDigest> {
         rubric_of(&self.rubrics, self.multi)
+    }
+
+    fn annotator(&self) -> Option<&Annotator> {
+        self.item.annotator.as_ref()
     }
 
     fn prompt(&self, judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {

@@ -8,7 +8,7 @@ use super::{
 use crate::domain::calibration::Calibrator;
 use crate::domain::ranking::{self, PairResult};
 use crate::domain::{
-    InvalidRequest, InvalidVerdict, Judgement, ManyRequest, Method, NamedDigest, Options, Order, Preference,
+    Annotator, InvalidRequest, InvalidVerdict, Judgement, ManyRequest, Method, NamedDigest, Options, Order, Preference,
 };
 use crate::prompts::Subject;
 
@@ -269,6 +269,10 @@ impl<G: CandidateGoal> Task for Candidates<G> {
 
     fn rubric(&self) -> Option<NamedDigest> {
         rubric_of(&self.request.rubrics, self.request.multi)
+    }
+
+    fn annotator(&self) -> Option<&Annotator> {
+        self.request.item.annotator.as_ref()
     }
 
     fn prompt(&self, judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {

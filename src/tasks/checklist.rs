@@ -269,9 +269,17 @@ mod tests {
             seeded: false,
             max_feedback_tokens: 1,
             min_feedback_tokens: 0,
+            max_thought_tokens: None,
         };
-        let options =
-            Options { mode: Mode::Score, samples: 1, sampling, prompt: None, cache: false, deterministic: false };
+        let options = Options {
+            mode: Mode::Score,
+            samples: 1,
+            settle: None,
+            sampling,
+            prompt: None,
+            cache: false,
+            deterministic: false,
+        };
         let checklist = |input: usize, counts: &[usize]| Checklist {
             purpose: "decisions".into(),
             turns: vec![turn("a".repeat(input))],

@@ -5,8 +5,8 @@ use super::{
 };
 use crate::domain::calibration::Calibrator;
 use crate::domain::{
-    Calibrated, Distribution, InvalidRequest, InvalidVerdict, Judgement, Method, NamedDigest, Options, Order,
-    Preference, RelativeRequest, RelativeVerdict, Weight, prefer_by_reward,
+    Annotator, Calibrated, Distribution, InvalidRequest, InvalidVerdict, Judgement, Method, NamedDigest, Options,
+    Order, Preference, RelativeRequest, RelativeVerdict, Weight, prefer_by_reward,
 };
 use crate::prompts::Subject;
 
@@ -130,6 +130,10 @@ impl Task for RelativeRequest {
         rubric_of(&self.rubrics, self.multi)
     }
 
+    fn annotator(&self) -> Option<&Annotator> {
+        self.item.annotator.as_ref()
+    }
+
     fn prompt(&self, judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {
         judge.templates(self.method().kind(), &self.options)
     }
@@ -218,12 +222,30 @@ impl Relative {
         }
     }
 
+    /// What a reasoning judge thought before the feedback.
+    #[must_use]
+    pub fn thoughts(&self) -> Option<&str> {
+        match self {
+            Self::Pairwise(verdict) => Some(verdict.speaker()?.thoughts.as_ref()?.text.as_str()),
+            Self::Graded { .. } => None,
+        }
+    }
+
     /// The feedback of an AB judgement; `None` if each response was graded alone.
     #[must_use]
     pub fn feedback(&self) -> Option<&str> {
         match self {
             Self::Pairwise(verdict) => verdict.feedback(),
             Self::Graded { .. } => None,
+        }
+    }
+
+    /// The judgements of the two together; none if each response was graded alone.
+    #[must_use]
+    pub fn judgements(&self) -> &[Judgement] {
+        match self {
+            Self::Pairwise(verdict) => &verdict.judgements,
+            Self::Graded { .. } => &[],
         }
     }
 

@@ -260,3 +260,33 @@ def test_asynchronous(url: str) -> None:
                 await gavel.absolute(instruction="Hi.", response=" ", rubric=RUBRIC)
 
     asyncio.run(all_of_it())
+
+
+def test_a_jury(gavel: Gavel) -> None:
+    verdict = gavel.absolute(
+        instruction="Hi.",
+        response="Hello.",
+        rubric=RUBRIC,
+        judges=[{"annotator": "parent"}, {"annotator": "expert", "weight": 2.0}],
+        noise={"flip": 0.0},
+    )
+    assert verdict.jurors is not None
+    assert [juror.verdict.reward for juror in verdict.jurors if juror.verdict] == pytest.approx([0.75, 0.75])
+    assert (verdict.combine, verdict.spread, verdict.kappa, verdict.model.engine) == ("weighted", 0.0, 1.0, "jury")
+    rewards = gavel.rewards(
+        [{"instruction": "Hi.", "response": "Hello."}], rubric=RUBRIC, judges=["scripted"], include_verdicts=True
+    )
+    assert rewards.verdicts is not None
+    assert rewards.verdicts[0] is not None
+    assert rewards.verdicts[0].quorum == 1
+
+
+def test_samples_until_they_settle(gavel: Gavel) -> None:
+    verdict = gavel.absolute(
+        instruction="Hi.",
+        response="Hello.",
+        rubric=RUBRIC,
+        samples={"max": 16, "settle": 0.95},
+        sampling={"temperature": 0.7, "seed": 1},
+    )
+    assert (verdict.samples_used, len(verdict.judgements)) == (4, 4)

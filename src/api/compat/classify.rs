@@ -262,7 +262,7 @@ pub(super) fn count<'a>(usages: impl Iterator<Item = &'a crate::domain::Usage>) 
 
 /// The model name in the reply: the caller's, or ours.
 pub(super) fn called(model: Option<String>, judging: &BulkJudging) -> String {
-    model.unwrap_or_else(|| judging.session.judge().engine().model.clone())
+    model.unwrap_or_else(|| judging.model())
 }
 
 pub(super) fn now() -> u64 {

@@ -94,8 +94,17 @@ pub(super) fn defaults(app: &App) -> Options {
         seeded: false,
         max_feedback_tokens: defaults.max_feedback_tokens,
         min_feedback_tokens: 0,
+        max_thought_tokens: None,
     };
-    Options { mode: Mode::Feedback, samples: 1, sampling, prompt: None, cache: defaults.cache, deterministic: false }
+    Options {
+        mode: Mode::Feedback,
+        samples: 1,
+        settle: None,
+        sampling,
+        prompt: None,
+        cache: defaults.cache,
+        deterministic: false,
+    }
 }
 
 /// Points to the messages, if the model's chat template does not accept them; names what bounds the answer, if the

@@ -256,7 +256,7 @@ impl ChoiceFormat {
         let (of_delta, shown) = (self.clone(), Arc::new(stream::Shown::default()));
         let seen = Arc::clone(&shown);
         Events {
-            delta: Arc::new(move |Delta { run, sample, text }: Delta| {
+            delta: Arc::new(move |Delta { run, sample, text, .. }: Delta| {
                 let index = run.part as u32 * of_delta.samples as u32 + sample;
                 let first = seen.add(index, text.len()) == 0;
                 let text = if first { of_delta.echo(index as usize, None) + &text } else { text };

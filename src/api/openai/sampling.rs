@@ -61,6 +61,7 @@ impl SamplingFields {
             seeded: self.seed.is_some(),
             max_feedback_tokens: self.most.0.unwrap_or(defaults.max_feedback_tokens),
             min_feedback_tokens: 0,
+            max_thought_tokens: None,
         };
         let samples = self.n.unwrap_or(1);
         if !(1..=MOST_CHOICES).contains(&samples) {
@@ -79,7 +80,7 @@ impl SamplingFields {
             return Err(wrong(self.most.1, "must be at least 1"));
         }
         let cache = defaults.cache;
-        Ok(Options { mode: Mode::Feedback, samples, sampling, prompt: None, cache, deterministic: false })
+        Ok(Options { mode: Mode::Feedback, samples, settle: None, sampling, prompt: None, cache, deterministic: false })
     }
 }
 

@@ -21,6 +21,8 @@ const SHARED: [&str; 14] = [
     "deterministic",
     "debug",
 ];
+/// Fields of requests that a jury can judge.
+const OF_JURY: [&str; 5] = ["judges", "jury", "combine", "quorum", "noise"];
 /// Fields of comparisons.
 const COMPARED: [&str; 3] = ["swap", "tie_margin", "method"];
 /// Fields of an item that are not sent: its name, and what `gavel agree` reads.
@@ -54,8 +56,12 @@ impl Asks {
     /// Every field that is sent.
     fn sent(self) -> Vec<&'static str> {
         match self {
-            Self::Reward => self.own().iter().chain(&SHARED).copied().filter(|name| *name != "debug").collect(),
-            _ => [self.own(), &SHARED, &COMPARED].concat(),
+            Self::Reward => {
+                let all = self.own().iter().chain(&SHARED).chain(&OF_JURY);
+                all.copied().filter(|name| *name != "debug").collect()
+            }
+            Self::Grade => [self.own(), &SHARED, &COMPARED, &OF_JURY].concat(),
+            Self::Rank | Self::Preferences => [self.own(), &SHARED, &COMPARED].concat(),
         }
     }
 }
@@ -121,7 +127,7 @@ pub(super) fn typed(fields: &mut Map<String, Value>) {
         let text = text.trim();
         let reads = match name.as_str() {
             "samples" | "swap" | "tie_margin" | "cache" | "deterministic" | "debug" | "min_margin"
-            | "min_label_mass" => true,
+            | "min_label_mass" | "judges" | "quorum" | "noise" => true,
             "rubric" | "messages" | "instruction" | "prompt" | "context" | "sampling" | "responses" | "completions"
             | "votes" | "labels" | "scale" | "meta" => text.starts_with(['{', '[']),
             _ => false,

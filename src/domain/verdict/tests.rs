@@ -13,6 +13,7 @@ fn judgement(sample: u32, order: Option<Order>, masses: &[f64]) -> Judgement {
         distribution,
         label_mass,
         branches: Vec::new(),
+        thoughts: None,
         feedback: Some(format!("{sample} {order:?}")),
         finish: Finish::Stop,
         usage: Usage::default(),

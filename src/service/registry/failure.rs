@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::self_test::SelfTestError;
 use super::start_error::StartError;
+use crate::domain::spelling::suggestion;
 use crate::engine::LoadError;
 use crate::models::ModelError;
 
@@ -11,7 +12,7 @@ use crate::models::ModelError;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RegistryError {
     /// No model has this name.
-    #[error("there is no model `{name}`; there are: {known}")]
+    #[error("there is no model `{name}`{}; there are: {known}", suggestion(name, known.split(", ")))]
     Unknown {
         /// The name.
         name: String,

@@ -72,7 +72,7 @@ pub(super) fn check_prompts(set: &PromptSet, chat: &ChatFormat) -> Result<(), Se
     jobs(set, chat, &[Mode::Feedback, Mode::Score], 1).map(drop)
 }
 
-/// Runs one judgement, with one token of feedback if that fits. This also puts the common prefix of prompts with
+/// Runs one judgement, with one token of feedback, and of thoughts if there are any, if that fits. This also puts the common prefix of prompts with
 /// feedback into the engine's prefix cache, if it has one. Warns if the context is too small for `feedback` tokens of
 /// feedback, the default limit of requests.
 ///
@@ -92,6 +92,7 @@ pub(super) async fn warm_up(engine: &dyn Engine, set: &PromptSet, feedback: usiz
         }
     }
     let with_feedback = jobs(set, chat, &[Mode::Feedback], 1)?.into_iter().next();
+    let with_feedback = with_feedback.map(|job| Job { script: job.script.thinking_at_most(1), ..job });
     let with_feedback = with_feedback.and_then(|job| engine.compile(job).ok());
     // A set supports one kind at least.
     let Some(first) = with_feedback.or_else(|| ready.into_iter().next()) else { return Ok(()) };

@@ -8,12 +8,17 @@
 from ._async import AsyncGavel
 from ._bulk import Empty
 from ._calls import (
+    AdaptiveSamples,
     Context,
     ConversationItem,
     Grading,
     InlineRubric,
     InstructionItem,
+    Juror,
+    JuryGrading,
+    JurySettings,
     Message,
+    Noise,
     Normalize,
     Question,
     RewardItem,
@@ -63,6 +68,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AbsoluteVerdict",
+    "AdaptiveSamples",
     "AsyncGavel",
     "BadItem",
     "Comparison",
@@ -84,9 +90,13 @@ __all__ = [
     "InstructionItem",
     "InvalidRequest",
     "Judge",
+    "Juror",
+    "JuryGrading",
+    "JurySettings",
     "LeftOut",
     "Message",
     "MissingReward",
+    "Noise",
     "Normalize",
     "NotFound",
     "PreferencePair",

@@ -18,12 +18,13 @@ from ._calls import (
     Call,
     EventReader,
     Grading,
+    JuryGrading,
+    JurySettings,
     Message,
     Normalize,
     Question,
     RewardItem,
     Rubric,
-    Settings,
 )
 from ._connection import DEFAULT_URL, LIMITS, AsyncSleep, connect_error, headers, timeouts
 from ._retry import RETRIED_ERRORS, RETRIED_STATUSES, Retry, retry_after
@@ -72,7 +73,7 @@ class AsyncGavel:
             transport=transport,
         )
 
-    async def absolute(self, *, response: str, rubric: Rubric, **options: Unpack[Grading]) -> AbsoluteVerdict:
+    async def absolute(self, *, response: str, rubric: Rubric, **options: Unpack[JuryGrading]) -> AbsoluteVerdict:
         """Grade a response against a rubric."""
         return await self._ask(calls.absolute(response, rubric, options))
 
@@ -85,7 +86,7 @@ class AsyncGavel:
         method: Literal["pairwise", "absolute"] | None = None,
         swap: bool | None = None,
         tie_margin: float | None = None,
-        **options: Unpack[Grading],
+        **options: Unpack[JuryGrading],
     ) -> RelativeVerdict:
         """Compare two responses by a rubric, as `method` says, or else as the model does by default."""
         own = {"method": method, "swap": swap, "tie_margin": tie_margin}
@@ -137,7 +138,7 @@ class AsyncGavel:
         normalize: Normalize | None = None,
         min_label_mass: float | None = None,
         include_verdicts: bool = False,
-        **settings: Unpack[Settings],
+        **settings: Unpack[JurySettings],
     ) -> Rewards:
         """Grade many responses in one request; each fails alone.
 
@@ -148,7 +149,7 @@ class AsyncGavel:
         return await self._ask(calls.rewards(items, rubric, settings, **own))
 
     def stream_absolute(
-        self, *, response: str, rubric: Rubric, **options: Unpack[Grading]
+        self, *, response: str, rubric: Rubric, **options: Unpack[JuryGrading]
     ) -> AsyncIterator[Feedback | AbsoluteVerdict]:
         """Grade a response; gives feedback as it is written, and the verdict last."""
         return self._stream(calls.absolute(response, rubric, options))
@@ -162,7 +163,7 @@ class AsyncGavel:
         method: Literal["pairwise", "absolute"] | None = None,
         swap: bool | None = None,
         tie_margin: float | None = None,
-        **options: Unpack[Grading],
+        **options: Unpack[JuryGrading],
     ) -> AsyncIterator[Feedback | RelativeVerdict]:
         """Compare two responses; gives feedback as it is written, and the verdict last."""
         own = {"method": method, "swap": swap, "tie_margin": tie_margin}

@@ -34,11 +34,29 @@ class TextPart(TypedDict):
     text: str
 
 
-class Message(TypedDict):
-    """A turn of a conversation."""
+class CalledFunction(TypedDict):
+    """A function and its arguments, JSON as a text."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | Sequence[TextPart]
+    name: str
+    arguments: NotRequired[str]
+
+
+class ToolCall(TypedDict):
+    """A call of a function by an agent."""
+
+    id: NotRequired[str]
+    type: NotRequired[Literal["function"]]
+    function: CalledFunction
+
+
+class Message(TypedDict):
+    """A turn of a conversation. `content` may be None beside `tool_calls`."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | Sequence[TextPart] | None
+    tool_calls: NotRequired[Sequence[ToolCall]]
+    tool_call_id: NotRequired[str]
+    name: NotRequired[str]
 
 
 class Context(TypedDict):
@@ -76,13 +94,21 @@ class Sampling(TypedDict, total=False):
     seed: int
     max_feedback_tokens: int
     min_feedback_tokens: int
+    max_thought_tokens: int
+
+
+class AdaptiveSamples(TypedDict):
+    """Samples are taken until their majority is that of all `max` samples with the probability `settle`."""
+
+    max: int
+    settle: NotRequired[float]
 
 
 class Settings(TypedDict, total=False):
     """How something is judged; what is left out is the server's default."""
 
     mode: Literal["feedback", "score"]
-    samples: int
+    samples: int | AdaptiveSamples
     sampling: Sampling
     model: str | None
     prompt: str | None
@@ -99,6 +125,38 @@ class Grading(Settings, total=False):
     context: Sequence[Context] | None
     annotator: str | None
     debug: bool
+
+
+class Juror(TypedDict, total=False):
+    """A member of a jury. `weight` counts with `combine="weighted"`."""
+
+    model: str | None
+    prompt: str | None
+    annotator: str | None
+    weight: float
+
+
+class Noise(TypedDict):
+    """Each juror's verdict is turned around with the probability `flip`."""
+
+    flip: float
+    seed: NotRequired[int]
+
+
+class _Jury(TypedDict, total=False):
+    judges: Sequence[str | Juror]
+    jury: str
+    combine: Literal["mean", "majority", "weighted"]
+    quorum: int
+    noise: Noise
+
+
+class JuryGrading(Grading, _Jury, total=False):
+    """The same with several judges: `judges`, or the name of a configured `jury`."""
+
+
+class JurySettings(Settings, _Jury, total=False):
+    """How something is judged, and by whom: `judges`, or the name of a configured `jury`."""
 
 
 class _Item(TypedDict):
@@ -180,13 +238,13 @@ class Call(Generic[T]):
     answer: type[T]
 
 
-def absolute(response: str, rubric: Rubric, options: Grading) -> Call[AbsoluteVerdict]:
+def absolute(response: str, rubric: Rubric, options: JuryGrading) -> Call[AbsoluteVerdict]:
     """Grade one response."""
     return Call("/v1/grade/absolute", _said(options, response=response, rubric=rubric), AbsoluteVerdict)
 
 
 def relative(
-    response_a: str, response_b: str, rubric: Rubric, options: Grading, **own: object
+    response_a: str, response_b: str, rubric: Rubric, options: JuryGrading, **own: object
 ) -> Call[RelativeVerdict]:
     """Compare two responses."""
     body = _said(options, response_a=response_a, response_b=response_b, rubric=rubric, **own)
@@ -203,7 +261,7 @@ def preferences(responses: Sequence[str], rubric: Rubric, options: Grading, **ow
     return Call("/v1/preferences", _said(options, responses=list(responses), rubric=rubric, **own), Preferences)
 
 
-def rewards(items: Sequence[RewardItem], rubric: Rubric | None, options: Settings, **own: object) -> Call[Rewards]:
+def rewards(items: Sequence[RewardItem], rubric: Rubric | None, options: JurySettings, **own: object) -> Call[Rewards]:
     """Grade many responses."""
     return Call("/v1/rewards", _said(options, items=list(items), rubric=rubric, **own), Rewards)
 

@@ -37,7 +37,7 @@ def check_settings(function: Callable[..., object], settings: Mapping[str, Any],
         _SETTINGS.validate_python(said, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(place) for place in first["loc"])
+        name = _name(first["loc"], said)
         raise ValueError(f"{who}: {name} cannot be {first['input']!r}: {first['msg']}") from None
     return cast("Settings", said)
 
@@ -73,6 +73,16 @@ def check_label_mass(value: object) -> None:
     check_kind("min_label_mass", value, (int, float))
     if isinstance(value, (int, float)) and not 0.0 <= value <= 1.0:
         raise ValueError(f"min_label_mass is within 0 and 1, not {value!r}")
+
+
+def _name(places: Iterable[int | str], said: object) -> str:
+    """The setting at these places, without the names of types that pydantic adds for those that may have several."""
+    names = []
+    for place in places:
+        if isinstance(said, Mapping) and place in said:
+            names.append(str(place))
+            said = said[place]
+    return ".".join(names)
 
 
 def _check_names(who: str, given: Iterable[str], known: Iterable[str]) -> None:

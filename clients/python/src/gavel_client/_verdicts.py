@@ -54,6 +54,8 @@ class _Sourced(_Answer):
     sampling: dict[str, Any]
     version: str
     cached: bool
+    annotator: NamedDigest | None = None
+    samples_used: int | None = None
     debug: dict[str, Any] | None = None
 
 
@@ -67,6 +69,8 @@ class AbsoluteJudgement(_Answer):
     label_mass: float
     feedback: str | None
     finish: str
+    thoughts: str | None = None
+    thoughts_finish: str | None = None
 
 
 class Calibration(_Answer):
@@ -89,6 +93,7 @@ class _Graded(_Answer):
     judgements: list[AbsoluteJudgement]
     agreement: float | None
     calibration: Calibration | None = None
+    thoughts: str | None = None
 
 
 class CriterionVerdict(_Graded):
@@ -98,10 +103,36 @@ class CriterionVerdict(_Graded):
     weight: float
 
 
-class AbsoluteVerdict(_Sourced, _Graded):
+class _Juror(_Answer):
+    """What a juror said, before label noise: a verdict, or an error."""
+
+    judge: str
+    weight: float | None = None
+    flipped: bool | None = None
+    error: ProblemDetails | None = None
+
+
+class _OfJury(_Answer):
+    """What the verdict of a jury says beside; None if one judge judged."""
+
+    combine: Literal["mean", "majority", "weighted"] | None = None
+    quorum: int | None = None
+    noise: dict[str, Any] | None = None
+    spread: float | None = None
+    kappa: float | None = None
+
+
+class AbsoluteVerdict(_Sourced, _Graded, _OfJury):
     """The verdict on a response. `reward` is the expected score on 0..1."""
 
     criteria: list[CriterionVerdict] | None = None
+    jurors: "list[AbsoluteJuror] | None" = None
+
+
+class AbsoluteJuror(_Juror):
+    """A juror of `AbsoluteVerdict`."""
+
+    verdict: AbsoluteVerdict | None = None
 
 
 class RelativeJudgement(_Answer):
@@ -115,6 +146,8 @@ class RelativeJudgement(_Answer):
     label_mass: float
     feedback: str | None
     finish: str
+    thoughts: str | None = None
+    thoughts_finish: str | None = None
 
 
 class Grade(_Answer):
@@ -124,7 +157,7 @@ class Grade(_Answer):
     criteria: list[_Graded]
 
 
-class RelativeVerdict(_Sourced):
+class RelativeVerdict(_Sourced, _OfJury):
     """Which of two responses is better. Exchanging them gives 1 - `probability_a`."""
 
     preference: Literal["A", "B", "tie"]
@@ -136,6 +169,14 @@ class RelativeVerdict(_Sourced):
     method: Literal["pairwise", "absolute"] | None = None
     grades: dict[Literal["a", "b"], Grade] | None = None
     calibration: Calibration | None = None
+    thoughts: str | None = None
+    jurors: "list[RelativeJuror] | None" = None
+
+
+class RelativeJuror(_Juror):
+    """A juror of `RelativeVerdict`."""
+
+    verdict: RelativeVerdict | None = None
 
 
 class Comparison(_Answer):
@@ -208,8 +249,9 @@ class Rewards(_Answer):
 
 
 class Feedback(_Answer):
-    """A piece of feedback, as it is written."""
+    """A piece of feedback, as it is written; `judge` is the juror, if a jury judges."""
 
+    judge: str | None = None
     sample: int
     order: Literal["AB", "BA"] | None = None
     criterion: int = 0
@@ -285,6 +327,8 @@ class Info(_Answer):
     limits: Limits
     features: list[str]
     prompts: list[str]
+    annotators: list[str] = []
+    juries: list[str] = []
 
 
 class PredicateAnswer(_Answer):

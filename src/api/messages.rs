@@ -1,0 +1,160 @@
+//! The conversation of a request: its messages, with the tool calls of agents and their results as text.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::json::{Object, parse_value};
+use super::problem::{Code, Problem};
+use crate::domain::tool_calls::{Tools, has_calls, is_result};
+use crate::domain::{Instruction, InvalidRequest, Role, Turn};
+
+/// A turn of a conversation.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct MessageBody {
+    role: RoleBody,
+    /// A text, or a list of parts; may be null beside `tool_calls`.
+    #[schema(value_type = Option<ContentBody>)]
+    #[serde(default)]
+    content: Value,
+    /// With the role `assistant`: the functions that an agent calls, which are judged as text.
+    #[schema(value_type = Option<Vec<ToolCallBody>>)]
+    tool_calls: Option<Vec<Value>>,
+    /// With the role `tool`: the id of the call whose result this is.
+    tool_call_id: Option<String>,
+    /// With the role `tool`: the name of the function; default: that of the call.
+    name: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum RoleBody {
+    System,
+    Developer,
+    User,
+    Assistant,
+    Tool,
+}
+
+/// A text, or a list of parts.
+#[derive(ToSchema)]
+#[schema(as = MessageContent)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "only documents what `content` reads by hand, for the sake of pointers")]
+enum ContentBody {
+    Text(String),
+    Parts(Vec<PartBody>),
+}
+
+/// A part of a message; only text is supported.
+#[derive(Debug, Deserialize, ToSchema)]
+struct PartBody {
+    /// `text`
+    #[serde(rename = "type")]
+    #[allow(dead_code, reason = "it is looked at before the part is read")]
+    kind: String,
+    text: String,
+}
+
+/// A call of a function.
+#[derive(ToSchema)]
+#[schema(as = MessageToolCall)]
+#[allow(dead_code, reason = "only documents what `tool_calls` reads by hand, as other protocols do")]
+struct ToolCallBody {
+    id: Option<String>,
+    function: CalledBody,
+}
+
+/// A function and its arguments.
+#[derive(ToSchema)]
+#[schema(as = MessageFunction)]
+#[allow(dead_code, reason = "as above")]
+struct CalledBody {
+    name: String,
+    /// JSON as a text.
+    arguments: Option<String>,
+}
+
+/// The instruction of a request: one text, or a conversation.
+pub(super) fn instruction(
+    text: Option<String>,
+    messages: Option<Vec<Object<MessageBody>>>,
+) -> Result<Instruction, Problem> {
+    let wrong = |pointer: &str, reason: &str| Problem::from(InvalidRequest::at(pointer, reason));
+    let instruction = match (text, messages) {
+        (Some(_), Some(_)) => return Err(wrong("/messages", "send `instruction` or `messages`, not both")),
+        (None, None) => return Err(wrong("/instruction", "send `instruction`, or a conversation as `messages`")),
+        (Some(text), None) => Instruction::Text(text),
+        (None, Some(messages)) => Instruction::Conversation(turns(messages)?),
+    };
+    instruction.check()?;
+    Ok(instruction)
+}
+
+fn turns(messages: Vec<Object<MessageBody>>) -> Result<Vec<Turn>, Problem> {
+    // In the form that the tool calls of all protocols are read from.
+    let raw: Vec<Value> = messages
+        .iter()
+        .map(|Object(MessageBody { role, tool_calls, tool_call_id, name, .. })| {
+            json!({"role": role, "tool_calls": tool_calls, "tool_call_id": tool_call_id, "name": name})
+        })
+        .collect();
+    let (tools, mut turns) = (Tools::of(&raw), Vec::with_capacity(messages.len()));
+    for (index, Object(message)) in messages.into_iter().enumerate() {
+        let at = format!("/messages/{index}");
+        message.check(&at)?;
+        let role = match message.role {
+            RoleBody::System | RoleBody::Developer => Role::System,
+            RoleBody::User | RoleBody::Tool => Role::User,
+            RoleBody::Assistant => Role::Assistant,
+        };
+        let said = match &message.content {
+            Value::Null if has_calls(&raw[index]) => String::new(),
+            other => content(other, &format!("{at}/content"))?,
+        };
+        let after_result = index > 0 && is_result(&raw[index - 1]);
+        tools.add(&mut turns, role, &raw[index], after_result, said);
+    }
+    Ok(turns)
+}
+
+impl MessageBody {
+    /// Checks the fields of tools.
+    fn check(&self, at: &str) -> Result<(), InvalidRequest> {
+        let only = |role: &str| format!("is for messages with the role `{role}`");
+        if self.tool_calls.is_some() && self.role != RoleBody::Assistant {
+            return Err(InvalidRequest::at(format!("{at}/tool_calls"), only("assistant")));
+        }
+        let of_tool = [("tool_call_id", &self.tool_call_id), ("name", &self.name)];
+        if let Some((field, _)) = of_tool.iter().find(|(_, value)| value.is_some() && self.role != RoleBody::Tool) {
+            return Err(InvalidRequest::at(format!("{at}/{field}"), only("tool")));
+        }
+        let mut calls = self.tool_calls.iter().flatten().enumerate();
+        match calls.find(|(_, call)| !has_calls(&json!({"tool_calls": [call]}))) {
+            None => Ok(()),
+            Some((index, _)) => {
+                let reason = "a tool call has a `function` with a `name` and, as a text of JSON, `arguments`";
+                Err(InvalidRequest::at(format!("{at}/tool_calls/{index}"), reason))
+            }
+        }
+    }
+}
+
+fn content(value: &Value, at: &str) -> Result<String, Problem> {
+    let parts = match value {
+        Value::String(text) => return Ok(text.clone()),
+        Value::Array(parts) => parts,
+        _ => return Err(InvalidRequest::at(at, "content is a text or a list of parts").into()),
+    };
+    let texts = parts.iter().enumerate().map(|(index, part)| {
+        let at = format!("{at}/{index}");
+        match part["type"].as_str() {
+            Some("text" | "input_text" | "output_text") => parse_value::<PartBody>(part, &at).map(|part| part.text),
+            Some(kind) => {
+                Err(Problem::new(Code::UnsupportedContent, format!("the model reads text only, not `{kind}`")).at(at))
+            }
+            None => Err(InvalidRequest::at(format!("{at}/type"), "a part has a type, such as `text`").into()),
+        }
+    });
+    Ok(texts.collect::<Result<Vec<_>, Problem>>()?.join("\n"))
+}
