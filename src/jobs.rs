@@ -9,7 +9,7 @@ mod runner;
 mod validate;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use ulid::Ulid;
@@ -20,7 +20,7 @@ pub use self::runner::{Execute, LineRequest, Runner};
 pub use self::validate::{Fault, Lines, line};
 use crate::config::JobsConfig;
 use crate::store::{
-    BatchRow, BatchStatus, Database, LineKind, Made, NewBatch, NewFile, Once, Outcomes, Page, Store, StoreError,
+    BatchRow, BatchStatus, Database, LineKind, Made, NewBatch, NewFile, Once, Outcomes, Page, Store, StoreError, now,
 };
 pub use crate::store::{BatchStatus as Status, Counted, FileRow};
 
@@ -282,11 +282,6 @@ impl Jobs {
         // The sender is this one, so waiting cannot fail.
         let _ = stopped.wait_for(|stop| *stop == Stop::Idle).await;
     }
-}
-
-/// The time in milliseconds since 1970.
-fn now() -> i64 {
-    milliseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 fn milliseconds(duration: Duration) -> i64 {

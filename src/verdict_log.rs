@@ -4,7 +4,7 @@
 //! out, which the log and a metric say.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
@@ -136,11 +136,4 @@ impl VerdictLog {
         // The sender is this one, so waiting cannot fail.
         let _ = ends.wait_for(|ended| *ended).await;
     }
-}
-
-/// The time in milliseconds since 1970.
-#[must_use]
-pub fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,7 @@
 //! `/v1/batches`: durable jobs, in OpenAI's protocol.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use indexmap::IndexMap;
@@ -14,7 +14,7 @@ use super::json;
 use super::problem::{Code, Problem};
 use crate::app::App;
 use crate::jobs::{BatchRequest, Status};
-use crate::store::{BatchRow, Once};
+use crate::store::{BatchRow, Once, now};
 
 /// A batch to be made.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -153,9 +153,8 @@ impl BatchBody {
 /// Seconds until a batch ends at the rate so far.
 fn seconds_left(batch: &BatchRow) -> Option<i64> {
     let since = batch.in_progress_at.filter(|_| batch.status == Status::InProgress)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_millis() as i64;
     let done = batch.counted.completed + batch.counted.failed;
-    (done > 0).then(|| (now - since).max(0) * (batch.counted.total - done) / done / 1000)
+    (done > 0).then(|| (now() - since).max(0) * (batch.counted.total - done) / done / 1000)
 }
 
 /// Units of a window, in milliseconds.

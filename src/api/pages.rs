@@ -61,6 +61,7 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
         "Running",
         &[
             ("batches", "Files of requests that are answered through restarts."),
+            ("reviews", "A queue of judgements that people make."),
             ("security", "API keys, and the threats with their tests."),
             ("observability", "Logs, metrics, traces, dashboards and the shutdown."),
             ("scaling", "Cost of verdicts, sizes of servers, routers."),

@@ -14,8 +14,7 @@ use serde::Deserialize;
 use super::access;
 use super::of_batch::OfBatch;
 use crate::app::App;
-use crate::store::VerdictRow;
-use crate::verdict_log::now;
+use crate::store::{VerdictRow, now};
 
 /// How the last event of a stream begins.
 const VERDICT: &[u8] = b"event: verdict\ndata: ";

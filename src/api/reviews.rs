@@ -15,8 +15,7 @@ use super::json;
 use super::problem::{Code, Problem};
 use crate::app::App;
 use crate::keys::Scope;
-use crate::store::{ReviewRow, ReviewState, SeatChange, SeatRow, Seated, Store};
-use crate::verdict_log::now;
+use crate::store::{ReviewRow, ReviewState, SeatChange, SeatRow, Seated, Store, now};
 
 /// How long a reviewer keeps a claimed item, in milliseconds.
 const CLAIMED: i64 = 15 * 60 * 1000;

@@ -11,9 +11,9 @@ use ulid::Ulid;
 
 use super::output::{LineReply, unanswered};
 use super::validate::{self, Fault, Lines};
-use super::{DAY, Jobs, Stop, days, milliseconds, now};
+use super::{DAY, Jobs, Stop, days, milliseconds};
 use crate::metrics::Metrics;
-use crate::store::{Answered, BatchRow, BatchStatus, ClaimedLine, NewLine, PutLines, Store, StoreError};
+use crate::store::{Answered, BatchRow, BatchStatus, ClaimedLine, NewLine, PutLines, Store, StoreError, now};
 
 /// Answers lines, as the routes do.
 pub trait Execute: Send + Sync + 'static {

@@ -1,5 +1,7 @@
 """openai, the Python package: chat, streaming, structured output, tools, completions, decisions, graders, errors."""
 
+import json
+import time
 from typing import Literal
 
 import openai
@@ -52,6 +54,7 @@ def check(url, sure):
     assert text.choices[0].text.startswith("Once upon a time")
     check_completions(client, hosted)
     check_responses(client, hosted)
+    check_batches(client)
     answered = check_decisions(client, hosted, sure), check_graders(client, hosted, sure)
     try:
         client.chat.completions.create(model="gavel-absolute:nope", messages=prompt)
@@ -88,6 +91,42 @@ def check_responses(client, hosted):
         raise AssertionError("a response that was never stored is no error")
     except openai.BadRequestError as error:
         assert error.param == "previous_response_id", error
+
+
+def check_batches(client):
+    """Files and batches, as OpenAI's documentation uses them."""
+    lines = [
+        {"custom_id": f"n{n}", "method": "POST", "url": "/v1/grade/absolute", "body": body}
+        for n, body in enumerate([
+            {"instruction": "Why?", "response": "So.", "rubric": "helpfulness", "mode": "score"},
+            {"instruction": "Why?", "response": "So.", "rubric": "no such rubric"},
+        ])
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    file = client.files.create(file=("requests.jsonl", text.encode()), purpose="batch")
+    assert file.bytes == len(text) and client.files.retrieve(file.id).filename == "requests.jsonl"
+    assert client.files.content(file.id).text == text
+    batch = client.batches.create(
+        input_file_id=file.id, endpoint="/v1/grade/absolute", completion_window="24h", metadata={"of": "a test"}
+    )
+    for _ in range(600):
+        batch = client.batches.retrieve(batch.id)
+        if batch.status == "completed":
+            break
+        time.sleep(0.1)
+    assert (batch.request_counts.completed, batch.request_counts.failed) == (1, 1), batch
+    assert batch.metadata == {"of": "a test"} and batch.completed_at >= batch.created_at
+    answers = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
+    assert [line["custom_id"] for line in answers] == ["n0"] and answers[0]["response"]["body"]["reward"] is not None
+    errors = [json.loads(line) for line in client.files.content(batch.error_file_id).text.splitlines()]
+    assert errors[0]["response"]["body"]["code"] == "unknown_rubric", errors
+    assert batch.id in [other.id for other in client.batches.list(limit=1)]
+    assert client.files.delete(file.id).deleted
+    try:
+        client.files.retrieve(file.id)
+        raise AssertionError("a deleted file is there")
+    except openai.NotFoundError as error:
+        assert error.code == "unknown_file", error
 
 
 def check_completions(client, hosted):
