@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::domain::{Mode, Options, Sampling};
 use crate::engine::{Engine, Load};
 use crate::keys::{self, KeyStore};
+use crate::label_sets::LabelSets;
 use crate::metrics::Metrics;
 use crate::models::{HubSettings, ModelError, ModelStore, Progress as PullProgress};
 use crate::prompts::PromptLibrary;
@@ -31,6 +32,8 @@ pub struct App {
     pub keys: KeyStore,
     /// The built-in rubrics and those in `data_dir`, by name.
     pub rubrics: Arc<RubricLibrary>,
+    /// The built-in label sets and those in `data_dir`, by name.
+    pub labels: LabelSets,
     /// The built-in and configured judge models of `POST /v1/chat/completions`, with their aliases.
     pub judge_models: JudgeModels,
     /// Admission control: the permits for judgements and the bounded queue.
@@ -75,6 +78,7 @@ impl App {
             admission,
             models,
             judge_models,
+            labels: LabelSets::load(&config.data_dir.join("labels")),
             keys: KeyStore::open(keys::file_in(&config.data_dir)),
             rubrics,
             prompts,

@@ -11,6 +11,7 @@ mod distribution;
 pub mod fair_queue;
 mod groups;
 mod judgement;
+mod labels;
 mod provenance;
 pub mod ranking;
 mod request;
@@ -18,6 +19,7 @@ mod reward;
 mod rubric;
 pub mod runs;
 mod scale;
+pub mod segments;
 pub mod service_time;
 pub mod spelling;
 pub mod text_metrics;
@@ -30,6 +32,7 @@ pub use groups::normalized;
 pub use judgement::{
     BranchChoice, Finish, Judgement, Kind, MassKind, Mode, Order, Timing, TokenLogprob, Usage, milliseconds,
 };
+pub use labels::{InvalidLabels, Label, LabelSet};
 pub use provenance::{ModelRef, NamedDigest, Provenance};
 pub use request::{
     AbsoluteRequest, Document, Instruction, InvalidRequest, Item, ManyRequest, Method, Options, RelativeRequest, Role,

@@ -7,6 +7,7 @@ mod context;
 mod judge;
 pub mod registry;
 pub mod shutdown;
+mod stages;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

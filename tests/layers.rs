@@ -49,7 +49,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("facade", &["app", "config", "domain", "engine", "metrics", "models", "prompts", "rubrics", "service", "tasks"]),
-    ("app", &["config", "domain", "engine", "keys", "metrics", "models", "prompts", "rubrics", "service", "tasks"]),
+    ("app", &["config", "domain", "engine", "keys", "label_sets", "metrics", "models", "prompts", "rubrics", "service", "tasks"]),
     (
         "service",
         &[
@@ -77,6 +77,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("prompts", &["domain", "script"]),
     ("script", &["domain"]),
     ("keys", &["domain"]),
+    ("label_sets", &["domain"]),
     ("labelled", &["domain", "json_text"]),
     ("graders", &[]),
     ("json_text", &[]),

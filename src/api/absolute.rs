@@ -47,6 +47,9 @@ pub(super) struct AbsoluteJudgement {
 pub(super) struct CriterionVerdict {
     rubric: NamedDigest,
     weight: f64,
+    /// The score that the criterion has to be above, if it has a gate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gate: Option<i32>,
     #[serde(flatten)]
     graded: CriterionBody,
 }
@@ -86,6 +89,9 @@ pub(super) struct AbsoluteVerdictBody {
     /// One verdict for each criterion, if a list of rubrics was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     criteria: Option<Vec<CriterionVerdict>>,
+    /// Whether every criterion with a gate is above it; missing without gates. If not, `reward` is 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passed: Option<bool>,
     #[serde(flatten)]
     produced: Produced,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,16 +141,18 @@ pub(super) fn verdict_body(
     debug: bool,
 ) -> AbsoluteVerdictBody {
     let service::Graded { id, verdict, provenance, stats, .. } = graded;
-    let (graded, criteria) = match &verdict {
-        Absolute::Single(verdict) => (CriterionBody::of(verdict), None),
+    let (graded, criteria, passed) = match &verdict {
+        Absolute::Single(verdict) => (CriterionBody::of(verdict), None, None),
         Absolute::Multi(all) => {
             let criteria = all.criteria.iter().zip(rubrics).map(|((verdict, weight), rubric)| CriterionVerdict {
                 rubric: NamedDigest::of(domain::NamedDigest::of(&rubric.rubric)),
                 weight: weight.get(),
+                gate: rubric.gate,
                 graded: CriterionBody::of(verdict),
             });
             let label_mass = verdict.label_mass();
-            (CriterionBody { reward: all.reward, label_mass, ..CriterionBody::default() }, Some(criteria.collect()))
+            let graded = CriterionBody { reward: all.reward, label_mass, ..CriterionBody::default() };
+            (graded, Some(criteria.collect()), all.passed)
         }
     };
     AbsoluteVerdictBody {
@@ -152,6 +160,7 @@ pub(super) fn verdict_body(
         object: "verdict.absolute",
         graded,
         criteria,
+        passed,
         debug: verdict::debug(debug, verdict.first_judgement(), &stats),
         produced: Produced::new(provenance, &stats, Some(verdict.label_mass())),
     }

@@ -25,6 +25,7 @@ const SECTIONS: [(&str, &[&str]); 4] = [
             "rubrics",
             "prompts",
             "ranking",
+            "methods",
             "agreement",
             "calibration",
             "redteam",

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::code::Code;
 use super::detail::{AnswerLimit, shortened};
-use crate::domain::{InvalidRequest, InvalidRubric, Mode, Unscored};
+use crate::domain::{InvalidRequest, InvalidRubric, InvalidVerdict, Mode, Unscored};
 use crate::engine::EngineError;
 use crate::prompts::PromptError;
 use crate::rubrics::LibraryError;
@@ -372,6 +372,9 @@ impl From<ServiceError> for Problem {
                 Self::new(Code::Internal, "the prompt could not be rendered; the server's log has the reason")
             }
             ServiceError::Task(TaskError::Invalid(error)) => error.into(),
+            ServiceError::Task(TaskError::Verdict(InvalidVerdict::NoList)) => {
+                Self::new(Code::InvalidRequest, detail).at("/sampling/max_feedback_tokens")
+            }
             ServiceError::Task(TaskError::Verdict(error)) => {
                 tracing::error!(%error, "judgements that cannot be combined");
                 Self::new(

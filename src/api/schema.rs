@@ -104,13 +104,15 @@ pub(super) struct RubricBody {
     pub(super) descriptions: BTreeMap<String, String>,
 }
 
-/// A rubric of a list, with its weight.
+/// A rubric of a list, with its weight and its gate.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct WeightedBody {
     #[schema(value_type = NameOrRubric)]
     rubric: serde_json::Value,
     /// 0.000001 to 1000000; default 1.
     weight: Option<f64>,
+    /// A score of the rubric, but not the highest: with this score or a lower one, the whole reward is 0.
+    gate: Option<i32>,
 }
 
 /// A rubric's name, or an inline rubric.
@@ -319,13 +321,19 @@ impl JudgingFields {
 }
 
 impl ItemFields {
-    pub(super) fn check(self) -> Result<Item, Problem> {
-        Ok(Item {
-            instruction: instruction(self.instruction, self.messages)?,
+    pub(super) fn check(mut self) -> Result<Item, Problem> {
+        let instruction = instruction(self.instruction.take(), self.messages.take())?;
+        Ok(self.about(instruction))
+    }
+
+    /// The item of an instruction that has been checked.
+    pub(super) fn about(self, instruction: Instruction) -> Item {
+        Item {
+            instruction,
             reference_answer: self.reference_answer.filter(|text| !text.trim().is_empty()),
             context: self.context.into_iter().flatten().map(|Object(d)| Document { id: d.id, text: d.text }).collect(),
             annotator: self.annotator.filter(|text| !text.trim().is_empty()),
-        })
+        }
     }
 }
 
@@ -346,12 +354,19 @@ fn instruction(text: Option<String>, messages: Option<Vec<Object<MessageBody>>>)
             Ok(instruction)
         }
         (None, Some(messages)) => {
-            let turns = messages.into_iter().enumerate().map(|(index, message)| turn(index, message));
-            let instruction = Instruction::Conversation(turns.collect::<Result<_, _>>()?);
+            let instruction = Instruction::Conversation(turns(messages)?);
             instruction.check()?;
             Ok(instruction)
         }
     }
+}
+
+/// The turns of a conversation.
+///
+/// # Errors
+/// At the first message with something else than text.
+pub(super) fn turns(messages: Vec<Object<MessageBody>>) -> Result<Vec<Turn>, Problem> {
+    messages.into_iter().enumerate().map(|(index, message)| turn(index, message)).collect()
 }
 
 fn turn(index: usize, Object(message): Object<MessageBody>) -> Result<Turn, Problem> {
@@ -387,7 +402,7 @@ impl Rubrics {
     /// Reads the field `rubric`.
     pub(super) fn read(value: &serde_json::Value, app: &App) -> Result<Self, Problem> {
         let Some(list) = value.as_array() else {
-            let only = WeightedRubric { rubric: rubric(value, "/rubric", app)?, weight: Weight::ONE };
+            let only = WeightedRubric { rubric: rubric(value, "/rubric", app)?, weight: Weight::ONE, gate: None };
             return Ok(Self { list: vec![only], multi: false });
         };
         Ok(Self { list: weighted(list, app)?, multi: true })
@@ -407,7 +422,8 @@ fn weighted(list: &[serde_json::Value], app: &App) -> Result<Vec<WeightedRubric>
         let body: WeightedBody = parse_value(value, &at)?;
         let weight = body.weight.map_or(Ok(Weight::ONE), Weight::new);
         let weight = weight.map_err(|error| InvalidRequest::at(format!("{at}/weight"), error.to_string()))?;
-        Ok(WeightedRubric { rubric: rubric(&body.rubric, &format!("{at}/rubric"), app)?, weight })
+        let rubric = rubric(&body.rubric, &format!("{at}/rubric"), app)?;
+        Ok(WeightedRubric { rubric, weight, gate: body.gate })
     });
     weighted.collect()
 }

@@ -213,8 +213,17 @@ pub(super) async fn metrics(app: web::Data<App>) -> HttpResponse {
 }
 
 /// Prefixes of routes below /v1 that OpenAI's API does not have.
-const OWN: [&str; 7] =
-    ["/v1/grade", "/v1/rank", "/v1/rewards", "/v1/preferences", "/v1/rubrics", "/v1/info", "/v1/usage"];
+const OWN: [&str; 9] = [
+    "/v1/grade",
+    "/v1/critique",
+    "/v1/refine",
+    "/v1/rank",
+    "/v1/rewards",
+    "/v1/preferences",
+    "/v1/rubrics",
+    "/v1/info",
+    "/v1/usage",
+];
 
 /// For every path that is not a route.
 pub(super) async fn nothing_here(http: HttpRequest) -> Result<HttpResponse, Problem> {
