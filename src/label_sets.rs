@@ -30,7 +30,8 @@ impl LabelSets {
     pub fn load(folder: &Path) -> Self {
         let mut sets = built_in();
         for file in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
-            let (Some(name), true) = (stem(&file), file.extension().is_some_and(|extension| extension == "toml")) else {
+            let (Some(name), true) = (stem(&file), file.extension().is_some_and(|extension| extension == "toml"))
+            else {
                 continue;
             };
             let text = std::fs::read_to_string(&file).map_err(|error| error.to_string());
@@ -89,6 +90,9 @@ mod tests {
         let sets = LabelSets::load(folder.path());
         assert_eq!(sets.named("user_feedback").unwrap().labels.len(), 2);
         let unknown = sets.named("hallucinations").unwrap_err().to_string();
-        assert!(unknown.contains("did you mean") && unknown.contains("hallucination, mine, user_feedback"), "{unknown}");
+        assert!(
+            unknown.contains("did you mean") && unknown.contains("hallucination, mine, user_feedback"),
+            "{unknown}"
+        );
     }
 }

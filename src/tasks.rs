@@ -23,7 +23,9 @@ use crate::domain::spelling::suggestion;
 use crate::domain::{
     InvalidRequest, InvalidVerdict, Judgement, Kind, Method, NamedDigest, Options, Order, Preference, WeightedRubric,
 };
-use crate::prompts::{EscapedMarker, Form, PromptError, PromptLibrary, PromptSet, Reading, Rendered, Renderer, Subject};
+use crate::prompts::{
+    EscapedMarker, Form, PromptError, PromptLibrary, PromptSet, Reading, Rendered, Renderer, Subject,
+};
 use crate::script::{Prompt, Script};
 
 pub use absolute::Absolute;
@@ -31,12 +33,12 @@ pub use candidates::{
     ByMethod, CandidateGoal, CandidateVerdicts, Candidates, Rank, Ranked, Ranking, ResponsePair, parts_to_judge,
 };
 pub use checklist::{AnswerOption, Checklist, ChecklistVerdict, Question, QuestionKind, confidence};
-pub use preferences::{MakePairs, PairRules, PreferencePair, Preferences, Reason, Skipped};
 pub use checks::{About, Checked, Checks, ChecksVerdict};
 pub use claims::{Against, Claims, ClaimsVerdict};
 pub use critique::Critique;
 pub use label::{Chosen, Labelling, LabelsVerdict};
 pub use lists::{ClaimLists, Questions, Stated};
+pub use preferences::{MakePairs, PairRules, PreferencePair, Preferences, Reason, Skipped};
 pub use prompted::{MOST_CHOICES, PromptInput, Prompted, TEXT};
 pub use refine::{Refinement, RefinementVerdict};
 pub use relative::Relative;

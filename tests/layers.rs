@@ -49,7 +49,22 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("facade", &["app", "config", "domain", "engine", "metrics", "models", "prompts", "rubrics", "service", "tasks"]),
-    ("app", &["config", "domain", "engine", "keys", "label_sets", "metrics", "models", "prompts", "rubrics", "service", "tasks"]),
+    (
+        "app",
+        &[
+            "config",
+            "domain",
+            "engine",
+            "keys",
+            "label_sets",
+            "metrics",
+            "models",
+            "prompts",
+            "rubrics",
+            "service",
+            "tasks",
+        ],
+    ),
     (
         "service",
         &[

@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::context;
 use super::json::{self, Object, parse_value};
 use super::method::{self, MethodFields, method_body, one_rubric};
 use super::problem::Problem;
 use super::schema::{self, RubricChoice};
 use super::verdict::{self, Debug, Produced};
-use super::context;
 use crate::app::App;
-use crate::domain::{InvalidRequest, Mode};
+use crate::domain::{InvalidRequest, Mode, Options};
 use crate::service;
 use crate::tasks::{About, Checked, Checks, ChecksVerdict, Questions};
 
@@ -59,7 +59,7 @@ struct DrawnBody {
 /// What questions are drawn from, and how many.
 #[derive(Debug, Deserialize, ToSchema)]
 struct DrawBody {
-    from: Source,
+    from: DrawFrom,
     /// 1 to 32.
     count: usize,
 }
@@ -67,7 +67,7 @@ struct DrawBody {
 /// What questions are drawn from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Source {
+enum DrawFrom {
     /// The rubric, for this instruction.
     Rubric,
     /// The instruction alone.
@@ -76,6 +76,7 @@ enum Source {
 
 /// An answered question.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChecklistItem)]
 struct ItemBody {
     question: String,
     /// `yes` or `no`, the more probable one.
@@ -139,17 +140,20 @@ pub(super) async fn grade(
         }
         Some(DrawBody { from, count }) => {
             let rubric = match (from, rubric) {
-                (Source::Rubric, None) => {
-                    return Err(InvalidRequest::at("/rubric", "send the rubric that the questions are drawn from").into());
+                (DrawFrom::Rubric, None) => {
+                    return Err(
+                        InvalidRequest::at("/rubric", "send the rubric that the questions are drawn from").into()
+                    );
                 }
-                (Source::Rubric, rubric) => rubric,
-                (Source::Instruction, _) => None,
+                (DrawFrom::Rubric, rubric) => rubric,
+                (DrawFrom::Instruction, _) => None,
             };
             if let Some(gate) = gates.iter().position(|gate| *gate >= count) {
                 let reason = format!("is {}, but {count} questions are drawn, counted from 0", gates[gate]);
                 return Err(InvalidRequest::at(format!("/gates/{gate}"), reason).into());
             }
-            let draw = Questions { item: item.clone(), rubric, count, options };
+            let draw =
+                Questions { item: item.clone(), rubric, count, options: Options { mode: Mode::Feedback, ..options } };
             let session = app.service.begin(&context, model.as_deref()).await?;
             session.run_then(draw, |questions| checks(item, questions, gates)).await?
         }

@@ -10,7 +10,7 @@ use super::problem::Problem;
 use super::verdict::{self, Debug, Produced};
 use super::{context, json, schema};
 use crate::app::App;
-use crate::domain::{InvalidRequest, Item, Mode};
+use crate::domain::{InvalidRequest, Item, Mode, Options};
 use crate::service;
 use crate::tasks::{Against, Checked, ClaimLists, Claims, ClaimsVerdict, Stated};
 
@@ -35,6 +35,7 @@ method_body! {
 
 /// A claim, and whether it is supported.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Claim)]
 struct ClaimBody {
     text: String,
     /// Where the response has these very words: the first character. Missing if it has not.
@@ -106,7 +107,8 @@ pub(super) async fn grade(
     let (model, options) = (judging.model, judging.options);
     // The texts whose claims the judge has to list.
     let response_too = given.is_none().then(|| Stated::Response(response.clone()));
-    let texts: Vec<Stated> = response_too.into_iter().chain(item.reference_answer.clone().map(Stated::Reference)).collect();
+    let texts: Vec<Stated> =
+        response_too.into_iter().chain(item.reference_answer.clone().map(Stated::Reference)).collect();
     let task = |given: Option<Vec<String>>, written: Vec<Vec<String>>| {
         let mut lists = given.into_iter().chain(written);
         Claims {
@@ -124,7 +126,7 @@ pub(super) async fn grade(
         session.run(task(given, Vec::new()), None).await?
     } else {
         let alone = Item { reference_answer: None, context: Vec::new(), ..item.clone() };
-        let lists = ClaimLists { item: alone, texts, options: options.clone() };
+        let lists = ClaimLists { item: alone, texts, options: Options { mode: Mode::Feedback, ..options.clone() } };
         session.run_then(lists, |written| task(given, written)).await?
     };
     Ok(HttpResponse::Ok().json(verdict_body(graded, &response, against, debug)))
@@ -137,7 +139,9 @@ fn against(asked: Option<Against>, item: &Item) -> Result<Against, Problem> {
         (Some(Against::Reference), false, _) => {
             wrong("/reference_answer", "send the reference that the claims are checked against")
         }
-        (Some(Against::Context), _, true) => wrong("/context", "send the documents that the claims are checked against"),
+        (Some(Against::Context), _, true) => {
+            wrong("/context", "send the documents that the claims are checked against")
+        }
         (None, false, true) => {
             wrong("/reference_answer", "send a `reference_answer` or `context` to check the claims against")
         }

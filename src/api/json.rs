@@ -205,7 +205,7 @@ where
 }
 
 /// The fields of Gavel's own requests, sorted.
-pub(super) const FIELDS: [&str; 59] = [
+pub(super) const FIELDS: [&str; 60] = [
     "against",
     "annotator",
     "cache",
@@ -221,6 +221,7 @@ pub(super) const FIELDS: [&str; 59] = [
     "end",
     "feedback",
     "from",
+    "gate",
     "gates",
     "group",
     "id",

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::context;
 use super::json::{self, Object, object_or_null};
 use super::method::{self, ChosenLabel};
 use super::problem::Problem;
 use super::schema::{self, ContextBody, ItemFields, JudgingFields, MessageBody, SamplingBody};
 use super::verdict::{self, Debug, Produced};
-use super::context;
 use crate::app::App;
 use crate::domain::{Instruction, InvalidRequest, LabelSet, Mode, Role, Turn, check_text};
 use crate::service;
@@ -189,10 +189,11 @@ fn verdict_body(
     let service::Graded { id, verdict, provenance, stats, .. } = graded;
     let label_mass = method::lowest_mass(verdict.labels.iter().map(|chosen| &chosen.choice));
     let turns = turns.iter().copied().map(Some).chain(std::iter::repeat(None));
-    let labels = verdict.labels.iter().zip(turns).map(|(chosen, turn)| TurnLabel {
-        turn,
-        chosen: ChosenLabel::of(set, chosen.label, &chosen.choice),
-    });
+    let labels = verdict
+        .labels
+        .iter()
+        .zip(turns)
+        .map(|(chosen, turn)| TurnLabel { turn, chosen: ChosenLabel::of(set, chosen.label, &chosen.choice) });
     LabelVerdictBody {
         id,
         object: "verdict.label",

@@ -10,9 +10,7 @@ use super::problem::Problem;
 use super::schema::{GradingFields, ItemFields, JudgingOptions};
 use super::verdict;
 use crate::app::App;
-use crate::domain::{
-    BranchChoice, InvalidRequest, Item, Label, LabelSet, Mode, NamedRubric, WeightedRubric,
-};
+use crate::domain::{BranchChoice, InvalidRequest, Item, Label, LabelSet, Mode, NamedRubric, WeightedRubric};
 
 /// Declares a request about a response: its own fields, then those that grading requests have and that make sense for
 /// every method.

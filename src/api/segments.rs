@@ -52,6 +52,7 @@ enum SegmentsChoice {
 
 /// A segment with its label.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Segment)]
 struct SegmentBody {
     /// Its first character, from 0.
     start: usize,
@@ -111,6 +112,7 @@ fn spans(value: &Value, response: &str) -> Result<Vec<Span>, Problem> {
     match value {
         Value::String(name) if name == "sentences" => Ok(sentences(response)),
         Value::Array(spans) => {
+            Segments::check_count(spans.len())?;
             spans.iter().enumerate().map(|(index, span)| parse_value(span, &format!("{AT}/{index}"))).collect()
         }
         _ => {

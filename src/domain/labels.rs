@@ -154,6 +154,8 @@ mod tests {
         assert_eq!(set.labels, [label("none"), object]);
         let other = LabelSet::new("y", set.labels.iter().rev().cloned().collect()).unwrap();
         assert!(set.digest() != other.digest() && set.digest().starts_with("sha256:"));
-        assert!(LabelSet::from_toml("x", "[[label]]\nname = \"none\"\nworth = 1").unwrap_err().contains("unknown field"));
+        assert!(
+            LabelSet::from_toml("x", "[[label]]\nname = \"none\"\nworth = 1").unwrap_err().contains("unknown field")
+        );
     }
 }

@@ -22,7 +22,9 @@ pub enum InvalidSpan {
     #[error("starts at {} and ends at {}; `end` is above `start`", .0.start, .0.end)]
     Inverted(Span),
     /// It ends after the text.
-    #[error("ends at {end}, but the text has {length} characters; offsets count characters (Unicode scalar values), not bytes")]
+    #[error(
+        "ends at {end}, but the text has {length} characters; offsets count characters (Unicode scalar values), not bytes"
+    )]
     Outside {
         /// Where it ends.
         end: usize,
@@ -30,7 +32,9 @@ pub enum InvalidSpan {
         length: usize,
     },
     /// It starts before the span before it has ended.
-    #[error("starts at {start}, before the end of the segment before it, which is {end}; segments are in order and do not overlap")]
+    #[error(
+        "starts at {start}, before the end of the segment before it, which is {end}; segments are in order and do not overlap"
+    )]
     Overlap {
         /// Where it starts.
         start: usize,

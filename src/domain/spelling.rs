@@ -2,10 +2,15 @@
 
 /// Names are close from this similarity on (Jaro-Winkler, 0 to 1): one or two letters apart, or with a common beginning.
 const CLOSE: f64 = 0.87;
+/// Longer names, in bytes, are no slips. A caller's name may be as long as a body, and comparing takes its time.
+const LONGEST: usize = 256;
 
 /// The known name that is closest to a misspelt one, if one is close.
 #[must_use]
 pub fn nearest<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    if name.len() > LONGEST {
+        return None;
+    }
     let small = name.to_lowercase();
     let close = known.into_iter().map(|known| (strsim::jaro_winkler(&small, &known.to_lowercase()), known));
     let best = close.filter(|(similarity, known)| *similarity >= CLOSE && *known != name);
@@ -43,6 +48,7 @@ mod tests {
         check("colour", None);
         check("", None);
         check("rubric", None);
+        check(&"helpfulness".repeat(24), None);
     }
 
     #[test]

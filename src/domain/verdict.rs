@@ -97,10 +97,10 @@ pub enum InvalidVerdict {
     /// A reward is not a finite number.
     #[error("a reward is not a number")]
     NotANumber,
-    /// A list that the judge wrote was cut off by the token limit, or has no entries.
+    /// A list that the judge wrote did not end by itself, or has no entries.
     #[error(
-        "the list that the judge wrote did not end within max_feedback_tokens, or has no entries; raise the limit, or \
-         send the list yourself"
+        "the list that the judge wrote did not end within max_feedback_tokens and 32 entries, or has none; raise the \
+         limit, send the text in parts, or send the list yourself"
     )]
     NoList,
 }
@@ -190,7 +190,8 @@ impl CriteriaVerdict {
     /// say.
     #[must_use]
     pub fn gated(self, gates: impl Iterator<Item = Option<i32>>) -> Self {
-        let open = |((verdict, _), gate): (&(AbsoluteVerdict, Weight), Option<i32>)| Some(verdict.score.value() > gate?);
+        let open =
+            |((verdict, _), gate): (&(AbsoluteVerdict, Weight), Option<i32>)| Some(verdict.score.value() > gate?);
         let open: Vec<bool> = self.criteria.iter().zip(gates).filter_map(open).collect();
         let passed = (!open.is_empty()).then(|| open.iter().all(|open| *open));
         Self { reward: if passed == Some(false) { 0.0 } else { self.reward }, passed, ..self }

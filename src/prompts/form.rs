@@ -32,15 +32,8 @@ impl From<Kind> for Form {
 
 impl Form {
     /// Every form, in the order of their declaration.
-    pub(super) const ALL: [Self; 7] = [
-        Self::Absolute,
-        Self::Relative,
-        Self::Label,
-        Self::Checklist,
-        Self::Critique,
-        Self::Questions,
-        Self::Claims,
-    ];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Absolute, Self::Relative, Self::Label, Self::Checklist, Self::Critique, Self::Questions, Self::Claims];
 
     /// The forms that end in a score or a preference.
     pub(super) const GRADING: [Self; 2] = [Self::Absolute, Self::Relative];

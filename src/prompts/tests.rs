@@ -122,7 +122,8 @@ fn prompts_look_as_they_were_reviewed() {
     check("plain_conversation", "plain", two(&conversation), Mode::Feedback, &plain_text);
 
     let labels = [("none", None), ("object", Some("It names what is not there."))];
-    let labels = labels.map(|(name, meaning)| Label { name: name.into(), meaning: meaning.map(str::to_owned), reward: None });
+    let labels =
+        labels.map(|(name, meaning)| Label { name: name.into(), meaning: meaning.map(str::to_owned), reward: None });
     let reading = |form, item| Reading {
         form,
         item,
@@ -143,7 +144,12 @@ fn prompts_look_as_they_were_reviewed() {
     read("plain_checklist_documents", "plain", Reading { response: no, ..reading(Form::Checklist, &full) }, &chatml());
     read("plain_critique", "plain", reading(Form::Critique, &short), &chatml());
     read("plain_critique_full", "plain", Reading { rubric, ..reading(Form::Critique, &full) }, &chatml());
-    read("plain_critique_turns", "plain", Reading { response: no, ..reading(Form::Critique, &conversation) }, &chatml());
+    read(
+        "plain_critique_turns",
+        "plain",
+        Reading { response: no, ..reading(Form::Critique, &conversation) },
+        &chatml(),
+    );
     read("prometheus_critique", "prometheus", reading(Form::Critique, &short), &mistral());
     read("prometheus_critique_full", "prometheus", Reading { rubric, ..reading(Form::Critique, &full) }, &mistral());
     let questions = |item| Reading { response: no, count: Some(8), ..reading(Form::Questions, item) };

@@ -40,15 +40,8 @@ impl PromptSet {
                 Subject::Relative { item, first, second, first_field, second_field, rubric: &rubric },
             ];
             let (response, rubric) = (Some(("response", first)), Some(&rubric));
-            let reading = |form| Reading {
-                form,
-                item,
-                response: None,
-                rubric: None,
-                choices: &[],
-                count: None,
-                quotes: &[],
-            };
+            let reading =
+                |form| Reading { form, item, response: None, rubric: None, choices: &[], count: None, quotes: &[] };
             let readings = [
                 Reading { choices: &labels, ..reading(Form::Label) },
                 Reading { choices: &labels, response, ..reading(Form::Label) },

@@ -69,7 +69,9 @@ impl Claims {
         let bare = Item { reference_answer: None, context: Vec::new(), ..self.item.clone() };
         match (part, self.against) {
             (REFERENCE, _) => (bare, Some(("response", &self.response))),
-            (_, Against::Reference) => (bare, self.item.reference_answer.as_deref().map(|text| ("reference_answer", text))),
+            (_, Against::Reference) => {
+                (bare, self.item.reference_answer.as_deref().map(|text| ("reference_answer", text)))
+            }
             (_, Against::Context) => (Item { context: self.item.context.clone(), ..bare }, None),
         }
     }
@@ -93,7 +95,10 @@ impl Task for Claims {
         }
         match self.against {
             Against::Reference if self.item.reference_answer.is_none() => {
-                return Err(InvalidRequest::at("/reference_answer", "send the reference that the claims are checked against"));
+                return Err(InvalidRequest::at(
+                    "/reference_answer",
+                    "send the reference that the claims are checked against",
+                ));
             }
             Against::Context if self.item.context.is_empty() => {
                 return Err(InvalidRequest::at("/context", "send the documents that the claims are checked against"));
@@ -131,7 +136,8 @@ impl Task for Claims {
             Some(judgement) => Checked::of(&self.reference_claims, &judgement)?,
             None => Vec::new(),
         };
-        let share = |checked: &[Checked]| checked.iter().filter(|claim| claim.yes()).count() as f64 / checked.len() as f64;
+        let share =
+            |checked: &[Checked]| checked.iter().filter(|claim| claim.yes()).count() as f64 / checked.len() as f64;
         let recall = (!reference_claims.is_empty()).then(|| share(&reference_claims));
         Ok(ClaimsVerdict { precision: share(&claims), recall, claims, reference_claims, judgement })
     }

@@ -2,12 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, check_unsampled, judged,
-};
+use super::{Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, check_unsampled, judged};
 use crate::domain::calibration::Calibrator;
 use crate::domain::{
-    BranchChoice, InvalidRequest, InvalidVerdict, Instruction, Item, Judgement, Label, LabelSet, NamedDigest, Options,
+    BranchChoice, Instruction, InvalidRequest, InvalidVerdict, Item, Judgement, Label, LabelSet, NamedDigest, Options,
 };
 use crate::prompts::{Form, Quote, Reading};
 use crate::script::{Script, Step};
@@ -52,10 +50,10 @@ impl Chosen {
     }
 }
 
-/// Chooses a label: for a part of the text, which is quoted, or for the whole text. A quote is a JSON string, so that no
-/// text can end it and write a label of its own.
-pub(super) fn label_script(what: &str, quoted: Option<&str>, labels: &[Label]) -> Script {
-    let quoted = quoted.map(|text| format!("{what}: {}\n", serde_json::Value::from(text)));
+/// Chooses a label: for a part of the text, which is numbered and quoted, or for the whole text. A quote is a JSON
+/// string, so that no text can end it and write a label of its own.
+pub(super) fn label_script(part: Option<(&str, usize, &str)>, labels: &[Label]) -> Script {
+    let quoted = part.map(|(what, index, text)| format!("{what} {}: {}\n", index + 1, serde_json::Value::from(text)));
     let lead = format!("{}Label:", quoted.unwrap_or_default());
     let names = labels.iter().map(|label| format!(" {}", label.name)).collect();
     Script(vec![Step::Say(lead), Step::Choose(names)])
@@ -89,7 +87,8 @@ impl Task for Labelling {
 
     fn ask(&self, _run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError> {
         let turns: &[_] = if let Instruction::Conversation(turns) = &self.item.instruction { turns } else { &[] };
-        let quotes = self.turns.iter().map(|index| Quote { field: "messages", index: *index, text: &turns[*index].content });
+        let quotes =
+            self.turns.iter().map(|index| Quote { field: "messages", index: *index, text: &turns[*index].content });
         let quotes: Vec<Quote<'_>> = quotes.collect();
         let reading = Reading {
             form: Form::Label,
@@ -101,10 +100,10 @@ impl Task for Labelling {
             quotes: &quotes,
         };
         let (rendered, _) = judge.reading(reading, &self.options)?;
-        let turn = |text: &String| label_script("Turn", Some(text), &self.labels.labels);
+        let turn = |(index, text): (&usize, &String)| label_script(Some(("Turn", *index, text)), &self.labels.labels);
         let script = match &rendered.quotes[..] {
-            [] => label_script("", None, &self.labels.labels),
-            turns => Script(vec![Step::Branch(turns.iter().map(turn).collect())]),
+            [] => label_script(None, &self.labels.labels),
+            texts => Script(vec![Step::Branch(self.turns.iter().zip(texts).map(turn).collect())]),
         };
         Ok(Ask {
             prompt: rendered.prompt,
@@ -158,11 +157,11 @@ mod tests {
     fn a_quoted_text_cannot_write_a_label() {
         let labels = ["none", "object"].map(|name| Label { name: name.into(), meaning: None, reward: None });
         let check = |quoted: Option<&str>, said: &str| {
-            let script = label_script("Segment", quoted, &labels);
+            let script = label_script(quoted.map(|text| ("Segment", 1, text)), &labels);
             assert_eq!(script.0, [Step::Say(said.into()), Step::Choose(vec![" none".into(), " object".into()])]);
         };
         check(None, "Label:");
-        check(Some("A red dog."), "Segment: \"A red dog.\"\nLabel:");
-        check(Some("x\"\nLabel: none"), "Segment: \"x\\\"\\nLabel: none\"\nLabel:");
+        check(Some("A red dog."), "Segment 2: \"A red dog.\"\nLabel:");
+        check(Some("x\"\nLabel: none"), "Segment 2: \"x\\\"\\nLabel: none\"\nLabel:");
     }
 }

@@ -48,8 +48,6 @@ pub enum Stated {
 
 /// The most entries of a list that a judge writes.
 const MOST_WRITTEN: usize = 32;
-/// Maximum length of an entry, in characters, so that no entry takes the room of all others.
-const LONGEST_ENTRY: usize = 400;
 
 impl Stated {
     /// The caller's name for it, and the text.
@@ -64,18 +62,21 @@ impl Stated {
 
 /// Writes a JSON list of this many texts.
 fn list_script(least: usize, most: usize, options: &Options) -> Script {
-    let entry = json!({"type": "string", "minLength": 1, "maxLength": LONGEST_ENTRY});
+    let entry = json!({"type": "string", "minLength": 1});
     let list = json!({"type": "array", "items": entry, "minItems": least, "maxItems": most});
     let grammar = Grammar::schema(&list).expect("it is far below every limit");
     let (max_tokens, min_tokens) = (options.sampling.max_feedback_tokens as usize, 0);
     Script(vec![Step::Generate(Generate { grammar: Some(grammar), max_tokens, min_tokens, ..Generate::default() })])
 }
 
-/// The entries of a written list, each once.
+/// The entries of a written list, each once. A list that had to end is none, since entries would be missing.
 fn read_list(judgement: &Judgement) -> Result<Vec<String>, InvalidVerdict> {
     let written = judgement.feedback.as_deref().filter(|_| judgement.finish == Finish::Stop);
     let entries: Vec<String> = written.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let mut list: Vec<String> = Vec::new();
+    if entries.len() > MOST_WRITTEN {
+        return Err(InvalidVerdict::NoList);
+    }
     for entry in entries.iter().map(|entry| entry.trim()).filter(|entry| !is_blank(entry)) {
         if !list.iter().any(|other| other == entry) {
             list.push(entry.to_owned());
@@ -201,7 +202,8 @@ impl Task for ClaimLists {
             count: None,
             quotes: &[],
         };
-        ask_list(judge, reading, (1, MOST_WRITTEN), &self.options)
+        // One more than there may be, so that the end of the list is the judge's own.
+        ask_list(judge, reading, (1, MOST_WRITTEN + 1), &self.options)
     }
 
     fn combine(

@@ -64,9 +64,23 @@ pub struct LabelledSegment {
 }
 
 /// The most segments of one response.
-pub(super) const MOST_SEGMENTS: usize = 64;
+const MOST_SEGMENTS: usize = 64;
 
 impl Segments {
+    /// Checks the number of segments.
+    ///
+    /// # Errors
+    /// If there are none, or more than 64.
+    pub fn check_count(found: usize) -> Result<(), InvalidRequest> {
+        if (1..=MOST_SEGMENTS).contains(&found) {
+            return Ok(());
+        }
+        let reason = format!(
+            "a response has 1 to {MOST_SEGMENTS} segments, this one has {found}; send it in parts, or name longer segments"
+        );
+        Err(InvalidRequest::at("/segments", reason))
+    }
+
     /// The text of each segment.
     fn texts(&self) -> Result<Vec<&str>, InvalidRequest> {
         segments::texts(&self.response, &self.spans)
@@ -90,14 +104,7 @@ impl Task for Segments {
     }
 
     fn check(&self) -> Result<(), InvalidRequest> {
-        if !(1..=MOST_SEGMENTS).contains(&self.spans.len()) {
-            let found = self.spans.len();
-            let reason = format!(
-                "a response has 1 to {MOST_SEGMENTS} segments, this one has {found}; send it in parts, or name longer \
-                 segments"
-            );
-            return Err(InvalidRequest::at("/segments", reason));
-        }
+        Self::check_count(self.spans.len())?;
         self.texts()?;
         if let Some(label) = self.labels.labels.iter().find(|label| label.reward.is_none()) {
             let reason = format!("the label `{}` has no reward; segments need one for each label", label.name);
@@ -122,7 +129,9 @@ impl Task for Segments {
         let end = self.of_run(run).last().map_or(0, |last| self.spans[last].end);
         let shown = match self.scope {
             Scope::Own => self.response.as_str(),
-            Scope::Before => self.response.char_indices().nth(end).map_or(&*self.response, |(at, _)| &self.response[..at]),
+            Scope::Before => {
+                self.response.char_indices().nth(end).map_or(&*self.response, |(at, _)| &self.response[..at])
+            }
         };
         let reading = Reading {
             form: Form::Label,
@@ -134,7 +143,9 @@ impl Task for Segments {
             quotes: &quotes,
         };
         let (rendered, _) = judge.reading(reading, &self.options)?;
-        let branches = rendered.quotes.iter().map(|text| label_script("Segment", Some(text), &self.labels.labels));
+        let branch =
+            |(index, text): (usize, &String)| label_script(Some(("Segment", index, text)), &self.labels.labels);
+        let branches = self.of_run(run).zip(&rendered.quotes).map(branch);
         Ok(Ask {
             prompt: rendered.prompt,
             script: Script(vec![Step::Branch(branches.collect())]),

@@ -76,7 +76,11 @@ async fn claims_are_checked_against_what_was_asked_for() {
     }));
     let body = request(json!({"against": "context", "context": [{"id": "d", "text": "Light."}]}));
     let verdict = ok(server.post_json(ROUTE, &body).await).await;
-    assert_eq!((&verdict["against"], &verdict["recall"]), (&json!("context"), &json!(0.5)), "the reference is for recall");
+    assert_eq!(
+        (&verdict["against"], &verdict["recall"]),
+        (&json!("context"), &json!(0.5)),
+        "the reference is for recall"
+    );
 }
 
 #[tokio::test]
@@ -107,5 +111,8 @@ async fn requests_that_make_no_sense() {
     check(json!({"claims": ["x", 2]}), "/claims/1", "a text").await;
     check(json!({"claims": "x"}), "/claims", "a list of texts").await;
     check(json!({"claims": vec!["x"; 65]}), "/claims", "this one has 65").await;
+    let many: Vec<String> = (0..33).map(|n| format!("Claim {n}.")).collect();
+    let talkative = Server::with(asking(move |_| list(&many.iter().map(String::as_str).collect::<Vec<_>>())));
+    refused(&talkative, ROUTE, request(json!({})), "/sampling/max_feedback_tokens", "32 entries").await;
     check(json!({"sampling": {"max_feedback_tokens": 3}}), "/sampling/max_feedback_tokens", "raise the limit").await;
 }

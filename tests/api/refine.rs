@@ -25,7 +25,9 @@ fn request(change: Value) -> Value {
 fn knowing(job: &Job) -> Answer {
     let right = job.prompt.text().contains("scatters");
     match &job.script.0[..] {
-        [Step::Branch(_)] => by_branch(job, |said| if said.contains("SHOUT") { vec![0.1, 0.3] } else { vec![0.6, 0.2] }),
+        [Step::Branch(_)] => {
+            by_branch(job, |said| if said.contains("SHOUT") { vec![0.1, 0.3] } else { vec![0.6, 0.2] })
+        }
         _ => says("Hm.", if right { &[0.1, 0.8] } else { &[0.6, 0.3] }),
     }
 }

@@ -82,7 +82,7 @@ async fn the_scope_says_what_the_judge_of_a_segment_sees() {
     assert_eq!(runs.load(Ordering::SeqCst), 4);
     assert_eq!(own["segments"], before["segments"], "this judge only looks at what is quoted");
     let mut seen = seen.lock().unwrap().clone();
-    let first = "Segment: \"A dog lies on a sofa.\"\nLabel:";
+    let first = "Segment 1: \"A dog lies on a sofa.\"\nLabel:";
     assert_eq!((seen[0].len(), seen[0][2].as_str()), (5, first));
     seen.remove(0);
     seen.sort_by_key(|run| run[1] == "true");

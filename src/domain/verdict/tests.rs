@@ -117,9 +117,8 @@ fn what_cannot_be_combined_is_an_error() {
 #[test]
 fn a_score_that_is_not_above_its_gate_makes_the_reward_nothing() {
     // Scores 4 and 2.
-    let criteria = [[0.1, 0.1, 0.1, 0.6, 0.1], [0.1, 0.6, 0.1, 0.1, 0.1]].map(|masses| {
-        (AbsoluteVerdict::combine(five(), vec![judgement(0, None, &masses)]).unwrap(), Weight::ONE)
-    });
+    let criteria = [[0.1, 0.1, 0.1, 0.6, 0.1], [0.1, 0.6, 0.1, 0.1, 0.1]]
+        .map(|masses| (AbsoluteVerdict::combine(five(), vec![judgement(0, None, &masses)]).unwrap(), Weight::ONE));
     let mean = (criteria[0].0.reward + criteria[1].0.reward) / 2.0;
     let check = |gates: [Option<i32>; 2], passed: Option<bool>, reward: f64| {
         let gated = CriteriaVerdict::combine(criteria.to_vec()).unwrap().gated(gates.into_iter());
