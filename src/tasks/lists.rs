@@ -65,8 +65,8 @@ fn list_script(least: usize, most: usize, options: &Options) -> Script {
     let entry = json!({"type": "string", "minLength": 1});
     let list = json!({"type": "array", "items": entry, "minItems": least, "maxItems": most});
     let grammar = Grammar::schema(&list).expect("it is far below every limit");
-    let (max_tokens, min_tokens) = (options.sampling.max_feedback_tokens as usize, 0);
-    Script(vec![Step::Generate(Generate { grammar: Some(grammar), max_tokens, min_tokens, ..Generate::default() })])
+    let max_tokens = options.sampling.max_feedback_tokens as usize;
+    Script(vec![Step::Generate(Generate { grammar: Some(grammar), max_tokens, ..Generate::default() })])
 }
 
 /// The entries of a written list, each once. A list that had to end is none, since entries would be missing.

@@ -46,7 +46,7 @@ pub(crate) async fn refused(server: &Server, route: &str, body: Value, pointer: 
 
 /// A conversation of turns that alternate, the user first.
 pub(crate) fn conversation(turns: &[&str]) -> Value {
-    let role = |at: usize| if at % 2 == 0 { "user" } else { "assistant" };
+    let role = |at: usize| if at.is_multiple_of(2) { "user" } else { "assistant" };
     let turn = |(at, text): (usize, &&str)| json!({"role": role(at), "content": text});
     turns.iter().enumerate().map(turn).collect()
 }

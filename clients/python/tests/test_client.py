@@ -169,7 +169,8 @@ def test_segments(gavel: Gavel) -> None:
 def test_labels(gavel: Gavel) -> None:
     labels = {"bad": "It is not liked.", "good": "It is liked."}
     [only] = gavel.label(text="I like it.", labels=labels).labels
-    assert (only.turn, only.label, only.distribution["good"]) == (None, "good", 0.75)
+    assert (only.turn, only.label) == (None, "good")
+    assert only.distribution["good"] == pytest.approx(0.75)
     turns: list[Message] = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}] * 2
     verdict = gavel.label(messages=turns, turn="each_user", labels=labels)
     assert [label.turn for label in verdict.labels] == [0, 2]
