@@ -3,7 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::checklist::{Question, QuestionKind};
 use super::{Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, check_unsampled, judged};
 use crate::domain::calibration::Calibrator;
 use crate::domain::{BranchChoice, InvalidRequest, InvalidVerdict, Item, Judgement, NamedDigest, Options, is_blank};
@@ -61,6 +60,9 @@ pub struct Checked {
     pub choice: BranchChoice,
 }
 
+/// Yes and no, as models begin their answers: on three questions, the default judge gave both together a label mass of
+/// 0.99, and 0.04 to 0.21 in small letters.
+const ANSWERS: [&str; 2] = [" Yes", " No"];
 /// The most questions of one request.
 pub(super) const MOST_QUESTIONS: usize = 64;
 
@@ -133,8 +135,8 @@ pub(super) fn ask_checks(
     };
     let (rendered, _) = judge.reading(reading, options)?;
     let script = |text: &String| {
-        let kind = QuestionKind::Predicate { if_true: None, if_false: None };
-        Question { instructions: about.question(text), kind }.script()
+        let said = Step::Say(format!("Question: {}\nAnswer:", about.question(text)));
+        Script(vec![said, Step::Choose(ANSWERS.map(str::to_owned).to_vec())])
     };
     Ok(Ask {
         prompt: rendered.prompt,

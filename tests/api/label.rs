@@ -45,14 +45,14 @@ async fn turns_are_named_by_their_place() {
     };
     assert_eq!(
         labelled(json!({})).await,
-        json!([[0, "none"], [2, "aware_with_correction"], [4, "praise"]]),
+        json!([[0, "none"], [2, "correction"], [4, "praise"]]),
         "the user's turns alone"
     );
     assert_eq!(labelled(json!({"turn": "last"})).await, json!([[4, "praise"]]));
     assert_eq!(labelled(json!({"turn": null})).await, json!([[4, "praise"]]));
     assert_eq!(labelled(json!({"turn": 1})).await, json!([[1, "none"]]));
     let last_is_the_assistants = json!({"messages": conversation(&["Hi.", "No, you."]), "turn": "last"});
-    assert_eq!(labelled(last_is_the_assistants).await, json!([[1, "aware_with_correction"]]));
+    assert_eq!(labelled(last_is_the_assistants).await, json!([[1, "correction"]]));
 }
 
 #[tokio::test]
