@@ -9,19 +9,24 @@ mod body;
 mod body_scan;
 mod bulk;
 mod candidates;
+mod checklist;
+mod claims;
 pub mod code;
 mod comparison_options;
 mod compat;
 mod context;
 mod cors;
+mod critique;
 mod detail;
 mod domain_schema;
 mod files;
 mod in_process;
 mod json;
 mod jury;
+mod label;
 pub mod local;
 mod messages;
+mod method;
 mod middleware;
 mod not_found;
 mod of_batch;
@@ -32,12 +37,14 @@ mod preferences;
 pub mod problem;
 mod rank;
 mod recorded;
+mod refine;
 mod relative;
 mod reviews;
 mod rewards;
 mod rubrics;
 mod samples;
 mod schema;
+mod segments;
 mod stream;
 mod system;
 pub mod tls;
@@ -64,6 +71,12 @@ pub fn routes(config: &mut web::ServiceConfig) {
     config
         .service(web::resource("/v1/grade/absolute").route(web::post().to(absolute::grade)))
         .service(web::resource("/v1/grade/relative").route(web::post().to(relative::grade)))
+        .service(web::resource("/v1/grade/segments").route(web::post().to(segments::grade)))
+        .service(web::resource("/v1/grade/label").route(web::post().to(label::grade)))
+        .service(web::resource("/v1/grade/checklist").route(web::post().to(checklist::grade)))
+        .service(web::resource("/v1/grade/claims").route(web::post().to(claims::grade)))
+        .service(web::resource("/v1/critique").route(web::post().to(critique::critique)))
+        .service(web::resource("/v1/refine").route(web::post().to(refine::refine)))
         .service(web::resource("/v1/rank").route(web::post().to(rank::rank)))
         .service(web::resource("/v1/preferences").route(web::post().to(preferences::preferences)))
         .service(web::resource("/v1/rewards").route(web::post().to(rewards::rewards)))
@@ -171,6 +184,12 @@ fn compat_routes(config: &mut web::ServiceConfig) {
     paths(
         absolute::grade,
         relative::grade,
+        segments::grade,
+        label::grade,
+        checklist::grade,
+        claims::grade,
+        critique::critique,
+        refine::refine,
         rank::rank,
         preferences::preferences,
         rewards::rewards,
@@ -378,18 +397,28 @@ mod tests {
         let document = serde_json::to_value(document()).expect("it is JSON");
         let bodies = [
             "AbsoluteBody",
+            "ChecklistBody",
+            "ClaimsBody",
             "ContextBody",
             "JurorBody",
+            "CritiqueBody",
+            "DrawBody",
+            "DrawnBody",
+            "LabelBody",
             "MessageBody",
             "NoiseBody",
             "PreferencesBody",
             "RankBody",
+            "RefineBody",
             "RelativeBody",
             "RewardItem",
             "RewardsBody",
             "AdaptiveSamples",
+            "RewardedLabel",
             "RubricBody",
             "SamplingBody",
+            "SegmentsBody",
+            "Span",
             "WeightedBody",
         ];
         let fields = bodies.iter().flat_map(|body| document["components"]["schemas"][body]["properties"].as_object());

@@ -13,6 +13,7 @@ use crate::domain::{Mode, Options, Sampling};
 use crate::engine::{Engine, Load};
 use crate::jobs::Jobs;
 use crate::keys::{self, KeyStore};
+use crate::label_sets::LabelSets;
 use crate::metrics::Metrics;
 use crate::models::{HubSettings, ModelError, ModelStore, Progress as PullProgress};
 use crate::prompts::PromptLibrary;
@@ -38,6 +39,8 @@ pub struct App {
     pub rubrics: Arc<RubricLibrary>,
     /// The built-in annotators and those in `data_dir`, by name.
     pub annotators: AnnotatorLibrary,
+    /// The built-in label sets and those in `data_dir`, by name.
+    pub labels: LabelSets,
     /// The built-in and configured judge models of `POST /v1/chat/completions`, with their aliases.
     pub judge_models: JudgeModels,
     /// Admission control: the permits for judgements and the bounded queue.
@@ -92,6 +95,7 @@ impl App {
             admission,
             models,
             judge_models,
+            labels: LabelSets::load(&config.data_dir.join("labels")),
             keys: KeyStore::open(keys::file_in(&config.data_dir)),
             jobs: Arc::new(Jobs::new(config.jobs.clone(), Arc::clone(&database))),
             verdicts: Arc::new(VerdictLog::new(

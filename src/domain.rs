@@ -14,6 +14,7 @@ pub mod fair_queue;
 mod groups;
 mod judgement;
 pub mod jury;
+mod labels;
 mod provenance;
 pub mod ranking;
 mod request;
@@ -21,6 +22,7 @@ mod reward;
 mod rubric;
 pub mod runs;
 mod scale;
+pub mod segments;
 pub mod service_time;
 pub mod settling;
 pub mod spelling;
@@ -36,6 +38,7 @@ pub use groups::normalized;
 pub use judgement::{
     BranchChoice, Finish, Judgement, Kind, MassKind, Mode, Order, Thoughts, Timing, TokenLogprob, Usage, milliseconds,
 };
+pub use labels::{InvalidLabels, Label, LabelSet};
 pub use provenance::{ModelRef, NamedDigest, Provenance};
 pub use request::{
     AbsoluteRequest, Document, Instruction, InvalidRequest, Item, ManyRequest, Method, Options, RelativeRequest, Role,

@@ -111,6 +111,8 @@ pub mod json_text;
 #[doc(hidden)]
 pub mod keys;
 #[doc(hidden)]
+pub mod label_sets;
+#[doc(hidden)]
 pub mod labelled;
 #[doc(hidden)]
 pub mod metrics;

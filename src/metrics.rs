@@ -112,7 +112,7 @@ impl Metrics {
         );
         let judgements = counter(
             "gavel_judgements_total",
-            "Judgements by kind (absolute, relative) and outcome (ok, failed, cancelled), including cached ones.",
+            "Judgements by kind (absolute, relative, segments, …) and outcome (ok, failed, cancelled), including cached ones.",
             &["kind", "rubric", "model", "outcome"],
         );
         let score = histogram("gavel_score", "Rewards: expected scores mapped to 0..1.", &["rubric", "model"], SHARES);

@@ -1,6 +1,6 @@
 //! Prompt sets: the prompt templates for judge models, and the literals of their answers.
 //!
-//! A set is a directory with a `set.toml` and a template for each kind of grading that its models support. The
+//! A set is a directory with a `set.toml` and a template for each form of prompt that its models support. The
 //! [`PromptLibrary`] loads the built-in sets and the user's own, and checks all of them at start-up. A [`PromptSet`]
 //! gives the [`Script`](crate::script::Script) of a judgement and renders its [`Prompt`](crate::script::Prompt).
 //!
@@ -13,6 +13,7 @@ mod chat;
 mod error;
 mod escape;
 mod fields;
+mod form;
 mod import;
 mod layout;
 mod library;
@@ -27,7 +28,8 @@ mod tests;
 pub use chat::ChatFormat;
 pub use error::PromptError;
 pub use escape::{EscapedMarker, Rendered};
-pub use fields::Subject;
+pub use fields::{Quote, Reading, Subject};
+pub use form::Form;
 pub use import::import_prometheus_eval;
 pub use library::{PromptLibrary, PromptSet};
 pub use renderer::Renderer;

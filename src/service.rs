@@ -10,6 +10,7 @@ mod jury;
 pub mod registry;
 mod samples;
 pub mod shutdown;
+mod stages;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -6,11 +6,18 @@
 mod absolute;
 mod candidates;
 mod checklist;
+mod checks;
+mod claims;
+mod critique;
 mod jury;
+mod label;
+mod lists;
 mod preferences;
 pub mod presets;
 mod prompted;
+mod refine;
 mod relative;
+mod segments;
 
 use crate::domain::calibration::Calibrator;
 use crate::domain::spelling::suggestion;
@@ -18,7 +25,9 @@ use crate::domain::{
     Annotator, InvalidRequest, InvalidVerdict, Judgement, Kind, Method, NamedDigest, Options, Order, Preference,
     WeightedRubric,
 };
-use crate::prompts::{EscapedMarker, PromptError, PromptLibrary, PromptSet, Renderer, Subject};
+use crate::prompts::{
+    EscapedMarker, Form, PromptError, PromptLibrary, PromptSet, Reading, Rendered, Renderer, Subject,
+};
 use crate::script::{Prompt, Script};
 
 pub use absolute::Absolute;
@@ -26,10 +35,17 @@ pub use candidates::{
     ByMethod, CandidateGoal, CandidateVerdicts, Candidates, Rank, Ranked, Ranking, ResponsePair, parts_to_judge,
 };
 pub use checklist::{AnswerOption, Checklist, ChecklistVerdict, Question, QuestionKind, confidence};
+pub use checks::{About, Checked, Checks, ChecksVerdict};
+pub use claims::{Against, Claims, ClaimsVerdict};
+pub use critique::Critique;
 pub use jury::{Deliberation, JuryTask, Vote};
+pub use label::{Chosen, Labelling, LabelsVerdict};
+pub use lists::{ClaimLists, Questions, Stated};
 pub use preferences::{MakePairs, PairRules, PreferencePair, Preferences, Reason, Skipped};
 pub use prompted::{MOST_CHOICES, PromptInput, Prompted, TEXT};
+pub use refine::{Refinement, RefinementVerdict};
 pub use relative::Relative;
+pub use segments::{LabelledSegment, Scope, Segments, SegmentsVerdict};
 
 /// A judging method with its inputs.
 pub trait Task: Send + Sync + 'static {
@@ -249,7 +265,7 @@ impl<'a> JudgeProfile<'a> {
         let rendered = self.renderer.render(set, subject, options.mode)?;
         let (kind, scale) = match subject {
             Subject::Absolute { rubric, .. } => (Kind::Absolute, Some(rubric.scale())),
-            Subject::Relative { .. } => (Kind::Relative, None),
+            Subject::Relative { .. } | Subject::Reading(_) => (Kind::Relative, None),
         };
         let sampling = &options.sampling;
         if let (Some(_), false) = (sampling.max_thought_tokens, set.reasons()) {
@@ -272,10 +288,44 @@ impl<'a> JudgeProfile<'a> {
 
     /// The templates of a kind of grading.
     fn templates(&self, kind: Kind, options: &Options) -> Result<Option<NamedDigest>, TaskError> {
-        let set = self.prompt_set(options.prompt.as_deref())?;
-        let name = format!("{}/{}", set.name(), kind.name());
-        Ok(Some(NamedDigest { name, digest: set.digest(kind).to_owned() }))
+        Ok(Some(digest_of(self.prompt_set(options.prompt.as_deref())?, kind.into())))
     }
+
+    /// The prompt of a method without a score, and the set that it is from.
+    fn reading(&self, reading: Reading<'_>, options: &Options) -> Result<(Rendered, &'a PromptSet), TaskError> {
+        let set = self.reading_set(reading.form, options)?;
+        Ok((self.renderer.render(set, &Subject::Reading(reading), options.mode)?, set))
+    }
+
+    /// The templates of a method without a score.
+    fn reading_templates(&self, form: Form, options: &Options) -> Result<Option<NamedDigest>, TaskError> {
+        Ok(Some(digest_of(self.reading_set(form, options)?, form)))
+    }
+
+    /// The prompt set that the request names. Without a name, the model's own, or [`GENERAL_SET`] where that has no such
+    /// templates: sets for models that were trained to grade have none.
+    fn reading_set(&self, form: Form, options: &Options) -> Result<&'a PromptSet, TaskError> {
+        let own = self.prompt_set(options.prompt.as_deref())?;
+        if options.prompt.is_some() || own.has(form) {
+            return Ok(own);
+        }
+        Ok(self.prompts.get(GENERAL_SET).filter(|set| set.has(form)).unwrap_or(own))
+    }
+}
+
+/// The prompt set with templates of every form.
+const GENERAL_SET: &str = "plain";
+
+fn digest_of(set: &PromptSet, form: Form) -> NamedDigest {
+    NamedDigest { name: format!("{}/{}", set.name(), form.name()), digest: set.digest(form).to_owned() }
+}
+
+/// The options of a task that samples nothing.
+fn check_unsampled(options: &Options) -> Result<(), InvalidRequest> {
+    if options.samples != 1 {
+        return Err(InvalidRequest::at("", "this method takes no samples; samples must be 1"));
+    }
+    options.sampling.check()
 }
 
 /// The rubric of a verdict, or all its rubrics.
@@ -300,9 +350,10 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
+    use crate::domain::segments::Span;
     use crate::domain::{
-        AbsoluteRequest, Document, Item, ManyRequest, Method, Mode, NamedRubric, RelativeRequest, Role, Rubric,
-        Sampling, Turn, Weight,
+        AbsoluteRequest, Document, Item, Label, LabelSet, ManyRequest, Method, Mode, NamedRubric, RelativeRequest,
+        Role, Rubric, Sampling, Turn, Weight,
     };
 
     fn options() -> Options {
@@ -345,7 +396,7 @@ mod tests {
         let levels: BTreeMap<_, _> = levels.map(|(score, text)| (score.to_owned(), text.to_owned())).into();
         let rubric = Arc::new(Rubric::new("Is it good?", &levels).unwrap());
         let rubric = NamedRubric { name: "inline".into(), rubric };
-        let rubrics = vec![WeightedRubric { rubric, weight: Weight::new(0.25).unwrap() }];
+        let rubrics = vec![WeightedRubric { rubric, weight: Weight::new(0.25).unwrap(), gate: Some(-1) }];
         let turns = vec![Turn::new(Role::System, "Be brief."), Turn::new(Role::User, "Why?\u{0}")];
         let item = Item {
             instruction: turns.clone().into(),
@@ -387,6 +438,40 @@ mod tests {
             check(&Rank::new(request.clone(), Ranking));
             check(&MakePairs::new(request, PairRules { all: true, min_margin: 0.1, min_label_mass: 0.05 }));
         }
+        let label = |name: &str, reward| Label { name: name.to_owned(), meaning: None, reward: Some(reward) };
+        let labels = LabelSet::new("inline", vec![label("none", 0.0), label("object", -0.1)]).unwrap();
+        let unsampled = Options { mode: Mode::Score, samples: 1, ..options.clone() };
+        let spans = vec![Span { start: 0, end: 1 }, Span { start: 2, end: 9 }];
+        check(&Segments {
+            item: item.clone(),
+            response: "A \"word\".".into(),
+            spans,
+            labels: labels.clone(),
+            scope: Scope::Before,
+            options: unsampled.clone(),
+        });
+        check(&Labelling { item: item.clone(), turns: vec![0, 1], labels, options: unsampled.clone() });
+        check(&Checks {
+            item: item.clone(),
+            response: "So.".into(),
+            about: About::Question,
+            questions: vec!["Is it?".into(), "Was it?".into()],
+            gates: vec![1],
+            options: unsampled.clone(),
+        });
+        let named = Some(rubrics[0].rubric.clone());
+        check(&Questions { item: item.clone(), rubric: named.clone(), count: 3, options: unsampled.clone() });
+        let texts = vec![Stated::Response("So.".into()), Stated::Reference("No.".into())];
+        check(&ClaimLists { item: item.clone(), texts, options: unsampled.clone() });
+        check(&Claims {
+            item: item.clone(),
+            response: "So.".into(),
+            against: Against::Reference,
+            claims: vec!["It is so.".into()],
+            reference_claims: vec!["It is not.".into()],
+            options: unsampled.clone(),
+        });
+        check(&Critique { item: item.clone(), response: None, rubric: named, options: options.clone() });
         let kind = QuestionKind::Predicate { if_true: Some("It is.".into()), if_false: None };
         let questions = vec![Question { instructions: "Is it so?".into(), kind }];
         check(&Checklist { purpose: "decisions".into(), turns, questions, options, field: "/input".into() });

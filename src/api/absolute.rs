@@ -68,6 +68,9 @@ pub(super) struct AbsoluteJudgement {
 pub(super) struct CriterionVerdict {
     rubric: NamedDigest,
     weight: f64,
+    /// The score that the criterion has to be above, if it has a gate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gate: Option<i32>,
     #[serde(flatten)]
     graded: CriterionBody,
 }
@@ -113,6 +116,9 @@ pub(super) struct AbsoluteVerdictBody {
     /// If a jury judged: its jurors, and how far they agree. The judgements are then those of the jurors' verdicts.
     #[serde(flatten)]
     jury: Option<JuryBody<AbsoluteVerdictBody>>,
+    /// Whether every criterion with a gate is above it; missing without gates. If not, `reward` is 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passed: Option<bool>,
     #[serde(flatten)]
     produced: Produced,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -185,16 +191,18 @@ pub(super) fn verdict_body(
         None => CriterionBody::of(verdict),
         Some(_) => CriterionBody { judgements: Vec::new(), ..CriterionBody::of(verdict) },
     };
-    let (graded, criteria) = match &verdict {
-        Absolute::Single(verdict) => (body(verdict), None),
+    let (graded, criteria, passed) = match &verdict {
+        Absolute::Single(verdict) => (body(verdict), None, None),
         Absolute::Multi(all) => {
             let criteria = all.criteria.iter().zip(rubrics).map(|((verdict, weight), rubric)| CriterionVerdict {
                 rubric: NamedDigest::of(domain::NamedDigest::of(&rubric.rubric)),
                 weight: weight.get(),
+                gate: rubric.gate,
                 graded: body(verdict),
             });
             let label_mass = verdict.label_mass();
-            (CriterionBody { reward: all.reward, label_mass, ..CriterionBody::default() }, Some(criteria.collect()))
+            let graded = CriterionBody { reward: all.reward, label_mass, ..CriterionBody::default() };
+            (graded, Some(criteria.collect()), all.passed)
         }
     };
     AbsoluteVerdictBody {
@@ -202,6 +210,7 @@ pub(super) fn verdict_body(
         object: "verdict.absolute",
         graded,
         criteria,
+        passed,
         debug: verdict::debug(debug && jury.is_none(), verdict.first_judgement(), &stats),
         jury,
         produced: Produced::new(provenance, &stats, Some(verdict.label_mass())),

@@ -9,6 +9,7 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::domain::{self, text_metrics};
 use crate::graders;
 use crate::prompts;
+use crate::tasks;
 
 /// Documents a type with the schema of a type with the same fields, which exists only for this.
 macro_rules! documented {
@@ -45,6 +46,9 @@ documented! {
     prompts::EscapedMarker as Neutralized,
     graders::Operation as Operation,
     text_metrics::Metric as Metric,
+    domain::segments::Span as Span,
+    tasks::Scope as Scope,
+    tasks::Against as Against,
 }
 
 /// Whether feedback is written before the verdict.
@@ -192,4 +196,36 @@ enum Metric {
     #[serde(rename = "rouge_5")]
     Rouge5,
     RougeL,
+}
+
+/// A part of a text, by its characters (Unicode scalar values).
+#[derive(serde::Serialize, ToSchema)]
+#[allow(dead_code, reason = "only documents")]
+struct Span {
+    /// The first character, from 0.
+    start: usize,
+    /// The character after the last one.
+    end: usize,
+}
+
+/// How much of the response the judge of a segment sees.
+#[derive(serde::Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(dead_code, reason = "only documents")]
+enum Scope {
+    /// The whole response.
+    Own,
+    /// The response up to the end of the segment.
+    Before,
+}
+
+/// What claims are checked against.
+#[derive(serde::Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(dead_code, reason = "only documents")]
+enum Against {
+    /// The reference answer.
+    Reference,
+    /// The documents of the context.
+    Context,
 }

@@ -91,7 +91,7 @@ pub(super) fn instruction(
     Ok(instruction)
 }
 
-fn turns(messages: Vec<Object<MessageBody>>) -> Result<Vec<Turn>, Problem> {
+pub(super) fn turns(messages: Vec<Object<MessageBody>>) -> Result<Vec<Turn>, Problem> {
     // In the form that the tool calls of all protocols are read from.
     let raw: Vec<Value> = messages
         .iter()
@@ -119,6 +119,11 @@ fn turns(messages: Vec<Object<MessageBody>>) -> Result<Vec<Turn>, Problem> {
 }
 
 impl MessageBody {
+    /// Whether it is the result of a tool.
+    pub(super) fn is_tool_result(&self) -> bool {
+        self.role == RoleBody::Tool
+    }
+
     /// Checks the fields of tools.
     fn check(&self, at: &str) -> Result<(), InvalidRequest> {
         let only = |role: &str| format!("is for messages with the role `{role}`");

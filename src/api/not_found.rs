@@ -7,8 +7,19 @@ use super::problem::{Code, ErrorFormat, Problem};
 use crate::domain::spelling::nearest;
 
 /// Prefixes of routes below /v1 that OpenAI's API does not have.
-const OWN: [&str; 7] =
-    ["/v1/grade", "/v1/rank", "/v1/rewards", "/v1/preferences", "/v1/rubrics", "/v1/info", "/v1/usage"];
+const OWN: [&str; 11] = [
+    "/v1/grade",
+    "/v1/critique",
+    "/v1/refine",
+    "/v1/rank",
+    "/v1/rewards",
+    "/v1/preferences",
+    "/v1/rubrics",
+    "/v1/reviews",
+    "/v1/verdicts",
+    "/v1/info",
+    "/v1/usage",
+];
 /// Routes that the OpenAPI document does not have.
 const PAGES: [&str; 2] = ["/docs", "/openapi.json"];
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use super::code::Code;
 use super::detail::{AnswerLimit, shortened};
 use crate::annotators::AnnotatorError;
-use crate::domain::{InvalidRequest, InvalidRubric, Mode, Unscored};
+use crate::domain::{InvalidRequest, InvalidRubric, InvalidVerdict, Mode, Unscored};
 use crate::engine::EngineError;
 use crate::prompts::PromptError;
 use crate::rubrics::LibraryError;
@@ -394,6 +394,9 @@ impl From<ServiceError> for Problem {
                 Self::new(Code::Internal, "the prompt could not be rendered; the server's log has the reason")
             }
             ServiceError::Task(TaskError::Invalid(error)) => error.into(),
+            ServiceError::Task(TaskError::Verdict(InvalidVerdict::NoList)) => {
+                Self::new(Code::InvalidRequest, detail).at("/sampling/max_feedback_tokens")
+            }
             ServiceError::Task(TaskError::Verdict(error)) => {
                 tracing::error!(%error, "judgements that cannot be combined");
                 Self::new(

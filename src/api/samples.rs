@@ -34,6 +34,11 @@ pub(super) struct SamplesBody {
     pub(super) settle: Option<f64>,
 }
 
+impl SamplesBody {
+    /// One sample.
+    pub(super) const ONE: Self = Self { most: 1, settle: None };
+}
+
 /// The probability that is common in the literature (Aggarwal et al. 2023, "Let's Sample Step by Step").
 const SETTLE: f64 = 0.95;
 

@@ -12,8 +12,8 @@ use super::problem::Problem;
 use super::samples::SamplesBody;
 use crate::app::App;
 use crate::domain::{
-    Annotator, Document, InvalidRequest, Item, Mode, NamedRubric, Options, Rubric, Sampling, Weight, WeightedRubric,
-    check_text,
+    Annotator, Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Rubric, Sampling, Weight,
+    WeightedRubric, check_text,
 };
 use crate::service::ServiceError;
 
@@ -70,13 +70,15 @@ pub(super) struct RubricBody {
     pub(super) descriptions: BTreeMap<String, String>,
 }
 
-/// A rubric of a list, with its weight.
+/// A rubric of a list, with its weight and its gate.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct WeightedBody {
     #[schema(value_type = NameOrRubric)]
     rubric: serde_json::Value,
     /// 0.000001 to 1000000; default 1.
     weight: Option<f64>,
+    /// A score of the rubric, but not the highest: with this score or a lower one, the whole reward is 0.
+    gate: Option<i32>,
 }
 
 /// A rubric's name, or an inline rubric.
@@ -290,10 +292,16 @@ impl JudgingFields {
 }
 
 impl ItemFields {
-    pub(super) fn check(self, app: &App) -> Result<Item, Problem> {
+    pub(super) fn check(mut self, app: &App) -> Result<Item, Problem> {
+        let instruction = instruction(self.instruction.take(), self.messages.take())?;
+        self.about(instruction, app)
+    }
+
+    /// The item of an instruction that has been checked.
+    pub(super) fn about(self, instruction: Instruction, app: &App) -> Result<Item, Problem> {
         Ok(Item {
             annotator: annotator(self.annotator, app, "/annotator")?,
-            instruction: instruction(self.instruction, self.messages)?,
+            instruction,
             reference_answer: self.reference_answer.filter(|text| !text.trim().is_empty()),
             context: self.context.into_iter().flatten().map(|Object(d)| Document { id: d.id, text: d.text }).collect(),
         })
@@ -316,7 +324,7 @@ impl Rubrics {
     /// Reads the field `rubric`.
     pub(super) fn read(value: &serde_json::Value, app: &App) -> Result<Self, Problem> {
         let Some(list) = value.as_array() else {
-            let only = WeightedRubric { rubric: rubric(value, "/rubric", app)?, weight: Weight::ONE };
+            let only = WeightedRubric { rubric: rubric(value, "/rubric", app)?, weight: Weight::ONE, gate: None };
             return Ok(Self { list: vec![only], multi: false });
         };
         Ok(Self { list: weighted(list, app)?, multi: true })
@@ -336,7 +344,8 @@ fn weighted(list: &[serde_json::Value], app: &App) -> Result<Vec<WeightedRubric>
         let body: WeightedBody = parse_value(value, &at)?;
         let weight = body.weight.map_or(Ok(Weight::ONE), Weight::new);
         let weight = weight.map_err(|error| InvalidRequest::at(format!("{at}/weight"), error.to_string()))?;
-        Ok(WeightedRubric { rubric: rubric(&body.rubric, &format!("{at}/rubric"), app)?, weight })
+        let rubric = rubric(&body.rubric, &format!("{at}/rubric"), app)?;
+        Ok(WeightedRubric { rubric, weight, gate: body.gate })
     });
     weighted.collect()
 }

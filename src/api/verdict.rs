@@ -88,7 +88,9 @@ pub(super) struct Debug {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Produced {
     model: ModelRef,
-    rubric: NamedDigest,
+    /// What it was judged by: the rubric, or the label set; none for methods without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rubric: Option<NamedDigest>,
     prompt: NamedDigest,
     /// The annotator, if one was requested; `inline` if it was a text.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,14 +119,11 @@ impl Produced {
     /// `label_mass` is that of the verdict, if it has one.
     pub(super) fn new(provenance: Provenance, stats: &RunStats, label_mass: Option<f64>) -> Self {
         let Provenance { model, rubric, prompt, annotator, sampling } = provenance;
-        let named = |digest: Option<domain::NamedDigest>| {
-            NamedDigest::of(digest.expect("gradings have a rubric and a prompt set"))
-        };
         let label_mass_kind = (model.engine == REMOTE).then(|| stats.mass.name());
         Self {
             model: ModelRef::of(model),
-            rubric: named(rubric),
-            prompt: named(prompt),
+            rubric: rubric.map(NamedDigest::of),
+            prompt: NamedDigest::of(prompt.expect("verdicts have a prompt set")),
             annotator: annotator.map(NamedDigest::of),
             usage: stats.usage,
             timing_ms: stats.timing,

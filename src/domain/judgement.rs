@@ -231,9 +231,11 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    /// The label mass of each choice: of the branches, or of the single choice.
+    /// The label mass of each choice: of the branches, or of the single choice; none of text alone.
     pub fn label_masses(&self) -> impl Iterator<Item = f64> {
-        let own = Some(self.label_mass).filter(|_| self.branches.is_empty());
+        // Text without a choice has one certain label.
+        let chosen = self.branches.is_empty() && self.distribution.probabilities().len() > 1;
+        let own = Some(self.label_mass).filter(|_| chosen);
         own.into_iter().chain(self.branches.iter().map(|branch| branch.label_mass))
     }
 }

@@ -55,12 +55,13 @@ impl NamedDigest {
         Self { name: name.clone().unwrap_or_else(|| "inline".to_owned()), digest }
     }
 
-    /// Several rubrics with their weights.
+    /// Several rubrics with their weights and gates.
     #[must_use]
     pub fn of_all(rubrics: &[WeightedRubric]) -> Self {
         let mut hash = Sha256::new();
         for weighted in rubrics {
-            hash.update(format!("{} {}\n", weighted.rubric.rubric.digest(), weighted.weight.get()));
+            let gate = weighted.gate.map(|gate| format!(" gate {gate}")).unwrap_or_default();
+            hash.update(format!("{} {}{gate}\n", weighted.rubric.rubric.digest(), weighted.weight.get()));
         }
         Self { name: "multi".into(), digest: format!("sha256:{:x}", hash.finalize()) }
     }

@@ -205,6 +205,9 @@ pub struct WeightedRubric {
     pub rubric: NamedRubric,
     /// Its weight in the combined reward, relative to those of the other rubrics.
     pub weight: Weight,
+    /// A score of its scale, but not the highest: with this score or a lower one, the combined reward is 0.
+    #[serde(default)]
+    pub gate: Option<i32>,
 }
 
 /// A checked request for absolute grading.
@@ -382,7 +385,21 @@ fn check_rubrics(rubrics: &[WeightedRubric], multi: bool) -> Result<(), InvalidR
     match rubrics {
         [] => Err(InvalidRequest::at("/rubric", "there is no rubric")),
         [_, _, ..] if !multi => Err(InvalidRequest::at("/rubric", "there are several rubrics where one is expected")),
-        _ => Ok(()),
+        _ => rubrics.iter().enumerate().try_for_each(|(index, weighted)| weighted.check_gate(index)),
+    }
+}
+
+impl WeightedRubric {
+    fn check_gate(&self, index: usize) -> Result<(), InvalidRequest> {
+        let scale = self.rubric.rubric.scale();
+        let (lowest, highest) = (scale.lowest(), scale.highest());
+        match self.gate {
+            Some(gate) if !(lowest..highest).contains(&gate) => {
+                let reason = format!("is {gate}; it must be a score from {lowest} to {}", highest - 1);
+                Err(InvalidRequest::at(format!("/rubric/{index}/gate"), reason))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -511,7 +528,7 @@ mod tests {
                 annotator: None,
             },
             responses: responses.iter().map(|text| (*text).to_owned()).collect(),
-            rubrics: vec![WeightedRubric { rubric: rubric.clone(), weight: Weight::ONE }; rubrics],
+            rubrics: vec![WeightedRubric { rubric: rubric.clone(), weight: Weight::ONE, gate: None }; rubrics],
             multi: rubrics > 1,
             swap: true,
             tie_margin,
@@ -541,6 +558,10 @@ mod tests {
         let ManyRequest { item, rubrics, multi, options, .. } = request(&two, 2, Method::Absolute, 0.0, 1);
         let mut alone = AbsoluteRequest { item, response: "a".into(), rubrics, multi, options };
         assert_eq!(alone.check(), Ok(()));
+        for (gate, pointer) in [(0, None), (1, Some("/rubric/1/gate")), (-1, Some("/rubric/1/gate"))] {
+            alone.rubrics[1].gate = Some(gate);
+            assert_eq!(alone.check().err().map(|error| error.pointer).as_deref(), pointer, "{gate}");
+        }
         alone.multi = false;
         assert_eq!(alone.check().unwrap_err().pointer, "/rubric");
         alone.rubrics.clear();

@@ -2,9 +2,8 @@
 
 /// Names are close from this similarity on (Jaro-Winkler, 0 to 1): one or two letters apart, or with a common beginning.
 const CLOSE: f64 = 0.87;
-
-/// Maximum length of a name that is compared, in bytes. A longer one is close to nothing, and takes long to compare.
-const LONGEST: usize = 200;
+/// Longer names, in bytes, are no slips. A caller's name may be as long as a body, and comparing takes its time.
+const LONGEST: usize = 256;
 
 /// The known name that is closest to a misspelt one, if one is close, or that it is a slip of.
 #[must_use]

@@ -44,8 +44,10 @@ pub struct AbsoluteVerdict {
 pub struct CriteriaVerdict {
     /// The verdict and weight of each criterion.
     pub criteria: Vec<(AbsoluteVerdict, Weight)>,
-    /// The weighted mean of their rewards.
+    /// The weighted mean of their rewards; 0 if a gate is closed.
     pub reward: f64,
+    /// Whether every gate is open; `None` without gates.
+    pub passed: Option<bool>,
 }
 
 /// The better response, as the caller named the responses.
@@ -95,6 +97,12 @@ pub enum InvalidVerdict {
     /// A reward is not a finite number.
     #[error("a reward is not a number")]
     NotANumber,
+    /// A list that the judge wrote did not end by itself, or has no entries.
+    #[error(
+        "the list that the judge wrote did not end within max_feedback_tokens and 32 entries, or has none; raise the \
+         limit, send the text in parts, or send the list yourself"
+    )]
+    NoList,
 }
 
 impl From<InvalidDistribution> for InvalidVerdict {
@@ -178,7 +186,21 @@ impl CriteriaVerdict {
         }
         let total: f64 = criteria.iter().map(|(_, weight)| weight.get()).sum();
         let reward = criteria.iter().map(|(verdict, weight)| verdict.reward * weight.get()).sum::<f64>() / total;
-        if reward.is_finite() { Ok(Self { criteria, reward }) } else { Err(InvalidVerdict::NotANumber) }
+        if !reward.is_finite() {
+            return Err(InvalidVerdict::NotANumber);
+        }
+        Ok(Self { criteria, reward, passed: None })
+    }
+
+    /// Applies the gate of each criterion: a score that is not above it makes the reward 0, whatever the other criteria
+    /// say.
+    #[must_use]
+    pub fn gated(self, gates: impl Iterator<Item = Option<i32>>) -> Self {
+        let open =
+            |((verdict, _), gate): (&(AbsoluteVerdict, Weight), Option<i32>)| Some(verdict.score.value() > gate?);
+        let open: Vec<bool> = self.criteria.iter().zip(gates).filter_map(open).collect();
+        let passed = (!open.is_empty()).then(|| open.iter().all(|open| *open));
+        Self { reward: if passed == Some(false) { 0.0 } else { self.reward }, passed, ..self }
     }
 }
 

@@ -29,7 +29,7 @@ use crate::script::{
 pub struct Answer {
     /// Applies to prompts that contain this text; the first matching answer is used.
     pub when: String,
-    /// The text of every `Generate`.
+    /// The text of every `Generate`; one with a grammar that it does not match writes a short text that does.
     pub say: Option<String>,
     /// The same for what a reasoning judge thinks first; default: `say`.
     pub think: Option<String>,
@@ -245,9 +245,13 @@ fn play(script: &Script, prompt: &str, answer: &Answer, bytes: &Bytes, on_text: 
                 Outcome::Said
             }
             Step::Generate(generate) => {
-                let fitting = generate.grammar.as_ref().map(|grammar| bytes.shortest(grammar));
                 let thought = answer.think.as_deref().filter(|_| generate.thoughts);
-                let said = fitting.as_deref().or(thought).or(answer.say.as_deref()).unwrap_or(SENTENCE);
+                let own = thought.or(answer.say.as_deref());
+                let fitting = generate.grammar.as_ref().map(|grammar| match own {
+                    Some(say) if bytes.fits(grammar, say) => say.to_owned(),
+                    _ => bytes.shortest(grammar),
+                });
+                let said = fitting.as_deref().or(own).unwrap_or(SENTENCE);
                 let stop = stop::find(said, generate);
                 let said = said[..stop.unwrap_or(said.len())].trim_end();
                 let kept: Vec<&str> = said.split_inclusive(' ').take(generate.max_tokens).collect();
@@ -347,6 +351,23 @@ impl Vocabulary for Bytes {
 }
 
 impl Bytes {
+    /// Whether a text matches a grammar, from its beginning to its end.
+    fn fits(&self, grammar: &Grammar, text: &str) -> bool {
+        let Ok(mut constraint) = self.constrain(grammar) else { return false };
+        let likes = vec![0.0_f32; self.size()];
+        let end = self.size() - 1;
+        for (at, byte) in text.bytes().enumerate() {
+            let allowed = constraint.masked(&likes);
+            if !allowed.is_some_and(|allowed| allowed[usize::from(byte)].is_finite()) {
+                return false;
+            }
+            if constraint.accept(Token::from(byte)) {
+                return at + 1 == text.len();
+            }
+        }
+        constraint.masked(&likes).is_some_and(|allowed| allowed[end].is_finite())
+    }
+
     /// A short text that matches a grammar: prefers bytes that end or close it, else the first allowed byte.
     fn shortest(&self, grammar: &Grammar) -> String {
         let Ok(mut constraint) = self.constrain(grammar) else { return String::new() };

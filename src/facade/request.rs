@@ -271,7 +271,7 @@ impl<T> Request<T> {
             };
             let weight = Weight::new(*weight);
             let weight = weight.map_err(|e| InvalidRequest::at(format!("/rubric/{index}/weight"), e.to_string()))?;
-            Ok(WeightedRubric { rubric, weight })
+            Ok(WeightedRubric { rubric, weight, gate: None })
         });
         weighted.collect()
     }

@@ -24,27 +24,27 @@ pub enum PromptError {
         reason: String,
     },
     /// The request has a field that the set does not support; fields are never silently dropped.
-    #[error("the prompt set `{set}` does not support `{}` in {kind} grading{}", &pointer[1..], places(alternatives))]
+    #[error("the prompt set `{set}` does not support `{}` in {kind}{}", &pointer[1..], places(alternatives))]
     Unsupported {
         /// The JSON pointer of the field.
         pointer: String,
         /// The prompt set.
         set: String,
-        /// The grading kind.
+        /// What is not supported, such as `relative grading`.
         kind: &'static str,
         /// The prompt sets that support it.
         alternatives: Vec<String>,
     },
-    /// The set supports only the other kind of grading.
+    /// The set has no template of this form.
     #[error(
-        "the prompt set `{set}` does not support {kind} grading{}{}",
+        "the prompt set `{set}` does not support {kind}{}{}",
         places(alternatives),
-        if *kind == "relative" { "; `method: \"absolute\"` grades the two responses one by one" } else { "" }
+        if *kind == "relative grading" { "; `method: \"absolute\"` grades the two responses one by one" } else { "" }
     )]
     NoKind {
         /// The prompt set.
         set: String,
-        /// The grading kind.
+        /// What is not supported, such as `relative grading`.
         kind: &'static str,
         /// The prompt sets that support it.
         alternatives: Vec<String>,

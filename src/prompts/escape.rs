@@ -14,6 +14,8 @@ pub struct Rendered {
     pub prompt: Prompt,
     /// The escaped markers, in the order of the fields.
     pub neutralized: Vec<EscapedMarker>,
+    /// The texts that the script says, with their markers escaped.
+    pub quotes: Vec<String>,
 }
 
 /// A marker in a text of the request, which was escaped by one space after its first character.
@@ -52,11 +54,18 @@ pub(super) fn assemble(layout: &Layout, fields: &Fields<'_>) -> Rendered {
         }
     }
     end_run(&mut run, &mut segments);
+    let quotes = fields.quotes().map(|index| {
+        let mut run = Run::default();
+        run.put(index, fields.text(index));
+        run.neutralize(&layout.markers, fields, &mut found);
+        run.text
+    });
+    let quotes = quotes.collect();
 
     // A field that the template uses twice has the same markers twice.
     found.sort_by_key(|(index, marker): &(usize, EscapedMarker)| (*index, marker.start, marker.end));
     found.dedup();
-    Rendered { prompt: Prompt(segments), neutralized: found.into_iter().map(|(_, marker)| marker).collect() }
+    Rendered { prompt: Prompt(segments), neutralized: found.into_iter().map(|(_, marker)| marker).collect(), quotes }
 }
 
 /// A run of plain text between control tokens, and the spans of the fields in it.

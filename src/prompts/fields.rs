@@ -2,7 +2,8 @@
 
 use minijinja::{Value, context};
 
-use crate::domain::{Instruction, Item, Kind, Mode, Role, Rubric};
+use super::form::Form;
+use crate::domain::{Instruction, Item, Label, Mode, Role, Rubric};
 
 // A placeholder is the index of a field between two private-use characters.
 const OPEN: char = '\u{10F0A0}';
@@ -35,44 +36,92 @@ pub enum Subject<'a> {
         /// The rubric.
         rubric: &'a Rubric,
     },
+    /// A text that is read for something else than a score.
+    Reading(Reading<'a>),
+}
+
+/// A text that is read for something else than a score, and what its prompt has beside the text.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading<'a> {
+    /// What it is read for; no kind of grading.
+    pub form: Form,
+    /// The instruction and its context; for a text alone, the instruction is the text.
+    pub item: &'a Item,
+    /// The response, with the caller's name for it.
+    pub response: Option<(&'static str, &'a str)>,
+    /// The rubric.
+    pub rubric: Option<&'a Rubric>,
+    /// The labels to choose from.
+    pub choices: &'a [Label],
+    /// The number of lines to write, if it is fixed.
+    pub count: Option<usize>,
+    /// Texts that stand in the script and not in the prompt.
+    pub quotes: &'a [Quote<'a>],
+}
+
+/// A text of the request that the script says in the model's turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Quote<'a> {
+    /// The field that it is from.
+    pub field: &'static str,
+    /// Its index in the field.
+    pub index: usize,
+    /// The text.
+    pub text: &'a str,
 }
 
 impl<'a> Subject<'a> {
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn form(&self) -> Form {
         match self {
-            Self::Absolute { .. } => Kind::Absolute,
-            Self::Relative { .. } => Kind::Relative,
+            Self::Absolute { .. } => Form::Absolute,
+            Self::Relative { .. } => Form::Relative,
+            Self::Reading(reading) => reading.form,
         }
     }
 
     pub(super) fn item(&self) -> &'a Item {
         match self {
             Self::Absolute { item, .. } | Self::Relative { item, .. } => item,
+            Self::Reading(reading) => reading.item,
         }
     }
 
-    fn rubric(&self) -> &'a Rubric {
+    fn rubric(&self) -> Option<&'a Rubric> {
         match self {
-            Self::Absolute { rubric, .. } | Self::Relative { rubric, .. } => rubric,
+            Self::Absolute { rubric, .. } | Self::Relative { rubric, .. } => Some(rubric),
+            Self::Reading(reading) => reading.rubric,
+        }
+    }
+
+    fn choices(&self) -> &'a [Label] {
+        match self {
+            Self::Absolute { .. } | Self::Relative { .. } => &[],
+            Self::Reading(reading) => reading.choices,
         }
     }
 
     /// The part that templates can see.
     pub(super) fn shape(&self, mode: Mode) -> Shape {
-        let (item, scale) = (self.item(), self.rubric().scale());
+        let item = self.item();
+        let (response, count) = match self {
+            Self::Absolute { .. } | Self::Relative { .. } => (true, None),
+            Self::Reading(reading) => (reading.response.is_some(), reading.count),
+        };
         let turns = match &item.instruction {
             Instruction::Text(_) => None,
             Instruction::Conversation(turns) => Some(turns.iter().map(|turn| turn.role).collect()),
         };
         Shape {
-            kind: self.kind(),
+            form: self.form(),
             mode,
             turns,
             reference_answer: item.reference_answer.is_some(),
             annotator: item.annotator.is_some(),
             documents: item.context.iter().map(|document| document.id.is_some()).collect(),
-            lowest: scale.lowest(),
-            highest: scale.highest(),
+            response,
+            scale: self.rubric().map(|rubric| (rubric.scale().lowest(), rubric.scale().highest())),
+            choices: self.choices().iter().map(|label| label.meaning.is_some()).collect(),
+            count,
         }
     }
 }
@@ -81,7 +130,7 @@ impl<'a> Subject<'a> {
 /// shape have the same layout.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Shape {
-    pub(super) kind: Kind,
+    pub(super) form: Form,
     mode: Mode,
     /// The roles of a conversation; `None` for an instruction that is one text.
     pub(super) turns: Option<Vec<Role>>,
@@ -89,14 +138,19 @@ pub(super) struct Shape {
     annotator: bool,
     /// Whether each document has a name.
     documents: Vec<bool>,
-    lowest: i32,
-    highest: i32,
+    /// Whether there is a response.
+    response: bool,
+    /// The ends of the rubric's scale, if there is a rubric.
+    scale: Option<(i32, i32)>,
+    /// Whether each label says what it means.
+    choices: Vec<bool>,
+    count: Option<usize>,
 }
 
 impl Shape {
-    /// The number of turns and documents together, which has no fixed limit.
+    /// The number of turns, documents and labels together, which has no fixed limit.
     pub(super) fn len(&self) -> usize {
-        self.turns.as_ref().map_or(0, Vec::len) + self.documents.len()
+        self.turns.as_ref().map_or(0, Vec::len) + self.documents.len() + self.choices.len()
     }
 
     /// The variables of templates. Placeholders are in the order of [`Fields::of`], after those in `instruction`.
@@ -108,33 +162,39 @@ impl Shape {
             context! { id, text => placeholders.next() }
         });
         let documents: Vec<Value> = documents.collect();
-        let responses = match self.kind {
-            Kind::Absolute => context! { response => placeholders.next() },
-            Kind::Relative => context! { response_a => placeholders.next(), response_b => placeholders.next() },
+        let responses = match self.form {
+            Form::Relative => context! { response_a => placeholders.next(), response_b => placeholders.next() },
+            _ => context! { response => self.response.then(|| placeholders.next()) },
         };
+        let rubric = self.scale.map(|scale| self.rubric(placeholders, scale));
+        let choices = self.choices.iter().map(|described| {
+            let name = placeholders.next();
+            context! { name, text => described.then(|| placeholders.next()) }
+        });
+        let choices: Vec<Value> = choices.collect();
         context! {
             instruction, reference_answer, annotator,
             context => documents,
-            rubric => self.rubric(placeholders),
+            rubric, choices,
+            count => self.count,
             mode => match self.mode { Mode::Feedback => "feedback", Mode::Score => "score" },
             labels => labels.iter().map(|label| label.trim().to_owned()).collect::<Vec<_>>(),
             ..responses
         }
     }
 
-    fn rubric(&self, placeholders: &mut Placeholders) -> Value {
+    fn rubric(&self, placeholders: &mut Placeholders, (lowest, highest): (i32, i32)) -> Value {
         let criterion = placeholders.next();
         let mut text = format!("[{criterion}]");
         let mut descriptions = Vec::new();
-        for score in self.lowest..=self.highest {
+        for score in lowest..=highest {
             let description = placeholders.next();
             // The format that Prometheus models were trained with; relative grading has only the first line.
-            if self.kind == Kind::Absolute {
+            if self.form != Form::Relative {
                 text.push_str(&format!("\nScore {score}: {description}"));
             }
             descriptions.push(context! { score, text => description });
         }
-        let (lowest, highest) = (self.lowest, self.highest);
         context! { criterion, lowest, highest, descriptions, text }
     }
 }
@@ -161,7 +221,11 @@ struct Field<'a> {
 
 /// The texts of a request, by the index of their placeholders.
 #[derive(Default)]
-pub(super) struct Fields<'a>(Vec<Field<'a>>);
+pub(super) struct Fields<'a> {
+    all: Vec<Field<'a>>,
+    /// How many at the end are said by the script, and have no placeholder.
+    quotes: usize,
+}
 
 impl<'a> Fields<'a> {
     /// The texts of a request, in the order of their placeholders.
@@ -190,12 +254,22 @@ impl<'a> Fields<'a> {
                 fields.put(first_field, first);
                 fields.put(second_field, second);
             }
+            Subject::Reading(reading) => reading.response.iter().for_each(|(field, text)| fields.put(field, text)),
         }
-        let rubric = subject.rubric();
-        fields.put("rubric/criterion", rubric.criterion());
-        let absolute = subject.kind() == Kind::Absolute;
-        for (score, description) in rubric.descriptions() {
-            fields.put_at("rubric/descriptions", Some(score.into()), "", description, absolute);
+        if let Some(rubric) = subject.rubric() {
+            fields.put("rubric/criterion", rubric.criterion());
+            let required = subject.form() == Form::Absolute;
+            for (score, description) in rubric.descriptions() {
+                fields.put_at("rubric/descriptions", Some(score.into()), "", description, required);
+            }
+        }
+        for (at, label) in subject.choices().iter().enumerate() {
+            fields.put_at("labels", index(at), "/name", &label.name, true);
+            label.meaning.iter().for_each(|text| fields.put_at("labels", index(at), "", text, true));
+        }
+        if let Subject::Reading(Reading { quotes, .. }) = subject {
+            fields.quotes = quotes.len();
+            quotes.iter().for_each(|quote| fields.put_at(quote.field, index(quote.index), "", quote.text, false));
         }
         fields
     }
@@ -206,33 +280,38 @@ impl<'a> Fields<'a> {
     }
 
     fn put_at(&mut self, name: &'static str, index: Option<i64>, below: &'static str, text: &'a str, required: bool) {
-        self.0.push(Field { name: (name, index, below), text, required });
+        self.all.push(Field { name: (name, index, below), text, required });
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
+    }
+
+    /// The indexes of the texts that the script says.
+    pub(super) fn quotes(&self) -> std::ops::Range<usize> {
+        self.all.len() - self.quotes..self.all.len()
     }
 
     pub(super) fn name(&self, index: usize) -> String {
-        match self.0[index].name {
+        match self.all[index].name {
             (name, None, _) => name.to_owned(),
             (name, Some(index), below) => format!("{name}/{index}{below}"),
         }
     }
 
     pub(super) fn text(&self, index: usize) -> &'a str {
-        self.0[index].text
+        self.all[index].text
     }
 
     /// The top-level name of the first required field that is not among the pieces.
     pub(super) fn missing(&self, pieces: &[Piece<'_>]) -> Option<&'static str> {
-        let mut there = vec![false; self.0.len()];
+        let mut there = vec![false; self.all.len()];
         for piece in pieces {
             if let Piece::Field(index) = piece {
                 there[*index] = true;
             }
         }
-        self.0.iter().zip(there).find(|(field, there)| field.required && !there).map(|(field, _)| field.name.0)
+        self.all.iter().zip(there).find(|(field, there)| field.required && !there).map(|(field, _)| field.name.0)
     }
 
     /// The pieces as one text, with unchanged fields.

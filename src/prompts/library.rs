@@ -11,6 +11,7 @@ use super::chat::ChatFormat;
 use super::error::PromptError;
 use super::escape::{self, Rendered};
 use super::fields::{self, Fields, Placeholders, Shape, Subject};
+use super::form::Form;
 use super::layout::Layout;
 use super::patterns::PatternSet;
 use super::set::{self, SetFile, Source, Support, Templates};
@@ -32,10 +33,10 @@ pub struct PromptSet {
     built_in: bool,
     pub(super) file: SetFile,
     pub(super) templates: Templates,
-    /// The kinds and optional fields that the sets of the library support.
+    /// The forms and optional fields that the sets of the library support.
     support: Arc<Support>,
-    /// For absolute and relative grading.
-    digests: [String; 2],
+    /// In the order of [`Form::ALL`].
+    digests: [String; Form::ALL.len()],
 }
 
 impl PromptLibrary {
@@ -64,16 +65,13 @@ impl PromptLibrary {
         self.sets.keys().map(String::as_str)
     }
 
-    /// The digests of all sets, by `set/kind`.
+    /// The digests of all sets, by `set/form`.
     #[must_use]
     pub fn digests(&self) -> BTreeMap<String, String> {
-        let kinds = [Kind::Absolute, Kind::Relative];
-        let of = |set: &PromptSet, kind: Kind| (format!("{}/{}", set.name(), kind.name()), set.digest(kind).to_owned());
-        self.sets
-            .values()
-            .flat_map(|set| kinds.map(|kind| of(set, kind)))
-            .filter(|(_, digest)| !digest.is_empty())
-            .collect()
+        let of = |set: &PromptSet, form: Form| (format!("{}/{}", set.name(), form.name()), set.digest(form).to_owned());
+        let there = |set: &PromptSet, form: &Form| Form::GRADING.contains(form) || set.has(*form);
+        let digests = |set| Form::ALL.into_iter().filter(move |form| there(set, form)).map(move |form| of(set, form));
+        self.sets.values().flat_map(digests).collect()
     }
 
     /// The set of that name.
@@ -86,7 +84,7 @@ impl PromptLibrary {
 impl PromptSet {
     pub(super) fn new(name: String, built_in: bool, source: &Source) -> Result<Self, PromptError> {
         let (file, templates) = source.parse()?;
-        let digests = [Kind::Absolute, Kind::Relative].map(|kind| digest(&file, &templates, kind));
+        let digests = Form::ALL.map(|form| digest(&file, &templates, form));
         let set = Self { name: name.into(), built_in, file, templates, support: Arc::default(), digests };
         set.validate()?;
         Ok(set)
@@ -116,13 +114,16 @@ impl PromptSet {
         self.built_in
     }
 
-    /// `sha256:<hex>` of `set.toml` and the templates of this kind.
+    /// `sha256:<hex>` of `set.toml` and the templates of this form.
     #[must_use]
-    pub fn digest(&self, kind: Kind) -> &str {
-        match kind {
-            Kind::Absolute => &self.digests[0],
-            Kind::Relative => &self.digests[1],
-        }
+    pub fn digest(&self, form: impl Into<Form>) -> &str {
+        &self.digests[form.into() as usize]
+    }
+
+    /// Whether the set has a template of this form.
+    #[must_use]
+    pub fn has(&self, form: Form) -> bool {
+        self.templates.has(form)
     }
 
     /// The script of one judgement: over the scores of `scale` for absolute grading, else over the two labels.
@@ -139,18 +140,8 @@ impl PromptSet {
             }
             _ => verdict.labels.to_vec(),
         };
-        let mut steps = Vec::new();
-        if let (Mode::Feedback, Some(reasoning)) = (mode, &self.file.reasoning) {
-            if !reasoning.begin.is_empty() {
-                steps.push(Step::Say(reasoning.begin.clone()));
-            }
-            let (stop, max_tokens) = (vec![reasoning.end.trim_end().into()], reasoning.max_tokens);
-            steps.push(Step::Generate(Generate { stop, max_tokens, thoughts: true, ..Generate::default() }));
-            steps.push(Step::Say(reasoning.end.clone()));
-        }
-        let begin = verdict.begin.of(kind).to_owned();
-        let stop = verdict.stop.iter().cloned().map(StopString::from).collect();
-        let feedback = Step::Generate(Generate { begin, stop, max_tokens, min_tokens, ..Generate::default() });
+        let mut steps = if mode == Mode::Feedback { self.reasoning() } else { Vec::new() };
+        let feedback = self.feedback(kind, max_tokens, min_tokens);
         let at_the_start = verdict.lead.trim_start();
         match mode {
             Mode::Score => steps.extend([Step::Say(at_the_start.to_owned()), Step::Choose(options)]),
@@ -168,6 +159,33 @@ impl PromptSet {
             }
         }
         Script(steps)
+    }
+
+    /// The script of a critique: the feedback of absolute grading alone.
+    #[must_use]
+    pub fn critique(&self, max_tokens: usize, min_tokens: usize) -> Script {
+        let mut steps = self.reasoning();
+        // Feedback after a verdict has the verdict's own opening.
+        if !self.file.verdict.first && !self.file.verdict.open.is_empty() {
+            steps.push(Step::Say(self.file.verdict.open.clone()));
+        }
+        steps.push(self.feedback(Kind::Absolute, max_tokens, min_tokens));
+        Script(steps)
+    }
+
+    /// The steps in which a reasoning judge thinks; none for others.
+    fn reasoning(&self) -> Vec<Step> {
+        let Some(reasoning) = &self.file.reasoning else { return Vec::new() };
+        let begin = (!reasoning.begin.is_empty()).then(|| Step::Say(reasoning.begin.clone()));
+        let (stop, max_tokens) = (vec![reasoning.end.trim_end().into()], reasoning.max_tokens);
+        let thinking = Step::Generate(Generate { stop, max_tokens, thoughts: true, ..Generate::default() });
+        begin.into_iter().chain([thinking, Step::Say(reasoning.end.clone())]).collect()
+    }
+
+    fn feedback(&self, kind: Kind, max_tokens: usize, min_tokens: usize) -> Step {
+        let begin = self.file.verdict.begin.of(kind).to_owned();
+        let stop = self.file.verdict.stop.iter().cloned().map(StopString::from).collect();
+        Step::Generate(Generate { begin, stop, max_tokens, min_tokens, ..Generate::default() })
     }
 
     /// Renders the prompt for a model with this chat format. For many prompts for one model, a
@@ -209,10 +227,10 @@ impl PromptSet {
 
     /// System and user text with placeholders for the fields. They contain every field of the request.
     fn lay_out(&self, shape: &Shape, fields: &Fields<'_>) -> Result<(Option<String>, String), PromptError> {
-        let kind = shape.kind;
-        if !self.templates.has(kind) {
-            let (set, alternatives) = (self.name.to_string(), self.support.of_kind(kind));
-            return Err(PromptError::NoKind { set, kind: kind.name(), alternatives });
+        let form = shape.form;
+        if !self.templates.has(form) {
+            let (set, alternatives) = (self.name.to_string(), self.support.of_form(form));
+            return Err(PromptError::NoKind { set, kind: form.title(), alternatives });
         }
         let mut placeholders = Placeholders::default();
         let instruction = match &shape.turns {
@@ -222,38 +240,38 @@ impl PromptSet {
             }
         };
         let variables = shape.variables(&mut placeholders, instruction, &self.file.verdict.labels);
-        let system = self.templates.system(kind, &variables)?;
-        let user = self.templates.user(kind, &variables)?;
+        let system = self.templates.system(form, &variables)?;
+        let user = self.templates.user(form, &variables)?;
 
         let mut pieces = Vec::new();
         for text in system.iter().chain([&user]) {
             pieces.extend(fields::pieces(text, fields.len()).ok_or_else(|| PromptError::Template {
-                file: self.templates.file(kind),
+                file: self.templates.file(form),
                 line: None,
                 reason: "it reads or changes a field; templates may only insert fields".to_owned(),
             })?);
         }
         match fields.missing(&pieces) {
             None => Ok((system, user)),
-            Some(field) => Err(self.unsupported(kind, field)),
+            Some(field) => Err(self.unsupported(form, field)),
         }
     }
 
-    /// The error for a field that the templates of this kind do not support.
-    fn unsupported(&self, kind: Kind, field: &str) -> PromptError {
+    /// The error for a field that the templates of this form do not support.
+    fn unsupported(&self, form: Form, field: &str) -> PromptError {
         let name = field.split('/').next().unwrap_or(field);
         PromptError::Unsupported {
             pointer: format!("/{name}"),
             set: self.name.to_string(),
-            kind: kind.name(),
-            alternatives: self.support.sets(kind, name),
+            kind: form.title(),
+            alternatives: self.support.sets(form, name),
         }
     }
 }
 
-fn digest(file: &SetFile, templates: &Templates, kind: Kind) -> String {
+fn digest(file: &SetFile, templates: &Templates, form: Form) -> String {
     let mut hash = Sha256::new();
-    for (name, text) in std::iter::once(("set.toml", file.text.as_str())).chain(templates.sources(kind)) {
+    for (name, text) in std::iter::once(("set.toml", file.text.as_str())).chain(templates.sources(form)) {
         for part in [name, text] {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::chat::{block_lines, role_strings};
 use super::error::PromptError;
 use super::fields::{Piece, pieces, placeholder};
+use super::form::Form;
 use crate::domain::{Kind, Role};
 
 const SET: &str = "set.toml";
@@ -18,7 +19,6 @@ const DEFAULT_CONVERSATION: &str = include_str!("conversation.txt.j2");
 
 /// Variables of optional fields.
 pub(super) const OPTIONAL: [&str; 3] = ["reference_answer", "context", "annotator"];
-const COMMON: [&str; 4] = ["instruction", "rubric", "mode", "labels"];
 
 /// `set.toml`: the literals of the answer, and the markers.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -200,7 +200,7 @@ impl Source {
             let line = error.span().and_then(|span| line_of(span.start));
             fault(line, error.message().trim().to_owned())
         })?;
-        file.check(self.files.contains_key(names(Kind::Relative)[1])).map_err(|(key, reason)| {
+        file.check(self.files.contains_key(Form::Relative.files()[1])).map_err(|(key, reason)| {
             let line = text.lines().position(|line| line.trim_start().starts_with(key)).map(|index| index + 1);
             fault(line, format!("`{key}`: {reason}"))
         })?;
@@ -227,24 +227,23 @@ impl Templates {
         let mut templates = Self { folder: source.folder.clone(), env, sources: BTreeMap::new(), roles: Vec::new() };
         let conversation = source.files.get(CONVERSATION).map_or(DEFAULT_CONVERSATION, String::as_str);
         templates.add(CONVERSATION, conversation, &["messages"])?;
-        let absolute = [&COMMON[..], &OPTIONAL, &["response"]].concat();
-        let relative = [&COMMON[..], &OPTIONAL, &["response_a", "response_b"]].concat();
-        for (kind, variables) in [(Kind::Absolute, absolute), (Kind::Relative, relative)] {
-            let [system, user] = names(kind);
-            // A family of models may support one kind only.
+        for form in Form::ALL {
+            let [system, user] = form.files();
+            // A family of models may support some forms only.
             let Some(text) = source.files.get(user) else { continue };
+            let variables = [form.variables(), &OPTIONAL].concat();
             templates.add(user, text, &variables)?;
             if let Some(text) = source.files.get(system) {
                 templates.add(system, text, &variables)?;
             }
         }
-        if ![Kind::Absolute, Kind::Relative].into_iter().any(|kind| templates.has(kind)) {
-            let [user, other] = [Kind::Absolute, Kind::Relative].map(|kind| names(kind)[1]);
+        if !Form::GRADING.into_iter().any(|form| templates.has(form)) {
+            let [user, other] = Form::GRADING.map(|form| form.files()[1]);
             return Err(templates.fault(user, None, &format!("the set has neither this file nor {other}")));
         }
         let stray = source.files.keys().find(|name| *name != SET && !templates.sources.contains_key(name.as_str()));
         if let Some(stray) = stray {
-            let known = [Kind::Absolute, Kind::Relative].map(|kind| names(kind).join(", ")).join(", ");
+            let known = Form::ALL.map(|form| form.files().join(", ")).join(", ");
             let reason = format!("templates are called {known} and {CONVERSATION}");
             return Err(templates.fault(stray, None, &reason));
         }
@@ -279,29 +278,29 @@ impl Templates {
         }
     }
 
-    /// Names and texts of the templates for a kind of grading.
-    pub(super) fn sources(&self, kind: Kind) -> impl Iterator<Item = (&str, &str)> {
-        let [system, user] = names(kind);
+    /// Names and texts of the templates for a form of prompt.
+    pub(super) fn sources(&self, form: Form) -> impl Iterator<Item = (&str, &str)> {
+        let [system, user] = form.files();
         [system, user, CONVERSATION].into_iter().filter_map(|name| Some((name, self.sources.get(name)?.as_str())))
     }
 
-    /// Whether the set supports a kind of grading.
-    pub(super) fn has(&self, kind: Kind) -> bool {
-        self.sources.contains_key(names(kind)[1])
+    /// Whether the set supports a form of prompt.
+    pub(super) fn has(&self, form: Form) -> bool {
+        self.sources.contains_key(form.files()[1])
     }
 
-    /// The user template of a kind, for error messages.
-    pub(super) fn file(&self, kind: Kind) -> PathBuf {
-        self.folder.join(names(kind)[1])
+    /// The user template of a form, for error messages.
+    pub(super) fn file(&self, form: Form) -> PathBuf {
+        self.folder.join(form.files()[1])
     }
 
-    pub(super) fn system(&self, kind: Kind, variables: &Value) -> Result<Option<String>, PromptError> {
-        let name = names(kind)[0];
+    pub(super) fn system(&self, form: Form, variables: &Value) -> Result<Option<String>, PromptError> {
+        let name = form.files()[0];
         self.sources.contains_key(name).then(|| self.render(name, variables)).transpose()
     }
 
-    pub(super) fn user(&self, kind: Kind, variables: &Value) -> Result<String, PromptError> {
-        self.render(names(kind)[1], variables)
+    pub(super) fn user(&self, form: Form, variables: &Value) -> Result<String, PromptError> {
+        self.render(form.files()[1], variables)
     }
 
     /// Renders a conversation, given as roles and contents.
@@ -315,11 +314,11 @@ impl Templates {
         template.and_then(|template| template.render(variables)).map_err(|error| self.refused(name, &error))
     }
 
-    fn mention(&self, kind: Kind, variable: &str) -> bool {
+    fn mention(&self, form: Form, variable: &str) -> bool {
         let mentions = |name: &&str| {
             self.env.get_template(name).is_ok_and(|template| template.undeclared_variables(false).contains(variable))
         };
-        names(kind).iter().any(mentions)
+        form.files().iter().any(mentions)
     }
 
     fn refused(&self, name: &str, error: &minijinja::Error) -> PromptError {
@@ -332,42 +331,34 @@ impl Templates {
     }
 }
 
-/// The names of the system and the user template of a kind.
-fn names(kind: Kind) -> [&'static str; 2] {
-    match kind {
-        Kind::Absolute => ["absolute.system.txt.j2", "absolute.txt.j2"],
-        Kind::Relative => ["relative.system.txt.j2", "relative.txt.j2"],
-    }
-}
-
-/// The sets that support each kind of grading and each optional field.
+/// The sets that support each form of prompt and each optional field.
 #[derive(Debug, Default)]
 pub(super) struct Support {
-    fields: HashMap<(Kind, &'static str), Vec<String>>,
-    kinds: HashMap<Kind, Vec<String>>,
+    fields: HashMap<(Form, &'static str), Vec<String>>,
+    forms: HashMap<Form, Vec<String>>,
 }
 
 impl Support {
     pub(super) fn of<'a>(sets: impl Iterator<Item = (&'a str, &'a Templates)>) -> Self {
         let mut support = Self::default();
         for (set, templates) in sets {
-            for kind in [Kind::Absolute, Kind::Relative].into_iter().filter(|kind| templates.has(*kind)) {
-                support.kinds.entry(kind).or_default().push(set.to_owned());
-                for field in OPTIONAL.into_iter().filter(|field| templates.mention(kind, field)) {
-                    support.fields.entry((kind, field)).or_default().push(set.to_owned());
+            for form in Form::ALL.into_iter().filter(|form| templates.has(*form)) {
+                support.forms.entry(form).or_default().push(set.to_owned());
+                for field in OPTIONAL.into_iter().filter(|field| templates.mention(form, field)) {
+                    support.fields.entry((form, field)).or_default().push(set.to_owned());
                 }
             }
         }
         support
     }
 
-    /// The sets that support a kind of grading.
-    pub(super) fn of_kind(&self, kind: Kind) -> Vec<String> {
-        self.kinds.get(&kind).cloned().unwrap_or_default()
+    /// The sets that support a form of prompt.
+    pub(super) fn of_form(&self, form: Form) -> Vec<String> {
+        self.forms.get(&form).cloned().unwrap_or_default()
     }
 
-    pub(super) fn sets(&self, kind: Kind, field: &str) -> Vec<String> {
+    pub(super) fn sets(&self, form: Form, field: &str) -> Vec<String> {
         let field = OPTIONAL.into_iter().find(|optional| *optional == field);
-        field.and_then(|field| self.fields.get(&(kind, field))).cloned().unwrap_or_default()
+        field.and_then(|field| self.fields.get(&(form, field))).cloned().unwrap_or_default()
     }
 }

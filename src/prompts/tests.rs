@@ -7,7 +7,7 @@ use super::fields::Fields;
 use super::layout::Layout;
 use super::patterns::PatternSet;
 use super::*;
-use crate::domain::{Document, Instruction, Item, Kind, Mode, Role, Rubric, Turn};
+use crate::domain::{Document, Instruction, Item, Kind, Label, Mode, Role, Rubric, Turn};
 use crate::script::{Generate, Prompt, Segment, Step};
 
 fn library() -> PromptLibrary {
@@ -122,6 +122,42 @@ fn prompts_look_as_they_were_reviewed() {
     check("think_absolute", "think", one(&short), Mode::Feedback, &chatml());
     check("think_relative_full", "think", two(&full), Mode::Feedback, &chatml());
     check("plain_conversation", "plain", two(&conversation), Mode::Feedback, &plain_text);
+
+    let labels = [("none", None), ("object", Some("It names what is not there."))];
+    let labels =
+        labels.map(|(name, meaning)| Label { name: name.into(), meaning: meaning.map(str::to_owned), reward: None });
+    let reading = |form, item| Reading {
+        form,
+        item,
+        response: Some(("response", "The sea is blue.")),
+        rubric: None,
+        choices: &[],
+        count: None,
+        quotes: &[],
+    };
+    let read = |name: &str, set: &str, reading: Reading<'_>, chat: &ChatFormat| {
+        check(name, set, Subject::Reading(reading), Mode::Score, chat);
+    };
+    let (rubric, no) = (Some(&rubric), None);
+    read("plain_label", "plain", Reading { choices: &labels, ..reading(Form::Label, &full) }, &chatml());
+    let turns = Reading { choices: &labels, response: no, ..reading(Form::Label, &conversation) };
+    read("plain_label_turns", "plain", turns, &chatml());
+    read("plain_checklist", "plain", reading(Form::Checklist, &full), &mistral());
+    read("plain_checklist_documents", "plain", Reading { response: no, ..reading(Form::Checklist, &full) }, &chatml());
+    read("plain_critique", "plain", reading(Form::Critique, &short), &chatml());
+    read("plain_critique_full", "plain", Reading { rubric, ..reading(Form::Critique, &full) }, &chatml());
+    read(
+        "plain_critique_turns",
+        "plain",
+        Reading { response: no, ..reading(Form::Critique, &conversation) },
+        &chatml(),
+    );
+    read("prometheus_critique", "prometheus", reading(Form::Critique, &short), &mistral());
+    read("prometheus_critique_full", "prometheus", Reading { rubric, ..reading(Form::Critique, &full) }, &mistral());
+    let questions = |item| Reading { response: no, count: Some(8), ..reading(Form::Questions, item) };
+    read("plain_questions", "plain", questions(&short), &chatml());
+    read("plain_questions_full", "plain", Reading { rubric, ..questions(&full) }, &chatml());
+    read("plain_claims", "plain", reading(Form::Claims, &short), &chatml());
 }
 
 #[test]
@@ -140,8 +176,8 @@ fn without_markers_a_prompt_is_what_the_templates_give_for_the_raw_texts() {
                     text => "[Is it right?]\nScore 1: It is wrong.\nScore 2: It is half right.\nScore 3: It is right.",
                 },
             };
-            let system = set.templates.system(Kind::Absolute, &variables).unwrap().unwrap();
-            let user = set.templates.user(Kind::Absolute, &variables).unwrap();
+            let system = set.templates.system(Form::Absolute, &variables).unwrap().unwrap();
+            let user = set.templates.user(Form::Absolute, &variables).unwrap();
             let subject = absolute(&item, response, &rubric);
             assert_eq!(set.turns(&subject, Mode::Feedback).unwrap(), (Some(system.clone()), user.clone()));
 

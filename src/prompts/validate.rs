@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::error::PromptError;
-use super::fields::Subject;
+use super::fields::{Reading, Subject};
+use super::form::Form;
 use super::library::PromptSet;
 use super::set::OPTIONAL;
-use crate::domain::{Document, Instruction, Item, Mode, Role, Rubric, Turn};
+use crate::domain::{Document, Instruction, Item, Label, Mode, Role, Rubric, Turn};
 
 impl PromptSet {
     /// Renders every template, with and without the optional fields.
@@ -29,6 +30,8 @@ impl PromptSet {
                 annotator: Some(text().into()),
             },
         ];
+        let meanings = [None, Some(text())];
+        let labels = meanings.map(|meaning| Label { name: text(), meaning, reward: None });
         for item in &items {
             let (first, second) = ("first", "second");
             let (first_field, second_field) = ("response_a", "response_b");
@@ -36,7 +39,22 @@ impl PromptSet {
                 Subject::Absolute { item, response: first, rubric: &rubric },
                 Subject::Relative { item, first, second, first_field, second_field, rubric: &rubric },
             ];
-            for subject in subjects.into_iter().filter(|subject| self.templates.has(subject.kind())) {
+            let (response, rubric) = (Some(("response", first)), Some(&rubric));
+            let reading =
+                |form| Reading { form, item, response: None, rubric: None, choices: &[], count: None, quotes: &[] };
+            let readings = [
+                Reading { choices: &labels, ..reading(Form::Label) },
+                Reading { choices: &labels, response, ..reading(Form::Label) },
+                reading(Form::Checklist),
+                Reading { response, ..reading(Form::Checklist) },
+                Reading { response, ..reading(Form::Critique) },
+                Reading { response, rubric, ..reading(Form::Critique) },
+                Reading { count: Some(8), ..reading(Form::Questions) },
+                Reading { count: Some(8), rubric, ..reading(Form::Questions) },
+                Reading { response, ..reading(Form::Claims) },
+            ];
+            let subjects = subjects.into_iter().chain(readings.map(Subject::Reading));
+            for subject in subjects.filter(|subject| self.templates.has(subject.form())) {
                 for mode in [Mode::Feedback, Mode::Score] {
                     self.validate_for(&subject, mode)?;
                 }
@@ -48,7 +66,7 @@ impl PromptSet {
     fn validate_for(&self, subject: &Subject<'_>, mode: Mode) -> Result<(), PromptError> {
         match self.turns(subject, mode) {
             Err(PromptError::Unsupported { pointer, .. }) if !OPTIONAL.contains(&&pointer[1..]) => {
-                let file = self.templates.file(subject.kind());
+                let file = self.templates.file(subject.form());
                 let shown = pointer[1..].to_owned();
                 Err(PromptError::Template { file, line: None, reason: format!("it does not contain `{shown}`") })
             }

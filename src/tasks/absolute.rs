@@ -95,7 +95,8 @@ impl Absolute {
         });
         let mut verdicts: Vec<(AbsoluteVerdict, Weight)> = verdicts.collect::<Result<_, InvalidVerdict>>()?;
         if multi {
-            return Ok(Self::Multi(CriteriaVerdict::combine(verdicts)?));
+            let gates = rubrics.iter().map(|weighted| weighted.gate);
+            return Ok(Self::Multi(CriteriaVerdict::combine(verdicts)?.gated(gates)));
         }
         verdicts.pop().map(|(verdict, _)| Self::Single(verdict)).ok_or(InvalidVerdict::Empty)
     }

@@ -185,6 +185,32 @@ async fn feedback_that_reaches_its_limit_still_has_a_verdict() {
 }
 
 #[tokio::test]
+async fn a_criterion_at_its_gate_makes_the_reward_nothing() {
+    // The example has the score 2 of 5, and of two scores the second.
+    let server = Server::with(example());
+    let graded = async |gates: [Value; 2]| {
+        let [first, second] = gates;
+        let rubrics = json!([{"rubric": rubric(1, 5), "gate": first}, {"rubric": rubric(0, 1), "gate": second}]);
+        let verdict = server.absolute(json!({"rubric": rubrics, "mode": "score"})).await;
+        (verdict["passed"].clone(), verdict["reward"] == json!(0.0), verdict["rubric"]["digest"].clone())
+    };
+    let [open, shut, none] = [
+        graded([json!(1), json!(null)]).await,
+        graded([json!(2), json!(0)]).await,
+        graded([json!(null), json!(null)]).await,
+    ];
+    assert_eq!((&open.0, open.1), (&json!(true), false));
+    assert_eq!((&shut.0, shut.1), (&json!(false), true));
+    assert_eq!((&none.0, none.1), (&json!(null), false));
+    assert!(open.2 != none.2 && open.2 != shut.2, "gates are a part of what a verdict was judged by");
+    let rubrics = json!([{"rubric": rubric(1, 5), "gate": 1}, {"rubric": rubric(1, 5), "gate": 5}]);
+    let response = server.post_json("/v1/grade/absolute", &absolute(json!({"rubric": rubrics}))).await;
+    let found = problem(&server, response, 422, "invalid_request").await;
+    assert_eq!(found["pointer"], "/rubric/1/gate");
+    assert!(found["detail"].as_str().unwrap().contains("a score from 1 to 4"), "{found}");
+}
+
+#[tokio::test]
 async fn several_criteria_are_weighed() {
     let server = Server::with(asking(|job| {
         let strict = job.prompt.text().contains("Is it good?");

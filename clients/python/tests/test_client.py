@@ -9,9 +9,11 @@ from gavel_client import (
     AbsoluteVerdict,
     AsyncGavel,
     ConnectionFailed,
+    Critique,
     Feedback,
     Gavel,
     InvalidRequest,
+    Message,
     NotFound,
     Question,
     RelativeVerdict,
@@ -148,6 +150,71 @@ def test_decisions(gavel: Gavel) -> None:
         gavel.decide("Hi.", [{"type": "predicate", "instructions": "It is true."}], model="nothing")
 
 
+def test_segments(gavel: Gavel) -> None:
+    response = "It is blué. It could be worse!"
+    verdict = gavel.segments(instruction="Hi.", response=response, labels={"none": 0.0, "object": {"reward": -1.0}})
+    assert [response[part.start : part.end] for part in verdict.segments] == [part.text for part in verdict.segments]
+    assert [part.label for part in verdict.segments] == ["object", "object"]
+    assert verdict.reward == pytest.approx(-0.75)
+    one = gavel.segments(
+        instruction="Hi.",
+        response=response,
+        segments=[{"start": 6, "end": 10}],
+        labels="hallucination",
+        scope="before",
+    )
+    assert ([part.text for part in one.segments], one.rubric.name) == (["blué"], "hallucination")
+
+
+def test_labels(gavel: Gavel) -> None:
+    labels = {"bad": "It is not liked.", "good": "It is liked."}
+    [only] = gavel.label(text="I like it.", labels=labels).labels
+    assert (only.turn, only.label) == (None, "good")
+    assert only.distribution["good"] == pytest.approx(0.75)
+    turns: list[Message] = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}] * 2
+    verdict = gavel.label(messages=turns, turn="each_user", labels=labels)
+    assert [label.turn for label in verdict.labels] == [0, 2]
+
+
+def test_a_checklist(gavel: Gavel) -> None:
+    verdict = gavel.checklist(instruction="Hi.", response="Hello.", questions=["Is it rude?", "Is it short?"])
+    assert [(item.question, item.answer) for item in verdict.items] == [("Is it rude?", "no"), ("Is it short?", "no")]
+    assert verdict.passed
+    assert verdict.reward == pytest.approx(0.25)
+    gated = gavel.checklist(instruction="Hi.", response="Hello.", questions=["Is it short?"], gates=[0])
+    assert (gated.passed, gated.reward) == (False, 0.0)
+    drawn = gavel.checklist(
+        instruction="Hi.", response="Hello.", questions={"draw": {"from": "rubric", "count": 1}}, rubric=RUBRIC
+    )
+    assert len(drawn.items) == 1
+
+
+def test_claims(gavel: Gavel) -> None:
+    verdict = gavel.claims(instruction="Hi.", response="A. B.", claims=["A.", "B."], context=[{"text": "C."}])
+    assert (verdict.against, verdict.precision, verdict.recall, verdict.f1) == ("context", 0.0, None, None)
+    assert [(claim.start, claim.end) for claim in verdict.claims] == [(0, 2), (3, 5)]
+    with pytest.raises(InvalidRequest, match="reference_answer"):
+        gavel.claims(instruction="Hi.", response="A. B.")
+
+
+def test_a_critique(gavel: Gavel) -> None:
+    critique = gavel.critique(instruction="Hi.", response="Hello.")
+    assert (critique.feedback, critique.finish, critique.rubric) == ("It could be worse.", "stop", None)
+    *feedback, whole = gavel.stream_critique(instruction="Hi.", response="Go.", rubric="helpfulness")
+    assert isinstance(whole, Critique)
+    assert "".join(piece.delta for piece in feedback if isinstance(piece, Feedback)) == whole.feedback
+
+
+def test_a_refinement(gavel: Gavel) -> None:
+    verdict = gavel.refine(
+        instruction="Hi.", response="AWFUL", refined="EXCELLENT", feedback="Be kind.", rubric=RUBRIC, mode="score"
+    )
+    assert (verdict.gain, verdict.probability_better) == (1.0, 1.0)
+    assert (verdict.response.reward, verdict.refined.reward) == (0.0, 1.0)
+    assert verdict.feedback_taken is not None
+    assert verdict.feedback_taken.probability == 0.0
+
+
 def test_what_a_server_is(gavel: Gavel) -> None:
     assert gavel.ready()
     info = gavel.info()
@@ -245,6 +312,9 @@ def test_asynchronous(url: str) -> None:
             assert len(await gavel.rubrics()) > 1
             question: Question = {"type": "predicate", "instructions": "It is true."}
             assert len((await gavel.decide([{"role": "user", "content": "Hi."}], [question])).answers) == 1
+            labelled = await gavel.segments(instruction="Hi.", response="Hello.", labels={"none": 0.0, "rude": -1.0})
+            assert labelled.segments[0].label == "rude"
+            assert (await gavel.critique(instruction="Hi.", response="Hello.")).feedback
             stream = gavel.stream_absolute(instruction="Hi.", response="Hello.", rubric=RUBRIC, cache=False)
             events = [event async for event in stream]
             assert isinstance(events[0], Feedback)

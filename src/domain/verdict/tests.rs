@@ -115,6 +115,23 @@ fn what_cannot_be_combined_is_an_error() {
     assert_eq!(CriteriaVerdict::combine(vec![(broken, Weight::ONE)]).err(), Some(InvalidVerdict::NotANumber));
 }
 
+#[test]
+fn a_score_that_is_not_above_its_gate_makes_the_reward_nothing() {
+    // Scores 4 and 2.
+    let criteria = [[0.1, 0.1, 0.1, 0.6, 0.1], [0.1, 0.6, 0.1, 0.1, 0.1]]
+        .map(|masses| (AbsoluteVerdict::combine(five(), vec![judgement(0, None, &masses)]).unwrap(), Weight::ONE));
+    let mean = (criteria[0].0.reward + criteria[1].0.reward) / 2.0;
+    let check = |gates: [Option<i32>; 2], passed: Option<bool>, reward: f64| {
+        let gated = CriteriaVerdict::combine(criteria.to_vec()).unwrap().gated(gates.into_iter());
+        assert_eq!((gated.passed, gated.reward), (passed, reward), "{gates:?}");
+    };
+    check([None, None], None, mean);
+    check([Some(3), None], Some(true), mean);
+    check([Some(3), Some(1)], Some(true), mean);
+    check([None, Some(2)], Some(false), 0.0);
+    check([Some(4), Some(1)], Some(false), 0.0);
+}
+
 proptest! {
     /// Whatever the weights, the reward is between the least and the greatest of the criteria's.
     #[test]

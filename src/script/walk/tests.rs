@@ -106,6 +106,19 @@ fn choose(options: &[&str]) -> Step {
     Step::Choose(options.iter().map(|option| (*option).to_owned()).collect())
 }
 
+/// Whether all options of some choice are so improbable that skipped ones may be among the most probable: there, a walk
+/// may choose another one than a machine, and what follows differs.
+fn undecided(found: &Transcript, expected: &Transcript) -> bool {
+    found.outcomes.iter().zip(&expected.outcomes).any(|outcomes| match outcomes {
+        (Outcome::Chosen { .. }, Outcome::Chosen { log_masses, .. }) => {
+            let best = log_masses.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            best.exp() <= found.skipped_mass
+        }
+        (Outcome::Branched(a), Outcome::Branched(b)) => a.iter().zip(b).any(|(a, b)| undecided(a, b)),
+        _ => false,
+    })
+}
+
 /// Compares transcripts; masses up to the skipped mass.
 fn same(found: &Transcript, expected: &Transcript) -> Result<(), TestCaseError> {
     prop_assert_eq!(&found.answer, &expected.answer);
@@ -172,8 +185,10 @@ proptest! {
         let (mut shown, mut expected_shown) = (String::new(), String::new());
         let found = serve(&mut walk(&text, &script, batches), toy::SIZE, &mut shown);
         let expected = run(&mut machine(&text, &script), &mut expected_shown);
-        same(&found, &expected)?;
-        prop_assert_eq!(shown, expected_shown);
+        if !undecided(&found, &expected) {
+            same(&found, &expected)?;
+            prop_assert_eq!(shown, expected_shown);
+        }
     }
 
     /// Where only the most probable tokens are told, the masses are lower bounds, and the label mass has an upper one.

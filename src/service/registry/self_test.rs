@@ -116,7 +116,7 @@ fn jobs(set: &PromptSet, chat: &ChatFormat, modes: &[Mode], feedback: usize) -> 
             };
             let (kind, scale) = match subject {
                 Subject::Absolute { rubric, .. } => (Kind::Absolute, Some(rubric.scale())),
-                Subject::Relative { .. } => (Kind::Relative, None),
+                Subject::Relative { .. } | Subject::Reading(_) => (Kind::Relative, None),
             };
             let script = set.script(kind, *mode, scale, feedback, 0);
             let sampling = SamplerSettings { temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 0 };

@@ -11,15 +11,21 @@ from typing_extensions import NotRequired, TypedDict
 from ._errors import Problem, ProblemDetails, UnexpectedAnswer, problem_error
 from ._verdicts import (
     AbsoluteVerdict,
+    ChecklistVerdict,
+    ClaimsVerdict,
+    Critique,
     Decisions,
     Feedback,
     Info,
+    LabelVerdict,
     ModelNames,
     Preferences,
     RankVerdict,
+    RefineVerdict,
     RelativeVerdict,
     Rewards,
     RubricList,
+    SegmentsVerdict,
 )
 
 T = TypeVar("T", bound=BaseModel)
@@ -159,6 +165,65 @@ class JurySettings(Settings, _Jury, total=False):
     """How something is judged, and by whom: `judges`, or the name of a configured `jury`."""
 
 
+class Reading(TypedDict, total=False):
+    """What the methods beside grading may be told: `instruction` or `messages`, and the rest as needed."""
+
+    instruction: str | None
+    messages: Sequence[Message] | None
+    reference_answer: str | None
+    context: Sequence[Context] | None
+    annotator: str | None
+    sampling: Sampling
+    model: str | None
+    prompt: str | None
+    cache: bool
+    deterministic: bool
+    debug: bool
+
+
+class Labelling(TypedDict, total=False):
+    """What a request for labels may say."""
+
+    context: Sequence[Context] | None
+    annotator: str | None
+    model: str | None
+    prompt: str | None
+    cache: bool
+    deterministic: bool
+    debug: bool
+
+
+class Span(TypedDict):
+    """A part of a text. Offsets count characters, as Python's do: `text[start:end]`."""
+
+    start: int
+    end: int
+
+
+class RewardedLabel(TypedDict):
+    """What a label is worth, and what it means."""
+
+    reward: float
+    meaning: NotRequired[str | None]
+
+
+#: A set's name, or labels with what each is worth.
+RewardedLabels: TypeAlias = str | Mapping[str, float | RewardedLabel]
+
+#: A set's name, or labels with what each means.
+Labels: TypeAlias = str | Mapping[str, str]
+
+
+#: What questions are drawn from, and how many, 1 to 32.
+Draw = TypedDict("Draw", {"from": Literal["rubric", "instruction"], "count": int})
+
+
+class DrawnQuestions(TypedDict):
+    """Questions that the judge writes before it answers them."""
+
+    draw: Draw
+
+
 class _Item(TypedDict):
     response: str
     id: NotRequired[str | int]
@@ -270,6 +335,40 @@ def decide(text: str | Sequence[Message], questions: Sequence[Question], model: 
     """Answer questions about a text or a conversation."""
     given = text if isinstance(text, str) else list(text)
     return Call("/v1/decisions", _said({}, input=given, questions=list(questions), model=model), Decisions)
+
+
+def segments(response: str, labels: RewardedLabels, options: Reading, **own: object) -> Call[SegmentsVerdict]:
+    """Label the parts of a response."""
+    return Call("/v1/grade/segments", _said(options, response=response, labels=labels, **own), SegmentsVerdict)
+
+
+def label(labels: Labels, options: Labelling, **own: object) -> Call[LabelVerdict]:
+    """Label a text, or turns of a conversation."""
+    return Call("/v1/grade/label", _said(options, labels=labels, **own), LabelVerdict)
+
+
+def checklist(
+    response: str, questions: Sequence[str] | DrawnQuestions, options: Reading, **own: object
+) -> Call[ChecklistVerdict]:
+    """Answer questions about a response."""
+    given = questions if isinstance(questions, Mapping) else list(questions)
+    return Call("/v1/grade/checklist", _said(options, response=response, questions=given, **own), ChecklistVerdict)
+
+
+def claims(response: str, options: Reading, **own: object) -> Call[ClaimsVerdict]:
+    """Check what a response claims."""
+    return Call("/v1/grade/claims", _said(options, response=response, **own), ClaimsVerdict)
+
+
+def critique(response: str | None, options: Reading, **own: object) -> Call[Critique]:
+    """Write feedback."""
+    return Call("/v1/critique", _said(options, response=response, **own), Critique)
+
+
+def refine(response: str, refined: str, rubric: Rubric, options: Grading, **own: object) -> Call[RefineVerdict]:
+    """Grade a response and its refined version."""
+    body = _said(options, response=response, refined=refined, rubric=rubric, **own)
+    return Call("/v1/refine", body, RefineVerdict)
 
 
 RUBRICS = Call("/v1/rubrics", None, RubricList)

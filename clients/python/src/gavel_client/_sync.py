@@ -17,28 +17,41 @@ from ._calls import (
     MODELS,
     RUBRICS,
     Call,
+    DrawnQuestions,
     EventReader,
     Grading,
     JuryGrading,
     JurySettings,
+    Labelling,
+    Labels,
     Message,
     Normalize,
     Question,
+    Reading,
+    RewardedLabels,
     RewardItem,
     Rubric,
+    Settings,
+    Span,
 )
 from ._connection import DEFAULT_URL, LIMITS, Sleep, connect_error, headers, timeouts
 from ._retry import RETRIED_ERRORS, RETRIED_STATUSES, Retry, retry_after
 from ._verdicts import (
     AbsoluteVerdict,
+    ChecklistVerdict,
+    ClaimsVerdict,
+    Critique,
     Decisions,
     Feedback,
     Info,
+    LabelVerdict,
     Preferences,
     RankVerdict,
+    RefineVerdict,
     RelativeVerdict,
     Rewards,
     RubricEntry,
+    SegmentsVerdict,
 )
 
 T = TypeVar("T", bound=BaseModel)
@@ -169,6 +182,78 @@ class Gavel:
         """Compare two responses; gives feedback as it is written, and the verdict last."""
         own = {"method": method, "swap": swap, "tie_margin": tie_margin}
         return self._stream(calls.relative(response_a, response_b, rubric, options, **own))
+
+    def segments(
+        self,
+        *,
+        response: str,
+        labels: RewardedLabels,
+        segments: Literal["sentences"] | Sequence[Span] = "sentences",
+        scope: Literal["own", "before"] | None = None,
+        **options: Unpack[Reading],
+    ) -> SegmentsVerdict:
+        """Label the sentences of a response, or other parts of it, each with a reward."""
+        parts = segments if isinstance(segments, str) else list(segments)
+        return self._ask(calls.segments(response, labels, options, segments=parts, scope=scope))
+
+    def label(
+        self,
+        *,
+        labels: Labels,
+        text: str | None = None,
+        messages: Sequence[Message] | None = None,
+        turn: Literal["last", "each_user"] | int | None = None,
+        **options: Unpack[Labelling],
+    ) -> LabelVerdict:
+        """Label a text, or turns of a conversation."""
+        return self._ask(calls.label(labels, options, text=text, messages=messages, turn=turn))
+
+    def checklist(
+        self,
+        *,
+        response: str,
+        questions: Sequence[str] | DrawnQuestions,
+        gates: Sequence[int] | None = None,
+        rubric: Rubric | None = None,
+        **options: Unpack[Reading],
+    ) -> ChecklistVerdict:
+        """Answer 1 to 64 questions about a response with yes or no; a no at one of `gates` makes the reward 0."""
+        return self._ask(calls.checklist(response, questions, options, gates=gates, rubric=rubric))
+
+    def claims(
+        self,
+        *,
+        response: str,
+        against: Literal["reference", "context"] | None = None,
+        claims: Sequence[str] | None = None,
+        **options: Unpack[Reading],
+    ) -> ClaimsVerdict:
+        """Check each claim of a response; without `claims`, the judge lists them first."""
+        return self._ask(calls.claims(response, options, against=against, claims=claims))
+
+    def critique(
+        self, *, response: str | None = None, rubric: Rubric | None = None, **options: Unpack[Reading]
+    ) -> Critique:
+        """Write feedback on a response, or on the assistant's turns in `messages`, without a score."""
+        return self._ask(calls.critique(response, options, rubric=rubric))
+
+    def stream_critique(
+        self, *, response: str | None = None, rubric: Rubric | None = None, **options: Unpack[Reading]
+    ) -> Iterator[Feedback | Critique]:
+        """Write feedback without a score; gives it as it is written, and the whole last."""
+        return self._stream(calls.critique(response, options, rubric=rubric))
+
+    def refine(
+        self,
+        *,
+        response: str,
+        refined: str,
+        rubric: Rubric,
+        feedback: str | None = None,
+        **options: Unpack[Grading],
+    ) -> RefineVerdict:
+        """Grade a response and its refined version, and say what was gained."""
+        return self._ask(calls.refine(response, refined, rubric, options, feedback=feedback))
 
     def decide(
         self, text: str | Sequence[Message], questions: Sequence[Question], *, model: str | None = None

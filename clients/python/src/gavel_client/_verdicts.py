@@ -41,13 +41,12 @@ class TimingMs(_Answer):
     total: float
 
 
-class _Sourced(_Answer):
+class _Produced(_Answer):
     """What every verdict says of how it came about."""
 
     id: str
     object: str
     model: ModelRef
-    rubric: NamedDigest
     prompt: NamedDigest
     usage: Usage
     timing_ms: TimingMs
@@ -57,6 +56,12 @@ class _Sourced(_Answer):
     annotator: NamedDigest | None = None
     samples_used: int | None = None
     debug: dict[str, Any] | None = None
+
+
+class _Sourced(_Produced):
+    """The same for a verdict by a rubric, or by a set of labels."""
+
+    rubric: NamedDigest
 
 
 class AbsoluteJudgement(_Answer):
@@ -237,6 +242,111 @@ class Preferences(_Sourced):
     pairs: list[PreferencePair]
     left_out: list[LeftOut]
     method: Literal["pairwise", "absolute"] | None = None
+
+
+class _Chosen(_Answer):
+    """The most probable label, and the probability of each."""
+
+    label: str
+    distribution: dict[str, float]
+    label_mass: float
+
+
+class Segment(_Chosen):
+    """A part of a response, `response[start:end]`; `reward` is the mean of the labels' under the distribution."""
+
+    start: int
+    end: int
+    text: str
+    reward: float
+
+
+class SegmentsVerdict(_Sourced):
+    """The labels of a response's segments; `reward` is the mean of theirs."""
+
+    segments: list[Segment]
+    reward: float
+    label_mass: float
+
+
+class TurnLabel(_Chosen):
+    """The label of a turn: its place in the conversation, None for a text."""
+
+    turn: int | None
+
+
+class LabelVerdict(_Sourced):
+    """The labels of a text, or of turns."""
+
+    labels: list[TurnLabel]
+    label_mass: float
+
+
+class ChecklistItem(_Answer):
+    """An answered question; `probability` is that of yes."""
+
+    question: str
+    answer: Literal["yes", "no"]
+    probability: float
+    label_mass: float
+
+
+class ChecklistVerdict(_Produced):
+    """Answers about a response; `reward` is the mean probability of yes, or 0 if a gate has a no."""
+
+    items: list[ChecklistItem]
+    passed: bool
+    reward: float
+    label_mass: float
+
+
+class Claim(_Answer):
+    """A claim; `start` and `end` are there where the response has its very words."""
+
+    text: str
+    start: int | None = None
+    end: int | None = None
+    supported: bool
+    probability: float
+    label_mass: float
+
+
+class ClaimsVerdict(_Produced):
+    """Which claims of a response are supported. `recall` and `f1` are None without a reference."""
+
+    against: Literal["reference", "context"]
+    claims: list[Claim]
+    reference_claims: list[Claim]
+    precision: float
+    recall: float | None
+    f1: float | None
+    label_mass: float
+
+
+class Critique(_Produced):
+    """Feedback without a score."""
+
+    feedback: str
+    finish: Literal["stop", "length"]
+    rubric: NamedDigest | None = None
+
+
+class FeedbackTaken(_Answer):
+    """How probable it is that a refined version does what the feedback asks for."""
+
+    probability: float
+    label_mass: float
+
+
+class RefineVerdict(_Sourced):
+    """A response and its refined version, graded alone; `gain` is the difference of their rewards."""
+
+    response: Grade
+    refined: Grade
+    gain: float
+    probability_better: float
+    feedback_taken: FeedbackTaken | None = None
+    label_mass: float
 
 
 class Rewards(_Answer):
