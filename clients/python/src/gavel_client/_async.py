@@ -30,7 +30,6 @@ from ._calls import (
     RewardedLabels,
     RewardItem,
     Rubric,
-    Settings,
     Span,
 )
 from ._connection import DEFAULT_URL, LIMITS, AsyncSleep, connect_error, headers, timeouts

@@ -31,7 +31,6 @@ from ._calls import (
     RewardedLabels,
     RewardItem,
     Rubric,
-    Settings,
     Span,
 )
 from ._connection import DEFAULT_URL, LIMITS, Sleep, connect_error, headers, timeouts
