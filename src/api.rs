@@ -366,14 +366,17 @@ pub async fn shut_down(app: &App, handle: &ServerHandle, drain: Duration, hurry:
     let shutdown = &app.admission.shutdown;
     shutdown.drain();
     let stop = async {
-        // Others take its lines, or it takes them again when it is back.
-        app.jobs.stop().await;
         let drained = tokio::time::timeout(drain, shutdown.is_cut_off());
+        // Others take the lines of batches, or this one takes them again when it is back. A database that is away is not
+        // waited for.
+        let batches = tokio::time::timeout(LAST_WORDS, app.jobs.stop());
         // Either way, it is time to close.
-        let _ = drained.await;
+        let _ = tokio::join!(drained, batches);
         shutdown.close();
         handle.stop(true).await;
         app.verdicts.stop().await;
+        // What does not end in time stays in SQLite's log beside its file, which the next start reads.
+        let _ = tokio::time::timeout(LAST_WORDS, app.database.close()).await;
     };
     let limit = tokio::time::timeout(Duration::from_millis(app.config.limits.shutdown_ms), hurry);
     let mut stop = pin!(stop);

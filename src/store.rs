@@ -15,6 +15,7 @@ mod workers;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
@@ -32,7 +33,7 @@ pub use self::verdicts::{VerdictFilter, VerdictRow};
 /// The name of SQLite's file in the data folder.
 const FILE: &str = "gavel.db";
 /// How long a request waits for a connection.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Settings of a connection to SQLite: readers beside one writer, who waits for others up to 10 s. A crash of the machine
 /// may lose the last answers, which are then made again, but never the file.
 const SQLITE: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL";
@@ -82,12 +83,29 @@ impl Database {
         self.location.exists()
     }
 
+    /// The database if it has been opened.
+    #[must_use]
+    pub fn opened(&self) -> Option<&Store> {
+        self.store.get()
+    }
+
+    /// Closes the database after the statements that run, so that its file alone is complete.
+    pub async fn close(&self) {
+        if let Some(store) = self.store.get() {
+            store.pool.close().await;
+        }
+    }
+
     /// The open database.
     ///
     /// # Errors
     /// Those of [`Store::open`]; the next call tries again.
     pub async fn open(&self) -> Result<&Store, StoreError> {
-        self.store.get_or_try_init(|| Store::open(&self.location)).await
+        let store = self.store.get_or_try_init(|| Store::open(&self.location)).await?;
+        match store.damaged.get() {
+            Some(damaged) => Err(damaged.clone()),
+            None => Ok(store),
+        }
     }
 }
 
@@ -97,6 +115,8 @@ pub struct Store {
     pool: AnyPool,
     /// SQLite's file; `None`: PostgreSQL.
     file: Option<String>,
+    /// What was found of a damage, after which nothing is read or written any more until a restart.
+    damaged: Arc<OnceLock<StoreError>>,
 }
 
 impl Store {
@@ -132,7 +152,7 @@ impl Store {
             sqlx::migrate::MigrateError::Execute(error) => failed(error),
             error => StoreError::Version(error.to_string()),
         })?;
-        Ok(Self { pool, file })
+        Ok(Self { pool, file, damaged: Arc::default() })
     }
 
     /// A statement with what the two databases write differently: `{now}`, the database's own time in milliseconds, so
@@ -157,12 +177,11 @@ impl Store {
 
     #[allow(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
     fn failed(&self, error: sqlx::Error) -> StoreError {
-        StoreError::of(&error, self.file.as_deref())
-    }
-
-    /// Closes the database after the statements that run.
-    pub async fn close(&self) {
-        self.pool.close().await;
+        let error = StoreError::of(&error, self.file.as_deref());
+        if matches!(error, StoreError::Damaged { .. }) {
+            self.damaged.get_or_init(|| error.clone());
+        }
+        error
     }
 }
 

@@ -48,6 +48,9 @@ const IDLE: Duration = Duration::from_secs(5);
 /// Lines to write into the database at once, and their bytes.
 const LINES: usize = 500;
 const BYTES: usize = 4 << 20;
+/// How often a line may be begun before it is suspected to end the process: from then on it runs alone, so that it takes no
+/// other line with it.
+const SUSPECT: i64 = 3;
 /// Faults of an input that are told.
 const FAULTS: usize = 20;
 
@@ -66,6 +69,8 @@ pub struct Runner {
     answers: Vec<Answered>,
     /// The batch that lines were taken from first the last time.
     turn: usize,
+    /// Whether the line in progress runs alone.
+    alone: bool,
 }
 
 /// A line in progress.
@@ -81,7 +86,7 @@ impl Runner {
     pub fn new(jobs: Arc<Jobs>, execute: Arc<dyn Execute>, metrics: Arc<Metrics>, longest: usize) -> Self {
         let (worker, running) = (format!("worker_{}", Ulid::new()), JoinSet::new());
         let (lines, answers) = (HashMap::new(), Vec::new());
-        Self { jobs, execute, metrics, longest, worker, running, lines, answers, turn: 0 }
+        Self { jobs, execute, metrics, longest, worker, running, lines, answers, turn: 0, alone: false }
     }
 
     /// Works until [`Jobs::stop`]. Without anything in the database, it waits until something is.
@@ -127,7 +132,7 @@ impl Runner {
         while let Some(ended) = self.running.join_next_with_id().await {
             self.ended(ended);
         }
-        let Ok(store) = self.jobs.store().await else { return };
+        let Some(store) = self.jobs.database.opened() else { return };
         let written = store.answer(&self.worker, &self.answers).await;
         if let Err(error) = written.and(store.leave(&self.worker).await) {
             tracing::warn!(%error, "lines of batches that this process had begun are begun again when it counts as dead");
@@ -270,7 +275,7 @@ impl Runner {
         }
         for batch in store.batches_that_are(BatchStatus::Expiring).await? {
             any = true;
-            let left = store.take_lines(&batch.id, &self.worker, LINES as i64).await?;
+            let left = store.take_lines(&batch.id, &self.worker, LINES as i64, (i64::MAX, false)).await?;
             if left.is_empty() {
                 store.end_batch(&batch, BatchStatus::Expired, expires_at).await?;
                 continue;
@@ -298,8 +303,9 @@ impl Runner {
 
     /// Takes lines while there is room, from each batch its share. Returns whether there are batches to work on.
     async fn take(&mut self, store: &Store) -> Result<bool, StoreError> {
+        self.alone &= !self.lines.is_empty();
         let mut batches = store.batches_that_are(BatchStatus::InProgress).await?;
-        if batches.is_empty() {
+        if batches.is_empty() || self.alone {
             return Ok(!self.lines.is_empty());
         }
         let count = batches.len();
@@ -311,11 +317,26 @@ impl Runner {
             if share == 0 {
                 break;
             }
-            for line in store.take_lines(&batch.id, &self.worker, share as i64).await? {
+            for line in store.take_lines(&batch.id, &self.worker, share as i64, (SUSPECT, false)).await? {
                 self.begin(line, batch.owner.clone());
             }
         }
+        if self.lines.is_empty() && self.answers.is_empty() {
+            self.take_suspect(store, &batches).await?;
+        }
         Ok(true)
+    }
+
+    /// Takes a line that may have ended processes. It runs alone.
+    async fn take_suspect(&mut self, store: &Store, batches: &[BatchRow]) -> Result<(), StoreError> {
+        for batch in batches {
+            if let Some(line) = store.take_lines(&batch.id, &self.worker, 1, (SUSPECT, true)).await?.pop() {
+                self.alone = true;
+                self.begin(line, batch.owner.clone());
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     fn begin(&mut self, claimed: ClaimedLine, owner: String) {

@@ -202,6 +202,9 @@ impl Store {
     /// Those of the database.
     pub async fn take_input(&self, worker: &str) -> Result<Option<BatchRow>, StoreError> {
         let mut transaction = self.begin().await?;
+        if !self.hold_worker(&mut transaction, worker).await? {
+            return Ok(None);
+        }
         let taken = self.sql(
             "WITH next AS MATERIALIZED (SELECT id AS taken FROM batches \
              WHERE status = 'validating' AND worker IS NULL ORDER BY id LIMIT 1 {skip_locked}) \

@@ -107,20 +107,32 @@ impl Store {
         Ok(PutLines::Written)
     }
 
-    /// Takes up to `most` lines of a batch that nobody works on, in the order of the input.
+    /// Takes up to `most` lines of a batch that nobody works on, in the order of the input; only those that were begun less
+    /// than `begun` times, or with `suspect` only the others.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn take_lines(&self, batch: &str, worker: &str, most: i64) -> Result<Vec<ClaimedLine>, StoreError> {
+    pub async fn take_lines(
+        &self,
+        batch: &str,
+        worker: &str,
+        most: i64,
+        (begun, suspect): (i64, bool),
+    ) -> Result<Vec<ClaimedLine>, StoreError> {
         let mut transaction = self.begin().await?;
-        let taken = self.sql(
+        if !self.hold_worker(&mut transaction, worker).await? {
+            return Ok(Vec::new());
+        }
+        let attempts = if suspect { "attempts >= $4" } else { "attempts < $4" };
+        let taken = self.sql(&format!(
             "WITH next AS MATERIALIZED (SELECT batch AS of_batch, number AS taken FROM lines \
-             WHERE batch = $1 AND outcome IS NULL AND worker IS NULL ORDER BY number LIMIT $3 {skip_locked}) \
-             UPDATE lines SET worker = $2, attempts = attempts + 1 FROM next \
+             WHERE batch = $1 AND outcome IS NULL AND worker IS NULL AND {attempts} ORDER BY number LIMIT $3 \
+             {{skip_locked}}) UPDATE lines SET worker = $2, attempts = attempts + 1 FROM next \
              WHERE lines.batch = next.of_batch AND lines.number = next.taken \
-             RETURNING number, custom_id, url, body, attempts",
-        );
-        let rows = sqlx::query(&taken).bind(batch).bind(worker).bind(most).fetch_all(&mut *transaction).await;
+             RETURNING number, custom_id, url, body, attempts"
+        ));
+        let rows = sqlx::query(&taken).bind(batch).bind(worker).bind(most).bind(begun);
+        let rows = rows.fetch_all(&mut *transaction).await;
         let read = |row: &AnyRow| {
             let line = NewLine {
                 number: column(row, "number")?,

@@ -1,6 +1,8 @@
 //! Processes that work on batches. A process that has not said for a while that it is alive is dead: what it worked on
 //! is free for others, and what it may still answer is refused.
 
+use sqlx::{Any, Transaction};
+
 use super::{Store, StoreError};
 
 impl Store {
@@ -43,9 +45,21 @@ impl Store {
         self.free(&dead, lease).await
     }
 
+    /// Holds a worker's row until the end of a transaction, so that it cannot be declared dead meanwhile. Returns false if it
+    /// was already: what it would take then would belong to nobody.
+    pub(super) async fn hold_worker(
+        &self,
+        transaction: &mut Transaction<'static, Any>,
+        worker: &str,
+    ) -> Result<bool, StoreError> {
+        let held = sqlx::query("UPDATE workers SET alive_until = alive_until WHERE id = $1").bind(worker);
+        let held = held.execute(&mut **transaction).await.map_err(|error| self.failed(error))?;
+        Ok(held.rows_affected() == 1)
+    }
+
     async fn free<'q, T>(&self, workers: &'q str, bound: T) -> Result<u64, StoreError>
     where
-        T: sqlx::Encode<'q, sqlx::Any> + sqlx::Type<sqlx::Any> + 'q,
+        T: sqlx::Encode<'q, Any> + sqlx::Type<Any> + 'q,
     {
         let mut transaction = self.begin().await?;
         let ids: Vec<String> = sqlx::query_scalar(workers)

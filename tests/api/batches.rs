@@ -280,7 +280,7 @@ async fn leave_begun(store: &Store) {
     };
     store.put_lines("batch_1", "dead", &[new(0), new(1), new(2)]).await.unwrap();
     assert!(store.input_read("batch_1", "dead", 3, None).await.unwrap());
-    assert_eq!(store.take_lines("batch_1", "dead", 2).await.unwrap().len(), 2);
+    assert_eq!(store.take_lines("batch_1", "dead", 2, (3, false)).await.unwrap().len(), 2);
     assert_eq!(store.put_batch(batch("batch_2", "file-1", i64::MAX), 9, None).await.unwrap(), Made::New);
     store.take_input("dead").await.unwrap().unwrap();
     assert_eq!(store.put_batch(batch("batch_3", "file-1", 1), 9, None).await.unwrap(), Made::New);
@@ -294,7 +294,19 @@ async fn is_finished(server: &Server, store: &Store) {
     assert_eq!(ids(&server.lines(&second["output_file_id"]).await), ["late"]);
     let third = server.batch_that_is("batch_3", "expired").await;
     assert_eq!(third["request_counts"]["total"], 0);
-    // What the dead one still says is not heard.
+    // What the dead one still wants or says is not heard.
+    let more = NewBatch {
+        id: "batch_4",
+        owner: "",
+        endpoint: ABSOLUTE,
+        input_file: "file-1",
+        metadata: "{}",
+        created_at: 0,
+        expires_at: i64::MAX,
+    };
+    store.put_batch(more, 9, None).await.unwrap();
+    assert_eq!(store.take_input("dead").await.unwrap(), None);
+    assert_eq!(store.take_lines("batch_1", "dead", 9, (3, false)).await.unwrap(), []);
     let late = gavel::store::Answered { batch: "batch_1".into(), number: 0, outcome: "x".into(), answer: "{}".into() };
     store.answer("dead", &[late]).await.unwrap();
     assert_eq!(server.get_json("/v1/batches/batch_1").await["outcomes"], json!({"ok": 3}));
@@ -375,7 +387,8 @@ async fn what_a_line_cannot_be_answered_by_is_its_answer() {
     // Ten processes die of the first line.
     for _ in 0..10 {
         store.join("dying", 0).await.unwrap();
-        store.take_lines("batch_1", "dying", 1).await.unwrap();
+        let begun = store.take_lines("batch_1", "dying", 1, (i64::MAX, false)).await.unwrap();
+        assert_eq!(begun[0].line.number, 0);
         store.leave("dying").await.unwrap();
     }
     let batch = server.batch_that_is("batch_1", "completed").await;
