@@ -1,0 +1,200 @@
+"""Processes that die while they work on a batch."""
+
+import signal
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import batches
+from postgres import Postgres
+from server import Skipped, must, until
+from suite import row
+
+LEASE_MS = 5000
+# What a row takes from batches of 32 lines at a time, which are answered after this time.
+DELAY_MS = 250
+
+
+def settings(**more):
+    return {"jobs.lease_ms": LEASE_MS, "log.level": "warn", **more}
+
+
+def attempts(gavel, batch):
+    """How many lines of a batch in SQLite were begun more than once, and the most that one was."""
+    with sqlite3.connect(f"file:{gavel.data}/gavel.db?mode=ro", uri=True) as database:
+        asked = "SELECT COUNT(*) FILTER (WHERE attempts > 1), MAX(attempts) FROM lines WHERE batch = ?"
+        return database.execute(asked, [batch]).fetchone()
+
+
+def killed(setup, processes, batch, kills):
+    """Kills one of some processes at random moments, and starts it again. Returns how often the batch was in progress."""
+    meanwhile = 0
+    for _ in range(kills):
+        victim = setup.random.choice(processes)
+        time.sleep(setup.random.uniform(0.0, 0.7))
+        found = batches.show(victim, batch)
+        meanwhile += bool(found) and found["status"] in ("validating", "in_progress")
+        victim.kill()
+        victim.start()
+    return meanwhile
+
+
+@row(
+    "kill-sqlite",
+    "`kill -9` at random moments while it works on a batch, on SQLite; started again each time",
+    "every line has exactly one answer, its own, in the order of the input",
+    quick=True,
+)
+def kill_sqlite(setup):
+    count, kills = setup.pick(500, 5000), setup.pick(10, 50)
+    gavel = setup.gavel(settings(), batches.answers(setup.pick(500, DELAY_MS)))
+    batch = batches.submit(gavel, batches.requests(count))
+    meanwhile = killed(setup, [gavel], batch, kills)
+    must(meanwhile >= kills * 0.8, f"only {meanwhile} of {kills} kills fell into the batch: its lines are too fast")
+    batches.exactly_once(gavel, batch, count)
+    again, most = attempts(gavel, batch)
+    return f"{count} answers to {count} lines; {meanwhile} of {kills} kills during the batch; {again} lines begun again, one {most} times"
+
+
+@row(
+    "kill-postgres",
+    "two processes on one PostgreSQL; `kill -9` of either at random moments",
+    "every line has exactly one answer, its own, in the order of the input",
+)
+def kill_postgres(setup):
+    count, kills = setup.pick(500, 5000), setup.pick(10, 30, 50)
+    database = Postgres()
+    setup.callback(database.close)
+    database.start()
+    more = settings(**{"jobs.database_url": database.url})
+    processes = [setup.gavel(more, batches.answers(DELAY_MS * 2), name) for name in ("one", "two")]
+    batch = batches.submit(processes[0], batches.requests(count))
+    meanwhile = killed(setup, processes, batch, kills)
+    must(meanwhile >= kills * 0.8, f"only {meanwhile} of {kills} kills fell into the batch: its lines are too fast")
+    batches.exactly_once(processes[1], batch, count)
+    asked = "SELECT COUNT(*) FILTER (WHERE attempts > 1), MAX(attempts) FROM lines"
+    again, most = database.ask(asked).split("|")
+    return f"{count} answers to {count} lines; {meanwhile} of {kills} kills during the batch; {again} lines begun again, one {most} times"
+
+
+class Supervisor(threading.Thread):
+    """Starts a server again whenever it has ended, as systemd or a container's runtime does."""
+
+    def __init__(self, gavel):
+        super().__init__(daemon=True)
+        self.gavel, self.ends = gavel, []
+        self.stopping = False
+        self.start()
+
+    def run(self):
+        while True:
+            code = self.gavel.process.wait()
+            if self.stopping:
+                return
+            self.ends.append(code)
+            self.gavel.start(ready=False)
+
+    def stop(self):
+        self.stopping = True
+        self.gavel.kill()
+        self.join()
+
+
+@row(
+    "abort",
+    "SIGABRT, which is how C++ code of an engine ends a process, again and again under a supervisor",
+    "every line has exactly one answer, its own, in the order of the input",
+)
+def abort(setup):
+    count, aborts = setup.pick(300, 1000), setup.pick(5, 10)
+    gavel = setup.gavel(settings(), batches.answers(DELAY_MS))
+    batch = batches.submit(gavel, batches.requests(count))
+    supervisor = Supervisor(gavel)
+    for number in range(aborts):
+        gavel.process.send_signal(signal.SIGABRT)
+        until("the supervisor has seen the end", lambda number=number: len(supervisor.ends) == number + 1)
+        until("the server is back", lambda: gavel.get("/readyz").status == 200)
+        time.sleep(setup.random.uniform(0.0, 0.7))
+    batches.exactly_once(gavel, batch, count)
+    supervisor.stop()
+    must(set(supervisor.ends) == {-signal.SIGABRT}, f"the server ended otherwise: {supervisor.ends}")
+    return f"{count} answers to {count} lines; {aborts} ends by SIGABRT"
+
+
+@row(
+    "poison",
+    "a batch with a line that ends the process whenever it runs (`jobs.attempts` 2)",
+    "that line is answered with `line_aborted`, every other line with its verdict",
+)
+def poison(setup):
+    count, bad = 200, 100
+    gavel = setup.gavel(settings(**{"jobs.attempts": 2}), batches.answers(DELAY_MS))
+    batch = batches.submit(gavel, batches.requests(count))
+    file = f"file:{gavel.data}/gavel.db?mode=ro"
+    asked = "SELECT attempts, outcome FROM lines WHERE batch = ? AND number = ?"
+
+    def begun():
+        """How often the line was begun, if it is more often than it was, or its outcome."""
+        with sqlite3.connect(file, uri=True, timeout=30) as database:
+            found = database.execute(asked, [batch, bad]).fetchone()
+        return found if found and (found[1] or found[0] > deaths) else None
+
+    deaths, most = 0, 10
+    while True:
+        begun_now, outcome = until("the line is begun again, or answered", begun)
+        if outcome:
+            break
+        must(begun_now <= most, f"the line was begun {begun_now} times")
+        deaths = begun_now
+        gavel.kill(signal.SIGABRT)
+        gavel.start()
+    ended = batches.completed(gavel, batch)
+    errors = batches.lines(gavel, ended["error_file_id"])
+    codes = {line["custom_id"]: (line["error"] or {}).get("code") for line in errors}
+    must(codes.pop(f"n{bad}", None) == "line_aborted", f"the line was answered otherwise: {outcome}")
+    must(not codes, f"{deaths} deaths; {len(codes)} lines beside it were answered with errors, too: {codes}")
+    good = [line["custom_id"] for line in batches.lines(gavel, ended["output_file_id"])]
+    must(good == [f"n{number}" for number in range(count) if number != bad], "the other answers are not all there in order")
+    return f"`line_aborted` after {deaths} deaths, {len(good)} verdicts"
+
+
+LIBRARIES = "/usr/lib/*/faketime/libfaketimeMT.so.1"
+
+
+@row(
+    "clock",
+    "the clock of the process jumps an hour ahead, and later back, during a batch (libfaketime)",
+    "every line has exactly one answer, its own, in the order of the input, and the batch ends",
+)
+def clock(setup):
+    library = next(iter(sorted(Path("/").glob(LIBRARIES[1:]))), None)
+    if library is None:
+        raise Skipped("libfaketime is not installed: apt-get install libfaketime")
+    count, shift = setup.pick(400, 1500), setup.folder / "clock"
+    shift.write_text("+0\n")
+    environment = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(shift),
+        "FAKETIME_NO_CACHE": "1",
+        # The monotonic clock does not jump: it never does.
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    gavel = setup.gavel(settings(), batches.answers(DELAY_MS), environment=environment)
+
+    def date():
+        return gavel.get("/healthz").headers["Date"]
+
+    batch = batches.submit(gavel, batches.requests(count))
+    shown = [date()]
+    for part, jump in ((0.2, "+3600"), (0.6, "+0")):
+        until(f"{part:.0%} of the batch", lambda part=part: batches.done(gavel, batch) >= count * part, pause=0.1)
+        replaced = shift.with_suffix(".new")
+        replaced.write_text(f"{jump}\n")
+        replaced.rename(shift)
+        until("the clock jumps", lambda: date()[:19] != shown[-1][:19], pause=0.1)
+        shown.append(date())
+    batches.exactly_once(gavel, batch, count)
+    again, _ = attempts(gavel, batch)
+    hours = " to ".join(at[17:22] for at in shown)
+    return f"{count} answers to {count} lines; {again} lines begun again; the clock went from {hours}"
