@@ -1,1 +1,220 @@
-"""x"""
+"""Callers that send nothing, or slowly, or do not read; and callers that are there when the server is to end."""
+
+import asyncio
+import json
+import resource
+import signal
+import socket
+import time
+
+import batches
+from callers import Caller, CutOff, together
+from server import ABSOLUTE, grading, must, until
+from suite import row
+
+OPEN_FILES = 8192
+
+
+def room_for_connections():
+    """Lets this process, which is the callers, have as many."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(OPEN_FILES, most), most))
+
+
+@row(
+    "idle-connections",
+    "2,000 connections that ask for nothing: half of them never did, half are kept after a grading",
+    "grading works meanwhile, and the server ends them; the memory of each is told",
+)
+def idle_connections(setup):
+    room_for_connections()
+    gavel = setup.gavel({"log.level": "error"}, open_files=OPEN_FILES)
+    count, seen = 2000, {}
+
+    async def idle():
+        # So that the memory of the first gradings does not count.
+        first = Caller(gavel.port)
+        for number in range(2000):
+            await first.grade(f"Answer {number}.")
+        first.close()
+        before = gavel.memory()
+        callers = [Caller(gavel.port) for _ in range(count)]
+        for group in range(0, count // 2, 100):
+            await asyncio.gather(*(caller.grade("An answer.") for caller in callers[group : group + 100]))
+        await asyncio.gather(*(caller.connect() for caller in callers[count // 2 :]))
+        seen["open"], seen["each"] = gavel.connections(), (gavel.memory() - before) * 1024 / count
+        one = Caller(gavel.port)
+        for number in range(100):
+            status, _, text = await one.grade("An answer.")
+            must(status == 200, f"a grading meanwhile was answered with {status}: {text[:200]}")
+        one.close()
+        # None of them is closed by its caller.
+        until("the server has ended them", lambda: gavel.connections() == 0, pause=0.2)
+        return callers
+
+    together(idle())
+    must(seen["open"] >= count * 0.95, f"only {seen['open']} of {count} were open at once")
+    return f"{seen['open']} open at once, {seen['each']:.0f} KiB each; 100 gradings meanwhile; all ended by the server"
+
+
+async def drips(port, data, ended):
+    """Sends a byte a second until the server ends the connection; what it said before is in `ended`."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def send():
+        for byte in data:
+            writer.write(bytes([byte]))
+            await asyncio.sleep(1)
+
+    sending = asyncio.ensure_future(send())
+    try:
+        said = await reader.read()
+    except ConnectionError:
+        said = b""
+    sending.cancel()
+    writer.close()
+    ended.append(said.split(b"\r\n")[0].decode())
+
+
+async def reads_slowly(port, head, body, over):
+    """Asks for a stream, and reads a byte of it a second."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.setblocking(False)
+        await loop.sock_connect(slow, ("127.0.0.1", port))
+        await loop.sock_sendall(slow, head + body)
+        while not over.is_set():
+            try:
+                await loop.sock_recv(slow, 1)
+            except OSError:
+                return
+            await asyncio.sleep(1)
+
+
+@row(
+    "slow-loris",
+    "200 callers that send a byte a second of a head, 200 of a body, 100 that read a byte a second of a stream "
+    "(`limits.deadline_ms` 10000, `limits.unread_ms` 4000)",
+    "others are served meanwhile; the slow ones end by these limits, and no connection is left",
+)
+def slow_loris(setup):
+    room_for_connections()
+    # A stream that fits into no buffer of a socket.
+    answers = f'[[answer]]\nwhen = "A long one."\nsay = "{" ".join(["x" * (1 << 20)] * 4)}"\n'
+    settings = {"limits.deadline_ms": 10000, "limits.unread_ms": 4000, "log.level": "error"}
+    gavel = setup.gavel(settings, answers, open_files=OPEN_FILES)
+    heads, bodies, waits = [], [], []
+    plain = Caller(gavel.port)
+    head = plain.head(ABSOLUTE, 1000, ["X-Slow: " + "x" * 1000])
+    long = json.dumps(grading("A long one.", mode="feedback")).encode()
+    stream = plain.head(ABSOLUTE, len(long), ["Accept: text/event-stream"])
+
+    async def drips_body():
+        reader, writer = await asyncio.open_connection("127.0.0.1", gavel.port)
+        writer.write(plain.head(ABSOLUTE, 1000, []))
+        sending = asyncio.ensure_future(send(writer))
+        try:
+            said = await reader.read()
+        except ConnectionError:
+            said = b""
+        sending.cancel()
+        writer.close()
+        bodies.append(said.split(b"\r\n")[0].decode())
+
+    async def send(writer):
+        for _ in range(1000):
+            writer.write(b" ")
+            await asyncio.sleep(1)
+
+    async def others(slow, over):
+        caller, left = Caller(gavel.port), 1
+        while left:
+            asked = time.monotonic()
+            status, _, text = await caller.grade("An answer.")
+            must(status == 200, f"another caller was answered with {status}: {text[:200]}")
+            waits.append(time.monotonic() - asked)
+            await asyncio.sleep(0.05)
+            left = gavel.connections() - 1
+        caller.close()
+        over.set()
+        await asyncio.gather(*slow)
+
+    async def all_of_them():
+        over = asyncio.Event()
+        slow = [asyncio.ensure_future(drips(gavel.port, head, heads)) for _ in range(200)]
+        slow += [asyncio.ensure_future(drips_body()) for _ in range(200)]
+        slow += [asyncio.ensure_future(reads_slowly(gavel.port, stream, long, over)) for _ in range(100)]
+        until("they are there", lambda: True)
+        await asyncio.sleep(0)
+        await others(slow, over)
+
+    began = time.monotonic()
+    together(all_of_them())
+    took = time.monotonic() - began
+    must(set(heads) <= {"HTTP/1.1 408 Request Timeout", ""}, f"slow heads ended with {set(heads)}")
+    must(set(bodies) == {"HTTP/1.1 504 Gateway Timeout"}, f"slow bodies ended with {set(bodies)}")
+    values = gavel.metrics()
+    must(values["gavel_sequences_running"] == 0, "a slow caller still has a place")
+    waits.sort()
+    return (
+        f"{len(waits)} other gradings, half within {waits[len(waits) // 2] * 1000:.0f} ms; slow heads ended with 408, "
+        f"slow bodies with 504; no connection was left after {took:.0f} s"
+    )
+
+
+async def until_it_ends(port, number, asked, answers):
+    """Asks again and again until the server takes no connection. `asked` has the requests that wait for an answer."""
+    caller = Caller(port)
+    while True:
+        try:
+            await caller.connect()
+        except ConnectionError:
+            return
+        asked[number] = time.monotonic()
+        try:
+            status, _, text = await caller.grade(f"Answer {number}.")
+            answers.append((asked.pop(number), status, text))
+        except CutOff as cut:
+            answers.append((asked.pop(number), None, "cut off in its middle" if cut.begun else "no answer"))
+        caller.close()
+
+
+@row(
+    "sigterm",
+    "SIGTERM while 64 callers ask and a batch is in progress; started again afterwards",
+    "every request that was accepted is answered, nothing is cut off, the exit code is 0; the batch has exactly one answer a line",
+    quick=True,
+)
+def sigterm(setup):
+    gavel = setup.gavel({"log.level": "error", "limits.in_flight": 64}, batches.answers(200) + "\n[[answer]]\ndelay_ms = 200\n")
+    count, callers = 400, 64
+    batch = batches.submit(gavel, batches.requests(count))
+    until("a part of the batch", lambda: batches.done(gavel, batch) > 0)
+    asked, answers, sent = {}, [], {}
+
+    async def ends():
+        while len(asked) < callers:
+            await asyncio.sleep(0.01)
+        sent["in flight"], sent["at"] = len(asked), time.monotonic()
+        gavel.process.send_signal(signal.SIGTERM)
+
+    together(ends(), *(until_it_ends(gavel.port, number, asked, answers) for number in range(callers)))
+    code = gavel.ended()
+    late = sum(at > sent["at"] for at, _, _ in answers)
+    lost = [(at, text) for at, status, text in answers if status is None]
+    refused = [(status, text[:200]) for _, status, text in answers if status not in (200, None)]
+    must(not refused, f"{len(refused)} requests were refused, such as {refused and refused[0]}")
+    must(all(at > sent["at"] for at, _ in lost), f"of the {sent['in flight']} requests in flight, some have no answer: {lost}")
+    must(not any(text == "cut off in its middle" for _, text in lost), "an answer was cut off in its middle")
+    must(code == 0, f"the exit code is {code}: {gavel.said()[-300:]}")
+    gavel.start()
+    before = batches.done(gavel, batch)
+    must(before < count, "the batch ended before the restart")
+    batches.exactly_once(gavel, batch, count)
+    seen = (
+        f"{sent['in flight']} requests in flight answered, and {late - len(lost)} that came later; exit code {code}; "
+        f"the batch went on from line {before} to {count} answers"
+    )
+    must(not lost, f"{seen}; {len(lost)} connections that were made while the port closed got no answer")
+    return seen

@@ -126,7 +126,12 @@ class Gavel:
     def terminate(self):
         """Ends it as a supervisor does, and returns its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE)
+        return self.ended()
+
+    def ended(self):
+        """Its exit code when it has ended."""
+        until("the server has ended", lambda: self.process.poll() is not None)
+        return self.process.returncode
 
     def close(self):
         if self.process and self.process.poll() is None:
@@ -187,12 +192,12 @@ class Gavel:
     def forget_peak(self):
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
-    def sockets(self):
-        """How many connections of callers it has open."""
+    def connections(self):
+        """How many connections of callers it has, those included that it has closed and whose ends are not sent yet."""
         with open("/proc/net/tcp") as table:
             rows = [line.split() for line in table][1:]
-        established, here = "01", f"0100007F:{self.port:04X}"
-        return sum(row[1] == here and row[3] == established for row in rows)
+        here, over = f"0100007F:{self.port:04X}", ("06", "0A")  # TIME_WAIT and LISTEN
+        return sum(row[1] == here and row[3] not in over for row in rows)
 
 
 def grading(text, **fields):
