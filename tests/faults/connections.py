@@ -57,9 +57,11 @@ def idle_connections(setup):
     return f"{seen['open']} open at once, {seen['each']:.0f} KiB each; 100 gradings meanwhile; all ended by the server"
 
 
-async def drips(port, data, ended):
-    """Sends a byte a second until the server ends the connection; what it said before is in `ended`."""
+async def drips(port, at_once, data, ended):
+    """Sends a byte of `data` a second until the server ends the connection; the first line of what it says is put into
+    `ended`."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(at_once)
 
     async def send():
         for byte in data:
@@ -76,14 +78,16 @@ async def drips(port, data, ended):
     ended.append(said.split(b"\r\n")[0].decode())
 
 
-async def reads_slowly(port, head, body, over):
+async def reads_slowly(port, request, over):
     """Asks for a stream, and reads a byte of it a second."""
     loop = asyncio.get_running_loop()
     with socket.socket() as slow:
+        # Small segments, so that the system keeps little of the stream for a caller that does not read it.
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
         slow.setblocking(False)
         await loop.sock_connect(slow, ("127.0.0.1", port))
-        await loop.sock_sendall(slow, head + body)
+        await loop.sock_sendall(slow, request)
         while not over.is_set():
             try:
                 await loop.sock_recv(slow, 1)
@@ -100,65 +104,49 @@ async def reads_slowly(port, head, body, over):
 )
 def slow_loris(setup):
     room_for_connections()
-    # A stream that fits into no buffer of a socket.
-    answers = f'[[answer]]\nwhen = "A long one."\nsay = "{" ".join(["x" * (1 << 20)] * 4)}"\n'
+    # A stream that does not fit into the buffers of such a connection.
+    answers = f'[[answer]]\nwhen = "A long one."\nsay = "{" ".join(["x" * (1 << 16)] * 2)}"\n'
     settings = {"limits.deadline_ms": 10000, "limits.unread_ms": 4000, "log.level": "error"}
     gavel = setup.gavel(settings, answers, open_files=OPEN_FILES)
-    heads, bodies, waits = [], [], []
+    heads, bodies, waits, there = [], [], [], {"most": 0}
     plain = Caller(gavel.port)
     head = plain.head(ABSOLUTE, 1000, ["X-Slow: " + "x" * 1000])
     long = json.dumps(grading("A long one.", mode="feedback")).encode()
     stream = plain.head(ABSOLUTE, len(long), ["Accept: text/event-stream"])
 
-    async def drips_body():
-        reader, writer = await asyncio.open_connection("127.0.0.1", gavel.port)
-        writer.write(plain.head(ABSOLUTE, 1000, []))
-        sending = asyncio.ensure_future(send(writer))
-        try:
-            said = await reader.read()
-        except ConnectionError:
-            said = b""
-        sending.cancel()
-        writer.close()
-        bodies.append(said.split(b"\r\n")[0].decode())
-
-    async def send(writer):
-        for _ in range(1000):
-            writer.write(b" ")
-            await asyncio.sleep(1)
-
-    async def others(slow, over):
-        caller, left = Caller(gavel.port), 1
-        while left:
-            asked = time.monotonic()
+    async def others():
+        """Grades while there are slow callers; returns when the server has ended them all."""
+        while left := gavel.connections():
+            there["most"] = max(there["most"], left)
+            caller, asked = Caller(gavel.port), time.monotonic()
             status, _, text = await caller.grade("An answer.")
             must(status == 200, f"another caller was answered with {status}: {text[:200]}")
             waits.append(time.monotonic() - asked)
+            caller.close()
             await asyncio.sleep(0.05)
-            left = gavel.connections() - 1
-        caller.close()
-        over.set()
-        await asyncio.gather(*slow)
 
     async def all_of_them():
         over = asyncio.Event()
-        slow = [asyncio.ensure_future(drips(gavel.port, head, heads)) for _ in range(200)]
-        slow += [asyncio.ensure_future(drips_body()) for _ in range(200)]
-        slow += [asyncio.ensure_future(reads_slowly(gavel.port, stream, long, over)) for _ in range(100)]
-        until("they are there", lambda: True)
-        await asyncio.sleep(0)
-        await others(slow, over)
+        slow = [asyncio.ensure_future(drips(gavel.port, b"", head, heads)) for _ in range(200)]
+        slow += [asyncio.ensure_future(drips(gavel.port, head, b" " * 1000, bodies)) for _ in range(200)]
+        slow += [asyncio.ensure_future(reads_slowly(gavel.port, stream + long, over)) for _ in range(100)]
+        while gavel.connections() == 0:
+            await asyncio.sleep(0)
+        await others()
+        over.set()
+        await asyncio.gather(*slow)
 
     began = time.monotonic()
     together(all_of_them())
     took = time.monotonic() - began
+    must(there["most"] >= 450, f"only {there['most']} slow callers were there at once")
     must(set(heads) <= {"HTTP/1.1 408 Request Timeout", ""}, f"slow heads ended with {set(heads)}")
     must(set(bodies) == {"HTTP/1.1 504 Gateway Timeout"}, f"slow bodies ended with {set(bodies)}")
     values = gavel.metrics()
     must(values["gavel_sequences_running"] == 0, "a slow caller still has a place")
     waits.sort()
     return (
-        f"{len(waits)} other gradings, half within {waits[len(waits) // 2] * 1000:.0f} ms; slow heads ended with 408, "
+        f"{there['most']} at once; {len(waits)} other gradings, half within {waits[len(waits) // 2] * 1000:.0f} ms; slow heads ended with 408, "
         f"slow bodies with 504; no connection was left after {took:.0f} s"
     )
 

@@ -193,11 +193,12 @@ class Gavel:
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
     def connections(self):
-        """How many connections of callers it has, those included that it has closed and whose ends are not sent yet."""
+        """How many connections of callers it has open."""
         with open("/proc/net/tcp") as table:
             rows = [line.split() for line in table][1:]
-        here, over = f"0100007F:{self.port:04X}", ("06", "0A")  # TIME_WAIT and LISTEN
-        return sum(row[1] == here and row[3] not in over for row in rows)
+        here, listens = f"0100007F:{self.port:04X}", "0A"
+        # Those that no process has open any more have no inode.
+        return sum(row[1] == here and row[3] != listens and row[9] != "0" for row in rows)
 
 
 def grading(text, **fields):
