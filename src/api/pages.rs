@@ -37,6 +37,7 @@ const SECTIONS: [(&str, &[&str]); 4] = [
         "Running",
         &[
             "batches",
+            "reliability",
             "security",
             "observability",
             "scaling",

@@ -175,7 +175,9 @@ async def until_it_ends(port, number, asked, answers):
     quick=True,
 )
 def sigterm(setup):
-    gavel = setup.gavel({"log.level": "error", "limits.in_flight": 64}, batches.answers(200) + "\n[[answer]]\ndelay_ms = 200\n")
+    gavel = setup.gavel(
+        {"log.level": "error", "limits.in_flight": 64}, batches.answers(200) + "\n[[answer]]\ndelay_ms = 200\n"
+    )
     count, callers = 400, 64
     batch = batches.submit(gavel, batches.requests(count))
     until("a part of the batch", lambda: batches.done(gavel, batch) > 0)
@@ -193,7 +195,10 @@ def sigterm(setup):
     lost = [(at, text) for at, status, text in answers if status is None]
     refused = [(status, text[:200]) for _, status, text in answers if status not in (200, None)]
     must(not refused, f"{len(refused)} requests were refused, such as {refused and refused[0]}")
-    must(all(at > sent["at"] for at, _ in lost), f"of the {sent['in flight']} requests in flight, some have no answer: {lost}")
+    must(
+        all(at > sent["at"] for at, _ in lost),
+        f"of the {sent['in flight']} requests in flight, some have no answer: {lost}",
+    )
     must(not any(text == "cut off in its middle" for _, text in lost), "an answer was cut off in its middle")
     must(code == 0, f"the exit code is {code}: {gavel.said()[-300:]}")
     gavel.start()

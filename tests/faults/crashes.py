@@ -153,9 +153,16 @@ def poison(setup):
     errors = batches.lines(gavel, ended["error_file_id"])
     codes = {line["custom_id"]: (line["error"] or {}).get("code") for line in errors}
     must(codes.pop(f"n{bad}", None) == "line_aborted", f"the line was answered otherwise: {outcome}")
-    must(not codes, f"{deaths} deaths; {len(codes)} lines beside it were answered with errors, too: {codes}")
+    also = ", ".join(f"`{code}`" for code in sorted(set(codes.values()), key=str))
+    must(
+        not codes,
+        f"after {deaths} deaths it is `line_aborted`; answered so, too, are {len(codes)} good lines in work beside it ({also})",
+    )
     good = [line["custom_id"] for line in batches.lines(gavel, ended["output_file_id"])]
-    must(good == [f"n{number}" for number in range(count) if number != bad], "the other answers are not all there in order")
+    must(
+        good == [f"n{number}" for number in range(count) if number != bad],
+        "the other answers are not all there in order",
+    )
     return f"`line_aborted` after {deaths} deaths, {len(good)} verdicts"
 
 

@@ -128,7 +128,9 @@ def weights(setup):
     gavel.start()
     counts, seconds = [Count(), Count()], setup.pick(5, 8, 30)
     begins = time.monotonic()
-    work = [keeps_asking(gavel.port, count, begins + seconds, key) for key, count in zip(keys, counts) for _ in range(100)]
+    work = [
+        keeps_asking(gavel.port, count, begins + seconds, key) for key, count in zip(keys, counts) for _ in range(100)
+    ]
     together(*work)
     light, heavy = (count.good / seconds for count in counts)
     seen = f"{light:.0f}/s and {heavy:.0f}/s: 1 to {heavy / light:.2f}"
@@ -152,14 +154,11 @@ async def graded(port, first, count):
     await asyncio.gather(*(one_by_one() for _ in range(16)))
     caller = Caller(port)
     for begin in range(first + singles, first + count, bulk):
-        items = [grading(f"Answer {number}.") for number in range(begin, begin + bulk)]
-        status, _, text = await caller.post("/v1/rewards", {"items": [item(one) for one in items], "rubric": "helpfulness", "mode": "score"})
+        items = [{"instruction": "Why?", "response": f"Answer {number}."} for number in range(begin, begin + bulk)]
+        body = {"items": items, "rubric": "helpfulness", "mode": "score"}
+        status, _, text = await caller.post("/v1/rewards", body)
         must(status == 200, f"a hundred gradings were answered with {status}: {text[:200]}")
     caller.close()
-
-
-def item(one):
-    return {"instruction": one["instruction"], "response": one["response"]}
 
 
 @row(

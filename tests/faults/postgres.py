@@ -36,7 +36,17 @@ class Postgres:
 
     def start(self):
         """Starts it, and waits until it can be asked. After a crash, it refuses to start before its last processes are gone."""
-        server = [*program("postgres"), "-D", self.data, "-k", self.folder, "-c", "listen_addresses=", "-c", "fsync=off"]
+        server = [
+            *program("postgres"),
+            "-D",
+            self.data,
+            "-k",
+            self.folder,
+            "-c",
+            "listen_addresses=",
+            "-c",
+            "fsync=off",
+        ]
 
         def up():
             if self.process is None or self.process.poll() is not None:
