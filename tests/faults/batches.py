@@ -94,7 +94,7 @@ def lines(gavel, file):
 
 
 def exactly_once(gavel, batch, count):
-    """Waits for the end of a batch of `requests(count)`, and checks that every line has its answer, once and in order."""
+    """Waits for the end of a batch of `requests(count)`; checks that every line has its answer, once and in order."""
     ended = completed(gavel, batch)
     errors = lines(gavel, ended["error_file_id"])
     must(not errors, f"{len(errors)} lines were answered with errors, the first: {errors and errors[0]}")

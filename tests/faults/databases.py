@@ -28,7 +28,8 @@ def grades(gavel, what):
 @row(
     "database-away",
     "PostgreSQL is killed in the middle of a batch, and is back after 30 s",
-    "grading goes on; `/v1/batches` answers 503 `store_unavailable` with `Retry-After`; every line has exactly one answer",
+    "grading goes on; `/v1/batches` answers 503 `store_unavailable` with `Retry-After`; every line has exactly one "
+    "answer",
 )
 def database_away(setup):
     count, away = setup.pick(500, 1500), setup.pick(5, 30)
@@ -64,7 +65,7 @@ def database_away(setup):
     batches.exactly_once(gavel, batch, count)
     must(gavel.process.poll() is None and gavel.starts == 1, "the server was started again")
     return (
-        f"away for {away} s: {graded} gradings (the slowest {slowest:.1f} s, with 0.5 s of the engine) and {len(took)} refusals "
+        f"away for {away} s: {graded} gradings (the slowest {slowest:.1f} s) and {len(took)} refusals "
         f"(after up to {max(took):.1f} s) meanwhile; "
         f"then {count} answers to {count} lines"
     )
@@ -124,7 +125,7 @@ def disk_full(setup):
         content = gavel.get(f"/v1/files/{file.json['id']}/content")
         must(content.text.rstrip("\n") == text.rstrip("\n"), f"the file {file.json['id']} is not what was uploaded")
     batches.exactly_once(gavel, batch, count)
-    return f"{len(large) / 1e6:.0f} MB refused, and accepted later; the batch went on from line {before} to {count} answers to {count} lines"
+    return f"{len(large) / 1e6:.0f} MB refused, accepted later; the batch went on from line {before} to {count} answers"
 
 
 def overwritten(good):
@@ -143,7 +144,7 @@ DAMAGES = {
 @row(
     "damaged",
     "a database with noise in its middle, one that is cut off, a file that is none, none at all",
-    "a clear error names the file, which is left as it is; no wrong content is answered; grading goes on; none at all is made when it is needed",
+    "a clear error, and the log names the file, which is left as it is; grading goes on; one is made when it is needed",
     quick=True,
 )
 def damaged(setup):

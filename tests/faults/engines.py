@@ -38,13 +38,16 @@ def engine_fails(setup):
     values = gavel.metrics()
     must(values["gavel_sequences_running"] == 0, "places of failed judgements are still taken")
     restarts = values.get("gavel_engine_restarts_total", 0)
-    return f"{2 * rounds} failures, each `engine_failed` ({reply.status}) with a verdict after it; gavel_engine_restarts_total {restarts:.0f}"
+    return (
+        f"{2 * rounds} failures, each `engine_failed` ({reply.status}), with a verdict after it; "
+        f"gavel_engine_restarts_total {restarts:.0f}"
+    )
 
 
 @row(
     "engine-hangs",
     "an engine that never answers, to more callers than there are places",
-    "each caller gets `deadline_exceeded` or is refused, none waits for ever; places are free again, and the next request works",
+    "each caller gets `deadline_exceeded` in time; places are free again, and the next request works",
 )
 def engine_hangs(setup):
     gavel = setup.gavel({"log.level": "error", "limits.in_flight": 4, "limits.queue": 100}, ANSWERS)
@@ -63,4 +66,7 @@ def engine_hangs(setup):
     good = gavel.grade()
     must(good.status == 200, f"the request after them was answered with {good.status}: {good.text[:300]}")
     latest = max(time for _, time in answered)
-    return f"{callers} callers at 4 places: each `deadline_exceeded`, the last after {latest:.1f} s of {milliseconds / 1000:.1f}; then a verdict"
+    return (
+        f"{callers} callers at 4 places: each `deadline_exceeded`, the last after {latest:.1f} s of "
+        f"{milliseconds / 1000:.1f}; then a verdict"
+    )

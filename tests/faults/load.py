@@ -110,8 +110,9 @@ def greedy(setup):
     beside, taken, late = measured(500)
     share = sum(beside) / sum(alone)
     seen = (
-        f"{sum(alone):.0f}/s alone, {sum(beside):.0f}/s beside it ({share:.0%}; the least of the ten {min(beside):.1f}/s); "
-        f"half their answers within {quiet * 1000:.0f} ms alone, {late * 1000:.0f} ms beside it, which gets {taken:.0f}/s"
+        f"{sum(alone):.0f}/s alone, {sum(beside):.0f}/s beside it ({share:.0%}; the least of the ten "
+        f"{min(beside):.1f}/s); half their answers within {quiet * 1000:.0f} ms alone, {late * 1000:.0f} ms beside it, "
+        f"which gets {taken:.0f}/s"
     )
     must(share >= 0.9 and min(beside) >= 0.9 * min(alone), seen)
     return seen
@@ -181,8 +182,8 @@ def memory(setup):
     answers = batches.lines(gavel, ended["output_file_id"])
     must(len(answers) == lines, f"{len(answers)} answers to {lines} lines")
     seen = (
-        f"{early:.0f} MiB after {first}, {late:.0f} MiB after {total}; at most {gavel.memory('VmHWM'):.0f} MiB during a batch "
-        f"of {lines} lines ({len(text) / 1e6:.0f} MB)"
+        f"{early:.0f} MiB after {first}, {late:.0f} MiB after {total}; at most {gavel.memory('VmHWM'):.0f} MiB during "
+        f"a batch of {lines} lines ({len(text) / 1e6:.0f} MB)"
     )
     must(late <= early * 1.05, seen)
     return seen

@@ -35,18 +35,9 @@ class Postgres:
         self.url = f"postgres://gavel@localhost/postgres?host={self.folder}"
 
     def start(self):
-        """Starts it, and waits until it can be asked. After a crash, it refuses to start before its last processes are gone."""
-        server = [
-            *program("postgres"),
-            "-D",
-            self.data,
-            "-k",
-            self.folder,
-            "-c",
-            "listen_addresses=",
-            "-c",
-            "fsync=off",
-        ]
+        """Starts it, and waits until it can be asked. While processes are left from a crash, it refuses."""
+        settings = ["-c", "listen_addresses=", "-c", "fsync=off"]
+        server = [*program("postgres"), "-D", self.data, "-k", self.folder, *settings]
 
         def up():
             if self.process is None or self.process.poll() is not None:
