@@ -151,27 +151,34 @@ def slow_loris(setup):
     )
 
 
-async def until_it_ends(port, number, asked, answers):
-    """Asks again and again until the server takes no connection. `asked` has the requests that wait for an answer."""
-    caller = Caller(port)
+class Request:
+    """A request, and what became of it. `status` None: its connection was closed, `begun` if within the answer."""
+
+    def __init__(self):
+        self.asked, self.status, self.text, self.begun = time.monotonic(), None, b"", False
+
+
+async def until_it_ends(port, number, requests):
+    """Asks again and again, each time by a connection of its own, until the server takes none."""
     while True:
+        caller = Caller(port)
         try:
             await caller.connect()
         except ConnectionError:
             return
-        asked[number] = time.monotonic()
+        request = Request()
+        requests.append(request)
         try:
-            status, _, text = await caller.grade(f"Answer {number}.")
-            answers.append((asked.pop(number), status, text))
+            request.status, _, request.text = await caller.grade(f"Answer {number}.")
         except CutOff as cut:
-            answers.append((asked.pop(number), None, "cut off in its middle" if cut.begun else "no answer"))
+            request.begun = cut.begun
         caller.close()
 
 
 @row(
     "sigterm",
     "SIGTERM while 64 callers ask and a batch is in progress; started again afterwards",
-    "every request that was accepted is answered, nothing is cut off, the exit code is 0; the batch has exactly one "
+    "every request that the server took is answered, nothing is cut off, the exit code is 0; the batch has exactly one "
     "answer a line",
     quick=True,
 )
@@ -182,36 +189,36 @@ def sigterm(setup):
     count, callers = 400, 64
     batch = batches.submit(gavel, batches.requests(count))
     until("a part of the batch", lambda: batches.done(gavel, batch) > 0)
-    asked, answers, sent = {}, [], {}
+    requests, signalled = [[] for _ in range(callers)], []
 
     async def ends():
-        while len(asked) < callers:
+        while not all(requests):
             await asyncio.sleep(0.01)
-        sent["in flight"], sent["at"] = len(asked), time.monotonic()
+        signalled.append(time.monotonic())
         gavel.process.send_signal(signal.SIGTERM)
 
-    together(ends(), *(until_it_ends(gavel.port, number, asked, answers) for number in range(callers)))
+    together(ends(), *(until_it_ends(gavel.port, number, asked) for number, asked in enumerate(requests)))
     code = gavel.ended()
-    late = sum(at > sent["at"] for at, _, _ in answers)
-    lost = [(at, text) for at, status, text in answers if status is None]
-    refused = [(at, status, text) for at, status, text in answers if status not in (200, None)]
-    # Who comes when the port is about to close is told to go elsewhere.
-    wrong = [one for one in refused if one[0] < sent["at"] or one[1] != 503 or b"shutting_down" not in one[2]]
-    must(not wrong, f"{len(wrong)} requests were refused, such as {wrong and wrong[0]}")
+    everything = [request for asked in requests for request in asked]
+    answered = [request for request in everything if request.status == 200]
+    late = sum(request.asked > signalled[0] for request in answered)
+    lost = [request for request in everything if request.status is None]
+    refused = [request for request in everything if request.status not in (200, None)]
+    must(not any(request.begun for request in lost), "an answer was cut off in its middle")
+    must(all(request.asked > signalled[0] for request in lost + refused), "a request in flight was not answered")
+    # Who comes when the port is about to close is told to go elsewhere, or not taken any more: then that is its last.
+    wrong = [request for request in refused if request.status != 503 or b"shutting_down" not in request.text]
+    must(not wrong, f"{len(wrong)} requests were refused, such as {wrong and (wrong[0].status, wrong[0].text[:200])}")
     must(
-        all(at > sent["at"] for at, _ in lost),
-        f"of the {sent['in flight']} requests in flight, some have no answer: {lost}",
+        len(lost) == sum(asked[-1].status is None for asked in requests), "a connection was lost before the port closed"
     )
-    must(not any(text == "cut off in its middle" for _, text in lost), "an answer was cut off in its middle")
     must(code == 0, f"the exit code is {code}: {gavel.said()[-300:]}")
     gavel.start()
     before = batches.done(gavel, batch)
     must(before < count, "the batch ended before the restart")
     batches.exactly_once(gavel, batch, count)
-    seen = (
-        f"{sent['in flight']} requests in flight answered, and {late - len(lost) - len(refused)} that came later, "
-        f"{len(refused)} told `shutting_down`; exit code {code}; "
-        f"the batch went on from line {before} to {count} answers"
+    return (
+        f"{len(answered) - late} requests in flight answered, and {late} that came later; as the port closed, "
+        f"{len(refused)} were told `shutting_down`, and {len(lost)} connections not taken; exit code {code}; the batch "
+        f"went on from line {before} to {count} answers"
     )
-    must(not lost, f"{seen}; {len(lost)} connections that were made while the port closed got no answer")
-    return seen

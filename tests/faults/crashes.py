@@ -28,7 +28,7 @@ def attempts(gavel, batch):
 
 
 def killed(setup, processes, batch, kills):
-    """Kills one of some processes at random moments, and starts it again. The first fifth of the kills may fall into the
+    """Kills one of some processes at random moments and starts it again. The first fifth of the kills may fall into the
     reading of the input; then that is let through, and the others fall into the work on lines."""
     early = kills // 5
     meanwhile = {"validating": 0, "in_progress": 0}
