@@ -85,7 +85,7 @@ def kill_postgres(setup):
     meanwhile = killed(setup, processes, batch, kills)
     batches.exactly_once(processes[1], batch, count)
     asked = "SELECT COUNT(*) FILTER (WHERE attempts > 1), MAX(attempts) FROM lines"
-    again, most = database.ask(asked).split("|")
+    again, most = map(int, database.ask(asked).split("|"))
     return survived(count, meanwhile, again, most)
 
 

@@ -83,11 +83,11 @@ class SmallDisk:
         if made.returncode != 0:
             raise Skipped(f"a small file system cannot be mounted: {made.stderr.strip()}")
 
-    def fill(self, left=0):
-        """Takes the space that is there, but for `left` bytes."""
+    def fill(self):
+        """Takes the space that is there."""
         free = os.statvfs(self.folder)
         with open(self.ballast, "ab") as ballast:
-            ballast.write(bytes(max(0, free.f_bavail * free.f_frsize - left)))
+            ballast.write(bytes(free.f_bavail * free.f_frsize))
 
     def free(self):
         self.ballast.unlink()
@@ -157,12 +157,16 @@ def damaged(setup):
     # Its last user moves what is in the log of SQLite into the file.
     sqlite3.connect(file).execute("PRAGMA wal_checkpoint(TRUNCATE)").connection.close()
     good, told, wrong, checked = file.read_bytes(), [], [], []
-    for name, damage in DAMAGES.items():
-        bad = damage(good)
-        file.write_bytes(bad)
+
+    def put(content):
+        file.write_bytes(content)
         for left in ("gavel.db-wal", "gavel.db-shm"):
             (gavel.data / left).unlink(missing_ok=True)
         gavel.log.write_bytes(b"")
+
+    for name, damage in DAMAGES.items():
+        bad = damage(good)
+        put(bad)
         checked.append(gavel.run("serve", "--check").returncode)
         gavel.start()
         paths = ["/v1/batches", *(f"/v1/files/{ended[part]}" for part in ("input_file_id", "output_file_id"))]
@@ -184,7 +188,7 @@ def damaged(setup):
             if not holds:
                 wrong.append(f"{name}: {what}")
     must(not wrong, "; ".join(wrong))
-    file.write_bytes(good)
+    put(good)
     gavel.start()
     lines = batches.lines(gavel, ended["output_file_id"])
     must(len(lines) == 2000, "the good file, put back, does not have its answers")
