@@ -16,6 +16,8 @@ when = "An odd answer"
 masses = [0.0, 0.9, 0.0, 0.0, 0.0]
 delay_ms = {delay}
 """
+# Seconds without an answer to a line: several leases.
+STANDSTILL = 60
 SCORES = {"even": 4, "odd": 2}
 
 
@@ -74,13 +76,19 @@ def done(gavel, batch):
 
 
 def completed(gavel, batch):
-    """The batch when it has ended."""
+    """The batch when it has ended. One in which no line is answered for a minute does not end."""
+    seen = None
 
-    def ended():
+    def moved():
+        """The batch, if it has ended or gone on."""
         found = show(gavel, batch)
-        return found if found and found["status"] in ("completed", "failed", "expired", "cancelled") else None
+        return found if found and (found["status"], found["request_counts"]) != seen else None
 
-    found = until(f"{batch} has ended", ended, pause=0.1)
+    while True:
+        found = until(f"{batch} goes on: {seen}", moved, STANDSTILL, pause=0.1)
+        if found["status"] in ("completed", "failed", "expired", "cancelled"):
+            break
+        seen = (found["status"], found["request_counts"])
     must(found["status"] == "completed", f"the batch is {found['status']}: {json.dumps(found)}")
     return found
 

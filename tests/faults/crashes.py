@@ -8,7 +8,7 @@ from pathlib import Path
 
 import batches
 from postgres import Postgres
-from server import Skipped, must, until
+from server import Broken, Skipped, must, until
 from suite import row
 
 LEASE_MS = 5000
@@ -25,6 +25,12 @@ def attempts(gavel, batch):
     with sqlite3.connect(f"file:{gavel.data}/gavel.db?mode=ro", uri=True) as database:
         asked = "SELECT COUNT(*) FILTER (WHERE attempts > 1), MAX(attempts) FROM lines WHERE batch = ?"
         return database.execute(asked, [batch]).fetchone()
+
+
+def attempts_in(database):
+    """The same in PostgreSQL, of all lines."""
+    asked = "SELECT COUNT(*) FILTER (WHERE attempts > 1), MAX(attempts) FROM lines"
+    return tuple(map(int, database.ask(asked).split("|")))
 
 
 def killed(setup, processes, batch, kills):
@@ -65,8 +71,7 @@ def kill_sqlite(setup):
     batch = batches.submit(gavel, batches.requests(count))
     meanwhile = killed(setup, [gavel], batch, kills)
     batches.exactly_once(gavel, batch, count)
-    again, most = attempts(gavel, batch)
-    return survived(count, meanwhile, again, most)
+    return survived(count, meanwhile, *attempts(gavel, batch))
 
 
 @row(
@@ -84,9 +89,43 @@ def kill_postgres(setup):
     batch = batches.submit(processes[0], batches.requests(count))
     meanwhile = killed(setup, processes, batch, kills)
     batches.exactly_once(processes[1], batch, count)
-    asked = "SELECT COUNT(*) FILTER (WHERE attempts > 1), MAX(attempts) FROM lines"
-    again, most = map(int, database.ask(asked).split("|"))
-    return survived(count, meanwhile, again, most)
+    return survived(count, meanwhile, *attempts_in(database))
+
+
+@row(
+    "paused",
+    "two processes on one PostgreSQL; SIGSTOP of either until the other counts it as dead, then SIGCONT",
+    "every line has exactly one answer, its own, in the order of the input, and the batch ends",
+)
+def paused(setup):
+    count, pauses = setup.pick(4000, 8000, 25000), setup.pick(3, 6, 20)
+    database = Postgres()
+    setup.callback(database.close)
+    database.start()
+    # Few lines at a time, each soon answered, so that a process often writes when it is paused.
+    more = settings(**{"jobs.database_url": database.url, "jobs.concurrency": 4})
+    processes = [setup.gavel(more, batches.answers(40), name) for name in ("one", "two")]
+    batch = batches.submit(processes[0], batches.requests(count))
+    for process in processes:
+        until("it works on lines", lambda process=process: process.metrics()["gavel_batch_lines_running"] > 0)
+    workers = "SELECT COUNT(*) FROM workers"
+    for _ in range(pauses):
+        until("both count as alive", lambda: database.ask(workers) == "2")
+        must(batches.done(processes[0], batch) < count, "the batch ended before the last pause: its lines are too fast")
+        victim = setup.random.choice(processes)
+        time.sleep(setup.random.uniform(0.0, 1.0))
+        victim.process.send_signal(signal.SIGSTOP)
+        until("it counts as dead", lambda: database.ask(workers) == "1")
+        victim.process.send_signal(signal.SIGCONT)
+    try:
+        batches.exactly_once(processes[0], batch, count)
+    except Broken as what:
+        lost = database.ask(
+            "SELECT COUNT(*) FROM lines WHERE outcome IS NULL AND worker NOT IN (SELECT id FROM workers)"
+        )
+        raise Broken(f"{what}; {lost} lines are held by a worker that is no more") from None
+    again, _ = attempts_in(database)
+    return f"{count} answers to {count} lines; {pauses} pauses; {again} lines begun again"
 
 
 class Supervisor(threading.Thread):
@@ -119,12 +158,13 @@ class Supervisor(threading.Thread):
     "every line has exactly one answer, its own, in the order of the input",
 )
 def abort(setup):
-    count, aborts = setup.pick(300, 1000), setup.pick(5, 10)
+    count, aborts = setup.pick(500, 2000), setup.pick(5, 10)
     gavel = setup.gavel(settings(), batches.answers(DELAY_MS))
     batch = batches.submit(gavel, batches.requests(count))
     supervisor = Supervisor(gavel)
     setup.callback(supervisor.stop)
     for number in range(aborts):
+        must(batches.done(gavel, batch) < count, f"the batch ended before abort {number + 1}: its lines are too fast")
         gavel.process.send_signal(signal.SIGABRT)
         until("the supervisor has seen the end", lambda number=number: len(supervisor.ends) == number + 1)
         until("the server is back", lambda: gavel.get("/readyz").status == 200)
