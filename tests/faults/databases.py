@@ -144,7 +144,7 @@ DAMAGES = {
 @row(
     "damaged",
     "a database with noise in its middle, one that is cut off, a file that is none, none at all",
-    "a clear error, and the log names the file; nothing is written to it once the damage is found; grading goes on; one is "
+    "a clear error, and the log names the file; nothing is written to it once that is found; grading goes on; one is "
     "made when it is needed",
     quick=True,
 )
