@@ -227,7 +227,7 @@ LIBRARIES = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 
 @row(
     "clock",
-    "the clock of the process jumps an hour ahead, and later back, during a batch (libfaketime)",
+    "the clock of the process jumps an hour ahead and back, again and again, during a batch (libfaketime)",
     "every line has exactly one answer, its own, in the order of the input, and the batch ends",
 )
 def clock(setup):
@@ -249,15 +249,17 @@ def clock(setup):
         return gavel.get("/healthz").headers["Date"]
 
     batch = batches.submit(gavel, batches.requests(count))
-    shown = [date()]
-    for part, jump in ((0.2, "+3600"), (0.6, "+0")):
+    shown, jumps = [date()], 8
+    for jump in range(jumps):
+        part = (jump + 1) / (jumps + 1)
         until(f"{part:.0%} of the batch", lambda part=part: batches.done(gavel, batch) >= count * part, pause=0.1)
         replaced = shift.with_suffix(".new")
-        replaced.write_text(f"{jump}\n")
+        replaced.write_text("+0\n" if jump % 2 else "+3600\n")
         replaced.rename(shift)
-        until("the clock jumps", lambda: date()[:19] != shown[-1][:19], pause=0.1)
-        shown.append(date())
+        shown.append(until("the clock jumps", lambda: (at := date())[:19] != shown[-1][:19] and at, pause=0.1))
     batches.exactly_once(gavel, batch, count)
     again, _ = attempts(gavel, batch)
-    hours = " to ".join(at[17:22] for at in shown)
-    return f"{count} answers to {count} lines; {again} lines begun again; the clock went from {hours}"
+    return (
+        f"{count} answers to {count} lines; {jumps} jumps, from {shown[0][17:22]} to {shown[1][17:22]} to "
+        f"{shown[2][17:22]} and so on; {again} lines begun again"
+    )
