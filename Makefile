@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo serve test judge check client examples deployment clusters fmt bench peers gpu-bench cuda clean-cache docker docker-cuda
+.PHONY: help build demo serve test judge check client examples deployment faults clusters fmt bench peers gpu-bench cuda clean-cache docker docker-cuda
 
 # Puts what the build needs on PATH; each recipe line that runs cargo begins with it.
 ENV := . .ci/env
@@ -56,6 +56,9 @@ examples: ## run every example and the stories of users against a demo server
 deployment: ## render the Helm chart, and validate it and the compose file
 	$(ENV) && cargo build --release $(CARGO_FEATURES) && GAVEL_BIN=$(BIN) deploy/helm/check
 	deploy/compose/check
+
+faults: ## kill, starve and overload real servers; FAULTS names rows or options
+	$(ENV) && cargo build --release $(CARGO_FEATURES) && GAVEL_BIN=$(BIN) tests/faults/run $(FAULTS)
 
 clusters: ## the engine remote before llama.cpp's own server (34 MB from pip), against the engine in process
 	$(ENV) && cargo build --release $(CARGO_FEATURES) && GAVEL_BIN=$(BIN) tests/clusters/run llama-server $(CLUSTERS)

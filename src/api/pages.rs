@@ -63,6 +63,7 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
         &[
             ("batches", "Files of requests that are answered through restarts."),
             ("reviews", "A queue of judgements that people make."),
+            ("reliability", "What holds when something fails, and what was tried."),
             ("security", "API keys, and the threats with their tests."),
             ("observability", "Logs, metrics, traces, dashboards and the shutdown."),
             ("scaling", "Cost of verdicts, sizes of servers, routers."),

@@ -1,0 +1,198 @@
+"""Databases that go away, disks that fill, files that are damaged."""
+
+import concurrent.futures
+import hashlib
+import os
+import sqlite3
+import subprocess
+import time
+
+import batches
+from postgres import Postgres
+from server import Skipped, must, until
+from suite import row
+
+AWAY = "store_unavailable"
+
+
+def refused(reply, what):
+    """Checks that a reply says that the database is away, and until when."""
+    must(reply.status == 503 and reply.code == AWAY, f"{what} was answered with {reply.status}: {reply.text[:300]}")
+
+
+def grades(gavel, what):
+    reply = gavel.grade()
+    must(reply.status == 200, f"grading {what} was answered with {reply.status}: {reply.text[:300]}")
+
+
+@row(
+    "database-away",
+    "PostgreSQL is killed in the middle of a batch, and is back after 30 s",
+    "grading goes on; `/v1/batches` answers 503 `store_unavailable` with `Retry-After`; every line has exactly one "
+    "answer",
+)
+def database_away(setup):
+    count, away = setup.pick(500, 1500), setup.pick(5, 30)
+    database = Postgres()
+    setup.callback(database.close)
+    database.start()
+    more = {"jobs.database_url": database.url, "jobs.lease_ms": 5000, "log.level": "warn"}
+    gavel = setup.gavel(more, batches.answers(500))
+    batch = batches.submit(gavel, batches.requests(count))
+    until("a third of the batch", lambda: batches.done(gavel, batch) >= count / 3, pause=0.1)
+    database.kill()
+    ends, graded, slowest = time.monotonic() + away, 0, 0.0
+
+    def refusals():
+        """Asks for batches until the database is to be back; returns how long each answer took."""
+        took = []
+        while time.monotonic() < ends:
+            asked = time.monotonic()
+            reply = gavel.get("/v1/batches")
+            refused(reply, "/v1/batches")
+            must("Retry-After" in reply.headers, "the refusal has no Retry-After")
+            took.append(time.monotonic() - asked)
+        return took
+
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(refusals) for _ in range(4)]
+        while time.monotonic() < ends:
+            began = time.monotonic()
+            grades(gavel, "without the database")
+            graded, slowest = graded + 1, max(slowest, time.monotonic() - began)
+        took = [seconds for each in asked for seconds in each.result()]
+    database.start()
+    batches.exactly_once(gavel, batch, count)
+    must(gavel.process.poll() is None and gavel.starts == 1, "the server was started again")
+    return (
+        f"away for {away} s: {graded} gradings (the slowest {slowest:.1f} s) and {len(took)} refusals "
+        f"(after up to {max(took):.1f} s) meanwhile; "
+        f"then {count} answers to {count} lines"
+    )
+
+
+class SmallDisk:
+    """A file system of some megabytes in memory."""
+
+    def __init__(self, folder, megabytes):
+        self.folder, self.ballast = folder, folder / "ballast"
+        folder.mkdir(parents=True)
+        made = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder], capture_output=True, text=True
+        )
+        if made.returncode != 0:
+            raise Skipped(f"a small file system cannot be mounted: {made.stderr.strip()}")
+
+    def fill(self):
+        """Takes the space that is there."""
+        free = os.statvfs(self.folder)
+        with open(self.ballast, "ab") as ballast:
+            ballast.write(bytes(free.f_bavail * free.f_frsize))
+
+    def free(self):
+        self.ballast.unlink()
+
+    def unmount(self):
+        subprocess.run(["umount", "-l", self.folder], check=True)
+
+
+@row(
+    "disk-full",
+    "the disk of the data folder fills up, with a batch in progress",
+    "what does not fit is refused with `store_unavailable`, grading goes on; with space again, the same upload works, "
+    "the batch has exactly one answer a line, and earlier files are as they were",
+)
+def disk_full(setup):
+    disk = SmallDisk(setup.folder / "gavel" / "data", 48)
+    setup.callback(disk.unmount)
+    gavel = setup.gavel({"jobs.lease_ms": 5000, "log.level": "error"}, batches.answers(500))
+    count, early, large = 600, batches.requests(200), batches.requests(20000)
+    kept = batches.upload(gavel, early)
+    must(kept.status == 200, f"the first upload was answered with {kept.status}")
+    batch = batches.submit(gavel, batches.requests(count))
+    until("a part of the batch", lambda: batches.done(gavel, batch) > 0)
+    disk.fill()
+    too_much = batches.upload(gavel, large)
+    refused(too_much, f"an upload of {len(large)} bytes to a full disk")
+    must("disk" in too_much.text and "full" in too_much.text, f"the refusal does not say why: {too_much.text}")
+    grades(gavel, "on a full disk")
+    before = batches.done(gavel, batch)
+    must(before < count, "the batch ended before the disk had space again")
+    disk.free()
+    again = batches.upload(gavel, large)
+    must(again.status == 200, f"the same upload, with space again, was answered with {again.status}: {again.text}")
+    for file, text in ((kept, early), (again, large)):
+        content = gavel.get(f"/v1/files/{file.json['id']}/content")
+        must(content.text.rstrip("\n") == text.rstrip("\n"), f"the file {file.json['id']} is not what was uploaded")
+    batches.exactly_once(gavel, batch, count)
+    return f"{len(large) / 1e6:.0f} MB refused, accepted later; the batch went on from line {before} to {count} answers"
+
+
+def overwritten(good):
+    """The same file with noise in its middle half."""
+    quarter = len(good) // 4
+    return good[:quarter] + hashlib.shake_256(b"noise").digest(len(good) - 2 * quarter) + good[-quarter:]
+
+
+DAMAGES = {
+    "noise in the middle": overwritten,
+    "cut off": lambda good: good[: len(good) * 2 // 5 // 4096 * 4096],
+    "not a database": lambda _: b"These are the notes of a person, not a database.\n" * 100,
+}
+
+
+@row(
+    "damaged",
+    "a database with noise in its middle, one that is cut off, a file that is none, none at all",
+    "a clear error, and the log names the file; nothing is written to it once that is found; grading goes on; one is "
+    "made when it is needed",
+    quick=True,
+)
+def damaged(setup):
+    gavel = setup.gavel({"log.level": "warn"}, batches.answers(0))
+    file, text = gavel.data / "gavel.db", batches.requests(2000)
+    must(not file.exists(), "a database was made before one was needed")
+    batch = batches.submit(gavel, text)
+    ended = batches.exactly_once(gavel, batch, 2000)
+    must(gavel.terminate() == 0, "the server did not end well")
+    # Its last user moves what is in the log of SQLite into the file.
+    sqlite3.connect(file).execute("PRAGMA wal_checkpoint(TRUNCATE)").connection.close()
+    good, told, wrong, checked = file.read_bytes(), [], [], []
+
+    def put(content):
+        file.write_bytes(content)
+        for left in ("gavel.db-wal", "gavel.db-shm"):
+            (gavel.data / left).unlink(missing_ok=True)
+        gavel.log.write_bytes(b"")
+
+    for name, damage in DAMAGES.items():
+        bad = damage(good)
+        put(bad)
+        checked.append(gavel.run("serve", "--check").returncode)
+        gavel.start()
+        paths = ["/v1/batches", *(f"/v1/files/{ended[part]}" for part in ("input_file_id", "output_file_id"))]
+        replies = [gavel.get(path) for path in (*paths, f"/v1/batches/{batch}")] + [batches.upload(gavel, text)]
+        grades(gavel, f"with a database that is damaged ({name})")
+        log = gavel.said()
+        must(gavel.terminate() == 0, f"{name}: the server did not end well")
+        away = [reply for reply in replies if reply.status == 503]
+        told.append(f"{name}: {len(away)} of {len(replies)} requests refused")
+        unlike = [reply for reply in replies if reply.status not in (200, 503)]
+        for holds, what in (
+            (not unlike, f"answered with {unlike and (unlike[0].status, unlike[0].text[:200])}"),
+            (away, "everything is answered as if the file were good"),
+            (all(reply.code == AWAY for reply in away), "refused with another code"),
+            (all("damaged" in reply.text for reply in away), f"the error does not say it: {away and away[0].text}"),
+            ("gavel.db is damaged" in log, "the log does not name the file"),
+            (replies[-1] in away, f"an upload was taken after {len(away)} of 4 requests had found the damage"),
+            (file.read_bytes() == bad, "the file was changed"),
+        ):
+            if not holds:
+                wrong.append(f"{name}: {what}")
+    must(not wrong, "; ".join(wrong))
+    put(good)
+    gavel.start()
+    lines = batches.lines(gavel, ended["output_file_id"])
+    must(len(lines) == 2000, "the good file, put back, does not have its answers")
+    codes = ", ".join(map(str, checked))
+    return f"{'; '.join(told)}; the files unchanged; `gavel serve --check` ends with {codes}"
