@@ -89,9 +89,9 @@ impl Database {
         self.store.get()
     }
 
-    /// Closes the database after the statements that run, so that its file alone is complete.
+    /// Closes the database after the statements that run, so that its file alone is complete. A damaged one is left as it is.
     pub async fn close(&self) {
-        if let Some(store) = self.store.get() {
+        if let Some(store) = self.store.get().filter(|store| store.damaged.get().is_none()) {
             store.pool.close().await;
         }
     }

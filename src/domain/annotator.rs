@@ -11,8 +11,14 @@ pub struct Annotator {
     pub profile: String,
 }
 
-impl<T: Into<String>> From<T> for Annotator {
-    fn from(profile: T) -> Self {
-        Self { name: None, profile: profile.into() }
+impl From<String> for Annotator {
+    fn from(profile: String) -> Self {
+        Self { name: None, profile }
+    }
+}
+
+impl From<&str> for Annotator {
+    fn from(profile: &str) -> Self {
+        profile.to_owned().into()
     }
 }

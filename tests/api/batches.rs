@@ -294,7 +294,12 @@ async fn is_finished(server: &Server, store: &Store) {
     assert_eq!(ids(&server.lines(&second["output_file_id"]).await), ["late"]);
     let third = server.batch_that_is("batch_3", "expired").await;
     assert_eq!(third["request_counts"]["total"], 0);
-    // What the dead one still wants or says is not heard.
+    // What the dead one still says is not heard.
+    let late = gavel::store::Answered { batch: "batch_1".into(), number: 0, outcome: "x".into(), answer: "{}".into() };
+    store.answer("dead", &[late]).await.unwrap();
+    assert_eq!(server.get_json("/v1/batches/batch_1").await["outcomes"], json!({"ok": 3}));
+    assert_eq!(store.batches_that_are(BatchStatus::InProgress).await.unwrap(), []);
+    // And what it still wants, it does not get.
     let more = NewBatch {
         id: "batch_4",
         owner: "",
@@ -307,10 +312,6 @@ async fn is_finished(server: &Server, store: &Store) {
     store.put_batch(more, 9, None).await.unwrap();
     assert_eq!(store.take_input("dead").await.unwrap(), None);
     assert_eq!(store.take_lines("batch_1", "dead", 9, (3, false)).await.unwrap(), []);
-    let late = gavel::store::Answered { batch: "batch_1".into(), number: 0, outcome: "x".into(), answer: "{}".into() };
-    store.answer("dead", &[late]).await.unwrap();
-    assert_eq!(server.get_json("/v1/batches/batch_1").await["outcomes"], json!({"ok": 3}));
-    assert_eq!(store.batches_that_are(BatchStatus::InProgress).await.unwrap(), []);
 }
 
 #[tokio::test]
