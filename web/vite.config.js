@@ -1,0 +1,21 @@
+import { defineConfig } from "vite";
+
+// One folder of files whose names have a hash of their content, served below /web/.
+const names = {
+  entryFileNames: "[name]-[hash].js",
+  chunkFileNames: "[name]-[hash].js",
+  assetFileNames: "[name]-[hash].[ext]",
+};
+
+export default defineConfig({
+  base: "/web/",
+  build: {
+    assetsDir: "",
+    // The policy of the page allows no data in URLs.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    target: "es2022",
+    rollupOptions: { output: names },
+  },
+  worker: { format: "es", rollupOptions: { output: names } },
+});
