@@ -56,15 +56,28 @@ function find(prompt: string, field: string, text: string, changes: Neutralized[
   // Prompt sets trim what they insert.
   parts[0] = parts[0]?.trimStart() ?? "";
   parts[parts.length - 1] = parts.at(-1)?.trimEnd() ?? "";
-  for (let at = prompt.indexOf(parts[0]); at >= 0; at = prompt.indexOf(parts[0], at + 1)) {
-    const span = matched(prompt, field, parts, at, changes);
-    const free = span && taken.every(other => span.end <= other.start || other.end <= span.start);
-    // A text that stands in the prompt set's own words is not the judged one: it stands between line ends.
-    const before = prompt[at - 1];
-    if (span && free && (before === undefined || /[\s>:"]/.test(before))) return span;
-    if (parts[0] === "") return null;
+  for (const edge of EDGES) {
+    for (const start of starts(prompt, parts, changes)) {
+      const span = matched(prompt, field, parts, start, changes);
+      if (!span || taken.some(other => span.start < other.end && other.start < span.end)) continue;
+      if (edge.test(prompt.charAt(start - 1)) && edge.test(prompt.charAt(span.end))) return span;
+    }
   }
   return null;
+}
+
+/** What may stand at both ends of a judged text: prompt sets give it lines of its own, or else marks of its own. */
+const EDGES = [/^\n?$/, /^[\s<>:"]?$/];
+
+/** Where a text may begin: at its first part, or at the line that a changed marker begins. */
+function* starts(prompt: string, [first = "", second = ""]: string[], changes: Neutralized[]): Generator<number> {
+  const anchor = first || second;
+  if (anchor === "") return;
+  for (let at = prompt.indexOf(anchor); at >= 0; at = prompt.indexOf(anchor, at + 1)) {
+    const line = prompt.lastIndexOf("\n", at - 1) + 1;
+    if (first !== "") yield at;
+    else if (at - line <= (changes[0]?.text.length ?? 0) + SLACK) yield line;
+  }
 }
 
 /** How much longer than itself a changed marker may be, in UTF-16 units. */
