@@ -62,6 +62,8 @@ on("a file with wrong lines is refused, line by line", "/#/jobs", async page => 
 
 on("the server shows its models, its load and its rubrics", "/#/server", async page => {
   await page.getByRole("region", { name: "Table of models" }).getByText("8,192 tokens").waitFor();
+  await page.getByText(/^\d+ names that OpenAI's clients may use$/).click();
+  await page.getByText("scripted, gavel-absolute").waitFor();
   await page.getByText("Requests a second").waitFor();
   await page.getByText("Keys are off").waitFor();
   await page.getByRole("link", { name: "Playground" }).click();

@@ -58,33 +58,47 @@ export function List({ items, comparing, chosen, choose }: ListProps) {
   const to = Math.min(items.length, Math.ceil((top + height) / HEIGHT) + MARGIN);
   const shown = at >= from && at < to;
   return (
-    <div
-      ref={box}
-      class="list"
-      role="listbox"
-      aria-label="Items"
-      tabIndex={0}
-      aria-activedescendant={shown ? `item-${at}` : undefined}
-      onScroll={event => setTop(event.currentTarget.scrollTop)}
-      onKeyDown={onKeyDown}
-    >
-      <div role="presentation" style={{ height: `${items.length * HEIGHT}px`, position: "relative" }}>
-        {items.slice(from, to).map((item, i) => (
-          <div
-            key={from + i}
-            id={`item-${from + i}`}
-            class="item"
-            role="option"
-            aria-selected={from + i === at}
-            aria-setsize={items.length}
-            aria-posinset={from + i + 1}
-            style={{ top: `${(from + i) * HEIGHT}px` }}
-            onClick={() => choose(item)}
-          >
-            <Line item={item} comparing={comparing} />
-          </div>
-        ))}
+    <>
+      <Heading comparing={comparing} />
+      <div
+        ref={box}
+        class="list"
+        role="listbox"
+        aria-label="Items"
+        tabIndex={0}
+        aria-activedescendant={shown ? `item-${at}` : undefined}
+        onScroll={event => setTop(event.currentTarget.scrollTop)}
+        onKeyDown={onKeyDown}
+      >
+        <div role="presentation" style={{ height: `${items.length * HEIGHT}px`, position: "relative" }}>
+          {items.slice(from, to).map((item, i) => (
+            <div
+              key={from + i}
+              id={`item-${from + i}`}
+              class="item"
+              role="option"
+              aria-selected={from + i === at}
+              aria-setsize={items.length}
+              aria-posinset={from + i + 1}
+              style={{ top: `${(from + i) * HEIGHT}px` }}
+              onClick={() => choose(item)}
+            >
+              <Line item={item} comparing={comparing} />
+            </div>
+          ))}
+        </div>
       </div>
+    </>
+  );
+}
+
+/** What the columns have; those who listen hear it with each item in full. */
+function Heading({ comparing }: { comparing: boolean }) {
+  const columns = comparing ? ["first", "second", "change"] : ["label", "value", "mass"];
+  return (
+    <div class="heading" aria-hidden="true">
+      <span class="id">id</span>
+      {columns.map(name => <span key={name} class="col">{name}</span>)}
     </div>
   );
 }
@@ -108,7 +122,7 @@ function Line({ item, comparing }: { item: Item; comparing: boolean }) {
       {row.consistent === false && <span>flip</span>}
       <span class={`col ${tone(row)}`}>{row.label}</span>
       <span class="col">{row.value !== null && fixed(row.value)}</span>
-      <span class="col">{row.mass !== null && `mass ${fixed(row.mass)}`}</span>
+      <span class="col">{row.mass !== null && fixed(row.mass)}</span>
     </>
   );
 }

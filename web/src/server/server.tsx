@@ -12,8 +12,12 @@ import { Rubrics } from "./rubrics";
 const PAUSE = 5000;
 
 async function look(signal: AbortSignal) {
-  const [info, usage] = await Promise.all([getJson<Info>("/v1/info", signal), getJson<Usage>("/v1/usage", signal)]);
-  return { info, usage };
+  const [info, names, usage] = await Promise.all([
+    getJson<Info>("/v1/info", signal),
+    getJson<{ data: { id: string }[] }>("/v1/models", signal),
+    getJson<Usage>("/v1/usage", signal),
+  ]);
+  return { info, names: names.data.map(model => model.id), usage };
 }
 
 export function ServerScreen({ active, key_changed }: { active: boolean; key_changed: number }) {
@@ -21,7 +25,7 @@ export function ServerScreen({ active, key_changed }: { active: boolean; key_cha
   return (
     <>
       <ProblemBox problem={problem} again={again} />
-      {data && <Models info={data.info} />}
+      {data && <Models info={data.info} names={data.names} />}
       <Load active={active} />
       <Rubrics active={active} key_changed={key_changed} />
       {data && <Keys usage={data.usage} />}
@@ -36,7 +40,7 @@ const STATES: Record<string, string> = {
   failed: "failed; the server's log says why",
 };
 
-function Models({ info }: { info: Info }) {
+function Models({ info, names }: { info: Info; names: string[] }) {
   const { limits, model } = info;
   const limit = (name: string) => limits[name] ?? 0;
   return (
@@ -60,6 +64,11 @@ function Models({ info }: { info: Info }) {
           </dl>
         </>
       )}
+      <details>
+        <summary>{names.length} names that OpenAI's clients may use</summary>
+        <p><code>{names.join(", ")}</code></p>
+        <p class="hint">What each answers: <a href="/docs/judge-models">judge models</a>.</p>
+      </details>
       <p class="faint">
         Gavel {info.version}, built with {info.features.join(", ") || "no engine"}. Limits: {count(limit("in_flight"))} judgements at
         once, {count(limit("queue"))} waiting, {bytes(limit("body_bytes"))} a body, {limit("deadline_ms") / 1000} s a request.
