@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { defineConfig } from "vite";
 
 // One folder of files whose names have a hash of their content, served below /web/.
@@ -7,8 +8,18 @@ const names = {
   assetFileNames: "[name]-[hash].[ext]",
 };
 
+/** The licence of what is built in goes with it. */
+const licence = {
+  name: "licence",
+  generateBundle() {
+    const source = readFileSync("node_modules/preact/LICENSE", "utf8");
+    this.emitFile({ type: "asset", name: "preact-licence.txt", source });
+  },
+};
+
 export default defineConfig({
   base: "/web/",
+  plugins: [licence],
   build: {
     assetsDir: "",
     // The policy of the page allows no data in URLs.
