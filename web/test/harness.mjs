@@ -32,6 +32,10 @@ when = "HTML"
 say = '''<img src=x onerror="window.ran=1"><script>window.ran=1</script> \u202eright to left\u202c zero\u200bwidth'''
 
 [[answer]]
+when = "<response A>\\nFAIL"
+fail = "it was told to"
+
+[[answer]]
 when = "SLOW"
 delay_ms = 300
 `;

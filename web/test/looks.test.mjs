@@ -23,6 +23,9 @@ const INPUT = { instruction: "Why is the sky blue?", response: "Because air scat
 /** Every screen with something in it. */
 const screens = {
   async playground(page) {
+    await judge(page, { Instruction: "SURE", Response: "x" });
+    await page.getByText("Score 5 on 1–5").waitFor();
+    assert.deepEqual(await look(page), [], "one response");
     await page.getByLabel("two responses").check();
     await page.getByLabel(/debug/).check();
     await judge(page, {

@@ -148,6 +148,27 @@ on("a rubric is edited for a request, and a wrong one is refused in words", "/",
   assert.equal(await page.getByRole("combobox", { name: "Rubric" }).inputValue(), "shortness");
 });
 
+on("one order that fails leaves no verdict", "/", async page => {
+  await page.getByLabel("two responses").check();
+  await judge(page, { Instruction: "Why?", "Response A": "FAIL", "Response B": "x" });
+  await verdict(page).getByRole("alert").getByText("engine_failed").waitFor();
+  assert.equal(await page.getByText("The verdict is here.").count(), 0);
+});
+
+on("the keyboard is enough", "/", async page => {
+  await page.getByRole("textbox", { name: "Instruction" }).focus();
+  await page.keyboard.type("SURE");
+  await page.keyboard.press("Tab");
+  await page.keyboard.type("x");
+  const here = () => page.evaluate(() => document.activeElement?.textContent);
+  for (let tabs = 0; (await here()) !== "Judge"; tabs++) {
+    assert.ok(tabs < 20, "the button is not reached");
+    await page.keyboard.press("Tab");
+  }
+  await page.keyboard.press("Enter");
+  await verdict(page).getByText("Score 5 on 1–5").waitFor();
+});
+
 test("a server that dies while it writes leaves what it wrote, and a reason", async () => {
   const dying = await Server.start();
   const { browser, page, wrong } = await openPage(dying);
