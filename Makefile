@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo serve test judge check client examples deployment faults clusters fmt bench peers gpu-bench cuda clean-cache docker docker-cuda
+.PHONY: help build demo serve test judge check web client examples deployment faults clusters fmt bench peers gpu-bench cuda clean-cache docker docker-cuda
 
 # Puts what the build needs on PATH; each recipe line that runs cargo begins with it.
 ENV := . .ci/env
@@ -46,6 +46,9 @@ check: ## formatting, lints and documentation, as CI checks them
 	$(ENV) && cargo fmt --check
 	$(ENV) && cargo clippy --release $(CARGO_FEATURES) --all-targets -- -D warnings
 	$(ENV) && RUSTDOCFLAGS='-D warnings' cargo doc --release $(CARGO_FEATURES) --no-deps
+
+web: ## build the page again, compare it with web/dist, and test it in Chromium
+	$(ENV) && cargo build --release $(CARGO_FEATURES) && GAVEL_BIN=$(BIN) web/check
 
 client: ## build the Python client, check it, and test it against the server
 	$(ENV) && cargo build --release $(CARGO_FEATURES) && GAVEL_BIN=$(BIN) clients/python/check

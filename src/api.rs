@@ -51,6 +51,7 @@ pub mod tls;
 mod usage;
 mod verdict;
 mod verdicts;
+mod web_page;
 
 use std::net::TcpListener;
 use std::pin::pin;
@@ -98,11 +99,13 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(web::resource(["/readyz", "/health"]).route(web::get().to(system::ready)))
         .service(web::resource("/version").route(web::get().to(system::version)))
         .service(web::resource("/openapi.json").route(web::get().to(document_json)))
-        .service(web::resource("/").route(web::get().to(pages::to_docs)))
+        .service(web::resource("/").route(web::get().to(web_page::index)))
+        .service(web::resource("/web/{file}").route(web::get().to(web_page::file)))
         .service(web::resource("/docs").route(web::get().to(pages::index)))
         .service(web::resource("/docs/openapi").route(web::get().to(pages::to_api_page)))
         .service(pages::api_page())
         .service(web::resource("/docs/{page}").route(web::get().to(pages::page)))
+        .service(web::resource("/docs/images/{picture}").route(web::get().to(pages::picture)))
         .default_service(web::to(not_found::not_found));
 }
 

@@ -16,8 +16,10 @@ use crate::app::App;
 use crate::domain::fair_queue::Share;
 use crate::keys::Scope;
 
-/// Paths that need no key, and those below `/docs`.
+/// Paths that need no key.
 const OPEN: [&str; 7] = ["/", "/livez", "/readyz", "/health", "/version", "/openapi.json", "/docs"];
+/// Where every path is open: pages, and what they load.
+const OPEN_BELOW: [&str; 2] = ["/docs/", "/web/"];
 /// Headers with a key, as the clients of OpenAI's, Anthropic's and Azure's APIs send it.
 const HEADERS: [&str; 2] = ["x-api-key", "api-key"];
 
@@ -36,7 +38,8 @@ fn check(request: &ServiceRequest) -> Result<(), Problem> {
     let Some(app) = request.app_data::<Data<App>>() else { return Ok(()) };
     // As the router will read it, so that no spelling of a path leads around the check.
     let path = request.match_info().as_str();
-    if OPEN.contains(&path) || path.starts_with("/docs/") || (path == "/metrics" && app.config.keys.open_metrics) {
+    let is_open = OPEN.contains(&path) || OPEN_BELOW.iter().any(|below| path.starts_with(below));
+    if is_open || (path == "/metrics" && app.config.keys.open_metrics) {
         return Ok(());
     }
     let caller = app.keys.caller(presented(request.headers()), SystemTime::now());

@@ -61,6 +61,7 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
     (
         "Running",
         &[
+            ("page", "The page at `/`: playground, runs, jobs, server."),
             ("batches", "Files of requests that are answered through restarts."),
             ("reviews", "A queue of judgements that people make."),
             ("reliability", "What holds when something fails, and what was tried."),
@@ -85,10 +86,6 @@ pub(super) async fn to_api_page() -> HttpResponse {
     HttpResponse::PermanentRedirect().insert_header((LOCATION, markdown::API)).finish()
 }
 
-pub(super) async fn to_docs() -> HttpResponse {
-    HttpResponse::TemporaryRedirect().insert_header((LOCATION, "/docs")).finish()
-}
-
 /// The names of all pages, sorted.
 pub(crate) fn names() -> Vec<&'static str> {
     let mut names: Vec<&str> = PAGES.files().filter_map(|file| file.path().file_stem()?.to_str()).collect();
@@ -109,7 +106,7 @@ pub(crate) fn source(name: &str) -> Option<&'static str> {
 /// The list of all pages.
 pub(super) async fn index() -> Result<HttpResponse, Problem> {
     let mut text =
-        "# Gavel\n\nAn LLM-as-judge evaluation server. [The API](/docs/openapi/) can be tried in the browser.\n"
+        "# Gavel\n\nAn LLM-as-judge evaluation server. [Its page](/) shows a judge at work; [the API](/docs/openapi/) can be tried in the browser.\n"
             .to_owned();
     for (section, pages) in &SECTIONS {
         text.push_str(&format!("\n## {section}\n\n"));
@@ -137,6 +134,13 @@ pub(super) async fn page(http: HttpRequest, path: web::Path<String>) -> Result<H
         return Ok(markdown);
     }
     html(&markdown::title(text), name, text)
+}
+
+/// A picture of a page.
+pub(super) async fn picture(path: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let missing = || Problem::new(Code::NotFound, format!("there is no picture `{path}`; /docs lists the pages"));
+    let picture = PAGES.get_file(format!("images/{path}")).ok_or_else(missing)?;
+    Ok(HttpResponse::Ok().content_type("image/png").body(picture.contents()))
 }
 
 fn html(title: &str, name: &str, text: &str) -> Result<HttpResponse, Problem> {
@@ -176,6 +180,9 @@ mod tests {
                 let page = if page.is_empty() { name } else { page.strip_prefix("/docs/").unwrap() };
                 let found = source(page).map(markdown::html).unwrap_or_else(|| panic!("{name}: {target}"));
                 assert!(anchor.is_empty() || found.contains(&format!("id=\"{anchor}\"")), "{name}: {target}");
+            }
+            for picture in html.split("<img src=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+                assert!(PAGES.get_file(picture).is_some(), "{name}: {picture}");
             }
         }
     }

@@ -105,7 +105,7 @@ async fn every_route_wants_a_key_that_may_use_it() {
         }
         assert!(passes(answer(Some(&right)).await.0), "{at}");
     }
-    for page in ["/docs", "/docs/", "/docs/api", "/docs/errors.md", "/docs/openapi/"] {
+    for page in ["/", "/docs", "/docs/", "/docs/api", "/docs/errors.md", "/docs/openapi/"] {
         assert_eq!(server.get(page).await.status(), 200, "{page}");
     }
     // Whatever the spelling of a path, the router and the check read the same.

@@ -46,3 +46,4 @@ mod streaming;
 mod system;
 mod too_much;
 mod verdicts;
+mod web_page;

@@ -39,11 +39,11 @@ async fn people_label_without_seeing_what_others_say() {
     ok(server.act(&id, "claim", json!({"reviewer": "bob"})).await).await;
     problem(&server, server.act(&id, "claim", json!({"reviewer": "cyd"})).await, 409, "conflict").await;
     problem(&server, server.act(&id, "label", json!({"reviewer": "cyd", "label": "A"})).await, 409, "conflict").await;
-    assert_eq!(open("cyd").await, [other.clone()]);
+    assert_eq!(open("cyd").await, [other.as_str()]);
     let labelled = ok(server.act(&id, "label", json!({"reviewer": "ada", "label": "B", "note": "Clear."})).await).await;
     assert_eq!((&labelled["verdict"], &labelled["label"]), (&verdict, &json!("B")));
     assert_eq!(labelled["labels"][0]["note"], "Clear.");
-    assert_eq!(open("ada").await, [other.clone()]);
+    assert_eq!(open("ada").await, [other.as_str()]);
     // Who skips leaves a seat.
     ok(server.act(&id, "skip", json!({"reviewer": "bob"})).await).await;
     ok(server.act(&id, "claim", json!({"reviewer": "cyd"})).await).await;

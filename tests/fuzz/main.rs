@@ -177,7 +177,7 @@ fn prompt_sets() {
         write(path, text);
     }
     for (path, text) in &originals {
-        fuzz("prompts", &[text.clone()], |input| {
+        fuzz("prompts", std::slice::from_ref(text), |input| {
             write(path, input);
             drop(PromptLibrary::load(Some(folder.path())));
         });

@@ -1,0 +1,38 @@
+// The request of the form for other programs. None has the key: they read it from `GAVEL_API_KEY`.
+
+import { storedKey } from "../api";
+import { body, type Draft, path } from "./request";
+
+export function asJson(draft: Draft): string {
+  return JSON.stringify(body(draft), null, 2);
+}
+
+export function asCurl(draft: Draft): string {
+  const key = storedKey() === null ? "" : ` \\\n  -H "Authorization: Bearer $GAVEL_API_KEY"`;
+  const quoted = asJson(draft).replaceAll("'", `'\\''`);
+  return `curl -s ${location.origin}${path(draft)} \\\n  -H 'Content-Type: application/json'${key} \\\n  -d '${quoted}'`;
+}
+
+export function asPython(draft: Draft): string {
+  const call = draft.pair ? "relative" : "absolute";
+  const fields = Object.entries(body(draft)).map(([name, value]) => `        ${name}=${literal(value, 8)},`);
+  const shown = draft.pair ? "verdict.preference, verdict.probability_a" : "verdict.score, verdict.reward";
+  return [
+    "from gavel_client import Gavel",
+    "",
+    `with Gavel(${literal(location.origin, 0)}) as gavel:`,
+    `    verdict = gavel.${call}(`,
+    ...fields,
+    "    )",
+    `    print(${shown})`,
+  ].join("\n");
+}
+
+/** A value as Python writes it. Strings of JSON are strings of Python. */
+function literal(value: unknown, indent: number): string {
+  if (typeof value === "boolean") return value ? "True" : "False";
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  const inner = " ".repeat(indent + 4);
+  const entries = Object.entries(value).map(([key, item]) => `${inner}${JSON.stringify(key)}: ${literal(item, indent + 4)},`);
+  return `{\n${entries.join("\n")}\n${" ".repeat(indent)}}`;
+}

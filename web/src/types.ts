@@ -1,0 +1,129 @@
+// What the server's routes answer, as far as the page reads it. docs/api.md explains every field.
+
+export interface RubricText {
+  criterion: string;
+  descriptions: Record<string, string>;
+}
+
+export interface Rubric extends RubricText {
+  name: string;
+  digest: string;
+  built_in: boolean;
+}
+
+export interface Judgement {
+  sample: number;
+  seed: number;
+  score?: number;
+  distribution?: Record<string, number>;
+  order?: "AB" | "BA";
+  preference?: string;
+  probability_a?: number;
+  label_mass: number;
+  feedback: string | null;
+  finish: string;
+}
+
+export interface Neutralized {
+  field: string;
+  text: string;
+  start: number;
+  end: number;
+}
+
+export interface Debug {
+  prompt: string;
+  answer: string;
+  neutralized: Neutralized[];
+}
+
+/** What was judged by one rubric. */
+export interface Criterion {
+  score: number | null;
+  expected_score: number | null;
+  reward: number | null;
+  distribution: Record<string, number> | null;
+  label_mass: number;
+  entropy: number | null;
+  feedback: string | null;
+  agreement?: number | null;
+  rubric?: { name: string; digest: string };
+  weight?: number;
+  debug?: Debug;
+}
+
+export interface Grade {
+  reward: number;
+  criteria: Criterion[];
+}
+
+interface Produced {
+  id: string;
+  object: string;
+  label_mass: number;
+  label_mass_kind?: string;
+  feedback: string | null;
+  judgements?: Judgement[];
+  model: { name: string; engine: string; digest: string };
+  rubric: { name: string; digest: string };
+  prompt: { name: string; digest: string };
+  usage: { prompt_tokens: number; cached_tokens: number; completion_tokens: number };
+  timing_ms: { total: number };
+  sampling: { seed: number; temperature: number };
+  cached: boolean;
+  debug?: Debug;
+}
+
+export interface Absolute extends Produced, Omit<Criterion, "label_mass" | "feedback" | "rubric" | "debug"> {
+  object: "verdict.absolute";
+  criteria?: Criterion[];
+  calibration?: { digest: string; raw_reward: number };
+}
+
+export interface Relative extends Produced {
+  object: "verdict.relative";
+  method: string;
+  preference: "A" | "B" | "tie";
+  probability_a: number;
+  consistent: boolean | null;
+  grades?: { a: Grade; b: Grade };
+}
+
+export type Verdict = Absolute | Relative;
+
+export interface Hosted {
+  name: string;
+  state: string;
+  load: string;
+  engine: string | null;
+  digest: string | null;
+  context: number | null;
+  prompt: string | null;
+  preference_method: string | null;
+}
+
+export interface Info {
+  version: string;
+  models: Hosted[];
+  model: { remote?: Record<string, unknown> } | null;
+  limits: Record<string, number | null>;
+  features: string[];
+  prompts: string[];
+}
+
+export interface Batch {
+  id: string;
+  endpoint: string | null;
+  errors: { data: { code: string; message: string; line: number | null }[] } | null;
+  status: string;
+  output_file_id: string | null;
+  error_file_id: string | null;
+  created_at: number;
+  request_counts: { total: number; completed: number; failed: number };
+  seconds_left?: number;
+}
+
+export interface Usage {
+  since: string;
+  data: { key: string; requests: number; judgements: number; prompt_tokens: number; completion_tokens: number }[];
+}

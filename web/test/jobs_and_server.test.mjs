@@ -1,0 +1,96 @@
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { judge, openPage, Server } from "./harness.mjs";
+
+let server;
+before(async () => (server = await Server.start()));
+after(() => server.stop());
+
+function on(name, path, work) {
+  test(name, async () => {
+    const { browser, page, wrong } = await openPage(server, { path });
+    try {
+      await work(page);
+      assert.deepEqual(wrong, []);
+    } finally {
+      await browser.close();
+    }
+  });
+}
+
+function requests(name, lines, instruction) {
+  const line = i => ({ custom_id: `line-${i}`, method: "POST", url: "/v1/grade/absolute", body: { instruction: `${instruction} ${i}`, response: "x", rubric: "helpfulness" } });
+  const path = join(server.folder, name);
+  writeFileSync(path, Array.from({ length: lines }, (_, i) => `${JSON.stringify(line(i))}\n`).join(""));
+  return path;
+}
+
+async function submit(page, path) {
+  await page.getByLabel("A file of requests").setInputFiles(path);
+  await page.getByRole("button", { name: "Upload and submit" }).click();
+  const said = await page.getByText(/^batch_\S+ is submitted/).innerText();
+  return page.getByRole("article").filter({ hasText: said.split(" ")[0] });
+}
+
+on("a batch is submitted, followed, downloaded and opened", "/#/jobs", async page => {
+  const batch = await submit(page, requests("r.jsonl", 12, "Why?"));
+  await batch.getByText("completed", { exact: true }).waitFor();
+  await batch.getByText("12 of 12 lines").waitFor();
+  const waiting = page.waitForEvent("download");
+  await batch.getByRole("button", { name: "Download results" }).click();
+  const lines = readFileSync(await (await waiting).path(), "utf8").trim().split("\n").map(line => JSON.parse(line));
+  assert.deepEqual(lines.map(line => line.custom_id), Array.from({ length: 12 }, (_, i) => `line-${i}`));
+  await batch.getByRole("button", { name: "Open in Runs" }).click();
+  await page.getByText("12 of 12 items").waitFor();
+});
+
+on("a batch is cancelled", "/#/jobs", async page => {
+  const batch = await submit(page, requests("slow.jsonl", 400, "SLOW"));
+  await batch.getByRole("button", { name: "Cancel" }).click();
+  await batch.getByText("cancelled", { exact: true }).waitFor();
+});
+
+on("a file with wrong lines is refused, line by line", "/#/jobs", async page => {
+  const path = join(server.folder, "wrong.jsonl");
+  writeFileSync(path, `{"custom_id": "a", "method": "POST", "url": "/v1/nothing", "body": {}}\nnothing\n`);
+  const batch = await submit(page, path);
+  await batch.getByText("failed", { exact: true }).waitFor();
+  assert.match(await batch.innerText(), /Line 1: [\s\S]*Line 2: /);
+});
+
+on("the server shows its models, its load and its rubrics", "/#/server", async page => {
+  await page.getByRole("region", { name: "Table of models" }).getByText("8,192 tokens").waitFor();
+  await page.getByText(/^\d+ names that OpenAI's clients may use$/).click();
+  await page.getByText("scripted, gavel-absolute").waitFor();
+  await page.getByText("Requests a second").waitFor();
+  await page.getByText("Keys are off").waitFor();
+  await page.getByRole("link", { name: "Playground" }).click();
+  await judge(page, { Instruction: "Why?", Response: "x" });
+  await page.getByText("The verdict is here.").waitFor();
+  await page.getByRole("link", { name: "Server" }).click();
+  await page.getByText(/[1-9]\d* requests and \d+ errors since the start/).waitFor();
+});
+
+on("a rubric is made, mended and deleted", "/#/server", async page => {
+  await page.getByRole("button", { name: "New rubric" }).click();
+  const editor = page.getByRole("region", { name: "Rubrics" });
+  const field = name => editor.getByRole("textbox", { name, exact: true });
+  await editor.getByText("Score 5 has no description.").waitFor();
+  await editor.getByRole("textbox", { name: "Criterion" }).fill("Is it <b>polite</b>?");
+  for (const score of [5, 4, 3]) await editor.getByRole("button", { name: `Remove score ${score}` }).click();
+  await field("Score 1").fill("It is rude.");
+  await field("Name").fill("politeness");
+  await editor.getByRole("button", { name: "Save on the server" }).click();
+  await editor.getByRole("alert").getByText("level 2 has no description").waitFor();
+  await field("Score 2").fill("It is polite.");
+  await editor.getByRole("button", { name: "Save on the server" }).click();
+  await editor.getByText("Saved as politeness.").waitFor();
+  const table = page.getByRole("region", { name: "Table of rubrics" });
+  await table.getByText("Is it <b>polite</b>?").waitFor();
+  await editor.getByRole("button", { name: "Close" }).click();
+  await table.getByRole("button", { name: "politeness" }).click();
+  await editor.getByRole("button", { name: "Delete politeness" }).click();
+  await table.getByRole("button", { name: "politeness" }).waitFor({ state: "detached" });
+});
