@@ -2,7 +2,7 @@
 //! several processes can share.
 //!
 //! One set of statements serves both: placeholders are `$1`, types are texts and 64-bit integers, and what differs is
-//! filled in by [`Store::sql`].
+//! filled in by `Store::sql`.
 
 mod batches;
 mod error;
@@ -143,7 +143,8 @@ impl Store {
         let settings = if file.is_some() { SQLITE } else { "SELECT 1" };
         first.execute(settings).await.map_err(failed)?;
         first.close().await.map_err(failed)?;
-        let pool = AnyPoolOptions::new().max_connections(8).acquire_timeout(PATIENCE);
+        let pool =
+            AnyPoolOptions::new().max_connections(8).acquire_timeout(PATIENCE).idle_timeout(None).max_lifetime(None);
         let pool = pool
             .after_connect(move |connection, _| Box::pin(async move { connection.execute(settings).await.map(drop) }));
         let pool = pool.connect_lazy_with(options);
@@ -179,7 +180,11 @@ impl Store {
     fn failed(&self, error: sqlx::Error) -> StoreError {
         let error = StoreError::of(&error, self.file.as_deref());
         if matches!(error, StoreError::Damaged { .. }) {
-            self.damaged.get_or_init(|| error.clone());
+            self.damaged.get_or_init(|| {
+                // The last connection that is closed writes to the file, so none is, until the process ends.
+                std::mem::forget(self.pool.clone());
+                error.clone()
+            });
         }
         error
     }

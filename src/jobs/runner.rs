@@ -203,7 +203,10 @@ impl Runner {
 
     /// Reads the input of a batch into lines, if one waits.
     async fn read_input(&mut self, store: &Store) -> Result<bool, StoreError> {
-        let Some(batch) = store.take_input(&self.worker).await? else { return Ok(false) };
+        let Some(batch) = store.take_input(&self.worker).await? else {
+            // One that another process reads will soon have lines for this one, too.
+            return Ok(!store.batches_that_are(BatchStatus::Validating).await?.is_empty());
+        };
         let (total, faults) = self.lines_of(store, &batch).await?;
         let errors = (!faults.is_empty()).then(|| serde_json::json!(faults).to_string());
         store.input_read(&batch.id, &self.worker, total, errors.as_deref()).await?;
