@@ -37,6 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Settings of a connection to SQLite: readers beside one writer, who waits for others up to 10 s. A crash of the machine
 /// may lose the last answers, which are then made again, but never the file.
 const SQLITE: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL";
+/// Settings of a connection to PostgreSQL: a process that stands still in the middle of a transaction loses it, and the
+/// rows that it holds, after 5 s.
+const POSTGRES: &str = "SET idle_in_transaction_session_timeout = 5000";
 
 /// Where the database is.
 #[derive(Debug, Clone)]
@@ -140,7 +143,7 @@ impl Store {
         let options = AnyConnectOptions::from_str(&url).map_err(failed)?.disable_statement_logging();
         // A pool tries again for a while, and then knows no reason; this connection has one at once.
         let mut first = AnyConnection::connect_with(&options).await.map_err(failed)?;
-        let settings = if file.is_some() { SQLITE } else { "SELECT 1" };
+        let settings = if file.is_some() { SQLITE } else { POSTGRES };
         first.execute(settings).await.map_err(failed)?;
         first.close().await.map_err(failed)?;
         let pool =

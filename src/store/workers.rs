@@ -35,13 +35,15 @@ impl Store {
         self.free("SELECT id FROM workers WHERE id = $1", worker).await.map(drop)
     }
 
-    /// Frees what dead workers worked on, and forgets them. Returns how many there were. A time of death that lies far ahead of
+    /// Frees what dead workers worked on, and forgets them; one that takes something at the moment is left for the next
+    /// time. Returns how many there were. A time of death that lies far ahead of
     /// `lease` was written before a clock was set back.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn bury(&self, lease: i64) -> Result<u64, StoreError> {
-        let dead = self.sql("SELECT id FROM workers WHERE alive_until < {now} OR alive_until > {now} + 2 * $1");
+        let dead =
+            self.sql("SELECT id FROM workers WHERE alive_until < {now} OR alive_until > {now} + 2 * $1 {skip_locked}");
         self.free(&dead, lease).await
     }
 
