@@ -45,7 +45,7 @@ pub(super) async fn run(config: Config) -> Result<(), CliError> {
     let program = program();
     outln!(
         "\nNext:\n  {program} grade --rubric helpfulness \\\n      --instruction 'Why is the sky blue?' --response 'Because the \
-         sea is.'\n  {program} serve\n      the HTTP API, with its pages at /docs\n  {program} models list\n      \
+         sea is.'\n  {program} serve\n      the HTTP API, and a page to judge in the browser\n  {program} models list\n      \
          stronger judges; take one with --model NAME"
     );
     Ok(())

@@ -57,7 +57,8 @@ pub(super) async fn run(args: &RerunArgs) -> Result<(), CliError> {
     outln!("{:<16} {:<24} {:<24}", "", "THEN", "NOW");
     for row in &rows {
         let mark = if row.differs { "differs" } else { "" };
-        outln!("{:<16} {:<24} {:<24} {mark}", row.name, shown(&row.then), shown(&row.now));
+        let line = format!("{:<16} {:<24} {:<24} {mark}", row.name, shown(&row.then), shown(&row.now));
+        outln!("{}", line.trim_end());
     }
     Ok(())
 }
