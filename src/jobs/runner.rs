@@ -69,7 +69,7 @@ pub struct Runner {
     answers: Vec<Answered>,
     /// The batch that lines were taken from first the last time.
     turn: usize,
-    /// Whether the line in progress runs alone.
+    /// Whether a line runs alone, or is to run once those in progress have ended.
     alone: bool,
 }
 
@@ -306,9 +306,14 @@ impl Runner {
 
     /// Takes lines while there is room, from each batch its share. Returns whether there are batches to work on.
     async fn take(&mut self, store: &Store) -> Result<bool, StoreError> {
-        self.alone &= !self.lines.is_empty();
         let mut batches = store.batches_that_are(BatchStatus::InProgress).await?;
-        if batches.is_empty() || self.alone {
+        if self.alone && !self.lines.is_empty() {
+            return Ok(true);
+        }
+        if std::mem::take(&mut self.alone) {
+            self.take_suspect(store, &batches).await?;
+        }
+        if batches.is_empty() || !self.lines.is_empty() && self.alone {
             return Ok(!self.lines.is_empty());
         }
         let count = batches.len();
@@ -320,12 +325,14 @@ impl Runner {
             if share == 0 {
                 break;
             }
-            for line in store.take_lines(&batch.id, &self.worker, share as i64, (SUSPECT, false)).await? {
-                self.begin(line, batch.owner.clone());
+            let taken = store.take_lines(&batch.id, &self.worker, share as i64, (SUSPECT, false)).await?;
+            if taken.is_empty() && store.has_suspects(&batch.id, SUSPECT).await? {
+                // Nothing else begins until it has run, so that other batches do not keep it waiting for ever.
+                self.alone = true;
+                self.jobs.wake.notify_one();
+                break;
             }
-        }
-        if self.lines.is_empty() && self.answers.is_empty() {
-            self.take_suspect(store, &batches).await?;
+            taken.into_iter().for_each(|line| self.begin(line, batch.owner.clone()));
         }
         Ok(true)
     }

@@ -149,6 +149,17 @@ impl Store {
         Ok(taken)
     }
 
+    /// Whether a batch has lines that nobody works on and that were begun `begun` times or more.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn has_suspects(&self, batch: &str, begun: i64) -> Result<bool, StoreError> {
+        let found = "SELECT number FROM lines WHERE batch = $1 AND outcome IS NULL AND worker IS NULL AND attempts >= $2 \
+             LIMIT 1";
+        let found = sqlx::query(found).bind(batch).bind(begun).fetch_optional(&self.pool).await;
+        Ok(found.map_err(|error| self.failed(error))?.is_some())
+    }
+
     /// Gives lines back that a worker has not answered. It does not count as a time that they were begun.
     ///
     /// # Errors

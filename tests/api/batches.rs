@@ -360,10 +360,8 @@ async fn a_damaged_database_is_left_as_it_is() {
     assert_eq!(server.absolute(json!({})).await["score"], 2, "grading needs no database");
 }
 
-#[tokio::test]
-async fn what_a_line_cannot_be_answered_by_is_its_answer() {
-    let server = Server::with(example());
-    let store = server.store().await;
+/// A batch of two lines that were read.
+async fn put_two_lines(store: &Store) {
     let batch = NewBatch {
         id: "batch_1",
         owner: "",
@@ -385,6 +383,13 @@ async fn what_a_line_cannot_be_answered_by_is_its_answer() {
     let good = absolute(json!({})).to_string();
     store.put_lines("batch_1", "reader", &[new(0, &good), new(1, &good)]).await.unwrap();
     store.input_read("batch_1", "reader", 2, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_line_cannot_be_answered_by_is_its_answer() {
+    let server = Server::with(example());
+    let store = server.store().await;
+    put_two_lines(&store).await;
     // Ten processes die of the first line.
     for _ in 0..10 {
         store.join("dying", 0).await.unwrap();
@@ -397,6 +402,25 @@ async fn what_a_line_cannot_be_answered_by_is_its_answer() {
     assert_eq!((&errors[0]["custom_id"], &errors[0]["error"]["code"]), (&json!("n0"), &json!("line_aborted")));
     assert_eq!(errors[0]["response"], Value::Null);
     assert_eq!(ids(&server.lines(&batch["output_file_id"]).await), ["n1"]);
+}
+
+#[tokio::test]
+async fn a_suspected_line_does_not_wait_for_the_end_of_other_batches() {
+    let slow = asking(|_| Answer { delay_ms: 20, ..Answer::default() });
+    let server = Server::configured(&[("jobs.concurrency", "2")], Some(slow));
+    let store = server.store().await;
+    put_two_lines(&store).await;
+    for _ in 0..3 {
+        store.join("dying", 0).await.unwrap();
+        store.take_lines("batch_1", "dying", 1, (i64::MAX, false)).await.unwrap();
+        store.leave("dying").await.unwrap();
+    }
+    let lines: Vec<Value> =
+        (0..600).map(|n| line(&format!("n{n}"), absolute(json!({"response": format!("{n}.")})))).collect();
+    let other = server.submit(&lines).await;
+    let first = server.batch_that_is("batch_1", "completed").await;
+    assert_eq!(first["outcomes"], json!({"ok": 2}));
+    assert_eq!(server.get_json(&format!("/v1/batches/{other}")).await["status"], "in_progress");
 }
 
 #[tokio::test]
