@@ -173,6 +173,12 @@ impl PromptSet {
         Script(steps)
     }
 
+    /// The forced first words of each question that the judge writes for a checklist; may be empty.
+    #[must_use]
+    pub fn question_begin(&self) -> &str {
+        &self.file.verdict.begin.question
+    }
+
     /// The steps in which a reasoning judge thinks; none for others.
     fn reasoning(&self) -> Vec<Step> {
         let Some(reasoning) = &self.file.reasoning else { return Vec::new() };

@@ -60,12 +60,13 @@ pub(super) struct Verdict {
     pub(super) labels: [String; 2],
 }
 
-/// Forced first words of the feedback, by kind of grading; empty: none.
+/// Forced first words of the feedback, by kind of grading, and of each question of a checklist; empty: none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Begin {
     pub(super) absolute: String,
     pub(super) relative: String,
+    pub(super) question: String,
 }
 
 impl Begin {
