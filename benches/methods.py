@@ -70,6 +70,7 @@ def inline(rubric):
 
 
 def graded(item, **more):
+    """A request in score mode."""
     return {
         "instruction": item["instruction"],
         "response": item["response"],
@@ -145,12 +146,14 @@ SHOWN = [
         lambda r: f"{r['score']}, reward {r['reward']:.2f}",
     ),
     (
-        "five samples",
+        # The feedback comes before the score there: samples of a verdict that comes first are all alike.
+        "five samples, prompt set `plain`",
         "/v1/grade/absolute",
         {
             **BOTH,
             "response": RIGHT,
             "rubric": "factual_validity",
+            "prompt": "plain",
             "samples": 5,
             "sampling": {"temperature": 0.7, "max_feedback_tokens": 96},
         },
@@ -242,7 +245,11 @@ SHOWN = [
         "pairs for DPO, of three responses",
         "/v1/preferences",
         {**BOTH, "responses": [WRONG, RIGHT, "Because of magic."], "rubric": "factual_validity", "mode": "score"},
-        lambda r: f"{len(r['pairs'])} pairs, chosen {', '.join(str(p.get('chosen_index', '?')) for p in r['pairs'])}",
+        lambda r: "; ".join(
+            f"“{shorten(p['chosen'][0]['content'], 40)}” over “{shorten(p['rejected'][0]['content'], 40)}”, "
+            f"margin {p['margin']:.2f}"
+            for p in r["pairs"]
+        ),
     ),
 ]
 
@@ -284,7 +291,7 @@ def samples(args):
 
     def rewards(samples, seed):
         def one(item):
-            body = graded(item, samples=samples, cache=False, mode="feedback")
+            body = graded(item, samples=samples, cache=False, mode="feedback", prompt=args.prompt)
             body["sampling"] = {"temperature": 0.7, "seed": seed, "max_feedback_tokens": args.tokens}
             return ask(args, "/v1/grade/absolute", body)
 
@@ -397,6 +404,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--samples", type=int, default=8, help="of `samples`: the fixed number, and the maximum")
     parser.add_argument("--tokens", type=int, default=64, help="of `samples`: the limit of a feedback")
+    parser.add_argument("--prompt", default="plain", help="of `samples`: a prompt set with the verdict last")
     parser.add_argument("--judges", nargs="+", default=[], help="of `jury`: MODEL or MODEL/PROMPT")
     parser.add_argument("--combine", default="mean")
     parser.add_argument("--method", choices=["absolute", "pairwise"])
