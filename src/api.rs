@@ -367,7 +367,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How long the thread that accepts connections may take to notice that it is to stop, and the threads that serve them to
 /// take up those that it has accepted.
-const NOTICED: Duration = Duration::from_millis(10);
+const NOTICED: Duration = Duration::from_millis(2);
 const TAKEN_UP: Duration = Duration::from_millis(200);
 
 /// Closes the port of a server that still serves. The framework stops its threads before it closes the port, and drops the

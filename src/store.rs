@@ -90,14 +90,6 @@ impl Database {
         self.location.exists()
     }
 
-    /// Looks at the database without changing anything; `None`: there is none yet.
-    ///
-    /// # Errors
-    /// What is wrong with it: it cannot be reached, is damaged, or has tables of a later version.
-    pub async fn check(&self) -> Result<Option<Checked>, StoreError> {
-        if self.exists() { check::check(&self.location).await.map(Some) } else { Ok(None) }
-    }
-
     /// The database if it has been opened.
     #[must_use]
     pub fn opened(&self) -> Option<&Store> {

@@ -225,8 +225,8 @@ impl Store {
         Ok(Some(batch))
     }
 
-    /// Ends the reading of an input: its lines may be worked on, or it is refused for `errors`, a JSON list. Returns false
-    /// if it was no longer the worker's.
+    /// Ends the reading of an input: its lines may be worked on, or get answers that its time is over, or it is refused for
+    /// `errors`, a JSON list. Returns false if it was no longer the worker's.
     ///
     /// # Errors
     /// Those of the database.
@@ -239,11 +239,11 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut transaction = self.begin().await?;
         let (status, time) = match errors {
-            None => ("in_progress", "in_progress_at"),
-            Some(_) => ("failed", "ended_at"),
+            None => ("CASE WHEN expires_at < {now} THEN 'expiring' ELSE 'in_progress' END", "in_progress_at"),
+            Some(_) => ("'failed'", "ended_at"),
         };
         let read = self.sql(&format!(
-            "UPDATE batches SET status = '{status}', {time} = {{now}}, total = $3, errors = $4, worker = NULL \
+            "UPDATE batches SET status = {status}, {time} = {{now}}, total = $3, errors = $4, worker = NULL \
              WHERE id = $1 AND worker = $2 AND status = 'validating'"
         ));
         let read = sqlx::query(&read).bind(batch).bind(worker).bind(total).bind(errors);

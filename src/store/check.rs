@@ -7,7 +7,7 @@ use std::str::FromStr;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions, Connection, Row};
 
-use super::{Location, PATIENCE, StoreError, migrations, sqlite_url};
+use super::{Database, Location, PATIENCE, StoreError, migrations, sqlite_url};
 
 /// The largest file of SQLite, in bytes, that is read whole to find damaged parts: it takes some seconds.
 const READ_WHOLE: u64 = 1 << 30;
@@ -21,7 +21,17 @@ pub struct Checked {
     pub whole: bool,
 }
 
-pub(super) async fn check(location: &Location) -> Result<Checked, StoreError> {
+impl Database {
+    /// Looks at the database without changing anything; `None`: there is none yet.
+    ///
+    /// # Errors
+    /// What is wrong with it: it cannot be reached, is damaged, or has tables of a later version.
+    pub async fn check(&self) -> Result<Option<Checked>, StoreError> {
+        if self.exists() { check(&self.location).await.map(Some) } else { Ok(None) }
+    }
+}
+
+async fn check(location: &Location) -> Result<Checked, StoreError> {
     sqlx::any::install_default_drivers();
     let (url, file) = match location {
         Location::Postgres(url) => (url.clone(), None),
@@ -111,12 +121,13 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::store::{Database, Store};
+    use crate::store::Store;
 
-    /// The bytes of all files of a folder.
+    /// The bytes of all files of a folder, but for the index of SQLite's log, which has nothing of its own.
     fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        entries.filter(|path| !path.to_string_lossy().ends_with("-shm")).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+        let entries = entries.filter(|path| !path.to_string_lossy().ends_with("-shm") && path.is_file());
+        entries.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
     }
 
     async fn execute(location: &Location, statement: &str) {
