@@ -49,7 +49,8 @@ impl UsageLog {
     pub async fn totals(&self, key: &str) -> Result<Totals, StoreError> {
         let _moving = self.moving.lock().await;
         // Reading makes no database.
-        let stored = if self.database.exists() { self.database.open().await?.key_usage(key).await? } else { Vec::new() };
+        let stored =
+            if self.database.exists() { self.database.open().await?.key_usage(key).await? } else { Vec::new() };
         let first = stored.iter().map(|row| UNIX_EPOCH + Duration::from_millis(row.since.unsigned_abs())).min();
         let since = first.map_or(self.keys.since(), |first| first.min(self.keys.since()));
         let mut keys: BTreeMap<String, KeyUsage> = stored.into_iter().map(used).collect();

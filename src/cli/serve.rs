@@ -213,7 +213,9 @@ async fn of_database(app: &App) -> Result<String, CliError> {
     let whole = if found.whole { "" } else { " (too large to be read whole here: `PRAGMA integrity_check` does)" };
     Ok(match found.changes {
         0 => format!("the database is fine{whole}"),
-        changes => format!("the database is fine{whole}; its tables are brought up to date when it is first needed ({changes} changes)"),
+        changes => format!(
+            "the database is fine{whole}; its tables are brought up to date when it is first needed ({changes} changes)"
+        ),
     })
 }
 

@@ -92,7 +92,8 @@ async fn applied(connection: &mut AnyConnection, sqlite: bool) -> Result<Applied
     let rows = sqlx::query(made).fetch_all(&mut *connection).await?;
     let read = |row: &sqlx::any::AnyRow| {
         // An integer of 32 bits in PostgreSQL, of 64 in SQLite.
-        let completed = row.try_get::<i64, _>("completed").or_else(|_| row.try_get::<i32, _>("completed").map(i64::from));
+        let completed =
+            row.try_get::<i64, _>("completed").or_else(|_| row.try_get::<i32, _>("completed").map(i64::from));
         Ok((row.try_get("version")?, (row.try_get("checksum")?, completed? == 1)))
     };
     rows.iter().map(read).collect()
@@ -107,7 +108,9 @@ fn compare(applied: &Applied) -> Result<usize, StoreError> {
             None => format!("a later version of Gavel has changed them (change {version}); use that version"),
             Some(_) if !completed => format!("change {version} was interrupted; restore a backup"),
             Some(ours) if *ours != checksum.as_slice() => {
-                format!("change {version} is not that of this version; restore a backup, or begin with an empty database")
+                format!(
+                    "change {version} is not that of this version; restore a backup, or begin with an empty database"
+                )
             }
             Some(_) => continue,
         };

@@ -502,7 +502,9 @@ async fn lines_wait_for_tokens_of_their_key_and_hold_up_no_other() {
     };
     let (poor, rich) = (make("poor", Some(1)), make("rich", None));
     let submit = async |key: &str| {
-        let lines: String = (0..3).map(|n| format!("{}\n", line(&format!("n{n}"), absolute(json!({"response": format!("{n}")}))))).collect();
+        let lines: String = (0..3)
+            .map(|n| format!("{}\n", line(&format!("n{n}"), absolute(json!({"response": format!("{n}")})))))
+            .collect();
         let file = ok(server.upload(&lines, Some(key)).await).await;
         let body = json!({"input_file_id": file["id"], "endpoint": ABSOLUTE});
         let made = ok(sent(server.post("/v1/batches").bearer_auth(key).json(&body)).await).await;
