@@ -25,6 +25,7 @@ use crate::service::registry::{ModelLoader, ModelRegistry};
 use crate::store::{Database, Location};
 use crate::tasks::presets::JudgeModels;
 use crate::tasks::prompt_set;
+use crate::usage_log::UsageLog;
 use crate::verdict_log::VerdictLog;
 
 /// All parts of a server.
@@ -34,7 +35,9 @@ pub struct App {
     /// The Prometheus metrics of this server.
     pub metrics: Arc<Metrics>,
     /// The API keys of the server.
-    pub keys: KeyStore,
+    pub keys: Arc<KeyStore>,
+    /// What they have used.
+    pub usage: Arc<UsageLog>,
     /// The built-in rubrics and those in `data_dir`, by name.
     pub rubrics: Arc<RubricLibrary>,
     /// The built-in annotators and those in `data_dir`, by name.
@@ -90,13 +93,15 @@ impl App {
         let window = config.limits.in_flight;
         let database = Location::of(&config.data_dir, config.jobs.database_url.reveal());
         let database = Arc::new(Database::new(database));
+        let keys = Arc::new(KeyStore::open(keys::file_in(&config.data_dir)));
         Ok(Arc::new(Self {
             service: Service::new(Arc::clone(&models), Arc::clone(&admission), Arc::clone(&metrics), window),
             admission,
             models,
             judge_models,
             labels: LabelSets::load(&config.data_dir.join("labels")),
-            keys: KeyStore::open(keys::file_in(&config.data_dir)),
+            usage: Arc::new(UsageLog::new(Arc::clone(&keys), Arc::clone(&database))),
+            keys,
             jobs: Arc::new(Jobs::new(config.jobs.clone(), Arc::clone(&database))),
             verdicts: Arc::new(VerdictLog::new(
                 config.verdict_log.clone(),

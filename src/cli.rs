@@ -218,7 +218,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
             listen.extend(insecure.then(|| ("insecure", "true".to_owned())));
             let config = config(&listen)?;
             if check {
-                outln!("{}", serve::check(&config)?);
+                outln!("{}", serve::check(&config).await?);
                 return Ok(());
             }
             serve::serve(config).await

@@ -133,4 +133,6 @@ pub mod tasks;
 #[doc(hidden)]
 pub mod telemetry;
 #[doc(hidden)]
+pub mod usage_log;
+#[doc(hidden)]
 pub mod verdict_log;
