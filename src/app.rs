@@ -17,6 +17,7 @@ use crate::label_sets::LabelSets;
 use crate::metrics::Metrics;
 use crate::models::{HubSettings, ModelError, ModelStore, Progress as PullProgress};
 use crate::prompts::PromptLibrary;
+use crate::reports::ReportFolder;
 use crate::rubrics::RubricLibrary;
 use crate::service::Service;
 use crate::service::admission::Admission;
@@ -41,6 +42,8 @@ pub struct App {
     pub annotators: AnnotatorLibrary,
     /// The built-in label sets and those in `data_dir`, by name.
     pub labels: LabelSets,
+    /// The stored reports in `data_dir`, by name.
+    pub reports: Arc<ReportFolder>,
     /// The built-in and configured judge models of `POST /v1/chat/completions`, with their aliases.
     pub judge_models: JudgeModels,
     /// Admission control: the permits for judgements and the bounded queue.
@@ -96,6 +99,7 @@ impl App {
             models,
             judge_models,
             labels: LabelSets::load(&config.data_dir.join("labels")),
+            reports: Arc::new(ReportFolder::new(config.data_dir.join("reports"))),
             keys: KeyStore::open(keys::file_in(&config.data_dir)),
             jobs: Arc::new(Jobs::new(config.jobs.clone(), Arc::clone(&database))),
             verdicts: Arc::new(VerdictLog::new(
