@@ -98,6 +98,25 @@ on("the server shows its models, its load and its rubrics", "/#/server", async p
   await page.getByText(/[1-9]\d* requests and \d+ errors since the start/).waitFor();
 });
 
+on("the memory of a model is shown as far as it is known", "/", async page => {
+  const memories = [
+    [{ weights_bytes: 1_116_000_000, kv_cache_bytes: 458_752_000, counted_bytes: 1_600_000_000 }, "1.12 GB of weights, 458.8 MB of KV cache"],
+    [{ weights_bytes: null, kv_cache_bytes: null, counted_bytes: 1_600_000_000 }, "about 1.60 GB, by its files and settings"],
+  ];
+  for (const [memory, expected] of memories) {
+    await page.route("**/v1/info", async route => {
+      const answer = await route.fetch();
+      const info = await answer.json();
+      info.models[0].memory = memory;
+      await route.fulfill({ response: answer, json: info });
+    });
+    await page.goto(`${server.url}/#/playground`);
+    await page.goto(`${server.url}/#/server`);
+    await page.getByRole("region", { name: "Table of models" }).getByText(expected, { exact: true }).waitFor();
+    await page.unroute("**/v1/info");
+  }
+});
+
 on("a rubric is made, mended and deleted", "/#/server", async page => {
   await page.getByRole("button", { name: "New rubric" }).click();
   const editor = page.getByRole("region", { name: "Rubrics" });

@@ -71,7 +71,6 @@ on("ten pairs are labelled by keys alone, and nothing of the judge is seen befor
   assert.equal(data.length, 10);
   for (const review of data) assert.equal(review.label, given[/\d+/.exec(review.request.instruction)[0]]);
   await page.getByRole("button", { name: "Refresh" }).click();
-  // Questions 1, 4 and 7 are labelled B, 0, 3, 6 and 9 A; the judge said A on odd ones, B on even ones.
   const same = Object.entries(given).filter(([i, label]) => label === judgedAs(Number(i)).preference).length;
   await page.getByText(`the same on ${(same * 10).toFixed(1)} % of 10 items`).waitFor();
   const stored = await page.evaluate(() => [{ ...localStorage }, document.cookie, { ...sessionStorage }]);
@@ -114,6 +113,10 @@ on("a label is taken back until the judge is shown, and a skipped item comes bac
   await label(page).getByRole("textbox").press("a");
   await page.keyboard.press("Escape");
   await page.keyboard.press("Control+a");
+  // They can be turned off.
+  await page.getByLabel("use keys").uncheck();
+  await page.getByRole("heading", { name: "Agreement so far" }).click();
+  await page.keyboard.press("a");
   assert.equal(await question(page), now);
 }, { before: pairs(3) });
 

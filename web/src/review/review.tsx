@@ -34,6 +34,8 @@ export function ReviewScreen({ active, key_changed }: { active: boolean; key_cha
   const [state, setState] = useState<"new" | "named" | "empty" | "item">("new");
   const [said, say] = useState("");
   const [problem, setProblem] = useState<{ problem: Problem; again: () => void } | null>(null);
+  /** Whether letters and digits do something: those who speak to their computer may not want that. */
+  const [byKeys, setByKeys] = useState(true);
   /** A label that could not be stored. */
   const [lost, setLost] = useState("");
 
@@ -140,11 +142,11 @@ export function ReviewScreen({ active, key_changed }: { active: boolean; key_cha
     work();
   };
   useEffect(() => {
-    if (!active) return;
+    if (!active || !byKeys) return;
     const listen = (event: KeyboardEvent) => onKeyDown.current(event);
     addEventListener("keydown", listen);
     return () => removeEventListener("keydown", listen);
-  }, [active]);
+  }, [active, byKeys]);
 
   const last = past.at(-1);
   return (
@@ -177,6 +179,7 @@ export function ReviewScreen({ active, key_changed }: { active: boolean; key_cha
             Reviewer {queue.name} <button type="button" class="link" onClick={() => setState("named")}>change</button>
           </span>
         )}
+        <label class="faint"><input type="checkbox" checked={byKeys} onChange={e => setByKeys(e.currentTarget.checked)} /> use keys</label>
         {labelled.size > 0 && <span class="faint">{labelled.size} labelled in this tab</span>}
       </div>
       {shown && <Outcome of={shown} />}
