@@ -25,8 +25,12 @@ pub const MOST: usize = 200;
 #[derive(Debug)]
 pub struct ReportFolder {
     folder: PathBuf,
-    read: Mutex<BTreeMap<String, (Stamp, Result<ReportSummary, String>)>>,
+    /// What the files had that were read last, by name.
+    read: Mutex<BTreeMap<String, (Stamp, Content)>>,
 }
+
+/// What a report is about, or why a file is no report.
+pub type Content = Result<ReportSummary, String>;
 
 /// Size and time of a file, by which a change is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +49,7 @@ pub struct ReportEntry {
     /// When it was written, if the file system says.
     pub modified: Option<SystemTime>,
     /// What the report is about, or why the file is no report.
-    pub content: Result<ReportSummary, String>,
+    pub content: Content,
 }
 
 /// What a report is about.
@@ -190,7 +194,8 @@ fn summary(text: &str) -> Result<ReportSummary, String> {
             let shapes = report.judges.iter().filter_map(|judge| judge.absolute.as_ref()).find_map(misshapen);
             shapes.map_or(Ok(()), Err)?;
             let judges = report.judges.into_iter();
-            let judges = judges.map(|judge| ReportedJudge { name: judge.name, model: judge.model, prompt: judge.prompt });
+            let judges =
+                judges.map(|judge| ReportedJudge { name: judge.name, model: judge.model, prompt: judge.prompt });
             Ok(ReportSummary { object: "agreement", version: report.version, judges: judges.collect() })
         }
         "redteam" => {
@@ -207,10 +212,11 @@ fn summary(text: &str) -> Result<ReportSummary, String> {
 
 fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let mut read = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut read).map_err(|error| match error.path().to_string().as_str() {
-        "." => error.inner().to_string(),
-        path => format!("{path}: {}", error.inner()),
-    })?;
+    let value =
+        serde_path_to_error::deserialize(&mut read).map_err(|error| match error.path().to_string().as_str() {
+            "." => error.inner().to_string(),
+            path => format!("{path}: {}", error.inner()),
+        })?;
     read.end().map_err(|error| error.to_string())?;
     Ok(value)
 }
@@ -232,8 +238,7 @@ mod tests {
     use super::*;
 
     const AGREEMENT: &str = include_str!("../tests/agreement/report.json");
-    const REDTEAM: &str =
-        r#"{"object":"redteam","version":"0.1.0","seed":0,"model":null,"prompt":null,"data":[],"reward":null,"attacks":[]}"#;
+    const REDTEAM: &str = r#"{"object":"redteam","version":"0.1.0","seed":0,"model":null,"prompt":null,"data":[],"reward":null,"attacks":[]}"#;
 
     #[test]
     fn a_text_is_a_report_or_says_why_not() {

@@ -94,7 +94,8 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ReportError> + Send + 'static,
 ) -> Result<T, Problem> {
     let done = web::block(work).await;
-    let done = done.map_err(|_| Problem::new(Code::ShuttingDown, "the server has stopped while it read the reports"))?;
+    let done =
+        done.map_err(|_| Problem::new(Code::ShuttingDown, "the server has stopped while it read the reports"))?;
     Ok(done?)
 }
 
