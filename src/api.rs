@@ -39,6 +39,7 @@ mod rank;
 mod recorded;
 mod refine;
 mod relative;
+mod reports;
 mod reviews;
 mod rewards;
 mod rubrics;
@@ -92,6 +93,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .configure(job_routes)
         .configure(review_routes)
         .service(web::resource("/v1/info").route(web::get().to(system::info)))
+        .service(web::resource("/v1/reports").route(web::get().to(reports::list)))
+        .service(web::resource("/v1/reports/{name}").route(web::get().to(reports::show)))
         .service(web::resource("/v1/usage").route(web::get().to(usage::usage)))
         .configure(compat_routes)
         .service(web::resource("/metrics").route(web::get().to(system::metrics)))
@@ -244,6 +247,8 @@ fn compat_routes(config: &mut web::ServiceConfig) {
         reviews::claim,
         reviews::label,
         reviews::skip,
+        reports::list,
+        reports::show,
         system::info,
         usage::usage,
         system::live,

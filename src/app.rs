@@ -17,6 +17,7 @@ use crate::label_sets::LabelSets;
 use crate::metrics::Metrics;
 use crate::models::{HubSettings, ModelError, ModelStore, Progress as PullProgress};
 use crate::prompts::PromptLibrary;
+use crate::reports::ReportFolder;
 use crate::rubrics::RubricLibrary;
 use crate::service::Service;
 use crate::service::admission::Admission;
@@ -44,6 +45,8 @@ pub struct App {
     pub annotators: AnnotatorLibrary,
     /// The built-in label sets and those in `data_dir`, by name.
     pub labels: LabelSets,
+    /// The stored reports in `data_dir`, by name.
+    pub reports: Arc<ReportFolder>,
     /// The built-in and configured judge models of `POST /v1/chat/completions`, with their aliases.
     pub judge_models: JudgeModels,
     /// Admission control: the permits for judgements and the bounded queue.
@@ -102,6 +105,7 @@ impl App {
             labels: LabelSets::load(&config.data_dir.join("labels")),
             usage: Arc::new(UsageLog::new(Arc::clone(&keys), Arc::clone(&database))),
             keys,
+            reports: Arc::new(ReportFolder::new(config.data_dir.join("reports"))),
             jobs: Arc::new(Jobs::new(config.jobs.clone(), Arc::clone(&database))),
             verdicts: Arc::new(VerdictLog::new(
                 config.verdict_log.clone(),

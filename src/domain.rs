@@ -17,6 +17,7 @@ pub mod jury;
 mod labels;
 mod provenance;
 pub mod ranking;
+pub mod redteam;
 mod request;
 mod reward;
 mod rubric;

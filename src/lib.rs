@@ -72,7 +72,7 @@ pub mod extend {
 
     #[doc(inline)]
     pub use crate::engine::{
-        Compiled, Completion, Engine, EngineError, EngineInfo, Event, Job, Load, LoadError, Run, Stages,
+        Compiled, Completion, Engine, EngineError, EngineInfo, Event, Job, Load, LoadError, ModelMemory, Run, Stages,
     };
     #[doc(inline)]
     pub use crate::prompts::ChatFormat;
@@ -120,6 +120,8 @@ pub mod metrics;
 pub mod models;
 #[doc(hidden)]
 pub mod prompts;
+#[doc(hidden)]
+pub mod reports;
 #[doc(hidden)]
 pub mod rubrics;
 #[doc(hidden)]

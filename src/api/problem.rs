@@ -1,6 +1,7 @@
 //! Errors of the API (RFC 9457). The only file that maps errors to codes, and so to HTTP statuses.
 
 mod jobs;
+mod reports;
 
 use std::fmt;
 use std::time::Duration;

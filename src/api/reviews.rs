@@ -8,12 +8,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::Value;
 use ulid::Ulid;
 
-use self::wire::{NewLabel, NewReview, Review, ReviewLabel, ReviewList, ReviewQuery, Reviewer};
+use self::wire::{NewLabel, NewReview, Review, ReviewLabel, ReviewList, ReviewQuery, ReviewRubric, Reviewer};
 use super::access;
 use super::files::{owner, page};
 use super::json;
 use super::problem::{Code, Problem};
+use super::schema::RubricBody;
 use crate::app::App;
+use crate::domain::{NamedRubric, WeightedRubric};
 use crate::keys::Scope;
 use crate::store::{ReviewRow, ReviewState, SeatChange, SeatRow, Seated, Store, now};
 
@@ -98,7 +100,7 @@ pub(super) async fn create(
         created_at: now(),
     };
     store(&app).await?.put_review(&row).await?;
-    Ok(HttpResponse::Ok().json(shown(row, &[], None, true)))
+    Ok(HttpResponse::Ok().json(shown(&app, row, &[], None, true)))
 }
 
 /// Lists reviews, the oldest first.
@@ -126,7 +128,7 @@ pub(super) async fn list(
     let (mut data, admin) = (Vec::new(), is_admin(&http));
     for row in rows {
         let seats = store.seats(&row.id).await?;
-        data.push(shown(row, &seats, Some(&who), admin));
+        data.push(shown(&app, row, &seats, Some(&who), admin));
     }
     let last_id = data.last().map(|review| review.id.clone());
     Ok(HttpResponse::Ok().json(ReviewList { object: "list", data, last_id, has_more }))
@@ -150,7 +152,7 @@ pub(super) async fn show(
 ) -> Result<HttpResponse, Problem> {
     let who = access::key_name(&http).or_else(|| query.reviewer.clone());
     let (row, seats) = found(&app, &id).await?;
-    Ok(HttpResponse::Ok().json(shown(row, &seats, who.as_deref(), is_admin(&http))))
+    Ok(HttpResponse::Ok().json(shown(&app, row, &seats, who.as_deref(), is_admin(&http))))
 }
 
 /// Claims a review for 15 minutes.
@@ -206,20 +208,41 @@ pub(super) async fn label(
     seated(&app, &http, &id, &who, SeatChange::Label(&label, body.note.as_deref())).await
 }
 
+/// The rubrics of a review's request, as the libraries have them now.
+fn rubrics(app: &App, row: &ReviewRow) -> Result<Vec<WeightedRubric>, Problem> {
+    let bytes = row.request.as_bytes();
+    Ok(if row.kind == "relative" {
+        super::relative::check(app, json::parse(bytes)?)?.request.rubrics
+    } else {
+        super::absolute::check(app, json::parse(bytes)?)?.request.rubrics
+    })
+}
+
+/// The labels that a review may get: those of its first rubric, or of a pair.
+fn options(row: &ReviewRow, rubrics: &[WeightedRubric]) -> Vec<String> {
+    if row.kind == "relative" {
+        return ["A", "B", "tie"].map(str::to_owned).to_vec();
+    }
+    let scale = rubrics.first().map(|rubric| rubric.rubric.rubric.scale());
+    scale.into_iter().flat_map(|scale| scale.scores()).map(|score| score.value().to_string()).collect()
+}
+
+impl ReviewRubric {
+    fn of(NamedRubric { name, rubric }: &NamedRubric) -> Self {
+        let descriptions = rubric.descriptions().map(|(score, text)| (score.to_string(), text.to_owned()));
+        let rubric = RubricBody { criterion: rubric.criterion().to_owned(), descriptions: descriptions.collect() };
+        Self { name: name.clone(), rubric }
+    }
+}
+
 /// A label that a review may get.
 fn allowed(app: &App, row: &ReviewRow, label: &Value) -> Result<String, Problem> {
     let given = match label {
         Value::String(text) => text.clone(),
         label => label.to_string(),
     };
-    let labels: Vec<String> = if row.kind == "relative" {
-        ["A", "B", "tie"].map(str::to_owned).to_vec()
-    } else {
-        let body = json::parse(row.request.as_bytes())?;
-        let rubrics = super::absolute::check(app, body)?.request.rubrics;
-        let scale = rubrics.first().map(|rubric| rubric.rubric.rubric.scale());
-        scale.into_iter().flat_map(|scale| scale.scores()).map(|score| score.value().to_string()).collect()
-    };
+    let rubrics = if row.kind == "relative" { Vec::new() } else { rubrics(app, row)? };
+    let labels = options(row, &rubrics);
     if labels.contains(&given) {
         return Ok(given);
     }
@@ -243,17 +266,22 @@ async fn seated(
         }
     }
     let (row, seats) = found(app, id).await?;
-    Ok(HttpResponse::Ok().json(shown(row, &seats, Some(who), is_admin(http))))
+    Ok(HttpResponse::Ok().json(shown(app, row, &seats, Some(who), is_admin(http))))
 }
 
 /// A review as a reader may see it: without what others say, until the reader has labelled.
-fn shown(row: ReviewRow, seats: &[SeatRow], who: Option<&str>, all: bool) -> Review {
+fn shown(app: &App, row: ReviewRow, seats: &[SeatRow], who: Option<&str>, all: bool) -> Review {
     let own = seats.iter().find(|seat| Some(seat.reviewer.as_str()) == who).and_then(|seat| seat.label.clone());
     let open = all || own.is_some();
+    // A rubric that is gone is said when somebody labels.
+    let rubrics = rubrics(app, &row).unwrap_or_default();
+    let options = options(&row, &rubrics);
     let labels = open.then(|| labels(seats));
     let verdict = row.verdict.filter(|_| open).and_then(|verdict| serde_json::from_str(&verdict).ok());
     Review {
         object: "review",
+        options,
+        rubrics: rubrics.iter().map(|rubric| ReviewRubric::of(&rubric.rubric)).collect(),
         kind: row.kind,
         created_at: row.created_at / 1000,
         request: serde_json::from_str(&row.request).unwrap_or_default(),

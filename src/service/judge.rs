@@ -16,7 +16,7 @@ use crate::domain::{
     BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, MassKind, Method, Mode, ModelRef, Options, Sampling,
     Thoughts, Timing, Usage, milliseconds,
 };
-use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Job, Load, Stages, Upstream};
+use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Job, Load, ModelMemory, Stages, Upstream};
 use crate::metrics::Metrics;
 use crate::prompts::{ChatFormat, EscapedMarker, PromptLibrary, PromptSet, Renderer};
 use crate::script::{Outcome, Prompt, SamplerSettings, Script, Transcript, Vocabulary};
@@ -122,6 +122,18 @@ impl Judge {
     /// What calibrates its verdicts on a prompt, which is named by its digest.
     pub(super) fn calibrator<'a>(&'a self, prompt: Option<&'a str>, mode: Mode) -> Calibrator<'a> {
         Calibrator::new(&self.calibrations, &self.engine.info().digest, prompt, mode)
+    }
+
+    /// The calibrations and fits that its model is configured with.
+    #[must_use]
+    pub fn calibrations(&self) -> &[Arc<CalibrationFile>] {
+        &self.calibrations
+    }
+
+    /// The memory that its model takes, as far as its engine knows.
+    #[must_use]
+    pub fn memory(&self) -> ModelMemory {
+        self.engine.memory()
     }
 
     /// What it judges with.

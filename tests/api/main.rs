@@ -33,6 +33,7 @@ mod reasoning;
 mod refine;
 mod registry;
 mod relative;
+mod reports;
 mod responses;
 mod reviews;
 mod reward_servers;

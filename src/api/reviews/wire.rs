@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
+use super::super::schema::RubricBody;
+
 /// A judgement that people are asked for.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(example = json!({
@@ -61,6 +63,10 @@ pub(in crate::api) struct Review {
     pub(super) created_at: i64,
     #[schema(value_type = Object)]
     pub(super) request: Value,
+    /// The rubrics of the request, that of the configuration included; empty if they cannot be found any more.
+    pub(super) rubrics: Vec<ReviewRubric>,
+    /// The labels that it may get; empty if the rubric cannot be found any more.
+    pub(super) options: Vec<String>,
     /// How many people are to label it, and how many have.
     pub(super) wanted: i64,
     pub(super) labelled: i64,
@@ -71,6 +77,15 @@ pub(in crate::api) struct Review {
     pub(super) verdict: Option<Value>,
     /// What all reviewers say; null until the reader has labelled.
     pub(super) labels: Option<Vec<ReviewLabel>>,
+}
+
+/// A rubric of a review.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct ReviewRubric {
+    /// The name in the library, or `inline`.
+    pub(super) name: String,
+    #[serde(flatten)]
+    pub(super) rubric: RubricBody,
 }
 
 /// A label of a review.
