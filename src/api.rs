@@ -40,6 +40,7 @@ mod recorded;
 mod refine;
 mod relative;
 mod reviews;
+mod routing;
 mod rewards;
 mod rubrics;
 mod samples;

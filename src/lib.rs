@@ -121,6 +121,8 @@ pub mod models;
 #[doc(hidden)]
 pub mod prompts;
 #[doc(hidden)]
+pub mod routers;
+#[doc(hidden)]
 pub mod rubrics;
 #[doc(hidden)]
 pub mod script;

@@ -18,6 +18,7 @@ mod prompted;
 mod refine;
 mod relative;
 mod segments;
+mod signals;
 
 use crate::domain::calibration::Calibrator;
 use crate::domain::spelling::suggestion;

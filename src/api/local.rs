@@ -14,6 +14,7 @@ use super::problem::{Problem, ProblemBody};
 use super::rank::{self, RankBody};
 use super::relative::{self, RelativeBody};
 use super::rewards::{self, RewardsBody};
+use super::routing;
 use crate::app::App;
 use crate::domain::{Kind, WeightedRubric};
 use crate::service::Graded;
@@ -27,15 +28,12 @@ pub async fn grade(app: &App, kind: Kind, body: &[u8]) -> Result<String, Problem
     let context = context::local(app);
     match kind {
         Kind::Absolute => {
-            let PanelRequest { request, judges, debug } = absolute::check(app, json::parse::<AbsoluteBody>(body)?)?;
-            let rubrics = request.rubrics.clone();
-            let graded = app.service.panel(&context, judges).await?.run(request, None).await?;
-            Ok(json(&absolute::verdict_body(graded, &rubrics, debug, &shown)))
+            let judging = absolute::begin(app, routing::asked(body)?, &context, None).await?;
+            Ok(json(&absolute::judged(app, judging, None, &shown).await?))
         }
         Kind::Relative => {
-            let PanelRequest { request, judges, debug } = relative::check(app, json::parse::<RelativeBody>(body)?)?;
-            let graded = app.service.panel(&context, judges).await?.run(request, None).await?;
-            Ok(json(&relative::verdict_body(graded, debug, &shown)))
+            let judging = relative::begin(app, routing::asked(body)?, &context, None).await?;
+            Ok(json(&relative::judged(app, judging, None, &shown).await?))
         }
     }
 }

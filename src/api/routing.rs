@@ -1,0 +1,244 @@
+//! The field `route` of grading requests: whether a verdict is for people, and the review that then asks them.
+
+use actix_web::HttpRequest;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::files::owner;
+use super::json::{self, Object, parse_value};
+use super::jury::PanelRequest;
+use super::problem::Problem;
+use super::verdict::NamedDigest;
+use crate::app::App;
+use crate::domain::routing::{Cut, OutOfRange, Signals, item_key};
+use crate::domain::{InvalidRequest, Kind};
+use crate::service::reviews::{NewReview, check_reviewers};
+use crate::service::{Graded, Panel, Progress, RequestContext, RouteSubject, RouteWish, RoutedVerdict};
+use crate::tasks::JuryTask;
+
+const AT: &str = "/route";
+
+/// A router's name, or how to route.
+#[derive(ToSchema)]
+#[schema(as = Route)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "only documents what `route` reads by hand, for the sake of pointers")]
+pub(super) enum RouteChoice {
+    Name(String),
+    Inline(RouteBody),
+}
+
+/// How to route.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub(super) struct RouteBody {
+    /// A router of the server's configuration, or null to route by the judge's own uncertainty.
+    router: Option<String>,
+    /// The share of items that people can label, 0 to 1: 0 is none, 1 is all. A larger one takes all items of a smaller one.
+    budget: Option<f64>,
+    /// The score from which on an item is for people, 0 to 1; either this or `budget`. Default: the router's own, else 0.5.
+    threshold: Option<f64>,
+    /// Whether an item that is for people enters the review queue; default: as the router has it, else false. The same item
+    /// enters once.
+    enqueue: Option<bool>,
+    /// With `enqueue`, how many people are to label it, 1 to 20; default 1.
+    reviewers: Option<u32>,
+}
+
+/// Who decides on a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Decider {
+    Ai,
+    Human,
+}
+
+/// Where a verdict was routed to, if the request has `route`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Routed)]
+pub(super) struct RoutedBody {
+    /// Whether the judge decides (`ai`), or people should (`human`).
+    route: Decider,
+    /// What this was decided by, 0 to 1: how unsure the judge is, or with a fitted router the probability that people
+    /// disagree with it.
+    route_score: f64,
+    /// The fitted router.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    router: Option<NamedDigest>,
+    /// The review in the queue, if the item is for people and was to enter it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    review_id: Option<String>,
+}
+
+/// A request as it was read, and as JSON if its verdict is to be routed.
+pub(super) struct Asked<B> {
+    pub(super) body: B,
+    pub(super) json: Option<Value>,
+}
+
+/// A body that may have a field `route`.
+pub(super) trait Routable {
+    /// Whether it has one.
+    fn has_route(&self) -> bool;
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// Those of [`json::parse`].
+pub(super) fn asked<B: DeserializeOwned + Routable>(bytes: &[u8]) -> Result<Asked<B>, Problem> {
+    let body: B = json::parse(bytes)?;
+    let json = if body.has_route() { Some(json::parse(bytes)?) } else { None };
+    Ok(Asked { body, json })
+}
+
+/// Checks the field `route`.
+///
+/// # Errors
+/// At what is wrong in it.
+pub(super) fn check(app: &App, field: Option<&Value>) -> Result<Option<RouteWish>, Problem> {
+    let body = match field {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(name)) => RouteBody { router: Some(name.clone()), ..RouteBody::default() },
+        Some(value @ Value::Object(_)) => {
+            let Object(body): Object<RouteBody> = parse_value(value, AT)?;
+            body
+        }
+        Some(_) => {
+            let reason = "is the name of a router, or an object with `budget`, `threshold`, `router` or `enqueue`";
+            return Err(InvalidRequest::at(AT, reason).into());
+        }
+    };
+    let router = body.router.as_deref().map(|name| app.routers.named(name)).transpose();
+    let router = router.map_err(|error| InvalidRequest::at(format!("{AT}/router"), error.to_string()))?;
+    let wrong = |field: &str| {
+        let at = format!("{AT}/{field}");
+        move |error: OutOfRange| InvalidRequest::at(at, error.to_string())
+    };
+    let cut = match (body.budget, body.threshold) {
+        (Some(_), Some(_)) => {
+            return Err(InvalidRequest::at(format!("{AT}/threshold"), "send one of `budget` and `threshold`").into());
+        }
+        (Some(budget), None) => Cut::budget(budget).map_err(wrong("budget"))?,
+        (None, Some(threshold)) => Cut::threshold(threshold).map_err(wrong("threshold"))?,
+        (None, None) => router.as_ref().map_or_else(Cut::default, |router| router.cut),
+    };
+    let usual = router.as_ref().and_then(|router| router.reviewers);
+    let reviewers = body.enqueue.unwrap_or(usual.is_some()).then(|| body.reviewers.or(usual).unwrap_or(1));
+    let at = format!("{AT}/reviewers");
+    match reviewers {
+        Some(reviewers) => check_reviewers(reviewers, &at)?,
+        None if body.reviewers.is_some() => {
+            return Err(InvalidRequest::at(at, "needs `enqueue`: true").into());
+        }
+        None => {}
+    }
+    Ok(Some(RouteWish { router, cut, reviewers }))
+}
+
+/// An admitted request, whose verdict may be routed.
+pub(super) struct Judging<R> {
+    panel: Panel,
+    pub(super) request: R,
+    pub(super) debug: bool,
+    routing: Option<Routing>,
+}
+
+/// The routing of one request.
+struct Routing {
+    wish: RouteWish,
+    kind: Kind,
+    subject: RouteSubject,
+    /// The request, without its field `route`.
+    request: Value,
+    owner: String,
+}
+
+impl<R: JuryTask> Judging<R>
+where
+    for<'a> RouteSubject: From<&'a R>,
+{
+    /// Admits a checked request, as it was sent over HTTP or by this process; `json` is that of a request to route.
+    ///
+    /// # Errors
+    /// If it is not admitted, or its router was made for something else.
+    pub(super) async fn begin(
+        app: &App,
+        (kind, checked): (Kind, PanelRequest<R>),
+        json: Option<Value>,
+        context: &RequestContext,
+        http: Option<&HttpRequest>,
+    ) -> Result<Self, Problem> {
+        let PanelRequest { request, judges, debug, route } = checked;
+        let panel = app.service.panel(context, judges).await?;
+        let routing = match route {
+            None => None,
+            Some(wish) => {
+                let subject = RouteSubject::from(&request);
+                wish.check(&subject, &panel)?;
+                let mut request = json.unwrap_or_default();
+                if let Some(fields) = request.as_object_mut() {
+                    fields.shift_remove("route");
+                }
+                Some(Routing { wish, kind, subject, request, owner: http.map(owner).unwrap_or_default() })
+            }
+        };
+        Ok(Self { panel, request, debug, routing })
+    }
+
+    /// Judges, and routes the verdict if that was asked for. `signals` are those of a verdict of a jury with this spread,
+    /// `body` writes the verdict, and `field` is where its route goes.
+    ///
+    /// # Errors
+    /// Those of the judges, of the router and of the review queue.
+    pub(super) async fn run<B: Serialize>(
+        self,
+        app: &App,
+        progress: Option<Progress>,
+        signals: impl FnOnce(&R::Verdict, Option<f64>) -> Option<Signals>,
+        body: impl FnOnce(Graded<R::Verdict>) -> B,
+        field: impl Fn(&mut B) -> &mut Option<RoutedBody>,
+    ) -> Result<B, Problem> {
+        let graded = self.panel.run(self.request, progress).await?;
+        let Some(routing) = self.routing else { return Ok(body(graded)) };
+        let spread = graded.jury.as_ref().and_then(|report| report.spread);
+        let signals = signals(&graded.verdict, spread);
+        let routed = routing.wish.decide(&routing.subject, &graded.provenance, signals)?;
+        routing.settle(app, routed, body(graded), field).await
+    }
+}
+
+impl Routing {
+    /// Puts what was decided into a verdict, and the item into the review queue if it is for people and was to enter it.
+    ///
+    /// # Errors
+    /// Those of the database.
+    async fn settle<B: Serialize>(
+        self,
+        app: &App,
+        RoutedVerdict { human, score, router }: RoutedVerdict,
+        mut body: B,
+        field: impl Fn(&mut B) -> &mut Option<RoutedBody>,
+    ) -> Result<B, Problem> {
+        let route = if human { Decider::Human } else { Decider::Ai };
+        app.metrics.count_routed(self.kind, human);
+        let router = router.map(NamedDigest::of);
+        *field(&mut body) = Some(RoutedBody { route, route_score: score, router, review_id: None });
+        let Some(wanted) = self.wish.reviewers.filter(|_| human) else { return Ok(body) };
+        let verdict = serde_json::to_string(&body).expect("verdicts are texts, finite numbers and lists of them");
+        let new = NewReview {
+            owner: self.owner,
+            kind: self.kind,
+            item: Some(item_key(&self.request)),
+            request: self.request.to_string(),
+            verdict: Some(verdict),
+            wanted,
+        };
+        let review = app.reviews.ask(new).await?;
+        if let Some(routed) = field(&mut body) {
+            routed.review_id = Some(review.row.id);
+        }
+        Ok(body)
+    }
+}
