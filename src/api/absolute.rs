@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::context;
+use super::files::owner;
 use super::jury::{JuryBody, JuryFields, NoiseBody, PanelRequest};
 use super::middleware::{base, request_id};
 use super::problem::{Problem, ProblemBody};
@@ -145,13 +146,13 @@ pub(super) async fn grade(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let asked = json::strict_by(&http, payload, app.config.limits.body_bytes, routing::asked).await?;
-    let judging = begin(&app, asked, &context::of_request(&http, &app)?, Some(&http)).await?;
+    let judging = begin(&app, asked, &context::of_request(&http, &app)?, owner(&http)).await?;
     let (base, id) = (base(&http), request_id(&http));
     let run = |progress| async move { judged(&app, judging, progress, &|problem| problem.body(&base, &id)).await };
     stream::answer(&http, run, |body| body).await
 }
 
-/// Admits a request, of HTTP or of this process.
+/// Admits a request of a caller, who is the `owner` of a review that it asks for.
 ///
 /// # Errors
 /// If it is invalid or is not admitted.
@@ -159,9 +160,9 @@ pub(super) async fn begin(
     app: &App,
     Asked { body, json }: Asked<AbsoluteBody>,
     context: &RequestContext,
-    http: Option<&HttpRequest>,
+    owner: String,
 ) -> Result<Judging<AbsoluteRequest>, Problem> {
-    Judging::begin(app, (Kind::Absolute, check(app, body)?), json, context, http).await
+    Judging::begin(app, (Kind::Absolute, check(app, body)?), json, context, owner).await
 }
 
 /// Judges, and routes the verdict if that was asked for; `shown` writes the problems of jurors.
@@ -172,7 +173,7 @@ pub(super) async fn judged(
     app: &App,
     judging: Judging<AbsoluteRequest>,
     progress: Option<Progress>,
-    shown: &dyn Fn(Problem) -> ProblemBody,
+    shown: &(dyn Fn(Problem) -> ProblemBody + Sync),
 ) -> Result<AbsoluteVerdictBody, Problem> {
     let (debug, rubrics) = (judging.debug, judging.request.rubrics.clone());
     let body = |graded| verdict_body(graded, &rubrics, debug, shown);

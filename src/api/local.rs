@@ -9,7 +9,7 @@ use super::absolute::{self, AbsoluteBody};
 use super::context;
 use super::json;
 use super::jury::PanelRequest;
-use super::preferences::{self, PreferencesBody};
+use super::preferences;
 use super::problem::{Problem, ProblemBody};
 use super::rank::{self, RankBody};
 use super::relative::{self, RelativeBody};
@@ -28,11 +28,11 @@ pub async fn grade(app: &App, kind: Kind, body: &[u8]) -> Result<String, Problem
     let context = context::local(app);
     match kind {
         Kind::Absolute => {
-            let judging = absolute::begin(app, routing::asked(body)?, &context, None).await?;
+            let judging = absolute::begin(app, routing::asked(body)?, &context, String::new()).await?;
             Ok(json(&absolute::judged(app, judging, None, &shown).await?))
         }
         Kind::Relative => {
-            let judging = relative::begin(app, routing::asked(body)?, &context, None).await?;
+            let judging = relative::begin(app, routing::asked(body)?, &context, String::new()).await?;
             Ok(json(&relative::judged(app, judging, None, &shown).await?))
         }
     }
@@ -51,7 +51,7 @@ pub async fn rank(app: &App, body: &[u8]) -> Result<String, Problem> {
 /// # Errors
 /// Those of the route.
 pub async fn preferences(app: &App, body: &[u8]) -> Result<String, Problem> {
-    Ok(json(&preferences::made(app, json::parse::<PreferencesBody>(body)?, context::local(app)).await?))
+    Ok(json(&preferences::made(app, routing::asked(body)?, context::local(app), String::new()).await?))
 }
 
 /// The same for the body of a request to `/v1/rewards`.

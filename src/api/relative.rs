@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::absolute::CriterionBody;
 use super::comparison_options::{ComparisonFields, ComparisonOptions};
 use super::context;
+use super::files::owner;
 use super::jury::{JuryBody, JuryFields, NoiseBody, PanelRequest};
 use super::middleware::{base, request_id};
 use super::problem::{Problem, ProblemBody};
@@ -144,13 +145,13 @@ pub(super) async fn grade(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let asked = json::strict_by(&http, payload, app.config.limits.body_bytes, routing::asked).await?;
-    let judging = begin(&app, asked, &context::of_request(&http, &app)?, Some(&http)).await?;
+    let judging = begin(&app, asked, &context::of_request(&http, &app)?, owner(&http)).await?;
     let (base, id) = (base(&http), request_id(&http));
     let run = |progress| async move { judged(&app, judging, progress, &|problem| problem.body(&base, &id)).await };
     stream::answer(&http, run, |body| body).await
 }
 
-/// Admits a request, of HTTP or of this process.
+/// Admits a request of a caller, who is the `owner` of a review that it asks for.
 ///
 /// # Errors
 /// If it is invalid or is not admitted.
@@ -158,9 +159,9 @@ pub(super) async fn begin(
     app: &App,
     Asked { body, json }: Asked<RelativeBody>,
     context: &RequestContext,
-    http: Option<&HttpRequest>,
+    owner: String,
 ) -> Result<Judging<RelativeRequest>, Problem> {
-    Judging::begin(app, (Kind::Relative, check(app, body)?), json, context, http).await
+    Judging::begin(app, (Kind::Relative, check(app, body)?), json, context, owner).await
 }
 
 /// Judges, and routes the verdict if that was asked for; `shown` writes the problems of jurors.
@@ -171,7 +172,7 @@ pub(super) async fn judged(
     app: &App,
     judging: Judging<RelativeRequest>,
     progress: Option<Progress>,
-    shown: &dyn Fn(Problem) -> ProblemBody,
+    shown: &(dyn Fn(Problem) -> ProblemBody + Sync),
 ) -> Result<RelativeVerdictBody, Problem> {
     let debug = judging.debug;
     let body = |graded| verdict_body(graded, debug, shown);

@@ -1,19 +1,17 @@
 //! The field `route` of grading requests: whether a verdict is for people, and the review that then asks them.
 
-use actix_web::HttpRequest;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::files::owner;
 use super::json::{self, Object, parse_value};
 use super::jury::PanelRequest;
 use super::problem::Problem;
 use super::verdict::NamedDigest;
 use crate::app::App;
 use crate::domain::routing::{Cut, OutOfRange, Signals, item_key};
-use crate::domain::{InvalidRequest, Kind};
+use crate::domain::{InvalidRequest, Kind, Provenance};
 use crate::service::reviews::{NewReview, check_reviewers};
 use crate::service::{Graded, Panel, Progress, RequestContext, RouteSubject, RouteWish, RoutedVerdict};
 use crate::tasks::JuryTask;
@@ -55,7 +53,7 @@ enum Decider {
 }
 
 /// Where a verdict was routed to, if the request has `route`.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Routed)]
 pub(super) struct RoutedBody {
     /// Whether the judge decides (`ai`), or people should (`human`).
@@ -68,7 +66,7 @@ pub(super) struct RoutedBody {
     router: Option<NamedDigest>,
     /// The review in the queue, if the item is for people and was to enter it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    review_id: Option<String>,
+    pub(super) review_id: Option<String>,
 }
 
 /// A request as it was read, and as JSON if its verdict is to be routed.
@@ -142,16 +140,15 @@ pub(super) struct Judging<R> {
     panel: Panel,
     pub(super) request: R,
     pub(super) debug: bool,
-    routing: Option<Routing>,
+    routing: Option<(Routing, RouteSubject)>,
 }
 
 /// The routing of one request.
-struct Routing {
-    wish: RouteWish,
+pub(super) struct Routing {
+    pub(super) wish: RouteWish,
     kind: Kind,
-    subject: RouteSubject,
     /// The request, without its field `route`.
-    request: Value,
+    pub(super) request: Value,
     owner: String,
 }
 
@@ -159,7 +156,8 @@ impl<R: JuryTask> Judging<R>
 where
     for<'a> RouteSubject: From<&'a R>,
 {
-    /// Admits a checked request, as it was sent over HTTP or by this process; `json` is that of a request to route.
+    /// Admits a checked request of a caller, who is the `owner` of a review that it asks for; `json` is that of a request to
+    /// route.
     ///
     /// # Errors
     /// If it is not admitted, or its router was made for something else.
@@ -168,7 +166,7 @@ where
         (kind, checked): (Kind, PanelRequest<R>),
         json: Option<Value>,
         context: &RequestContext,
-        http: Option<&HttpRequest>,
+        owner: String,
     ) -> Result<Self, Problem> {
         let PanelRequest { request, judges, debug, route } = checked;
         let panel = app.service.panel(context, judges).await?;
@@ -176,12 +174,8 @@ where
             None => None,
             Some(wish) => {
                 let subject = RouteSubject::from(&request);
-                wish.check(&subject, &panel)?;
-                let mut request = json.unwrap_or_default();
-                if let Some(fields) = request.as_object_mut() {
-                    fields.shift_remove("route");
-                }
-                Some(Routing { wish, kind, subject, request, owner: http.map(owner).unwrap_or_default() })
+                wish.check(&subject, panel.judge())?;
+                Some((Routing::new(wish, kind, json, owner), subject))
             }
         };
         Ok(Self { panel, request, debug, routing })
@@ -201,44 +195,66 @@ where
         field: impl Fn(&mut B) -> &mut Option<RoutedBody>,
     ) -> Result<B, Problem> {
         let graded = self.panel.run(self.request, progress).await?;
-        let Some(routing) = self.routing else { return Ok(body(graded)) };
+        let Some((routing, subject)) = self.routing else { return Ok(body(graded)) };
         let spread = graded.jury.as_ref().and_then(|report| report.spread);
-        let signals = signals(&graded.verdict, spread);
-        let routed = routing.wish.decide(&routing.subject, &graded.provenance, signals)?;
-        routing.settle(app, routed, body(graded), field).await
+        let routed = routing.decide(app, &subject, &graded.provenance, signals(&graded.verdict, spread))?;
+        let mut body = body(graded);
+        let routed = field(&mut body).insert(routed).clone();
+        let verdict = || serde_json::to_string(&body).expect("verdicts are texts, finite numbers and lists of them");
+        let review = routing.enqueue(app, &routed, &routing.request, verdict).await?;
+        *field(&mut body) = Some(RoutedBody { review_id: review, ..routed });
+        Ok(body)
     }
 }
 
 impl Routing {
-    /// Puts what was decided into a verdict, and the item into the review queue if it is for people and was to enter it.
+    /// The routing of a request with such a wish; `json` is the request.
+    pub(super) fn new(wish: RouteWish, kind: Kind, json: Option<Value>, owner: String) -> Self {
+        let mut request = json.unwrap_or_default();
+        if let Some(fields) = request.as_object_mut() {
+            fields.shift_remove("route");
+        }
+        Self { wish, kind, request, owner }
+    }
+
+    /// Decides on a verdict, and counts it.
+    ///
+    /// # Errors
+    /// If the router was made for something else than what judged.
+    pub(super) fn decide(
+        &self,
+        app: &App,
+        subject: &RouteSubject,
+        provenance: &Provenance,
+        signals: Option<Signals>,
+    ) -> Result<RoutedBody, Problem> {
+        let RoutedVerdict { human, score, router } = self.wish.decide(subject, provenance, signals)?;
+        app.metrics.count_routed(self.kind, human);
+        let route = if human { Decider::Human } else { Decider::Ai };
+        Ok(RoutedBody { route, route_score: score, router: router.map(NamedDigest::of), review_id: None })
+    }
+
+    /// Puts the item of a request into the review queue with the verdict on it, if it is for people and was to enter the
+    /// queue; gives the id of its review.
     ///
     /// # Errors
     /// Those of the database.
-    async fn settle<B: Serialize>(
-        self,
+    pub(super) async fn enqueue(
+        &self,
         app: &App,
-        RoutedVerdict { human, score, router }: RoutedVerdict,
-        mut body: B,
-        field: impl Fn(&mut B) -> &mut Option<RoutedBody>,
-    ) -> Result<B, Problem> {
-        let route = if human { Decider::Human } else { Decider::Ai };
-        app.metrics.count_routed(self.kind, human);
-        let router = router.map(NamedDigest::of);
-        *field(&mut body) = Some(RoutedBody { route, route_score: score, router, review_id: None });
-        let Some(wanted) = self.wish.reviewers.filter(|_| human) else { return Ok(body) };
-        let verdict = serde_json::to_string(&body).expect("verdicts are texts, finite numbers and lists of them");
+        routed: &RoutedBody,
+        request: &Value,
+        verdict: impl FnOnce() -> String,
+    ) -> Result<Option<String>, Problem> {
+        let Some(wanted) = self.wish.reviewers.filter(|_| routed.route == Decider::Human) else { return Ok(None) };
         let new = NewReview {
-            owner: self.owner,
+            owner: self.owner.clone(),
             kind: self.kind,
-            item: Some(item_key(&self.request)),
-            request: self.request.to_string(),
-            verdict: Some(verdict),
+            item: Some(item_key(request)),
+            request: request.to_string(),
+            verdict: Some(verdict()),
             wanted,
         };
-        let review = app.reviews.ask(new).await?;
-        if let Some(routed) = field(&mut body) {
-            routed.review_id = Some(review.row.id);
-        }
-        Ok(body)
+        Ok(Some(app.reviews.ask(new).await?.row.id))
     }
 }

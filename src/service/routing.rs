@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::Panel;
+use super::{Judge, Panel};
 use crate::domain::calibration::Mismatch;
 use crate::domain::routing::{Cut, Observed, RouterFile, Signals, Texts};
-use crate::domain::{AbsoluteRequest, Instruction, Kind, Mode, NamedDigest, Provenance, RelativeRequest};
+use crate::domain::{AbsoluteRequest, Instruction, Kind, ManyRequest, Mode, NamedDigest, Provenance, RelativeRequest};
 use crate::routers::Router;
-use crate::tasks::Task;
+use crate::tasks::{Task, rubric_of};
 
 /// What a request wishes.
 #[derive(Debug, Clone)]
@@ -70,8 +70,13 @@ pub enum CannotDecide {
         made_for: Mode,
     },
     /// It was made for one judge, and a jury is asked, or the other way round.
-    #[error("the router `{0}` was made for {}", if *.1 { "a jury; name that jury" } else { "one judge; name no jury" })]
-    Jury(String, bool),
+    #[error("the router `{router}` was made for {}", if *.of_jury { "a jury; name it" } else { "one judge; name no jury" })]
+    Jury {
+        /// The router.
+        router: String,
+        /// Whether it was made for a jury.
+        of_jury: bool,
+    },
     /// The verdict has no distribution.
     #[error("the verdict has no distribution to route by")]
     NoSignals,
@@ -81,6 +86,20 @@ fn name(mode: &Mode) -> &'static str {
     match mode {
         Mode::Feedback => "feedback",
         Mode::Score => "score",
+    }
+}
+
+impl RouteSubject {
+    /// Two of the responses of a request.
+    #[must_use]
+    pub fn of_pair(request: &ManyRequest, [a, b]: [usize; 2]) -> Self {
+        let responses = [a, b].map(|index| request.responses[index].as_str());
+        Self {
+            kind: Kind::Relative,
+            mode: request.options.mode,
+            rubric: rubric_of(&request.rubrics, request.multi),
+            texts: Texts::of_pair(&text(&request.item.instruction), responses),
+        }
     }
 }
 
@@ -117,12 +136,23 @@ fn text(instruction: &Instruction) -> String {
     }
 }
 
+impl Panel {
+    /// The only judge; `None` is a jury.
+    #[must_use]
+    pub fn judge(&self) -> Option<&Judge> {
+        match self {
+            Self::One(session) => Some(session.judge()),
+            Self::Jury(_) => None,
+        }
+    }
+}
+
 impl RouteWish {
-    /// Checks what is known before the judge is asked.
+    /// Checks what is known before the judge is asked; `None` is a jury.
     ///
     /// # Errors
     /// If the router was made for something else.
-    pub fn check(&self, subject: &RouteSubject, panel: &Panel) -> Result<(), CannotDecide> {
+    pub fn check(&self, subject: &RouteSubject, judge: Option<&Judge>) -> Result<(), CannotDecide> {
         let Some((router, file)) = self.file() else { return Ok(()) };
         let content = file.content();
         if content.kind != subject.kind {
@@ -136,14 +166,14 @@ impl RouteWish {
         if let Some(rubric) = &subject.rubric {
             content.made_for.check_rubric(&rubric.digest).map_err(of)?;
         }
-        match panel {
-            Panel::One(session) if !content.jury => {
+        match judge {
+            Some(judge) if !content.jury => {
                 // The prompt is known later.
                 let prompt = ("", content.made_for.prompt.as_str());
-                content.made_for.check(&session.judge().engine().digest, prompt).map_err(of)
+                content.made_for.check(&judge.engine().digest, prompt).map_err(of)
             }
-            Panel::Jury(_) if content.jury => Ok(()),
-            _ => Err(CannotDecide::Jury(router.name.clone(), content.jury)),
+            None if content.jury => Ok(()),
+            _ => Err(CannotDecide::Jury { router: router.name.clone(), of_jury: content.jury }),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Absolute, Relative};
 use crate::domain::routing::Signals;
-use crate::domain::{AbsoluteVerdict, Calibrated, Judgement, Order};
+use crate::domain::{AbsoluteVerdict, Calibrated, Judgement, Order, Weight, prefer_by_reward};
 
 impl Absolute {
     /// Its signals; of several criteria those of the one that the judge is least sure of. `spread` is that of a jury.
@@ -12,6 +12,22 @@ impl Absolute {
             Signals::of_score(verdict.distribution.probabilities(), verdict.label_mass, spread)
         };
         self.verdicts().map(of).max_by(|one, other| one.doubt(false).total_cmp(&other.doubt(false)))
+    }
+}
+
+impl Absolute {
+    /// Those of a pair of responses that were each graded alone, this one as A.
+    pub(super) fn signals_against(&self, other: &Self) -> Option<Signals> {
+        let weights: Vec<Weight> = match self {
+            Self::Single(_) => vec![Weight::ONE],
+            Self::Multi(all) => all.criteria.iter().map(|(_, weight)| *weight).collect(),
+        };
+        let pairs = self.verdicts().zip(other.verdicts()).zip(weights);
+        let pairs: Vec<_> =
+            pairs.map(|((one, other), weight)| (&one.distribution, &other.distribution, weight)).collect();
+        let (_, probability_a) = prefer_by_reward(self.reward(), other.reward(), &pairs, 0.0).ok()?;
+        let label_mass = self.label_mass().min(other.label_mass());
+        Some(Signals::of_pair(probability_a, label_mass, None, false, None))
     }
 }
 

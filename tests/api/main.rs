@@ -37,6 +37,7 @@ mod responses;
 mod reviews;
 mod reward_servers;
 mod rewards;
+mod routing;
 mod rubrics;
 mod samples;
 mod segments;

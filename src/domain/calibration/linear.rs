@@ -69,7 +69,7 @@ pub(super) fn bradley_terry(rows: &Rows, ridge: f64) -> Option<Vec<f64>> {
 /// returns the intercept and the weights. The weights are for the original features; the ridge applies to features scaled
 /// to 1 around their means.
 pub(super) fn logistic(rows: &Rows, ridge: f64) -> Option<(f64, Vec<f64>)> {
-    const OF_INTERCEPT: f64 = 1e-3;
+    const OF_INTERCEPT: f64 = 1e-6;
     let (means, _) = rows.means();
     let centred = rows.centred(&means);
     let scales = centred.scales();

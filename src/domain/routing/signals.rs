@@ -59,6 +59,12 @@ impl Signals {
         }
     }
 
+    /// With A and B exchanged.
+    #[must_use]
+    pub fn exchanged(self) -> Self {
+        Self { lean: -self.lean, ..self }
+    }
+
     /// The score without a fitted router, 0 to 1: 1 − label mass · certainty · (1 − order gap) · (1 − 2·spread), where the
     /// certainty of a pair is 2·|P(A) − ½|, and that of a score 1 − its entropy. A spread of one half or more counts as one
     /// half, which is that of jurors who are all sure of the opposite.
