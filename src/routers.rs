@@ -141,7 +141,9 @@ impl Routers {
             };
             match checked {
                 Err(Mismatch::Model { .. }) if !alone => {}
-                checked => checked.map_err(|error| RouterError::Mismatch { path: path.display().to_string(), error })?,
+                checked => {
+                    checked.map_err(|error| RouterError::Mismatch { path: path.display().to_string(), error })?
+                }
             }
         }
         Ok(())

@@ -4,7 +4,6 @@
 pub(super) mod outcome;
 mod wire;
 
-use actix_web::{HttpRequest, HttpResponse, web};
 use self::wire::{NewLabel, NewReviewBody, ReviewBody, ReviewList, ReviewQuery, Reviewer};
 use super::access;
 use super::files::{owner, page};
@@ -15,6 +14,7 @@ use crate::domain::Kind;
 use crate::keys::Scope;
 use crate::service::reviews::{NewReview, Review, ReviewAct, check_reviewer};
 use crate::store::ReviewState;
+use actix_web::{HttpRequest, HttpResponse, web};
 
 fn invalid(detail: impl Into<String>, at: &str) -> Problem {
     Problem::new(Code::InvalidRequest, detail).at(at)

@@ -158,7 +158,8 @@ impl GradedItems {
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> CliError {
+/// An error that says what is wrong by itself.
+pub(super) fn failed(error: impl std::fmt::Display) -> CliError {
     CliError::Failed(error.to_string())
 }
 

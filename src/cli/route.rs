@@ -2,16 +2,17 @@
 
 mod examples;
 mod html;
+mod report;
 mod simulate;
 
 use clap::{Args, Subcommand};
 
 use self::examples::Gathered;
-pub(super) use self::simulate::SimulateArgs;
+use self::simulate::SimulateArgs;
 use super::CliError;
 use super::asking::Configure;
-use super::calibrate::Source;
 use super::calibrate::report::now;
+use super::calibrate::{Source, failed};
 use super::page::units::Unit;
 use crate::domain::agreement::Bootstrap;
 use crate::domain::routing::{FittedRouter, RouteFeature, RouterContent, RouterFile, RouterObject, fit};
@@ -46,19 +47,11 @@ impl RouteCommand {
     }
 }
 
-pub(super) async fn run(
-    command: RouteCommand,
-    model: Option<&str>,
-    config: &Configure<'_>,
-) -> Result<(), CliError> {
+pub(super) async fn run(command: RouteCommand, model: Option<&str>, config: &Configure<'_>) -> Result<(), CliError> {
     match command {
         RouteCommand::Fit(args) => fitted(&args.source, model, config).await,
         RouteCommand::Simulate(args) => simulate::run(&args, model, config).await,
     }
-}
-
-fn failed(error: impl std::fmt::Display) -> CliError {
-    CliError::Failed(error.to_string())
 }
 
 async fn fitted(source: &Source, model: Option<&str>, config: &Configure<'_>) -> Result<(), CliError> {

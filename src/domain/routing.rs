@@ -19,7 +19,8 @@ pub use curve::{CurvePoint, Routed, Simulation, simulate};
 pub use cut::{Cut, OutOfRange};
 pub use features::{Observed, RouteFeature, Texts};
 pub use file::{
-    BudgetThreshold, InvalidRouter, RouterContent, RouterFigures, RouterFile, RouterObject, RouterParameters, Standardised,
+    BudgetThreshold, InvalidRouter, RouterContent, RouterFigures, RouterFile, RouterObject, RouterParameters,
+    Standardised,
 };
 pub use fit::{CannotRoute, FittedRouter, RouteExample, fit};
 pub use signals::Signals;

@@ -160,12 +160,7 @@ impl Reviews {
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn list(
-        &self,
-        reviewer: &str,
-        state: ReviewState,
-        page: Page<'_>,
-    ) -> Result<Vec<Review>, ReviewError> {
+    pub async fn list(&self, reviewer: &str, state: ReviewState, page: Page<'_>) -> Result<Vec<Review>, ReviewError> {
         let store = self.store().await?;
         let mut found = Vec::new();
         for row in store.reviews(reviewer, state, page).await? {

@@ -122,7 +122,8 @@ impl Store {
         if added.rows_affected() > 0 {
             return Ok(review.id.clone());
         }
-        let earlier = sqlx::query("SELECT id FROM reviews WHERE owner = $1 AND item = $2").bind(&review.owner).bind(item);
+        let earlier =
+            sqlx::query("SELECT id FROM reviews WHERE owner = $1 AND item = $2").bind(&review.owner).bind(item);
         let earlier = earlier.fetch_one(&self.pool).await;
         earlier.and_then(|row| column(&row, "id")).map_err(|error| self.failed(error))
     }

@@ -35,7 +35,8 @@ impl Relative {
     /// Its signals: the judge's own numbers, before any calibration. `spread` is that of a jury.
     #[must_use]
     pub fn signals(&self, spread: Option<f64>) -> Signals {
-        let probability_a = self.calibration().map_or(self.probability_a(), |Calibrated { raw_reward, .. }| *raw_reward);
+        let probability_a =
+            self.calibration().map_or(self.probability_a(), |Calibrated { raw_reward, .. }| *raw_reward);
         let [ab, ba] = [Order::AB, Order::BA].map(|order| mean(self.judgements(), order));
         let flipped = self.consistent() == Some(false);
         Signals::of_pair(probability_a, self.label_mass(), ab.zip(ba).map(|(ab, ba)| [ab, ba]), flipped, spread)

@@ -11,7 +11,8 @@ use crate::{gavel, run};
 fn pairs(folder: &Path, name: &str, count: usize, change: impl Fn(usize, &mut Value)) {
     let (mut items, mut verdicts) = (String::new(), String::new());
     for i in 0..count {
-        let (short, long) = (format!("Answer {i}."), format!("Another answer {i}, {}", "with more words ".repeat(5 + i % 4)));
+        let (short, long) =
+            (format!("Answer {i}."), format!("Another answer {i}, {}", "with more words ".repeat(5 + i % 4)));
         let longer_first = i % 2 == 0;
         let (a, b) = if longer_first { (&long, &short) } else { (&short, &long) };
         let prefers_a = i % 3 > 0;
@@ -66,7 +67,8 @@ fn a_router_gains_on_labels_that_it_has_not_seen() {
     let (fitted, said, complaint) = fit(folder, "one", &["--seed", "3"]);
     assert!(fitted, "{said} {complaint}");
     let made: Value = serde_json::from_str(&std::fs::read_to_string(folder.join("router.json")).unwrap()).unwrap();
-    for part in ["160 labelled pairs", "area under the ROC curve", "longer_preferred", made["digest"].as_str().unwrap()] {
+    for part in ["160 labelled pairs", "area under the ROC curve", "longer_preferred", made["digest"].as_str().unwrap()]
+    {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert_eq!((&made["object"], &made["kind"]), (&json!("gavel.router"), &json!("relative")));
@@ -77,7 +79,8 @@ fn a_router_gains_on_labels_that_it_has_not_seen() {
     let figures = &made["held_out"];
     assert!(figures["auc"].as_f64().unwrap() > 0.8 && figures["area"]["low"].as_f64().unwrap() > 0.0, "{figures}");
 
-    let (simulated, text, complaint) = simulate(folder, "two", &["--router", "router.json", "--json", "--html", "page.html"]);
+    let (simulated, text, complaint) =
+        simulate(folder, "two", &["--router", "router.json", "--json", "--html", "page.html"]);
     assert!(simulated, "{text} {complaint}");
     let report: Value = serde_json::from_str(&text).unwrap();
     let points = report["points"].as_array().unwrap();
@@ -100,7 +103,10 @@ fn a_router_gains_on_labels_that_it_has_not_seen() {
 
     // The judge is as sure each time, so that its own uncertainty gains nothing.
     let (simulated, text, complaint) = simulate(folder, "two", &[]);
-    assert!(simulated && text.contains("the judge's own uncertainty") && text.contains("at random"), "{text} {complaint}");
+    assert!(
+        simulated && text.contains("the judge's own uncertainty") && text.contains("at random"),
+        "{text} {complaint}"
+    );
     assert_eq!(text.lines().filter(|line| line.contains(" %  ")).count(), 11, "{text}");
     let again = simulate(folder, "two", &["--json"]).1;
     assert_eq!(again, simulate(folder, "two", &["--json"]).1, "equal seeds give equal reports");
@@ -162,7 +168,7 @@ fn what_cannot_be_fitted_or_simulated_is_said_plainly() {
     refused(simulate(folder, "jury", &["--router", "router.json"]), "of one judge or of a jury");
     refused(simulate(folder, "few", &["--router", "absent.json"]), "absent.json cannot be read");
     let text = std::fs::read_to_string(folder.join("router.json")).unwrap();
-    std::fs::write(folder.join("edited.json"), text.replacen("\"intercept\": ", "\"intercept\": 1", 1)).unwrap();
+    std::fs::write(folder.join("edited.json"), text.replacen("\"ridge\": ", "\"ridge\": 1", 1)).unwrap();
     refused(simulate(folder, "few", &["--router", "edited.json"]), "was changed after it was made");
     assert!(fit(folder, "jury", &["--any-rubric"]).0, "a jury has routers, too");
     let made: Value = serde_json::from_str(&std::fs::read_to_string(folder.join("router.json")).unwrap()).unwrap();
@@ -191,7 +197,16 @@ fn scores_are_routed_after_the_judge_has_graded_them() {
     let scripted = |arguments: &[&str]| {
         let mut command = gavel(folder);
         command.current_dir(folder).arg("route").args(arguments);
-        command.args(["--mode", "score", "--keep", "kept", "--engine", "scripted", "--scripted-answers", "answers.toml"]);
+        command.args([
+            "--mode",
+            "score",
+            "--keep",
+            "kept",
+            "--engine",
+            "scripted",
+            "--scripted-answers",
+            "answers.toml",
+        ]);
         run(&mut command)
     };
     let (fitted, said, complaint) = scripted(&["fit", "--data", "one.jsonl", "--out", "router.json"]);

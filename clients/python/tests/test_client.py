@@ -335,8 +335,10 @@ def test_asynchronous(url: str) -> None:
 def test_routing_to_people(gavel: Gavel) -> None:
     verdict = gavel.absolute(instruction="Hi.", response="Hello.", rubric=RUBRIC, route={"budget": 1, "enqueue": True})
     assert verdict.route == "human"
-    assert verdict.review_id is not None and verdict.review_id.startswith("rev_")
-    assert verdict.route_score is not None and 0 <= verdict.route_score <= 1
+    assert verdict.review_id is not None
+    assert verdict.review_id.startswith("rev_")
+    assert verdict.route_score is not None
+    assert 0 <= verdict.route_score <= 1
     pair = gavel.relative(instruction="Hi.", response_a="Hello.", response_b="Bye.", rubric=RUBRIC, route={"budget": 0})
     assert (pair.route, pair.review_id) == ("ai", None)
     made = gavel.preferences(

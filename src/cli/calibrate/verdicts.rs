@@ -255,7 +255,8 @@ pub(super) fn said(body: &Body, kind: Kind) -> Result<Said, String> {
         return Err("was judged by a jury; calibrations and fits are made for one judge".into());
     }
     if kind == Kind::Relative {
-        let orders = body.orders().ok_or("was not judged in both orders; grade with swap, and by the method `pairwise`")?;
+        let orders =
+            body.orders().ok_or("was not judged in both orders; grade with swap, and by the method `pairwise`")?;
         return Ok(Said::Pair(orders));
     }
     let (scale, probabilities) = body.levels()?;

@@ -58,7 +58,9 @@ impl Gathered {
             Ok(())
         })?;
         if examples.is_empty() {
-            return Err(CliError::Failed("every label is a tie, which says nothing of which response is better".into()));
+            return Err(CliError::Failed(
+                "every label is a tie, which says nothing of which response is better".into(),
+            ));
         }
         Ok(Self { kind, examples, joined, jury, ties })
     }

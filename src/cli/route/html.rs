@@ -8,7 +8,7 @@ use super::super::page::panel::{Key, Panel};
 use super::super::page::render;
 use super::super::page::svg::{Anchor, Axis, Plot, SMALL, Symbol};
 use super::super::page::units::{Unit, count, counted};
-use super::simulate::{Report, routed_by};
+use super::report::{Report, routed_by};
 use crate::domain::Kind;
 use crate::domain::agreement::report::Figure;
 use crate::domain::routing::{CurvePoint, Simulation};

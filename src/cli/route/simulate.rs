@@ -1,22 +1,19 @@
 //! `gavel route simulate`: accuracy by the share that goes to people.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::Serialize;
 
 use super::super::CliError;
 use super::super::asking::Configure;
-use super::super::calibrate::GradedItems;
-use super::super::page::units::Unit;
+use super::super::calibrate::{GradedItems, failed};
 use super::super::tables::{check_folder, replace};
 use super::examples::Gathered;
-use super::{failed, html};
+use super::html;
+use super::report::{Report, RouterName, table};
 use crate::domain::Kind;
 use crate::domain::agreement::{Bootstrap, instruction_key};
-use crate::domain::calibration::{DataSource, MadeFor};
-use crate::domain::routing::{RouteExample, Routed, RouterFile, Simulation, simulate};
+use crate::domain::routing::{RouteExample, Routed, RouterFile, simulate};
 use crate::routers;
 
 /// Show how accurate judge and people are together, by the share that goes to people.
@@ -53,28 +50,6 @@ impl SimulateArgs {
     pub(super) fn server(&self) -> Option<&str> {
         self.graded.server()
     }
-}
-
-/// What a simulation found, and on what.
-#[derive(Debug, Serialize)]
-pub(super) struct Report {
-    pub(super) kind: Kind,
-    /// The router; `None`: the judge's own uncertainty.
-    pub(super) router: Option<RouterName>,
-    /// Whose verdicts they are.
-    pub(super) judged_with: MadeFor,
-    pub(super) data: Vec<DataSource>,
-    pub(super) seed: u64,
-    pub(super) resamples: u32,
-    #[serde(flatten)]
-    pub(super) simulation: Simulation,
-}
-
-/// A router by its file.
-#[derive(Debug, Serialize)]
-pub(super) struct RouterName {
-    pub(super) path: String,
-    pub(super) digest: String,
 }
 
 pub(super) async fn run(args: &SimulateArgs, model: Option<&str>, config: &Configure<'_>) -> Result<(), CliError> {
@@ -151,34 +126,4 @@ fn routed(example: &RouteExample, kind: Kind, router: Option<&RouterFile>) -> Ro
         score: router.map_or_else(doubt, |file| file.score(&example.observed)),
         right: example.right,
     }
-}
-
-/// What items are routed by.
-pub(super) fn routed_by(report: &Report) -> String {
-    match &report.router {
-        Some(RouterName { path, digest }) => format!("the router {path} ({digest})"),
-        None => "the judge's own uncertainty".to_owned(),
-    }
-}
-
-/// The report as text.
-fn table(report: &Report) -> String {
-    let Simulation { items, instructions, points, area, best_area } = &report.simulation;
-    let mut text = String::new();
-    let mut line = |line: String| {
-        // Writing to a text does not fail.
-        let _ = writeln!(text, "{}", line.trim_end());
-    };
-    line(format!("routed by {}", routed_by(report)));
-    line(format!("\naccuracy, n = {items} on {instructions} instructions; 95 % intervals"));
-    line(format!("{:>9}  {:>5}  {:<25} {:<25} {}", "to people", "score", "routed", "at random", "gain"));
-    for point in points {
-        let score = point.threshold.map_or_else(|| "-".to_owned(), |score| format!("{score:.3}"));
-        let (routed, random) = (Unit::Share.sentence(&point.accuracy), Unit::Share.sentence(&point.random));
-        let share = format!("{:.0} %", point.share * 100.0);
-        line(format!("{share:>9}  {score:>5}  {routed:<25} {random:<25} {}", Unit::Points.sentence(&point.gain)));
-    }
-    line(format!("\narea between the curves {}", Unit::Points.sentence(area)));
-    line(format!("of at most              {}", Unit::Points.sentence(best_area)));
-    text.replace('\u{a0}', " ")
 }

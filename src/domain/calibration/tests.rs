@@ -67,7 +67,9 @@ fn linear_models_are_those_of_scikit_learn() {
     let read = |of: &Value| Rows { x: rows(&of["x"]), y: numbers(&of["y"]) };
     let of = fixture("bradley_terry");
     close(&linear::bradley_terry(&read(&of), of["ridge"].as_f64().unwrap()).unwrap(), &numbers(&of["weights"]));
-    for (name, fit) in [("ridge_regression", linear::ridge_regression as fn(&Rows, f64) -> _), ("logistic", linear::logistic)] {
+    for (name, fit) in
+        [("ridge_regression", linear::ridge_regression as fn(&Rows, f64) -> _), ("logistic", linear::logistic)]
+    {
         let of = fixture(name);
         let (intercept, weights) = fit(&read(&of), of["ridge"].as_f64().unwrap()).unwrap();
         close(&weights, &numbers(&of["weights"]));

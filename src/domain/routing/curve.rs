@@ -10,6 +10,8 @@ use crate::domain::agreement::{Bootstrap, Draws, clusters, figure};
 
 /// The shares of a curve: 0, 10, … 100 %.
 const SHARES: usize = 11;
+/// Scores are told apart by this part of 1.
+const GRID: f64 = 1e9;
 
 /// A labelled item with a verdict.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -106,6 +108,8 @@ fn share(nth: usize) -> f64 {
 
 impl Ordered {
     fn new(mut items: Vec<(usize, Routed)>) -> Self {
+        // Scores that differ only in rounding are equal.
+        items.iter_mut().for_each(|(_, item)| item.score = (item.score * GRID).round() / GRID);
         items.sort_by(|(_, one), (_, other)| other.score.total_cmp(&one.score));
         Self { items }
     }
@@ -158,13 +162,18 @@ mod tests {
     use super::*;
 
     fn routed(items: &[(f64, f64)]) -> Vec<Routed> {
-        items.iter().zip(0..).map(|((score, right), instruction)| Routed { instruction, score: *score, right: *right }).collect()
+        items
+            .iter()
+            .zip(0..)
+            .map(|((score, right), instruction)| Routed { instruction, score: *score, right: *right })
+            .collect()
     }
 
     #[test]
     fn errors_that_come_first_are_put_right_first() {
         // Two errors of ten, with the highest scores.
-        let items = routed(&(0..10).map(|i| (f64::from(10 - i) / 10.0, f64::from(u8::from(i > 1)))).collect::<Vec<_>>());
+        let items =
+            routed(&(0..10).map(|i| (f64::from(10 - i) / 10.0, f64::from(u8::from(i > 1)))).collect::<Vec<_>>());
         let found = simulate(&items, Bootstrap::default()).unwrap();
         let accuracy: Vec<f64> = found.points.iter().map(|point| (point.accuracy.value * 100.0).round()).collect();
         assert_eq!(accuracy, [80.0, 90.0, 100.0, 100.0, 100.0, 100.0, 100.0, 100.0, 100.0, 100.0, 100.0]);

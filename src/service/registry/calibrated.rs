@@ -61,12 +61,7 @@ pub(super) fn read(
 ///
 /// # Errors
 /// At the first file that was made for something else.
-pub(super) fn check_routers(
-    routers: &Routers,
-    digest: &str,
-    set: &PromptSet,
-    alone: bool,
-) -> Result<(), RouterError> {
+pub(super) fn check_routers(routers: &Routers, digest: &str, set: &PromptSet, alone: bool) -> Result<(), RouterError> {
     let [absolute, relative] = [Kind::Absolute, Kind::Relative].map(|kind| format!("{}/{}", set.name(), kind.name()));
     let prompts = [(absolute.as_str(), set.digest(Kind::Absolute)), (relative.as_str(), set.digest(Kind::Relative))];
     routers.check(digest, prompts, alone)

@@ -130,7 +130,7 @@ impl ModelLoader {
         shared: (Arc<Admission>, Arc<Metrics>),
         cached_judgements: u64,
     ) -> Self {
-        Self { models, prompts, rubrics, shared, cached_judgements }
+        Self { models, prompts, rubrics, routers, shared, cached_judgements }
     }
 
     /// Resolves the model's files, downloading them if necessary.

@@ -158,7 +158,7 @@ class _Jury(TypedDict, total=False):
 
 
 class Route(TypedDict, total=False):
-    """Whether a verdict is for people: by a share of the items (`budget`) or by a `threshold` of the score, each 0..1."""
+    """Whether a verdict is for people: by a share of items (`budget`) or by a `threshold` of the score, each 0..1."""
 
     router: str | None
     budget: float
