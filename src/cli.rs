@@ -135,7 +135,7 @@ enum Command {
     Calibrate(Box<calibrate::CalibrateArgs>),
     /// Fit verdicts and the length of responses to people's labels.
     Fit(Box<calibrate::FitArgs>),
-    /// Send verdicts to people where the judge is likely to disagree with them.
+    /// Send verdicts to people where the judge is likely to be wrong.
     #[command(subcommand)]
     Route(route::RouteCommand),
     /// Measure how far attacks in the judged text move the reward.

@@ -204,7 +204,9 @@ async fn routed(
 fn of_pair(request: &Value, [a, b]: [&str; 2]) -> Value {
     let mut request = request.clone();
     if let Some(fields) = request.as_object_mut() {
-        ["responses", "pairs", "min_margin", "min_label_mass"].map(|field| fields.shift_remove(field));
+        for field in ["responses", "pairs", "min_margin", "min_label_mass"] {
+            fields.shift_remove(field);
+        }
         fields.insert("response_a".into(), a.into());
         fields.insert("response_b".into(), b.into());
     }

@@ -17,7 +17,7 @@ use super::page::units::Unit;
 use crate::domain::agreement::Bootstrap;
 use crate::domain::routing::{FittedRouter, RouteFeature, RouterContent, RouterFile, RouterObject, fit};
 
-/// Send verdicts to people where the judge is likely to disagree with them.
+/// Send verdicts to people where the judge is likely to be wrong.
 #[derive(Debug, Subcommand)]
 pub(super) enum RouteCommand {
     /// Fit a router: the probability that the judge disagrees with people, from labelled verdicts.

@@ -62,19 +62,19 @@ fn as_is(_: usize, _: &mut Value) {}
 fn a_router_gains_on_labels_that_it_has_not_seen() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    pairs(folder, "one", 160, as_is);
-    pairs(folder, "two", 120, as_is);
+    pairs(folder, "one", 100, as_is);
+    pairs(folder, "two", 80, as_is);
     let (fitted, said, complaint) = fit(folder, "one", &["--seed", "3"]);
     assert!(fitted, "{said} {complaint}");
     let made: Value = serde_json::from_str(&std::fs::read_to_string(folder.join("router.json")).unwrap()).unwrap();
-    for part in ["160 labelled pairs", "area under the ROC curve", "longer_preferred", made["digest"].as_str().unwrap()]
+    for part in ["100 labelled pairs", "area under the ROC curve", "longer_preferred", made["digest"].as_str().unwrap()]
     {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert_eq!((&made["object"], &made["kind"]), (&json!("gavel.router"), &json!("relative")));
     let made_for = json!({"model": "sha256:m", "prompt": "sha256:p", "rubrics": ["sha256:r"], "mode": "score"});
     assert_eq!(made["made_for"], made_for);
-    assert_eq!((&made["data"][0]["name"], &made["data"][0]["items"]), (&json!("one.jsonl"), &json!(160)));
+    assert_eq!((&made["data"][0]["name"], &made["data"][0]["items"]), (&json!("one.jsonl"), &json!(100)));
     assert_eq!(made["thresholds"].as_array().unwrap().len(), 19);
     let figures = &made["held_out"];
     assert!(figures["auc"].as_f64().unwrap() > 0.8 && figures["area"]["low"].as_f64().unwrap() > 0.0, "{figures}");
@@ -84,7 +84,7 @@ fn a_router_gains_on_labels_that_it_has_not_seen() {
     assert!(simulated, "{text} {complaint}");
     let report: Value = serde_json::from_str(&text).unwrap();
     let points = report["points"].as_array().unwrap();
-    assert_eq!((points.len(), &report["items"], &report["instructions"]), (11, &json!(120), &json!(60)));
+    assert_eq!((points.len(), &report["items"], &report["instructions"]), (11, &json!(80), &json!(40)));
     let value = |of: &Value| of["value"].as_f64().unwrap();
     for (nth, point) in points.iter().enumerate() {
         assert!((point["share"].as_f64().unwrap() - nth as f64 / 10.0).abs() < 1e-9);
@@ -152,7 +152,7 @@ fn what_cannot_be_fitted_or_simulated_is_said_plainly() {
     refused(fit(folder, "empty", &[]), "empty.jsonl");
     assert!(!folder.join("router.json").exists());
 
-    pairs(folder, "good", 80, as_is);
+    pairs(folder, "good", 40, as_is);
     assert!(fit(folder, "good", &[]).0);
     refused(simulate(folder, "good", &["--router", "router.json"]), "was fitted to good.jsonl");
     let other = |key: &'static str| move |_: usize, verdict: &mut Value| verdict[key]["digest"] = json!("sha256:other");
