@@ -44,13 +44,14 @@ pub(super) fn page(report: &Report) -> Result<String, CliError> {
             "{} on {}. Items are routed by {}.",
             counted(simulation.items, what),
             counted(simulation.instructions, "instruction"),
-            routed_by(report)
+            report.router.as_ref().map_or("the judge's own uncertainty", |router| router.path.as_str())
         ),
         findings: findings(simulation),
         curve: curve(&simulation.points),
         areas: areas(simulation),
         run: vec![
             ("Version", format!("gavel {}", env!("CARGO_PKG_VERSION"))),
+            ("Routed by", routed_by(report)),
             ("Model", report.judged_with.model.clone()),
             ("Prompt", report.judged_with.prompt.clone()),
             ("Seed", report.seed.to_string()),
@@ -101,7 +102,7 @@ fn areas(Simulation { area, best_area, .. }: &Simulation) -> Forest {
 
 /// Accuracy by share, with intervals.
 fn curve(points: &[CurvePoint]) -> Panel {
-    let (left, right, top, high) = (44.0, WIDTH - 10.0, 22.0, 230.0);
+    let (left, right, top, high) = (44.0, WIDTH - 20.0, 22.0, 230.0);
     let values = points.iter().flat_map(|point| {
         [&point.accuracy, &point.random].into_iter().flat_map(|figure| [Some(figure.value), figure.low, figure.high])
     });
