@@ -10,7 +10,6 @@ use utoipa::ToSchema;
 use super::candidates;
 use super::comparison_options::ComparisonFields;
 use super::context;
-use super::files::owner;
 use super::json;
 use super::problem::Problem;
 use super::routing::{self, Asked, Routable, RoutedBody, Routing};
@@ -139,7 +138,7 @@ pub(super) async fn preferences(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let asked = json::strict_by(&http, payload, app.config.limits.body_bytes, routing::asked).await?;
-    Ok(HttpResponse::Ok().json(made(&app, asked, context::of_request(&http, &app)?, owner(&http)).await?))
+    Ok(HttpResponse::Ok().json(made(&app, asked, context::of_request(&http, &app)?, routing::asker(&http)).await?))
 }
 
 /// Makes the preference pairs of a body for a caller, who is the `owner` of reviews that it asks for.

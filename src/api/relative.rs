@@ -7,7 +7,6 @@ use utoipa::ToSchema;
 use super::absolute::CriterionBody;
 use super::comparison_options::{ComparisonFields, ComparisonOptions};
 use super::context;
-use super::files::owner;
 use super::jury::{JuryBody, JuryFields, NoiseBody, PanelRequest};
 use super::middleware::{base, request_id};
 use super::problem::{Problem, ProblemBody};
@@ -145,7 +144,7 @@ pub(super) async fn grade(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let asked = json::strict_by(&http, payload, app.config.limits.body_bytes, routing::asked).await?;
-    let judging = begin(&app, asked, &context::of_request(&http, &app)?, owner(&http)).await?;
+    let judging = begin(&app, asked, &context::of_request(&http, &app)?, routing::asker(&http)).await?;
     let (base, id) = (base(&http), request_id(&http));
     let run = |progress| async move { judged(&app, judging, progress, &|problem| problem.body(&base, &id)).await };
     stream::answer(&http, run, |body| body).await

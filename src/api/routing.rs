@@ -1,12 +1,15 @@
 //! The field `route` of grading requests: whether a verdict is for people, and the review that then asks them.
 
+use actix_web::HttpRequest;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::access;
 use super::json::{self, Object, parse_value};
 use super::jury::PanelRequest;
+use super::of_batch::OfBatch;
 use super::problem::Problem;
 use super::verdict::NamedDigest;
 use crate::app::App;
@@ -89,6 +92,12 @@ pub(super) fn asked<B: DeserializeOwned + Routable>(bytes: &[u8]) -> Result<Aske
     let body: B = json::parse(bytes)?;
     let json = if body.has_route() { Some(json::parse(bytes)?) } else { None };
     Ok(Asked { body, json })
+}
+
+/// The name of the key that a review is asked for with: that of a batch for its lines, empty if keys are off.
+pub(super) fn asker(http: &HttpRequest) -> String {
+    let of_batch = OfBatch::mark(http).map(|batch| batch.owner().to_owned());
+    of_batch.or_else(|| access::key_name(http)).unwrap_or_default()
 }
 
 /// Checks the field `route`.
