@@ -42,6 +42,7 @@ mod relative;
 mod reports;
 mod reviews;
 mod rewards;
+mod routing;
 mod rubrics;
 mod samples;
 mod schema;

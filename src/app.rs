@@ -18,11 +18,13 @@ use crate::metrics::Metrics;
 use crate::models::{HubSettings, ModelError, ModelStore, Progress as PullProgress};
 use crate::prompts::PromptLibrary;
 use crate::reports::ReportFolder;
+use crate::routers::Routers;
 use crate::rubrics::RubricLibrary;
 use crate::service::Service;
 use crate::service::admission::Admission;
 pub use crate::service::registry::StartError;
 use crate::service::registry::{ModelLoader, ModelRegistry};
+use crate::service::reviews::Reviews;
 use crate::store::{Database, Location};
 use crate::tasks::presets::JudgeModels;
 use crate::tasks::prompt_set;
@@ -55,6 +57,10 @@ pub struct App {
     pub database: Arc<Database>,
     /// Files and batches.
     pub jobs: Arc<Jobs>,
+    /// The queue of judgements by people.
+    pub reviews: Reviews,
+    /// The routers of the configuration, by name.
+    pub routers: Arc<Routers>,
     /// The log of verdicts.
     pub verdicts: Arc<VerdictLog>,
     /// Runs tasks on the models.
@@ -67,7 +73,7 @@ impl App {
     /// Builds the server without its models, which [`App::load`] loads.
     ///
     /// # Errors
-    /// If a prompt set, a judge model or the model catalogue is invalid.
+    /// If a prompt set, a judge model, a router or the model catalogue is invalid.
     pub fn build(config: Config) -> Result<Arc<Self>, StartError> {
         let rubrics = RubricLibrary::load(config.data_dir.join("rubrics"));
         let prompts = Arc::new(PromptLibrary::load(Some(&config.data_dir.join("prompts")))?);
@@ -90,7 +96,8 @@ impl App {
         let admission = Arc::new(Admission::new(config.limits.in_flight, config.limits.queue));
         let kept = config.limits.cached_judgements;
         let shared = (Arc::clone(&admission), Arc::clone(&metrics));
-        let libraries = (Arc::clone(&prompts), Arc::clone(&rubrics));
+        let routers = Arc::new(Routers::load(&config.routers)?);
+        let libraries = (Arc::clone(&prompts), Arc::clone(&rubrics), Arc::clone(&routers));
         let loader = ModelLoader::new(model_store(&config)?, libraries, shared, kept);
         let models = Arc::new(ModelRegistry::new(&config, loader)?);
         let window = config.limits.in_flight;
@@ -112,6 +119,8 @@ impl App {
                 Arc::clone(&database),
                 Arc::clone(&metrics),
             )),
+            reviews: Reviews::new(Arc::clone(&database)),
+            routers,
             database,
             annotators: AnnotatorLibrary::new(config.data_dir.join("annotators")),
             rubrics,

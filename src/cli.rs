@@ -32,6 +32,7 @@ mod redteam;
 mod rerun;
 mod results;
 mod rewards;
+mod route;
 mod serve;
 mod show;
 mod tables;
@@ -134,6 +135,9 @@ enum Command {
     Calibrate(Box<calibrate::CalibrateArgs>),
     /// Fit verdicts and the length of responses to people's labels.
     Fit(Box<calibrate::FitArgs>),
+    /// Send verdicts to people where the judge is likely to be wrong.
+    #[command(subcommand)]
+    Route(route::RouteCommand),
     /// Measure how far attacks in the judged text move the reward.
     Redteam(Box<redteam::RedteamArgs>),
     /// Create, list and revoke API keys. The first one turns keys on.
@@ -251,6 +255,10 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Fit(args) => {
             cli.settings.check_beside(args.server())?;
             calibrate::fit(&args, cli.settings.model.as_deref(), &with_model).await
+        }
+        Command::Route(command) => {
+            cli.settings.check_beside(command.server())?;
+            route::run(command, cli.settings.model.as_deref(), &with_model).await
         }
         Command::Redteam(args) => {
             cli.settings.check_beside(args.server())?;

@@ -123,6 +123,8 @@ pub mod prompts;
 #[doc(hidden)]
 pub mod reports;
 #[doc(hidden)]
+pub mod routers;
+#[doc(hidden)]
 pub mod rubrics;
 #[doc(hidden)]
 pub mod script;

@@ -18,6 +18,7 @@ mod prompted;
 mod refine;
 mod relative;
 mod segments;
+mod signals;
 
 use crate::domain::calibration::Calibrator;
 use crate::domain::spelling::suggestion;
@@ -329,7 +330,8 @@ fn check_unsampled(options: &Options) -> Result<(), InvalidRequest> {
 }
 
 /// The rubric of a verdict, or all its rubrics.
-fn rubric_of(rubrics: &[WeightedRubric], multi: bool) -> Option<NamedDigest> {
+#[must_use]
+pub fn rubric_of(rubrics: &[WeightedRubric], multi: bool) -> Option<NamedDigest> {
     Some(match rubrics {
         [one] if !multi => NamedDigest::of(&one.rubric),
         many => NamedDigest::of_all(many),

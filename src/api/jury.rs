@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::domain::InvalidRequest;
 use crate::domain::jury::{Combine, Judges, Juror, JurorSettings, Jury, JuryRules, Noise};
 use crate::domain::spelling::suggestion;
-use crate::service::{Graded, JurorVerdict, JuryReport, ServiceError};
+use crate::service::{Graded, JurorVerdict, JuryReport, RouteWish, ServiceError};
 use crate::tasks::prompt_set;
 
 /// A model's name, or a juror with its own prompt set, annotator or weight.
@@ -64,6 +64,8 @@ pub(super) struct PanelRequest<R> {
     pub(super) request: R,
     pub(super) judges: Judges,
     pub(super) debug: bool,
+    /// Whether its verdict is to be routed.
+    pub(super) route: Option<RouteWish>,
 }
 
 impl JuryFields {

@@ -1,7 +1,10 @@
 //! `POST /v1/preferences`
 
+use std::collections::HashMap;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::candidates;
@@ -9,11 +12,12 @@ use super::comparison_options::ComparisonFields;
 use super::context;
 use super::json;
 use super::problem::Problem;
+use super::routing::{self, Asked, Routable, RoutedBody, Routing};
 use super::schema::{GradingRequest, grading_body};
 use super::verdict::Produced;
 use crate::app::App;
-use crate::domain::{Instruction, InvalidRequest, Method};
-use crate::service::{self, RequestContext, ServiceError};
+use crate::domain::{Instruction, InvalidRequest, Kind, ManyRequest, Method, Preference};
+use crate::service::{self, RequestContext, RouteSubject, ServiceError};
 use crate::tasks::{FailureIndex, MakePairs, PairRules, PreferencePair, Preferences, Reason, Skipped};
 
 const MIN_MARGIN: f64 = 0.2;
@@ -43,6 +47,15 @@ grading_body! {
         /// A comparison is a tie if `probability_a` is closer to one half than this, 0 to 0.5; with the method
         /// `absolute`, if the rewards are closer than this.
         tie_margin: Option<f64>,
+        /// Whether the verdict on each pair is for people: a router's name, or how to route.
+        #[schema(value_type = Option<super::routing::RouteChoice>)]
+        route: Option<serde_json::Value>,
+    }
+}
+
+impl Routable for PreferencesBody {
+    fn has_route(&self) -> bool {
+        self.route.is_some()
     }
 }
 
@@ -78,6 +91,9 @@ struct PairBody {
     margin: f64,
     /// Whether both orders agree; null unless both were judged.
     consistent: Option<bool>,
+    /// If the request has `route`, and the two were compared with each other: whether the pair is for people.
+    #[serde(flatten)]
+    route: Option<RoutedBody>,
 }
 
 /// A skipped response or pair.
@@ -89,6 +105,9 @@ struct LeftOutBody {
     /// `inconsistent`, `tie`, `small_margin`, `low_label_mass`, or the code of an error.
     reason: &'static str,
     detail: String,
+    /// If the request has `route`, of two responses with a verdict: whether the pair is for people.
+    #[serde(flatten)]
+    route: Option<RoutedBody>,
 }
 
 /// Preference pairs, and skipped responses.
@@ -118,26 +137,96 @@ pub(super) async fn preferences(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: PreferencesBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
-    Ok(HttpResponse::Ok().json(made(&app, body, context::of_request(&http, &app)?).await?))
+    let asked = json::strict_by(&http, payload, app.config.limits.body_bytes, routing::asked).await?;
+    Ok(HttpResponse::Ok().json(made(&app, asked, context::of_request(&http, &app)?, routing::asker(&http)).await?))
 }
 
-/// Makes the preference pairs of a body.
+/// Makes the preference pairs of a body for a caller, who is the `owner` of reviews that it asks for.
 ///
 /// # Errors
 /// Those of the route.
 pub(super) async fn made(
     app: &App,
-    mut body: PreferencesBody,
+    Asked { mut body, json }: Asked<PreferencesBody>,
     context: RequestContext,
+    owner: String,
 ) -> Result<impl Serialize, Problem> {
     let common = body.common();
     let rules = rules(app, &body)?;
     let comparison = ComparisonFields { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
+    let wish = routing::check(app, body.route.as_ref())?;
     let GradingRequest { request, model, .. } = candidates::check(app, common, body.responses, comparison)?;
-    let (prompt, responses) = (conversation(&request.item.instruction), request.responses.clone());
-    let made = app.service.run(&context, model.as_deref(), MakePairs::new(request, rules), None).await?;
-    Ok(answer(&prompt, &responses, made, rules))
+    let session = app.service.begin(&context, model.as_deref()).await?;
+    if let Some(wish) = &wish {
+        wish.check(&RouteSubject::of_pair(&request, [0, 1]), Some(session.judge()))?;
+    }
+    let made = session.run(MakePairs::new(request.clone(), rules), None).await?;
+    let routing = wish.map(|wish| Routing::new(wish, Kind::Relative, json, owner));
+    let routes = match &routing {
+        Some(routing) => routed(app, routing, &request, &made).await?,
+        None => Routes::new(),
+    };
+    let prompt = conversation(&request.item.instruction);
+    Ok(answer(&prompt, &request.responses, made, rules, routes))
+}
+
+/// Where pairs were routed to, by their indexes, the chosen one first.
+type Routes = HashMap<[usize; 2], RoutedBody>;
+
+/// Routes each pair that was judged.
+async fn routed(
+    app: &App,
+    routing: &Routing,
+    request: &ManyRequest,
+    made: &service::Graded<Preferences<FailureIndex>>,
+) -> Result<Routes, Problem> {
+    let skipped = made.verdict.skipped.iter().filter_map(|skipped| {
+        Some((skipped.pair.as_ref()?, matches!(skipped.reason, Reason::Inconsistent | Reason::Tie)))
+    });
+    let mut routes = Routes::new();
+    for (pair, tied) in made.verdict.pairs.iter().map(|pair| (pair, false)).chain(skipped) {
+        let Some(signals) = pair.signals else { continue };
+        let indexes = [pair.chosen, pair.rejected];
+        let subject = RouteSubject::of_pair(request, indexes);
+        let mut routed = routing.decide(app, &subject, &made.provenance, Some(signals))?;
+        // Reviewers see the responses in the order of the request, so that it does not tell what the judge says.
+        let shown = [pair.chosen.min(pair.rejected), pair.chosen.max(pair.rejected)];
+        let asked = of_pair(&routing.request, shown.map(|index| request.responses[index].as_str()));
+        let verdict = || said(&made.id, pair, tied, &routed);
+        routed.review_id = routing.enqueue(app, &routed, &asked, verdict).await?;
+        routes.insert(indexes, routed);
+    }
+    Ok(routes)
+}
+
+/// A request about several responses as one about two of them.
+fn of_pair(request: &Value, [a, b]: [&str; 2]) -> Value {
+    let mut request = request.clone();
+    if let Some(fields) = request.as_object_mut() {
+        for field in ["responses", "pairs", "min_margin", "min_label_mass"] {
+            fields.shift_remove(field);
+        }
+        fields.insert("response_a".into(), a.into());
+        fields.insert("response_b".into(), b.into());
+    }
+    request
+}
+
+/// What the judge says of a pair, for those who compare it with people's labels.
+fn said(id: &str, pair: &PreferencePair, tied: bool, routed: &RoutedBody) -> String {
+    let first = pair.chosen < pair.rejected;
+    let preference = match (tied, first) {
+        (true, _) => Preference::Tie,
+        (false, true) => Preference::A,
+        (false, false) => Preference::B,
+    };
+    let lean = pair.signals.map(|signals| if first { signals.lean } else { -signals.lean });
+    let probability_a = lean.map(|lean| f64::midpoint(lean, 1.0));
+    let mut verdict = json!({"id": id, "preference": preference, "probability_a": probability_a});
+    if let (Some(verdict), Ok(Value::Object(routed))) = (verdict.as_object_mut(), serde_json::to_value(routed)) {
+        verdict.extend(routed);
+    }
+    verdict.to_string()
 }
 
 fn rules(app: &App, body: &PreferencesBody) -> Result<PairRules, Problem> {
@@ -157,14 +246,21 @@ fn answer(
     responses: &[String],
     made: service::Graded<Preferences<FailureIndex>>,
     rules: PairRules,
+    mut routes: Routes,
 ) -> PreferencesAnswer {
     let service::Graded { id, verdict: made, provenance, stats, failures, .. } = made;
-    let left_out = made.skipped.into_iter().map(|skipped| left_out_body(skipped, &failures, rules)).collect();
+    let mut route = |pair: &PreferencePair| routes.remove(&[pair.chosen, pair.rejected]);
+    let pairs = made.pairs.iter().map(|pair| pair_body(pair, prompt, responses, route(pair))).collect();
+    let left_out = made.skipped.into_iter().map(|skipped| {
+        let route = skipped.pair.as_ref().and_then(&mut route);
+        LeftOutBody { route, ..left_out_body(skipped, &failures, rules) }
+    });
+    let left_out = left_out.collect();
     PreferencesAnswer {
         id,
         object: "preferences",
         method: made.method,
-        pairs: made.pairs.iter().map(|pair| pair_body(pair, prompt, responses)).collect(),
+        pairs,
         left_out,
         produced: Produced::new(provenance, &stats, None),
     }
@@ -180,7 +276,12 @@ fn conversation(instruction: &Instruction) -> Vec<PreferenceMessage> {
     }
 }
 
-fn pair_body(pair: &PreferencePair, prompt: &[PreferenceMessage], responses: &[String]) -> PairBody {
+fn pair_body(
+    pair: &PreferencePair,
+    prompt: &[PreferenceMessage],
+    responses: &[String],
+    route: Option<RoutedBody>,
+) -> PairBody {
     let said = |index: usize| vec![PreferenceMessage { role: "assistant", content: responses[index].clone() }];
     PairBody {
         prompt: prompt.to_vec(),
@@ -190,11 +291,12 @@ fn pair_body(pair: &PreferencePair, prompt: &[PreferenceMessage], responses: &[S
         score_rejected: pair.score_rejected,
         margin: pair.margin(),
         consistent: pair.consistent,
+        route,
     }
 }
 
 fn left_out_body(
-    Skipped { responses, reason }: Skipped<FailureIndex>,
+    Skipped { responses, reason, .. }: Skipped<FailureIndex>,
     failures: &[ServiceError],
     rules: PairRules,
 ) -> LeftOutBody {
@@ -212,5 +314,5 @@ fn left_out_body(
             ("small_margin", format!("the margin is {margin:.3}, below {}", rules.min_margin))
         }
     };
-    LeftOutBody { responses, reason, detail }
+    LeftOutBody { responses, reason, detail, route: None }
 }

@@ -32,6 +32,8 @@ pub(super) struct Info {
     annotators: Vec<String>,
     /// The names of juries for requests.
     juries: Vec<String>,
+    /// The names of routers for requests.
+    routers: Vec<String>,
     /// The digest of the templates of each prompt set and kind, by the name that verdicts have: `plain/absolute`.
     prompt_digests: BTreeMap<String, String>,
 }
@@ -260,6 +262,7 @@ pub(super) async fn info(app: web::Data<App>) -> HttpResponse {
         prompts: app.prompts().names().map(str::to_owned).collect(),
         annotators: app.annotators.names(),
         juries: app.config.juries.keys().cloned().collect(),
+        routers: app.routers.names().map(str::to_owned).collect(),
         prompt_digests: app.prompts().digests(),
     })
 }

@@ -11,7 +11,7 @@ use crate::domain::spelling::nearest;
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Start", &["serve", "demo", "keys"]),
     ("Judge", &["grade", "compare", "rank", "rewards", "preferences", "batch", "rerun", "verdicts"]),
-    ("Measure and correct a judge", &["agree", "calibrate", "fit", "redteam"]),
+    ("Measure and correct a judge", &["agree", "calibrate", "fit", "route", "redteam"]),
     ("Models, rubrics, prompts", &["models", "rubrics", "prompts"]),
     ("Help and checks", &["bench", "doctor", "docs", "completions"]),
     ("", &["help"]),

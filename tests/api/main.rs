@@ -38,6 +38,7 @@ mod responses;
 mod reviews;
 mod reward_servers;
 mod rewards;
+mod routing;
 mod rubrics;
 mod samples;
 mod segments;

@@ -8,6 +8,7 @@ mod compare;
 mod grade;
 mod keys;
 mod redteam;
+mod routing;
 mod shutdown;
 mod trainers;
 

@@ -332,6 +332,22 @@ def test_asynchronous(url: str) -> None:
     asyncio.run(all_of_it())
 
 
+def test_routing_to_people(gavel: Gavel) -> None:
+    verdict = gavel.absolute(instruction="Hi.", response="Hello.", rubric=RUBRIC, route={"budget": 1, "enqueue": True})
+    assert verdict.route == "human"
+    assert verdict.review_id is not None
+    assert verdict.review_id.startswith("rev_")
+    assert verdict.route_score is not None
+    assert 0 <= verdict.route_score <= 1
+    pair = gavel.relative(instruction="Hi.", response_a="Hello.", response_b="Bye.", rubric=RUBRIC, route={"budget": 0})
+    assert (pair.route, pair.review_id) == ("ai", None)
+    made = gavel.preferences(
+        instruction="Hi.", responses=["Hello.", "Bye."], rubric=RUBRIC, pairs="all", route={"threshold": 0}
+    )
+    assert [one.route for one in [*made.pairs, *made.left_out]] == ["human"]
+    assert gavel.absolute(instruction="Hi.", response="Hello.", rubric=RUBRIC).route is None
+
+
 def test_a_jury(gavel: Gavel) -> None:
     verdict = gavel.absolute(
         instruction="Hi.",

@@ -29,6 +29,7 @@ from ._calls import (
     Reading,
     RewardedLabels,
     RewardItem,
+    Route,
     Rubric,
     Span,
 )
@@ -129,9 +130,10 @@ class AsyncGavel:
         method: Literal["pairwise", "absolute"] | None = None,
         swap: bool | None = None,
         tie_margin: float | None = None,
+        route: str | Route | None = None,
         **options: Unpack[Grading],
     ) -> Preferences:
-        """Make preference pairs of 2 to 64 responses."""
+        """Make preference pairs of 2 to 64 responses. With a `route`, each pair says whether it is for people."""
         own = {
             "pairs": pairs,
             "min_margin": min_margin,
@@ -139,6 +141,7 @@ class AsyncGavel:
             "method": method,
             "swap": swap,
             "tie_margin": tie_margin,
+            "route": route,
         }
         return await self._ask(calls.preferences(responses, rubric, options, **own))
 

@@ -157,8 +157,20 @@ class _Jury(TypedDict, total=False):
     noise: Noise
 
 
+class Route(TypedDict, total=False):
+    """Whether a verdict is for people: by a share of items (`budget`) or by a `threshold` of the score, each 0..1."""
+
+    router: str | None
+    budget: float
+    threshold: float
+    enqueue: bool
+    reviewers: int
+
+
 class JuryGrading(Grading, _Jury, total=False):
-    """The same with several judges: `judges`, or the name of a configured `jury`."""
+    """The same with several judges: `judges`, or the name of a configured `jury`; and with a `route`, or its name."""
+
+    route: str | Route
 
 
 class JurySettings(Settings, _Jury, total=False):

@@ -30,6 +30,7 @@ from ._calls import (
     Reading,
     RewardedLabels,
     RewardItem,
+    Route,
     Rubric,
     Span,
 )
@@ -130,9 +131,10 @@ class Gavel:
         method: Literal["pairwise", "absolute"] | None = None,
         swap: bool | None = None,
         tie_margin: float | None = None,
+        route: str | Route | None = None,
         **options: Unpack[Grading],
     ) -> Preferences:
-        """Make preference pairs of 2 to 64 responses."""
+        """Make preference pairs of 2 to 64 responses. With a `route`, each pair says whether it is for people."""
         own = {
             "pairs": pairs,
             "min_margin": min_margin,
@@ -140,6 +142,7 @@ class Gavel:
             "method": method,
             "swap": swap,
             "tie_margin": tie_margin,
+            "route": route,
         }
         return self._ask(calls.preferences(responses, rubric, options, **own))
 

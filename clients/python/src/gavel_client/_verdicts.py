@@ -127,7 +127,16 @@ class _OfJury(_Answer):
     kappa: float | None = None
 
 
-class AbsoluteVerdict(_Sourced, _Graded, _OfJury):
+class _Routed(_Answer):
+    """Where it was routed to, if that was asked for: None if not."""
+
+    route: Literal["ai", "human"] | None = None
+    route_score: float | None = None
+    router: NamedDigest | None = None
+    review_id: str | None = None
+
+
+class AbsoluteVerdict(_Sourced, _Graded, _OfJury, _Routed):
     """The verdict on a response. `reward` is the expected score on 0..1."""
 
     criteria: list[CriterionVerdict] | None = None
@@ -162,7 +171,7 @@ class Grade(_Answer):
     criteria: list[_Graded]
 
 
-class RelativeVerdict(_Sourced, _OfJury):
+class RelativeVerdict(_Sourced, _OfJury, _Routed):
     """Which of two responses is better. Exchanging them gives 1 - `probability_a`."""
 
     preference: Literal["A", "B", "tie"]
@@ -216,7 +225,7 @@ class ChatMessage(_Answer):
     content: str
 
 
-class PreferencePair(_Answer):
+class PreferencePair(_Routed):
     """A pair in the conversational format that TRL's DPOTrainer reads."""
 
     prompt: list[ChatMessage]
@@ -228,7 +237,7 @@ class PreferencePair(_Answer):
     consistent: bool | None
 
 
-class LeftOut(_Answer):
+class LeftOut(_Routed):
     """Responses that became no pair, and why."""
 
     responses: list[int]
