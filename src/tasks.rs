@@ -368,8 +368,8 @@ mod tests {
     use super::*;
     use crate::domain::segments::Span;
     use crate::domain::{
-        AbsoluteRequest, Document, Example, ExampleSet, Item, JudgedExample, Label, LabelSet, ManyRequest, Method,
-        Mode, NamedRubric, RelativeRequest, Role, Rubric, Sampling, Scale, Weight,
+        AbsoluteRequest, Document, ExampleSet, Item, Label, LabelSet, ManyRequest, Method, Mode, NamedRubric,
+        RelativeRequest, Role, Rubric, Sampling, Weight,
     };
 
     fn options() -> Options {
@@ -423,11 +423,9 @@ mod tests {
             annotator: None,
         };
         let (response, options, multi) = ("A \"word\".".to_owned(), options(), true);
-        let judged = JudgedExample::Response { response: "So?".into(), score: 0 };
-        let (instruction, feedback) = ("Why?".into(), Some("Fair.".into()));
-        let example = Example { instruction, reference_answer: None, context: Vec::new(), judged, feedback };
-        let scale = Scale::between([-1, 1]).unwrap();
-        let examples = Some(Arc::new(ExampleSet::new("house", Some(scale), vec![example]).unwrap()));
+        let shown = r#"{"name": "house", "scale": [-1, 1], "examples": [{"instruction": {"text": "Why?"}, "context": [],
+            "reference_answer": null, "judged": {"response": {"response": "So?", "score": 0}}, "feedback": "Fair."}]}"#;
+        let examples = Some(Arc::new(serde_json::from_str::<ExampleSet>(shown).unwrap()));
         check(&AbsoluteRequest {
             item: item.clone(),
             response: response.clone(),

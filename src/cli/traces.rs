@@ -1,6 +1,7 @@
 //! `gavel traces`: judgements of a judge that match people's labels, as training data for that judge.
 
 mod asked;
+mod counts;
 mod groups;
 
 use std::collections::HashMap;
@@ -11,7 +12,8 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use self::asked::Settings;
-use self::groups::{Counts, Group, Rules};
+use self::counts::Counts;
+use self::groups::{Group, Rules};
 use super::CliError;
 use super::asking::{Configure, judges, share};
 use super::client::ANSWER_TIMEOUT;
@@ -233,6 +235,9 @@ async fn judged(
     grader: &Grader,
     requests: &[Item],
 ) -> Result<(HashMap<String, Value>, Failures), CliError> {
+    if requests.is_empty() {
+        return Ok((HashMap::new(), Failures::default()));
+    }
     let mut results = Results::open(&lines, REMEDY)?;
     results.check(requests)?;
     let work = work::grade(grader, requests, &mut results, usize::from(args.concurrency)).await?;
