@@ -11,6 +11,7 @@ use crate::annotators::AnnotatorLibrary;
 use crate::config::Config;
 use crate::domain::{Mode, Options, Sampling};
 use crate::engine::{Engine, Load};
+use crate::example_sets::ExampleSets;
 use crate::jobs::Jobs;
 use crate::keys::{self, KeyStore};
 use crate::label_sets::LabelSets;
@@ -45,6 +46,8 @@ pub struct App {
     pub rubrics: Arc<RubricLibrary>,
     /// The built-in annotators and those in `data_dir`, by name.
     pub annotators: AnnotatorLibrary,
+    /// The sets of graded examples in `data_dir`, by name.
+    pub examples: ExampleSets,
     /// The built-in label sets and those in `data_dir`, by name.
     pub labels: LabelSets,
     /// The stored reports in `data_dir`, by name.
@@ -123,6 +126,7 @@ impl App {
             routers,
             database,
             annotators: AnnotatorLibrary::new(config.data_dir.join("annotators")),
+            examples: ExampleSets::new(config.data_dir.join("examples")),
             rubrics,
             prompts,
             metrics,
@@ -181,8 +185,10 @@ impl App {
                 max_thought_tokens: None,
             },
             prompt: None,
+            examples: None,
             cache: defaults.cache,
             deterministic: false,
+            debug: false,
         }
     }
 

@@ -13,6 +13,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "annotators",
             "api",
             "app",
             "config",
@@ -39,6 +40,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "config",
             "domain",
             "engine",
+            "example_sets",
             "graders",
             "jobs",
             "json_text",
@@ -64,6 +66,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "config",
             "domain",
             "engine",
+            "example_sets",
             "jobs",
             "keys",
             "label_sets",
@@ -116,6 +119,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("prompts", &["domain", "script"]),
     ("script", &["domain"]),
     ("keys", &["domain"]),
+    ("example_sets", &["domain"]),
     ("label_sets", &["domain"]),
     ("labelled", &["domain", "json_text"]),
     ("graders", &[]),

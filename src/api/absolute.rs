@@ -6,12 +6,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::context;
-use super::jury::{JuryBody, JuryFields, NoiseBody, PanelRequest};
+use super::jury::{JuryBody, NoiseBody, PanelRequest, jury_of};
 use super::middleware::{base, request_id};
 use super::problem::{Problem, ProblemBody};
 use super::routing::{self, Asked, Judging, Routable, RoutedBody};
 use super::schema::{self, grading_body};
-use super::verdict::{self, Calibration, Debug, NamedDigest, Produced};
+use super::verdict::{self, Calibration, Debug, NamedDigest, Produced, Told};
 use super::{json, stream};
 use crate::app::App;
 use crate::domain::jury::Combine;
@@ -65,6 +65,9 @@ pub(super) struct AbsoluteJudgement {
     thoughts_finish: Option<Finish>,
     feedback: Option<String>,
     finish: Finish,
+    /// With `debug`, the prompt as messages and the whole answer.
+    #[serde(flatten)]
+    told: Option<Told>,
 }
 
 /// The verdict on one criterion of several.
@@ -198,19 +201,7 @@ impl Routable for AbsoluteBody {
     }
 }
 
-impl AbsoluteBody {
-    /// The fields that name the judges.
-    fn jury(&mut self) -> JuryFields {
-        JuryFields {
-            model: self.model.is_some(),
-            judges: self.judges.take(),
-            jury: self.jury.take(),
-            combine: self.combine,
-            quorum: self.quorum,
-            noise: self.noise.take(),
-        }
-    }
-}
+jury_of!(AbsoluteBody);
 
 /// A verdict's JSON; `shown` writes the problems of jurors.
 pub(super) fn verdict_body(
@@ -287,6 +278,7 @@ fn judgement_body(scale: Scale, judgement: &Judgement) -> Option<AbsoluteJudgeme
         thoughts_finish: judgement.thoughts.as_ref().map(|thoughts| thoughts.finish),
         feedback: judgement.feedback.clone(),
         finish: judgement.finish,
+        told: Told::of(judgement),
     })
 }
 

@@ -222,7 +222,7 @@ where
 }
 
 /// The fields of Gavel's own requests, sorted.
-pub(super) const FIELDS: [&str; 77] = [
+pub(super) const FIELDS: [&str; 81] = [
     "against",
     "annotator",
     "budget",
@@ -239,6 +239,7 @@ pub(super) const FIELDS: [&str; 77] = [
     "draw",
     "end",
     "enqueue",
+    "examples",
     "feedback",
     "flip",
     "from",
@@ -268,7 +269,9 @@ pub(super) const FIELDS: [&str; 77] = [
     "noise",
     "normalize",
     "pairs",
+    "preference",
     "prompt",
+    "question",
     "questions",
     "quorum",
     "reference_answer",
@@ -285,6 +288,7 @@ pub(super) const FIELDS: [&str; 77] = [
     "samples",
     "sampling",
     "scope",
+    "score",
     "seed",
     "segments",
     "settle",

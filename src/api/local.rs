@@ -43,7 +43,7 @@ pub async fn grade(app: &App, kind: Kind, body: &[u8]) -> Result<String, Problem
 /// # Errors
 /// Those of the route.
 pub async fn rank(app: &App, body: &[u8]) -> Result<String, Problem> {
-    Ok(json(&rank::ranked(app, json::parse::<RankBody>(body)?, context::local(app)).await?))
+    Ok(json(&rank::ranked(app, json::parse::<RankBody>(body)?, context::local(app), &shown).await?))
 }
 
 /// The same for the body of a request to `/v1/preferences`.
@@ -51,7 +51,8 @@ pub async fn rank(app: &App, body: &[u8]) -> Result<String, Problem> {
 /// # Errors
 /// Those of the route.
 pub async fn preferences(app: &App, body: &[u8]) -> Result<String, Problem> {
-    Ok(json(&preferences::made(app, routing::asked(body)?, context::local(app), String::new()).await?))
+    let asked = routing::asked(body)?;
+    Ok(json(&preferences::made(app, asked, context::local(app), String::new(), &shown).await?))
 }
 
 /// The same for the body of a request to `/v1/rewards`.

@@ -11,14 +11,17 @@ use super::candidates;
 use super::comparison_options::ComparisonFields;
 use super::context;
 use super::json;
-use super::problem::Problem;
+use super::jury::{JuryBody, NoiseBody, PanelRequest, jury_of};
+use super::middleware::{base, request_id};
+use super::problem::{Problem, ProblemBody};
 use super::routing::{self, Asked, Routable, RoutedBody, Routing};
-use super::schema::{GradingRequest, grading_body};
+use super::schema::grading_body;
 use super::verdict::Produced;
 use crate::app::App;
+use crate::domain::jury::Combine;
 use crate::domain::{Instruction, InvalidRequest, Kind, ManyRequest, Method, Preference};
 use crate::service::{self, RequestContext, RouteSubject, ServiceError};
-use crate::tasks::{FailureIndex, MakePairs, PairRules, PreferencePair, Preferences, Reason, Skipped};
+use crate::tasks::{FailureIndex, PairRules, PreferencePair, Preferences, Reason, Skipped};
 
 const MIN_MARGIN: f64 = 0.2;
 
@@ -47,6 +50,19 @@ grading_body! {
         /// A comparison is a tie if `probability_a` is closer to one half than this, 0 to 0.5; with the method
         /// `absolute`, if the rewards are closer than this.
         tie_margin: Option<f64>,
+        /// Several judges in place of `model`: 1 to 16 models, each a name or an object.
+        #[schema(value_type = Option<Vec<super::jury::JudgeChoice>>)]
+        judges: Option<Vec<serde_json::Value>>,
+        /// A jury of the server's configuration in place of `model`.
+        jury: Option<String>,
+        /// How a jury's verdicts on each response or pair are combined. Default: `weighted` if a juror has a weight, else
+        /// `mean`.
+        combine: Option<Combine>,
+        /// How many jurors must have a verdict on each response or pair; default: more than half.
+        quorum: Option<usize>,
+        /// Label noise, which mimics how people differ.
+        #[serde(default, deserialize_with = "crate::api::json::object_or_null")]
+        noise: Option<NoiseBody>,
         /// Whether the verdict on each pair is for people: a router's name, or how to route.
         #[schema(value_type = Option<super::routing::RouteChoice>)]
         route: Option<serde_json::Value>,
@@ -58,6 +74,8 @@ impl Routable for PreferencesBody {
         self.route.is_some()
     }
 }
+
+jury_of!(PreferencesBody);
 
 /// Which pairs are made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
@@ -120,6 +138,10 @@ struct PreferencesAnswer {
     method: Method,
     pairs: Vec<PairBody>,
     left_out: Vec<LeftOutBody>,
+    /// If a jury judged: what each juror alone makes of the responses, and how far they agree, as the mean over the
+    /// responses or pairs.
+    #[serde(flatten)]
+    jury: Option<JuryBody<PreferencesAnswer>>,
     #[serde(flatten)]
     produced: Produced,
 }
@@ -138,10 +160,13 @@ pub(super) async fn preferences(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let asked = json::strict_by(&http, payload, app.config.limits.body_bytes, routing::asked).await?;
-    Ok(HttpResponse::Ok().json(made(&app, asked, context::of_request(&http, &app)?, routing::asker(&http)).await?))
+    let (context, base, id) = (context::of_request(&http, &app)?, base(&http), request_id(&http));
+    let shown = |problem: Problem| problem.body(&base, &id);
+    Ok(HttpResponse::Ok().json(made(&app, asked, context, routing::asker(&http), &shown).await?))
 }
 
-/// Makes the preference pairs of a body for a caller, who is the `owner` of reviews that it asks for.
+/// Makes the preference pairs of a body for a caller, who is the `owner` of reviews that it asks for; `shown` writes the
+/// problems of jurors.
 ///
 /// # Errors
 /// Those of the route.
@@ -150,24 +175,25 @@ pub(super) async fn made(
     Asked { mut body, json }: Asked<PreferencesBody>,
     context: RequestContext,
     owner: String,
+    shown: &(dyn Fn(Problem) -> ProblemBody + Sync),
 ) -> Result<impl Serialize, Problem> {
-    let common = body.common();
+    let (jury, common) = (body.jury(), body.common());
     let rules = rules(app, &body)?;
     let comparison = ComparisonFields { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
     let wish = routing::check(app, body.route.as_ref())?;
-    let GradingRequest { request, model, .. } = candidates::check(app, common, body.responses, comparison)?;
-    let session = app.service.begin(&context, model.as_deref()).await?;
+    let PanelRequest { request, judges, .. } = candidates::check(app, common, body.responses, comparison, jury)?;
+    let panel = app.service.panel(&context, judges).await?;
     if let Some(wish) = &wish {
-        wish.check(&RouteSubject::of_pair(&request, [0, 1]), Some(session.judge()))?;
+        wish.check(&RouteSubject::of_pair(&request, [0, 1]), panel.alone().map(service::Session::judge))?;
     }
-    let made = session.run(MakePairs::new(request.clone(), rules), None).await?;
+    let made = candidates::judged(&panel, request.clone(), rules).await?;
     let routing = wish.map(|wish| Routing::new(wish, Kind::Relative, json, owner));
     let routes = match &routing {
         Some(routing) => routed(app, routing, &request, &made).await?,
         None => Routes::new(),
     };
     let prompt = conversation(&request.item.instruction);
-    Ok(answer(&prompt, &request.responses, made, rules, routes))
+    Ok(answer(&prompt, &request.responses, made, rules, routes, shown))
 }
 
 /// Where pairs were routed to, by their indexes, the chosen one first.
@@ -247,8 +273,12 @@ fn answer(
     made: service::Graded<Preferences<FailureIndex>>,
     rules: PairRules,
     mut routes: Routes,
+    shown: &dyn Fn(Problem) -> ProblemBody,
 ) -> PreferencesAnswer {
-    let service::Graded { id, verdict: made, provenance, stats, failures, .. } = made;
+    let service::Graded { id, verdict: made, provenance, stats, failures, jury } = made;
+    let jury = jury.map(|report| {
+        JuryBody::of(*report, |own| answer(prompt, responses, own, rules, Routes::new(), shown), shown)
+    });
     let mut route = |pair: &PreferencePair| routes.remove(&[pair.chosen, pair.rejected]);
     let pairs = made.pairs.iter().map(|pair| pair_body(pair, prompt, responses, route(pair))).collect();
     let left_out = made.skipped.into_iter().map(|skipped| {
@@ -262,6 +292,7 @@ fn answer(
         method: made.method,
         pairs,
         left_out,
+        jury,
         produced: Produced::new(provenance, &stats, None),
     }
 }

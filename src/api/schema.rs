@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::examples::examples;
 use super::json::{Object, parse_value};
 use super::messages::{MessageBody, instruction};
 use super::problem::Problem;
@@ -55,6 +56,12 @@ pub(super) struct ContextBody {
     /// A name that feedback can refer to.
     id: Option<String>,
     text: String,
+}
+
+impl From<ContextBody> for Document {
+    fn from(ContextBody { id, text }: ContextBody) -> Self {
+        Self { id, text }
+    }
 }
 
 /// An inline rubric, also the body of `PUT /v1/rubrics/{name}`.
@@ -137,6 +144,10 @@ macro_rules! grading_body {
             prompt: Option<String>,
             /// The persona whose judgement is requested: the name of an annotator of the server (`/v1/info`), or a text.
             annotator: Option<String>,
+            /// Graded examples that the judge is shown first: the name of a set of the server (`/v1/info`), or a list.
+            #[schema(value_type = Option<$crate::api::examples::ExamplesChoice>)]
+            #[serde(default)]
+            examples: serde_json::Value,
             /// Whether the verdict cache may be used.
             cache: Option<bool>,
             /// Run alone and without prefix reuse, which gives the same bytes every time.
@@ -163,6 +174,7 @@ macro_rules! grading_body {
                         sampling: self.sampling.take().unwrap_or_default(),
                         model: self.model.take(),
                         prompt: self.prompt.take(),
+                        examples: self.examples.take(),
                         cache: self.cache,
                         deterministic: self.deterministic.unwrap_or(false),
                     },
@@ -200,6 +212,7 @@ pub(super) struct JudgingFields {
     pub(super) sampling: SamplingBody,
     pub(super) model: Option<String>,
     pub(super) prompt: Option<String>,
+    pub(super) examples: serde_json::Value,
     pub(super) cache: Option<bool>,
     pub(super) deterministic: bool,
 }
@@ -218,13 +231,6 @@ pub(super) struct JudgingOptions {
     pub(super) model: Option<String>,
 }
 
-/// A checked request for a task, the model that it names, and whether it asks for debug output.
-pub(super) struct GradingRequest<R> {
-    pub(super) request: R,
-    pub(super) model: Option<String>,
-    pub(super) debug: bool,
-}
-
 /// The checked shared fields of a request, with the configured defaults.
 pub(super) struct CheckedFields {
     pub(super) item: Item,
@@ -237,7 +243,8 @@ pub(super) struct CheckedFields {
 
 impl GradingFields {
     pub(super) fn check(self, app: &App) -> Result<CheckedFields, Problem> {
-        let JudgingOptions { rubrics, multi, options, model } = self.judging.check(app)?;
+        let JudgingOptions { rubrics, multi, mut options, model } = self.judging.check(app)?;
+        options.debug = self.debug;
         Ok(CheckedFields { item: self.item.check(app)?, rubrics, multi, options, model, debug: self.debug })
     }
 }
@@ -283,8 +290,10 @@ impl JudgingFields {
             settle,
             sampling,
             prompt: self.prompt,
+            examples: examples(&self.examples, app)?,
             cache: self.cache.unwrap_or(cache),
             deterministic: self.deterministic,
+            debug: false,
         };
         options.check()?;
         Ok(JudgingOptions { rubrics, multi, options, model })
@@ -303,7 +312,7 @@ impl ItemFields {
             annotator: annotator(self.annotator, app, "/annotator")?,
             instruction,
             reference_answer: self.reference_answer.filter(|text| !text.trim().is_empty()),
-            context: self.context.into_iter().flatten().map(|Object(d)| Document { id: d.id, text: d.text }).collect(),
+            context: self.context.into_iter().flatten().map(|Object(body)| body.into()).collect(),
         })
     }
 }

@@ -137,6 +137,12 @@ impl<'de> Deserialize<'de> for JurorSettings {
     }
 }
 
+impl From<&str> for JurorSettings {
+    fn from(model: &str) -> Self {
+        Self { model: Some(model.to_owned()), ..Self::default() }
+    }
+}
+
 impl JurorSettings {
     /// The juror on a hosted model, with its annotator.
     ///

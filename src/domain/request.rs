@@ -1,60 +1,17 @@
 //! Valid requests: the checked form of the API's wire types.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::annotator::Annotator;
 use super::blank::is_blank;
+use super::examples::{self, ExampleSet};
 use super::judgement::{Kind, Mode};
 use super::rubric::NamedRubric;
 use super::settling::MOST_SAMPLES;
+use super::turn::{Role, Turn};
 use super::weight::Weight;
-
-/// Who speaks in a turn of a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Instructions before the conversation.
-    System,
-    /// A turn of the user.
-    User,
-    /// A turn of the model.
-    Assistant,
-}
-
-impl Role {
-    /// The name that chat templates use.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::System => "system",
-            Self::User => "user",
-            Self::Assistant => "assistant",
-        }
-    }
-}
-
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Turn {
-    /// The role of the speaker.
-    pub role: Role,
-    /// The text of the turn.
-    pub content: String,
-}
-
-impl Turn {
-    /// A turn with a role and a text.
-    pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Self { role, content: content.into() }
-    }
-
-    /// Bytes of its text, plus an estimate of the chat template's text around it.
-    #[must_use]
-    pub fn text_len(&self) -> usize {
-        const AROUND: usize = 32;
-        self.content.len() + AROUND
-    }
-}
 
 /// What the response answers: one text, or a conversation whose last turn is the user's.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -192,10 +149,16 @@ pub struct Options {
     pub sampling: Sampling,
     /// The prompt set; `None` takes the model's own.
     pub prompt: Option<String>,
+    /// Graded examples that the judge is shown first, in absolute and relative grading.
+    #[serde(default)]
+    pub examples: Option<Arc<ExampleSet>>,
     /// Whether the verdict cache may be used.
     pub cache: bool,
     /// Whether each judgement runs alone, without prefix reuse: the same bytes every time.
     pub deterministic: bool,
+    /// Whether judgements keep the turns of their prompts.
+    #[serde(default)]
+    pub debug: bool,
 }
 
 /// A rubric with its weight.
@@ -291,13 +254,20 @@ impl Item {
     /// JSON pointer to the longest of its texts and of these responses, given with their pointers.
     #[must_use]
     pub fn longest_text<'a>(&self, responses: &[(&'a str, &str)]) -> &'a str {
+        self.longest_text_or_examples(responses, 0)
+    }
+
+    /// The same, or that to the examples, if they have more bytes.
+    #[must_use]
+    pub fn longest_text_or_examples<'a>(&self, responses: &[(&'a str, &str)], examples: usize) -> &'a str {
         let (pointer, instruction) = match &self.instruction {
             Instruction::Text(text) => ("/instruction", text.len()),
             Instruction::Conversation(turns) => ("/messages", turns.iter().map(|turn| turn.content.len()).sum()),
         };
         let context = self.context.iter().map(|document| document.text.len()).sum();
         let reference = self.reference_answer.as_ref().map_or(0, String::len);
-        let others = [(pointer, instruction), ("/context", context), ("/reference_answer", reference)];
+        let others =
+            [(pointer, instruction), ("/context", context), ("/reference_answer", reference), ("/examples", examples)];
         let all = others.into_iter().chain(responses.iter().map(|(pointer, text)| (*pointer, text.len())));
         all.max_by_key(|(_, len)| *len).map_or("", |(pointer, _)| pointer)
     }
@@ -328,13 +298,14 @@ impl AbsoluteRequest {
     /// At the first field that is out of range or conflicts with another.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         check_rubrics(&self.rubrics, self.multi)?;
+        examples::check(self.options.examples.as_ref(), Kind::Absolute, &self.rubrics, self.options.mode)?;
         self.options.check()
     }
 
     /// Bytes of judged text in one prompt.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        longest(&self.rubrics) + self.item.text_len() + self.response.len()
+        longest(&self.rubrics) + self.item.text_len() + self.response.len() + self.options.examples_len()
     }
 }
 
@@ -351,13 +322,15 @@ impl RelativeRequest {
     /// At the first field that is out of range or conflicts with another.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         check_comparison(&self.rubrics, self.multi, self.method(), self.tie_margin)?;
+        examples::check(self.options.examples.as_ref(), self.method().kind(), &self.rubrics, self.options.mode)?;
         self.options.check()
     }
 
     /// Bytes of judged text in one prompt.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        longest(&self.rubrics) + self.item.text_len() + self.response_a.len() + self.response_b.len()
+        let responses = self.response_a.len() + self.response_b.len();
+        longest(&self.rubrics) + self.item.text_len() + responses + self.options.examples_len()
     }
 }
 
@@ -377,6 +350,7 @@ impl ManyRequest {
             return Err(InvalidRequest::at("/responses", "there are fewer than two responses"));
         }
         check_comparison(&self.rubrics, self.multi, self.method(), self.tie_margin)?;
+        examples::check(self.options.examples.as_ref(), self.method().kind(), &self.rubrics, self.options.mode)?;
         self.options.check()
     }
 }
@@ -458,6 +432,12 @@ impl Sampling {
 }
 
 impl Options {
+    /// Approximate number of bytes of the examples.
+    #[must_use]
+    pub fn examples_len(&self) -> usize {
+        self.examples.as_ref().map_or(0, |examples| examples.text_len())
+    }
+
     /// Checks ranges and combinations.
     ///
     /// # Errors
@@ -510,8 +490,10 @@ mod tests {
             },
             settle: None,
             prompt: None,
+            examples: None,
             cache: true,
             deterministic: false,
+            debug: false,
         }
     }
 

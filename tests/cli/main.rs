@@ -10,6 +10,7 @@ mod keys;
 mod redteam;
 mod routing;
 mod shutdown;
+mod traces;
 mod trainers;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -51,6 +51,7 @@ pub(in super::super) struct Body {
     object: String,
     model: ModelBody,
     prompt: Named,
+    examples: Option<IgnoredAny>,
     rubric: Named,
     #[serde(default)]
     reward: f64,
@@ -212,6 +213,11 @@ impl<S> Gathered<S> {
         };
         if body.object != object(kind) {
             return Ok(());
+        }
+        if body.examples.is_some() {
+            return Err(format!(
+                "`{id}` was judged after examples; calibrations are for verdicts without them, so grade without"
+            ));
         }
         let mode = if body.has_feedback() { Mode::Feedback } else { Mode::Score };
         let now = (body.model.digest.clone(), body.prompt.digest.clone(), mode);
