@@ -107,7 +107,8 @@ impl Worker {
     }
 }
 
-/// Bytes of the keys and values of all cells of the context, if the header of the file has their sizes.
+/// Bytes of the keys and values of all cells of the context, if the header of the file has their sizes. Where layers
+/// differ, it is the size as if all were as large as the largest.
 fn kv_cache(path: &Path, settings: Settings) -> Option<u64> {
     let per_token = kv_per_token(path).ok().flatten()?;
     Some(per_token.saturating_mul(settings.cells() as u64))
