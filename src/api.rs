@@ -420,6 +420,7 @@ mod tests {
             "RelativeBody",
             "RewardItem",
             "RewardsBody",
+            "RouteBody",
             "AdaptiveSamples",
             "RewardedLabel",
             "RubricBody",

@@ -229,7 +229,7 @@ mod tests {
         let all = examples(100);
         let made = file(&all);
         let figures = &made.content().held_out;
-        assert!(figures.auc > 0.85 && figures.area.value > 0.07, "{figures:?}");
+        assert!(figures.auc > 0.8 && figures.area.value > 0.07, "{figures:?}");
         assert!(figures.area_of_doubt.value.abs() < 0.02, "it is as sure each time: {figures:?}");
         let of_longer = made.content().parameters.features[&RouteFeature::LongerPreferred];
         assert!(of_longer.weight > 0.5, "{of_longer:?}");
