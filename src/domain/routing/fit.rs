@@ -190,7 +190,7 @@ mod tests {
             let longer_first = i.is_multiple_of(2);
             let long = "word ".repeat(10 + i % 7);
             let (a, b) = if longer_first { (long.as_str(), "Short.") } else { ("Short.", long.as_str()) };
-            let prefers_a = i % 3 > 0;
+            let prefers_a = !i.is_multiple_of(3);
             let p = if prefers_a { 0.9 } else { 0.1 };
             let wrong = (prefers_a == longer_first) != i.is_multiple_of(10);
             RouteExample {
