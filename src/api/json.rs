@@ -222,7 +222,7 @@ where
 }
 
 /// The fields of Gavel's own requests, sorted.
-pub(super) const FIELDS: [&str; 77] = [
+pub(super) const FIELDS: [&str; 78] = [
     "against",
     "annotator",
     "budget",
@@ -277,6 +277,7 @@ pub(super) const FIELDS: [&str; 77] = [
     "response_a",
     "response_b",
     "responses",
+    "reviewers",
     "reward",
     "role",
     "route",
