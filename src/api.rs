@@ -454,6 +454,7 @@ mod tests {
             "RelativeBody",
             "RewardItem",
             "RewardsBody",
+            "RouteBody",
             "AdaptiveSamples",
             "RewardedLabel",
             "RubricBody",

@@ -128,7 +128,7 @@ pub(super) struct AbsoluteVerdictBody {
     passed: Option<bool>,
     /// If the request has `route`: whether the verdict is for people.
     #[serde(flatten)]
-    route: Option<RoutedBody>,
+    route: RoutedBody,
     #[serde(flatten)]
     produced: Produced,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -239,7 +239,7 @@ pub(super) fn verdict_body(
         passed,
         debug: verdict::debug(debug && jury.is_none(), verdict.first_judgement(), &stats),
         jury,
-        route: None,
+        route: RoutedBody::default(),
         produced: Produced::new(provenance, &stats, Some(verdict.label_mass())),
     }
 }

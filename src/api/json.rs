@@ -222,7 +222,7 @@ where
 }
 
 /// The fields of Gavel's own requests, sorted.
-pub(super) const FIELDS: [&str; 81] = [
+pub(super) const FIELDS: [&str; 82] = [
     "against",
     "annotator",
     "budget",
@@ -280,6 +280,7 @@ pub(super) const FIELDS: [&str; 81] = [
     "response_a",
     "response_b",
     "responses",
+    "reviewers",
     "reward",
     "role",
     "route",

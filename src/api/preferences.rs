@@ -111,7 +111,7 @@ struct PairBody {
     consistent: Option<bool>,
     /// If the request has `route`, and the two were compared with each other: whether the pair is for people.
     #[serde(flatten)]
-    route: Option<RoutedBody>,
+    route: RoutedBody,
 }
 
 /// A skipped response or pair.
@@ -125,7 +125,7 @@ struct LeftOutBody {
     detail: String,
     /// If the request has `route`, of two responses with a verdict: whether the pair is for people.
     #[serde(flatten)]
-    route: Option<RoutedBody>,
+    route: RoutedBody,
 }
 
 /// Preference pairs, and skipped responses.
@@ -282,7 +282,7 @@ fn answer(
     let mut route = |pair: &PreferencePair| routes.remove(&[pair.chosen, pair.rejected]);
     let pairs = made.pairs.iter().map(|pair| pair_body(pair, prompt, responses, route(pair))).collect();
     let left_out = made.skipped.into_iter().map(|skipped| {
-        let route = skipped.pair.as_ref().and_then(&mut route);
+        let route = skipped.pair.as_ref().and_then(&mut route).unwrap_or_default();
         LeftOutBody { route, ..left_out_body(skipped, &failures, rules) }
     });
     let left_out = left_out.collect();
@@ -322,7 +322,7 @@ fn pair_body(
         score_rejected: pair.score_rejected,
         margin: pair.margin(),
         consistent: pair.consistent,
-        route,
+        route: route.unwrap_or_default(),
     }
 }
 
@@ -345,5 +345,5 @@ fn left_out_body(
             ("small_margin", format!("the margin is {margin:.3}, below {}", rules.min_margin))
         }
     };
-    LeftOutBody { responses, reason, detail, route: None }
+    LeftOutBody { responses, reason, detail, route: RoutedBody::default() }
 }

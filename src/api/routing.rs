@@ -55,15 +55,17 @@ enum Decider {
     Human,
 }
 
-/// Where a verdict was routed to, if the request has `route`.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+/// Where a verdict was routed to; nothing unless the request has `route`.
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 #[schema(as = Routed)]
 pub(super) struct RoutedBody {
     /// Whether the judge decides (`ai`), or people should (`human`).
-    route: Decider,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<Decider>,
     /// What this was decided by, 0 to 1: how unsure the judge is, or with a fitted router the probability that people
     /// disagree with it.
-    route_score: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route_score: Option<f64>,
     /// The fitted router.
     #[serde(skip_serializing_if = "Option::is_none")]
     router: Option<NamedDigest>,
@@ -201,17 +203,17 @@ where
         progress: Option<Progress>,
         signals: impl FnOnce(&R::Verdict, Option<f64>) -> Option<Signals>,
         body: impl FnOnce(Graded<R::Verdict>) -> B,
-        field: impl Fn(&mut B) -> &mut Option<RoutedBody>,
+        field: impl Fn(&mut B) -> &mut RoutedBody,
     ) -> Result<B, Problem> {
         let graded = self.panel.run(self.request, progress).await?;
         let Some((routing, subject)) = self.routing else { return Ok(body(graded)) };
         let spread = graded.jury.as_ref().and_then(|report| report.spread);
         let routed = routing.decide(app, &subject, &graded.provenance, signals(&graded.verdict, spread))?;
         let mut body = body(graded);
-        let routed = field(&mut body).insert(routed).clone();
+        *field(&mut body) = routed.clone();
         let verdict = || serde_json::to_string(&body).expect("verdicts are texts, finite numbers and lists of them");
         let review = routing.enqueue(app, &routed, &routing.request, verdict).await?;
-        *field(&mut body) = Some(RoutedBody { review_id: review, ..routed });
+        field(&mut body).review_id = review;
         Ok(body)
     }
 }
@@ -240,7 +242,8 @@ impl Routing {
         let RoutedVerdict { human, score, router } = self.wish.decide(subject, provenance, signals)?;
         app.metrics.count_routed(self.kind, human);
         let route = if human { Decider::Human } else { Decider::Ai };
-        Ok(RoutedBody { route, route_score: score, router: router.map(NamedDigest::of), review_id: None })
+        let router = router.map(NamedDigest::of);
+        Ok(RoutedBody { route: Some(route), route_score: Some(score), router, review_id: None })
     }
 
     /// Puts the item of a request into the review queue with the verdict on it, if it is for people and was to enter the
@@ -255,7 +258,9 @@ impl Routing {
         request: &Value,
         verdict: impl FnOnce() -> String,
     ) -> Result<Option<String>, Problem> {
-        let Some(wanted) = self.wish.reviewers.filter(|_| routed.route == Decider::Human) else { return Ok(None) };
+        let Some(wanted) = self.wish.reviewers.filter(|_| routed.route == Some(Decider::Human)) else {
+            return Ok(None);
+        };
         let new = NewReview {
             owner: self.owner.clone(),
             kind: self.kind,

@@ -13,10 +13,10 @@ fn pairs(folder: &Path, name: &str, count: usize, change: impl Fn(usize, &mut Va
     for i in 0..count {
         let (short, long) =
             (format!("Answer {i}."), format!("Another answer {i}, {}", "with more words ".repeat(5 + i % 4)));
-        let longer_first = i % 2 == 0;
+        let longer_first = i.is_multiple_of(2);
         let (a, b) = if longer_first { (&long, &short) } else { (&short, &long) };
-        let prefers_a = i % 3 > 0;
-        let wrong = (prefers_a == longer_first) != (i % 7 == 0);
+        let prefers_a = !i.is_multiple_of(3);
+        let wrong = (prefers_a == longer_first) != i.is_multiple_of(7);
         let label = if prefers_a == wrong { "B" } else { "A" };
         let id = format!("{name}-{i}");
         let item = json!({"id": id, "instruction": format!("Question {name} {}?", i / 2), "response_a": a, "response_b": b,
@@ -125,8 +125,8 @@ fn what_cannot_be_fitted_or_simulated_is_said_plainly() {
     refused(fit(folder, "few", &[]), "19 labelled verdicts");
     let agree = |wrong: bool| {
         move |i: usize, verdict: &mut Value| {
-            let prefers_a = i % 3 > 0;
-            let right = (prefers_a == (i % 2 == 0)) == (i % 7 == 0);
+            let prefers_a = !i.is_multiple_of(3);
+            let right = (prefers_a == i.is_multiple_of(2)) == i.is_multiple_of(7);
             let says_a = (prefers_a == right) != wrong;
             verdict["preference"] = json!(if says_a { "A" } else { "B" });
         }

@@ -44,13 +44,13 @@ pub(in super::super) enum Asks {
 }
 
 impl Asks {
-    /// The fields that hold what is judged.
+    /// The fields that hold what is judged, and those of this request alone.
     fn own(self) -> &'static [&'static str] {
         match self {
-            Self::Grade => &["response", "response_a", "response_b"],
+            Self::Grade => &["response", "response_a", "response_b", "route"],
             Self::Reward => &["response", "min_label_mass"],
             Self::Rank => &["responses"],
-            Self::Preferences => &["responses", "pairs", "min_margin", "min_label_mass"],
+            Self::Preferences => &["responses", "pairs", "min_margin", "min_label_mass", "route"],
         }
     }
 
@@ -128,8 +128,8 @@ pub(super) fn typed(fields: &mut Map<String, Value>) {
         let reads = match name.as_str() {
             "samples" | "swap" | "tie_margin" | "cache" | "deterministic" | "debug" | "min_margin"
             | "min_label_mass" | "judges" | "quorum" | "noise" => true,
-            "rubric" | "messages" | "instruction" | "prompt" | "context" | "sampling" | "responses" | "completions"
-            | "examples" | "votes" | "labels" | "scale" | "meta" => text.starts_with(['{', '[']),
+            "rubric" | "messages" | "instruction" | "prompt" | "context" | "sampling" | "route" | "responses"
+            | "completions" | "examples" | "votes" | "labels" | "scale" | "meta" => text.starts_with(['{', '[']),
             _ => false,
         };
         // What is no JSON stays a text; whoever grades says what is wrong with it.

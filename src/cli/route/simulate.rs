@@ -106,11 +106,9 @@ fn check(path: &Path, file: &RouterFile, gathered: &Gathered) -> Result<(), CliE
     let made_for = &gathered.joined.made_for;
     let checked = content.made_for.check(&made_for.model, ("the verdicts", &made_for.prompt));
     checked.map_err(|error| refused(error.to_string()))?;
-    let rubrics = made_for.rubrics.iter().flatten();
-    rubrics
-        .map(|rubric| content.made_for.check_rubric(rubric))
-        .collect::<Result<(), _>>()
-        .map_err(|error| refused(error.to_string()))?;
+    let mut rubrics = made_for.rubrics.iter().flatten();
+    let checked = rubrics.try_for_each(|rubric| content.made_for.check_rubric(rubric));
+    checked.map_err(|error| refused(error.to_string()))?;
     match (content.made_for.mode, made_for.mode) {
         (Some(own), Some(other)) if own != other => {
             Err(refused("was made for verdicts of the other mode (feedback or score)".into()))
