@@ -26,8 +26,9 @@ pub use fit::{CannotRoute, FittedRouter, RouteExample, fit};
 pub use signals::Signals;
 
 /// Fields of a grading request that say how it is judged, not what.
-const OF_JUDGING: [&str; 19] = [
+const OF_JUDGING: [&str; 20] = [
     "route",
+    "examples",
     "mode",
     "samples",
     "sampling",

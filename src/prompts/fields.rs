@@ -123,7 +123,7 @@ impl<'a> Subject<'a> {
             scale: self.rubric().map(|rubric| (rubric.scale().lowest(), rubric.scale().highest())),
             choices: self.choices().iter().map(|label| label.meaning.is_some()).collect(),
             count,
-            examples: examples.map_or_else(Vec::new, |set| examples::shapes(set)),
+            examples: examples.map_or_else(Vec::new, examples::shapes),
         }
     }
 }
