@@ -132,7 +132,7 @@ enum Command {
     Verdicts(verdicts::VerdictsCommand),
     /// Measure how far judges agree with labels.
     Agree(Box<agree::AgreeArgs>),
-    /// Sample judgements that match labels, as training data for the judge.
+    /// Sample judgements that match labels, to train the judge.
     Traces(Box<traces::TracesArgs>),
     /// Fit a calibration: map a judge's numbers to people's labels.
     Calibrate(Box<calibrate::CalibrateArgs>),

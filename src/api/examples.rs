@@ -7,9 +7,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::json::{Object, parse_value};
-use super::messages::{MessageBody, instruction};
+use super::messages::{ContextBody, MessageBody, instruction};
 use super::problem::Problem;
-use super::schema::ContextBody;
 use crate::app::App;
 use crate::domain::{Document, Example, ExampleSet, InvalidRequest, JudgedFields, Preference};
 

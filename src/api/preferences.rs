@@ -276,9 +276,8 @@ fn answer(
     shown: &dyn Fn(Problem) -> ProblemBody,
 ) -> PreferencesAnswer {
     let service::Graded { id, verdict: made, provenance, stats, failures, jury } = made;
-    let jury = jury.map(|report| {
-        JuryBody::of(*report, |own| answer(prompt, responses, own, rules, Routes::new(), shown), shown)
-    });
+    let jury = jury
+        .map(|report| JuryBody::of(*report, |own| answer(prompt, responses, own, rules, Routes::new(), shown), shown));
     let mut route = |pair: &PreferencePair| routes.remove(&[pair.chosen, pair.rejected]);
     let pairs = made.pairs.iter().map(|pair| pair_body(pair, prompt, responses, route(pair))).collect();
     let left_out = made.skipped.into_iter().map(|skipped| {

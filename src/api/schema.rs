@@ -8,13 +8,14 @@ use utoipa::ToSchema;
 
 use super::examples::examples;
 use super::json::{Object, parse_value};
+pub(super) use super::messages::ContextBody;
 use super::messages::{MessageBody, instruction};
 use super::problem::Problem;
 use super::samples::SamplesBody;
 use crate::app::App;
 use crate::domain::{
-    Annotator, Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Rubric, Sampling, Weight,
-    WeightedRubric, check_text,
+    Annotator, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Rubric, Sampling, Weight, WeightedRubric,
+    check_text,
 };
 use crate::service::ServiceError;
 
@@ -47,20 +48,6 @@ impl SamplingBody {
     /// The defaults with another maximum of feedback tokens.
     pub(super) fn of_at_most(max_feedback_tokens: Option<u32>) -> Self {
         Self { max_feedback_tokens, ..Self::default() }
-    }
-}
-
-/// A document that the response is judged against.
-#[derive(Debug, Deserialize, ToSchema)]
-pub(super) struct ContextBody {
-    /// A name that feedback can refer to.
-    id: Option<String>,
-    text: String,
-}
-
-impl From<ContextBody> for Document {
-    fn from(ContextBody { id, text }: ContextBody) -> Self {
-        Self { id, text }
     }
 }
 

@@ -40,8 +40,8 @@ const REMEDY: &str = "use another file for --out";
   gavel traces --server http://127.0.0.1:8080 --data pairs.jsonl \\
       --format dpo --out pairs-of-traces.jsonl
 
-A row of `sft` has `prompt` and `completion`, one of `dpo` `prompt`, `chosen` and
-`rejected`, all as lists of messages, which TRL's SFTTrainer and DPOTrainer read
+A row of `sft` has `prompt` and `completion`, one of `dpo` `prompt`, `chosen`
+and `rejected`: lists of messages, as TRL's SFTTrainer and DPOTrainer read them
 (docs/traces.md). The judgements are kept beside it (FILE.run.jsonl).
 Exit codes: 0 all items judged, 1 an error, 2 wrong use, 4 some items failed,
 130 Ctrl-C.")]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::instruction::{Document, Instruction, InvalidRequest, WeightedRubric, check_text};
 use super::judgement::{Kind, Mode};
-use super::request::{Document, Instruction, InvalidRequest, WeightedRubric, check_text};
 use super::scale::Scale;
 use super::turn::Turn;
 use super::verdict::Preference;

@@ -4,7 +4,8 @@ use sha2::{Digest, Sha256};
 
 use super::annotator::Annotator;
 use super::examples::ExampleSet;
-use super::request::{Sampling, WeightedRubric};
+use super::instruction::WeightedRubric;
+use super::request::Sampling;
 use super::rubric::NamedRubric;
 
 /// What produced a verdict.

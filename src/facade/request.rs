@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use self::panel::PanelChoice;
 use super::error::Error;
+use super::judges::PanelChoice;
 use crate::app::App;
 use crate::domain::{
     AbsoluteRequest, Annotator, Document, Example, Instruction, InvalidRequest, Item, ManyRequest, Method, Mode,

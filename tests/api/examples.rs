@@ -166,9 +166,6 @@ async fn wrong_examples_name_their_field() {
     check("/v1/grade/relative", relative, invalid, "/examples/0", "`preference`").await;
     let long = scored(&[("response", json!("x ".repeat(2 << 20)))]);
     one(json!([long]), "context_overflow", "/examples", "").await;
-    let unsupported = scored(&[("context", json!([{"text": "Leaves are green."}]))]);
-    let flow = absolute(json!({"examples": [unsupported], "prompt": "flow-judge"}));
-    check("/v1/grade/absolute", flow, invalid, "/examples/0/context", "does not support").await;
 }
 
 #[tokio::test]

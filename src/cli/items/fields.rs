@@ -48,7 +48,7 @@ impl Asks {
     fn own(self) -> &'static [&'static str] {
         match self {
             Self::Grade => &["response", "response_a", "response_b", "route"],
-            Self::Reward => &["response", "min_label_mass"],
+            Self::Reward => &["response", "min_label_mass", "method"],
             Self::Rank => &["responses"],
             Self::Preferences => &["responses", "pairs", "min_margin", "min_label_mass", "route"],
         }
@@ -129,7 +129,9 @@ pub(super) fn typed(fields: &mut Map<String, Value>) {
             "samples" | "swap" | "tie_margin" | "cache" | "deterministic" | "debug" | "min_margin"
             | "min_label_mass" | "judges" | "quorum" | "noise" => true,
             "rubric" | "messages" | "instruction" | "prompt" | "context" | "sampling" | "route" | "responses"
-            | "completions" | "examples" | "votes" | "labels" | "scale" | "meta" => text.starts_with(['{', '[']),
+            | "completions" | "examples" | "method" | "votes" | "labels" | "scale" | "meta" => {
+                text.starts_with(['{', '['])
+            }
             _ => false,
         };
         // What is no JSON stays a text; whoever grades says what is wrong with it.

@@ -2,17 +2,10 @@
 
 use std::sync::Arc;
 
+use super::super::judges::PanelChoice;
 use super::Request;
 use crate::domain::jury::{Combine, Judges, Juror, JurorSettings, Jury, JuryRules, Noise};
 use crate::domain::{Annotator, Example, ExampleSet, InvalidRequest};
-
-/// The judges of a request, unchecked.
-#[derive(Debug, Clone, Default)]
-pub(super) struct PanelChoice {
-    pub(super) model: Option<String>,
-    jurors: Vec<JurorSettings>,
-    rules: JuryRules,
-}
 
 impl<T> Request<T> {
     /// The model that judges, if the configuration has several. Default: the first.
