@@ -19,6 +19,7 @@ mod cors;
 mod critique;
 mod detail;
 mod domain_schema;
+mod examples;
 mod files;
 mod in_process;
 mod json;
@@ -40,6 +41,7 @@ mod recorded;
 mod refine;
 mod relative;
 mod reviews;
+mod reward_method;
 mod rewards;
 mod rubrics;
 mod samples;
@@ -410,6 +412,7 @@ mod tests {
             "CritiqueBody",
             "DrawBody",
             "DrawnBody",
+            "Example",
             "LabelBody",
             "MessageBody",
             "NoiseBody",
@@ -418,6 +421,7 @@ mod tests {
             "RefineBody",
             "RelativeBody",
             "RewardItem",
+            "RewardMethod",
             "RewardsBody",
             "AdaptiveSamples",
             "RewardedLabel",

@@ -11,6 +11,7 @@ use crate::annotators::AnnotatorLibrary;
 use crate::config::Config;
 use crate::domain::{Mode, Options, Sampling};
 use crate::engine::{Engine, Load};
+use crate::example_sets::ExampleSets;
 use crate::jobs::Jobs;
 use crate::keys::{self, KeyStore};
 use crate::label_sets::LabelSets;
@@ -39,6 +40,8 @@ pub struct App {
     pub rubrics: Arc<RubricLibrary>,
     /// The built-in annotators and those in `data_dir`, by name.
     pub annotators: AnnotatorLibrary,
+    /// The sets of graded examples in `data_dir`, by name.
+    pub examples: ExampleSets,
     /// The built-in label sets and those in `data_dir`, by name.
     pub labels: LabelSets,
     /// The built-in and configured judge models of `POST /v1/chat/completions`, with their aliases.
@@ -105,6 +108,7 @@ impl App {
             )),
             database,
             annotators: AnnotatorLibrary::new(config.data_dir.join("annotators")),
+            examples: ExampleSets::new(config.data_dir.join("examples")),
             rubrics,
             prompts,
             metrics,
@@ -163,8 +167,10 @@ impl App {
                 max_thought_tokens: None,
             },
             prompt: None,
+            examples: None,
             cache: defaults.cache,
             deterministic: false,
+            debug: false,
         }
     }
 

@@ -36,6 +36,7 @@ mod serve;
 mod show;
 mod tables;
 mod text;
+mod traces;
 mod verdicts;
 mod work;
 
@@ -130,6 +131,8 @@ enum Command {
     Verdicts(verdicts::VerdictsCommand),
     /// Measure how far judges agree with labels.
     Agree(Box<agree::AgreeArgs>),
+    /// Sample judgements that match labels, to train the judge.
+    Traces(Box<traces::TracesArgs>),
     /// Fit a calibration: map a judge's numbers to people's labels.
     Calibrate(Box<calibrate::CalibrateArgs>),
     /// Fit verdicts and the length of responses to people's labels.
@@ -145,6 +148,9 @@ enum Command {
     /// List, show and check rubrics.
     #[command(subcommand)]
     Rubrics(lists::RubricsCommand),
+    /// List annotators: personas whose judgement requests can ask for.
+    #[command(subcommand)]
+    Annotators(lists::AnnotatorsCommand),
     /// List, render and import prompt sets.
     #[command(subcommand)]
     Prompts(lists::PromptsCommand),
@@ -244,6 +250,10 @@ async fn run(cli: Cli) -> Result<(), CliError> {
             cli.settings.check_beside(args.server())?;
             agree::run(*args, cli.settings.model.clone(), &with_model).await
         }
+        Command::Traces(args) => {
+            cli.settings.check_beside(args.server())?;
+            traces::run(&args, cli.settings.model.clone(), &with_model).await
+        }
         Command::Calibrate(args) => {
             cli.settings.check_beside(args.server())?;
             calibrate::calibrate(&args, cli.settings.model.as_deref(), &with_model).await
@@ -268,6 +278,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Keys(command) => keys::run(command, &config(&[])?),
         Command::Models(command) => lists::models(command, &config(&[])?).await,
         Command::Rubrics(command) => lists::rubrics(command, &config(&[])?),
+        Command::Annotators(command) => lists::annotators(&command, &config(&[])?),
         Command::Prompts(command) => lists::prompts(command, config(&[])?).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

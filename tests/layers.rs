@@ -13,6 +13,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "annotators",
             "api",
             "app",
             "config",
@@ -38,6 +39,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "config",
             "domain",
             "engine",
+            "example_sets",
             "graders",
             "jobs",
             "json_text",
@@ -60,6 +62,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "config",
             "domain",
             "engine",
+            "example_sets",
             "jobs",
             "keys",
             "label_sets",
@@ -104,6 +107,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("prompts", &["domain", "script"]),
     ("script", &["domain"]),
     ("keys", &["domain"]),
+    ("example_sets", &["domain"]),
     ("label_sets", &["domain"]),
     ("labelled", &["domain", "json_text"]),
     ("graders", &[]),

@@ -6,11 +6,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::context;
-use super::jury::{JuryBody, JuryFields, NoiseBody, PanelRequest};
+use super::jury::{JuryBody, NoiseBody, PanelRequest, jury_of};
 use super::middleware::{base, request_id};
 use super::problem::{Problem, ProblemBody};
 use super::schema::{self, grading_body};
-use super::verdict::{self, Calibration, Debug, NamedDigest, Produced};
+use super::verdict::{self, Calibration, Debug, NamedDigest, Produced, Told};
 use super::{json, stream};
 use crate::app::App;
 use crate::domain::jury::Combine;
@@ -61,6 +61,9 @@ pub(super) struct AbsoluteJudgement {
     thoughts_finish: Option<Finish>,
     feedback: Option<String>,
     finish: Finish,
+    /// With `debug`, the prompt as messages and the whole answer.
+    #[serde(flatten)]
+    told: Option<Told>,
 }
 
 /// The verdict on one criterion of several.
@@ -163,19 +166,7 @@ pub(super) fn check(app: &App, mut body: AbsoluteBody) -> Result<PanelRequest<Ab
     Ok(PanelRequest { request, judges: jury.check(app, checked.model)?, debug: checked.debug })
 }
 
-impl AbsoluteBody {
-    /// The fields that name the judges.
-    fn jury(&mut self) -> JuryFields {
-        JuryFields {
-            model: self.model.is_some(),
-            judges: self.judges.take(),
-            jury: self.jury.take(),
-            combine: self.combine,
-            quorum: self.quorum,
-            noise: self.noise.take(),
-        }
-    }
-}
+jury_of!(AbsoluteBody);
 
 /// A verdict's JSON; `shown` writes the problems of jurors.
 pub(super) fn verdict_body(
@@ -251,6 +242,7 @@ fn judgement_body(scale: Scale, judgement: &Judgement) -> Option<AbsoluteJudgeme
         thoughts_finish: judgement.thoughts.as_ref().map(|thoughts| thoughts.finish),
         feedback: judgement.feedback.clone(),
         finish: judgement.finish,
+        told: Told::of(judgement),
     })
 }
 

@@ -209,7 +209,7 @@ where
 }
 
 /// The fields of Gavel's own requests, sorted.
-pub(super) const FIELDS: [&str; 72] = [
+pub(super) const FIELDS: [&str; 76] = [
     "against",
     "annotator",
     "cache",
@@ -224,6 +224,7 @@ pub(super) const FIELDS: [&str; 72] = [
     "deterministic",
     "draw",
     "end",
+    "examples",
     "feedback",
     "flip",
     "from",
@@ -253,7 +254,9 @@ pub(super) const FIELDS: [&str; 72] = [
     "noise",
     "normalize",
     "pairs",
+    "preference",
     "prompt",
+    "question",
     "questions",
     "quorum",
     "reference_answer",
@@ -268,6 +271,7 @@ pub(super) const FIELDS: [&str; 72] = [
     "samples",
     "sampling",
     "scope",
+    "score",
     "seed",
     "segments",
     "settle",

@@ -59,6 +59,26 @@ pub(super) struct JuryFields {
     pub(super) noise: Option<NoiseBody>,
 }
 
+/// Gives a request body with the fields of a jury a function that takes them out.
+macro_rules! jury_of {
+    ($name:ident) => {
+        impl $name {
+            /// The fields that name the judges.
+            fn jury(&mut self) -> $crate::api::jury::JuryFields {
+                $crate::api::jury::JuryFields {
+                    model: self.model.is_some(),
+                    judges: self.judges.take(),
+                    jury: self.jury.take(),
+                    combine: self.combine,
+                    quorum: self.quorum,
+                    noise: self.noise.take(),
+                }
+            }
+        }
+    };
+}
+pub(super) use jury_of;
+
 /// A checked request for a task, its judges, and whether it asks for debug output.
 pub(super) struct PanelRequest<R> {
     pub(super) request: R,

@@ -45,7 +45,7 @@ pub async fn grade(app: &App, kind: Kind, body: &[u8]) -> Result<String, Problem
 /// # Errors
 /// Those of the route.
 pub async fn rank(app: &App, body: &[u8]) -> Result<String, Problem> {
-    Ok(json(&rank::ranked(app, json::parse::<RankBody>(body)?, context::local(app)).await?))
+    Ok(json(&rank::ranked(app, json::parse::<RankBody>(body)?, context::local(app), &shown).await?))
 }
 
 /// The same for the body of a request to `/v1/preferences`.
@@ -53,7 +53,7 @@ pub async fn rank(app: &App, body: &[u8]) -> Result<String, Problem> {
 /// # Errors
 /// Those of the route.
 pub async fn preferences(app: &App, body: &[u8]) -> Result<String, Problem> {
-    Ok(json(&preferences::made(app, json::parse::<PreferencesBody>(body)?, context::local(app)).await?))
+    Ok(json(&preferences::made(app, json::parse::<PreferencesBody>(body)?, context::local(app), &shown).await?))
 }
 
 /// The same for the body of a request to `/v1/rewards`.

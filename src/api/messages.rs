@@ -1,4 +1,5 @@
-//! The conversation of a request: its messages, with the tool calls of agents and their results as text.
+//! The conversation of a request: its messages, with the tool calls of agents and their results as text; and the
+//! documents of its context.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -7,7 +8,21 @@ use utoipa::ToSchema;
 use super::json::{Object, parse_value};
 use super::problem::{Code, Problem};
 use crate::domain::tool_calls::{Tools, has_calls, is_result};
-use crate::domain::{Instruction, InvalidRequest, Role, Turn};
+use crate::domain::{Document, Instruction, InvalidRequest, Role, Turn};
+
+/// A document that the response is judged against.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct ContextBody {
+    /// A name that feedback can refer to.
+    id: Option<String>,
+    text: String,
+}
+
+impl From<ContextBody> for Document {
+    fn from(ContextBody { id, text }: ContextBody) -> Self {
+        Self { id, text }
+    }
+}
 
 /// A turn of a conversation.
 #[derive(Debug, Deserialize, ToSchema)]

@@ -8,13 +8,16 @@ use super::candidates;
 use super::comparison_options::ComparisonFields;
 use super::context;
 use super::json;
-use super::problem::Problem;
-use super::schema::{GradingRequest, grading_body};
+use super::jury::{JuryBody, NoiseBody, PanelRequest, jury_of};
+use super::middleware::{base, request_id};
+use super::problem::{Problem, ProblemBody};
+use super::schema::grading_body;
 use super::verdict::Produced;
 use crate::app::App;
+use crate::domain::jury::Combine;
 use crate::domain::{Instruction, InvalidRequest, Method};
 use crate::service::{self, RequestContext, ServiceError};
-use crate::tasks::{FailureIndex, MakePairs, PairRules, PreferencePair, Preferences, Reason, Skipped};
+use crate::tasks::{FailureIndex, PairRules, PreferencePair, Preferences, Reason, Skipped};
 
 const MIN_MARGIN: f64 = 0.2;
 
@@ -43,8 +46,23 @@ grading_body! {
         /// A comparison is a tie if `probability_a` is closer to one half than this, 0 to 0.5; with the method
         /// `absolute`, if the rewards are closer than this.
         tie_margin: Option<f64>,
+        /// Several judges in place of `model`: 1 to 16 models, each a name or an object.
+        #[schema(value_type = Option<Vec<super::jury::JudgeChoice>>)]
+        judges: Option<Vec<serde_json::Value>>,
+        /// A jury of the server's configuration in place of `model`.
+        jury: Option<String>,
+        /// How a jury's verdicts on each response or pair are combined. Default: `weighted` if a juror has a weight, else
+        /// `mean`.
+        combine: Option<Combine>,
+        /// How many jurors must have a verdict on each response or pair; default: more than half.
+        quorum: Option<usize>,
+        /// Label noise, which mimics how people differ.
+        #[serde(default, deserialize_with = "crate::api::json::object_or_null")]
+        noise: Option<NoiseBody>,
     }
 }
+
+jury_of!(PreferencesBody);
 
 /// Which pairs are made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
@@ -101,6 +119,10 @@ struct PreferencesAnswer {
     method: Method,
     pairs: Vec<PairBody>,
     left_out: Vec<LeftOutBody>,
+    /// If a jury judged: what each juror alone makes of the responses, and how far they agree, as the mean over the
+    /// responses or pairs.
+    #[serde(flatten)]
+    jury: Option<JuryBody<PreferencesAnswer>>,
     #[serde(flatten)]
     produced: Produced,
 }
@@ -119,10 +141,11 @@ pub(super) async fn preferences(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let body: PreferencesBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
-    Ok(HttpResponse::Ok().json(made(&app, body, context::of_request(&http, &app)?).await?))
+    let (context, base, id) = (context::of_request(&http, &app)?, base(&http), request_id(&http));
+    Ok(HttpResponse::Ok().json(made(&app, body, context, &|problem| problem.body(&base, &id)).await?))
 }
 
-/// Makes the preference pairs of a body.
+/// Makes the preference pairs of a body; `shown` writes the problems of jurors.
 ///
 /// # Errors
 /// Those of the route.
@@ -130,14 +153,16 @@ pub(super) async fn made(
     app: &App,
     mut body: PreferencesBody,
     context: RequestContext,
+    shown: &(dyn Fn(Problem) -> ProblemBody + Sync),
 ) -> Result<impl Serialize, Problem> {
-    let common = body.common();
+    let (jury, common) = (body.jury(), body.common());
     let rules = rules(app, &body)?;
     let comparison = ComparisonFields { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
-    let GradingRequest { request, model, .. } = candidates::check(app, common, body.responses, comparison)?;
+    let PanelRequest { request, judges, .. } = candidates::check(app, common, body.responses, comparison, jury)?;
     let (prompt, responses) = (conversation(&request.item.instruction), request.responses.clone());
-    let made = app.service.run(&context, model.as_deref(), MakePairs::new(request, rules), None).await?;
-    Ok(answer(&prompt, &responses, made, rules))
+    let panel = app.service.panel(&context, judges).await?;
+    let made = candidates::judged(&panel, request, rules).await?;
+    Ok(answer(&prompt, &responses, made, rules, shown))
 }
 
 fn rules(app: &App, body: &PreferencesBody) -> Result<PairRules, Problem> {
@@ -157,8 +182,10 @@ fn answer(
     responses: &[String],
     made: service::Graded<Preferences<FailureIndex>>,
     rules: PairRules,
+    shown: &dyn Fn(Problem) -> ProblemBody,
 ) -> PreferencesAnswer {
-    let service::Graded { id, verdict: made, provenance, stats, failures, .. } = made;
+    let service::Graded { id, verdict: made, provenance, stats, failures, jury } = made;
+    let jury = jury.map(|report| JuryBody::of(*report, |own| answer(prompt, responses, own, rules, shown), shown));
     let left_out = made.skipped.into_iter().map(|skipped| left_out_body(skipped, &failures, rules)).collect();
     PreferencesAnswer {
         id,
@@ -166,6 +193,7 @@ fn answer(
         method: made.method,
         pairs: made.pairs.iter().map(|pair| pair_body(pair, prompt, responses)).collect(),
         left_out,
+        jury,
         produced: Produced::new(provenance, &stats, None),
     }
 }

@@ -7,11 +7,11 @@ use utoipa::ToSchema;
 use super::absolute::CriterionBody;
 use super::comparison_options::{ComparisonFields, ComparisonOptions};
 use super::context;
-use super::jury::{JuryBody, JuryFields, NoiseBody, PanelRequest};
+use super::jury::{JuryBody, NoiseBody, PanelRequest, jury_of};
 use super::middleware::{base, request_id};
 use super::problem::{Problem, ProblemBody};
 use super::schema::{self, grading_body};
-use super::verdict::{self, Calibration, Debug, Produced};
+use super::verdict::{self, Calibration, Debug, Produced, Told};
 use super::{json, stream};
 use crate::app::App;
 use crate::domain::jury::Combine;
@@ -74,6 +74,9 @@ pub(super) struct RelativeJudgement {
     thoughts_finish: Option<Finish>,
     feedback: Option<String>,
     finish: Finish,
+    /// With `debug`, the prompt as messages and the whole answer.
+    #[serde(flatten)]
+    told: Option<Told>,
 }
 
 /// With the method `absolute`, the verdict on each response.
@@ -168,19 +171,7 @@ pub(super) fn check(app: &App, mut body: RelativeBody) -> Result<PanelRequest<Re
     Ok(PanelRequest { request, judges: jury.check(app, checked.model)?, debug: checked.debug })
 }
 
-impl RelativeBody {
-    /// The fields that name the judges.
-    fn jury(&mut self) -> JuryFields {
-        JuryFields {
-            model: self.model.is_some(),
-            judges: self.judges.take(),
-            jury: self.jury.take(),
-            combine: self.combine,
-            quorum: self.quorum,
-            noise: self.noise.take(),
-        }
-    }
-}
+jury_of!(RelativeBody);
 
 /// A verdict's JSON; `shown` writes the problems of jurors.
 pub(super) fn verdict_body(
@@ -227,6 +218,7 @@ fn judgement_body(judgement: &Judgement) -> RelativeJudgement {
         thoughts_finish: judgement.thoughts.as_ref().map(|thoughts| thoughts.finish),
         feedback: judgement.feedback.clone(),
         finish: judgement.finish,
+        told: Told::of(judgement),
     }
 }
 

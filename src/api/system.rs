@@ -29,6 +29,8 @@ pub(super) struct Info {
     prompts: Vec<String>,
     /// The names of annotators for requests.
     annotators: Vec<String>,
+    /// The names of example sets for requests.
+    examples: Vec<String>,
     /// The names of juries for requests.
     juries: Vec<String>,
     /// The digest of the templates of each prompt set and kind, by the name that verdicts have: `plain/absolute`.
@@ -170,6 +172,7 @@ pub(super) async fn info(app: web::Data<App>) -> HttpResponse {
         features: features.into_iter().filter_map(|(name, built)| built.then_some(name)).collect(),
         prompts: app.prompts().names().map(str::to_owned).collect(),
         annotators: app.annotators.names(),
+        examples: app.examples.names(),
         juries: app.config.juries.keys().cloned().collect(),
         prompt_digests: app.prompts().digests(),
     })

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{self, Calibrated, Judgement, MassKind, Provenance, Timing, Usage};
+use crate::domain::{self, Calibrated, Judgement, MassKind, Provenance, Timing, Turn, Usage};
 use crate::engine::remote::NAME as REMOTE;
 use crate::prompts::EscapedMarker;
 use crate::service::RunStats;
@@ -84,6 +84,32 @@ pub(super) struct Debug {
     neutralized: Vec<EscapedMarker>,
 }
 
+/// A judgement as a training example; with `debug`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Told {
+    /// The prompt as messages, before the model's chat template; markers in judged texts are escaped.
+    messages: Vec<ToldMessage>,
+    /// All that the model's turn held, forced text included.
+    answer: String,
+}
+
+/// A turn of a prompt.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PromptMessage)]
+struct ToldMessage {
+    role: &'static str,
+    content: String,
+}
+
+impl Told {
+    /// `None` without debug output.
+    pub(super) fn of(judgement: &Judgement) -> Option<Self> {
+        let message = |Turn { role, content }: &Turn| ToldMessage { role: role.name(), content: content.clone() };
+        let messages: Vec<ToldMessage> = judgement.turns.iter().map(message).collect();
+        (!messages.is_empty()).then(|| Self { messages, answer: judgement.answer.clone() })
+    }
+}
+
 /// Provenance and statistics of a verdict.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Produced {
@@ -95,6 +121,9 @@ pub(super) struct Produced {
     /// The annotator, if one was requested; `inline` if it was a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     annotator: Option<NamedDigest>,
+    /// The examples that the judge was shown, if any; `inline` if they were sent with the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    examples: Option<NamedDigest>,
     usage: Usage,
     timing_ms: Timing,
     sampling: SamplingUsed,
@@ -118,13 +147,14 @@ pub(super) struct Produced {
 impl Produced {
     /// `label_mass` is that of the verdict, if it has one.
     pub(super) fn new(provenance: Provenance, stats: &RunStats, label_mass: Option<f64>) -> Self {
-        let Provenance { model, rubric, prompt, annotator, sampling } = provenance;
+        let Provenance { model, rubric, prompt, annotator, examples, sampling } = provenance;
         let label_mass_kind = (model.engine == REMOTE).then(|| stats.mass.name());
         Self {
             model: ModelRef::of(model),
             rubric: rubric.map(NamedDigest::of),
             prompt: NamedDigest::of(prompt.expect("verdicts have a prompt set")),
             annotator: annotator.map(NamedDigest::of),
+            examples: examples.map(NamedDigest::of),
             usage: stats.usage,
             timing_ms: stats.timing,
             sampling: SamplingUsed {

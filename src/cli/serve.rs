@@ -181,6 +181,7 @@ pub(super) fn check(config: &Config) -> Result<String, CliError> {
         return Err(CliError::Failed(error.to_string()));
     }
     app.annotators.check().map_err(|error| CliError::Failed(error.to_string()))?;
+    app.examples.check().map_err(|error| CliError::Failed(error.to_string()))?;
     told.push(format!("{} rubrics, {} prompt sets", app.rubrics.list().len(), app.prompts().names().count()));
     let store = model_store(config)?;
     if config.models.is_empty() {
@@ -270,5 +271,9 @@ mod tests {
         std::fs::create_dir(folder.path().join("annotators")).unwrap();
         std::fs::write(folder.path().join("annotators/me.toml"), "profil = \"Me.\"").unwrap();
         check(&[("engine", "scripted")], "me.toml");
+        std::fs::remove_file(folder.path().join("annotators/me.toml")).unwrap();
+        std::fs::create_dir(folder.path().join("examples")).unwrap();
+        std::fs::write(folder.path().join("examples/house.toml"), "scale = [1, 5]").unwrap();
+        check(&[("engine", "scripted")], "house.toml");
     }
 }

@@ -34,6 +34,8 @@ pub struct ChatFormat {
 pub(super) struct LaidOut {
     /// The text up to the start of the model's answer.
     pub(super) text: String,
+    /// The turns that the template was given.
+    pub(super) turns: Vec<(Role, String)>,
     /// The template's role strings in plain text, which are markers.
     pub(super) roles: Vec<String>,
 }
@@ -44,8 +46,9 @@ impl ChatFormat {
     pub(super) fn lay_out(&self, system: Option<&str>, user: &str) -> Result<LaidOut, PromptError> {
         let merged = system.map(|system| format!("{system}\n\n{user}"));
         let merged = merged.as_deref().unwrap_or(user);
+        let alone = || vec![(Role::User, merged.to_owned())];
         let Some(template) = &self.template else {
-            return Ok(LaidOut { text: merged.to_owned(), roles: Vec::new() });
+            return Ok(LaidOut { text: merged.to_owned(), turns: alone(), roles: Vec::new() });
         };
         let environment = environment(template)?;
         let render = |system: Option<&str>, user: &str| self.render(&environment, system, user);
@@ -56,13 +59,14 @@ impl ChatFormat {
             && probe.contains(&in_system)
             && probe.contains(&in_user)
         {
-            return Ok(LaidOut { text: render(Some(system), user)?, roles: self.roles(&probe) });
+            let turns = vec![(Role::System, system.to_owned()), (Role::User, user.to_owned())];
+            return Ok(LaidOut { text: render(Some(system), user)?, turns, roles: self.roles(&probe, 2) });
         }
         let probe = render(None, &in_user)?;
         if !probe.contains(&in_user) {
             return Err(PromptError::Chat("it drops the user turn".to_owned()));
         }
-        Ok(LaidOut { text: render(None, merged)?, roles: self.roles(&probe) })
+        Ok(LaidOut { text: render(None, merged)?, turns: alone(), roles: self.roles(&probe, 2) })
     }
 
     /// Renders the chat template with a whole conversation, whose texts are placeholders. If the template refuses or
@@ -78,19 +82,30 @@ impl ChatFormat {
         if let Some(text) = self.render_turns(&environment, turns).ok().filter(whole) {
             return Ok(text);
         }
-        let mut joined: Vec<(Role, String)> = Vec::new();
-        for (role, content) in turns {
-            let role = if *role == Role::System { Role::User } else { *role };
-            match joined.last_mut() {
-                Some((last, text)) if *last == role => {
-                    text.push_str("\n\n");
-                    text.push_str(content);
-                }
-                _ => joined.push((role, content.clone())),
-            }
-        }
-        let text = self.render_turns(&environment, &joined)?;
+        let text = self.render_turns(&environment, &joined(turns))?;
         if whole(&text) { Ok(text) } else { Err(PromptError::Conversation("it drops a message".to_owned())) }
+    }
+
+    /// Renders the chat template with examples before the user turn, in the same way.
+    pub(super) fn lay_out_after(&self, turns: &[(Role, String)]) -> Result<LaidOut, PromptError> {
+        let probes: Vec<(Role, String)> =
+            turns.iter().enumerate().map(|(index, (role, _))| (*role, placeholder(index))).collect();
+        let Some(template) = &self.template else {
+            return Ok(LaidOut { text: self.lay_out_turns(turns)?, turns: joined(turns), roles: Vec::new() });
+        };
+        let environment = environment(template)?;
+        let whole = |text: &String| places_all(text, turns.len());
+        if let Some(probe) = self.render_turns(&environment, &probes).ok().filter(whole) {
+            let text = self.render_turns(&environment, turns)?;
+            return Ok(LaidOut { text, turns: turns.to_vec(), roles: self.roles(&probe, turns.len()) });
+        }
+        let probe = self.render_turns(&environment, &joined(&probes))?;
+        if !whole(&probe) {
+            return Err(PromptError::Chat("it drops earlier turns, which examples are".to_owned()));
+        }
+        let turns = joined(turns);
+        let text = self.render_turns(&environment, &turns)?;
+        Ok(LaidOut { text, roles: self.roles(&probe, probes.len()), turns })
     }
 
     fn render(&self, env: &Environment<'_>, system: Option<&str>, user: &str) -> Result<String, PromptError> {
@@ -114,8 +129,9 @@ impl ChatFormat {
         env.get_template(TEMPLATE).and_then(|template| template.render(variables)).map_err(refused)
     }
 
-    fn roles(&self, probe: &str) -> Vec<String> {
-        let literals = pieces(probe, 2).unwrap_or_default().into_iter().filter_map(|piece| match piece {
+    /// The role strings of a rendered template with this number of placeholders.
+    fn roles(&self, probe: &str, fields: usize) -> Vec<String> {
+        let literals = pieces(probe, fields).unwrap_or_default().into_iter().filter_map(|piece| match piece {
             Piece::Literal(text) => Some(text),
             Piece::Field(_) => None,
         });
@@ -133,6 +149,23 @@ impl ChatFormat {
     pub(super) fn structure(&self) -> impl Iterator<Item = &String> {
         self.user_defined.iter().filter(|token| !is_plain(token))
     }
+}
+
+/// The turns for a template that requires alternating roles without a system turn: that text goes before the next user
+/// turn, and adjacent turns of one role are joined.
+fn joined(turns: &[(Role, String)]) -> Vec<(Role, String)> {
+    let mut joined: Vec<(Role, String)> = Vec::new();
+    for (role, content) in turns {
+        let role = if *role == Role::System { Role::User } else { *role };
+        match joined.last_mut() {
+            Some((last, text)) if *last == role => {
+                text.push_str("\n\n");
+                text.push_str(content);
+            }
+            _ => joined.push((role, content.clone())),
+        }
+    }
+    joined
 }
 
 fn is_plain(token: &str) -> bool {

@@ -429,6 +429,7 @@ fn read(completion: Completion, prompt: Arc<str>) -> Result<Judgement, InvalidVe
             total: 0.0,
         },
         prompt,
+        turns: Arc::new([]),
         answer: completion.transcript.answer,
         prompt_logprobs: completion.transcript.prompt_logprobs,
         output_logprobs: completion.transcript.output_logprobs,

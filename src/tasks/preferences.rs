@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::candidates::{CandidateGoal, CandidateVerdicts, Candidates};
+use super::candidates::{CandidateGoal, CandidateVerdicts};
 use super::{Absolute, ByMethod, FailureIndex, Relative, ResponsePair};
 use crate::domain::ranking::{self, PairResult};
 use crate::domain::{ManyRequest, Method, Preference};
@@ -20,9 +20,6 @@ pub struct PairRules {
     /// Minimum label mass of a verdict, 0..1; a forced guess is not a training signal.
     pub min_label_mass: f64,
 }
-
-/// The task of making preference pairs. A failed judgement fails alone, and is listed as skipped.
-pub type MakePairs = Candidates<PairRules>;
 
 /// Preference pairs, and skipped responses.
 #[derive(Debug, Clone)]

@@ -9,6 +9,7 @@ mod grade;
 mod keys;
 mod redteam;
 mod shutdown;
+mod traces;
 mod trainers;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -48,6 +48,7 @@ struct Body {
     object: String,
     model: Named,
     prompt: Named,
+    examples: Option<IgnoredAny>,
     rubric: Named,
     #[serde(default)]
     reward: f64,
@@ -111,6 +112,11 @@ impl Gathered {
         };
         if body.object != object(kind) {
             return Ok(());
+        }
+        if body.examples.is_some() {
+            return Err(format!(
+                "`{id}` was judged after examples; calibrations are for verdicts without them, so grade without"
+            ));
         }
         let written = body.judgements.iter().any(|judgement| judgement.feedback.is_some());
         let mode = if written { Mode::Feedback } else { Mode::Score };

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::spelling::{slip_of, suggestion};
 
 /// Fields of every grading request.
-const SHARED: [&str; 14] = [
+const SHARED: [&str; 15] = [
     "instruction",
     "messages",
     "reference_answer",
@@ -17,6 +17,7 @@ const SHARED: [&str; 14] = [
     "model",
     "prompt",
     "annotator",
+    "examples",
     "cache",
     "deterministic",
     "debug",
@@ -47,7 +48,7 @@ impl Asks {
     fn own(self) -> &'static [&'static str] {
         match self {
             Self::Grade => &["response", "response_a", "response_b"],
-            Self::Reward => &["response", "min_label_mass"],
+            Self::Reward => &["response", "min_label_mass", "method"],
             Self::Rank => &["responses"],
             Self::Preferences => &["responses", "pairs", "min_margin", "min_label_mass"],
         }
@@ -60,8 +61,7 @@ impl Asks {
                 let all = self.own().iter().chain(&SHARED).chain(&OF_JURY);
                 all.copied().filter(|name| *name != "debug").collect()
             }
-            Self::Grade => [self.own(), &SHARED, &COMPARED, &OF_JURY].concat(),
-            Self::Rank | Self::Preferences => [self.own(), &SHARED, &COMPARED].concat(),
+            Self::Grade | Self::Rank | Self::Preferences => [self.own(), &SHARED, &COMPARED, &OF_JURY].concat(),
         }
     }
 }
@@ -129,7 +129,7 @@ pub(super) fn typed(fields: &mut Map<String, Value>) {
             "samples" | "swap" | "tie_margin" | "cache" | "deterministic" | "debug" | "min_margin"
             | "min_label_mass" | "judges" | "quorum" | "noise" => true,
             "rubric" | "messages" | "instruction" | "prompt" | "context" | "sampling" | "responses" | "completions"
-            | "votes" | "labels" | "scale" | "meta" => text.starts_with(['{', '[']),
+            | "examples" | "method" | "votes" | "labels" | "scale" | "meta" => text.starts_with(['{', '[']),
             _ => false,
         };
         // What is no JSON stays a text; whoever grades says what is wrong with it.
