@@ -54,6 +54,7 @@ class _Produced(_Answer):
     version: str
     cached: bool
     annotator: NamedDigest | None = None
+    examples: NamedDigest | None = None
     samples_used: int | None = None
     debug: dict[str, Any] | None = None
 
@@ -62,6 +63,13 @@ class _Sourced(_Produced):
     """The same for a verdict by a rubric, or by a set of labels."""
 
     rubric: NamedDigest
+
+
+class ChatMessage(_Answer):
+    """A turn of a conversation."""
+
+    role: str
+    content: str
 
 
 class AbsoluteJudgement(_Answer):
@@ -76,6 +84,8 @@ class AbsoluteJudgement(_Answer):
     finish: str
     thoughts: str | None = None
     thoughts_finish: str | None = None
+    messages: list[ChatMessage] | None = None
+    answer: str | None = None
 
 
 class Calibration(_Answer):
@@ -153,6 +163,8 @@ class RelativeJudgement(_Answer):
     finish: str
     thoughts: str | None = None
     thoughts_finish: str | None = None
+    messages: list[ChatMessage] | None = None
+    answer: str | None = None
 
 
 class Grade(_Answer):
@@ -197,7 +209,7 @@ class Comparison(_Answer):
     calibration: Calibration | None = None
 
 
-class RankVerdict(_Sourced):
+class RankVerdict(_Sourced, _OfJury):
     """Responses in order: `ranking` has their places, best first; `strengths` sum to 1."""
 
     ranking: list[int]
@@ -207,13 +219,13 @@ class RankVerdict(_Sourced):
     grades: list[Grade] | None = None
     label_mass: float
     method: Literal["pairwise", "absolute"] | None = None
+    jurors: "list[RankJuror] | None" = None
 
 
-class ChatMessage(_Answer):
-    """A turn of a conversation."""
+class RankJuror(_Juror):
+    """A juror of `RankVerdict`."""
 
-    role: str
-    content: str
+    verdict: RankVerdict | None = None
 
 
 class PreferencePair(_Answer):
@@ -236,12 +248,19 @@ class LeftOut(_Answer):
     detail: str
 
 
-class Preferences(_Sourced):
+class Preferences(_Sourced, _OfJury):
     """Pairs to learn from, and what became none."""
 
     pairs: list[PreferencePair]
     left_out: list[LeftOut]
     method: Literal["pairwise", "absolute"] | None = None
+    jurors: "list[PreferencesJuror] | None" = None
+
+
+class PreferencesJuror(_Juror):
+    """A juror of `Preferences`."""
+
+    verdict: Preferences | None = None
 
 
 class _Chosen(_Answer):
@@ -349,13 +368,17 @@ class RefineVerdict(_Sourced):
     label_mass: float
 
 
+#: The verdict behind a reward, by the method of the item.
+RewardVerdict: TypeAlias = AbsoluteVerdict | ChecklistVerdict | ClaimsVerdict
+
+
 class Rewards(_Answer):
     """A reward an item, in their order. It is None where `errors` says why; a failure is never a low reward."""
 
     rewards: list[float | None]
     errors: list[ProblemDetails | None]
     ids: list[str | int | None] | None = None
-    verdicts: list[AbsoluteVerdict | None] | None = None
+    verdicts: list[RewardVerdict | None] | None = None
 
 
 class Feedback(_Answer):
@@ -438,6 +461,7 @@ class Info(_Answer):
     features: list[str]
     prompts: list[str]
     annotators: list[str] = []
+    examples: list[str] = []
     juries: list[str] = []
 
 
