@@ -368,12 +368,13 @@ impl Bytes {
         constraint.masked(&likes).is_some_and(|allowed| allowed[end].is_finite())
     }
 
-    /// A short text that matches a grammar: prefers bytes that end or close it, else the first allowed byte.
+    /// A short text that matches a grammar: prefers bytes that end or close it, or a question in it, else the first
+    /// allowed byte.
     fn shortest(&self, grammar: &Grammar) -> String {
         let Ok(mut constraint) = self.constrain(grammar) else { return String::new() };
         let mut likes = vec![0.0_f32; self.size()];
         likes.iter_mut().enumerate().for_each(|(byte, like)| *like = -(byte as f32));
-        for (rank, byte) in b"\"}],".iter().enumerate() {
+        for (rank, byte) in b"\"?}],".iter().enumerate() {
             likes[usize::from(*byte)] = 9.0 - rank as f32;
         }
         if let Some(end) = likes.last_mut() {

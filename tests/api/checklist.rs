@@ -86,6 +86,15 @@ async fn questions_are_drawn_once_for_all_responses() {
 }
 
 #[tokio::test]
+async fn without_a_script_the_scripted_engine_draws_questions_too() {
+    let server = Server::with(asking(|_| Answer::default()));
+    let draw = json!({"questions": {"draw": {"from": "instruction", "count": 1}}});
+    let verdict = ok(server.post_json(ROUTE, &request(draw)).await).await;
+    let question = verdict["items"][0]["question"].as_str().unwrap();
+    assert!(question.starts_with("Does the response ") && question.ends_with('?'), "{question}");
+}
+
+#[tokio::test]
 async fn a_list_that_does_not_end_is_an_error() {
     let server = Server::with(asking(knowing));
     let draw = json!({

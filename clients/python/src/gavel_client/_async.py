@@ -30,7 +30,7 @@ from ._calls import (
     Reading,
     RewardedLabels,
     RewardItem,
-    Route,
+    RoutedGrading,
     Rubric,
     Span,
 )
@@ -87,7 +87,7 @@ class AsyncGavel:
             transport=transport,
         )
 
-    async def absolute(self, *, response: str, rubric: Rubric, **options: Unpack[JuryGrading]) -> AbsoluteVerdict:
+    async def absolute(self, *, response: str, rubric: Rubric, **options: Unpack[RoutedGrading]) -> AbsoluteVerdict:
         """Grade a response against a rubric."""
         return await self._ask(calls.absolute(response, rubric, options))
 
@@ -100,7 +100,7 @@ class AsyncGavel:
         method: Literal["pairwise", "absolute"] | None = None,
         swap: bool | None = None,
         tie_margin: float | None = None,
-        **options: Unpack[JuryGrading],
+        **options: Unpack[RoutedGrading],
     ) -> RelativeVerdict:
         """Compare two responses by a rubric, as `method` says, or else as the model does by default."""
         own = {"method": method, "swap": swap, "tie_margin": tie_margin}
@@ -131,8 +131,7 @@ class AsyncGavel:
         method: Literal["pairwise", "absolute"] | None = None,
         swap: bool | None = None,
         tie_margin: float | None = None,
-        route: str | Route | None = None,
-        **options: Unpack[JuryGrading],
+        **options: Unpack[RoutedGrading],
     ) -> Preferences:
         """Make preference pairs of 2 to 64 responses. With a `route`, each pair says whether it is for people."""
         own = {
@@ -142,7 +141,6 @@ class AsyncGavel:
             "method": method,
             "swap": swap,
             "tie_margin": tie_margin,
-            "route": route,
         }
         return await self._ask(calls.preferences(responses, rubric, options, **own))
 
@@ -166,7 +164,7 @@ class AsyncGavel:
         return await self._ask(calls.rewards(items, rubric, settings, **own))
 
     def stream_absolute(
-        self, *, response: str, rubric: Rubric, **options: Unpack[JuryGrading]
+        self, *, response: str, rubric: Rubric, **options: Unpack[RoutedGrading]
     ) -> AsyncIterator[Feedback | AbsoluteVerdict]:
         """Grade a response; gives feedback as it is written, and the verdict last."""
         return self._stream(calls.absolute(response, rubric, options))
@@ -180,7 +178,7 @@ class AsyncGavel:
         method: Literal["pairwise", "absolute"] | None = None,
         swap: bool | None = None,
         tie_margin: float | None = None,
-        **options: Unpack[JuryGrading],
+        **options: Unpack[RoutedGrading],
     ) -> AsyncIterator[Feedback | RelativeVerdict]:
         """Compare two responses; gives feedback as it is written, and the verdict last."""
         own = {"method": method, "swap": swap, "tie_margin": tie_margin}

@@ -196,9 +196,13 @@ class Route(TypedDict, total=False):
 
 
 class JuryGrading(Grading, _Jury, total=False):
-    """The same with several judges: `judges`, or the name of a configured `jury`; and with a `route`, or its name."""
+    """The same with several judges: `judges`, or the name of a configured `jury`."""
 
-    route: str | Route
+
+class RoutedGrading(JuryGrading, total=False):
+    """The same with a `route`, or its name."""
+
+    route: str | Route | None
 
 
 class JurySettings(Settings, _Jury, total=False):
@@ -362,13 +366,13 @@ class Call(Generic[T]):
     answer: type[T]
 
 
-def absolute(response: str, rubric: Rubric, options: JuryGrading) -> Call[AbsoluteVerdict]:
+def absolute(response: str, rubric: Rubric, options: RoutedGrading) -> Call[AbsoluteVerdict]:
     """Grade one response."""
     return Call("/v1/grade/absolute", _said(options, response=response, rubric=rubric), AbsoluteVerdict)
 
 
 def relative(
-    response_a: str, response_b: str, rubric: Rubric, options: JuryGrading, **own: object
+    response_a: str, response_b: str, rubric: Rubric, options: RoutedGrading, **own: object
 ) -> Call[RelativeVerdict]:
     """Compare two responses."""
     body = _said(options, response_a=response_a, response_b=response_b, rubric=rubric, **own)
@@ -380,7 +384,7 @@ def rank(responses: Sequence[str], rubric: Rubric, options: JuryGrading, **own: 
     return Call("/v1/rank", _said(options, responses=list(responses), rubric=rubric, **own), RankVerdict)
 
 
-def preferences(responses: Sequence[str], rubric: Rubric, options: JuryGrading, **own: object) -> Call[Preferences]:
+def preferences(responses: Sequence[str], rubric: Rubric, options: RoutedGrading, **own: object) -> Call[Preferences]:
     """Make pairs of responses."""
     return Call("/v1/preferences", _said(options, responses=list(responses), rubric=rubric, **own), Preferences)
 

@@ -31,7 +31,7 @@ from ._calls import (
     Reading,
     RewardedLabels,
     RewardItem,
-    Route,
+    RoutedGrading,
     Rubric,
     Span,
 )
@@ -88,7 +88,7 @@ class Gavel:
             transport=transport,
         )
 
-    def absolute(self, *, response: str, rubric: Rubric, **options: Unpack[JuryGrading]) -> AbsoluteVerdict:
+    def absolute(self, *, response: str, rubric: Rubric, **options: Unpack[RoutedGrading]) -> AbsoluteVerdict:
         """Grade a response against a rubric."""
         return self._ask(calls.absolute(response, rubric, options))
 
@@ -101,7 +101,7 @@ class Gavel:
         method: Literal["pairwise", "absolute"] | None = None,
         swap: bool | None = None,
         tie_margin: float | None = None,
-        **options: Unpack[JuryGrading],
+        **options: Unpack[RoutedGrading],
     ) -> RelativeVerdict:
         """Compare two responses by a rubric, as `method` says, or else as the model does by default."""
         own = {"method": method, "swap": swap, "tie_margin": tie_margin}
@@ -132,8 +132,7 @@ class Gavel:
         method: Literal["pairwise", "absolute"] | None = None,
         swap: bool | None = None,
         tie_margin: float | None = None,
-        route: str | Route | None = None,
-        **options: Unpack[JuryGrading],
+        **options: Unpack[RoutedGrading],
     ) -> Preferences:
         """Make preference pairs of 2 to 64 responses. With a `route`, each pair says whether it is for people."""
         own = {
@@ -143,7 +142,6 @@ class Gavel:
             "method": method,
             "swap": swap,
             "tie_margin": tie_margin,
-            "route": route,
         }
         return self._ask(calls.preferences(responses, rubric, options, **own))
 
@@ -167,7 +165,7 @@ class Gavel:
         return self._ask(calls.rewards(items, rubric, settings, **own))
 
     def stream_absolute(
-        self, *, response: str, rubric: Rubric, **options: Unpack[JuryGrading]
+        self, *, response: str, rubric: Rubric, **options: Unpack[RoutedGrading]
     ) -> Iterator[Feedback | AbsoluteVerdict]:
         """Grade a response; gives feedback as it is written, and the verdict last."""
         return self._stream(calls.absolute(response, rubric, options))
@@ -181,7 +179,7 @@ class Gavel:
         method: Literal["pairwise", "absolute"] | None = None,
         swap: bool | None = None,
         tie_margin: float | None = None,
-        **options: Unpack[JuryGrading],
+        **options: Unpack[RoutedGrading],
     ) -> Iterator[Feedback | RelativeVerdict]:
         """Compare two responses; gives feedback as it is written, and the verdict last."""
         own = {"method": method, "swap": swap, "tie_margin": tie_margin}
