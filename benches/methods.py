@@ -278,7 +278,8 @@ def show(args):
             failed += 1
             row(name, f"failed, {reply['code']}: {reply['detail']}", "", f"{seconds:.1f}")
         else:
-            row(name, tell(reply), f"{min(masses(reply), default=math.nan):.2f}", f"{seconds:.1f}")
+            lowest = min(masses(reply), default=None)
+            row(name, tell(reply), "" if lowest is None else f"{lowest:.2f}", f"{seconds:.1f}")
     return 1 if failed else 0
 
 
