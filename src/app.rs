@@ -91,7 +91,13 @@ impl App {
         let database = Location::of(&config.data_dir, config.jobs.database_url.reveal());
         let database = Arc::new(Database::new(database));
         Ok(Arc::new(Self {
-            service: Service::new(Arc::clone(&models), Arc::clone(&admission), Arc::clone(&metrics), window),
+            service: Service::new(
+                Arc::clone(&models),
+                Arc::clone(&admission),
+                Arc::clone(&metrics),
+                window,
+                config.pictures,
+            ),
             admission,
             models,
             judge_models,

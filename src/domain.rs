@@ -9,6 +9,7 @@ pub mod attacks;
 mod blank;
 pub mod calibration;
 pub mod consensus;
+mod content;
 mod distribution;
 pub mod fair_queue;
 mod groups;
@@ -33,6 +34,7 @@ mod weight;
 
 pub use annotator::Annotator;
 pub use blank::is_blank;
+pub use content::{Content, Part};
 pub use distribution::{Distribution, InvalidDistribution};
 pub use groups::normalized;
 pub use judgement::{

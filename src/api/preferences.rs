@@ -2,6 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::candidates;
@@ -12,7 +13,7 @@ use super::problem::Problem;
 use super::schema::{GradingRequest, grading_body};
 use super::verdict::Produced;
 use crate::app::App;
-use crate::domain::{Instruction, InvalidRequest, Method};
+use crate::domain::{Content, Instruction, InvalidRequest, Method, Part};
 use crate::service::{self, RequestContext, ServiceError};
 use crate::tasks::{FailureIndex, MakePairs, PairRules, PreferencePair, Preferences, Reason, Skipped};
 
@@ -61,7 +62,9 @@ pub(super) enum Pairs {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct PreferenceMessage {
     role: &'static str,
-    content: String,
+    /// A text. For a turn with pictures, parts of the types `text` and `image`, the pictures in the order in which they
+    /// were sent.
+    content: Value,
 }
 
 /// A pair in the conversational preference format of TRL's DPOTrainer.
@@ -172,16 +175,28 @@ fn answer(
 
 fn conversation(instruction: &Instruction) -> Vec<PreferenceMessage> {
     match instruction {
-        Instruction::Text(text) => vec![PreferenceMessage { role: "user", content: text.clone() }],
+        Instruction::Text(text) => vec![PreferenceMessage { role: "user", content: text.as_str().into() }],
         Instruction::Conversation(turns) => turns
             .iter()
-            .map(|turn| PreferenceMessage { role: turn.role.name(), content: turn.content.clone() })
+            .map(|turn| PreferenceMessage { role: turn.role.name(), content: said(&turn.content) })
             .collect(),
     }
 }
 
+/// A content as trainers take it.
+fn said(content: &Content) -> Value {
+    let part = |part: &Part| match part {
+        Part::Text(text) => json!({"type": "text", "text": text}),
+        Part::Picture(_) => json!({"type": "image"}),
+    };
+    match content.as_text() {
+        Some(text) => text.into(),
+        None => content.parts().iter().map(part).collect(),
+    }
+}
+
 fn pair_body(pair: &PreferencePair, prompt: &[PreferenceMessage], responses: &[String]) -> PairBody {
-    let said = |index: usize| vec![PreferenceMessage { role: "assistant", content: responses[index].clone() }];
+    let said = |index: usize| vec![PreferenceMessage { role: "assistant", content: responses[index].as_str().into() }];
     PairBody {
         prompt: prompt.to_vec(),
         chosen: said(pair.chosen),

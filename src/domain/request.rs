@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::annotator::Annotator;
 use super::blank::is_blank;
+use super::content::Content;
 use super::judgement::{Kind, Mode};
 use super::rubric::NamedRubric;
 use super::settling::MOST_SAMPLES;
@@ -38,13 +39,13 @@ impl Role {
 pub struct Turn {
     /// The role of the speaker.
     pub role: Role,
-    /// The text of the turn.
-    pub content: String,
+    /// What is said.
+    pub content: Content,
 }
 
 impl Turn {
-    /// A turn with a role and a text.
-    pub fn new(role: Role, content: impl Into<String>) -> Self {
+    /// A turn with a role and what is said.
+    pub fn new(role: Role, content: impl Into<Content>) -> Self {
         Self { role, content: content.into() }
     }
 
@@ -52,7 +53,14 @@ impl Turn {
     #[must_use]
     pub fn text_len(&self) -> usize {
         const AROUND: usize = 32;
-        self.content.len() + AROUND
+        self.content.text_len() + AROUND
+    }
+
+    /// The same, where a picture counts as much as a long text: decoding it takes as long.
+    #[must_use]
+    pub fn text_len_with_pictures(&self) -> usize {
+        const PICTURE: usize = 64 << 10;
+        self.text_len() + PICTURE * self.content.pictures().count()
     }
 }
 
@@ -293,7 +301,7 @@ impl Item {
     pub fn longest_text<'a>(&self, responses: &[(&'a str, &str)]) -> &'a str {
         let (pointer, instruction) = match &self.instruction {
             Instruction::Text(text) => ("/instruction", text.len()),
-            Instruction::Conversation(turns) => ("/messages", turns.iter().map(|turn| turn.content.len()).sum()),
+            Instruction::Conversation(turns) => ("/messages", turns.iter().map(|turn| turn.content.text_len()).sum()),
         };
         let context = self.context.iter().map(|document| document.text.len()).sum();
         let reference = self.reference_answer.as_ref().map_or(0, String::len);
@@ -307,7 +315,7 @@ impl Item {
     pub fn text_len(&self) -> usize {
         let instruction = match &self.instruction {
             Instruction::Text(text) => text.len(),
-            Instruction::Conversation(turns) => turns.iter().map(Turn::text_len).sum(),
+            Instruction::Conversation(turns) => turns.iter().map(Turn::text_len_with_pictures).sum(),
         };
         let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let context: usize = self.context.iter().map(|document| len(&document.id) + document.text.len()).sum();

@@ -48,7 +48,8 @@ impl ChatFormat {
             return Ok(LaidOut { text: merged.to_owned(), roles: Vec::new() });
         };
         let environment = environment(template)?;
-        let render = |system: Option<&str>, user: &str| self.render(&environment, system, user);
+        let parts = self.wants_parts(&environment);
+        let render = |system: Option<&str>, user: &str| self.render(&environment, system, user, parts);
 
         let (in_system, in_user) = (placeholder(0), placeholder(1));
         if let Some(system) = system
@@ -65,17 +66,18 @@ impl ChatFormat {
         Ok(LaidOut { text: render(None, merged)?, roles: self.roles(&probe) })
     }
 
-    /// Renders the chat template with a whole conversation, whose texts are placeholders. If the template refuses or
+    /// Renders the chat template with a whole conversation, whose texts are placeholders of so many fields. If the template refuses or
     /// ignores the role `system`, that text goes before the next user turn. If it requires alternating roles, adjacent
     /// turns of one role are joined.
-    pub(super) fn lay_out_turns(&self, turns: &[(Role, String)]) -> Result<String, PromptError> {
+    pub(super) fn lay_out_turns(&self, turns: &[(Role, String)], fields: usize) -> Result<String, PromptError> {
         let Some(template) = &self.template else {
             let texts: Vec<&str> = turns.iter().map(|(_, text)| text.as_str()).collect();
             return Ok(texts.join("\n\n"));
         };
         let environment = environment(template)?;
-        let whole = |text: &String| places_all(text, turns.len());
-        if let Some(text) = self.render_turns(&environment, turns).ok().filter(whole) {
+        let parts = self.wants_parts(&environment);
+        let whole = |text: &String| places_all(text, fields);
+        if let Some(text) = self.render_turns(&environment, turns, parts).ok().filter(whole) {
             return Ok(text);
         }
         let mut joined: Vec<(Role, String)> = Vec::new();
@@ -89,18 +91,40 @@ impl ChatFormat {
                 _ => joined.push((role, content.clone())),
             }
         }
-        let text = self.render_turns(&environment, &joined)?;
+        let text = self.render_turns(&environment, &joined, parts)?;
         if whole(&text) { Ok(text) } else { Err(PromptError::Conversation("it drops a message".to_owned())) }
     }
 
-    fn render(&self, env: &Environment<'_>, system: Option<&str>, user: &str) -> Result<String, PromptError> {
-        let system = system.map(|text| (Role::System, text.to_owned()));
-        let turns: Vec<(Role, String)> = system.into_iter().chain([(Role::User, user.to_owned())]).collect();
-        self.render_turns(env, &turns)
+    /// Whether the template takes the content of a turn as a list of parts only, as those of some models with eyes do.
+    fn wants_parts(&self, env: &Environment<'_>) -> bool {
+        let user = placeholder(0);
+        let places = |parts| self.render(env, None, &user, parts).is_ok_and(|text| text.contains(&user));
+        !places(false) && places(true)
     }
 
-    fn render_turns(&self, env: &Environment<'_>, turns: &[(Role, String)]) -> Result<String, PromptError> {
-        let turn = |(role, content): &(Role, String)| context! { role => role.name(), content => content.as_str() };
+    fn render(
+        &self,
+        env: &Environment<'_>,
+        system: Option<&str>,
+        user: &str,
+        parts: bool,
+    ) -> Result<String, PromptError> {
+        let system = system.map(|text| (Role::System, text.to_owned()));
+        let turns: Vec<(Role, String)> = system.into_iter().chain([(Role::User, user.to_owned())]).collect();
+        self.render_turns(env, &turns, parts)
+    }
+
+    fn render_turns(
+        &self,
+        env: &Environment<'_>,
+        turns: &[(Role, String)],
+        parts: bool,
+    ) -> Result<String, PromptError> {
+        let turn = |(role, content): &(Role, String)| {
+            let text = Value::from(content.as_str());
+            let content = if parts { Value::from(vec![context! { type => "text", text }]) } else { text };
+            context! { role => role.name(), content }
+        };
         let messages: Vec<Value> = turns.iter().map(turn).collect();
         // Templates are written for transformers, which passes `tools` and `documents` even when there are none.
         let variables = context! {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::fields::Fields;
+use super::fields::{FieldValue, Fields};
 use super::layout::{Layout, LayoutPart};
 use super::patterns::PatternSet;
 use crate::script::{Prompt, Segment};
@@ -45,7 +45,13 @@ pub(super) fn assemble(layout: &Layout, fields: &Fields<'_>) -> Rendered {
     };
     for part in &layout.parts {
         match part {
-            LayoutPart::Field(index) => run.put(*index, fields.text(*index)),
+            LayoutPart::Field(index) => match fields.value(*index) {
+                FieldValue::Text(text) => run.put(*index, text),
+                FieldValue::Picture(shown) => {
+                    end_run(&mut run, &mut segments);
+                    segments.push(Segment::Picture(shown.clone()));
+                }
+            },
             LayoutPart::Text(text) => run.text.push_str(text),
             LayoutPart::Control(text) => {
                 end_run(&mut run, &mut segments);
@@ -56,7 +62,9 @@ pub(super) fn assemble(layout: &Layout, fields: &Fields<'_>) -> Rendered {
     end_run(&mut run, &mut segments);
     let quotes = fields.quotes().map(|index| {
         let mut run = Run::default();
-        run.put(index, fields.text(index));
+        if let FieldValue::Text(text) = fields.value(index) {
+            run.put(index, text);
+        }
         run.neutralize(&layout.markers, fields, &mut found);
         run.text
     });

@@ -3,7 +3,8 @@
 use minijinja::{Value, context};
 
 use super::form::Form;
-use crate::domain::{Instruction, Item, Label, Mode, Role, Rubric};
+use crate::domain::{Instruction, Item, Label, Mode, Part, Role, Rubric, Turn};
+use crate::pictures::Shown;
 
 // A placeholder is the index of a field between two private-use characters.
 const OPEN: char = '\u{10F0A0}';
@@ -109,7 +110,7 @@ impl<'a> Subject<'a> {
         };
         let turns = match &item.instruction {
             Instruction::Text(_) => None,
-            Instruction::Conversation(turns) => Some(turns.iter().map(|turn| turn.role).collect()),
+            Instruction::Conversation(turns) => Some(turns.iter().map(TurnShape::of).collect()),
         };
         Shape {
             form: self.form(),
@@ -132,8 +133,8 @@ impl<'a> Subject<'a> {
 pub(super) struct Shape {
     pub(super) form: Form,
     mode: Mode,
-    /// The roles of a conversation; `None` for an instruction that is one text.
-    pub(super) turns: Option<Vec<Role>>,
+    /// The turns of a conversation; `None` for an instruction that is one text.
+    pub(super) turns: Option<Vec<TurnShape>>,
     reference_answer: bool,
     annotator: bool,
     /// Whether each document has a name.
@@ -147,10 +148,50 @@ pub(super) struct Shape {
     count: Option<usize>,
 }
 
+/// What templates can see of a turn.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct TurnShape {
+    pub(super) role: Role,
+    /// Whether each part is a picture; at least one.
+    parts: Vec<bool>,
+}
+
+impl TurnShape {
+    fn of(turn: &Turn) -> Self {
+        let parts = match turn.content.as_text() {
+            Some(_) => vec![false],
+            None => turn.content.parts().iter().map(|part| matches!(part, Part::Picture(_))).collect(),
+        };
+        Self { role: turn.role, parts }
+    }
+
+    /// The content of the turn, part after part on a line of its own. Pictures are added to `pictures`; in their place is
+    /// what `mark` gives for their number, from 1, if it gives anything.
+    pub(super) fn content<E>(
+        &self,
+        placeholders: &mut Placeholders,
+        pictures: &mut Vec<String>,
+        mark: impl Fn(usize) -> Result<Option<String>, E>,
+    ) -> Result<String, E> {
+        let mut lines = Vec::new();
+        for is_picture in &self.parts {
+            let placeholder = placeholders.next();
+            if *is_picture {
+                pictures.push(placeholder);
+                lines.extend(mark(pictures.len())?);
+            } else {
+                lines.push(placeholder);
+            }
+        }
+        Ok(lines.join("\n"))
+    }
+}
+
 impl Shape {
-    /// The number of turns, documents and labels together, which has no fixed limit.
+    /// The number of parts of turns, documents and labels together, which has no fixed limit.
     pub(super) fn len(&self) -> usize {
-        self.turns.as_ref().map_or(0, Vec::len) + self.documents.len() + self.choices.len()
+        let parts: usize = self.turns.iter().flatten().map(|turn| turn.parts.len()).sum();
+        parts + self.documents.len() + self.choices.len()
     }
 
     /// The variables of templates. Placeholders are in the order of [`Fields::of`], after those in `instruction`.
@@ -210,16 +251,25 @@ impl Placeholders {
     }
 }
 
-/// A text of the request.
+/// A text or a picture of the request.
 struct Field<'a> {
     /// Its path: a name, an index or score below it, and a name below that.
     name: (&'static str, Option<i64>, &'static str),
-    text: &'a str,
+    /// Its index in a turn of several parts.
+    part: Option<usize>,
+    value: FieldValue<'a>,
     /// Whether every prompt must contain it.
     required: bool,
 }
 
-/// The texts of a request, by the index of their placeholders.
+/// What a prompt has in place of a placeholder.
+#[derive(Clone, Copy)]
+pub(super) enum FieldValue<'a> {
+    Text(&'a str),
+    Picture(&'a Shown),
+}
+
+/// The texts and pictures of a request, by the index of their placeholders.
 #[derive(Default)]
 pub(super) struct Fields<'a> {
     all: Vec<Field<'a>>,
@@ -236,10 +286,7 @@ impl<'a> Fields<'a> {
         match &item.instruction {
             Instruction::Text(text) => fields.put("instruction", text),
             Instruction::Conversation(turns) => {
-                turns
-                    .iter()
-                    .enumerate()
-                    .for_each(|(at, turn)| fields.put_at("messages", index(at), "", &turn.content, true));
+                turns.iter().enumerate().for_each(|(at, turn)| fields.put_turn(index(at), turn));
             }
         }
         item.reference_answer.iter().for_each(|text| fields.put("reference_answer", text));
@@ -280,7 +327,29 @@ impl<'a> Fields<'a> {
     }
 
     fn put_at(&mut self, name: &'static str, index: Option<i64>, below: &'static str, text: &'a str, required: bool) {
-        self.all.push(Field { name: (name, index, below), text, required });
+        let value = FieldValue::Text(text);
+        self.all.push(Field { name: (name, index, below), part: None, value, required });
+    }
+
+    fn put_turn(&mut self, index: Option<i64>, turn: &'a Turn) {
+        if let Some(text) = turn.content.as_text() {
+            return self.put_at("messages", index, "", text, true);
+        }
+        for (at, part) in turn.content.parts().iter().enumerate() {
+            let value = match part {
+                Part::Text(text) => FieldValue::Text(text),
+                Part::Picture(shown) => FieldValue::Picture(shown),
+            };
+            self.all.push(Field { name: ("messages", index, ""), part: Some(at), value, required: true });
+        }
+    }
+
+    /// The first picture.
+    pub(super) fn picture(&self) -> Option<&'a Shown> {
+        self.all.iter().find_map(|field| match field.value {
+            FieldValue::Picture(shown) => Some(shown),
+            FieldValue::Text(_) => None,
+        })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -293,14 +362,16 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn name(&self, index: usize) -> String {
-        match self.all[index].name {
-            (name, None, _) => name.to_owned(),
-            (name, Some(index), below) => format!("{name}/{index}{below}"),
+        let Field { name, part, .. } = &self.all[index];
+        match (*name, part) {
+            ((name, None, _), _) => name.to_owned(),
+            ((name, Some(index), below), None) => format!("{name}/{index}{below}"),
+            ((name, Some(index), below), Some(part)) => format!("{name}/{index}{below}/{part}"),
         }
     }
 
-    pub(super) fn text(&self, index: usize) -> &'a str {
-        self.all[index].text
+    pub(super) fn value(&self, index: usize) -> FieldValue<'a> {
+        self.all[index].value
     }
 
     /// The top-level name of the first required field that is not among the pieces.
@@ -314,11 +385,14 @@ impl<'a> Fields<'a> {
         self.all.iter().zip(there).find(|(field, there)| field.required && !there).map(|(field, _)| field.name.0)
     }
 
-    /// The pieces as one text, with unchanged fields.
+    /// The pieces as one text, with unchanged fields and mentions of the pictures.
     pub(super) fn fill(&self, pieces: &[Piece<'_>]) -> String {
         let text = |piece: &Piece<'_>| match *piece {
             Piece::Literal(text) => text.to_owned(),
-            Piece::Field(index) => self.text(index).to_owned(),
+            Piece::Field(index) => match self.value(index) {
+                FieldValue::Text(text) => text.to_owned(),
+                FieldValue::Picture(shown) => shown.picture.mention(),
+            },
         };
         pieces.iter().map(text).collect()
     }

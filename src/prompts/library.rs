@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::chat::ChatFormat;
 use super::error::PromptError;
 use super::escape::{self, Rendered};
-use super::fields::{self, Fields, Placeholders, Shape, Subject};
+use super::fields::{self, Fields, Placeholders, Shape, Subject, TurnShape};
 use super::form::Form;
 use super::layout::Layout;
 use super::patterns::PatternSet;
@@ -118,6 +118,18 @@ impl PromptSet {
     #[must_use]
     pub fn digest(&self, form: impl Into<Form>) -> &str {
         &self.digests[form.into() as usize]
+    }
+
+    /// The digest of a prompt with pictures, whose form has this digest: it also stands for the templates of pictures.
+    #[must_use]
+    pub fn digest_with_pictures(&self, of_form: &str) -> String {
+        digest_of(std::iter::once(("", of_form)).chain(self.templates.picture_sources()))
+    }
+
+    /// Whether the set has a place for pictures.
+    #[must_use]
+    pub fn takes_pictures(&self) -> bool {
+        self.templates.take_pictures()
     }
 
     /// Whether the set has a template of this form.
@@ -232,16 +244,30 @@ impl PromptSet {
             let (set, alternatives) = (self.name.to_string(), self.support.of_form(form));
             return Err(PromptError::NoKind { set, kind: form.title(), alternatives });
         }
+        if let (Some(shown), false) = (fields.picture(), self.templates.take_pictures()) {
+            let (set, alternatives) = (self.name.to_string(), self.support.pictures.clone());
+            return Err(PromptError::NoPictures { pointer: shown.pointer.to_string(), set, alternatives });
+        }
         let mut placeholders = Placeholders::default();
+        let mut pictures = Vec::new();
         let instruction = match &shape.turns {
             None => placeholders.next(),
             Some(turns) => {
-                self.templates.conversation(turns.iter().map(|role| (role.name(), placeholders.next())).collect())?
+                let turn = |turn: &TurnShape| {
+                    let content =
+                        turn.content(&mut placeholders, &mut pictures, |number| self.templates.mark(number))?;
+                    Ok((turn.role.name(), content))
+                };
+                self.templates.conversation(turns.iter().map(turn).collect::<Result<_, PromptError>>()?)?
             }
         };
         let variables = shape.variables(&mut placeholders, instruction, &self.file.verdict.labels);
         let system = self.templates.system(form, &variables)?;
-        let user = self.templates.user(form, &variables)?;
+        let mut user = self.templates.user(form, &variables)?;
+        if !pictures.is_empty() {
+            // At the start, so that all prompts about a picture share its tokens.
+            user.insert_str(0, &self.templates.pictures(&pictures)?);
+        }
 
         let mut pieces = Vec::new();
         for text in system.iter().chain([&user]) {
@@ -270,8 +296,12 @@ impl PromptSet {
 }
 
 fn digest(file: &SetFile, templates: &Templates, form: Form) -> String {
+    digest_of(std::iter::once(("set.toml", file.text.as_str())).chain(templates.sources(form)))
+}
+
+fn digest_of<'t>(named: impl Iterator<Item = (&'t str, &'t str)>) -> String {
     let mut hash = Sha256::new();
-    for (name, text) in std::iter::once(("set.toml", file.text.as_str())).chain(templates.sources(form)) {
+    for (name, text) in named {
         for part in [name, text] {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);

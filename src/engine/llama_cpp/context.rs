@@ -12,7 +12,7 @@ use llama_cpp_2::token::LlamaToken;
 
 use super::settings::{Settings, backend};
 use crate::engine::scheduler::{Backend, Limits, Row, Scheduler, Slot};
-use crate::script::Vocabulary;
+use crate::script::{Look, Vocabulary};
 
 /// llama.cpp's flag value for `enabled`, which the binding does not name.
 const FLASH_ATTENTION_ENABLED: i32 = 1;
@@ -119,6 +119,10 @@ impl Backend for Context<'_> {
             Ok(false) => Err(format!("sequence {slot} cannot be rolled back to {len} tokens")),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    fn see(&mut self, _look: &Look, _position: usize, _slot: Slot) -> Result<(), String> {
+        Err("the model has no eyes".to_owned())
     }
 
     fn wipe(&mut self) {
