@@ -371,6 +371,9 @@ pub enum LoadError {
         /// The error of the engine.
         reason: String,
     },
+    /// The file of a model's eyes cannot be used.
+    #[error("the eyes of the model (llama_cpp.eyes) cannot be used: {0}")]
+    Eyes(String),
     /// This build has no such engine.
     #[error("this build does not have the engine `{0}`; {1}")]
     NotBuilt(String, &'static str),
