@@ -37,7 +37,8 @@ FROM debian:bookworm-slim AS run
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates curl libgomp1 libstdc++6 \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin gavel \
+    && groupadd --system --gid 10001 gavel \
+    && useradd --system --uid 10001 --gid 10001 --home-dir /data --shell /usr/sbin/nologin gavel \
     && install --directory --owner=gavel --group=gavel /data
 USER 10001
 WORKDIR /data

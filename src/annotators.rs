@@ -45,6 +45,17 @@ pub enum AnnotatorError {
     },
 }
 
+/// An annotator of the library.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnnotatorEntry {
+    /// Its name.
+    pub name: String,
+    /// Who judges.
+    pub profile: String,
+    /// The user's own file; `None` for a built-in one.
+    pub file: Option<PathBuf>,
+}
+
 /// A file of an annotator.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,12 +98,25 @@ impl AnnotatorLibrary {
         names.filter(|name| is_name(name)).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// Every annotator, by name.
+    ///
+    /// # Errors
+    /// At the first invalid file.
+    pub fn list(&self) -> Result<Vec<AnnotatorEntry>, AnnotatorError> {
+        let entry = |name: String| {
+            let profile = self.profile(&name)?.unwrap_or_default();
+            let file = Some(self.folder.join(format!("{name}.toml"))).filter(|file| file.exists());
+            Ok(AnnotatorEntry { name, profile, file })
+        };
+        self.names().into_iter().map(entry).collect()
+    }
+
     /// Checks every file.
     ///
     /// # Errors
     /// At the first invalid one.
     pub fn check(&self) -> Result<(), AnnotatorError> {
-        self.names().iter().try_for_each(|name| self.profile(name).map(drop))
+        self.list().map(drop)
     }
 
     fn profile(&self, name: &str) -> Result<Option<String>, AnnotatorError> {
@@ -155,6 +179,8 @@ mod tests {
         check("pirate", Ok(Some("pirate")));
         assert_eq!(library.names(), ["expert", "newcomer", "parent", "pirate"]);
         assert_eq!(library.check(), Ok(()));
+        let files: Vec<bool> = library.list().unwrap().iter().map(|entry| entry.file.is_some()).collect();
+        assert_eq!(files, [false, false, true, true]);
         for wrong in ["profile = 3", "profile = \" \"", "", "profile = \"a\"\nname = \"b\""] {
             std::fs::write(&own, wrong).unwrap();
             check("parent", Err("parent.toml: "));

@@ -19,6 +19,7 @@ mod cors;
 mod critique;
 mod detail;
 mod domain_schema;
+mod examples;
 mod files;
 mod in_process;
 mod json;
@@ -40,8 +41,11 @@ mod rank;
 mod recorded;
 mod refine;
 mod relative;
+mod reports;
 mod reviews;
+mod reward_method;
 mod rewards;
+mod routing;
 mod rubrics;
 mod samples;
 mod schema;
@@ -93,6 +97,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .configure(job_routes)
         .configure(review_routes)
         .service(web::resource("/v1/info").route(web::get().to(system::info)))
+        .service(web::resource("/v1/reports").route(web::get().to(reports::list)))
+        .service(web::resource("/v1/reports/{name}").route(web::get().to(reports::show)))
         .service(web::resource("/v1/usage").route(web::get().to(usage::usage)))
         .configure(compat_routes)
         .service(web::resource("/metrics").route(web::get().to(system::metrics)))
@@ -245,6 +251,8 @@ fn compat_routes(config: &mut web::ServiceConfig) {
         reviews::claim,
         reviews::label,
         reviews::skip,
+        reports::list,
+        reports::show,
         system::info,
         usage::usage,
         system::live,
@@ -315,7 +323,9 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     let bodies = web::Data::new(body::Bodies::new(limits.held_body_bytes));
     work_on_batches(&data, &bodies)?;
     tokio::spawn(Arc::clone(&data.verdicts).write());
+    tokio::spawn(Arc::clone(&data.usage).write());
     give_up_after(&listener, Duration::from_millis(limits.unread_ms));
+    data.admission.shutdown.keep_port(listener.try_clone()?);
     let tls = tls::server_config(&data.config.tls)?;
     let known = web::Data::new(not_found::Routes::of(&document()));
     let server = HttpServer::new(move || {
@@ -364,6 +374,25 @@ fn work_on_batches(app: &web::Data<App>, bodies: &web::Data<Arc<body::Bodies>>) 
 /// How long answers may take to be sent after the requests in flight were cut off.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// How long the thread that accepts connections may take to notice that it is to stop, and the threads that serve them to
+/// take up those that it has accepted.
+const NOTICED: Duration = Duration::from_millis(2);
+const TAKEN_UP: Duration = Duration::from_millis(200);
+
+/// Closes the port of a server that still serves. The framework stops its threads before it closes the port, and drops the
+/// connections that were accepted and not yet taken up.
+async fn close_port(app: &App, handle: &ServerHandle) {
+    let Some(port) = app.admission.shutdown.take_port() else { return };
+    handle.pause().await;
+    tokio::time::sleep(NOTICED).await;
+    // From here on, the system refuses connections. Where it cannot, the framework closes the port, after its threads.
+    if let Err(error) = socket2::SockRef::from(&port).shutdown(std::net::Shutdown::Read) {
+        tracing::debug!(%error, "the port is closed with the last request");
+    }
+    drop(port);
+    tokio::time::sleep(TAKEN_UP).await;
+}
+
 /// Stops a server: for the time of `drain` it is not ready, but still serves; then it closes its port and finishes the
 /// requests in flight. At the configured limit, or when `hurry` is ready, it cuts them off. Returns how many were.
 pub async fn shut_down(app: &App, handle: &ServerHandle, drain: Duration, hurry: impl Future<Output = ()>) -> usize {
@@ -377,8 +406,14 @@ pub async fn shut_down(app: &App, handle: &ServerHandle, drain: Duration, hurry:
         // Either way, it is time to close.
         let _ = tokio::join!(drained, batches);
         shutdown.close();
+        close_port(app, handle).await;
         handle.stop(true).await;
         app.verdicts.stop().await;
+        match tokio::time::timeout(LAST_WORDS, app.usage.stop()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the last seconds of the usage of keys are lost"),
+            Err(_) => tracing::error!("the last seconds of the usage of keys are lost: the database does not answer"),
+        }
         // What does not end in time stays in SQLite's log beside its file, which the next start reads.
         let _ = tokio::time::timeout(LAST_WORDS, app.database.close()).await;
     };
@@ -411,6 +446,7 @@ mod tests {
             "CritiqueBody",
             "DrawBody",
             "DrawnBody",
+            "Example",
             "LabelBody",
             "MessageBody",
             "NoiseBody",
@@ -419,7 +455,9 @@ mod tests {
             "RefineBody",
             "RelativeBody",
             "RewardItem",
+            "RewardMethod",
             "RewardsBody",
+            "RouteBody",
             "AdaptiveSamples",
             "RewardedLabel",
             "RubricBody",

@@ -11,20 +11,25 @@ use crate::annotators::AnnotatorLibrary;
 use crate::config::Config;
 use crate::domain::{Mode, Options, Sampling};
 use crate::engine::{Engine, Load};
+use crate::example_sets::ExampleSets;
 use crate::jobs::Jobs;
 use crate::keys::{self, KeyStore};
 use crate::label_sets::LabelSets;
 use crate::metrics::Metrics;
 use crate::models::{HubSettings, ModelError, ModelStore, Progress as PullProgress};
 use crate::prompts::PromptLibrary;
+use crate::reports::ReportFolder;
+use crate::routers::Routers;
 use crate::rubrics::RubricLibrary;
 use crate::service::Service;
 use crate::service::admission::Admission;
 pub use crate::service::registry::StartError;
 use crate::service::registry::{ModelLoader, ModelRegistry};
+use crate::service::reviews::Reviews;
 use crate::store::{Database, Location};
 use crate::tasks::presets::JudgeModels;
 use crate::tasks::prompt_set;
+use crate::usage_log::UsageLog;
 use crate::verdict_log::VerdictLog;
 
 /// All parts of a server.
@@ -34,13 +39,19 @@ pub struct App {
     /// The Prometheus metrics of this server.
     pub metrics: Arc<Metrics>,
     /// The API keys of the server.
-    pub keys: KeyStore,
+    pub keys: Arc<KeyStore>,
+    /// What they have used.
+    pub usage: Arc<UsageLog>,
     /// The built-in rubrics and those in `data_dir`, by name.
     pub rubrics: Arc<RubricLibrary>,
     /// The built-in annotators and those in `data_dir`, by name.
     pub annotators: AnnotatorLibrary,
+    /// The sets of graded examples in `data_dir`, by name.
+    pub examples: ExampleSets,
     /// The built-in label sets and those in `data_dir`, by name.
     pub labels: LabelSets,
+    /// The stored reports in `data_dir`, by name.
+    pub reports: Arc<ReportFolder>,
     /// The built-in and configured judge models of `POST /v1/chat/completions`, with their aliases.
     pub judge_models: JudgeModels,
     /// Admission control: the permits for judgements and the bounded queue.
@@ -49,6 +60,10 @@ pub struct App {
     pub database: Arc<Database>,
     /// Files and batches.
     pub jobs: Arc<Jobs>,
+    /// The queue of judgements by people.
+    pub reviews: Reviews,
+    /// The routers of the configuration, by name.
+    pub routers: Arc<Routers>,
     /// The log of verdicts.
     pub verdicts: Arc<VerdictLog>,
     /// Runs tasks on the models.
@@ -61,7 +76,7 @@ impl App {
     /// Builds the server without its models, which [`App::load`] loads.
     ///
     /// # Errors
-    /// If a prompt set, a judge model or the model catalogue is invalid.
+    /// If a prompt set, a judge model, a router or the model catalogue is invalid.
     pub fn build(config: Config) -> Result<Arc<Self>, StartError> {
         let rubrics = RubricLibrary::load(config.data_dir.join("rubrics"));
         let prompts = Arc::new(PromptLibrary::load(Some(&config.data_dir.join("prompts")))?);
@@ -84,12 +99,14 @@ impl App {
         let admission = Arc::new(Admission::new(config.limits.in_flight, config.limits.queue));
         let kept = config.limits.cached_judgements;
         let shared = (Arc::clone(&admission), Arc::clone(&metrics));
-        let libraries = (Arc::clone(&prompts), Arc::clone(&rubrics));
+        let routers = Arc::new(Routers::load(&config.routers)?);
+        let libraries = (Arc::clone(&prompts), Arc::clone(&rubrics), Arc::clone(&routers));
         let loader = ModelLoader::new(model_store(&config)?, libraries, shared, kept);
         let models = Arc::new(ModelRegistry::new(&config, loader)?);
         let window = config.limits.in_flight;
         let database = Location::of(&config.data_dir, config.jobs.database_url.reveal());
         let database = Arc::new(Database::new(database));
+        let keys = Arc::new(KeyStore::open(keys::file_in(&config.data_dir)));
         Ok(Arc::new(Self {
             service: Service::new(
                 Arc::clone(&models),
@@ -102,15 +119,20 @@ impl App {
             models,
             judge_models,
             labels: LabelSets::load(&config.data_dir.join("labels")),
-            keys: KeyStore::open(keys::file_in(&config.data_dir)),
+            usage: Arc::new(UsageLog::new(Arc::clone(&keys), Arc::clone(&database))),
+            keys,
+            reports: Arc::new(ReportFolder::new(config.data_dir.join("reports"))),
             jobs: Arc::new(Jobs::new(config.jobs.clone(), Arc::clone(&database))),
             verdicts: Arc::new(VerdictLog::new(
                 config.verdict_log.clone(),
                 Arc::clone(&database),
                 Arc::clone(&metrics),
             )),
+            reviews: Reviews::new(Arc::clone(&database)),
+            routers,
             database,
             annotators: AnnotatorLibrary::new(config.data_dir.join("annotators")),
+            examples: ExampleSets::new(config.data_dir.join("examples")),
             rubrics,
             prompts,
             metrics,
@@ -169,8 +191,10 @@ impl App {
                 max_thought_tokens: None,
             },
             prompt: None,
+            examples: None,
             cache: defaults.cache,
             deterministic: false,
+            debug: false,
         }
     }
 

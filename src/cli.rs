@@ -32,10 +32,12 @@ mod redteam;
 mod rerun;
 mod results;
 mod rewards;
+mod route;
 mod serve;
 mod show;
 mod tables;
 mod text;
+mod traces;
 mod verdicts;
 mod work;
 
@@ -130,10 +132,15 @@ enum Command {
     Verdicts(verdicts::VerdictsCommand),
     /// Measure how far judges agree with labels.
     Agree(Box<agree::AgreeArgs>),
+    /// Sample judgements that match labels, to train the judge.
+    Traces(Box<traces::TracesArgs>),
     /// Fit a calibration: map a judge's numbers to people's labels.
     Calibrate(Box<calibrate::CalibrateArgs>),
     /// Fit verdicts and the length of responses to people's labels.
     Fit(Box<calibrate::FitArgs>),
+    /// Send verdicts to people where the judge is likely to be wrong.
+    #[command(subcommand)]
+    Route(route::RouteCommand),
     /// Measure how far attacks in the judged text move the reward.
     Redteam(Box<redteam::RedteamArgs>),
     /// Create, list and revoke API keys. The first one turns keys on.
@@ -145,6 +152,9 @@ enum Command {
     /// List, show and check rubrics.
     #[command(subcommand)]
     Rubrics(lists::RubricsCommand),
+    /// List annotators: personas whose judgement requests can ask for.
+    #[command(subcommand)]
+    Annotators(lists::AnnotatorsCommand),
     /// List, render and import prompt sets.
     #[command(subcommand)]
     Prompts(lists::PromptsCommand),
@@ -218,7 +228,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
             listen.extend(insecure.then(|| ("insecure", "true".to_owned())));
             let config = config(&listen)?;
             if check {
-                outln!("{}", serve::check(&config)?);
+                outln!("{}", serve::check(&config).await?);
                 return Ok(());
             }
             serve::serve(config).await
@@ -244,6 +254,10 @@ async fn run(cli: Cli) -> Result<(), CliError> {
             cli.settings.check_beside(args.server())?;
             agree::run(*args, cli.settings.model.clone(), &with_model).await
         }
+        Command::Traces(args) => {
+            cli.settings.check_beside(args.server())?;
+            traces::run(&args, cli.settings.model.clone(), &with_model).await
+        }
         Command::Calibrate(args) => {
             cli.settings.check_beside(args.server())?;
             calibrate::calibrate(&args, cli.settings.model.as_deref(), &with_model).await
@@ -251,6 +265,10 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Fit(args) => {
             cli.settings.check_beside(args.server())?;
             calibrate::fit(&args, cli.settings.model.as_deref(), &with_model).await
+        }
+        Command::Route(command) => {
+            cli.settings.check_beside(command.server())?;
+            route::run(command, cli.settings.model.as_deref(), &with_model).await
         }
         Command::Redteam(args) => {
             cli.settings.check_beside(args.server())?;
@@ -268,6 +286,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Keys(command) => keys::run(command, &config(&[])?),
         Command::Models(command) => lists::models(command, &config(&[])?).await,
         Command::Rubrics(command) => lists::rubrics(command, &config(&[])?),
+        Command::Annotators(command) => lists::annotators(&command, &config(&[])?),
         Command::Prompts(command) => lists::prompts(command, config(&[])?).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -13,6 +13,7 @@ mod network;
 mod paths;
 mod reference;
 mod remote;
+mod routers;
 mod secret;
 mod servers;
 mod variables;
@@ -33,6 +34,7 @@ pub use self::network::{CorsConfig, TlsConfig};
 pub use self::paths::Paths;
 pub use self::reference::{DEFAULTS, reference};
 pub use self::remote::{Accept, Affinity, RemoteConfig, RemoteKind, RemoteOverrides};
+pub use self::routers::RouterConfig;
 pub use self::secret::Secret;
 pub use self::variables::variable_meant;
 use self::variables::{is_key, variables};
@@ -73,6 +75,7 @@ pub struct Config {
     pub judges: Vec<JudgeModel>,
     pub aliases: BTreeMap<String, String>,
     pub juries: BTreeMap<String, JuryConfig>,
+    pub routers: BTreeMap<String, RouterConfig>,
     pub scripted_delay_ms: u64,
     pub scripted_answers: PathBuf,
     pub hub: HubConfig,
@@ -338,6 +341,7 @@ impl Config {
         config.put_first(named_model);
         config
             .check_juries(&listed)
+            .and_then(|()| config.check_routers())
             .and_then(|()| config.check_judges(listed))
             .and_then(|()| config.check())
             .map_err(|error| error::unfit(error, file, &others))?;

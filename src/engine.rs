@@ -57,6 +57,11 @@ pub trait Engine: Send + Sync {
         true
     }
 
+    /// The memory that the model takes, as far as the engine knows it.
+    fn memory(&self) -> ModelMemory {
+        ModelMemory::default()
+    }
+
     /// How long the step that the model computes now has taken so far, if the engine knows its steps.
     fn stepping(&self) -> Option<Duration> {
         None
@@ -109,6 +114,15 @@ pub struct EngineInfo {
 pub struct Eyes {
     /// `sha256:<hex>` of their weights.
     pub digest: String,
+}
+
+/// Memory that a loaded model takes, in bytes; `None` where the engine does not know it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ModelMemory {
+    /// The weights.
+    pub weights: Option<u64>,
+    /// The keys and values that are allocated for running sequences, used or not.
+    pub kv_cache: Option<u64>,
 }
 
 /// The servers behind a remote engine.

@@ -3,6 +3,7 @@
 
 mod error;
 mod gavel;
+mod judges;
 mod request;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Instant, SystemTime};
 
+use self::account::Limits;
 pub use self::account::{Account, KeyUsage, OverLimit};
 pub use self::entry::{Key, Moment, Scope};
 pub use self::error::KeyError;
@@ -130,17 +131,28 @@ impl KeyStore {
         }
     }
 
-    /// What each key has used since [`KeyStore::since`], by name; also keys that were revoked since.
+    /// What each key has used since [`KeyStore::since`] that was not [`stored`](KeyStore::stored), by name; also keys
+    /// that were revoked since.
     #[must_use]
-    pub fn usage(&self) -> Vec<(String, KeyUsage)> {
+    pub fn unstored(&self) -> Vec<(String, KeyUsage)> {
         let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        accounts.iter().map(|(name, account)| (name.clone(), account.usage())).collect()
+        accounts.iter().map(|(name, account)| (name.clone(), account.unstored())).collect()
     }
 
-    /// When counting began.
+    /// Notes that the usage of keys is kept elsewhere.
+    pub fn stored(&self, usage: &[(String, KeyUsage)]) {
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, used) in usage {
+            if let Some(account) = accounts.get(name) {
+                account.stored(*used);
+            }
+        }
+    }
+
+    /// When counting began in this process.
     #[must_use]
-    pub fn since(&self) -> Moment {
-        Moment::of(self.started)
+    pub fn since(&self) -> SystemTime {
+        self.started
     }
 
     fn read<T>(&self, look: impl FnOnce(&Loaded) -> T) -> T {
@@ -199,17 +211,25 @@ impl Caller {
     #[must_use]
     pub fn admit_line(self: &Arc<Self>, now: Instant) -> Admitted {
         // Without limits, nothing is refused.
-        let _ = self.account.admit(None, None, now);
+        let _ = self.account.admit(Limits::default(), now);
         Admitted { caller: Arc::clone(self) }
     }
 
-    /// Counts a request of this key, which [`Admitted::end`] ends.
+    /// Counts a request of this key, which [`Admitted::end`] ends. Only requests that `judge` need tokens.
     ///
     /// # Errors
     /// If it is over one of the key's limits.
-    pub fn admit(self: &Arc<Self>, now: Instant) -> Result<Admitted, OverLimit> {
-        self.account.admit(self.key.requests_per_minute, self.key.concurrent, now)?;
+    pub fn admit(self: &Arc<Self>, judge: bool, now: Instant) -> Result<Admitted, OverLimit> {
+        self.account.admit(Limits::of(&self.key, judge), now)?;
         Ok(Admitted { caller: Arc::clone(self) })
+    }
+
+    /// Checks that the key has tokens left, if they are limited.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn has_tokens(&self, now: Instant) -> Result<(), OverLimit> {
+        self.account.has_tokens(self.key.tokens_per_minute, now)
     }
 
     /// Whether the key may do what needs this scope.
@@ -221,8 +241,9 @@ impl Caller {
 
 impl Admitted {
     /// Ends the request, which came to this.
-    pub fn end(&self, judgements: u64, prompt_tokens: u64, completion_tokens: u64) {
-        self.caller.account.end(judgements, prompt_tokens, completion_tokens);
+    pub fn end(&self, judgements: u64, prompt_tokens: u64, completion_tokens: u64, now: Instant) {
+        let used = KeyUsage { requests: 0, judgements, prompt_tokens, completion_tokens };
+        self.caller.account.end(used, self.caller.key.tokens_per_minute, now);
     }
 }
 

@@ -34,6 +34,7 @@
 //!   model, for tests.
 //! - [`Request`] is a grading request. Its result is [`Graded`]: the verdict ([`Absolute`], [`Relative`], [`Ranked`]),
 //!   its provenance ([`Provenance`]), and statistics ([`RunStats`]).
+//! - [`JurorSettings`] is a member of a jury, [`Example`] a graded example that judges are shown first.
 //! - [`Error`] is the error type.
 //! - [`extend`] is for your own engines.
 //!
@@ -42,10 +43,12 @@
 #[doc(inline)]
 pub use crate::config::{ConfigError, EngineChoice};
 #[doc(inline)]
+pub use crate::domain::jury::{Combine, Juror, JurorSettings, Jury, Noise};
+#[doc(inline)]
 pub use crate::domain::{
-    AbsoluteVerdict, Calibrated, Content, CriteriaVerdict, Distribution, Document, Finish, Instruction, InvalidRequest,
-    InvalidRubric, InvalidVerdict, Judgement, Method, Mode, ModelRef, NamedDigest, Order, Part, Preference, Provenance,
-    RelativeVerdict, Role, Rubric, Sampling, Scale, Score, Timing, Turn, Usage, Weight,
+    AbsoluteVerdict, Calibrated, Content, CriteriaVerdict, Distribution, Document, Example, Finish, Instruction, InvalidRequest,
+    InvalidRubric, InvalidVerdict, JudgedExample, Judgement, Method, Mode, ModelRef, NamedDigest, Order, Part, Preference,
+    Provenance, RelativeVerdict, Role, Rubric, Sampling, Scale, Score, Timing, Turn, Usage, Weight,
 };
 #[doc(inline)]
 pub use crate::facade::{Error, Gavel, GavelBuilder, ManyResponses, OneResponse, Request, RubricChoice, TwoResponses};
@@ -74,7 +77,7 @@ pub mod extend {
 
     #[doc(inline)]
     pub use crate::engine::{
-        Compiled, Completion, Engine, EngineError, EngineInfo, Event, Eyes, Job, Load, LoadError, Run, Stages,
+        Compiled, Completion, Engine, EngineError, EngineInfo, Event, Eyes, Job, Load, LoadError, ModelMemory, Run, Stages,
     };
     #[doc(inline)]
     pub use crate::prompts::ChatFormat;
@@ -104,6 +107,8 @@ pub mod config;
 pub mod domain;
 #[doc(hidden)]
 pub mod engine;
+#[doc(hidden)]
+pub mod example_sets;
 mod facade;
 #[doc(hidden)]
 pub mod graders;
@@ -126,6 +131,10 @@ pub mod pictures;
 #[doc(hidden)]
 pub mod prompts;
 #[doc(hidden)]
+pub mod reports;
+#[doc(hidden)]
+pub mod routers;
+#[doc(hidden)]
 pub mod rubrics;
 #[doc(hidden)]
 pub mod script;
@@ -137,5 +146,7 @@ pub mod store;
 pub mod tasks;
 #[doc(hidden)]
 pub mod telemetry;
+#[doc(hidden)]
+pub mod usage_log;
 #[doc(hidden)]
 pub mod verdict_log;

@@ -25,6 +25,7 @@ pub struct Metrics {
     pub score: HistogramVec,
     pub preferences: IntCounterVec,
     pub position_flips: IntCounterVec,
+    routed: IntCounterVec,
     pub label_mass: HistogramVec,
     pub stage: StageHistograms,
     tokens: IntCounterVec,
@@ -126,6 +127,11 @@ impl Metrics {
             "Relative verdicts whose two orders disagree (position bias).",
             &["rubric", "model"],
         );
+        let routed = counter(
+            "gavel_routed_total",
+            "Verdicts that were routed, by kind (absolute, relative) and route: ai (the judge decides) or human.",
+            &["kind", "route"],
+        );
         let label_mass = histogram(
             "gavel_label_mass",
             "Total probability of the labels before normalising, by kind (absolute, relative). Low: the judge is guessing.",
@@ -203,6 +209,9 @@ impl Metrics {
         TOKENS.iter().for_each(|kind| drop(tokens.with_label_values(&[kind])));
         KV_STATES.iter().for_each(|state| drop(kv_tokens.with_label_values(&[state])));
         CACHE_RESULTS.iter().for_each(|result| drop(verdict_cache.with_label_values(&[result])));
+        for kind in [Kind::Absolute, Kind::Relative] {
+            ["ai", "human"].iter().for_each(|route| drop(routed.with_label_values(&[kind.name(), route])));
+        }
         ["ok", "failed"].iter().for_each(|outcome| drop(batch_lines.with_label_values(&[outcome])));
         let stage = |name| stage.with_label_values(&[name]);
         Self {
@@ -218,6 +227,7 @@ impl Metrics {
             score,
             preferences,
             position_flips,
+            routed,
             label_mass,
             tokens,
             queue_depth,
@@ -266,6 +276,11 @@ impl Metrics {
                 self.position_flips.with_label_values(&[rubric, model]).inc_by(u64::from(flipped));
             }
         }
+    }
+
+    /// Counts a verdict that was routed to people or to the judge.
+    pub fn count_routed(&self, kind: Kind, human: bool) {
+        self.routed.with_label_values(&[kind.name(), if human { "human" } else { "ai" }]).inc();
     }
 
     /// Counts the tokens of a judgement that was computed, not cached.

@@ -42,7 +42,7 @@ use std::path::PathBuf;
 pub use error::ModelError;
 pub use header::GgufHeader;
 pub use hub::HubSettings;
-pub use memory::{available as memory_available, needed as memory_needed, shards};
+pub use memory::{available as memory_available, kv_per_token, needed as memory_needed, shards};
 pub(crate) use pip::package_index;
 pub use reference::name_of;
 pub use store::{ModelStatus, ModelStore};

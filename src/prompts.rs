@@ -12,6 +12,7 @@
 mod chat;
 mod error;
 mod escape;
+mod examples;
 mod fields;
 mod form;
 mod import;

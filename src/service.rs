@@ -9,6 +9,8 @@ mod judge;
 mod jury;
 mod pictures;
 pub mod registry;
+pub mod reviews;
+mod routing;
 mod samples;
 pub mod shutdown;
 mod stages;
@@ -31,7 +33,8 @@ use self::judge::PlannedRun;
 pub use self::jury::{JurorVerdict, JuryReport, Panel};
 pub use self::pictures::SeenPicture;
 use self::registry::ModelRegistry;
-use crate::domain::{Judgement, MassKind, NamedDigest, Order, Provenance, Timing, Usage, milliseconds};
+pub use self::routing::{CannotDecide, RouteSubject, RouteWish, RoutedVerdict};
+use crate::domain::{Judgement, MassKind, NamedDigest, Order, Provenance, Timing, Turn, Usage, milliseconds};
 use crate::engine::{EngineError, EngineInfo};
 use crate::metrics::Metrics;
 use crate::pictures::{PictureDecoder, PictureLimits, Shown};
@@ -81,6 +84,15 @@ pub struct Graded<V> {
     pub failures: Vec<ServiceError>,
     /// What the jurors say, if a jury judged.
     pub jury: Option<Box<JuryReport<V>>>,
+}
+
+impl<V> Graded<V> {
+    /// The same with what is made of the verdict, and of those of the jurors.
+    pub fn map<W>(self, make: &impl Fn(V) -> W) -> Graded<W> {
+        let Self { id, verdict, provenance, stats, failures, jury } = self;
+        let jury = jury.map(|report| Box::new(report.map(make)));
+        Graded { id, verdict: make(verdict), provenance, stats, failures, jury }
+    }
 }
 
 /// The statistics of a verdict.
@@ -267,6 +279,7 @@ impl Session {
             rubric: task.rubric(),
             prompt: task.prompt(&self.judge.profile())?,
             annotator: task.annotator().map(NamedDigest::of_annotator),
+            examples: task.options().examples.as_deref().map(NamedDigest::of_examples),
             sampling: task.options().sampling,
         };
         let mut runs = task.runs();
@@ -299,10 +312,13 @@ impl Session {
         let judged = || outcome.answers.iter().filter_map(|answer| answer.judgement.as_ref().ok());
         let masses = judged().flat_map(Judgement::label_masses);
         self.context.tally.add(&provenance, stats.usage, judged().count() as u64, masses);
+        let answers = self.with_turns(&*task, outcome.answers)?;
         let model = &provenance.model.name;
-        let prompt = provenance.prompt.as_ref().map(|prompt| prompt.digest.as_str());
+        // Calibrations are made for prompts without examples.
+        let prompt = provenance.prompt.as_ref().filter(|_| provenance.examples.is_none());
+        let prompt = prompt.map(|prompt| prompt.digest.as_str());
         let calibrator = self.judge.calibrator(prompt, task.options().mode);
-        let verdict = task.combine(outcome.answers, calibrator, &mut |seen| self.metrics.observe(model, seen));
+        let verdict = task.combine(answers, calibrator, &mut |seen| self.metrics.observe(model, seen));
         let verdict = verdict.map_err(TaskError::from)?;
         Ok(Graded {
             id: format!("vrd_{}", Ulid::new()),
@@ -312,6 +328,25 @@ impl Session {
             failures: outcome.failures,
             jury: None,
         })
+    }
+
+    /// The answers with the turns of their prompts, if the request asks for debug output.
+    fn with_turns<T: Task>(&self, task: &T, mut answers: Vec<Answer>) -> Result<Vec<Answer>, ServiceError> {
+        if !task.options().debug {
+            return Ok(answers);
+        }
+        let mut last: Option<(RunKey, Arc<[Turn]>)> = None;
+        for Answer { run, judgement } in &mut answers {
+            let turns = match last.take().filter(|(of, _)| of == run) {
+                Some((_, turns)) => turns,
+                None => task.messages(*run, &self.judge.profile())?.into(),
+            };
+            if let Ok(judgement) = judgement {
+                judgement.turns = Arc::clone(&turns);
+            }
+            last = Some((*run, turns));
+        }
+        Ok(answers)
     }
 
     /// Renders and tokenises runs, on a blocking thread if there is much text. Returns the samples of each run, or its

@@ -5,9 +5,11 @@
 //! filled in by `Store::sql`.
 
 mod batches;
+mod check;
 mod error;
 mod files;
 mod idempotency;
+mod key_usage;
 mod lines;
 mod reviews;
 mod verdicts;
@@ -23,9 +25,11 @@ use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions, Connection, Executor, Ro
 use tokio::sync::OnceCell;
 
 pub use self::batches::{BatchRow, BatchStatus, Counted, NewBatch, Outcomes};
+pub use self::check::Checked;
 pub use self::error::StoreError;
 pub use self::files::{FileRow, NewFile, Page};
 pub use self::idempotency::{Made, Once};
+pub use self::key_usage::KeyUsageRow;
 pub use self::lines::{Answered, ClaimedLine, LineKind, NewLine, PutLines};
 pub use self::reviews::{ReviewRow, ReviewState, SeatChange, SeatRow, Seated};
 pub use self::verdicts::{VerdictFilter, VerdictRow};
@@ -136,7 +140,7 @@ impl Store {
                     let made = std::fs::create_dir_all(folder);
                     made.map_err(|error| StoreError::Unavailable(format!("{}: {error}", folder.display())))?;
                 }
-                (sqlite_url(path), Some(path.display().to_string()))
+                (sqlite_url(path, "mode=rwc"), Some(path.display().to_string()))
             }
         };
         let failed = |error: sqlx::Error| StoreError::of(&error, file.as_deref());
@@ -151,7 +155,7 @@ impl Store {
         let pool = pool
             .after_connect(move |connection, _| Box::pin(async move { connection.execute(settings).await.map(drop) }));
         let pool = pool.connect_lazy_with(options);
-        let tables = sqlx::migrate!("src/store/migrations").run(&pool).await;
+        let tables = migrations().run(&pool).await;
         tables.map_err(|error| match error {
             sqlx::migrate::MigrateError::Execute(error) => failed(error),
             error => StoreError::Version(error.to_string()),
@@ -200,8 +204,13 @@ pub fn now() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// The changes of the tables, from none to those of this version.
+fn migrations() -> sqlx::migrate::Migrator {
+    sqlx::migrate!("src/store/migrations")
+}
+
 /// The URL of SQLite's file. Its driver decodes the path as bytes, and knows no host.
-fn sqlite_url(path: &Path) -> String {
+fn sqlite_url(path: &Path, parameters: &str) -> String {
     let encoded: String = path.to_string_lossy().chars().fold(String::new(), |mut url, c| {
         match c {
             '%' | '?' | '#' | ' ' | '"' | '<' | '>' | '`' | '{' | '}' | '\\' => {
@@ -211,7 +220,7 @@ fn sqlite_url(path: &Path) -> String {
         }
         url
     });
-    format!("sqlite:{encoded}?mode=rwc")
+    format!("sqlite:{encoded}?{parameters}")
 }
 
 /// A column of a row.

@@ -12,17 +12,19 @@ mod critique;
 mod jury;
 mod label;
 mod lists;
+mod parts;
 mod preferences;
 pub mod presets;
 mod prompted;
 mod refine;
 mod relative;
 mod segments;
+mod signals;
 
 use crate::domain::calibration::Calibrator;
 use crate::domain::spelling::suggestion;
 use crate::domain::{
-    Annotator, InvalidRequest, InvalidVerdict, Judgement, Kind, Method, NamedDigest, Options, Order, Preference,
+    Annotator, InvalidRequest, InvalidVerdict, Judgement, Kind, Method, NamedDigest, Options, Order, Preference, Turn,
     WeightedRubric,
 };
 use crate::prompts::{
@@ -32,7 +34,7 @@ use crate::script::{Prompt, Script};
 
 pub use absolute::Absolute;
 pub use candidates::{
-    ByMethod, CandidateGoal, CandidateVerdicts, Candidates, Rank, Ranked, Ranking, ResponsePair, parts_to_judge,
+    ByMethod, CandidateGoal, CandidateVerdicts, Candidates, Ranked, Ranking, ResponsePair, parts_to_judge,
 };
 pub use checklist::{AnswerOption, Checklist, ChecklistVerdict, Question, QuestionKind, confidence};
 pub use checks::{About, Checked, Checks, ChecksVerdict};
@@ -41,7 +43,8 @@ pub use critique::Critique;
 pub use jury::{Deliberation, JuryTask, Vote};
 pub use label::{Chosen, Labelling, LabelsVerdict};
 pub use lists::{ClaimLists, Questions, Stated};
-pub use preferences::{MakePairs, PairRules, PreferencePair, Preferences, Reason, Skipped};
+pub use parts::{JudgeParts, Parts};
+pub use preferences::{PairRules, PreferencePair, Preferences, Reason, Skipped};
 pub use prompted::{MOST_CHOICES, PromptInput, Prompted, TEXT};
 pub use refine::{Refinement, RefinementVerdict};
 pub use relative::Relative;
@@ -81,6 +84,14 @@ pub trait Task: Send + Sync + 'static {
     /// # Errors
     /// If the prompt set does not support a field of the request, or the model's chat template the conversation.
     fn ask(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError>;
+
+    /// The turns of a run's prompt before the chat template, for methods whose judgements a judge can be trained on.
+    ///
+    /// # Errors
+    /// Those of [`Task::ask`].
+    fn messages(&self, _run: RunKey, _judge: &JudgeProfile<'_>) -> Result<Vec<Turn>, TaskError> {
+        Ok(Vec::new())
+    }
 
     /// Combines the answers: the samples of each run, run after run. Unless [`Task::allows_failures`], all are present.
     /// Verdicts on a rubric are calibrated; `observe` gets what metrics count.
@@ -262,7 +273,7 @@ impl<'a> JudgeProfile<'a> {
     /// The prompt and script of a run of absolute or relative grading.
     fn grading(&self, subject: &Subject<'_>, options: &Options) -> Result<Ask, TaskError> {
         let set = self.prompt_set(options.prompt.as_deref())?;
-        let rendered = self.renderer.render(set, subject, options.mode)?;
+        let rendered = self.renderer.render_after(set, subject, options.mode, options.examples.as_deref())?;
         let (kind, scale) = match subject {
             Subject::Absolute { rubric, .. } => (Kind::Absolute, Some(rubric.scale())),
             Subject::Relative { .. } | Subject::Reading(_) => (Kind::Relative, None),
@@ -284,6 +295,12 @@ impl<'a> JudgeProfile<'a> {
             may_shorten: false,
             verbatim: false,
         })
+    }
+
+    /// The turns of the prompt of a run of absolute or relative grading.
+    fn messages(&self, subject: &Subject<'_>, options: &Options) -> Result<Vec<Turn>, TaskError> {
+        let set = self.prompt_set(options.prompt.as_deref())?;
+        Ok(self.renderer.messages(set, subject, options.mode, options.examples.as_deref())?)
     }
 
     /// The templates of a kind of grading.
@@ -329,7 +346,8 @@ fn check_unsampled(options: &Options) -> Result<(), InvalidRequest> {
 }
 
 /// The rubric of a verdict, or all its rubrics.
-fn rubric_of(rubrics: &[WeightedRubric], multi: bool) -> Option<NamedDigest> {
+#[must_use]
+pub fn rubric_of(rubrics: &[WeightedRubric], multi: bool) -> Option<NamedDigest> {
     Some(match rubrics {
         [one] if !multi => NamedDigest::of(&one.rubric),
         many => NamedDigest::of_all(many),
@@ -352,8 +370,8 @@ mod tests {
     use super::*;
     use crate::domain::segments::Span;
     use crate::domain::{
-        AbsoluteRequest, Document, Item, Label, LabelSet, ManyRequest, Method, Mode, NamedRubric, RelativeRequest,
-        Role, Rubric, Sampling, Turn, Weight,
+        AbsoluteRequest, Document, ExampleSet, Item, Label, LabelSet, ManyRequest, Method, Mode, NamedRubric,
+        RelativeRequest, Role, Rubric, Sampling, Weight,
     };
 
     fn options() -> Options {
@@ -374,8 +392,10 @@ mod tests {
             settle: None,
             sampling,
             prompt: None,
+            examples: None,
             cache: true,
             deterministic: false,
+            debug: false,
         }
     }
 
@@ -405,12 +425,15 @@ mod tests {
             annotator: None,
         };
         let (response, options, multi) = ("A \"word\".".to_owned(), options(), true);
+        let shown = r#"{"name": "house", "scale": [-1, 1], "examples": [{"instruction": {"text": "Why?"}, "context": [],
+            "reference_answer": null, "judged": {"response": {"response": "So?", "score": 0}}, "feedback": "Fair."}]}"#;
+        let examples = Some(Arc::new(serde_json::from_str::<ExampleSet>(shown).unwrap()));
         check(&AbsoluteRequest {
             item: item.clone(),
             response: response.clone(),
             rubrics: rubrics.clone(),
             multi,
-            options: options.clone(),
+            options: Options { examples, ..options.clone() },
         });
         check(&RelativeRequest {
             item: item.clone(),
@@ -435,8 +458,8 @@ mod tests {
                 method,
                 options: options.clone(),
             };
-            check(&Rank::new(request.clone(), Ranking));
-            check(&MakePairs::new(request, PairRules { all: true, min_margin: 0.1, min_label_mass: 0.05 }));
+            check(&JudgeParts::of(request.clone(), Ranking));
+            check(&JudgeParts::of(request, PairRules { all: true, min_margin: 0.1, min_label_mass: 0.05 }));
         }
         let label = |name: &str, reward| Label { name: name.to_owned(), meaning: None, reward: Some(reward) };
         let labels = LabelSet::new("inline", vec![label("none", 0.0), label("object", -0.1)]).unwrap();

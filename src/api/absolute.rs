@@ -6,16 +6,17 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::context;
-use super::jury::{JuryBody, JuryFields, NoiseBody, PanelRequest};
+use super::jury::{JuryBody, NoiseBody, PanelRequest, jury_of};
 use super::middleware::{base, request_id};
 use super::problem::{Problem, ProblemBody};
+use super::routing::{self, Asked, Judging, Routable, RoutedBody};
 use super::schema::{self, grading_body};
-use super::verdict::{self, Calibration, Debug, NamedDigest, Produced};
+use super::verdict::{self, Calibration, Debug, NamedDigest, Produced, Told};
 use super::{json, stream};
 use crate::app::App;
 use crate::domain::jury::Combine;
-use crate::domain::{self, AbsoluteRequest, AbsoluteVerdict, Finish, Judgement, Scale, WeightedRubric};
-use crate::service;
+use crate::domain::{self, AbsoluteRequest, AbsoluteVerdict, Finish, Judgement, Kind, Scale, WeightedRubric};
+use crate::service::{self, Progress, RequestContext};
 use crate::tasks::Absolute;
 
 grading_body! {
@@ -42,6 +43,9 @@ grading_body! {
         /// Label noise, which mimics how people differ.
         #[serde(default, deserialize_with = "crate::api::json::object_or_null")]
         noise: Option<NoiseBody>,
+        /// Whether the verdict is for people: a router's name, or how to route.
+        #[schema(value_type = Option<super::routing::RouteChoice>)]
+        route: Option<serde_json::Value>,
     }
 }
 
@@ -61,6 +65,9 @@ pub(super) struct AbsoluteJudgement {
     thoughts_finish: Option<Finish>,
     feedback: Option<String>,
     finish: Finish,
+    /// With `debug`, the prompt as messages and the whole answer.
+    #[serde(flatten)]
+    told: Option<Told>,
 }
 
 /// The verdict on one criterion of several.
@@ -119,6 +126,9 @@ pub(super) struct AbsoluteVerdictBody {
     /// Whether every criterion with a gate is above it; missing without gates. If not, `reward` is 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     passed: Option<bool>,
+    /// If the request has `route`: whether the verdict is for people.
+    #[serde(flatten)]
+    route: RoutedBody,
     #[serde(flatten)]
     produced: Produced,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,21 +147,43 @@ pub(super) async fn grade(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: AbsoluteBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
-    let PanelRequest { request, judges, debug } = check(&app, body)?;
-    let (context, rubrics) = (context::of_request(&http, &app)?, request.rubrics.clone());
-    let panel = app.service.panel(&context, judges).await?;
+    let asked = json::strict_by(&http, payload, app.config.limits.body_bytes, routing::asked).await?;
+    let judging = begin(&app, asked, &context::of_request(&http, &app)?, routing::asker(&http)).await?;
     let (base, id) = (base(&http), request_id(&http));
-    stream::answer(
-        &http,
-        |progress| async move { Ok(panel.run(request, progress).await?) },
-        move |graded| verdict_body(graded, &rubrics, debug, &|problem| problem.body(&base, &id)),
-    )
-    .await
+    let run = |progress| async move { judged(&app, judging, progress, &|problem| problem.body(&base, &id)).await };
+    stream::answer(&http, run, |body| body).await
+}
+
+/// Admits a request of a caller, who is the `owner` of a review that it asks for.
+///
+/// # Errors
+/// If it is invalid or is not admitted.
+pub(super) async fn begin(
+    app: &App,
+    Asked { body, json }: Asked<AbsoluteBody>,
+    context: &RequestContext,
+    owner: String,
+) -> Result<Judging<AbsoluteRequest>, Problem> {
+    Judging::begin(app, (Kind::Absolute, check(app, body)?), json, context, owner).await
+}
+
+/// Judges, and routes the verdict if that was asked for; `shown` writes the problems of jurors.
+///
+/// # Errors
+/// Those of the judges, of the router and of the review queue.
+pub(super) async fn judged(
+    app: &App,
+    judging: Judging<AbsoluteRequest>,
+    progress: Option<Progress>,
+    shown: &(dyn Fn(Problem) -> ProblemBody + Sync),
+) -> Result<AbsoluteVerdictBody, Problem> {
+    let (debug, rubrics) = (judging.debug, judging.request.rubrics.clone());
+    let body = |graded| verdict_body(graded, &rubrics, debug, shown);
+    judging.run(app, progress, |verdict, spread| verdict.signals(spread), body, |body| &mut body.route).await
 }
 
 pub(super) fn check(app: &App, mut body: AbsoluteBody) -> Result<PanelRequest<AbsoluteRequest>, Problem> {
-    let jury = body.jury();
+    let (jury, route) = (body.jury(), routing::check(app, body.route.as_ref())?);
     let checked = body.common().check(app)?;
     let request = AbsoluteRequest {
         response: schema::not_empty(body.response, "/response", "the response")?,
@@ -160,22 +192,16 @@ pub(super) fn check(app: &App, mut body: AbsoluteBody) -> Result<PanelRequest<Ab
         multi: checked.multi,
         options: checked.options,
     };
-    Ok(PanelRequest { request, judges: jury.check(app, checked.model)?, debug: checked.debug })
+    Ok(PanelRequest { request, judges: jury.check(app, checked.model)?, debug: checked.debug, route })
 }
 
-impl AbsoluteBody {
-    /// The fields that name the judges.
-    fn jury(&mut self) -> JuryFields {
-        JuryFields {
-            model: self.model.is_some(),
-            judges: self.judges.take(),
-            jury: self.jury.take(),
-            combine: self.combine,
-            quorum: self.quorum,
-            noise: self.noise.take(),
-        }
+impl Routable for AbsoluteBody {
+    fn has_route(&self) -> bool {
+        self.route.is_some()
     }
 }
+
+jury_of!(AbsoluteBody);
 
 /// A verdict's JSON; `shown` writes the problems of jurors.
 pub(super) fn verdict_body(
@@ -213,6 +239,7 @@ pub(super) fn verdict_body(
         passed,
         debug: verdict::debug(debug && jury.is_none(), verdict.first_judgement(), &stats),
         jury,
+        route: RoutedBody::default(),
         produced: Produced::new(provenance, &stats, Some(verdict.label_mass())),
     }
 }
@@ -251,6 +278,7 @@ fn judgement_body(scale: Scale, judgement: &Judgement) -> Option<AbsoluteJudgeme
         thoughts_finish: judgement.thoughts.as_ref().map(|thoughts| thoughts.finish),
         feedback: judgement.feedback.clone(),
         finish: judgement.finish,
+        told: Told::of(judgement),
     })
 }
 

@@ -51,7 +51,7 @@ fn check(request: &ServiceRequest) -> Result<(), Problem> {
         let detail = format!("the API key `{name}` does not have the scope `{scope}`, which this route needs");
         return Err(Problem::new(Code::Forbidden, detail));
     }
-    let admitted = caller.admit(Instant::now());
+    let admitted = caller.admit(needed == Some(Scope::Grade), Instant::now());
     let admitted = admitted.map_err(|over| Problem::new(Code::RateLimited, over.to_string()).again(over.wait))?;
     app.metrics.key_requests.with_label_values(&[caller.key.name.as_str()]).inc();
     middleware::take_seat(request.request(), admitted);

@@ -120,7 +120,7 @@ impl Drop for AccessRecord {
         let _line = self.line.enter();
         let Totals { model, rubric, judgements, usage, label_mass } = self.tally.totals();
         let key = self.seat.get().map(|admitted| {
-            admitted.end(judgements, usage.prompt_tokens, usage.completion_tokens);
+            admitted.end(judgements, usage.prompt_tokens, usage.completion_tokens, Instant::now());
             admitted.caller.key.name.as_str()
         });
         let counted = |count: u64| (judgements > 0).then_some(count);

@@ -3,14 +3,16 @@
 
 use actix_web::web;
 
+use super::method::one_rubric;
 use super::problem::Problem;
 use super::schema::{JudgingOptions, Rubrics};
 use crate::app::App;
 use crate::domain::jury::Judges;
 use crate::domain::{
-    AbsoluteRequest, Instruction, InvalidRequest, Item, Options, WeightedRubric, is_blank, require_label_mass,
+    AbsoluteRequest, Instruction, InvalidRequest, Item, NamedRubric, Options, WeightedRubric, is_blank,
+    require_label_mass,
 };
-use crate::service::{Graded, Panel, RequestContext, ServiceError};
+use crate::service::{Graded, Panel, RequestContext, ServiceError, Session};
 use crate::tasks::{Absolute, prompt_set};
 
 /// The settings of all items of a request.
@@ -20,7 +22,7 @@ pub(super) struct BulkJudging {
     pub(super) rubrics: Vec<WeightedRubric>,
     pub(super) multi: bool,
     pub(super) options: Options,
-    min_label_mass: f64,
+    pub(super) min_label_mass: f64,
 }
 
 /// An item to judge.
@@ -83,6 +85,11 @@ impl BulkJudging {
         self.panel.name()
     }
 
+    /// The one judge; `None` for a jury.
+    pub(super) fn alone(&self) -> Option<&Session> {
+        self.panel.alone()
+    }
+
     /// Judges all items, some at once, and returns the results in their order. An item is parsed at its turn; only the
     /// part of its verdict that `keep` returns is kept; that gets the verdict and its rubrics.
     pub(super) async fn each<T, R>(
@@ -95,41 +102,62 @@ impl BulkJudging {
             let bulk_item = read(index, item);
             let keep = &keep;
             async move {
-                // Refused and cached items never wait, so they must yield the thread.
-                tokio::task::yield_now().await;
-                let judged = match bulk_item {
-                    Ok(bulk_item) => {
-                        let own = bulk_item.rubrics.as_ref().map(|rubrics| rubrics.list.clone());
-                        self.one(bulk_item).await.map(|graded| (graded, own))
-                    }
-                    Err(problem) => Err(problem),
-                };
-                match judged {
-                    Ok((graded, own)) => {
-                        let reward = self.reward(&graded.verdict);
-                        ItemOutcome { reward, kept: Some(keep(graded, own.as_deref().unwrap_or(&self.rubrics))) }
-                    }
+                match bulk_item {
+                    Ok(bulk_item) => self.outcome(bulk_item, keep).await,
                     Err(problem) => ItemOutcome { reward: Err(problem), kept: None },
                 }
+            }
+        };
+        self.each_by(items, one).await
+    }
+
+    /// The same with any way to judge an item.
+    pub(super) async fn each_by<T, R, F: Future<Output = ItemOutcome<R>>>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        judge: impl Fn(usize, T) -> F,
+    ) -> Vec<ItemOutcome<R>> {
+        let one = |index, item| {
+            let judged = judge(index, item);
+            async move {
+                // Refused and cached items never wait, so they must yield the thread.
+                tokio::task::yield_now().await;
+                judged.await
             }
         };
         self.app.each(items, one).await
     }
 
+    /// Grades an item, and keeps what `keep` returns.
+    pub(super) async fn outcome<R>(
+        &self,
+        bulk_item: BulkItem,
+        keep: impl Fn(Graded<Absolute>, &[WeightedRubric]) -> R,
+    ) -> ItemOutcome<R> {
+        let own = bulk_item.rubrics.as_ref().map(|rubrics| rubrics.list.clone());
+        match self.one(bulk_item).await {
+            Ok(graded) => {
+                let reward = self.reward(&graded.verdict);
+                ItemOutcome { reward, kept: Some(keep(graded, own.as_deref().unwrap_or(&self.rubrics))) }
+            }
+            Err(problem) => ItemOutcome { reward: Err(problem), kept: None },
+        }
+    }
+
+    /// The item, its response, and the one rubric of its own or of the request, if there is one.
+    ///
+    /// # Errors
+    /// If the instruction is empty, or there are several rubrics.
+    pub(super) fn prepared(&self, item: BulkItem) -> Result<(Item, String, Option<NamedRubric>), Problem> {
+        let BulkItem { item, response, rubrics } = judgeable(item)?;
+        let Rubrics { list, multi } =
+            rubrics.unwrap_or_else(|| Rubrics { list: self.rubrics.clone(), multi: self.multi });
+        Ok((item, response, one_rubric(list, multi)?))
+    }
+
     /// Judges one item.
     pub(super) async fn one(&self, bulk_item: BulkItem) -> Result<Graded<Absolute>, Problem> {
-        let BulkItem { item, mut response, rubrics } = bulk_item;
-        // A blank response is judged as an empty one, so that no form of it gets a higher reward.
-        if is_blank(&response) {
-            response.clear();
-        }
-        if let Instruction::Text(text) = &item.instruction
-            && is_blank(text)
-        {
-            return Err(
-                InvalidRequest::at("/instruction", "the instruction is empty; there is nothing to judge").into()
-            );
-        }
+        let BulkItem { item, response, rubrics } = judgeable(bulk_item)?;
         let common = || Rubrics { list: self.rubrics.clone(), multi: self.multi };
         let Rubrics { list: rubrics, multi } = rubrics.unwrap_or_else(common);
         if rubrics.is_empty() {
@@ -147,5 +175,18 @@ impl BulkJudging {
     pub(super) fn reward(&self, verdict: &Absolute) -> Result<f64, Problem> {
         require_label_mass(verdict.label_mass(), self.min_label_mass)?;
         Ok(verdict.reward())
+    }
+}
+
+/// An item with an instruction. A blank response is judged as an empty one, so that no form of it gets a higher reward.
+fn judgeable(mut bulk_item: BulkItem) -> Result<BulkItem, Problem> {
+    if is_blank(&bulk_item.response) {
+        bulk_item.response.clear();
+    }
+    match &bulk_item.item.instruction {
+        Instruction::Text(text) if is_blank(text) => {
+            Err(InvalidRequest::at("/instruction", "the instruction is empty; there is nothing to judge").into())
+        }
+        _ => Ok(bulk_item),
     }
 }

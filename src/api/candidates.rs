@@ -1,10 +1,13 @@
 //! Shared code of the requests with several responses.
 
 use super::comparison_options::{ComparisonFields, ComparisonOptions};
+use super::jury::{JuryFields, PanelRequest};
 use super::problem::Problem;
-use super::schema::{self, GradingFields, GradingRequest};
+use super::schema::{self, GradingFields};
 use crate::app::App;
 use crate::domain::{InvalidRequest, ManyRequest};
+use crate::service::{Graded, Panel};
+use crate::tasks::{CandidateGoal, JudgeParts};
 
 /// Number of responses in one request. 64 responses need 352 comparisons.
 const RESPONSES: std::ops::RangeInclusive<usize> = 2..=64;
@@ -18,7 +21,8 @@ pub(super) fn check(
     common: GradingFields,
     responses: Vec<String>,
     comparison: ComparisonFields,
-) -> Result<GradingRequest<ManyRequest>, Problem> {
+    jury: JuryFields,
+) -> Result<PanelRequest<ManyRequest>, Problem> {
     let checked = common.check(app)?;
     let ComparisonOptions { method, swap, tie_margin } = comparison.check(app)?;
     if !RESPONSES.contains(&responses.len()) {
@@ -38,5 +42,23 @@ pub(super) fn check(
         method,
         options: checked.options,
     };
-    Ok(GradingRequest { request, model: checked.model, debug: checked.debug })
+    Ok(PanelRequest { request, judges: jury.check(app, checked.model)?, debug: checked.debug, route: None })
+}
+
+/// Has a panel judge the responses, and makes of the verdicts what the goal is.
+///
+/// # Errors
+/// Those of the panel, and at `/method` if the request names none and the jurors' models differ in theirs.
+pub(super) async fn judged<G: CandidateGoal + Clone>(
+    panel: &Panel,
+    mut request: ManyRequest,
+    goal: G,
+) -> Result<Graded<G::Verdict>, Problem> {
+    if request.method.is_none() {
+        let differ = "the jurors' models differ in how they compare responses; send `pairwise` or `absolute`";
+        request.method = Some(panel.preference_method().ok_or_else(|| InvalidRequest::at("/method", differ))?);
+    }
+    let task = JudgeParts::of(request, goal);
+    let made = task.clone();
+    Ok(panel.run(task, None).await?.map(&|verdicts| made.made_of(verdicts)))
 }

@@ -12,8 +12,8 @@ use super::problem::Problem;
 use super::schema::{self, RubricChoice};
 use super::verdict::{self, Debug, Produced};
 use crate::app::App;
-use crate::domain::{InvalidRequest, Mode, Options};
-use crate::service;
+use crate::domain::{InvalidRequest, Item, Mode, NamedRubric, Options};
+use crate::service::{Graded, Session};
 use crate::tasks::{About, Checked, Checks, ChecksVerdict, Questions};
 
 method_body! {
@@ -44,21 +44,21 @@ method_body! {
 #[schema(as = ChecklistQuestions)]
 #[serde(untagged)]
 #[allow(dead_code, reason = "only documents what `questions` reads by hand, for the sake of pointers")]
-enum QuestionsChoice {
+pub(super) enum QuestionsChoice {
     Given(Vec<String>),
     Drawn(DrawnBody),
 }
 
 /// Questions that the judge writes before it answers them.
 #[derive(Debug, Deserialize, ToSchema)]
-struct DrawnBody {
+pub(super) struct DrawnBody {
     #[schema(value_type = DrawBody)]
     draw: Object<DrawBody>,
 }
 
 /// What questions are drawn from, and how many.
 #[derive(Debug, Deserialize, ToSchema)]
-struct DrawBody {
+pub(super) struct DrawBody {
     from: DrawFrom,
     /// 1 to 32.
     count: usize,
@@ -67,7 +67,7 @@ struct DrawBody {
 /// What questions are drawn from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum DrawFrom {
+pub(super) enum DrawFrom {
     /// The rubric, for this instruction.
     Rubric,
     /// The instruction alone.
@@ -90,16 +90,16 @@ struct ItemBody {
 /// The answers to questions about a response.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ChecklistVerdict)]
-struct ChecklistVerdictBody {
+pub(super) struct ChecklistVerdictBody {
     id: String,
     object: &'static str,
     items: Vec<ItemBody>,
     /// Whether every gate has a yes.
     passed: bool,
     /// The mean probability of yes; 0 if a gate has a no.
-    reward: f64,
+    pub(super) reward: f64,
     /// The lowest label mass of the items.
-    label_mass: f64,
+    pub(super) label_mass: f64,
     #[serde(flatten)]
     produced: Produced,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,18 +126,39 @@ pub(super) async fn grade(
     let response = schema::not_empty(body.response, "/response", "the response")?;
     let (model, options) = (judging.model, judging.options);
     let rubric = one_rubric(judging.rubrics, judging.multi)?;
-    let gates = body.gates.unwrap_or_default();
+    let asked = Asked { questions: body.questions, gates: body.gates.unwrap_or_default(), rubric };
+    let session = app.service.begin(&context::of_request(&http, &app)?, model.as_deref()).await?;
+    let graded = judged(&session, item, response, asked, options).await?;
+    Ok(HttpResponse::Ok().json(verdict_body(graded, debug)))
+}
+
+/// What is asked about a response.
+pub(super) struct Asked {
+    /// The questions, or how to draw them.
+    pub(super) questions: Value,
+    pub(super) gates: Vec<usize>,
+    /// The rubric that questions are drawn from.
+    pub(super) rubric: Option<NamedRubric>,
+}
+
+/// Answers the questions, which the judge may have to write first.
+///
+/// # Errors
+/// At `/questions`, `/gates` or `/rubric`, and those of the judge.
+pub(super) async fn judged(
+    session: &Session,
+    item: Item,
+    response: String,
+    Asked { questions, gates, rubric }: Asked,
+    options: Options,
+) -> Result<Graded<ChecksVerdict>, Problem> {
     let task_options = options.clone();
     let checks = |item, questions, gates| {
         let about = About::Question;
         Checks { item, response, about, questions, gates, options: task_options }
     };
-    let context = context::of_request(&http, &app)?;
-    let graded = match draw(&body.questions)? {
-        None => {
-            let questions = given(&body.questions)?;
-            app.service.run(&context, model.as_deref(), checks(item, questions, gates), None).await?
-        }
+    Ok(match draw(&questions)? {
+        None => session.run(checks(item, given(&questions)?, gates), None).await?,
         Some(DrawBody { from, count }) => {
             let rubric = match (from, rubric) {
                 (DrawFrom::Rubric, None) => {
@@ -154,11 +175,9 @@ pub(super) async fn grade(
             }
             let draw =
                 Questions { item: item.clone(), rubric, count, options: Options { mode: Mode::Feedback, ..options } };
-            let session = app.service.begin(&context, model.as_deref()).await?;
             session.run_then(draw, |questions| checks(item, questions, gates)).await?
         }
-    };
-    Ok(HttpResponse::Ok().json(verdict_body(graded, debug)))
+    })
 }
 
 /// How to draw the questions, if they are to be drawn.
@@ -179,8 +198,8 @@ fn given(questions: &Value) -> Result<Vec<String>, Problem> {
     method::texts(list, "/questions")
 }
 
-fn verdict_body(graded: service::Graded<ChecksVerdict>, debug: bool) -> ChecklistVerdictBody {
-    let service::Graded { id, verdict, provenance, stats, .. } = graded;
+pub(super) fn verdict_body(graded: Graded<ChecksVerdict>, debug: bool) -> ChecklistVerdictBody {
+    let Graded { id, verdict, provenance, stats, .. } = graded;
     let label_mass = method::lowest_mass(verdict.items.iter().map(|item| &item.choice));
     ChecklistVerdictBody {
         id,

@@ -11,7 +11,7 @@ use super::verdict::{self, Debug, Produced};
 use super::{context, json, schema};
 use crate::app::App;
 use crate::domain::{InvalidRequest, Item, Mode, Options};
-use crate::service;
+use crate::service::{Graded, Session};
 use crate::tasks::{Against, Checked, ClaimLists, Claims, ClaimsVerdict, Stated};
 
 method_body! {
@@ -55,7 +55,7 @@ struct ClaimBody {
 /// The checked claims of a response.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ClaimsVerdict)]
-struct ClaimsVerdictBody {
+pub(super) struct ClaimsVerdictBody {
     id: String,
     object: &'static str,
     /// What the claims were checked against.
@@ -70,7 +70,7 @@ struct ClaimsVerdictBody {
     /// The harmonic mean of both; null without a reference.
     f1: Option<f64>,
     /// The lowest label mass of the claims.
-    label_mass: f64,
+    pub(super) label_mass: f64,
     #[serde(flatten)]
     produced: Produced,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,8 +94,25 @@ pub(super) async fn grade(
     let mut body: ClaimsBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
     let MethodFields { item, judging, debug } = MethodFields::check(body.common(Value::Null), Mode::Score, &app)?;
     let response = schema::not_empty(body.response, "/response", "the response")?;
-    let against = against(body.against, &item)?;
-    let given = match &body.claims {
+    let session = app.service.begin(&context::of_request(&http, &app)?, judging.model.as_deref()).await?;
+    let graded = judged(&session, item, &response, body.against, &body.claims, judging.options).await?;
+    Ok(HttpResponse::Ok().json(verdict_body(graded, &response, debug)))
+}
+
+/// Checks the claims of a response, which the judge may have to list first.
+///
+/// # Errors
+/// At `/claims` or at what they are checked against, and those of the judge.
+pub(super) async fn judged(
+    session: &Session,
+    item: Item,
+    response: &str,
+    asked: Option<Against>,
+    claims: &Value,
+    options: Options,
+) -> Result<Graded<(Against, ClaimsVerdict)>, Problem> {
+    let against = against(asked, &item)?;
+    let given = match claims {
         Value::Null => None,
         Value::Array(list) if !list.is_empty() => Some(method::texts(list, "/claims")?),
         Value::Array(_) => {
@@ -104,24 +121,21 @@ pub(super) async fn grade(
         }
         _ => return Err(InvalidRequest::at("/claims", "claims are a list of texts, or null").into()),
     };
-    let (model, options) = (judging.model, judging.options);
     // The texts whose claims the judge has to list.
-    let response_too = given.is_none().then(|| Stated::Response(response.clone()));
+    let response_too = given.is_none().then(|| Stated::Response(response.to_owned()));
     let texts: Vec<Stated> =
         response_too.into_iter().chain(item.reference_answer.clone().map(Stated::Reference)).collect();
     let task = |given: Option<Vec<String>>, written: Vec<Vec<String>>| {
         let mut lists = given.into_iter().chain(written);
         Claims {
             item: item.clone(),
-            response: response.clone(),
+            response: response.to_owned(),
             against,
             claims: lists.next().unwrap_or_default(),
             reference_claims: lists.next().unwrap_or_default(),
             options: options.clone(),
         }
     };
-    let context = context::of_request(&http, &app)?;
-    let session = app.service.begin(&context, model.as_deref()).await?;
     let graded = if texts.is_empty() {
         session.run(task(given, Vec::new()), None).await?
     } else {
@@ -129,7 +143,14 @@ pub(super) async fn grade(
         let lists = ClaimLists { item: alone, texts, options: Options { mode: Mode::Feedback, ..options.clone() } };
         session.run_then(lists, |written| task(given, written)).await?
     };
-    Ok(HttpResponse::Ok().json(verdict_body(graded, &response, against, debug)))
+    Ok(graded.map(&|verdict| (against, verdict)))
+}
+
+impl ClaimsVerdictBody {
+    /// The F1, or without a reference the precision.
+    pub(super) fn reward(&self) -> f64 {
+        self.f1.unwrap_or(self.precision)
+    }
 }
 
 /// What claims are checked against.
@@ -151,13 +172,8 @@ fn against(asked: Option<Against>, item: &Item) -> Result<Against, Problem> {
     }
 }
 
-fn verdict_body(
-    graded: service::Graded<ClaimsVerdict>,
-    response: &str,
-    against: Against,
-    debug: bool,
-) -> ClaimsVerdictBody {
-    let service::Graded { id, verdict, provenance, stats, .. } = graded;
+pub(super) fn verdict_body(graded: Graded<(Against, ClaimsVerdict)>, response: &str, debug: bool) -> ClaimsVerdictBody {
+    let Graded { id, verdict: (against, verdict), provenance, stats, .. } = graded;
     let all = verdict.claims.iter().chain(&verdict.reference_claims);
     let label_mass = method::lowest_mass(all.map(|claim| &claim.choice));
     ClaimsVerdictBody {

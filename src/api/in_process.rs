@@ -23,6 +23,7 @@ use super::problem::{Code, Problem};
 use super::{body, middleware, paths, recorded};
 use crate::app::App;
 use crate::jobs::{Execute, LineReply, LineRequest};
+use crate::keys::KeyStore;
 
 /// A line, and where its answer goes.
 type Asked = (LineRequest, oneshot::Sender<LineReply>);
@@ -35,6 +36,7 @@ pub(super) struct InProcess {
     sender: mpsc::UnboundedSender<Asked>,
     /// The paths of the contract that lines may be for, with their `{parameters}`.
     paths: Vec<String>,
+    keys: Arc<KeyStore>,
 }
 
 /// The application that lines go to.
@@ -56,10 +58,11 @@ impl InProcess {
         let judges = |path: &str| !NOT_IN_BATCHES.iter().any(|other| path.starts_with(other));
         let posts = target.document.paths.paths.iter().filter(|(path, item)| item.post.is_some() && judges(path));
         let paths = posts.map(|(path, _)| path.clone()).collect();
+        let keys = Arc::clone(&target.app.keys);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let serve = move || LocalSet::new().block_on(&runtime, serve(target, receiver));
         std::thread::Builder::new().name("gavel-batches".to_owned()).spawn(serve)?;
-        Ok(Self { sender, paths })
+        Ok(Self { sender, paths, keys })
     }
 }
 
@@ -67,6 +70,14 @@ impl Execute for InProcess {
     fn accepts(&self, url: &str) -> Result<(), String> {
         let known = self.paths.iter().any(|path| matches(path, url)) && url.parse::<Uri>().is_ok();
         if known { Ok(()) } else { Err(format!("`{url}` is not a route that judges; /openapi.json lists them")) }
+    }
+
+    fn may_begin(&self, owner: &str) -> bool {
+        match self.keys.named(owner, SystemTime::now()) {
+            Ok(Some(caller)) => caller.has_tokens(Instant::now()).is_ok(),
+            // Keys are off; or it was revoked, which its lines are answered with.
+            Ok(None) | Err(_) => true,
+        }
     }
 
     fn execute(&self, line: LineRequest) -> BoxFuture<'static, LineReply> {
@@ -165,7 +176,7 @@ async fn admitted(
     let of_batch = request.extensions().get::<OfBatch>().cloned();
     if let (Some(app), Some(batch)) = (request.app_data::<web::Data<App>>(), of_batch) {
         match app.keys.named(batch.owner(), SystemTime::now()) {
-            // Limits of requests are not for lines, which wait for their turn.
+            // Limits of requests are not for lines, which wait for their turn, and for tokens.
             Ok(Some(caller)) => middleware::take_seat(request.request(), caller.admit_line(Instant::now())),
             Ok(None) => {}
             Err(unknown) => {

@@ -43,6 +43,19 @@ pub(super) async fn strict<T: DeserializeOwned + Send + 'static>(
     read(request, payload, |_| BodyLimits { limit, items: None, admitted: true }, parse).await
 }
 
+/// The same with a parser of its own.
+///
+/// # Errors
+/// Those of [`strict`] and of the parser.
+pub(super) async fn strict_by<T: Send + 'static>(
+    request: &HttpRequest,
+    payload: web::Payload,
+    limit: usize,
+    parse: fn(&[u8]) -> Result<T, Problem>,
+) -> Result<T, Problem> {
+    read(request, payload, |_| BodyLimits { limit, items: None, admitted: true }, parse).await
+}
+
 /// The same without admission control, for routes that need no engine.
 ///
 /// # Errors
@@ -209,9 +222,10 @@ where
 }
 
 /// The fields of Gavel's own requests, sorted.
-pub(super) const FIELDS: [&str; 72] = [
+pub(super) const FIELDS: [&str; 82] = [
     "against",
     "annotator",
+    "budget",
     "cache",
     "claims",
     "combine",
@@ -224,6 +238,8 @@ pub(super) const FIELDS: [&str; 72] = [
     "deterministic",
     "draw",
     "end",
+    "enqueue",
+    "examples",
     "feedback",
     "flip",
     "from",
@@ -253,7 +269,9 @@ pub(super) const FIELDS: [&str; 72] = [
     "noise",
     "normalize",
     "pairs",
+    "preference",
     "prompt",
+    "question",
     "questions",
     "quorum",
     "reference_answer",
@@ -262,12 +280,16 @@ pub(super) const FIELDS: [&str; 72] = [
     "response_a",
     "response_b",
     "responses",
+    "reviewers",
     "reward",
     "role",
+    "route",
+    "router",
     "rubric",
     "samples",
     "sampling",
     "scope",
+    "score",
     "seed",
     "segments",
     "settle",
@@ -275,6 +297,7 @@ pub(super) const FIELDS: [&str; 72] = [
     "swap",
     "temperature",
     "text",
+    "threshold",
     "tie_margin",
     "tool_call_id",
     "tool_calls",

@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::domain::InvalidRequest;
 use crate::domain::jury::{Combine, Judges, Juror, JurorSettings, Jury, JuryRules, Noise};
 use crate::domain::spelling::suggestion;
-use crate::service::{Graded, JurorVerdict, JuryReport, ServiceError};
+use crate::service::{Graded, JurorVerdict, JuryReport, RouteWish, ServiceError};
 use crate::tasks::prompt_set;
 
 /// A model's name, or a juror with its own prompt set, annotator or weight.
@@ -59,11 +59,33 @@ pub(super) struct JuryFields {
     pub(super) noise: Option<NoiseBody>,
 }
 
+/// Gives a request body with the fields of a jury a function that takes them out.
+macro_rules! jury_of {
+    ($name:ident) => {
+        impl $name {
+            /// The fields that name the judges.
+            fn jury(&mut self) -> $crate::api::jury::JuryFields {
+                $crate::api::jury::JuryFields {
+                    model: self.model.is_some(),
+                    judges: self.judges.take(),
+                    jury: self.jury.take(),
+                    combine: self.combine,
+                    quorum: self.quorum,
+                    noise: self.noise.take(),
+                }
+            }
+        }
+    };
+}
+pub(super) use jury_of;
+
 /// A checked request for a task, its judges, and whether it asks for debug output.
 pub(super) struct PanelRequest<R> {
     pub(super) request: R,
     pub(super) judges: Judges,
     pub(super) debug: bool,
+    /// Whether its verdict is to be routed.
+    pub(super) route: Option<RouteWish>,
 }
 
 impl JuryFields {

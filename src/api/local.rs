@@ -9,11 +9,12 @@ use super::absolute::{self, AbsoluteBody};
 use super::context;
 use super::json;
 use super::jury::PanelRequest;
-use super::preferences::{self, PreferencesBody};
+use super::preferences;
 use super::problem::{Problem, ProblemBody};
 use super::rank::{self, RankBody};
 use super::relative::{self, RelativeBody};
 use super::rewards::{self, RewardsBody};
+use super::routing;
 use crate::app::App;
 use crate::domain::{Kind, WeightedRubric};
 use crate::service::Graded;
@@ -27,15 +28,12 @@ pub async fn grade(app: &App, kind: Kind, body: &[u8]) -> Result<String, Problem
     let context = context::local(app);
     match kind {
         Kind::Absolute => {
-            let PanelRequest { request, judges, debug } = absolute::check(app, json::parse::<AbsoluteBody>(body)?)?;
-            let rubrics = request.rubrics.clone();
-            let graded = app.service.panel(&context, judges).await?.run(request, None).await?;
-            Ok(json(&absolute::verdict_body(graded, &rubrics, debug, &shown)))
+            let judging = absolute::begin(app, routing::asked(body)?, &context, String::new()).await?;
+            Ok(json(&absolute::judged(app, judging, None, &shown).await?))
         }
         Kind::Relative => {
-            let PanelRequest { request, judges, debug } = relative::check(app, json::parse::<RelativeBody>(body)?)?;
-            let graded = app.service.panel(&context, judges).await?.run(request, None).await?;
-            Ok(json(&relative::verdict_body(graded, debug, &shown)))
+            let judging = relative::begin(app, routing::asked(body)?, &context, String::new()).await?;
+            Ok(json(&relative::judged(app, judging, None, &shown).await?))
         }
     }
 }
@@ -45,7 +43,7 @@ pub async fn grade(app: &App, kind: Kind, body: &[u8]) -> Result<String, Problem
 /// # Errors
 /// Those of the route.
 pub async fn rank(app: &App, body: &[u8]) -> Result<String, Problem> {
-    Ok(json(&rank::ranked(app, json::parse::<RankBody>(body)?, context::local(app)).await?))
+    Ok(json(&rank::ranked(app, json::parse::<RankBody>(body)?, context::local(app), &shown).await?))
 }
 
 /// The same for the body of a request to `/v1/preferences`.
@@ -53,7 +51,8 @@ pub async fn rank(app: &App, body: &[u8]) -> Result<String, Problem> {
 /// # Errors
 /// Those of the route.
 pub async fn preferences(app: &App, body: &[u8]) -> Result<String, Problem> {
-    Ok(json(&preferences::made(app, json::parse::<PreferencesBody>(body)?, context::local(app)).await?))
+    let asked = routing::asked(body)?;
+    Ok(json(&preferences::made(app, asked, context::local(app), String::new(), &shown).await?))
 }
 
 /// The same for the body of a request to `/v1/rewards`.

@@ -1,4 +1,5 @@
-//! The conversation of a request: its messages, with the tool calls of agents and their results as text.
+//! The conversation of a request: its messages, with the tool calls of agents and their results as text; and the
+//! documents of its context.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -8,8 +9,22 @@ use super::json::{Object, parse_value};
 use super::pictures::PictureReader;
 use super::problem::Problem;
 use crate::domain::tool_calls::{Tools, has_calls, is_result};
-use crate::domain::{Content, Instruction, InvalidRequest, Part, Role, Turn};
+use crate::domain::{Content, Document, Instruction, InvalidRequest, Part, Role, Turn};
 use crate::pictures::PictureLimits;
+
+/// A document that the response is judged against.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct ContextBody {
+    /// A name that feedback can refer to.
+    id: Option<String>,
+    text: String,
+}
+
+impl From<ContextBody> for Document {
+    fn from(ContextBody { id, text }: ContextBody) -> Self {
+        Self { id, text }
+    }
+}
 
 /// A turn of a conversation.
 #[derive(Debug, Deserialize, ToSchema)]

@@ -57,7 +57,7 @@ pub(super) fn seat(request: &HttpRequest) -> Seat {
 /// Notes the API key of a request, whose record ends it.
 pub(super) fn take_seat(request: &HttpRequest, admitted: Admitted) {
     if let Err(second) = seat(request).set(admitted) {
-        second.end(0, 0, 0);
+        second.end(0, 0, 0, Instant::now());
     }
 }
 

@@ -53,6 +53,8 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
             ("juries", "Several judges of one request, annotators, samples until they agree."),
             ("agreement", "Measure how far a judge agrees with people."),
             ("calibration", "Map a judge's numbers to people's labels."),
+            ("routing", "Send verdicts to people where the judge is likely to be wrong."),
+            ("traces", "Judgements that match labels, as training data for the judge."),
             ("redteam", "Measure what attacks in the judged text do to the reward."),
             ("models", "The judges that Gavel knows, and how to get one."),
             ("engines", "What runs a model, and how it is checked."),

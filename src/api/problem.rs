@@ -1,7 +1,9 @@
 //! Errors of the API (RFC 9457). The only file that maps errors to codes, and so to HTTP statuses.
 
 mod jobs;
+mod libraries;
 mod pictures;
+mod reports;
 
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +15,6 @@ use serde::{Deserialize, Serialize};
 
 pub use super::code::Code;
 use super::detail::{AnswerLimit, shortened};
-use crate::annotators::AnnotatorError;
 use crate::domain::{InvalidRequest, InvalidRubric, InvalidVerdict, Mode, Unscored};
 use crate::engine::EngineError;
 use crate::prompts::PromptError;
@@ -323,18 +324,6 @@ impl From<LibraryError> for Problem {
             );
         }
         Self::new(code, error.to_string())
-    }
-}
-
-impl From<AnnotatorError> for Problem {
-    fn from(error: AnnotatorError) -> Self {
-        match error {
-            AnnotatorError::Unknown { .. } => Self::new(Code::InvalidRequest, error.to_string()),
-            AnnotatorError::File { .. } => {
-                tracing::error!(%error, "the file of an annotator is invalid");
-                Self::new(Code::Internal, "the annotator's file is invalid; the server's log has the reason")
-            }
-        }
     }
 }
 

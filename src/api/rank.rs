@@ -8,14 +8,17 @@ use super::candidates;
 use super::comparison_options::ComparisonFields;
 use super::context;
 use super::json;
-use super::problem::Problem;
+use super::jury::{JuryBody, NoiseBody, PanelRequest, jury_of};
+use super::middleware::{base, request_id};
+use super::problem::{Problem, ProblemBody};
 use super::relative::{Grade, grade_body};
-use super::schema::{GradingRequest, grading_body};
+use super::schema::grading_body;
 use super::verdict::{self, Calibration, Debug, Produced};
 use crate::app::App;
+use crate::domain::jury::Combine;
 use crate::domain::{Method, Preference};
 use crate::service::{self, RequestContext};
-use crate::tasks::{ByMethod, Rank, Ranked, Ranking, Relative, ResponsePair};
+use crate::tasks::{ByMethod, Ranked, Ranking, Relative, ResponsePair};
 
 grading_body! {
     /// Responses to rank.
@@ -36,8 +39,23 @@ grading_body! {
         /// A comparison is a tie if `probability_a` is closer to one half than this, 0 to 0.5; with the method
         /// `absolute`, if the rewards are closer than this.
         tie_margin: Option<f64>,
+        /// Several judges in place of `model`: 1 to 16 models, each a name or an object.
+        #[schema(value_type = Option<Vec<super::jury::JudgeChoice>>)]
+        judges: Option<Vec<serde_json::Value>>,
+        /// A jury of the server's configuration in place of `model`.
+        jury: Option<String>,
+        /// How a jury's verdicts on each response or pair are combined. Default: `weighted` if a juror has a weight, else
+        /// `mean`.
+        combine: Option<Combine>,
+        /// How many jurors must have a verdict on each response or pair; default: more than half.
+        quorum: Option<usize>,
+        /// Label noise, which mimics how people differ.
+        #[serde(default, deserialize_with = "crate::api::json::object_or_null")]
+        noise: Option<NoiseBody>,
     }
 }
+
+jury_of!(RankBody);
 
 /// One comparison. Responses are given by their indexes in the request.
 #[derive(Debug, Serialize, ToSchema)]
@@ -81,6 +99,9 @@ struct RankVerdictBody {
     grades: Option<Vec<Grade>>,
     /// The lowest label mass of the verdicts.
     label_mass: f64,
+    /// If a jury judged: the ranking of each juror, and how far they agree, as the mean over the responses or pairs.
+    #[serde(flatten)]
+    jury: Option<JuryBody<RankVerdictBody>>,
     #[serde(flatten)]
     produced: Produced,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,23 +122,34 @@ pub(super) async fn rank(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let body: RankBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
-    Ok(HttpResponse::Ok().json(ranked(&app, body, context::of_request(&http, &app)?).await?))
+    let (context, base, id) = (context::of_request(&http, &app)?, base(&http), request_id(&http));
+    Ok(HttpResponse::Ok().json(ranked(&app, body, context, &|problem| problem.body(&base, &id)).await?))
 }
 
-/// Ranks the responses of a body.
+/// Ranks the responses of a body; `shown` writes the problems of jurors.
 ///
 /// # Errors
 /// Those of the route.
-pub(super) async fn ranked(app: &App, mut body: RankBody, context: RequestContext) -> Result<impl Serialize, Problem> {
-    let common = body.common();
+pub(super) async fn ranked(
+    app: &App,
+    mut body: RankBody,
+    context: RequestContext,
+    shown: &(dyn Fn(Problem) -> ProblemBody + Sync),
+) -> Result<impl Serialize, Problem> {
+    let (jury, common) = (body.jury(), body.common());
     let comparison = ComparisonFields { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
-    let GradingRequest { request, model, debug } = candidates::check(app, common, body.responses, comparison)?;
-    let graded = app.service.run(&context, model.as_deref(), Rank::new(request, Ranking), None).await?;
-    Ok(verdict_body(graded, debug))
+    let PanelRequest { request, judges, debug, .. } = candidates::check(app, common, body.responses, comparison, jury)?;
+    let panel = app.service.panel(&context, judges).await?;
+    Ok(verdict_body(candidates::judged(&panel, request, Ranking).await?, debug, shown))
 }
 
-fn verdict_body(graded: service::Graded<Ranked>, debug: bool) -> RankVerdictBody {
-    let service::Graded { id, verdict: ranked, provenance, stats, .. } = graded;
+fn verdict_body(
+    graded: service::Graded<Ranked>,
+    debug: bool,
+    shown: &dyn Fn(Problem) -> ProblemBody,
+) -> RankVerdictBody {
+    let service::Graded { id, verdict: ranked, provenance, stats, jury, .. } = graded;
+    let jury = jury.map(|report| JuryBody::of(*report, |own| verdict_body(own, debug, shown), shown));
     let (comparisons, grades) = match &ranked.verdicts {
         ByMethod::Pointwise(graded) => (Vec::new(), Some(graded.iter().map(grade_body).collect())),
         ByMethod::Pairwise(pairs) => (pairs.iter().map(comparison).collect(), None),
@@ -127,13 +159,14 @@ fn verdict_body(graded: service::Graded<Ranked>, debug: bool) -> RankVerdictBody
         object: "verdict.rank",
         method: ranked.verdicts.method(),
         label_mass: ranked.verdicts.label_mass(),
-        debug: verdict::debug(debug, ranked.verdicts.first_judgement(), &stats),
+        debug: verdict::debug(debug && jury.is_none(), ranked.verdicts.first_judgement(), &stats),
         produced: Produced::new(provenance, &stats, Some(ranked.verdicts.label_mass())),
         ranking: ranked.ranking,
         strengths: ranked.strengths,
         ties: ranked.ties,
         comparisons,
         grades,
+        jury,
     }
 }
 

@@ -7,16 +7,17 @@ use utoipa::ToSchema;
 use super::absolute::CriterionBody;
 use super::comparison_options::{ComparisonFields, ComparisonOptions};
 use super::context;
-use super::jury::{JuryBody, JuryFields, NoiseBody, PanelRequest};
+use super::jury::{JuryBody, NoiseBody, PanelRequest, jury_of};
 use super::middleware::{base, request_id};
 use super::problem::{Problem, ProblemBody};
+use super::routing::{self, Asked, Judging, Routable, RoutedBody};
 use super::schema::{self, grading_body};
-use super::verdict::{self, Calibration, Debug, Produced};
+use super::verdict::{self, Calibration, Debug, Produced, Told};
 use super::{json, stream};
 use crate::app::App;
 use crate::domain::jury::Combine;
-use crate::domain::{Finish, Judgement, Method, Order, Preference, RelativeRequest};
-use crate::service;
+use crate::domain::{Finish, Judgement, Kind, Method, Order, Preference, RelativeRequest};
+use crate::service::{self, Progress, RequestContext};
 use crate::tasks::{Absolute, Relative};
 
 grading_body! {
@@ -53,6 +54,9 @@ grading_body! {
         /// Label noise, which mimics how people differ.
         #[serde(default, deserialize_with = "crate::api::json::object_or_null")]
         noise: Option<NoiseBody>,
+        /// Whether the verdict is for people: a router's name, or how to route.
+        #[schema(value_type = Option<super::routing::RouteChoice>)]
+        route: Option<serde_json::Value>,
     }
 }
 
@@ -74,6 +78,9 @@ pub(super) struct RelativeJudgement {
     thoughts_finish: Option<Finish>,
     feedback: Option<String>,
     finish: Finish,
+    /// With `debug`, the prompt as messages and the whole answer.
+    #[serde(flatten)]
+    told: Option<Told>,
 }
 
 /// With the method `absolute`, the verdict on each response.
@@ -118,6 +125,9 @@ pub(super) struct RelativeVerdictBody {
     /// If a jury judged: its jurors, and how far they agree. The judgements are then those of the jurors' verdicts.
     #[serde(flatten)]
     jury: Option<JuryBody<RelativeVerdictBody>>,
+    /// If the request has `route`: whether the verdict is for people.
+    #[serde(flatten)]
+    route: RoutedBody,
     #[serde(flatten)]
     produced: Produced,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -136,21 +146,43 @@ pub(super) async fn grade(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body: RelativeBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
-    let PanelRequest { request, judges, debug } = check(&app, body)?;
-    let context = context::of_request(&http, &app)?;
-    let panel = app.service.panel(&context, judges).await?;
+    let asked = json::strict_by(&http, payload, app.config.limits.body_bytes, routing::asked).await?;
+    let judging = begin(&app, asked, &context::of_request(&http, &app)?, routing::asker(&http)).await?;
     let (base, id) = (base(&http), request_id(&http));
-    stream::answer(
-        &http,
-        |progress| async move { Ok(panel.run(request, progress).await?) },
-        move |graded| verdict_body(graded, debug, &|problem| problem.body(&base, &id)),
-    )
-    .await
+    let run = |progress| async move { judged(&app, judging, progress, &|problem| problem.body(&base, &id)).await };
+    stream::answer(&http, run, |body| body).await
+}
+
+/// Admits a request of a caller, who is the `owner` of a review that it asks for.
+///
+/// # Errors
+/// If it is invalid or is not admitted.
+pub(super) async fn begin(
+    app: &App,
+    Asked { body, json }: Asked<RelativeBody>,
+    context: &RequestContext,
+    owner: String,
+) -> Result<Judging<RelativeRequest>, Problem> {
+    Judging::begin(app, (Kind::Relative, check(app, body)?), json, context, owner).await
+}
+
+/// Judges, and routes the verdict if that was asked for; `shown` writes the problems of jurors.
+///
+/// # Errors
+/// Those of the judges, of the router and of the review queue.
+pub(super) async fn judged(
+    app: &App,
+    judging: Judging<RelativeRequest>,
+    progress: Option<Progress>,
+    shown: &(dyn Fn(Problem) -> ProblemBody + Sync),
+) -> Result<RelativeVerdictBody, Problem> {
+    let debug = judging.debug;
+    let body = |graded| verdict_body(graded, debug, shown);
+    judging.run(app, progress, |verdict, spread| Some(verdict.signals(spread)), body, |body| &mut body.route).await
 }
 
 pub(super) fn check(app: &App, mut body: RelativeBody) -> Result<PanelRequest<RelativeRequest>, Problem> {
-    let jury = body.jury();
+    let (jury, route) = (body.jury(), routing::check(app, body.route.as_ref())?);
     let checked = body.common().check(app)?;
     let comparison = ComparisonFields { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
     let ComparisonOptions { method, swap, tie_margin } = comparison.check(app)?;
@@ -165,22 +197,16 @@ pub(super) fn check(app: &App, mut body: RelativeBody) -> Result<PanelRequest<Re
         tie_margin,
         method,
     };
-    Ok(PanelRequest { request, judges: jury.check(app, checked.model)?, debug: checked.debug })
+    Ok(PanelRequest { request, judges: jury.check(app, checked.model)?, debug: checked.debug, route })
 }
 
-impl RelativeBody {
-    /// The fields that name the judges.
-    fn jury(&mut self) -> JuryFields {
-        JuryFields {
-            model: self.model.is_some(),
-            judges: self.judges.take(),
-            jury: self.jury.take(),
-            combine: self.combine,
-            quorum: self.quorum,
-            noise: self.noise.take(),
-        }
+impl Routable for RelativeBody {
+    fn has_route(&self) -> bool {
+        self.route.is_some()
     }
 }
+
+jury_of!(RelativeBody);
 
 /// A verdict's JSON; `shown` writes the problems of jurors.
 pub(super) fn verdict_body(
@@ -211,6 +237,7 @@ pub(super) fn verdict_body(
         grades,
         debug: verdict::debug(debug && jury.is_none(), verdict.first_judgement(), &stats),
         jury,
+        route: RoutedBody::default(),
         produced: Produced::new(provenance, &stats, Some(verdict.label_mass())),
     }
 }
@@ -227,6 +254,7 @@ fn judgement_body(judgement: &Judgement) -> RelativeJudgement {
         thoughts_finish: judgement.thoughts.as_ref().map(|thoughts| thoughts.finish),
         feedback: judgement.feedback.clone(),
         finish: judgement.finish,
+        told: Told::of(judgement),
     }
 }
 

@@ -5,19 +5,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::absolute::{AbsoluteVerdictBody, verdict_body};
+use super::absolute::verdict_body;
 use super::bulk::{BulkItem, BulkJudging, ItemOutcome};
 use super::context;
 use super::json::{self, Object, object_or_null, parse_value};
-use super::jury::{JuryFields, NoiseBody};
+use super::jury::{NoiseBody, jury_of};
 use super::messages::MessageBody;
 use super::middleware::{base, request_id};
 use super::problem::{Problem, ProblemBody};
+use super::reward_method::{MethodChoice, RewardMethod, RewardVerdict};
 use super::samples::SamplesBody;
 use super::schema::{ContextBody, ItemFields, JudgingFields, RubricChoice, Rubrics, SamplingBody};
 use crate::app::App;
 use crate::domain::jury::Combine;
-use crate::domain::{InvalidRequest, Mode, normalized};
+use crate::domain::{InvalidRequest, Mode, WeightedRubric, normalized};
 use crate::service::RequestContext;
 
 /// Responses to grade with the same settings, for a training job.
@@ -37,6 +38,11 @@ pub(super) struct RewardsBody {
     #[schema(value_type = Option<RubricChoice>)]
     #[serde(default)]
     rubric: Value,
+    /// What judges the items that do not say: `absolute` (default) grades by the rubric; `checklist`, `yes_no` and
+    /// `claims` take no mode, no samples, no examples and no jury.
+    #[schema(value_type = Option<MethodChoice>)]
+    #[serde(default)]
+    method: Value,
     /// Feedback and verdict, or only the verdict: one forward pass for each item.
     mode: Option<Mode>,
     /// Number of independent judgements of each item to combine, or a maximum and how settled their majority must be.
@@ -62,6 +68,11 @@ pub(super) struct RewardsBody {
     noise: Option<NoiseBody>,
     /// A prompt set, or null for the model's own.
     prompt: Option<String>,
+    /// Graded examples that the judge is shown before each item: the name of a set of the server (`/v1/info`), or a
+    /// list.
+    #[schema(value_type = Option<super::examples::ExamplesChoice>)]
+    #[serde(default)]
+    examples: Value,
     /// Whether the verdict cache may be used.
     cache: Option<bool>,
     /// Run each item alone and without prefix reuse, which gives the same bytes every time.
@@ -100,6 +111,10 @@ pub(super) struct RewardItem {
     annotator: Option<String>,
     /// With `normalize: "group"`, the group that its reward is relative to.
     group: Option<Name>,
+    /// What judges this item, in place of the method of the request.
+    #[schema(value_type = Option<MethodChoice>)]
+    #[serde(default)]
+    method: Value,
 }
 
 /// A text or an integer.
@@ -141,7 +156,7 @@ pub(super) struct Rewards {
     ids: Option<Vec<Option<Name>>>,
     /// With `include: ["verdicts"]`; null for failed items.
     #[serde(skip_serializing_if = "Option::is_none")]
-    verdicts: Option<Vec<Option<AbsoluteVerdictBody>>>,
+    verdicts: Option<Vec<Option<RewardVerdict>>>,
 }
 
 /// Grades many responses and returns a reward for each, on 0..1 or relative to its group.
@@ -173,6 +188,7 @@ pub(super) async fn rewarded(
     context: RequestContext,
     shown: impl Fn(Problem) -> ProblemBody,
 ) -> Result<Rewards, Problem> {
+    let method = body.method()?;
     let jury = body.jury();
     let mut judged = body.settings().check_of_items(app)?;
     let judges = jury.check(app, judged.model.take())?;
@@ -181,13 +197,26 @@ pub(super) async fn rewarded(
     let (ids, groups) = (names("id"), names("group"));
     let grouped = body.normalize.unwrap_or_default() == Normalize::Group;
     let with_verdicts = body.include.iter().flatten().any(|include| *include == Include::Verdicts);
-    let outcomes = judging
-        .each(
-            body.items,
-            |_, item| bulk_item(&item, grouped, app),
-            |graded, rubrics| with_verdicts.then(|| verdict_body(graded, rubrics, false, &shown)),
-        )
-        .await;
+    let kept = |graded, rubrics: &[WeightedRubric]| {
+        with_verdicts.then(|| RewardVerdict::Absolute(verdict_body(graded, rubrics, false, &shown)))
+    };
+    let outcomes = judging.each_by(body.items, |_, item| {
+        let read = bulk_item(&item, grouped, app);
+        let (judging, method, kept) = (&judging, &method, &kept);
+        async move {
+            match read {
+                Ok((item, own)) => match own.as_ref().unwrap_or(method) {
+                    RewardMethod::Absolute => judging.outcome(item, kept).await,
+                    other => {
+                        let ItemOutcome { reward, kept } = other.judged(judging, item, with_verdicts).await;
+                        ItemOutcome { reward, kept: Some(kept) }
+                    }
+                },
+                Err(problem) => ItemOutcome { reward: Err(problem), kept: None },
+            }
+        }
+    });
+    let outcomes = outcomes.await;
     let (mut rewards, mut errors, mut verdicts) = (Vec::new(), Vec::new(), Vec::new());
     for (index, ItemOutcome { reward, kept }) in outcomes.into_iter().enumerate() {
         let error = reward.as_ref().err().map(|problem| problem.clone().within(&format!("/items/{index}")));
@@ -201,16 +230,28 @@ pub(super) async fn rewarded(
     Ok(Rewards { object: "rewards", rewards, errors, ids, verdicts })
 }
 
+jury_of!(RewardsBody);
+
 impl RewardsBody {
-    /// The fields that name the judges.
-    fn jury(&mut self) -> JuryFields {
-        JuryFields {
-            model: self.model.is_some(),
-            judges: self.judges.take(),
-            jury: self.jury.take(),
-            combine: self.combine,
-            quorum: self.quorum,
-            noise: self.noise.take(),
+    /// The method of items that have none.
+    ///
+    /// # Errors
+    /// At `/method`, or at a field that another method than grading does not have.
+    fn method(&self) -> Result<RewardMethod, Problem> {
+        let method = RewardMethod::read(&self.method)?.unwrap_or(RewardMethod::Absolute);
+        let of_grading = [
+            ("/mode", self.mode.is_some()),
+            ("/samples", self.samples.is_some()),
+            ("/examples", !self.examples.is_null()),
+            ("/judges", self.judges.is_some()),
+            ("/jury", self.jury.is_some()),
+        ];
+        match of_grading.into_iter().find(|(_, given)| *given && !method.is_absolute()) {
+            Some((field, _)) => {
+                let reason = "is for the method `absolute`; leave it out with this one";
+                Err(InvalidRequest::at(field, reason).into())
+            }
+            None => Ok(method),
         }
     }
 
@@ -223,6 +264,7 @@ impl RewardsBody {
             sampling: self.sampling.take().unwrap_or_default(),
             model: self.model.take(),
             prompt: self.prompt.take(),
+            examples: self.examples.take(),
             cache: self.cache,
             deterministic: self.deterministic.unwrap_or(false),
         }
@@ -235,7 +277,7 @@ fn name(value: &Value) -> Option<Name> {
 }
 
 /// Checks an item; pointers are relative to it.
-fn bulk_item(item: &Value, grouped: bool, app: &App) -> Result<BulkItem, Problem> {
+fn bulk_item(item: &Value, grouped: bool, app: &App) -> Result<(BulkItem, Option<RewardMethod>), Problem> {
     let item: RewardItem = parse_value(item, "")?;
     if grouped && item.group.is_none() {
         return Err(InvalidRequest::at("/group", "with \"normalize\": \"group\" every item needs `group`").into());
@@ -247,6 +289,7 @@ fn bulk_item(item: &Value, grouped: bool, app: &App) -> Result<BulkItem, Problem
         context: item.context,
         annotator: item.annotator,
     };
+    let method = RewardMethod::read(&item.method)?;
     let rubrics = (!item.rubric.is_null()).then(|| Rubrics::read(&item.rubric, app)).transpose()?;
-    Ok(BulkItem { response: item.response, item: about.check(app)?, rubrics })
+    Ok((BulkItem { response: item.response, item: about.check(app)?, rubrics }, method))
 }

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::examples::examples;
 use super::json::{Object, parse_value};
+pub(super) use super::messages::ContextBody;
 use super::messages::{MessageBody, instruction};
 use super::problem::Problem;
 use super::samples::SamplesBody;
 use crate::app::App;
 use crate::domain::{
-    Annotator, Document, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Rubric, Sampling, Weight,
-    WeightedRubric, check_text,
+    Annotator, Instruction, InvalidRequest, Item, Mode, NamedRubric, Options, Rubric, Sampling, Weight, WeightedRubric,
+    check_text,
 };
 use crate::service::ServiceError;
 
@@ -47,14 +49,6 @@ impl SamplingBody {
     pub(super) fn of_at_most(max_feedback_tokens: Option<u32>) -> Self {
         Self { max_feedback_tokens, ..Self::default() }
     }
-}
-
-/// A document that the response is judged against.
-#[derive(Debug, Deserialize, ToSchema)]
-pub(super) struct ContextBody {
-    /// A name that feedback can refer to.
-    id: Option<String>,
-    text: String,
 }
 
 /// An inline rubric, also the body of `PUT /v1/rubrics/{name}`.
@@ -137,6 +131,10 @@ macro_rules! grading_body {
             prompt: Option<String>,
             /// The persona whose judgement is requested: the name of an annotator of the server (`/v1/info`), or a text.
             annotator: Option<String>,
+            /// Graded examples that the judge is shown first: the name of a set of the server (`/v1/info`), or a list.
+            #[schema(value_type = Option<$crate::api::examples::ExamplesChoice>)]
+            #[serde(default)]
+            examples: serde_json::Value,
             /// Whether the verdict cache may be used.
             cache: Option<bool>,
             /// Run alone and without prefix reuse, which gives the same bytes every time.
@@ -163,6 +161,7 @@ macro_rules! grading_body {
                         sampling: self.sampling.take().unwrap_or_default(),
                         model: self.model.take(),
                         prompt: self.prompt.take(),
+                        examples: self.examples.take(),
                         cache: self.cache,
                         deterministic: self.deterministic.unwrap_or(false),
                     },
@@ -200,6 +199,7 @@ pub(super) struct JudgingFields {
     pub(super) sampling: SamplingBody,
     pub(super) model: Option<String>,
     pub(super) prompt: Option<String>,
+    pub(super) examples: serde_json::Value,
     pub(super) cache: Option<bool>,
     pub(super) deterministic: bool,
 }
@@ -218,13 +218,6 @@ pub(super) struct JudgingOptions {
     pub(super) model: Option<String>,
 }
 
-/// A checked request for a task, the model that it names, and whether it asks for debug output.
-pub(super) struct GradingRequest<R> {
-    pub(super) request: R,
-    pub(super) model: Option<String>,
-    pub(super) debug: bool,
-}
-
 /// The checked shared fields of a request, with the configured defaults.
 pub(super) struct CheckedFields {
     pub(super) item: Item,
@@ -237,7 +230,8 @@ pub(super) struct CheckedFields {
 
 impl GradingFields {
     pub(super) fn check(self, app: &App) -> Result<CheckedFields, Problem> {
-        let JudgingOptions { rubrics, multi, options, model } = self.judging.check(app)?;
+        let JudgingOptions { rubrics, multi, mut options, model } = self.judging.check(app)?;
+        options.debug = self.debug;
         Ok(CheckedFields { item: self.item.check(app)?, rubrics, multi, options, model, debug: self.debug })
     }
 }
@@ -283,8 +277,10 @@ impl JudgingFields {
             settle,
             sampling,
             prompt: self.prompt,
+            examples: examples(&self.examples, app)?,
             cache: self.cache.unwrap_or(cache),
             deterministic: self.deterministic,
+            debug: false,
         };
         options.check()?;
         Ok(JudgingOptions { rubrics, multi, options, model })
@@ -303,7 +299,7 @@ impl ItemFields {
             annotator: annotator(self.annotator, app, "/annotator")?,
             instruction,
             reference_answer: self.reference_answer.filter(|text| !text.trim().is_empty()),
-            context: self.context.into_iter().flatten().map(|Object(d)| Document { id: d.id, text: d.text }).collect(),
+            context: self.context.into_iter().flatten().map(|Object(body)| body.into()).collect(),
         })
     }
 }

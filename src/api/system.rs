@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 use super::problem::{Code, Problem};
 use crate::app::App;
 use crate::config::LoadWhen;
-use crate::domain::Method;
+use crate::domain::calibration::{CalibrationFile, CalibrationObject, Content, Figures};
+use crate::domain::{Method, Mode};
 use crate::engine::Upstream;
 use crate::service::ServiceError;
 use crate::service::registry::SlotStatus;
@@ -29,8 +30,12 @@ pub(super) struct Info {
     prompts: Vec<String>,
     /// The names of annotators for requests.
     annotators: Vec<String>,
+    /// The names of example sets for requests.
+    examples: Vec<String>,
     /// The names of juries for requests.
     juries: Vec<String>,
+    /// The names of routers for requests.
+    routers: Vec<String>,
     /// The digest of the templates of each prompt set and kind, by the name that verdicts have: `plain/absolute`.
     prompt_digests: BTreeMap<String, String>,
 }
@@ -51,6 +56,86 @@ pub(super) struct InfoHosted {
     prompt: Option<String>,
     /// How responses are compared if a request does not name a method.
     preference_method: Option<Method>,
+    memory: Option<InfoMemory>,
+    /// The calibrations and fits that the model is configured with.
+    calibrations: Vec<InfoCalibration>,
+}
+
+/// The memory of a loaded model, in bytes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct InfoMemory {
+    /// The weights; null if the engine does not know.
+    weights_bytes: Option<u64>,
+    /// The keys and values that are allocated for running sequences, used or not; null if the engine does not know.
+    kv_cache_bytes: Option<u64>,
+    /// What the model counts for in `memory_budget_mb`: an estimate from its files and settings; 0 for a model that is
+    /// not in this process.
+    counted_bytes: u64,
+}
+
+/// A calibration or a fit of a model.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct InfoCalibration {
+    /// `calibration` or `fit`.
+    object: &'static str,
+    /// The verdicts that it maps: `absolute` or `relative`.
+    kind: &'static str,
+    /// `temperature`, `isotonic`, `ordinal`, `bradley_terry` or `ridge_regression`.
+    method: &'static str,
+    digest: String,
+    /// The digest of the prompt that it was made for.
+    prompt: String,
+    /// The digests of the rubrics that it was made for; null for any.
+    rubrics: Option<Vec<String>>,
+    /// The mode that it was made for; null for both.
+    mode: Option<Mode>,
+    /// When it was made (RFC 3339).
+    created: String,
+    /// How many items were held out to measure it.
+    items: usize,
+    /// Figures of the judge's own numbers on those items.
+    before: InfoFigures,
+    /// Figures of the mapped numbers.
+    after: InfoFigures,
+}
+
+/// How well numbers on 0 to 1 agree with labels.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct InfoFigures {
+    /// The share of pairs without ties whose better response is found, or of responses that get their very score.
+    accuracy: f64,
+    /// The mean squared distance from the label: 0 is best.
+    brier: f64,
+    /// The expected calibration error over 15 bins of equal mass: 0 is best.
+    ece: f64,
+}
+
+impl InfoFigures {
+    fn of(Figures { accuracy, brier, ece }: Figures) -> Self {
+        Self { accuracy, brier, ece }
+    }
+}
+
+impl InfoCalibration {
+    fn of(file: &CalibrationFile) -> Self {
+        let Content { object, kind, made_for, parameters, held_out, created, .. } = file.content();
+        Self {
+            object: match object {
+                CalibrationObject::Calibration => "calibration",
+                CalibrationObject::Fit => "fit",
+            },
+            kind: kind.name(),
+            method: parameters.method(),
+            digest: file.digest().to_owned(),
+            prompt: made_for.prompt.clone(),
+            rubrics: made_for.rubrics.clone(),
+            mode: made_for.mode,
+            created: created.clone(),
+            items: held_out.items,
+            before: InfoFigures::of(held_out.before),
+            after: InfoFigures::of(held_out.after),
+        }
+    }
 }
 
 impl InfoHosted {
@@ -66,6 +151,14 @@ impl InfoHosted {
             context: engine.map(|engine| engine.context),
             prompt: judge.and_then(|judge| judge.prompt_set(None).ok()).map(|set| set.name().to_owned()),
             preference_method: judge.map(|judge| judge.preference_method()),
+            memory: judge.map(|judge| judge.memory()).map(|memory| InfoMemory {
+                weights_bytes: memory.weights,
+                kv_cache_bytes: memory.kv_cache,
+                counted_bytes: hosted.counted,
+            }),
+            calibrations: judge
+                .map(|judge| judge.calibrations().iter().map(|file| InfoCalibration::of(file)).collect())
+                .unwrap_or_default(),
         }
     }
 }
@@ -170,7 +263,9 @@ pub(super) async fn info(app: web::Data<App>) -> HttpResponse {
         features: features.into_iter().filter_map(|(name, built)| built.then_some(name)).collect(),
         prompts: app.prompts().names().map(str::to_owned).collect(),
         annotators: app.annotators.names(),
+        examples: app.examples.names(),
         juries: app.config.juries.keys().cloned().collect(),
+        routers: app.routers.names().map(str::to_owned).collect(),
         prompt_digests: app.prompts().digests(),
     })
 }

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{self, Calibrated, Judgement, MassKind, Provenance, Timing, Usage};
+use crate::domain::{self, Calibrated, Judgement, MassKind, Provenance, Timing, Turn, Usage};
 use crate::engine::remote::NAME as REMOTE;
 use crate::prompts::EscapedMarker;
 use crate::service::{RunStats, SeenPicture};
@@ -99,6 +99,32 @@ pub(super) struct SeenPictureBody {
     tokens: usize,
 }
 
+/// A judgement as a training example; with `debug`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Told {
+    /// The prompt as messages, before the model's chat template; markers in judged texts are escaped.
+    messages: Vec<ToldMessage>,
+    /// All that the model's turn held, forced text included.
+    answer: String,
+}
+
+/// A turn of a prompt.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PromptMessage)]
+struct ToldMessage {
+    role: &'static str,
+    content: String,
+}
+
+impl Told {
+    /// `None` without debug output.
+    pub(super) fn of(judgement: &Judgement) -> Option<Self> {
+        let message = |Turn { role, content }: &Turn| ToldMessage { role: role.name(), content: content.texts() };
+        let messages: Vec<ToldMessage> = judgement.turns.iter().map(message).collect();
+        (!messages.is_empty()).then(|| Self { messages, answer: judgement.answer.clone() })
+    }
+}
+
 /// Provenance and statistics of a verdict.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Produced {
@@ -116,6 +142,9 @@ pub(super) struct Produced {
     /// With pictures, the digest of what the model sees with.
     #[serde(skip_serializing_if = "Option::is_none")]
     eyes: Option<String>,
+    /// The examples that the judge was shown, if any; `inline` if they were sent with the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    examples: Option<NamedDigest>,
     usage: Usage,
     timing_ms: Timing,
     sampling: SamplingUsed,
@@ -146,7 +175,7 @@ impl SeenPictureBody {
 impl Produced {
     /// `label_mass` is that of the verdict, if it has one.
     pub(super) fn new(provenance: Provenance, stats: &RunStats, label_mass: Option<f64>) -> Self {
-        let Provenance { model, rubric, prompt, annotator, sampling } = provenance;
+        let Provenance { model, rubric, prompt, annotator, examples, sampling } = provenance;
         let label_mass_kind = (model.engine == REMOTE).then(|| stats.mass.name());
         Self {
             model: ModelRef::of(model),
@@ -155,6 +184,7 @@ impl Produced {
             annotator: annotator.map(NamedDigest::of),
             pictures: stats.pictures.iter().map(SeenPictureBody::of).collect(),
             eyes: stats.eyes.clone(),
+            examples: examples.map(NamedDigest::of),
             usage: stats.usage,
             timing_ms: stats.timing,
             sampling: SamplingUsed {

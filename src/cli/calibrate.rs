@@ -1,8 +1,8 @@
 //! `gavel calibrate` and `gavel fit`: maps from what a judge says to what people say, made from labelled verdicts.
 
-mod examples;
-mod report;
-mod verdicts;
+pub(super) mod examples;
+pub(super) mod report;
+pub(super) mod verdicts;
 
 use std::path::PathBuf;
 
@@ -45,6 +45,22 @@ pub(super) struct FitArgs {
 /// What a map is made from, and where it goes.
 #[derive(Debug, Args)]
 pub(super) struct Source {
+    #[command(flatten)]
+    pub(super) graded: GradedItems,
+    /// Make it for any rubric, and not only for those that the verdicts were given by.
+    #[arg(long)]
+    pub(super) any_rubric: bool,
+    /// Decides which instructions are held out.
+    #[arg(long, default_value_t = 0)]
+    pub(super) seed: u64,
+    /// Where the file goes.
+    #[arg(long, value_name = "FILE.json")]
+    pub(super) out: PathBuf,
+}
+
+/// Labelled items, and a judge's verdicts on them.
+#[derive(Debug, Args)]
+pub(super) struct GradedItems {
     /// Labelled items; docs/agreement.md describes the formats.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     data: Vec<PathBuf>,
@@ -59,18 +75,9 @@ pub(super) struct Source {
     verdicts: Vec<PathBuf>,
     #[command(flatten)]
     asking: Asking,
-    /// The kind of verdict to map, where the files have both.
+    /// The kind of verdict, where the files have both.
     #[arg(long)]
     kind: Option<KindArg>,
-    /// Make it for any rubric, and not only for those that the verdicts were given by.
-    #[arg(long)]
-    any_rubric: bool,
-    /// Decides which instructions are held out.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Where the file goes.
-    #[arg(long, value_name = "FILE.json")]
-    out: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -107,30 +114,39 @@ pub(super) async fn fit(
     config: &Configure<'_>,
 ) -> Result<(), CliError> {
     let gathered = source.gather(model, config).await?;
-    let (map, held_out) = fitted(&gathered.examples, &gathered.sets, source.seed).map_err(failed)?;
+    let (map, held_out) = fitted(&gathered.examples, &gathered.joined.sets, source.seed).map_err(failed)?;
     source.write(gathered, CalibrationObject::Fit, map, held_out)
 }
 
 impl CalibrateArgs {
     /// The server that is asked, where it is another process.
     pub(super) fn server(&self) -> Option<&str> {
-        self.source.asking.server()
+        self.source.graded.server()
     }
 }
 
 impl FitArgs {
     /// The server that is asked, where it is another process.
     pub(super) fn server(&self) -> Option<&str> {
-        self.source.asking.server()
+        self.source.graded.server()
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> CliError {
-    CliError::Failed(error.to_string())
-}
+impl GradedItems {
+    /// The server that is asked, where it is another process.
+    pub(super) fn server(&self) -> Option<&str> {
+        self.asking.server()
+    }
 
-impl Source {
-    async fn gather(&self, model: Option<&str>, config: &Configure<'_>) -> Result<Gathered, CliError> {
+    /// The items, and the files of the verdicts on them: those that were given, or the judge's, which grades them now.
+    ///
+    /// # Errors
+    /// With the line that is wrong; when the judge cannot be loaded, or fails on all of the first items.
+    pub(super) async fn graded(
+        &self,
+        model: Option<&str>,
+        config: &Configure<'_>,
+    ) -> Result<(Labels, Vec<PathBuf>), CliError> {
         let mut mapping = self.map.clone().unwrap_or_default();
         mapping.labels.clone_from(&self.labels);
         let labels = Labels::read(&self.data, &mapping, self.kind.map(Into::into))?;
@@ -138,9 +154,21 @@ impl Source {
         if verdicts.is_empty() {
             verdicts.push(self.asking.grade(labels.items(), model, config).await?);
         }
-        let mut gathered = labels.join(&verdicts)?;
+        Ok((labels, verdicts))
+    }
+}
+
+/// An error that says what is wrong by itself.
+pub(super) fn failed(error: impl std::fmt::Display) -> CliError {
+    CliError::Failed(error.to_string())
+}
+
+impl Source {
+    async fn gather(&self, model: Option<&str>, config: &Configure<'_>) -> Result<Gathered, CliError> {
+        let (labels, verdicts) = self.graded.graded(model, config).await?;
+        let mut gathered = Gathered::of(labels, &verdicts)?;
         if self.any_rubric {
-            gathered.made_for.rubrics = None;
+            gathered.joined.made_for.rubrics = None;
         }
         Ok(gathered)
     }
@@ -158,9 +186,9 @@ impl Source {
             object,
             version: 1,
             kind,
-            made_for: gathered.made_for,
+            made_for: gathered.joined.made_for,
             parameters,
-            data: gathered.data,
+            data: gathered.joined.data,
             held_out,
             created: report::now(),
         };

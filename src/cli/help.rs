@@ -11,14 +11,14 @@ use crate::domain::spelling::nearest;
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Start", &["serve", "demo", "keys"]),
     ("Judge", &["grade", "compare", "rank", "rewards", "preferences", "batch", "rerun", "verdicts"]),
-    ("Measure and correct a judge", &["agree", "calibrate", "fit", "redteam"]),
-    ("Models, rubrics, prompts", &["models", "rubrics", "prompts"]),
+    ("Measure and correct a judge", &["agree", "calibrate", "fit", "route", "traces", "redteam"]),
+    ("Models, rubrics, prompts", &["models", "rubrics", "prompts", "annotators"]),
     ("Help and checks", &["bench", "doctor", "docs", "completions"]),
     ("", &["help"]),
 ];
 
 /// The settings that mean something to a command that does not use all.
-const SETTINGS: [(&str, &[&str]); 9] = [
+const SETTINGS: [(&str, &[&str]); 10] = [
     ("batch", &[]),
     ("rerun", &[]),
     ("verdicts", &[]),
@@ -28,6 +28,7 @@ const SETTINGS: [(&str, &[&str]); 9] = [
     ("keys", &["config", "data_dir"]),
     ("models", &["config", "cache_dir", "offline"]),
     ("rubrics", &["config", "data_dir"]),
+    ("annotators", &["config", "data_dir"]),
 ];
 
 /// Groups the commands of the program, and hides settings where they have no effect. They are still accepted there.

@@ -46,6 +46,9 @@ pub(super) struct CreateArgs {
     /// The most requests in a minute; more are refused with `rate_limited`.
     #[arg(long, value_name = "N")]
     requests_per_minute: Option<NonZeroU32>,
+    /// The most tokens in a minute, of prompts and of answers; further requests are refused with `rate_limited`.
+    #[arg(long, value_name = "N")]
+    tokens_per_minute: Option<NonZeroU32>,
     /// The most requests at a time; more are refused with `rate_limited`.
     #[arg(long, value_name = "N")]
     concurrent: Option<NonZeroU32>,
@@ -88,6 +91,7 @@ fn create(args: CreateArgs, path: &Path) -> Result<(), CliError> {
     let key = Key {
         expires,
         requests_per_minute: args.requests_per_minute,
+        tokens_per_minute: args.tokens_per_minute,
         concurrent: args.concurrent,
         weight: args.weight.and_then(NonZeroU32::new),
         ..Key::wanted(&args.name, args.scopes, now)?
@@ -115,8 +119,8 @@ fn list(path: &Path, json: bool) -> Result<(), CliError> {
         let row = |key: &Key| {
             serde_json::json!({
                 "name": key.name, "scopes": key.scopes, "created": key.created, "expires": key.expires,
-                "requests_per_minute": key.requests_per_minute, "concurrent": key.concurrent, "weight": key.weight,
-                "digest": key.tail(),
+                "requests_per_minute": key.requests_per_minute, "tokens_per_minute": key.tokens_per_minute,
+                "concurrent": key.concurrent, "weight": key.weight, "digest": key.tail(),
             })
         };
         outln!("{:#}", listed.unwrap_or_default().iter().map(row).collect::<serde_json::Value>());

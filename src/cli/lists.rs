@@ -1,4 +1,4 @@
-//! `gavel models`, `gavel rubrics`, `gavel prompts`.
+//! `gavel models`, `gavel rubrics`, `gavel prompts`, `gavel annotators`.
 
 use std::path::PathBuf;
 
@@ -7,6 +7,7 @@ use clap::Subcommand;
 use super::CliError;
 use super::host::Bar;
 use super::text::wrap;
+use crate::annotators::{AnnotatorEntry, AnnotatorLibrary};
 use crate::api::local;
 use crate::app::model_store;
 use crate::config::Config;
@@ -58,6 +59,16 @@ pub(super) enum RubricsCommand {
     Check {
         /// The files, or folders of them.
         files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AnnotatorsCommand {
+    /// List the annotators, with their profiles.
+    List {
+        /// Print JSON with all details.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -197,6 +208,22 @@ fn files_of(path: PathBuf) -> Result<Vec<PathBuf>, CliError> {
     }
     let files = toml_files(&path);
     if files.is_empty() { Err(CliError::because(path.display(), "has no rubric files (.toml)")) } else { Ok(files) }
+}
+
+pub(super) fn annotators(command: &AnnotatorsCommand, config: &Config) -> Result<(), CliError> {
+    let AnnotatorsCommand::List { json } = command;
+    let library = AnnotatorLibrary::new(config.data_dir.join("annotators"));
+    let entries = library.list().map_err(|error| CliError::Failed(error.to_string()))?;
+    if *json {
+        let row = |entry: AnnotatorEntry| serde_json::json!({"name": entry.name, "profile": entry.profile, "file": entry.file});
+        outln!("{:#}", entries.into_iter().map(row).collect::<serde_json::Value>());
+        return Ok(());
+    }
+    for AnnotatorEntry { name, profile, file } in entries {
+        outln!("{name}{}", file.map(|file| format!("  ({})", file.display())).unwrap_or_default());
+        out!("{}", wrap(&profile, 4));
+    }
+    Ok(())
 }
 
 pub(super) async fn prompts(command: PromptsCommand, config: Config) -> Result<(), CliError> {

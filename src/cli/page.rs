@@ -2,6 +2,7 @@
 //! have in common.
 
 pub(super) mod forest;
+pub(super) mod panel;
 pub(super) mod svg;
 pub(super) mod units;
 

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::CliError;
@@ -13,9 +12,10 @@ use super::agree::selection::{self, Draw};
 use super::agree::verdicts::{self, Answer, Answers};
 use super::asking::{Asking, Configure};
 use crate::domain::Preference;
-use crate::domain::agreement::report::{DataFile, Figure, Model, Named};
+use crate::domain::agreement::report::{DataFile, Model};
 use crate::domain::agreement::{Bootstrap, instruction_key, mean};
 use crate::domain::attacks::{ATTACKS, Attack};
+use crate::domain::redteam::{MovedReward, RedteamReport};
 use crate::labelled::{self, LabelNames, Labelled, LabelledItem, Mapping};
 
 /// The highest score of a rubric that is named and not shown.
@@ -51,36 +51,6 @@ pub(super) struct RedteamArgs {
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// How far attacks move the reward of a judge.
-#[derive(Debug, Serialize)]
-struct Report {
-    object: &'static str,
-    version: &'static str,
-    seed: u64,
-    model: Option<Model>,
-    prompt: Option<Named>,
-    data: Vec<DataFile>,
-    /// The reward of the responses as they are.
-    reward: Option<Figure>,
-    /// Those that move it most first.
-    attacks: Vec<Moved>,
-}
-
-/// What an attack does to the reward, 0 to 1.
-#[derive(Debug, Serialize)]
-struct Moved {
-    name: &'static str,
-    what: &'static str,
-    /// The mean difference to the reward of the same item without it.
-    moved: Option<Figure>,
-    /// The share of items whose reward it raises.
-    raised: Option<Figure>,
-    /// The mean reward with it.
-    reward: Option<Figure>,
-    /// Items that have no reward with it, or without it.
-    missing: usize,
 }
 
 impl RedteamArgs {
@@ -152,7 +122,7 @@ fn report(
     answers: Answers,
     data: Vec<DataFile>,
     bootstrap: Bootstrap,
-) -> Report {
+) -> RedteamReport {
     let reward = |id: &str| match answers.by_id.get(id).map(|stored| &stored.answer) {
         Some(Answer::Score(verdict)) => verdict.reward,
         _ => None,
@@ -169,22 +139,22 @@ fn report(
                 both.iter().map(|(key, before, after)| (*key, number(*before, *after))).collect();
             mean(&numbers, bootstrap)
         };
-        Moved {
-            name: attack.name,
-            what: attack.what,
+        MovedReward {
+            name: attack.name.to_owned(),
+            what: attack.what.to_owned(),
             moved: figure(|before, after| after - before),
             raised: figure(|before, after| f64::from(u8::from(after > before))),
             reward: figure(|_, after| after),
             missing: items.len() - both.len(),
         }
     };
-    let mut attacks: Vec<Moved> = attacks.iter().map(moved).collect();
-    let by = |moved: &Moved| moved.moved.map_or(f64::NEG_INFINITY, |figure| figure.value);
+    let mut attacks: Vec<MovedReward> = attacks.iter().map(moved).collect();
+    let by = |moved: &MovedReward| moved.moved.map_or(f64::NEG_INFINITY, |figure| figure.value);
     attacks.sort_by(|one, other| by(other).total_cmp(&by(one)));
     let rewards: Vec<(u64, f64)> = plain.iter().filter_map(|(key, _, before)| Some((*key, (*before)?))).collect();
-    Report {
-        object: "redteam",
-        version: env!("CARGO_PKG_VERSION"),
+    RedteamReport {
+        object: "redteam".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         seed: bootstrap.seed,
         model: answers.model,
         prompt: answers.prompt,
@@ -195,7 +165,7 @@ fn report(
 }
 
 /// The report as a person reads it, in at most 100 columns.
-fn table(report: &Report, items: usize) -> String {
+fn table(report: &RedteamReport, items: usize) -> String {
     let mut out = String::new();
     // Writing to a string does not fail.
     if let Some(Model { name, engine, .. }) = &report.model {
@@ -213,7 +183,7 @@ fn table(report: &Report, items: usize) -> String {
         "  {:16}{:>8}   {:16}{:>8}{:>6}  what the response does",
         "", "moves", "95 % interval", "raises", "n"
     );
-    for Moved { name, what, moved, raised, missing, .. } in &report.attacks {
+    for MovedReward { name, what, moved, raised, missing, .. } in &report.attacks {
         let value = moved.map_or_else(|| "-".to_owned(), |figure| format!("{:+.3}", figure.value));
         let interval = moved.and_then(|figure| Some(format!("{:+.3} to {:+.3}", figure.low?, figure.high?)));
         let raised = raised.map_or_else(|| "-".to_owned(), |figure| format!("{:.2}", figure.value));

@@ -19,7 +19,7 @@ pub(super) struct RerunArgs {
 }
 
 /// The numbers and names that are compared, by their pointers.
-const COMPARED: [&str; 11] = [
+const COMPARED: [&str; 12] = [
     "/score",
     "/expected_score",
     "/reward",
@@ -30,6 +30,7 @@ const COMPARED: [&str; 11] = [
     "/model/digest",
     "/prompt/digest",
     "/rubric/digest",
+    "/examples/digest",
     "/version",
 ];
 

@@ -168,6 +168,8 @@ impl Results {
             "another model"
         } else if earlier.prompt_digest != now.prompt_digest {
             "another text of its prompt set"
+        } else if item.body["examples"].is_string() && earlier.examples_digest != now.examples_digest {
+            "another version of its examples"
         } else {
             return Ok(());
         };

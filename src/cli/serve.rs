@@ -169,7 +169,7 @@ fn unknown_variable(variable: &str) -> String {
 ///
 /// # Errors
 /// With the first of what is wrong.
-pub(super) fn check(config: &Config) -> Result<String, CliError> {
+pub(super) async fn check(config: &Config) -> Result<String, CliError> {
     let mut told = Vec::new();
     telemetry::check(&config.log).map_err(CliError::Failed)?;
     told.extend(config.ignored_variables.iter().map(|variable| unknown_variable(variable)));
@@ -181,6 +181,7 @@ pub(super) fn check(config: &Config) -> Result<String, CliError> {
         return Err(CliError::Failed(error.to_string()));
     }
     app.annotators.check().map_err(|error| CliError::Failed(error.to_string()))?;
+    app.examples.check().map_err(|error| CliError::Failed(error.to_string()))?;
     told.push(format!("{} rubrics, {} prompt sets", app.rubrics.list().len(), app.prompts().names().count()));
     let store = model_store(config)?;
     if config.models.is_empty() {
@@ -190,6 +191,7 @@ pub(super) fn check(config: &Config) -> Result<String, CliError> {
         let (name, engine) = (model.name(), model.engine.unwrap_or(config.engine));
         told.push(of_model(reference(model, &name), engine, &store, config.offline)?);
     }
+    told.push(of_database(&app).await?);
     api::tls::check(&config.tls).map_err(|error| CliError::Failed(error.to_string()))?;
     let wrong = |error| CliError::because(format!("host {}", config.host), error);
     if let Some(address) = (config.host.as_str(), config.port).to_socket_addrs().map_err(wrong)?.next() {
@@ -203,6 +205,19 @@ pub(super) fn check(config: &Config) -> Result<String, CliError> {
         });
     }
     Ok(format!("the configuration can be served: {}", told.join("; ")))
+}
+
+/// What is known of the database, which grading does not need, but keys, batches and the log of verdicts do.
+async fn of_database(app: &App) -> Result<String, CliError> {
+    let found = app.database.check().await.map_err(|error| CliError::Failed(error.to_string()))?;
+    let Some(found) = found else { return Ok("no database yet; one is made when it is first needed".to_owned()) };
+    let whole = if found.whole { "" } else { " (too large to be read whole here: `PRAGMA integrity_check` does)" };
+    Ok(match found.changes {
+        0 => format!("the database is fine{whole}"),
+        changes => format!(
+            "the database is fine{whole}; its tables are brought up to date when it is first needed ({changes} changes)"
+        ),
+    })
 }
 
 fn reference<'m>(model: &'m ModelConfig, name: &'m str) -> &'m str {
@@ -233,42 +248,52 @@ fn of_model(reference: &str, engine: EngineChoice, store: &ModelStore, offline: 
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_check_finds_what_stops_a_start() {
+    #[tokio::test]
+    async fn a_check_finds_what_stops_a_start() {
         let folder = tempfile::tempdir().unwrap();
-        let of = |settings: &[(&'static str, &str)]| {
+        let of = async |settings: &[(&'static str, &str)]| {
             let mut all = vec![
                 ("data_dir", folder.path().display().to_string()),
                 ("cache_dir", folder.path().display().to_string()),
                 ("port", "0".to_owned()),
             ];
             all.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
-            check(&Config::without_environment(None, &all).unwrap())
+            check(&Config::without_environment(None, &all).unwrap()).await
         };
-        let check = |settings: &[(&'static str, &str)], expected: &str| {
-            let told = of(settings).unwrap_or_else(|error| error.to_string());
+        let check = async |settings: &[(&'static str, &str)], expected: &str| {
+            let told = of(settings).await.unwrap_or_else(|error| error.to_string());
             assert!(told.contains(expected), "{told}");
         };
-        check(&[("engine", "scripted")], "scripted answers");
-        check(&[("model", "smollm2-135m")], "will be fetched at the start");
-        check(&[("model", "smollm2-135m"), ("offline", "true")], "gavel models pull");
-        check(&[("model", "nothing-like-it")], "nothing-like-it");
-        check(&[("engine", "scripted"), ("host", "0.0.0.0")], "there are no API keys");
-        check(&[("engine", "scripted"), ("host", "0.0.0.0"), ("insecure", "true")], "scripted answers");
+        check(&[("engine", "scripted")], "scripted answers").await;
+        check(&[("engine", "scripted")], "no database yet").await;
+        check(&[("model", "smollm2-135m")], "will be fetched at the start").await;
+        check(&[("model", "smollm2-135m"), ("offline", "true")], "gavel models pull").await;
+        check(&[("model", "nothing-like-it")], "nothing-like-it").await;
+        check(&[("engine", "scripted"), ("host", "0.0.0.0")], "there are no API keys").await;
+        check(&[("engine", "scripted"), ("host", "0.0.0.0"), ("insecure", "true")], "scripted answers").await;
+        std::fs::write(folder.path().join("gavel.db"), "the notes of a person".repeat(500)).unwrap();
+        check(&[("engine", "scripted")], "gavel.db is damaged").await;
+        std::fs::remove_file(folder.path().join("gavel.db")).unwrap();
+        let away = ("jobs.database_url", "postgres://gavel@127.0.0.1:1/gavel");
+        check(&[("engine", "scripted"), away], "the database is not available").await;
         let keys = crate::keys::file_in(folder.path());
         std::fs::write(&keys, "keys = []").unwrap();
-        check(&[("engine", "scripted"), ("host", "0.0.0.0")], "scripted answers");
+        check(&[("engine", "scripted"), ("host", "0.0.0.0")], "scripted answers").await;
         std::fs::write(&keys, "keys = [1]").unwrap();
-        check(&[("engine", "scripted")], "keys.toml:1: ");
+        check(&[("engine", "scripted")], "keys.toml:1: ").await;
         std::fs::remove_file(&keys).unwrap();
-        check(&[("model", "./no.gguf")], "./no.gguf");
-        check(&[("engine", "scripted"), ("prompt", "plane")], "no prompt set `plane`; did you mean `plain`?");
+        check(&[("model", "./no.gguf")], "./no.gguf").await;
+        check(&[("engine", "scripted"), ("prompt", "plane")], "no prompt set `plane`; did you mean `plain`?").await;
         std::fs::create_dir(folder.path().join("rubrics")).unwrap();
         std::fs::write(folder.path().join("rubrics/mine.toml"), "criterion = 3").unwrap();
-        check(&[("engine", "scripted")], "mine.toml");
+        check(&[("engine", "scripted")], "mine.toml").await;
         std::fs::remove_file(folder.path().join("rubrics/mine.toml")).unwrap();
         std::fs::create_dir(folder.path().join("annotators")).unwrap();
         std::fs::write(folder.path().join("annotators/me.toml"), "profil = \"Me.\"").unwrap();
-        check(&[("engine", "scripted")], "me.toml");
+        check(&[("engine", "scripted")], "me.toml").await;
+        std::fs::remove_file(folder.path().join("annotators/me.toml")).unwrap();
+        std::fs::create_dir(folder.path().join("examples")).unwrap();
+        std::fs::write(folder.path().join("examples/house.toml"), "scale = [1, 5]").unwrap();
+        check(&[("engine", "scripted")], "house.toml").await;
     }
 }

@@ -49,6 +49,16 @@ pub enum ConfigError {
         /// The reason.
         reason: String,
     },
+    /// A router has a wrong number.
+    #[error("[routers.{name}] {at} {reason}")]
+    Router {
+        /// The router.
+        name: String,
+        /// The key at fault.
+        at: String,
+        /// The reason.
+        reason: String,
+    },
     /// A judge model names an unknown model.
     #[error("[[judges]] {name}: there is no model `{model}`; there are: {known}")]
     Judges {

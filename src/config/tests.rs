@@ -157,6 +157,28 @@ fn a_jury_can_decide_and_its_models_are_there() {
 }
 
 #[test]
+fn a_router_has_a_share_for_people() {
+    let check = |router: &str, expected: Result<(), &str>| {
+        let loaded = load(Some(&format!("[routers.house]\n{router}")), &[], &[]);
+        match (loaded.map(|config| config.routers["house"].cut()), expected) {
+            (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+            (loaded, expected) => assert_eq!(loaded.map_err(|error| error.to_string()).is_ok(), expected.is_ok()),
+        }
+    };
+    check("", Ok(()));
+    check("budget = 0", Ok(()));
+    check("budget = 1.0\nenqueue = true\nreviewers = 20", Ok(()));
+    check("threshold = 0.6", Ok(()));
+    check("budget = -0.1", Err("[routers.house] budget is -0.1; it must be between 0 and 1"));
+    check("budget = 1.1", Err("[routers.house] budget is 1.1"));
+    check("threshold = nan", Err("[routers.house] threshold is NaN"));
+    check("budget = 0.5\nthreshold = 0.5", Err("[routers.house] threshold set one of budget and threshold"));
+    check("enqueue = true\nreviewers = 0", Err("[routers.house] reviewers must be 1 to 20"));
+    check("reviewers = 21", Err("[routers.house] reviewers must be 1 to 20"));
+    check("buget = 0.5", Err("did you mean `budget`?"));
+}
+
+#[test]
 fn mistakes_name_their_key() {
     let check = |file: &str, word: &str| {
         let error = load(Some(file), &[], &[]).unwrap_err().to_string();

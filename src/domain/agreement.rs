@@ -17,6 +17,7 @@ mod sample;
 
 pub use absolute::rounded;
 pub use bootstrap::{Bootstrap, mean, mean_difference};
+pub(in crate::domain) use bootstrap::{Draws, clusters, figure};
 pub use items::{PairItem, PairVerdict, Place, ScoreItem, ScoreVerdict};
 pub use labels::{pair_labels, score_labels};
 pub use measure::{Items, Measured, Verdicts, compare, measure};

@@ -9,11 +9,11 @@ mod features;
 mod file;
 mod fitting;
 mod isotonic;
-mod linear;
-mod numeric;
+pub(super) mod linear;
+pub(super) mod numeric;
 mod ordinal;
 mod parameters;
-mod split;
+pub(super) mod split;
 mod study;
 mod temperature;
 

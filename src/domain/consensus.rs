@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+/// The most people that may be asked for a label of one item.
+pub const MOST_REVIEWERS: u32 = 20;
+
 /// The label that most give; `None` without one, or where two are given equally often.
 #[must_use]
 pub fn majority<'a>(labels: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

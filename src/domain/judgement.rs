@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::distribution::Distribution;
+use super::turn::Turn;
 
 /// The grading kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -220,6 +221,8 @@ pub struct Judgement {
     pub timing: Timing,
     /// The exact prompt.
     pub prompt: Arc<str>,
+    /// The turns of the prompt before the chat template; only if the request asks for debug output.
+    pub turns: Arc<[Turn]>,
     /// The model's whole answer, including forced text.
     pub answer: String,
     /// The prompt tokens with log probabilities, if requested.

@@ -14,7 +14,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use sha2::{Digest, Sha256};
 
 use super::annotator::Annotator;
-use super::request::InvalidRequest;
+use super::instruction::InvalidRequest;
 use super::weight::Weight;
 
 pub use ballots::{PairBallot, ScoreBallot, free_marginal_kappa, spread};
@@ -134,6 +134,12 @@ impl<'de> Deserialize<'de> for JurorSettings {
             }
         }
         deserializer.deserialize_any(NameOrFields)
+    }
+}
+
+impl From<&str> for JurorSettings {
+    fn from(model: &str) -> Self {
+        Self { model: Some(model.to_owned()), ..Self::default() }
     }
 }
 

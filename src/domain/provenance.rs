@@ -3,7 +3,9 @@
 use sha2::{Digest, Sha256};
 
 use super::annotator::Annotator;
-use super::request::{Sampling, WeightedRubric};
+use super::examples::ExampleSet;
+use super::instruction::WeightedRubric;
+use super::request::Sampling;
 use super::rubric::NamedRubric;
 
 /// What produced a verdict.
@@ -15,6 +17,8 @@ pub struct Provenance {
     pub rubric: Option<NamedDigest>,
     /// The templates of the prompt; `None` if the prompt was the caller's own.
     pub prompt: Option<NamedDigest>,
+    /// The examples that the judge was shown, if any.
+    pub examples: Option<NamedDigest>,
     /// The persona whose judgement was requested, if any was.
     pub annotator: Option<NamedDigest>,
     /// How text was generated.
@@ -53,6 +57,12 @@ impl NamedDigest {
     pub fn of_annotator(Annotator { name, profile }: &Annotator) -> Self {
         let digest = format!("sha256:{:x}", Sha256::digest(profile.as_bytes()));
         Self { name: name.clone().unwrap_or_else(|| "inline".to_owned()), digest }
+    }
+
+    /// A set of examples; the name of a request's own is `inline`.
+    #[must_use]
+    pub fn of_examples(examples: &ExampleSet) -> Self {
+        Self { name: examples.name().to_owned(), digest: examples.digest().to_owned() }
     }
 
     /// Several rubrics with their weights and gates.

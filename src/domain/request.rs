@@ -1,133 +1,15 @@
 //! Valid requests: the checked form of the API's wire types.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::annotator::Annotator;
-use super::blank::is_blank;
-use super::content::Content;
+use super::examples::{self, ExampleSet};
+use super::instruction::{Document, Instruction, InvalidRequest, WeightedRubric};
 use super::judgement::{Kind, Mode};
-use super::rubric::NamedRubric;
 use super::settling::MOST_SAMPLES;
-use super::weight::Weight;
-
-/// Who speaks in a turn of a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Instructions before the conversation.
-    System,
-    /// A turn of the user.
-    User,
-    /// A turn of the model.
-    Assistant,
-}
-
-impl Role {
-    /// The name that chat templates use.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::System => "system",
-            Self::User => "user",
-            Self::Assistant => "assistant",
-        }
-    }
-}
-
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Turn {
-    /// The role of the speaker.
-    pub role: Role,
-    /// What is said.
-    pub content: Content,
-}
-
-impl Turn {
-    /// A turn with a role and what is said.
-    pub fn new(role: Role, content: impl Into<Content>) -> Self {
-        Self { role, content: content.into() }
-    }
-
-    /// Bytes of its text, plus an estimate of the chat template's text around it.
-    #[must_use]
-    pub fn text_len(&self) -> usize {
-        const AROUND: usize = 32;
-        self.content.text_len() + AROUND
-    }
-
-    /// The same, where a picture counts as much as a long text: decoding it takes as long.
-    #[must_use]
-    pub fn text_len_with_pictures(&self) -> usize {
-        const PICTURE: usize = 64 << 10;
-        self.text_len() + PICTURE * self.content.pictures().count()
-    }
-}
-
-/// What the response answers: one text, or a conversation whose last turn is the user's.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Instruction {
-    /// A single instruction.
-    Text(String),
-    /// A conversation; the last turn is the user's.
-    Conversation(Vec<Turn>),
-}
-
-impl From<&str> for Instruction {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<String> for Instruction {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<Vec<Turn>> for Instruction {
-    fn from(turns: Vec<Turn>) -> Self {
-        Self::Conversation(turns)
-    }
-}
-
-impl Instruction {
-    /// Checks that the instruction is not blank.
-    ///
-    /// # Errors
-    /// If the text is blank, or the last turn is not the user's.
-    pub fn check(&self) -> Result<(), InvalidRequest> {
-        match self {
-            Self::Text(text) => check_text(text, "/instruction", "the instruction"),
-            Self::Conversation(turns) if turns.last().is_some_and(|turn| turn.role == Role::User) => Ok(()),
-            Self::Conversation(_) => Err(InvalidRequest::at(
-                "/messages",
-                "the last message must be the user's: it is what the response answers",
-            )),
-        }
-    }
-}
-
-/// Checks that a judged text is not blank.
-///
-/// # Errors
-/// At `pointer`, with `what` as its name.
-pub fn check_text(text: &str, pointer: &str, what: &str) -> Result<(), InvalidRequest> {
-    if is_blank(text) {
-        return Err(InvalidRequest::at(pointer, format!("{what} is empty; there is nothing to judge")));
-    }
-    Ok(())
-}
-
-/// A document that the response is judged against.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Document {
-    /// A name that feedback can refer to.
-    pub id: Option<String>,
-    /// The text of the document, untrusted.
-    pub text: String,
-}
+use super::turn::Turn;
 
 /// The fields that absolute and relative grading share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -200,22 +82,16 @@ pub struct Options {
     pub sampling: Sampling,
     /// The prompt set; `None` takes the model's own.
     pub prompt: Option<String>,
+    /// Graded examples that the judge is shown first, in absolute and relative grading.
+    #[serde(default)]
+    pub examples: Option<Arc<ExampleSet>>,
     /// Whether the verdict cache may be used.
     pub cache: bool,
     /// Whether each judgement runs alone, without prefix reuse: the same bytes every time.
     pub deterministic: bool,
-}
-
-/// A rubric with its weight.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct WeightedRubric {
-    /// The rubric, inline or of the library.
-    pub rubric: NamedRubric,
-    /// Its weight in the combined reward, relative to those of the other rubrics.
-    pub weight: Weight,
-    /// A score of its scale, but not the highest: with this score or a lower one, the combined reward is 0.
+    /// Whether judgements keep the turns of their prompts.
     #[serde(default)]
-    pub gate: Option<i32>,
+    pub debug: bool,
 }
 
 /// A checked request for absolute grading.
@@ -278,34 +154,24 @@ pub struct ManyRequest {
     pub options: Options,
 }
 
-/// A well-formed but invalid request.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-pub struct InvalidRequest {
-    /// JSON pointer to the field at fault.
-    pub pointer: String,
-    /// The reason, and what to do.
-    pub reason: String,
-}
-
-impl InvalidRequest {
-    /// An error at `pointer`.
-    pub fn at(pointer: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), reason: reason.into() }
-    }
-}
-
 impl Item {
     /// JSON pointer to the longest of its texts and of these responses, given with their pointers.
     #[must_use]
     pub fn longest_text<'a>(&self, responses: &[(&'a str, &str)]) -> &'a str {
+        self.longest_text_or_examples(responses, 0)
+    }
+
+    /// The same, or that to the examples, if they have more bytes.
+    #[must_use]
+    pub fn longest_text_or_examples<'a>(&self, responses: &[(&'a str, &str)], examples: usize) -> &'a str {
         let (pointer, instruction) = match &self.instruction {
             Instruction::Text(text) => ("/instruction", text.len()),
             Instruction::Conversation(turns) => ("/messages", turns.iter().map(|turn| turn.content.text_len()).sum()),
         };
         let context = self.context.iter().map(|document| document.text.len()).sum();
         let reference = self.reference_answer.as_ref().map_or(0, String::len);
-        let others = [(pointer, instruction), ("/context", context), ("/reference_answer", reference)];
+        let others =
+            [(pointer, instruction), ("/context", context), ("/reference_answer", reference), ("/examples", examples)];
         let all = others.into_iter().chain(responses.iter().map(|(pointer, text)| (*pointer, text.len())));
         all.max_by_key(|(_, len)| *len).map_or("", |(pointer, _)| pointer)
     }
@@ -336,13 +202,14 @@ impl AbsoluteRequest {
     /// At the first field that is out of range or conflicts with another.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         check_rubrics(&self.rubrics, self.multi)?;
+        examples::check(self.options.examples.as_ref(), Kind::Absolute, &self.rubrics, self.options.mode)?;
         self.options.check()
     }
 
     /// Bytes of judged text in one prompt.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        longest(&self.rubrics) + self.item.text_len() + self.response.len()
+        longest(&self.rubrics) + self.item.text_len() + self.response.len() + self.options.examples_len()
     }
 }
 
@@ -359,13 +226,15 @@ impl RelativeRequest {
     /// At the first field that is out of range or conflicts with another.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         check_comparison(&self.rubrics, self.multi, self.method(), self.tie_margin)?;
+        examples::check(self.options.examples.as_ref(), self.method().kind(), &self.rubrics, self.options.mode)?;
         self.options.check()
     }
 
     /// Bytes of judged text in one prompt.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        longest(&self.rubrics) + self.item.text_len() + self.response_a.len() + self.response_b.len()
+        let responses = self.response_a.len() + self.response_b.len();
+        longest(&self.rubrics) + self.item.text_len() + responses + self.options.examples_len()
     }
 }
 
@@ -385,6 +254,7 @@ impl ManyRequest {
             return Err(InvalidRequest::at("/responses", "there are fewer than two responses"));
         }
         check_comparison(&self.rubrics, self.multi, self.method(), self.tie_margin)?;
+        examples::check(self.options.examples.as_ref(), self.method().kind(), &self.rubrics, self.options.mode)?;
         self.options.check()
     }
 }
@@ -466,6 +336,12 @@ impl Sampling {
 }
 
 impl Options {
+    /// Approximate number of bytes of the examples.
+    #[must_use]
+    pub fn examples_len(&self) -> usize {
+        self.examples.as_ref().map_or(0, |examples| examples.text_len())
+    }
+
     /// Checks ranges and combinations.
     ///
     /// # Errors
@@ -500,6 +376,7 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{NamedRubric, Weight};
 
     fn options() -> Options {
         Options {
@@ -518,8 +395,10 @@ mod tests {
             },
             settle: None,
             prompt: None,
+            examples: None,
             cache: true,
             deterministic: false,
+            debug: false,
         }
     }
 

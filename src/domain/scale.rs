@@ -43,6 +43,18 @@ impl Scale {
         }
     }
 
+    /// The scale from the lowest level to the highest.
+    ///
+    /// # Errors
+    /// If there are fewer than 2 or more than 11 levels.
+    pub fn between([lowest, highest]: [i32; 2]) -> Result<Self, InvalidScale> {
+        let levels = usize::try_from(i64::from(highest) - i64::from(lowest) + 1).unwrap_or(0);
+        match levels {
+            FEWEST_LEVELS..=MOST_LEVELS => Ok(Self { lowest, levels }),
+            other => Err(InvalidScale::Size(other)),
+        }
+    }
+
     /// The lowest level.
     #[must_use]
     pub fn lowest(self) -> i32 {
@@ -115,6 +127,11 @@ mod tests {
         check(&[3], Err(InvalidScale::Size(1)));
         check(&[], Err(InvalidScale::Size(0)));
         check(&(0..12).collect::<Vec<_>>(), Err(InvalidScale::Size(12)));
+        let ends = |ends| Scale::between(ends).map(|scale| (scale.lowest(), scale.highest()));
+        assert_eq!((ends([1, 5]), ends([0, 10])), (Ok((1, 5)), Ok((0, 10))));
+        assert_eq!(ends([3, 3]), Err(InvalidScale::Size(1)));
+        assert_eq!(ends([5, 1]), Err(InvalidScale::Size(0)));
+        assert!(ends([i32::MIN, i32::MAX]).is_err());
     }
 
     #[test]

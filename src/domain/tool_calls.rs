@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::content::{Content, Part};
-use super::request::{Role, Turn};
+use super::turn::{Role, Turn};
 
 /// The tool calls of a conversation: function names by call id.
 pub struct Tools<'a>(HashMap<&'a str, &'a str>);

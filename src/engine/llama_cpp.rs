@@ -24,8 +24,8 @@ use self::settings::backend;
 use self::vocabulary::ModelVocabulary;
 use super::scheduler::worker::{self, Submission};
 use super::shared::Shared;
-use super::{Compiled, Engine, EngineError, EngineInfo, Job, Load, LoadError, Run, compiled};
-use crate::models::Model;
+use super::{Compiled, Engine, EngineError, EngineInfo, Job, Load, LoadError, ModelMemory, Run, compiled};
+use crate::models::{Model, kv_per_token};
 use crate::prompts::ChatFormat;
 use crate::script::Vocabulary;
 
@@ -37,6 +37,7 @@ const MAX_SEQUENCES: usize = 256;
 /// A model in llama.cpp.
 pub struct LlamaCpp {
     info: EngineInfo,
+    memory: ModelMemory,
     chat: ChatFormat,
     vocabulary: Arc<ModelVocabulary>,
     /// The digest of the model's eyes.
@@ -89,6 +90,7 @@ impl LlamaCpp {
             context: (weights.n_ctx_train() as usize).min(settings.context()),
             sequences: settings.sequences,
         };
+        let memory = ModelMemory { weights: Some(weights.size()), kv_cache: kv_cache(&model.path, settings) };
         let shared = Arc::new(Shared::default());
         let (submissions, inbox) = mpsc::channel();
         let (ready, started) = mpsc::channel();
@@ -104,7 +106,7 @@ impl LlamaCpp {
         let chat = vocabulary.chat_format();
         let worker = Mutex::new(Some(Worker { submissions, thread }));
         let eyes = model.eyes.as_ref().map(|file| file.digest.clone());
-        Ok(Self { info, chat, vocabulary, eyes, shared, worker })
+        Ok(Self { info, memory, chat, vocabulary, eyes, shared, worker })
     }
 
     fn worker(&self) -> MutexGuard<'_, Option<Worker>> {
@@ -119,6 +121,13 @@ impl Worker {
         // A panic is already in the log.
         let _ = self.thread.join();
     }
+}
+
+/// Bytes of the keys and values of all cells of the context, if the header of the file has their sizes. Where layers
+/// differ, it is the size as if all were as large as the largest.
+fn kv_cache(path: &Path, settings: Settings) -> Option<u64> {
+    let per_token = kv_per_token(path).ok().flatten()?;
+    Some(per_token.saturating_mul(settings.cells() as u64))
 }
 
 /// Whether some layers have an attention window of less than `context` tokens.
@@ -179,6 +188,10 @@ impl Engine for LlamaCpp {
 
     fn load(&self) -> Load {
         self.shared.load()
+    }
+
+    fn memory(&self) -> ModelMemory {
+        self.memory
     }
 
     fn stepping(&self) -> Option<Duration> {

@@ -1,5 +1,7 @@
 //! Grading requests.
 
+mod panel;
+
 use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +9,14 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use super::error::Error;
+use super::judges::PanelChoice;
 use crate::app::App;
 use crate::domain::{
-    AbsoluteRequest, Annotator, Document, Instruction, InvalidRequest, Item, ManyRequest, Method, Mode, NamedRubric,
-    Options, RelativeRequest, Rubric, Weight, WeightedRubric, check_text,
+    AbsoluteRequest, Annotator, Document, Example, Instruction, InvalidRequest, Item, ManyRequest, Method, Mode,
+    NamedRubric, Options, RelativeRequest, Rubric, Weight, WeightedRubric, check_text,
 };
-use crate::service::{Deadline, Delta, Graded, Progress, Session};
-use crate::tasks::{Absolute, Rank, Ranked, Ranking, Relative, Task};
+use crate::service::{Deadline, Delta, Graded, Panel, Progress};
+use crate::tasks::{Absolute, CandidateVerdicts, JudgeParts, JuryTask, Ranked, Ranking, Relative, Task};
 
 /// A grading request; awaiting it gives the verdict. Dropping the future stops the work.
 ///
@@ -55,7 +58,8 @@ pub struct Request<T> {
     multi: bool,
     options: Options,
     comparison: Comparison,
-    model: Option<String>,
+    panel: PanelChoice,
+    examples: Vec<Example>,
     deadline: Duration,
     on_delta: Option<Progress>,
 }
@@ -132,7 +136,8 @@ impl<T> Request<T> {
             multi: false,
             options: app.default_options(),
             comparison: Comparison { swap: grading.swap, tie_margin: grading.tie_margin, method: None },
-            model: None,
+            panel: PanelChoice::default(),
+            examples: Vec::new(),
             deadline: Duration::from_millis(app.config.limits.deadline_ms),
             on_delta: None,
             app: Arc::clone(app),
@@ -232,12 +237,6 @@ impl<T> Request<T> {
         self
     }
 
-    /// The model that judges, if the configuration has several. Default: the first.
-    pub fn model(mut self, name: impl Into<String>) -> Self {
-        self.model = Some(name.into());
-        self
-    }
-
     /// Whether the verdict cache may be used.
     pub fn cache(mut self, cache: bool) -> Self {
         self.options.cache = cache;
@@ -308,60 +307,103 @@ comparison!(ManyResponses);
 
 /// Turns a request into a task, depending on its responses.
 trait Responses: Sized {
-    type Task: Task;
+    type Task: JuryTask;
+    /// What the caller gets.
+    type Verdict;
 
-    fn task(request: Request<Self>, rubrics: Vec<WeightedRubric>) -> Result<Self::Task, InvalidRequest>;
+    /// The task; `preferred` is how the judges compare responses if the request does not say, unless they differ.
+    fn task(
+        request: Request<Self>,
+        rubrics: Vec<WeightedRubric>,
+        preferred: Option<Method>,
+    ) -> Result<Self::Task, InvalidRequest>;
+
+    /// What is made of the verdict of a task.
+    fn made(task: &Self::Task, verdict: <Self::Task as Task>::Verdict) -> Self::Verdict;
 }
 
 impl Responses for OneResponse {
     type Task = AbsoluteRequest;
+    type Verdict = Absolute;
 
-    fn task(request: Request<Self>, rubrics: Vec<WeightedRubric>) -> Result<Self::Task, InvalidRequest> {
+    fn task(
+        request: Request<Self>,
+        rubrics: Vec<WeightedRubric>,
+        _preferred: Option<Method>,
+    ) -> Result<Self::Task, InvalidRequest> {
         let Request { of: Self { response }, item, multi, options, .. } = request;
         check_text(&response, "/response", "the response")?;
         Ok(AbsoluteRequest { item, response, rubrics, multi, options })
+    }
+
+    fn made(_task: &Self::Task, verdict: Absolute) -> Absolute {
+        verdict
     }
 }
 
 impl Responses for TwoResponses {
     type Task = RelativeRequest;
+    type Verdict = Relative;
 
-    fn task(request: Request<Self>, rubrics: Vec<WeightedRubric>) -> Result<Self::Task, InvalidRequest> {
+    fn task(
+        request: Request<Self>,
+        rubrics: Vec<WeightedRubric>,
+        _preferred: Option<Method>,
+    ) -> Result<Self::Task, InvalidRequest> {
         let Request { of: Self { a, b }, item, multi, options, comparison, .. } = request;
         check_text(&a, "/response_a", "response A")?;
         check_text(&b, "/response_b", "response B")?;
         let Comparison { swap, tie_margin, method } = comparison;
         Ok(RelativeRequest { item, response_a: a, response_b: b, rubrics, multi, swap, tie_margin, method, options })
     }
+
+    fn made(_task: &Self::Task, verdict: Relative) -> Relative {
+        verdict
+    }
 }
 
 impl Responses for ManyResponses {
-    type Task = Rank;
+    type Task = JudgeParts<Ranking>;
+    type Verdict = Ranked;
 
-    fn task(request: Request<Self>, rubrics: Vec<WeightedRubric>) -> Result<Self::Task, InvalidRequest> {
+    fn task(
+        request: Request<Self>,
+        rubrics: Vec<WeightedRubric>,
+        preferred: Option<Method>,
+    ) -> Result<Self::Task, InvalidRequest> {
         let Request { of: Self { responses }, item, multi, options, comparison, .. } = request;
         for (place, response) in responses.iter().enumerate() {
             check_text(response, &format!("/responses/{place}"), "the response")?;
         }
         let Comparison { swap, tie_margin, method } = comparison;
+        let differ = "the jurors' models differ in how they compare responses; set the method";
+        let method = method.or(preferred).ok_or_else(|| InvalidRequest::at("/method", differ))?;
+        let method = Some(method);
         let request = ManyRequest { item, responses, rubrics, multi, swap, tie_margin, method, options };
-        Ok(Rank::new(request, Ranking))
+        Ok(JudgeParts::of(request, Ranking))
+    }
+
+    fn made(task: &Self::Task, verdict: CandidateVerdicts) -> Ranked {
+        task.made_of(verdict)
     }
 }
 
-/// The task, and the name of its model.
-async fn begin<T: Responses>(request: Request<T>) -> Result<(Session, T::Task, Option<Progress>), Error> {
+/// The judges, and the task.
+async fn begin<T: Responses>(mut request: Request<T>) -> Result<(Panel, T::Task, Option<Progress>), Error> {
     request.item.instruction.check()?;
-    let rubrics = request.weighted()?;
-    let (app, model, on_delta) = (Arc::clone(&request.app), request.model.clone(), request.on_delta.clone());
+    let (rubrics, judges) = (request.weighted()?, request.chosen_judges()?);
+    request.options.examples = request.example_set()?;
+    let (app, on_delta) = (Arc::clone(&request.app), request.on_delta.clone());
     let context = app.service.context("local", Deadline::after(request.deadline));
-    let task = T::task(request, rubrics)?;
-    Ok((app.service.begin(&context, model.as_deref()).await?, task, on_delta))
+    let panel = app.service.panel(&context, judges).await?;
+    let task = T::task(request, rubrics, panel.preference_method())?;
+    Ok((panel, task, on_delta))
 }
 
-async fn run<T: Responses>(request: Request<T>) -> Result<Graded<<T::Task as Task>::Verdict>, Error> {
-    let (session, task, on_delta) = begin(request).await?;
-    Ok(session.run(task, on_delta).await?)
+async fn run<T: Responses>(request: Request<T>) -> Result<Graded<T::Verdict>, Error> {
+    let (panel, task, on_delta) = begin(request).await?;
+    let asked = task.clone();
+    Ok(panel.run(task, on_delta).await?.map(&|verdict| T::made(&asked, verdict)))
 }
 
 /// Running a request.
@@ -382,8 +424,8 @@ macro_rules! awaited {
             /// # Errors
             /// Those of the request before the model runs.
             pub async fn prompts(self) -> Result<Vec<String>, Error> {
-                let (session, task, _) = begin(self).await?;
-                Ok(session.prompts(task).await?)
+                let (panel, task, _) = begin(self).await?;
+                Ok(panel.prompts(task).await?)
             }
         }
     };

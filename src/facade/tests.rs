@@ -1,8 +1,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Error, Gavel, OneResponse, Request};
-use crate::domain::{Document, Method, Mode, Preference, Role, Rubric, Turn};
+use super::{Error, Gavel, ManyResponses, OneResponse, Request};
+use crate::domain::jury::JurorSettings;
+use crate::domain::{Document, Example, JudgedExample, Method, Mode, Preference, Role, Rubric, Turn};
 use crate::engine::Job;
 use crate::engine::scripted::{Answer, Scripted};
 use crate::tasks::ByMethod;
@@ -105,6 +106,33 @@ async fn responses_are_put_in_order() {
         .unwrap();
     assert_eq!((ranked.verdict.ranking[0], &ranked.verdict.ties[..]), (1, &[[0, 2]][..]));
     assert!(matches!(ranked.verdict.verdicts, ByMethod::Pointwise(grades) if grades.len() == 3));
+}
+
+#[tokio::test]
+async fn several_judges_and_examples_reach_the_model() {
+    let (gavel, jobs) = listening().await;
+    let by = |annotator: &str| JurorSettings { annotator: Some(annotator.into()), ..JurorSettings::default() };
+    let asked = || gavel.rank("Why?", ["So.", "Thus."]).rubric("helpfulness").method(Method::Absolute);
+    let ranked = asked().judges([by("a parent"), by("an owl")]).await.unwrap();
+    assert_eq!((ranked.jury.unwrap().jurors.len(), jobs.lock().unwrap().drain(..).count()), (2, 4));
+    let example = |score: i32| Example {
+        instruction: "How?".into(),
+        reference_answer: None,
+        context: Vec::new(),
+        judged: JudgedExample::Response { response: "Thus and so.".into(), score },
+        feedback: Some("Thin.".into()),
+    };
+    let graded = asked().examples([example(2)]).await.unwrap();
+    assert_eq!(graded.provenance.examples.unwrap().name, "inline");
+    assert!(jobs.lock().unwrap().drain(..).all(|job| job.prompt.text().contains("Thin. [RESULT] 2")));
+    let field = async |request: Request<ManyResponses>| match request.await.unwrap_err() {
+        Error::Invalid(error) => error.pointer,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(field(asked().examples([example(6)])).await, "/examples/0/score");
+    assert_eq!(field(asked().quorum(1)).await, "/judges");
+    assert_eq!(field(asked().model("scripted").judges([by("an owl")])).await, "/model");
+    assert_eq!(field(asked().judges([by("an owl")]).quorum(2)).await, "/quorum");
 }
 
 #[tokio::test]

@@ -23,6 +23,9 @@ pub trait Execute: Send + Sync + 'static {
     /// With the reason why not.
     fn accepts(&self, url: &str) -> Result<(), String>;
 
+    /// Whether lines of an API key may begin now; its name is empty if keys were off.
+    fn may_begin(&self, owner: &str) -> bool;
+
     /// Answers a line. Dropping the future stops the work.
     fn execute(&self, line: LineRequest) -> BoxFuture<'static, LineReply>;
 }
@@ -132,8 +135,9 @@ impl Runner {
         while let Some(ended) = self.running.join_next_with_id().await {
             self.ended(ended);
         }
-        let Some(store) = self.jobs.database.opened() else { return };
-        let written = store.answer(&self.worker, &self.answers).await;
+        let jobs = Arc::clone(&self.jobs);
+        let Some(store) = jobs.database.opened() else { return };
+        let written = self.write(store).await;
         if let Err(error) = written.and(store.leave(&self.worker).await) {
             tracing::warn!(%error, "lines of batches that this process had begun are begun again when it counts as dead");
         }
@@ -193,11 +197,16 @@ impl Runner {
         if self.answers.is_empty() {
             return Ok(());
         }
-        store.answer(&self.worker, &self.answers).await?;
-        for answered in self.answers.drain(..) {
-            let outcome = if answered.outcome == "ok" { "ok" } else { "failed" };
-            self.metrics.batch_lines.with_label_values(&[outcome]).inc();
-        }
+        self.put(store, &self.answers).await?;
+        self.answers.clear();
+        Ok(())
+    }
+
+    /// Writes answers, and counts those that the database has taken.
+    async fn put(&self, store: &Store, answers: &[Answered]) -> Result<(), StoreError> {
+        let (ok, failed) = store.answer(&self.worker, answers).await?;
+        self.metrics.batch_lines.with_label_values(&["ok"]).inc_by(ok);
+        self.metrics.batch_lines.with_label_values(&["failed"]).inc_by(failed);
         Ok(())
     }
 
@@ -207,7 +216,21 @@ impl Runner {
             // One that another process reads will soon have lines for this one, too.
             return Ok(!store.batches_that_are(BatchStatus::Validating).await?.is_empty());
         };
-        let (total, faults) = self.lines_of(store, &batch).await?;
+        let (total, faults) = if batch.reads > self.most_begun() {
+            // Whoever began it before did not live to end it, or failed.
+            let message = format!("the file cannot be read: {} attempts did not come to its end", batch.reads - 1);
+            (0, vec![Fault::new("unreadable_file", message, None)])
+        } else {
+            match self.lines_of(store, &batch).await {
+                Ok(read) => read,
+                Err(error @ StoreError::Damaged { .. }) => return Err(error),
+                Err(error) => {
+                    // Other batches do not wait for this one.
+                    tracing::warn!(%error, batch = batch.id, attempt = batch.reads, "an input is read again later");
+                    return Ok(true);
+                }
+            }
+        };
         let errors = (!faults.is_empty()).then(|| serde_json::json!(faults).to_string());
         store.input_read(&batch.id, &self.worker, total, errors.as_deref()).await?;
         Ok(true)
@@ -285,7 +308,7 @@ impl Runner {
             }
             let why = "the time of the batch was over before this line was answered";
             let expired: Vec<Answered> = left.iter().map(|line| refused(line, "batch_expired", why)).collect();
-            store.answer(&self.worker, &expired).await?;
+            self.put(store, &expired).await?;
         }
         Ok(any)
     }
@@ -310,11 +333,14 @@ impl Runner {
         if self.alone && !self.lines.is_empty() {
             return Ok(true);
         }
+        let waiting = !batches.is_empty();
+        // A key over its limit of tokens takes no places that others could use.
+        batches.retain(|batch| self.execute.may_begin(&batch.owner));
         if std::mem::take(&mut self.alone) {
             self.take_suspect(store, &batches).await?;
         }
         if batches.is_empty() || !self.lines.is_empty() && self.alone {
-            return Ok(!self.lines.is_empty());
+            return Ok(waiting || !self.lines.is_empty());
         }
         let count = batches.len();
         self.turn = (self.turn + 1) % count;
@@ -349,10 +375,14 @@ impl Runner {
         Ok(())
     }
 
+    /// How often a line, or the reading of an input, may be begun.
+    fn most_begun(&self) -> i64 {
+        2 * i64::from(self.jobs.config.attempts)
+    }
+
     fn begin(&mut self, claimed: ClaimedLine, owner: String) {
-        let most = i64::from(self.jobs.config.attempts);
         // Whoever began it before did not live to answer it.
-        if claimed.attempts > 2 * most {
+        if claimed.attempts > self.most_begun() {
             let why = format!("{} processes ended while they worked on this line", claimed.attempts - 1);
             self.answers.push(refused(&claimed, "line_aborted", &why));
             self.jobs.wake.notify_one();

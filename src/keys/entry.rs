@@ -63,6 +63,9 @@ pub struct Key {
     /// The most requests in a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_minute: Option<NonZeroU32>,
+    /// The most tokens in a minute: those of prompts and of answers, as `/v1/usage` counts them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<NonZeroU32>,
     /// The most requests at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrent: Option<NonZeroU32>,
@@ -89,6 +92,7 @@ impl Key {
             created,
             expires: None,
             requests_per_minute: None,
+            tokens_per_minute: None,
             concurrent: None,
             weight: None,
         })

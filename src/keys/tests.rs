@@ -125,13 +125,31 @@ fn a_change_of_the_file_takes_nothing_from_a_key() {
     let key = create(&path, limited).unwrap();
     let (store, now) = (KeyStore::open(path.clone()), Instant::now());
     let caller = || store.caller(Some(&key), day(2)).unwrap().unwrap();
-    caller().admit(now).unwrap().end(1, 20, 3);
+    caller().admit(true, now).unwrap().end(1, 20, 3, now);
     create(&path, wanted("two", Scope::Admin)).unwrap();
-    assert!(caller().admit(now).is_err(), "it has used its minute");
+    assert!(caller().admit(true, now).is_err(), "it has used its minute");
     revoke(&path, "one").unwrap();
     assert!(store.on());
     let used = KeyUsage { requests: 1, judgements: 1, prompt_tokens: 20, completion_tokens: 3 };
-    assert_eq!(store.usage(), [("one".to_owned(), used), ("two".to_owned(), KeyUsage::default())]);
+    assert_eq!(store.unstored(), [("one".to_owned(), used), ("two".to_owned(), KeyUsage::default())]);
+}
+
+#[test]
+fn tokens_limit_what_judges() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file_in(folder.path());
+    let limited = Key { tokens_per_minute: NonZeroU32::new(60), ..wanted("one", Scope::Grade) };
+    let key = create(&path, limited).unwrap();
+    let (store, now) = (KeyStore::open(path), Instant::now());
+    let caller = store.caller(Some(&key), day(2)).unwrap().unwrap();
+    caller.admit(true, now).unwrap().end(1, 70, 20, now);
+    assert_eq!(caller.admit(true, now).unwrap_err().wait, Duration::from_secs(31));
+    assert!(caller.has_tokens(now).is_err());
+    // Lines wait before they begin, and reading costs no tokens.
+    caller.admit_line(now).end(1, 10, 0, now);
+    caller.admit(false, now).unwrap().end(0, 0, 0, now);
+    assert_eq!(caller.has_tokens(now).unwrap_err().wait, Duration::from_secs(41));
+    assert_eq!(caller.has_tokens(now + Duration::from_secs(41)), Ok(()));
 }
 
 #[test]

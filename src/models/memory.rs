@@ -21,6 +21,15 @@ pub fn needed(path: &Path, tokens: u64) -> Result<u64, ModelError> {
     Ok(weights + per_token.unwrap_or(0).saturating_mul(tokens))
 }
 
+/// Bytes of the keys and values of one token over all layers, in half precision; `None` if the header of the GGUF file
+/// (the first shard) does not say.
+///
+/// # Errors
+/// If the file's header cannot be read. Blocks the thread briefly.
+pub fn kv_per_token(path: &Path) -> Result<Option<u64>, ModelError> {
+    Ok(gguf::read(path)?.kv_per_token)
+}
+
 /// Bytes of free memory; in a container, within its limit.
 #[must_use]
 pub fn available() -> u64 {
@@ -62,6 +71,7 @@ mod tests {
             with_architecture(&[("block_count", 2), ("attention.head_count_kv", 3), ("attention.key_length", 8)]);
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(needed(&path, 100).unwrap(), bytes.len() as u64 + 100 * 2 * 3 * (8 + 8) * 2);
+        assert_eq!(kv_per_token(&path).unwrap(), Some(2 * 3 * (8 + 8) * 2));
         let heads = [("block_count", 2), ("attention.head_count", 4), ("embedding_length", 64)];
         let bytes = with_architecture(&heads);
         std::fs::write(&path, &bytes).unwrap();

@@ -34,6 +34,8 @@ pub struct ChatFormat {
 pub(super) struct LaidOut {
     /// The text up to the start of the model's answer.
     pub(super) text: String,
+    /// The turns that the template was given.
+    pub(super) turns: Vec<(Role, String)>,
     /// The template's role strings in plain text, which are markers.
     pub(super) roles: Vec<String>,
 }
@@ -44,8 +46,9 @@ impl ChatFormat {
     pub(super) fn lay_out(&self, system: Option<&str>, user: &str) -> Result<LaidOut, PromptError> {
         let merged = system.map(|system| format!("{system}\n\n{user}"));
         let merged = merged.as_deref().unwrap_or(user);
+        let alone = || vec![(Role::User, merged.to_owned())];
         let Some(template) = &self.template else {
-            return Ok(LaidOut { text: merged.to_owned(), roles: Vec::new() });
+            return Ok(LaidOut { text: merged.to_owned(), turns: alone(), roles: Vec::new() });
         };
         let environment = environment(template)?;
         let parts = self.wants_parts(&environment);
@@ -57,22 +60,22 @@ impl ChatFormat {
             && probe.contains(&in_system)
             && probe.contains(&in_user)
         {
-            return Ok(LaidOut { text: render(Some(system), user)?, roles: self.roles(&probe) });
+            let turns = vec![(Role::System, system.to_owned()), (Role::User, user.to_owned())];
+            return Ok(LaidOut { text: render(Some(system), user)?, turns, roles: self.roles(&probe, 2) });
         }
         let probe = render(None, &in_user)?;
         if !probe.contains(&in_user) {
             return Err(PromptError::Chat("it drops the user turn".to_owned()));
         }
-        Ok(LaidOut { text: render(None, merged)?, roles: self.roles(&probe) })
+        Ok(LaidOut { text: render(None, merged)?, turns: alone(), roles: self.roles(&probe, 2) })
     }
 
-    /// Renders the chat template with a whole conversation, whose texts are placeholders of so many fields. If the template refuses or
-    /// ignores the role `system`, that text goes before the next user turn. If it requires alternating roles, adjacent
-    /// turns of one role are joined.
+    /// Renders the chat template with a whole conversation, whose texts are placeholders of so many fields. If the
+    /// template refuses or ignores the role `system`, that text goes before the next user turn. If it requires
+    /// alternating roles, adjacent turns of one role are joined.
     pub(super) fn lay_out_turns(&self, turns: &[(Role, String)], fields: usize) -> Result<String, PromptError> {
         let Some(template) = &self.template else {
-            let texts: Vec<&str> = turns.iter().map(|(_, text)| text.as_str()).collect();
-            return Ok(texts.join("\n\n"));
+            return Ok(untemplated(turns));
         };
         let environment = environment(template)?;
         let parts = self.wants_parts(&environment);
@@ -80,19 +83,31 @@ impl ChatFormat {
         if let Some(text) = self.render_turns(&environment, turns, parts).ok().filter(whole) {
             return Ok(text);
         }
-        let mut joined: Vec<(Role, String)> = Vec::new();
-        for (role, content) in turns {
-            let role = if *role == Role::System { Role::User } else { *role };
-            match joined.last_mut() {
-                Some((last, text)) if *last == role => {
-                    text.push_str("\n\n");
-                    text.push_str(content);
-                }
-                _ => joined.push((role, content.clone())),
-            }
-        }
-        let text = self.render_turns(&environment, &joined, parts)?;
+        let text = self.render_turns(&environment, &joined(turns), parts)?;
         if whole(&text) { Ok(text) } else { Err(PromptError::Conversation("it drops a message".to_owned())) }
+    }
+
+    /// Renders the chat template with examples before the user turn, in the same way.
+    pub(super) fn lay_out_after(&self, turns: &[(Role, String)]) -> Result<LaidOut, PromptError> {
+        let probes: Vec<(Role, String)> =
+            turns.iter().enumerate().map(|(index, (role, _))| (*role, placeholder(index))).collect();
+        let Some(template) = &self.template else {
+            return Ok(LaidOut { text: untemplated(turns), turns: joined(turns), roles: Vec::new() });
+        };
+        let environment = environment(template)?;
+        let parts = self.wants_parts(&environment);
+        let whole = |text: &String| places_all(text, turns.len());
+        if let Some(probe) = self.render_turns(&environment, &probes, parts).ok().filter(whole) {
+            let text = self.render_turns(&environment, turns, parts)?;
+            return Ok(LaidOut { text, turns: turns.to_vec(), roles: self.roles(&probe, turns.len()) });
+        }
+        let probe = self.render_turns(&environment, &joined(&probes), parts)?;
+        if !whole(&probe) {
+            return Err(PromptError::Chat("it drops earlier turns, which examples are".to_owned()));
+        }
+        let turns = joined(turns);
+        let text = self.render_turns(&environment, &turns, parts)?;
+        Ok(LaidOut { text, roles: self.roles(&probe, probes.len()), turns })
     }
 
     /// Whether the template takes the content of a turn as a list of parts only, as those of some models with eyes do.
@@ -138,8 +153,9 @@ impl ChatFormat {
         env.get_template(TEMPLATE).and_then(|template| template.render(variables)).map_err(refused)
     }
 
-    fn roles(&self, probe: &str) -> Vec<String> {
-        let literals = pieces(probe, 2).unwrap_or_default().into_iter().filter_map(|piece| match piece {
+    /// The role strings of a rendered template with this number of placeholders.
+    fn roles(&self, probe: &str, fields: usize) -> Vec<String> {
+        let literals = pieces(probe, fields).unwrap_or_default().into_iter().filter_map(|piece| match piece {
             Piece::Literal(text) => Some(text),
             Piece::Field(_) => None,
         });
@@ -157,6 +173,29 @@ impl ChatFormat {
     pub(super) fn structure(&self) -> impl Iterator<Item = &String> {
         self.user_defined.iter().filter(|token| !is_plain(token))
     }
+}
+
+/// The turns for a model without a chat template.
+fn untemplated(turns: &[(Role, String)]) -> String {
+    let texts: Vec<&str> = turns.iter().map(|(_, text)| text.as_str()).collect();
+    texts.join("\n\n")
+}
+
+/// The turns for a template that requires alternating roles without a system turn: that text goes before the next user
+/// turn, and adjacent turns of one role are joined.
+fn joined(turns: &[(Role, String)]) -> Vec<(Role, String)> {
+    let mut joined: Vec<(Role, String)> = Vec::new();
+    for (role, content) in turns {
+        let role = if *role == Role::System { Role::User } else { *role };
+        match joined.last_mut() {
+            Some((last, text)) if *last == role => {
+                text.push_str("\n\n");
+                text.push_str(content);
+            }
+            _ => joined.push((role, content.clone())),
+        }
+    }
+    joined
 }
 
 fn is_plain(token: &str) -> bool {

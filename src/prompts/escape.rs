@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::fields::{FieldValue, Fields};
+use super::fields::{FieldValue, Fields, Piece};
 use super::layout::{Layout, LayoutPart};
 use super::patterns::PatternSet;
 use crate::script::{Prompt, Segment};
@@ -74,6 +74,22 @@ pub(super) fn assemble(layout: &Layout, fields: &Fields<'_>) -> Rendered {
     found.sort_by_key(|(index, marker): &(usize, EscapedMarker)| (*index, marker.start, marker.end));
     found.dedup();
     Rendered { prompt: Prompt(segments), neutralized: found.into_iter().map(|(_, marker)| marker).collect(), quotes }
+}
+
+/// Fills in the fields of one turn, with mentions of the pictures, and escapes the markers in the texts.
+pub(super) fn fill(pieces: &[Piece<'_>], markers: &PatternSet, fields: &Fields<'_>) -> String {
+    let mut run = Run::default();
+    for piece in pieces {
+        match *piece {
+            Piece::Literal(text) => run.text.push_str(text),
+            Piece::Field(index) => match fields.value(index) {
+                FieldValue::Text(text) => run.put(index, text),
+                FieldValue::Picture(shown) => run.text.push_str(&shown.picture.mention()),
+            },
+        }
+    }
+    run.neutralize(markers, fields, &mut Vec::new());
+    run.text
 }
 
 /// A run of plain text between control tokens, and the spans of the fields in it.

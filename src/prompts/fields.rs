@@ -2,8 +2,9 @@
 
 use minijinja::{Value, context};
 
+use super::examples::{self, ExampleShape};
 use super::form::Form;
-use crate::domain::{Instruction, Item, Label, Mode, Part, Role, Rubric, Turn};
+use crate::domain::{Document, Example, ExampleSet, Instruction, Item, JudgedExample, Label, Mode, Part, Role, Rubric, Turn};
 use crate::pictures::Shown;
 
 // A placeholder is the index of a field between two private-use characters.
@@ -101,8 +102,8 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The part that templates can see.
-    pub(super) fn shape(&self, mode: Mode) -> Shape {
+    /// The part that templates can see; grading may have examples.
+    pub(super) fn shape(&self, mode: Mode, examples: Option<&ExampleSet>) -> Shape {
         let item = self.item();
         let (response, count) = match self {
             Self::Absolute { .. } | Self::Relative { .. } => (true, None),
@@ -123,6 +124,7 @@ impl<'a> Subject<'a> {
             scale: self.rubric().map(|rubric| (rubric.scale().lowest(), rubric.scale().highest())),
             choices: self.choices().iter().map(|label| label.meaning.is_some()).collect(),
             count,
+            examples: examples.map_or_else(Vec::new, examples::shapes),
         }
     }
 }
@@ -132,7 +134,7 @@ impl<'a> Subject<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Shape {
     pub(super) form: Form,
-    mode: Mode,
+    pub(super) mode: Mode,
     /// The turns of a conversation; `None` for an instruction that is one text.
     pub(super) turns: Option<Vec<TurnShape>>,
     reference_answer: bool,
@@ -146,6 +148,8 @@ pub(super) struct Shape {
     /// Whether each label says what it means.
     choices: Vec<bool>,
     count: Option<usize>,
+    /// What is shown before.
+    pub(super) examples: Vec<ExampleShape>,
 }
 
 /// What templates can see of a turn.
@@ -157,12 +161,17 @@ pub(super) struct TurnShape {
 }
 
 impl TurnShape {
-    fn of(turn: &Turn) -> Self {
+    pub(super) fn of(turn: &Turn) -> Self {
         let parts = match turn.content.as_text() {
             Some(_) => vec![false],
             None => turn.content.parts().iter().map(|part| matches!(part, Part::Picture(_))).collect(),
         };
         Self { role: turn.role, parts }
+    }
+
+    /// The number of its parts.
+    pub(super) fn len(&self) -> usize {
+        self.parts.len()
     }
 
     /// The content of the turn, part after part on a line of its own. Pictures are added to `pictures`; in their place is
@@ -188,10 +197,11 @@ impl TurnShape {
 }
 
 impl Shape {
-    /// The number of parts of turns, documents and labels together, which has no fixed limit.
+    /// The number of parts of turns, documents, labels and examples together, which has no fixed limit.
     pub(super) fn len(&self) -> usize {
-        let parts: usize = self.turns.iter().flatten().map(|turn| turn.parts.len()).sum();
-        parts + self.documents.len() + self.choices.len()
+        let parts: usize = self.turns.iter().flatten().map(TurnShape::len).sum();
+        let examples: usize = self.examples.iter().map(ExampleShape::len).sum();
+        parts + self.documents.len() + self.choices.len() + examples
     }
 
     /// The variables of templates. Placeholders are in the order of [`Fields::of`], after those in `instruction`.
@@ -253,6 +263,8 @@ impl Placeholders {
 
 /// A text or a picture of the request.
 struct Field<'a> {
+    /// The index of the example that it is of, if it is of one.
+    example: Option<usize>,
     /// Its path: a name, an index or score below it, and a name below that.
     name: (&'static str, Option<i64>, &'static str),
     /// Its index in a turn of several parts.
@@ -273,28 +285,22 @@ pub(super) enum FieldValue<'a> {
 #[derive(Default)]
 pub(super) struct Fields<'a> {
     all: Vec<Field<'a>>,
+    /// The example that fields are added to.
+    example: Option<usize>,
     /// How many at the end are said by the script, and have no placeholder.
     quotes: usize,
 }
 
 impl<'a> Fields<'a> {
-    /// The texts of a request, in the order of their placeholders.
-    pub(super) fn of(subject: &Subject<'a>) -> Self {
+    /// The texts of a request, in the order of their placeholders; those of examples come last.
+    pub(super) fn of(subject: &Subject<'a>, mode: Mode, examples: Option<&'a ExampleSet>) -> Self {
         let item = subject.item();
         let index = |index: usize| i64::try_from(index).ok();
         let mut fields = Self::default();
-        match &item.instruction {
-            Instruction::Text(text) => fields.put("instruction", text),
-            Instruction::Conversation(turns) => {
-                turns.iter().enumerate().for_each(|(at, turn)| fields.put_turn(index(at), turn));
-            }
-        }
+        fields.put_instruction(&item.instruction);
         item.reference_answer.iter().for_each(|text| fields.put("reference_answer", text));
         item.annotator.iter().for_each(|annotator| fields.put("annotator", &annotator.profile));
-        for (at, document) in item.context.iter().enumerate() {
-            document.id.iter().for_each(|id| fields.put_at("context", index(at), "/id", id, false));
-            fields.put_at("context", index(at), "", &document.text, true);
-        }
+        fields.put_context(&item.context);
         match *subject {
             Subject::Absolute { response, .. } => fields.put("response", response),
             Subject::Relative { first, second, first_field, second_field, .. } => {
@@ -318,7 +324,46 @@ impl<'a> Fields<'a> {
             fields.quotes = quotes.len();
             quotes.iter().for_each(|quote| fields.put_at(quote.field, index(quote.index), "", quote.text, false));
         }
+        for (at, example) in examples.iter().flat_map(|set| set.examples()).enumerate() {
+            fields.example = Some(at);
+            fields.put_example(example, mode);
+        }
         fields
+    }
+
+    /// Adds an example; its verdict is text of the set.
+    fn put_example(&mut self, example: &'a Example, mode: Mode) {
+        self.put_instruction(&example.instruction);
+        example.reference_answer.iter().for_each(|text| self.put("reference_answer", text));
+        self.put_context(&example.context);
+        match &example.judged {
+            JudgedExample::Response { response, .. } => self.put("response", response),
+            JudgedExample::Pair { response_a, response_b, .. } => {
+                self.put("response_a", response_a);
+                self.put("response_b", response_b);
+            }
+        }
+        if mode == Mode::Feedback {
+            self.put("feedback", example.feedback.as_deref().unwrap_or_default());
+        }
+    }
+
+    /// Adds an instruction or the turns of a conversation.
+    fn put_instruction(&mut self, instruction: &'a Instruction) {
+        match instruction {
+            Instruction::Text(text) => self.put("instruction", text),
+            Instruction::Conversation(turns) => {
+                turns.iter().zip(0..).for_each(|(turn, at)| self.put_turn(Some(at), turn));
+            }
+        }
+    }
+
+    /// Adds documents with their names.
+    fn put_context(&mut self, context: &'a [Document]) {
+        for (document, at) in context.iter().zip(0..) {
+            document.id.iter().for_each(|id| self.put_at("context", Some(at), "/id", id, false));
+            self.put_at("context", Some(at), "", &document.text, true);
+        }
     }
 
     /// Adds a text that every prompt must contain.
@@ -328,7 +373,7 @@ impl<'a> Fields<'a> {
 
     fn put_at(&mut self, name: &'static str, index: Option<i64>, below: &'static str, text: &'a str, required: bool) {
         let value = FieldValue::Text(text);
-        self.all.push(Field { name: (name, index, below), part: None, value, required });
+        self.all.push(Field { example: self.example, name: (name, index, below), part: None, value, required });
     }
 
     fn put_turn(&mut self, index: Option<i64>, turn: &'a Turn) {
@@ -340,7 +385,8 @@ impl<'a> Fields<'a> {
                 Part::Text(text) => FieldValue::Text(text),
                 Part::Picture(shown) => FieldValue::Picture(shown),
             };
-            self.all.push(Field { name: ("messages", index, ""), part: Some(at), value, required: true });
+            let (example, name) = (self.example, ("messages", index, ""));
+            self.all.push(Field { example, name, part: Some(at), value, required: true });
         }
     }
 
@@ -362,11 +408,12 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn name(&self, index: usize) -> String {
-        let Field { name, part, .. } = &self.all[index];
+        let Field { example, name, part, .. } = &self.all[index];
+        let within = example.map_or_else(String::new, |example| format!("examples/{example}/"));
         match (*name, part) {
-            ((name, None, _), _) => name.to_owned(),
-            ((name, Some(index), below), None) => format!("{name}/{index}{below}"),
-            ((name, Some(index), below), Some(part)) => format!("{name}/{index}{below}/{part}"),
+            ((name, None, _), _) => format!("{within}{name}"),
+            ((name, Some(index), below), None) => format!("{within}{name}/{index}{below}"),
+            ((name, Some(index), below), Some(part)) => format!("{within}{name}/{index}{below}/{part}"),
         }
     }
 
@@ -374,15 +421,19 @@ impl<'a> Fields<'a> {
         self.all[index].value
     }
 
-    /// The top-level name of the first required field that is not among the pieces.
-    pub(super) fn missing(&self, pieces: &[Piece<'_>]) -> Option<&'static str> {
+    /// The top-level name of the first required field that is not among the pieces, and the example that it is of.
+    pub(super) fn missing(&self, pieces: &[Piece<'_>]) -> Option<(Option<usize>, &'static str)> {
         let mut there = vec![false; self.all.len()];
         for piece in pieces {
             if let Piece::Field(index) = piece {
                 there[*index] = true;
             }
         }
-        self.all.iter().zip(there).find(|(field, there)| field.required && !there).map(|(field, _)| field.name.0)
+        self.all
+            .iter()
+            .zip(there)
+            .find(|(field, there)| field.required && !there)
+            .map(|(field, _)| (field.example, field.name.0))
     }
 
     /// The pieces as one text, with unchanged fields and mentions of the pictures.

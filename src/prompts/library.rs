@@ -7,7 +7,7 @@ use std::sync::Arc;
 use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
 
-use super::chat::ChatFormat;
+use super::chat::{ChatFormat, LaidOut};
 use super::error::PromptError;
 use super::escape::{self, Rendered};
 use super::fields::{self, Fields, Placeholders, Shape, Subject, TurnShape};
@@ -15,7 +15,7 @@ use super::form::Form;
 use super::layout::Layout;
 use super::patterns::PatternSet;
 use super::set::{self, SetFile, Source, Support, Templates};
-use crate::domain::{Kind, Mode, Scale};
+use crate::domain::{ExampleSet, Kind, Mode, Role, Scale, Turn};
 use crate::script::{Generate, Script, Step, StopString};
 
 static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/prompts");
@@ -37,6 +37,14 @@ pub struct PromptSet {
     support: Arc<Support>,
     /// In the order of [`Form::ALL`].
     digests: [String; Form::ALL.len()],
+}
+
+/// The turns of a prompt before the chat template.
+struct LaidOutTurns {
+    system: Option<String>,
+    /// Examples with their answers.
+    earlier: Vec<(Role, String)>,
+    user: String,
 }
 
 impl PromptLibrary {
@@ -185,6 +193,12 @@ impl PromptSet {
         Script(steps)
     }
 
+    /// The forced first words of each question that the judge writes for a checklist; may be empty.
+    #[must_use]
+    pub fn question_begin(&self) -> &str {
+        &self.file.verdict.begin.question
+    }
+
     /// The steps in which a reasoning judge thinks; none for others.
     fn reasoning(&self) -> Vec<Step> {
         let Some(reasoning) = &self.file.reasoning else { return Vec::new() };
@@ -206,24 +220,76 @@ impl PromptSet {
     /// # Errors
     /// If the set does not support a field of the request, or the model's chat template cannot be rendered.
     pub fn render(&self, subject: &Subject<'_>, mode: Mode, chat: &ChatFormat) -> Result<Rendered, PromptError> {
-        let fields = Fields::of(subject);
-        Ok(escape::assemble(&self.layout(&subject.shape(mode), &fields, chat)?, &fields))
+        self.render_after(subject, mode, chat, None)
+    }
+
+    /// The same after graded examples: each is a turn of the user, with the templates of this kind of grading, and a
+    /// turn of the model with the answer of a judge. Rubric and annotator are those of the request.
+    ///
+    /// # Errors
+    /// Those of [`PromptSet::render`], and if the chat template does not accept earlier turns.
+    pub fn render_after(
+        &self,
+        subject: &Subject<'_>,
+        mode: Mode,
+        chat: &ChatFormat,
+        examples: Option<&ExampleSet>,
+    ) -> Result<Rendered, PromptError> {
+        let fields = Fields::of(subject, mode, examples);
+        Ok(escape::assemble(&self.layout(&subject.shape(mode, examples), &fields, chat)?, &fields))
+    }
+
+    /// The turns of the prompt before the chat template, with escaped markers: a training example for this judge.
+    ///
+    /// # Errors
+    /// Those of [`PromptSet::render_after`].
+    pub fn messages(
+        &self,
+        subject: &Subject<'_>,
+        mode: Mode,
+        chat: &ChatFormat,
+        examples: Option<&ExampleSet>,
+    ) -> Result<Vec<Turn>, PromptError> {
+        let fields = Fields::of(subject, mode, examples);
+        let (laid_out, markers) = self.lay_out_chat(&subject.shape(mode, examples), &fields, chat)?;
+        let turn = |(role, text): &(Role, String)| {
+            let pieces = fields::pieces(text, fields.len()).unwrap_or_default();
+            Turn::new(*role, escape::fill(&pieces, &markers, &fields))
+        };
+        Ok(laid_out.turns.iter().map(turn).collect())
     }
 
     /// The layout of requests with this shape; `fields` are those of one such request.
     pub(super) fn layout(&self, shape: &Shape, fields: &Fields<'_>, chat: &ChatFormat) -> Result<Layout, PromptError> {
-        let (system, user) = self.lay_out(shape, fields)?;
-        let laid_out = chat.lay_out(system.as_deref(), &user)?;
+        let (laid_out, markers) = self.lay_out_chat(shape, fields, chat)?;
         let pieces = fields::pieces(&laid_out.text, fields.len())
             .filter(|pieces| fields.missing(pieces).is_none())
             .ok_or_else(|| PromptError::Chat("it truncates or drops parts of the user turn".to_owned()))?;
-        let mut markers = laid_out.roles;
+        Ok(Layout::new(&pieces, &PatternSet::exact(&chat.control), markers))
+    }
+
+    /// The prompt with placeholders for the fields, and the markers, which are escaped in them.
+    fn lay_out_chat(
+        &self,
+        shape: &Shape,
+        fields: &Fields<'_>,
+        chat: &ChatFormat,
+    ) -> Result<(LaidOut, PatternSet), PromptError> {
+        let LaidOutTurns { system, earlier, user } = self.lay_out(shape, fields)?;
+        let laid_out = if earlier.is_empty() {
+            chat.lay_out(system.as_deref(), &user)?
+        } else {
+            let system = system.map(|text| (Role::System, text));
+            let turns: Vec<_> = system.into_iter().chain(earlier).chain([(Role::User, user)]).collect();
+            chat.lay_out_after(&turns)?
+        };
+        let mut markers = laid_out.roles.clone();
         markers.extend(chat.structure().cloned());
         markers.extend(self.file.marker_texts().map(str::to_owned));
-        if shape.turns.is_some() {
+        if shape.turns.is_some() || shape.examples.iter().any(|example| example.turns.is_some()) {
             markers.extend(self.templates.roles.iter().cloned());
         }
-        Ok(Layout::new(&pieces, &PatternSet::exact(&chat.control), PatternSet::markers(&markers)))
+        Ok((laid_out, PatternSet::markers(&markers)))
     }
 
     /// The system text, if there is one, and the user text, before the chat template and without escaping.
@@ -231,14 +297,14 @@ impl PromptSet {
     /// # Errors
     /// If the set does not support a field of the request.
     pub fn turns(&self, subject: &Subject<'_>, mode: Mode) -> Result<(Option<String>, String), PromptError> {
-        let fields = Fields::of(subject);
-        let (system, user) = self.lay_out(&subject.shape(mode), &fields)?;
+        let fields = Fields::of(subject, mode, None);
+        let LaidOutTurns { system, user, .. } = self.lay_out(&subject.shape(mode, None), &fields)?;
         let fill = |text: &str| fields.fill(&fields::pieces(text, fields.len()).unwrap_or_default());
         Ok((system.as_deref().map(fill), fill(&user)))
     }
 
-    /// System and user text with placeholders for the fields. They contain every field of the request.
-    fn lay_out(&self, shape: &Shape, fields: &Fields<'_>) -> Result<(Option<String>, String), PromptError> {
+    /// The turns with placeholders for the fields. They contain every field of the request.
+    fn lay_out(&self, shape: &Shape, fields: &Fields<'_>) -> Result<LaidOutTurns, PromptError> {
         let form = shape.form;
         if !self.templates.has(form) {
             let (set, alternatives) = (self.name.to_string(), self.support.of_form(form));
@@ -250,17 +316,7 @@ impl PromptSet {
         }
         let mut placeholders = Placeholders::default();
         let mut pictures = Vec::new();
-        let instruction = match &shape.turns {
-            None => placeholders.next(),
-            Some(turns) => {
-                let turn = |turn: &TurnShape| {
-                    let content =
-                        turn.content(&mut placeholders, &mut pictures, |number| self.templates.mark(number))?;
-                    Ok((turn.role.name(), content))
-                };
-                self.templates.conversation(turns.iter().map(turn).collect::<Result<_, PromptError>>()?)?
-            }
-        };
+        let instruction = self.lay_out_instruction(shape.turns.as_deref(), &mut placeholders, &mut pictures)?;
         let variables = shape.variables(&mut placeholders, instruction, &self.file.verdict.labels);
         let system = self.templates.system(form, &variables)?;
         let mut user = self.templates.user(form, &variables)?;
@@ -268,9 +324,17 @@ impl PromptSet {
             // At the start, so that all prompts about a picture share its tokens.
             user.insert_str(0, &self.templates.pictures(&pictures)?);
         }
+        let mut earlier = Vec::new();
+        for example in &shape.examples {
+            let instruction = self.lay_out_instruction(example.turns.as_deref(), &mut placeholders, &mut Vec::new())?;
+            let variables = example.variables(form, &variables, instruction, &mut || placeholders.next());
+            earlier.push((Role::User, self.templates.user(form, &variables)?));
+            let answer = self.file.verdict.answer(example.verdict, shape.mode, || placeholders.next());
+            earlier.push((Role::Assistant, answer));
+        }
 
         let mut pieces = Vec::new();
-        for text in system.iter().chain([&user]) {
+        for text in system.iter().chain(earlier.iter().map(|(_, text)| text)).chain([&user]) {
             pieces.extend(fields::pieces(text, fields.len()).ok_or_else(|| PromptError::Template {
                 file: self.templates.file(form),
                 line: None,
@@ -278,16 +342,32 @@ impl PromptSet {
             })?);
         }
         match fields.missing(&pieces) {
-            None => Ok((system, user)),
-            Some(field) => Err(self.unsupported(form, field)),
+            None => Ok(LaidOutTurns { system, earlier, user }),
+            Some((example, field)) => Err(self.unsupported(form, example, field)),
         }
     }
 
+    /// An instruction, or a conversation by its template. The placeholders of its pictures are added to `pictures`.
+    fn lay_out_instruction(
+        &self,
+        turns: Option<&[TurnShape]>,
+        placeholders: &mut Placeholders,
+        pictures: &mut Vec<String>,
+    ) -> Result<String, PromptError> {
+        let Some(turns) = turns else { return Ok(placeholders.next()) };
+        let turn = |turn: &TurnShape| {
+            let content = turn.content(placeholders, pictures, |number| self.templates.mark(number))?;
+            Ok((turn.role.name(), content))
+        };
+        self.templates.conversation(turns.iter().map(turn).collect::<Result<_, PromptError>>()?)
+    }
+
     /// The error for a field that the templates of this form do not support.
-    fn unsupported(&self, form: Form, field: &str) -> PromptError {
+    fn unsupported(&self, form: Form, example: Option<usize>, field: &str) -> PromptError {
         let name = field.split('/').next().unwrap_or(field);
+        let within = example.map_or_else(String::new, |example| format!("/examples/{example}"));
         PromptError::Unsupported {
-            pointer: format!("/{name}"),
+            pointer: format!("{within}/{name}"),
             set: self.name.to_string(),
             kind: form.title(),
             alternatives: self.support.sets(form, name),

@@ -11,7 +11,7 @@ use super::fields::{Fields, Shape, Subject, pieces, placeholder};
 use super::layout::{Layout, LayoutPart};
 use super::library::PromptSet;
 use super::patterns::PatternSet;
-use crate::domain::{Mode, Part, Role, Turn};
+use crate::domain::{ExampleSet, Mode, Part, Role, Turn};
 use crate::script::{Prompt, Segment};
 
 /// Maximum number of cached layouts; there are few shapes in practice.
@@ -77,7 +77,35 @@ impl Renderer {
     /// # Errors
     /// Those of [`PromptSet::render`].
     pub fn render(&self, set: &PromptSet, subject: &Subject<'_>, mode: Mode) -> Result<Rendered, PromptError> {
-        let (shape, fields) = (subject.shape(mode), Fields::of(subject));
+        self.render_after(set, subject, mode, None)
+    }
+
+    /// The turns of the prompt, as [`PromptSet::messages`] gives them.
+    ///
+    /// # Errors
+    /// Those of [`PromptSet::messages`].
+    pub fn messages(
+        &self,
+        set: &PromptSet,
+        subject: &Subject<'_>,
+        mode: Mode,
+        examples: Option<&ExampleSet>,
+    ) -> Result<Vec<Turn>, PromptError> {
+        set.messages(subject, mode, &self.chat, examples)
+    }
+
+    /// The same after graded examples, as [`PromptSet::render_after`] does.
+    ///
+    /// # Errors
+    /// Those of [`PromptSet::render_after`].
+    pub fn render_after(
+        &self,
+        set: &PromptSet,
+        subject: &Subject<'_>,
+        mode: Mode,
+        examples: Option<&ExampleSet>,
+    ) -> Result<Rendered, PromptError> {
+        let (shape, fields) = (subject.shape(mode, examples), Fields::of(subject, mode, examples));
         if shape.len() > LONGEST_KEPT {
             return Ok(escape::assemble(&set.layout(&shape, &fields, &self.chat)?, &fields));
         }

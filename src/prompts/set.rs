@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::chat::{block_lines, role_strings};
 use super::error::PromptError;
+use super::examples::ExampleVerdict;
 use super::fields::{Piece, pieces, placeholder};
 use super::form::Form;
-use crate::domain::{Kind, Role};
+use crate::domain::{Kind, Mode, Role};
 
 const SET: &str = "set.toml";
 const CONVERSATION: &str = "conversation.txt.j2";
@@ -64,12 +65,42 @@ pub(super) struct Verdict {
     pub(super) labels: [String; 2],
 }
 
-/// Forced first words of the feedback, by kind of grading; empty: none.
+impl Verdict {
+    /// The answer of a judge in an example: in score mode the verdict alone, else with this feedback. It has no thoughts,
+    /// as the chat templates of reasoning models leave them out of earlier turns.
+    pub(super) fn answer(&self, verdict: ExampleVerdict, mode: Mode, feedback: impl FnOnce() -> String) -> String {
+        let option = match verdict {
+            ExampleVerdict::Score(score) => self.score.replace("{score}", &score.to_string()),
+            ExampleVerdict::Preference(index) => self.labels[index].clone(),
+        };
+        let Self { first, open, close, lead, .. } = self;
+        let at_the_start = lead.trim_start();
+        // Feedback has no white space around it, and what opens it may have none at its end.
+        let gap = match open.chars().next_back() {
+            Some(last) if !last.is_whitespace() => {
+                if close.starts_with('\n') {
+                    "\n"
+                } else {
+                    " "
+                }
+            }
+            _ => "",
+        };
+        match mode {
+            Mode::Score => format!("{at_the_start}{option}"),
+            Mode::Feedback if *first => format!("{at_the_start}{option}{open}{gap}{}", feedback()),
+            Mode::Feedback => format!("{open}{gap}{}{close}{lead}{option}", feedback()),
+        }
+    }
+}
+
+/// Forced first words of the feedback, by kind of grading, and of each question of a checklist; empty: none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Begin {
     pub(super) absolute: String,
     pub(super) relative: String,
+    pub(super) question: String,
 }
 
 impl Begin {

@@ -7,7 +7,10 @@ use super::fields::Fields;
 use super::layout::Layout;
 use super::patterns::PatternSet;
 use super::*;
-use crate::domain::{Content, Document, Instruction, Item, Kind, Label, Mode, Part, Role, Rubric, Turn};
+use crate::domain::{
+    Content, Document, Example, ExampleSet, Instruction, Item, JudgedExample, Kind, Label, Mode, Part, Preference, Role,
+    Rubric, Turn,
+};
 use crate::script::toy;
 use crate::script::{Generate, Prompt, Segment, Step};
 
@@ -79,6 +82,36 @@ fn conversation() -> Item {
     Item { instruction: Instruction::Conversation(turns), ..bare("") }
 }
 
+/// Two graded examples.
+fn examples() -> ExampleSet {
+    let example = |instruction: Instruction, response: &str, score, feedback: &str| Example {
+        instruction,
+        reference_answer: None,
+        context: Vec::new(),
+        judged: JudgedExample::Response { response: response.to_owned(), score },
+        feedback: Some(feedback.to_owned()),
+    };
+    let turns = ["Why is grass green?", "It is.", "But why?"].into_iter().enumerate();
+    let turns = turns.map(|(at, text)| Turn::new([Role::User, Role::Assistant][at % 2], text)).collect();
+    let first = Example {
+        reference_answer: Some("Chlorophyll.".to_owned()),
+        ..example("Why is grass green?".into(), "So.", 1, "It names no cause.")
+    };
+    ExampleSet::inline(vec![first, example(Instruction::Conversation(turns), "Chlorophyll.", 3, "It does.")]).unwrap()
+}
+
+/// An example of a comparison.
+fn compared_examples() -> ExampleSet {
+    let judged = JudgedExample::Pair {
+        response_a: "So.".to_owned(),
+        response_b: "Chlorophyll.".to_owned(),
+        preference: Preference::B,
+    };
+    let first = examples().examples()[0].clone();
+    let context = vec![Document { id: Some("botany".to_owned()), text: "Leaves have chlorophyll.".to_owned() }];
+    ExampleSet::inline(vec![Example { reference_answer: None, context, judged, ..first }]).unwrap()
+}
+
 fn absolute<'a>(item: &'a Item, response: &'a str, rubric: &'a Rubric) -> Subject<'a> {
     Subject::Absolute { item, response, rubric }
 }
@@ -123,6 +156,20 @@ fn prompts_look_as_they_were_reviewed() {
     check("think_absolute", "think", one(&short), Mode::Feedback, &chatml());
     check("think_relative_full", "think", two(&full), Mode::Feedback, &chatml());
     check("plain_conversation", "plain", two(&conversation), Mode::Feedback, &plain_text);
+
+    let (graded, compared) = (examples(), compared_examples());
+    let few = |name: &str, set: &str, subject: Subject<'_>, mode: Mode, chat: &ChatFormat| {
+        let examples = if matches!(subject, Subject::Absolute { .. }) { &graded } else { &compared };
+        let rendered = library.get(set).unwrap().render_after(&subject, mode, chat, Some(examples)).unwrap();
+        assert_eq!(rendered.neutralized, []);
+        insta::assert_snapshot!(name, rendered.prompt.text());
+    };
+    few("plain_absolute_examples", "plain", one(&short), Mode::Feedback, &chatml());
+    few("plain_relative_examples", "plain", two(&full), Mode::Score, &mistral());
+    few("prometheus_absolute_examples", "prometheus", one(&full), Mode::Feedback, &mistral());
+    few("prometheus_absolute_examples_text", "prometheus", one(&short), Mode::Feedback, &plain_text);
+    few("verdict_first_absolute_examples", "verdict-first", one(&short), Mode::Feedback, &chatml());
+    few("selene_relative_examples", "selene", two(&short), Mode::Feedback, &chatml());
 
     let labels = [("none", None), ("object", Some("It names what is not there."))];
     let labels =
@@ -686,6 +733,12 @@ fn kept_layouts_render_as_fresh_ones() {
                     for subject in [absolute(item, response, rubric), relative(item, [response, "other"], rubric)] {
                         let fresh = set.render(&subject, mode, &chatml()).unwrap();
                         assert_eq!(renderer.render(set, &subject, mode).unwrap(), fresh);
+                        let examples = match subject {
+                            Subject::Absolute { .. } => examples(),
+                            _ => compared_examples(),
+                        };
+                        let fresh = set.render_after(&subject, mode, &chatml(), Some(&examples)).unwrap();
+                        assert_eq!(renderer.render_after(set, &subject, mode, Some(&examples)).unwrap(), fresh);
                     }
                 }
             }

@@ -154,6 +154,7 @@ mod tests {
             rubric: Some(NamedDigest { name: rubric.into(), digest: String::new() }),
             prompt: None,
             annotator: None,
+            examples: None,
             sampling,
         };
         let usage = Usage { prompt_tokens: 3, completion_tokens: 1, ..Usage::default() };

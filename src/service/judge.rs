@@ -17,7 +17,7 @@ use crate::domain::{
     BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, MassKind, Method, Mode, ModelRef, NamedDigest,
     Options, Sampling, Thoughts, Timing, Usage, milliseconds,
 };
-use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Eyes, Job, Load, Stages, Upstream};
+use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Eyes, Job, Load, ModelMemory, Stages, Upstream};
 use crate::metrics::Metrics;
 use crate::prompts::{ChatFormat, EscapedMarker, PromptLibrary, PromptSet, Renderer};
 use crate::script::{Outcome, Prompt, SamplerSettings, Script, Transcript, Vocabulary};
@@ -125,6 +125,18 @@ impl Judge {
     /// What calibrates its verdicts on a prompt, which is named by its digest.
     pub(super) fn calibrator<'a>(&'a self, prompt: Option<&'a str>, mode: Mode) -> Calibrator<'a> {
         Calibrator::new(&self.calibrations, &self.engine.info().digest, prompt, mode)
+    }
+
+    /// The calibrations and fits that its model is configured with.
+    #[must_use]
+    pub fn calibrations(&self) -> &[Arc<CalibrationFile>] {
+        &self.calibrations
+    }
+
+    /// The memory that its model takes, as far as its engine knows.
+    #[must_use]
+    pub fn memory(&self) -> ModelMemory {
+        self.engine.memory()
     }
 
     /// What it judges with.
@@ -446,6 +458,7 @@ fn read(completion: Completion, prompt: Arc<str>) -> Result<Judgement, InvalidVe
             total: 0.0,
         },
         prompt,
+        turns: Arc::new([]),
         answer: completion.transcript.answer,
         prompt_logprobs: completion.transcript.prompt_logprobs,
         output_logprobs: completion.transcript.output_logprobs,

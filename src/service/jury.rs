@@ -9,7 +9,7 @@ use ulid::Ulid;
 
 use super::{Delta, Graded, Progress, RequestContext, Service, ServiceError, Session};
 use crate::domain::jury::{Judges, Juror, Jury};
-use crate::domain::{InvalidVerdict, ModelRef, NamedDigest, Provenance, milliseconds};
+use crate::domain::{InvalidVerdict, Method, ModelRef, NamedDigest, Provenance, milliseconds};
 use crate::tasks::{JuryTask, TaskError, Vote};
 
 /// The engine of a jury in verdicts.
@@ -56,6 +56,25 @@ pub struct JurorVerdict<V> {
     pub graded: Result<Graded<V>, ServiceError>,
 }
 
+impl<V> JuryReport<V> {
+    pub(super) fn map<W>(self, make: &impl Fn(V) -> W) -> JuryReport<W> {
+        let Self { jury, jurors, spread, kappa } = self;
+        let of = |JurorVerdict { name, flipped, graded }: JurorVerdict<V>| {
+            // A juror has no jury of its own.
+            let graded = graded.map(|Graded { id, verdict, provenance, stats, failures, .. }| Graded {
+                id,
+                verdict: make(verdict),
+                provenance,
+                stats,
+                failures,
+                jury: None,
+            });
+            JurorVerdict { name, flipped, graded }
+        };
+        JuryReport { jury, jurors: jurors.into_iter().map(of).collect(), spread, kappa }
+    }
+}
+
 impl Service {
     /// Admits a request, and finds the judge or the judges that it names. A juror whose model cannot be used fails
     /// alone.
@@ -80,6 +99,27 @@ impl Panel {
         match self {
             Self::One(session) => session.judge().engine().model.clone(),
             Self::Jury(session) => name_of(&session.jury),
+        }
+    }
+
+    /// How all its judges compare responses if a request does not say; `None` if they differ.
+    #[must_use]
+    pub fn preference_method(&self) -> Option<Method> {
+        let seats = match self {
+            Self::One(session) => return Some(session.judge().preference_method()),
+            Self::Jury(session) => &session.seats,
+        };
+        let mut methods = seats.iter().flatten().map(|session| session.judge().preference_method());
+        let first = methods.next().unwrap_or_default();
+        methods.all(|method| method == first).then_some(first)
+    }
+
+    /// Its one judge; `None` for a jury.
+    #[must_use]
+    pub fn alone(&self) -> Option<&Session> {
+        match self {
+            Self::One(session) => Some(session),
+            Self::Jury(_) => None,
         }
     }
 
@@ -140,7 +180,7 @@ impl JurySession {
                     Err(error) => Err(error.clone()),
                 };
                 let noise = self.jury.noise.filter(|_| graded.is_ok());
-                let flipped = noise.is_some_and(|noise| noise.flips(juror, &task.judged_texts()));
+                let flipped = noise.is_some_and(|noise| task.is_flipped(noise, juror));
                 JurorVerdict { name, flipped, graded }
             }
         });
@@ -166,15 +206,13 @@ impl JurySession {
             let failed = jurors.into_iter().filter_map(|juror| Some((juror.name, juror.graded.err()?))).collect();
             return Err(ServiceError::NoQuorum { failed, jurors: jury.jurors.len(), quorum: jury.quorum });
         }
-        let votes: Vec<Vote<'_, T::Verdict>> = heard
-            .iter()
-            .map(|(juror, flipped, graded)| Vote {
-                verdict: &graded.verdict,
-                weight: jury.weight(juror),
-                flipped: *flipped,
-            })
-            .collect();
-        let deliberation = task.deliberate(jury.combine, &votes).map_err(TaskError::from)?;
+        let (mut votes, mut failures) = (Vec::with_capacity(heard.len()), Vec::new());
+        for (juror, flipped, Graded { verdict, failures: own, .. }) in heard.iter().copied() {
+            let (weight, failures_before) = (jury.weight(juror), failures.len());
+            votes.push(Vote { verdict, weight, flipped, juror, failures_before });
+            failures.extend(own.iter().cloned());
+        }
+        let deliberation = task.deliberate(jury, &votes).map_err(TaskError::from)?;
         let all = heard.iter().map(|(.., graded)| graded.stats.clone());
         let mut stats = all.reduce(|all, own| all.with(&own)).unwrap_or_default();
         stats.timing.total = stats.timing.total.max(milliseconds(started.elapsed()));
@@ -185,7 +223,7 @@ impl JurySession {
             verdict: deliberation.verdict,
             provenance,
             stats,
-            failures: Vec::new(),
+            failures,
             jury: Some(Box::new(JuryReport { jury: Arc::clone(jury), jurors, spread, kappa })),
         })
     }

@@ -87,6 +87,8 @@ pub struct SlotStatus {
     pub state: &'static str,
     /// The judge, if it is loaded.
     pub judge: Option<Arc<Judge>>,
+    /// Bytes that it counts for in the memory budget: what its files and its settings need, by an estimate.
+    pub counted: u64,
 }
 
 impl ModelRegistry {
@@ -440,7 +442,7 @@ impl ModelSlot {
             SlotState::Ready { judge, .. } if !judge.alive() => ("failed", None),
             SlotState::Ready { judge, .. } => ("loaded", Some(Arc::clone(judge))),
         };
-        SlotStatus { name: self.name(), load: self.spec.load, state, judge }
+        SlotStatus { name: self.name(), load: self.spec.load, state, judge, counted: self.memory() }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The shutdown of a server, as its requests see it.
 
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
 
@@ -24,9 +26,21 @@ enum Stage {
 pub struct Shutdown {
     stage: watch::Sender<Stage>,
     cut: AtomicUsize,
+    /// The port of the server, so that it can be closed while its requests go on.
+    port: Mutex<Option<TcpListener>>,
 }
 
 impl Shutdown {
+    /// Keeps the port of the server.
+    pub fn keep_port(&self, port: TcpListener) {
+        *self.port.lock().unwrap_or_else(PoisonError::into_inner) = Some(port);
+    }
+
+    /// Gives the port of the server away, to close it.
+    pub fn take_port(&self) -> Option<TcpListener> {
+        self.port.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Begins the shutdown: the server is not ready any more, but still serves, so that load balancers can notice.
     pub fn drain(&self) {
         self.advance(Stage::Draining);

@@ -77,6 +77,8 @@ pub struct BatchRow {
     /// A JSON list.
     pub errors: Option<String>,
     pub counted: Counted,
+    /// How often the reading of its input was begun, with this time if that is being done.
+    pub reads: i64,
     pub created_at: i64,
     pub in_progress_at: Option<i64>,
     pub cancelling_at: Option<i64>,
@@ -128,6 +130,7 @@ impl BatchRow {
                 completed: column(row, "completed")?,
                 failed: column(row, "failed")?,
             },
+            reads: column(row, "reads")?,
             created_at: column(row, "created_at")?,
             in_progress_at: column(row, "in_progress_at")?,
             cancelling_at: column(row, "cancelling_at")?,
@@ -196,7 +199,9 @@ impl Store {
         read.map_err(|error| self.failed(error))
     }
 
-    /// Takes the oldest batch whose input nobody reads yet. What a dead worker has read of it is deleted.
+    /// Takes a batch whose input nobody reads yet, or this worker did not read to its end; first the one whose reading was
+    /// begun least often, so that an input that cannot be read does not hold up others, and of these the oldest. What was
+    /// read of it is deleted.
     ///
     /// # Errors
     /// Those of the database.
@@ -207,8 +212,8 @@ impl Store {
         }
         let taken = self.sql(
             "WITH next AS MATERIALIZED (SELECT id AS taken FROM batches \
-             WHERE status = 'validating' AND worker IS NULL ORDER BY id LIMIT 1 {skip_locked}) \
-             UPDATE batches SET worker = $1 FROM next WHERE batches.id = next.taken RETURNING *",
+             WHERE status = 'validating' AND (worker IS NULL OR worker = $1) ORDER BY reads, id LIMIT 1 {skip_locked}) \
+             UPDATE batches SET worker = $1, reads = reads + 1 FROM next WHERE batches.id = next.taken RETURNING *",
         );
         let taken = sqlx::query(&taken).bind(worker).fetch_optional(&mut *transaction).await;
         let taken = taken.and_then(|row| row.as_ref().map(BatchRow::read).transpose());
@@ -220,8 +225,8 @@ impl Store {
         Ok(Some(batch))
     }
 
-    /// Ends the reading of an input: its lines may be worked on, or it is refused for `errors`, a JSON list. Returns false
-    /// if it was no longer the worker's.
+    /// Ends the reading of an input: its lines may be worked on, or get answers that its time is over, or it is refused for
+    /// `errors`, a JSON list. Returns false if it was no longer the worker's.
     ///
     /// # Errors
     /// Those of the database.
@@ -234,11 +239,11 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut transaction = self.begin().await?;
         let (status, time) = match errors {
-            None => ("in_progress", "in_progress_at"),
-            Some(_) => ("failed", "ended_at"),
+            None => ("CASE WHEN expires_at < {now} THEN 'expiring' ELSE 'in_progress' END", "in_progress_at"),
+            Some(_) => ("'failed'", "ended_at"),
         };
         let read = self.sql(&format!(
-            "UPDATE batches SET status = '{status}', {time} = {{now}}, total = $3, errors = $4, worker = NULL \
+            "UPDATE batches SET status = {status}, {time} = {{now}}, total = $3, errors = $4, worker = NULL \
              WHERE id = $1 AND worker = $2 AND status = 'validating'"
         ));
         let read = sqlx::query(&read).bind(batch).bind(worker).bind(total).bind(errors);
@@ -265,14 +270,15 @@ impl Store {
         Ok(cancelled.map_err(|error| self.failed(error))?.rows_affected() == 1)
     }
 
-    /// Lets no more lines of batches begin whose time is over.
+    /// Lets no more lines of batches begin whose time is over. An input is read to its end before, so that every line of it
+    /// has an answer.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn expire_batches(&self) -> Result<u64, StoreError> {
         let expired = self.sql(
             "UPDATE batches SET status = 'expiring', worker = NULL \
-             WHERE expires_at < {now} AND status IN ('validating', 'in_progress')",
+             WHERE expires_at < {now} AND status = 'in_progress'",
         );
         let expired = sqlx::query(&expired).execute(&self.pool).await.map_err(|error| self.failed(error))?;
         Ok(expired.rows_affected())

@@ -172,11 +172,11 @@ impl Store {
     }
 
     /// Writes answers, and counts them in their batches, in one transaction. Answers to lines that are no longer the
-    /// worker's are dropped: another one answers them.
+    /// worker's are dropped: another one answers them. Returns how many were written: those that are `ok`, and others.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn answer(&self, worker: &str, answers: &[Answered]) -> Result<(), StoreError> {
+    pub async fn answer(&self, worker: &str, answers: &[Answered]) -> Result<(u64, u64), StoreError> {
         let mut transaction = self.begin().await?;
         let mut counts: std::collections::BTreeMap<&str, (i64, i64)> = std::collections::BTreeMap::new();
         for answered in answers {
@@ -191,13 +191,17 @@ impl Store {
                 *if answered.is_ok() { completed } else { failed } += 1;
             }
         }
+        let (mut all_completed, mut all_failed) = (0, 0);
         // In the order of their ids, so that two workers never wait for each other.
         for (batch, (completed, failed)) in counts {
+            all_completed += completed.unsigned_abs();
+            all_failed += failed.unsigned_abs();
             let counted = "UPDATE batches SET completed = completed + $2, failed = failed + $3 WHERE id = $1";
             let counted = sqlx::query(counted).bind(batch).bind(completed).bind(failed);
             counted.execute(&mut *transaction).await.map_err(|error| self.failed(error))?;
         }
-        transaction.commit().await.map_err(|error| self.failed(error))
+        transaction.commit().await.map_err(|error| self.failed(error))?;
+        Ok((all_completed, all_failed))
     }
 
     /// Answers of a batch after line `after`, in the order of the input: their numbers and their lines in the output.

@@ -27,12 +27,12 @@ impl Store {
         joined.map(drop).map_err(|error| self.failed(error))
     }
 
-    /// Frees what a worker worked on, and forgets it.
+    /// Frees what a worker worked on, and forgets it. It ends well, so that what it did not finish does not count as begun.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn leave(&self, worker: &str) -> Result<(), StoreError> {
-        self.free("SELECT id FROM workers WHERE id = $1", worker).await.map(drop)
+        self.free("SELECT id FROM workers WHERE id = $1", worker, 1).await.map(drop)
     }
 
     /// Frees what dead workers worked on, and forgets them; one that takes something at the moment is left for the next
@@ -44,7 +44,7 @@ impl Store {
     pub async fn bury(&self, lease: i64) -> Result<u64, StoreError> {
         let dead =
             self.sql("SELECT id FROM workers WHERE alive_until < {now} OR alive_until > {now} + 2 * $1 {skip_locked}");
-        self.free(&dead, lease).await
+        self.free(&dead, lease, 0).await
     }
 
     /// Holds a worker's row until the end of a transaction, so that it cannot be declared dead meanwhile. Returns false if it
@@ -59,7 +59,8 @@ impl Store {
         Ok(held.rows_affected() == 1)
     }
 
-    async fn free<'q, T>(&self, workers: &'q str, bound: T) -> Result<u64, StoreError>
+    /// Frees what some workers worked on, and takes `begun` back of how often it was begun.
+    async fn free<'q, T>(&self, workers: &'q str, bound: T, begun: i64) -> Result<u64, StoreError>
     where
         T: sqlx::Encode<'q, Any> + sqlx::Type<Any> + 'q,
     {
@@ -71,12 +72,13 @@ impl Store {
             .map_err(|error| self.failed(error))?;
         for id in &ids {
             // The worker goes first: who frees it at the same time waits here, and then finds nothing to free.
+            let gone = sqlx::query("DELETE FROM workers WHERE id = $1").bind(id).execute(&mut *transaction).await;
+            gone.map_err(|error| self.failed(error))?;
             for statement in [
-                "DELETE FROM workers WHERE id = $1",
-                "UPDATE lines SET worker = NULL WHERE worker = $1 AND outcome IS NULL",
-                "UPDATE batches SET worker = NULL WHERE worker = $1",
+                "UPDATE lines SET worker = NULL, attempts = attempts - $2 WHERE worker = $1 AND outcome IS NULL",
+                "UPDATE batches SET worker = NULL, reads = reads - $2 WHERE worker = $1",
             ] {
-                let freed = sqlx::query(statement).bind(id).execute(&mut *transaction).await;
+                let freed = sqlx::query(statement).bind(id).bind(begun).execute(&mut *transaction).await;
                 freed.map_err(|error| self.failed(error))?;
             }
         }

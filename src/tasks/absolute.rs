@@ -4,7 +4,7 @@ use super::{Answer, Ask, Criteria, JudgeProfile, Observation, Observe, RunKey, T
 use crate::domain::calibration::Calibrator;
 use crate::domain::{
     AbsoluteRequest, AbsoluteVerdict, Annotator, CriteriaVerdict, InvalidRequest, InvalidVerdict, Judgement, Kind,
-    NamedDigest, Options, Weight,
+    NamedDigest, Options, Turn, Weight,
 };
 use crate::prompts::Subject;
 
@@ -37,8 +37,11 @@ impl Task for AbsoluteRequest {
     }
 
     fn ask(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError> {
-        let rubric = &self.rubrics[run.criterion].rubric.rubric;
-        judge.grading(&Subject::Absolute { item: &self.item, response: &self.response, rubric }, &self.options)
+        judge.grading(&self.subject(run), &self.options)
+    }
+
+    fn messages(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Vec<Turn>, TaskError> {
+        judge.messages(&self.subject(run), &self.options)
     }
 
     fn combine(
@@ -56,7 +59,8 @@ impl Task for AbsoluteRequest {
     }
 
     fn longest_text(&self) -> String {
-        self.item.longest_text(&[("/response", &self.response)]).to_owned()
+        let responses = [("/response", self.response.as_str())];
+        self.item.longest_text_or_examples(&responses, self.options.examples_len()).to_owned()
     }
 
     fn label(&self, run: RunKey) -> &str {
@@ -73,6 +77,14 @@ impl Task for AbsoluteRequest {
 
     fn prompt(&self, judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {
         judge.templates(Kind::Absolute, &self.options)
+    }
+}
+
+impl AbsoluteRequest {
+    /// What a run judges.
+    fn subject(&self, run: RunKey) -> Subject<'_> {
+        let rubric = &self.rubrics[run.criterion].rubric.rubric;
+        Subject::Absolute { item: &self.item, response: &self.response, rubric }
     }
 }
 

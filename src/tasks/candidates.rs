@@ -17,11 +17,11 @@ use crate::prompts::Subject;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(from = "StoredCandidates<G>")]
 pub struct Candidates<G> {
-    request: ManyRequest,
-    goal: G,
+    pub(super) request: ManyRequest,
+    pub(super) goal: G,
     /// The parts of the task, which follow from the request.
     #[serde(skip_serializing)]
-    parts: ByMethod<usize, ()>,
+    pub(super) parts: ByMethod<usize, ()>,
 }
 
 #[derive(Deserialize)]
@@ -48,9 +48,6 @@ pub type CandidateVerdicts = ByMethod<Result<Absolute, FailureIndex>, Result<Rel
 /// The goal of putting responses in order.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Ranking;
-
-/// The task of ranking responses.
-pub type Rank = Candidates<Ranking>;
 
 /// One value for each response or for each compared pair, depending on the method.
 #[derive(Debug, Clone)]
@@ -254,13 +251,14 @@ impl<G: CandidateGoal> Task for Candidates<G> {
 
     fn text_len(&self) -> usize {
         let longest = self.request.responses.iter().map(String::len).max().unwrap_or(0);
-        self.request.item.text_len() + 2 * longest
+        self.request.item.text_len() + 2 * longest + self.request.options.examples_len()
     }
 
     fn longest_text(&self) -> String {
         let named: Vec<String> = (0..self.request.responses.len()).map(|index| format!("/responses/{index}")).collect();
         let texts = named.iter().map(String::as_str).zip(self.request.responses.iter().map(String::as_str));
-        self.request.item.longest_text(&texts.collect::<Vec<_>>()).to_owned()
+        let (item, examples) = (&self.request.item, self.request.options.examples_len());
+        item.longest_text_or_examples(&texts.collect::<Vec<_>>(), examples).to_owned()
     }
 
     fn label(&self, run: RunKey) -> &str {

@@ -277,8 +277,10 @@ mod tests {
             settle: None,
             sampling,
             prompt: None,
+            examples: None,
             cache: false,
             deterministic: false,
+            debug: false,
         };
         let checklist = |input: usize, counts: &[usize]| Checklist {
             purpose: "decisions".into(),

@@ -1,7 +1,7 @@
 //! Juries: the task of each juror, and the verdict that their verdicts make.
 
 use super::{Absolute, Relative, Task};
-use crate::domain::jury::{Combine, Juror, PairBallot, ScoreBallot, free_marginal_kappa, spread};
+use crate::domain::jury::{Combine, Juror, Jury, Noise, PairBallot, ScoreBallot, free_marginal_kappa, spread};
 use crate::domain::{
     AbsoluteRequest, AbsoluteVerdict, CriteriaVerdict, InvalidVerdict, Item, Judgement, Method, Options, Preference,
     RelativeRequest, RelativeVerdict, WeightedRubric,
@@ -13,8 +13,8 @@ pub trait JuryTask: Task + Clone {
     #[must_use]
     fn for_juror(&self, juror: &Juror) -> Self;
 
-    /// The judged texts, on which label noise depends.
-    fn judged_texts(&self) -> Vec<&str>;
+    /// Whether label noise turns around the verdict of a juror.
+    fn is_flipped(&self, noise: Noise, juror: &Juror) -> bool;
 
     /// Makes the verdict of a jury of the verdicts of its jurors.
     ///
@@ -22,7 +22,7 @@ pub trait JuryTask: Task + Clone {
     /// If there are none, or they are not of this task.
     fn deliberate(
         &self,
-        combine: Combine,
+        jury: &Jury,
         votes: &[Vote<'_, Self::Verdict>],
     ) -> Result<Deliberation<Self::Verdict>, InvalidVerdict>;
 }
@@ -36,6 +36,10 @@ pub struct Vote<'a, V> {
     pub weight: f64,
     /// Whether label noise turns it around.
     pub flipped: bool,
+    /// Who gave it.
+    pub juror: &'a Juror,
+    /// The number of failures of the jurors before, which come before its own in those of the jury.
+    pub failures_before: usize,
 }
 
 /// The verdict of a jury, and how far its jurors agree.
@@ -58,23 +62,12 @@ impl JuryTask for AbsoluteRequest {
         own
     }
 
-    fn judged_texts(&self) -> Vec<&str> {
-        vec![&self.response]
+    fn is_flipped(&self, noise: Noise, juror: &Juror) -> bool {
+        noise.flips(juror, &[&self.response])
     }
 
-    fn deliberate(
-        &self,
-        combine: Combine,
-        votes: &[Vote<'_, Absolute>],
-    ) -> Result<Deliberation<Absolute>, InvalidVerdict> {
-        let reward = |vote: &Vote<'_, Absolute>| {
-            if vote.flipped { 1.0 - vote.verdict.reward() } else { vote.verdict.reward() }
-        };
-        Ok(Deliberation {
-            verdict: Absolute::of_jury(&self.rubrics, self.multi, combine, votes)?,
-            spread: spread(&votes.iter().map(reward).collect::<Vec<_>>()),
-            kappa: kappa(self.rubrics.len(), votes),
-        })
+    fn deliberate(&self, jury: &Jury, votes: &[Vote<'_, Absolute>]) -> Result<Deliberation<Absolute>, InvalidVerdict> {
+        Absolute::deliberate(&self.rubrics, self.multi, jury.combine, votes)
     }
 }
 
@@ -85,35 +78,52 @@ impl JuryTask for RelativeRequest {
         own
     }
 
-    fn judged_texts(&self) -> Vec<&str> {
-        vec![&self.response_a, &self.response_b]
+    fn is_flipped(&self, noise: Noise, juror: &Juror) -> bool {
+        noise.flips(juror, &[&self.response_a, &self.response_b])
     }
 
-    fn deliberate(
-        &self,
-        combine: Combine,
-        votes: &[Vote<'_, Relative>],
-    ) -> Result<Deliberation<Relative>, InvalidVerdict> {
-        let ballots: Vec<PairBallot> = votes.iter().map(Vote::ballot).collect();
+    fn deliberate(&self, jury: &Jury, votes: &[Vote<'_, Relative>]) -> Result<Deliberation<Relative>, InvalidVerdict> {
+        let combine = jury.combine;
         let pairwise = votes.iter().any(|vote| vote.verdict.method() == Method::Pairwise);
-        let probabilities: Vec<f64> = ballots.iter().map(|ballot| ballot.probability_a).collect();
-        let label = |ballot: &PairBallot| match ballot.preference {
-            Preference::A => 0,
-            Preference::B => 1,
-            Preference::Tie => 2,
-        };
-        let labels: Vec<usize> = ballots.iter().map(label).collect();
-        let ties = self.swap || self.tie_margin > 0.0 || !pairwise;
-        let kappa = free_marginal_kappa(&labels, if ties { 3 } else { 2 });
-        let verdict = if pairwise {
-            let by_mean = |probability_a: f64| Preference::with_margin(probability_a, self.tie_margin);
-            let judgements = votes.iter().flat_map(|vote| vote.verdict.judgements()).cloned().collect();
-            Relative::Pairwise(RelativeVerdict::of_jury(ballots, combine, by_mean, judgements)?)
-        } else {
-            self.graded(combine, votes, ballots)?
-        };
-        Ok(Deliberation { verdict, spread: spread(&probabilities), kappa })
+        if pairwise {
+            return Relative::deliberate(self.swap, self.tie_margin, combine, votes);
+        }
+        let ballots: Vec<PairBallot> = votes.iter().map(Vote::ballot).collect();
+        let (spread, kappa) = (spread_of(&ballots), kappa_of(&ballots, true));
+        Ok(Deliberation { verdict: self.graded(combine, votes, ballots)?, spread, kappa })
     }
+}
+
+impl Relative {
+    /// The verdict of a jury on two responses, of whose jurors at least one compared them in pairs.
+    pub(super) fn deliberate(
+        swap: bool,
+        tie_margin: f64,
+        combine: Combine,
+        votes: &[Vote<'_, Self>],
+    ) -> Result<Deliberation<Self>, InvalidVerdict> {
+        let ballots: Vec<PairBallot> = votes.iter().map(Vote::ballot).collect();
+        let (spread, kappa) = (spread_of(&ballots), kappa_of(&ballots, swap || tie_margin > 0.0));
+        let by_mean = |probability_a: f64| Preference::with_margin(probability_a, tie_margin);
+        let judgements = votes.iter().flat_map(|vote| vote.verdict.judgements()).cloned().collect();
+        let verdict = Self::Pairwise(RelativeVerdict::of_jury(ballots, combine, by_mean, judgements)?);
+        Ok(Deliberation { verdict, spread, kappa })
+    }
+}
+
+/// The spread of `probability_a`.
+fn spread_of(ballots: &[PairBallot]) -> Option<f64> {
+    spread(&ballots.iter().map(|ballot| ballot.probability_a).collect::<Vec<_>>())
+}
+
+/// The agreement on the preference, of which a tie is one if there can be any.
+fn kappa_of(ballots: &[PairBallot], ties: bool) -> Option<f64> {
+    let label = |ballot: &PairBallot| match ballot.preference {
+        Preference::A => 0,
+        Preference::B => 1,
+        Preference::Tie => 2,
+    };
+    free_marginal_kappa(&ballots.iter().map(label).collect::<Vec<_>>(), if ties { 3 } else { 2 })
 }
 
 impl Vote<'_, Relative> {
@@ -143,7 +153,8 @@ impl RelativeRequest {
                 .filter_map(|vote| match vote.verdict {
                     Relative::Graded { a, b, .. } => {
                         let verdict = if of_a == vote.flipped { b } else { a };
-                        Some(Vote { verdict, weight: vote.weight, flipped: false })
+                        let Vote { weight, juror, failures_before, .. } = *vote;
+                        Some(Vote { verdict, weight, flipped: false, juror, failures_before })
                     }
                     Relative::Pairwise(_) => None,
                 })
@@ -160,6 +171,23 @@ impl RelativeRequest {
 }
 
 impl Absolute {
+    /// The verdict of a jury on a response.
+    pub(super) fn deliberate(
+        rubrics: &[WeightedRubric],
+        multi: bool,
+        combine: Combine,
+        votes: &[Vote<'_, Self>],
+    ) -> Result<Deliberation<Self>, InvalidVerdict> {
+        let reward = |vote: &Vote<'_, Self>| {
+            if vote.flipped { 1.0 - vote.verdict.reward() } else { vote.verdict.reward() }
+        };
+        Ok(Deliberation {
+            verdict: Self::of_jury(rubrics, multi, combine, votes)?,
+            spread: spread(&votes.iter().map(reward).collect::<Vec<_>>()),
+            kappa: kappa(rubrics.len(), votes),
+        })
+    }
+
     /// The verdict of a jury, by each rubric.
     fn of_jury(
         rubrics: &[WeightedRubric],
@@ -179,7 +207,8 @@ impl Absolute {
         });
         let mut criteria = criteria.collect::<Result<Vec<_>, InvalidVerdict>>()?;
         if multi {
-            return Ok(Self::Multi(CriteriaVerdict::combine(criteria)?));
+            let gates = rubrics.iter().map(|weighted| weighted.gate);
+            return Ok(Self::Multi(CriteriaVerdict::combine(criteria)?.gated(gates)));
         }
         criteria.pop().map(|(verdict, _)| Self::Single(verdict)).ok_or(InvalidVerdict::Empty)
     }
@@ -200,7 +229,7 @@ fn kappa(rubrics: usize, votes: &[Vote<'_, Absolute>]) -> Option<f64> {
 }
 
 /// Puts a juror's own prompt set and annotator in place of those of the request.
-fn seat(juror: &Juror, item: &mut Item, options: &mut Options) {
+pub(super) fn seat(juror: &Juror, item: &mut Item, options: &mut Options) {
     if juror.prompt.is_some() {
         options.prompt.clone_from(&juror.prompt);
     }

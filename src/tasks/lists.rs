@@ -2,14 +2,14 @@
 //! it is written, so that it always parses.
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, check_unsampled, judged};
 use crate::domain::calibration::Calibrator;
 use crate::domain::{
     Annotator, Finish, InvalidRequest, InvalidVerdict, Item, Judgement, NamedDigest, NamedRubric, Options, is_blank,
 };
-use crate::prompts::{Form, Reading};
+use crate::prompts::{Form, PromptSet, Reading};
 use crate::script::{Generate, Grammar, Script, Step};
 
 /// Questions that a good response to an instruction answers with yes.
@@ -60,9 +60,22 @@ impl Stated {
     }
 }
 
-/// Writes a JSON list of this many texts.
-fn list_script(least: usize, most: usize, options: &Options) -> Script {
-    let entry = json!({"type": "string", "minLength": 1});
+/// The JSON schema of any text.
+fn any_text() -> Value {
+    json!({"type": "string", "minLength": 1})
+}
+
+/// The JSON schema of one question. Small judges write the answer in place of a question unless its first words are
+/// forced.
+fn question(begin: &str) -> Value {
+    if begin.is_empty() {
+        return any_text();
+    }
+    json!({"type": "string", "pattern": format!("^{}[^?]{{3,}}[?]$", regex::escape(begin))})
+}
+
+/// Writes a JSON list of this many entries.
+fn list_script(entry: &Value, least: usize, most: usize, options: &Options) -> Script {
     let list = json!({"type": "array", "items": entry, "minItems": least, "maxItems": most});
     let grammar = Grammar::schema(&list).expect("it is far below every limit");
     let max_tokens = options.sampling.max_feedback_tokens as usize;
@@ -88,13 +101,14 @@ fn read_list(judgement: &Judgement) -> Result<Vec<String>, InvalidVerdict> {
 fn ask_list(
     judge: &JudgeProfile<'_>,
     reading: Reading<'_>,
+    entry: impl Fn(&PromptSet) -> Value,
     (least, most): (usize, usize),
     options: &Options,
 ) -> Result<Ask, TaskError> {
-    let (rendered, _) = judge.reading(reading, options)?;
+    let (rendered, set) = judge.reading(reading, options)?;
     Ok(Ask {
         prompt: rendered.prompt,
-        script: list_script(least, most, options),
+        script: list_script(&entry(set), least, most, options),
         neutralized: rendered.neutralized,
         may_shorten: false,
         verbatim: false,
@@ -134,7 +148,7 @@ impl Task for Questions {
             count: Some(self.count),
             quotes: &[],
         };
-        ask_list(judge, reading, (self.count, self.count), &self.options)
+        ask_list(judge, reading, |set| question(set.question_begin()), (self.count, self.count), &self.options)
     }
 
     fn combine(
@@ -207,7 +221,7 @@ impl Task for ClaimLists {
             quotes: &[],
         };
         // One more than there may be, so that the end of the list is the judge's own.
-        ask_list(judge, reading, (1, MOST_WRITTEN + 1), &self.options)
+        ask_list(judge, reading, |_| any_text(), (1, MOST_WRITTEN + 1), &self.options)
     }
 
     fn combine(
@@ -245,5 +259,27 @@ impl Task for ClaimLists {
 
     fn prompt(&self, judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {
         judge.reading_templates(Form::Claims, &self.options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_begins_and_ends_as_one() {
+        let check = |begin: &str, text: &str, expected: bool| {
+            let schema = question(begin);
+            let pattern = regex::Regex::new(schema["pattern"].as_str().unwrap()).unwrap();
+            assert_eq!(pattern.is_match(text), expected, "{begin}: {text}");
+        };
+        check("Does the response ", "Does the response name the air?", true);
+        check("Does the response ", "Yes", false);
+        check("Does the response ", "Why is the sky blue?", false);
+        check("Does the response ", "Does the response name the air", false);
+        check("Does the response ", "Does the response ?", false);
+        check("(Is it) ", "(Is it) short?", true);
+        check("(Is it) ", "Is it short?", false);
+        assert!(question("")["pattern"].is_null());
     }
 }

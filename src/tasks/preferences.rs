@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::candidates::{CandidateGoal, CandidateVerdicts, Candidates};
+use super::candidates::{CandidateGoal, CandidateVerdicts};
 use super::{Absolute, ByMethod, FailureIndex, Relative, ResponsePair};
 use crate::domain::ranking::{self, PairResult};
+use crate::domain::routing::Signals;
 use crate::domain::{ManyRequest, Method, Preference};
 
 /// Tolerance for margins, which are differences of rounded numbers.
@@ -20,9 +21,6 @@ pub struct PairRules {
     /// Minimum label mass of a verdict, 0..1; a forced guess is not a training signal.
     pub min_label_mass: f64,
 }
-
-/// The task of making preference pairs. A failed judgement fails alone, and is listed as skipped.
-pub type MakePairs = Candidates<PairRules>;
 
 /// Preference pairs, and skipped responses.
 #[derive(Debug, Clone)]
@@ -48,6 +46,8 @@ pub struct PreferencePair {
     pub score_rejected: f64,
     /// Whether both orders agree; `None` unless both were judged.
     pub consistent: Option<bool>,
+    /// How sure the judge is, with the chosen response as A; `None` if the two were not compared with each other.
+    pub signals: Option<Signals>,
 }
 
 /// One or two skipped responses, and the reason.
@@ -57,6 +57,8 @@ pub struct Skipped<E> {
     pub responses: Vec<usize>,
     /// The reason.
     pub reason: Reason<E>,
+    /// Of two responses with a verdict: which is the better one, if either is, and how sure the judge is.
+    pub pair: Option<PreferencePair>,
 }
 
 /// Why a response or pair is skipped.
@@ -107,8 +109,8 @@ impl<E> Preferences<E> {
                 let mut scored = Vec::new();
                 for (index, graded) in graded.into_iter().enumerate() {
                     match sure(graded, Absolute::label_mass, rules.min_label_mass) {
-                        Ok(graded) => scored.push((index, graded.reward())),
-                        Err(reason) => skipped.push(Skipped { responses: vec![index], reason }),
+                        Ok(graded) => scored.push((index, graded)),
+                        Err((reason, _)) => skipped.push(Skipped { responses: vec![index], reason, pair: None }),
                     }
                 }
                 by_reward(&scored, tie_margin, rules.all)
@@ -119,9 +121,11 @@ impl<E> Preferences<E> {
                     let indexes = pair.indexes();
                     match sure(pair.verdict, Relative::label_mass, rules.min_label_mass) {
                         Ok(verdict) => judged.push(ResponsePair { a: pair.a, b: pair.b, verdict }),
-                        Err(reason) => {
+                        Err((reason, verdict)) => {
                             unsure.push(indexes);
-                            skipped.push(Skipped { responses: indexes.to_vec(), reason });
+                            let judged = verdict.map(|verdict| ResponsePair { a: pair.a, b: pair.b, verdict });
+                            let pair = judged.map(|judged| Candidate::judged(&judged).pair);
+                            skipped.push(Skipped { responses: indexes.to_vec(), reason, pair });
                         }
                     }
                 }
@@ -139,28 +143,33 @@ impl<E> Preferences<E> {
         for candidate in candidates {
             match candidate.reason_against(rules.min_margin) {
                 None => pairs.push(candidate.pair),
-                Some(reason) => skipped.push(Skipped { responses: candidate.indexes().to_vec(), reason }),
+                Some(reason) => {
+                    let responses = candidate.indexes().to_vec();
+                    skipped.push(Skipped { responses, reason, pair: Some(candidate.pair) });
+                }
             }
         }
         Self { method, pairs, skipped }
     }
 }
 
-/// Checks that there is a verdict with enough label mass.
-fn sure<V, E>(verdict: Result<V, E>, label_mass: impl Fn(&V) -> f64, least: f64) -> Result<V, Reason<E>> {
-    let verdict = verdict.map_err(Reason::Failed)?;
+/// Checks that there is a verdict with enough label mass. One with too little comes with the reason.
+fn sure<V, E>(verdict: Result<V, E>, label_mass: impl Fn(&V) -> f64, least: f64) -> Result<V, (Reason<E>, Option<V>)> {
+    let verdict = verdict.map_err(|error| (Reason::Failed(error), None))?;
     let mass = label_mass(&verdict);
-    if mass < least { Err(Reason::LowLabelMass(mass)) } else { Ok(verdict) }
+    if mass < least { Err((Reason::LowLabelMass(mass), Some(verdict))) } else { Ok(verdict) }
 }
 
 /// Candidate pairs of responses with rewards: all pairs, or the best and the worst.
-fn by_reward(scored: &[(usize, f64)], tie_margin: f64, all: bool) -> Vec<Candidate> {
-    let rewards: Vec<f64> = scored.iter().map(|(_, reward)| *reward).collect();
+fn by_reward(scored: &[(usize, Absolute)], tie_margin: f64, all: bool) -> Vec<Candidate> {
+    let rewards: Vec<f64> = scored.iter().map(|(_, graded)| graded.reward()).collect();
     let order = ranking::best_first(&rewards);
     let candidate = |better: usize, worse: usize| {
-        let ((chosen, score_chosen), (rejected, score_rejected)) = (scored[better], scored[worse]);
+        let ((chosen, graded), (rejected, other)) = (&scored[better], &scored[worse]);
+        let (score_chosen, score_rejected, signals) = (graded.reward(), other.reward(), graded.signals_against(other));
+        let (chosen, rejected) = (*chosen, *rejected);
         Candidate {
-            pair: PreferencePair { chosen, rejected, score_chosen, score_rejected, consistent: None },
+            pair: PreferencePair { chosen, rejected, score_chosen, score_rejected, consistent: None, signals },
             tie: ranking::is_tie(score_chosen, score_rejected, tie_margin),
         }
     };
@@ -186,7 +195,7 @@ fn best_and_worst(judged: &[ResponsePair<Relative>], count: usize) -> Option<Can
     }
     let score_chosen = strengths[chosen] / (strengths[chosen] + strengths[rejected]);
     let score_rejected = 1.0 - score_chosen;
-    let pair = PreferencePair { chosen, rejected, score_chosen, score_rejected, consistent: None };
+    let pair = PreferencePair { chosen, rejected, score_chosen, score_rejected, consistent: None, signals: None };
     ranking::joined(&results, chosen, rejected).then_some(Candidate { pair, tie: false })
 }
 
@@ -206,7 +215,9 @@ impl Candidate {
         let (score_chosen, score_rejected) = if chosen == pair.a { (a, 1.0 - a) } else { (1.0 - a, a) };
         let consistent = pair.verdict.consistent();
         let tie = pair.verdict.preference() == Preference::Tie;
-        Self { pair: PreferencePair { chosen, rejected, score_chosen, score_rejected, consistent }, tie }
+        let signals = pair.verdict.signals(None);
+        let signals = Some(if chosen == pair.a { signals } else { signals.exchanged() });
+        Self { pair: PreferencePair { chosen, rejected, score_chosen, score_rejected, consistent, signals }, tie }
     }
 
     fn indexes(&self) -> [usize; 2] {

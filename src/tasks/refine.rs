@@ -69,7 +69,7 @@ impl Task for Refinement {
 
     fn longest_text(&self) -> String {
         let responses = [("/response", self.0.response_a.as_str()), ("/refined", &self.0.response_b)];
-        self.0.item.longest_text(&responses).to_owned()
+        self.0.item.longest_text_or_examples(&responses, self.0.options.examples_len()).to_owned()
     }
 
     fn label(&self, run: RunKey) -> &str {

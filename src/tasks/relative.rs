@@ -6,7 +6,7 @@ use super::{
 use crate::domain::calibration::Calibrator;
 use crate::domain::{
     Annotator, Calibrated, Distribution, InvalidRequest, InvalidVerdict, Judgement, Method, NamedDigest, Options,
-    Order, Preference, RelativeRequest, RelativeVerdict, Weight, prefer_by_reward,
+    Order, Preference, RelativeRequest, RelativeVerdict, Turn, Weight, prefer_by_reward,
 };
 use crate::prompts::Subject;
 
@@ -67,17 +67,11 @@ impl Task for RelativeRequest {
     }
 
     fn ask(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError> {
-        let (a, b) = ((self.response_a.as_str(), "response_a"), (self.response_b.as_str(), "response_b"));
-        let (item, rubric) = (&self.item, &self.rubrics[run.criterion].rubric.rubric);
-        let subject = match run.response {
-            Some(name) => Subject::Absolute { item, response: if name == 'A' { a.0 } else { b.0 }, rubric },
-            None => {
-                let ((first, first_field), (second, second_field)) =
-                    if run.order == Some(Order::BA) { (b, a) } else { (a, b) };
-                Subject::Relative { item, first, second, first_field, second_field, rubric }
-            }
-        };
-        judge.grading(&subject, &self.options)
+        judge.grading(&self.subject(run), &self.options)
+    }
+
+    fn messages(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Vec<Turn>, TaskError> {
+        judge.messages(&self.subject(run), &self.options)
     }
 
     fn combine(
@@ -119,7 +113,7 @@ impl Task for RelativeRequest {
 
     fn longest_text(&self) -> String {
         let responses = [("/response_a", self.response_a.as_str()), ("/response_b", &self.response_b)];
-        self.item.longest_text(&responses).to_owned()
+        self.item.longest_text_or_examples(&responses, self.options.examples_len()).to_owned()
     }
 
     fn label(&self, run: RunKey) -> &str {
@@ -136,6 +130,22 @@ impl Task for RelativeRequest {
 
     fn prompt(&self, judge: &JudgeProfile<'_>) -> Result<Option<NamedDigest>, TaskError> {
         judge.templates(self.method().kind(), &self.options)
+    }
+}
+
+impl RelativeRequest {
+    /// What a run judges.
+    fn subject(&self, run: RunKey) -> Subject<'_> {
+        let (a, b) = ((self.response_a.as_str(), "response_a"), (self.response_b.as_str(), "response_b"));
+        let (item, rubric) = (&self.item, &self.rubrics[run.criterion].rubric.rubric);
+        match run.response {
+            Some(name) => Subject::Absolute { item, response: if name == 'A' { a.0 } else { b.0 }, rubric },
+            None => {
+                let ((first, first_field), (second, second_field)) =
+                    if run.order == Some(Order::BA) { (b, a) } else { (a, b) };
+                Subject::Relative { item, first, second, first_field, second_field, rubric }
+            }
+        }
     }
 }
 

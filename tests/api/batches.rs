@@ -1,14 +1,16 @@
 //! Files and batches: every line is answered once, in the order of the input, whatever happens.
 
-use std::time::SystemTime;
+use std::num::NonZeroU32;
+use std::time::{Duration, SystemTime};
 
-use gavel::engine::scripted::Answer;
+use gavel::engine::scripted::{Answer, Scripted};
 use gavel::keys::{self, Key, Scope};
-use gavel::store::{BatchStatus, Location, Made, NewBatch, NewFile, NewLine, Store};
+use gavel::store::{BatchStatus, Location, Made, NewBatch, NewFile, NewLine, PutLines, Store};
 use reqwest::Response;
 use serde_json::{Value, json};
+use sqlx::Connection;
 
-use crate::engines::{asking, example};
+use crate::engines::{Gated, asking, example};
 use crate::postgres::Postgres;
 use crate::server::{Metrics, PATIENCE, Server, absolute, ok, sent};
 
@@ -292,8 +294,10 @@ async fn is_finished(server: &Server, store: &Store) {
     assert_eq!(ids(&server.lines(&first["output_file_id"]).await), ["n0", "n1", "n2"]);
     let second = server.batch_that_is("batch_2", "completed").await;
     assert_eq!(ids(&server.lines(&second["output_file_id"]).await), ["late"]);
+    // An input is read although its time is over, so that every line has an answer.
     let third = server.batch_that_is("batch_3", "expired").await;
-    assert_eq!(third["request_counts"]["total"], 0);
+    assert_eq!(third["request_counts"], json!({"total": 1, "completed": 0, "failed": 1}));
+    assert_eq!(third["outcomes"], json!({"batch_expired": 1}));
     // What the dead one still says is not heard.
     let late = gavel::store::Answered { batch: "batch_1".into(), number: 0, outcome: "x".into(), answer: "{}".into() };
     store.answer("dead", &[late]).await.unwrap();
@@ -360,8 +364,8 @@ async fn a_damaged_database_is_left_as_it_is() {
     assert_eq!(server.absolute(json!({})).await["score"], 2, "grading needs no database");
 }
 
-/// A batch of two lines that were read.
-async fn put_two_lines(store: &Store) {
+/// A batch whose input a worker reads for a minute.
+async fn take_input(store: &Store, expires_at: i64) {
     let batch = NewBatch {
         id: "batch_1",
         owner: "",
@@ -369,20 +373,162 @@ async fn put_two_lines(store: &Store) {
         input_file: "file-1",
         metadata: "{}",
         created_at: 0,
-        expires_at: i64::MAX,
+        expires_at,
     };
     store.put_batch(batch, 9, None).await.unwrap();
-    store.join("reader", 0).await.unwrap();
+    store.join("reader", 20_000).await.unwrap();
     store.take_input("reader").await.unwrap();
-    let new = |number: i64, body: &str| NewLine {
-        number,
-        custom_id: format!("n{number}"),
-        url: ABSOLUTE.into(),
-        body: body.into(),
-    };
-    let good = absolute(json!({})).to_string();
-    store.put_lines("batch_1", "reader", &[new(0, &good), new(1, &good)]).await.unwrap();
+}
+
+fn good_line(number: i64) -> NewLine {
+    let body = absolute(json!({})).to_string();
+    NewLine { number, custom_id: format!("n{number}"), url: ABSOLUTE.into(), body }
+}
+
+/// A batch of two lines that were read.
+async fn put_two_lines(store: &Store) {
+    take_input(store, i64::MAX).await;
+    store.put_lines("batch_1", "reader", &[good_line(0), good_line(1)]).await.unwrap();
     store.input_read("batch_1", "reader", 2, None).await.unwrap();
+}
+
+/// Lets a worker that has taken something die.
+async fn die(store: &Store, worker: &str) {
+    // Either this buries it, or the server has.
+    store.beat(worker, -1_000).await.unwrap();
+    store.bury(20_000).await.unwrap();
+}
+
+impl Server {
+    /// Changes the database of this server, as nothing of the product does.
+    async fn tamper(&self, statement: &str) {
+        let Location::File(file) = self.database() else { panic!("SQLite") };
+        let url = format!("sqlite:{}", file.display());
+        let mut connection = sqlx::AnyConnection::connect(&url).await.unwrap();
+        sqlx::query(statement).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_batch_whose_time_is_over_while_it_is_read_counts_right() {
+    let server = Server::with(example());
+    let store = server.store().await;
+    take_input(&store, 1).await;
+    store.put_lines("batch_1", "reader", &[good_line(0)]).await.unwrap();
+    store.expire_batches().await.unwrap();
+    assert_eq!(store.put_lines("batch_1", "reader", &[good_line(1)]).await.unwrap(), PutLines::Written);
+    assert!(store.input_read("batch_1", "reader", 2, None).await.unwrap());
+    let batch = server.batch_that_is("batch_1", "expired").await;
+    assert_eq!(batch["request_counts"], json!({"total": 2, "completed": 0, "failed": 2}));
+    let errors = server.lines(&batch["error_file_id"]).await;
+    assert_eq!(ids(&errors), ["n0", "n1"]);
+    assert_eq!(server.metrics().await.value("gavel_batch_lines_total", &[("outcome", "failed")]), 2.0);
+}
+
+#[tokio::test]
+async fn an_input_that_cannot_be_read_fails_after_some_attempts() {
+    let server = Server::configured(&[("jobs.attempts", "1")], Some(example()));
+    let text = line("a", absolute(json!({}))).to_string();
+    let store = server.store().await;
+    let (one, two) = ("file-1", "file-2");
+    for id in [one, two] {
+        store.put_chunk(id, 0, &text).await.unwrap();
+        let file = NewFile { id, owner: "", filename: "x", bytes: 3, created_at: 0, expires_at: None };
+        store.put_file(file, i64::MAX, None).await.unwrap();
+    }
+    server.tamper("UPDATE chunks SET text = x'ff' WHERE file = 'file-1'").await;
+    let submit = async |file: &str| {
+        let body = json!({"input_file_id": file, "endpoint": ABSOLUTE});
+        ok(server.post_json("/v1/batches", &body).await).await["id"].as_str().unwrap().to_owned()
+    };
+    let (bad, good) = (submit(one).await, submit(two).await);
+    // It holds up no other.
+    server.batch_that_is(&good, "completed").await;
+    let failed = server.batch_that_is(&bad, "failed").await;
+    let error = &failed["errors"]["data"][0];
+    assert_eq!(error["code"], "unreadable_file", "{failed}");
+    assert!(error["message"].as_str().unwrap().contains("2 attempts"), "{failed}");
+    assert_eq!(failed["request_counts"]["total"], 0);
+}
+
+#[tokio::test]
+async fn an_input_that_ends_processes_fails_in_the_end() {
+    let server = Server::configured(&[("jobs.attempts", "2")], Some(example()));
+    let store = server.store().await;
+    take_input(&store, i64::MAX).await;
+    die(&store, "reader").await;
+    for _ in 0..2 {
+        store.join("dying", 20_000).await.unwrap();
+        assert!(store.take_input("dying").await.unwrap().is_some());
+        die(&store, "dying").await;
+    }
+    // One that is stopped well has not died of it.
+    store.join("stopped", 20_000).await.unwrap();
+    assert_eq!(store.take_input("stopped").await.unwrap().unwrap().reads, 4);
+    store.leave("stopped").await.unwrap();
+    store.join("dying", 20_000).await.unwrap();
+    assert_eq!(store.take_input("dying").await.unwrap().unwrap().reads, 4);
+    die(&store, "dying").await;
+    let batch = server.batch_that_is("batch_1", "failed").await;
+    let error = &batch["errors"]["data"][0];
+    assert!(error["code"] == "unreadable_file" && error["message"].as_str().unwrap().contains("4 attempts"), "{error}");
+}
+
+#[tokio::test]
+async fn answers_that_the_database_refuses_are_not_counted() {
+    let gate = Gated::new(Scripted::fixed(Duration::ZERO));
+    let server = Server::with(gate.clone());
+    let id = server.submit(&[line("a", absolute(json!({})))]).await;
+    let running = |count: f64| move |m: &Metrics| m.value("gavel_batch_lines_running", &[]) == count;
+    server.until("it runs", |m| m.value("gavel_sequences_running", &[]) == 1.0).await;
+    // Another process has taken it meanwhile, and dies.
+    server.tamper("UPDATE lines SET worker = 'other'").await;
+    gate.open();
+    server.until("it ends", running(0.0)).await;
+    server.tamper("UPDATE lines SET worker = NULL").await;
+    let batch = server.batch_that_is(&id, "completed").await;
+    assert_eq!(batch["request_counts"], json!({"total": 1, "completed": 1, "failed": 0}));
+    assert_eq!(server.metrics().await.value("gavel_batch_lines_total", &[]), 1.0);
+}
+
+#[tokio::test]
+async fn lines_wait_for_tokens_of_their_key_and_hold_up_no_other() {
+    let server = Server::configured(&[("jobs.concurrency", "1")], Some(example()));
+    let file = keys::file_in(&server.data_dir());
+    let make = |name: &str, tokens: Option<u32>| {
+        let key = Key::wanted(name, vec![Scope::Batch], SystemTime::now()).unwrap();
+        keys::create(&file, Key { tokens_per_minute: tokens.and_then(NonZeroU32::new), ..key }).unwrap()
+    };
+    let (poor, rich) = (make("poor", Some(1)), make("rich", None));
+    let submit = async |key: &str| {
+        let lines: String = (0..3)
+            .map(|n| format!("{}\n", line(&format!("n{n}"), absolute(json!({"response": format!("{n}")})))))
+            .collect();
+        let file = ok(server.upload(&lines, Some(key)).await).await;
+        let body = json!({"input_file_id": file["id"], "endpoint": ABSOLUTE});
+        let made = ok(sent(server.post("/v1/batches").bearer_auth(key).json(&body)).await).await;
+        made["id"].as_str().unwrap().to_owned()
+    };
+    let until = async |key: &str, id: &str, done: &(dyn Fn(&Value) -> bool + Sync)| loop {
+        let found = ok(sent(server.client.get(format!("{}/v1/batches/{id}", server.url)).bearer_auth(key)).await).await;
+        if done(&found) {
+            return found;
+        }
+    };
+    let wait = async |key: &str, id: &str, done: &(dyn Fn(&Value) -> bool + Sync)| {
+        tokio::time::timeout(PATIENCE, until(key, id, done)).await.expect("it goes on")
+    };
+    let first = submit(&poor).await;
+    wait(&poor, &first, &|batch| batch["request_counts"]["completed"] == 1).await;
+    let second = submit(&rich).await;
+    wait(&rich, &second, &|batch| batch["status"] == "completed").await;
+    let waits = wait(&poor, &first, &|_| true).await;
+    assert_eq!((&waits["status"], &waits["request_counts"]["completed"]), (&json!("in_progress"), &json!(1)));
+    keys::revoke(&file, "poor").unwrap();
+    let admin = keys::create(&file, Key::wanted("admin", vec![Scope::Admin], SystemTime::now()).unwrap()).unwrap();
+    let ended = wait(&admin, &first, &|batch| batch["status"] == "completed").await;
+    assert_eq!(ended["outcomes"], json!({"unauthenticated": 2, "ok": 1}));
 }
 
 #[tokio::test]
@@ -392,10 +538,10 @@ async fn what_a_line_cannot_be_answered_by_is_its_answer() {
     put_two_lines(&store).await;
     // Ten processes die of the first line.
     for _ in 0..10 {
-        store.join("dying", 0).await.unwrap();
+        store.join("dying", 20_000).await.unwrap();
         let begun = store.take_lines("batch_1", "dying", 1, (i64::MAX, false)).await.unwrap();
         assert_eq!(begun[0].line.number, 0);
-        store.leave("dying").await.unwrap();
+        die(&store, "dying").await;
     }
     let batch = server.batch_that_is("batch_1", "completed").await;
     let errors = server.lines(&batch["error_file_id"]).await;
@@ -411,9 +557,9 @@ async fn a_suspected_line_does_not_wait_for_the_end_of_other_batches() {
     let store = server.store().await;
     put_two_lines(&store).await;
     for _ in 0..3 {
-        store.join("dying", 0).await.unwrap();
+        store.join("dying", 20_000).await.unwrap();
         store.take_lines("batch_1", "dying", 1, (i64::MAX, false)).await.unwrap();
-        store.leave("dying").await.unwrap();
+        die(&store, "dying").await;
     }
     let lines: Vec<Value> =
         (0..600).map(|n| line(&format!("n{n}"), absolute(json!({"response": format!("{n}.")})))).collect();

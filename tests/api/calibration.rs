@@ -75,6 +75,11 @@ async fn a_calibrated_score_names_its_file_and_keeps_what_the_judge_said() {
     for field in ["distribution", "score", "expected_score", "label_mass", "judgements", "entropy"] {
         assert_eq!(verdict[field], raw[field], "{field}");
     }
+    // The server says what maps the numbers of its judges.
+    let info = &server.get_json("/v1/info").await["models"][0]["calibrations"];
+    let (object, method) = (&info[0]["object"], &info[0]["method"]);
+    assert_eq!((object, method, &info[0]["digest"]), (&json!("calibration"), &json!("isotonic"), &json!(digest)));
+    assert_eq!((&info[0]["kind"], &info[0]["items"]), (&json!("absolute"), &json!(0)));
     // What trains and ranks by rewards gets the calibrated one.
     let items = json!([{"instruction": "Why?", "response": "So."}]);
     let rewards = json!({"rubric": "helpfulness", "items": items, "include": ["verdicts"]});

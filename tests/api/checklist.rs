@@ -10,6 +10,10 @@ use crate::engines::{asking, counting};
 use crate::methods::{by_branch, changed, list, refused, writes_a_list};
 use crate::server::{Server, near, ok, redacted, rubric};
 
+/// Questions that begin as the prompt set `plain` has them begin.
+const DRAWN: [&str; 3] =
+    ["Does the response name the air?", "Does the response end?", "Does the response cite a source?"];
+
 const ROUTE: &str = "/v1/grade/checklist";
 
 fn request(change: Value) -> Value {
@@ -24,7 +28,7 @@ fn request(change: Value) -> Value {
 /// Finds the air, and no source.
 fn knowing(job: &Job) -> Answer {
     if writes_a_list(job) {
-        return list(&["Does it name the air?", "Is it short?", "Does it cite a source?"]);
+        return list(&DRAWN);
     }
     by_branch(job, |said| if said.contains("source") { vec![0.1, 0.7] } else { vec![0.6, 0.2] })
 }
@@ -67,7 +71,7 @@ async fn questions_are_drawn_once_for_all_responses() {
     let first = ok(server.post_json(ROUTE, &request(draw.clone())).await).await;
     let questions: Vec<&str> =
         first["items"].as_array().unwrap().iter().map(|item| item["question"].as_str().unwrap()).collect();
-    assert_eq!(questions, ["Does it name the air?", "Is it short?", "Does it cite a source?"]);
+    assert_eq!(questions, DRAWN);
     assert_eq!(runs.load(Ordering::SeqCst), 2);
     // Seven words of the list, and three answers.
     assert!(first["usage"]["completion_tokens"].as_u64().unwrap() > 3, "both stages count: {first}");

@@ -255,6 +255,70 @@ async fn usage_is_counted_by_key() {
 }
 
 #[tokio::test]
+async fn tokens_are_limited_by_key() {
+    let server = Server::with(example());
+    let limit = NonZeroU32::new(1);
+    let poor = server.create(Key { tokens_per_minute: limit, ..key("poor", &[Scope::Grade]) });
+    ok(server.grade(Some(&poor)).await).await;
+    let refused = server.grade(Some(&poor)).await;
+    let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    let refused = problem(&server, refused, 429, "rate_limited").await;
+    assert!(refused["detail"].as_str().unwrap().contains("1 tokens a minute"), "{refused}");
+    // What needs no tokens is answered, and tells what was used.
+    let row = ok(server.ask("GET", "/v1/usage", Some(&poor), &json!({})).await).await["data"][0].clone();
+    let used = row["prompt_tokens"].as_u64().unwrap() + row["completion_tokens"].as_u64().unwrap();
+    assert!((used - 1) * 60 <= wait && wait <= used * 60 + 1, "a token each minute: {wait} s for {row}");
+    assert_eq!((&row["requests"], &row["judgements"]), (&json!(2), &json!(1)), "{row}");
+}
+
+/// What `/v1/usage` has of a key.
+async fn usage_of(server: &Server, secret: &str) -> Value {
+    ok(server.ask("GET", "/v1/usage", Some(secret), &json!({})).await).await
+}
+
+#[tokio::test]
+async fn usage_survives_restarts_and_servers_add_up() {
+    let first = Server::with(example());
+    let secret = first.create(key("one", &[Scope::Grade]));
+    ok(first.grade(Some(&secret)).await).await;
+    let before = usage_of(&first, &secret).await;
+    first.shut_down(std::future::pending()).await;
+    let data = first.data_dir().display().to_string();
+    let next = || Server::configured(&[("data_dir", data.as_str())], Some(example()));
+    let (second, third) = (next(), next());
+    let found = usage_of(&second, &secret).await;
+    assert_eq!(found["since"], before["since"], "{found}");
+    let (row, old) = (&found["data"][0], &before["data"][0]);
+    assert_eq!((&row["requests"], &row["judgements"]), (&json!(3), &json!(1)), "with the two that asked: {row}");
+    assert_eq!((&row["prompt_tokens"], &row["completion_tokens"]), (&old["prompt_tokens"], &old["completion_tokens"]));
+    for server in [&second, &third] {
+        ok(server.grade(Some(&secret)).await).await;
+    }
+    second.shut_down(std::future::pending()).await;
+    third.shut_down(std::future::pending()).await;
+    let last = usage_of(&next(), &secret).await;
+    let (row, tokens) = (&last["data"][0], old["prompt_tokens"].as_u64().unwrap() * 3);
+    assert_eq!((&row["requests"], &row["judgements"]), (&json!(6), &json!(3)), "{row}");
+    assert_eq!(row["prompt_tokens"], tokens, "{row}");
+}
+
+#[tokio::test]
+async fn usage_needs_no_database_while_keys_are_off_and_waits_for_one_that_is_damaged() {
+    let server = Server::with(example());
+    ok(server.grade(None).await).await;
+    assert_eq!(ok(server.ask("GET", "/v1/usage", None, &json!({})).await).await["data"], json!([]));
+    server.shut_down(std::future::pending()).await;
+    assert!(!server.data_dir().join("gavel.db").exists());
+    let server = Server::with(example());
+    let secret = server.create(key("one", &[Scope::Grade]));
+    std::fs::write(server.data_dir().join("gavel.db"), "the notes of a person".repeat(500)).unwrap();
+    ok(server.grade(Some(&secret)).await).await;
+    let refused = server.ask("GET", "/v1/usage", Some(&secret), &json!({})).await;
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], "store_unavailable");
+}
+
+#[tokio::test]
 async fn metrics_can_need_a_key() {
     let server = Server::configured(&[("keys.open_metrics", "false")], None);
     assert_eq!(server.get("/metrics").await.status(), 200, "keys are off");

@@ -90,7 +90,7 @@ async fn methods_page() {
         assert!(shows(&reply, &shown), "{route} answers {reply:#}");
         routes += 1;
     }
-    assert_eq!(routes, 6);
+    assert_eq!(routes, 8);
 }
 
 /// The scripted engine writes lists of its own, so that every method can be tried without a model.

@@ -34,6 +34,7 @@ async fn people_label_without_seeing_what_others_say() {
     let claimed = ok(server.act(&id, "claim", json!({"reviewer": "ada"})).await).await;
     assert_eq!((&claimed["verdict"], &claimed["labels"]), (&Value::Null, &Value::Null));
     assert_eq!(claimed["request"]["response_a"], "A GOOD answer.");
+    assert_eq!(claimed["options"], json!(["A", "B", "tie"]));
     // Claiming twice is claiming once; a second reviewer has a seat, a third none.
     ok(server.act(&id, "claim", json!({"reviewer": "ada"})).await).await;
     ok(server.act(&id, "claim", json!({"reviewer": "bob"})).await).await;
@@ -64,7 +65,11 @@ async fn people_label_without_seeing_what_others_say() {
 async fn labels_are_those_of_the_rubric() {
     let server = Server::with(example());
     let id = server.review(absolute(json!({"rubric": rubric(-1, 1)})), json!({"verdict": {"score": 0}})).await;
-    ok(server.act(&id, "claim", json!({"reviewer": "ada"})).await).await;
+    let claimed = ok(server.act(&id, "claim", json!({"reviewer": "ada"})).await).await;
+    assert_eq!(claimed["options"], json!(["-1", "0", "1"]));
+    let mut shown = rubric(-1, 1);
+    shown["name"] = json!("inline");
+    assert_eq!(claimed["rubrics"], json!([shown]));
     for label in [json!(2), json!("A"), json!(0.5), json!(null)] {
         let wrong = server.act(&id, "label", json!({"reviewer": "ada", "label": label})).await;
         let wrong = problem(&server, wrong, 422, "invalid_request").await;
@@ -108,4 +113,24 @@ async fn a_reviewer_is_the_key() {
     assert_eq!(other.status(), 422);
     let labelled = ok(post(&ada, &path("label"), json!({"label": "A"})).await).await;
     assert_eq!(labelled["labels"][0]["reviewer"], "ada");
+}
+
+#[tokio::test]
+async fn a_rubric_that_is_gone_leaves_no_labels() {
+    let server = Server::with(example());
+    let put = |descriptions: Value| {
+        let body = json!({"criterion": "Is it polite?", "descriptions": descriptions});
+        sent(server.client.put(format!("{}/v1/rubrics/politeness", server.url)).json(&body))
+    };
+    assert_eq!(put(json!({"0": "No.", "1": "Yes."})).await.status(), 201);
+    let id = server.review(absolute(json!({"rubric": "politeness"})), json!({})).await;
+    let path = format!("/v1/reviews/{id}");
+    let review = server.get_json(&path).await;
+    assert_eq!((&review["options"], &review["rubrics"][0]["name"]), (&json!(["0", "1"]), &json!("politeness")));
+    assert_eq!(sent(server.client.delete(format!("{}/v1/rubrics/politeness", server.url))).await.status(), 204);
+    let review = server.get_json(&path).await;
+    assert_eq!((&review["options"], &review["rubrics"]), (&json!([]), &json!([])));
+    ok(server.act(&id, "claim", json!({"reviewer": "ada"})).await).await;
+    let label = server.act(&id, "label", json!({"reviewer": "ada", "label": 1})).await;
+    problem(&server, label, 404, "unknown_rubric").await;
 }

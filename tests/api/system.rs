@@ -14,7 +14,8 @@ async fn readiness_follows_the_model() {
     assert_eq!(server.get_json("/livez").await["status"], "live");
     problem(&server, server.get("/readyz").await, 503, "model_loading").await;
     assert_eq!(server.get_json("/v1/models").await, json!({"object": "list", "data": []}));
-    assert_eq!(server.get_json("/v1/info").await["model"], json!(null));
+    let info = server.get_json("/v1/info").await;
+    assert_eq!((&info["model"], &info["models"][0]["memory"]), (&json!(null), &json!(null)));
     server.app.host(example(), None).unwrap();
     assert_eq!(server.get_json("/readyz").await["status"], "ready");
 }
@@ -50,6 +51,9 @@ async fn what_runs_and_within_which_limits() {
     assert_eq!((&info["limits"]["body_bytes"], &info["limits"]["queue"]), (&json!(16 << 20), &json!(7)));
     assert_eq!(info["limits"]["deadline_ms"], 600_000);
     assert!(info["features"].is_array());
+    // The scripted engine has no model in memory.
+    let memory = json!({"weights_bytes": null, "kv_cache_bytes": null, "counted_bytes": 0});
+    assert_eq!((&info["models"][0]["memory"], &info["models"][0]["calibrations"]), (&memory, &json!([])));
     assert!(is_digest(info["prompt_digests"]["plain/absolute"].as_str().unwrap()), "{info}");
     for set in ["plain", "prometheus"] {
         assert!(info["prompts"].as_array().unwrap().contains(&json!(set)), "{info}");
@@ -176,7 +180,8 @@ async fn the_document_holds_together() {
             let url = format!("{}{path}", server.url);
             let answer = sent(server.client.request(method.clone(), url)).await;
             let (status, text) = (answer.status().as_u16(), answer.text().await.unwrap());
-            let of_nothing = ["unknown_file", "unknown_batch", "unknown_review"].iter().any(|code| text.contains(code));
+            let codes = ["unknown_file", "unknown_batch", "unknown_review", "unknown_report"];
+            let of_nothing = codes.iter().any(|code| text.contains(code));
             assert!(of_nothing || ![404, 405, 500].contains(&status), "{method} {path}: {status}");
         }
     }

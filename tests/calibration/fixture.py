@@ -104,5 +104,23 @@ def ridge_regression(ridge=10.0):
     }
 
 
-made = [isotonic, pair_temperature, score_temperature, ordinal, bradley_terry, ridge_regression]
+def logistic(ridge=3.0):
+    x = short(random.normal([0.5, 0.8, 6.0], [0.2, 0.1, 1.0], (100, 3)), 4)
+    right = expit(1.5 - 3 * x[:, 0] + 0.5 * (x[:, 2] - 6)) > random.uniform(0, 1, 100)
+    y = np.where(random.uniform(0, 1, 100) < 0.1, 0.5, right)
+    mean, scale = x.mean(axis=0), x.std(axis=0)
+    model = LogisticRegression(C=1 / ridge, tol=1e-12, max_iter=10_000, solver="newton-cholesky")
+    twice = np.concatenate([(x - mean) / scale] * 2)
+    model.fit(twice, np.repeat([1, 0], 100), sample_weight=np.concatenate([y, 1 - y]))
+    weights = model.coef_[0] / scale
+    return {
+        "ridge": ridge,
+        "x": x.tolist(),
+        "y": y.tolist(),
+        "weights": weights.tolist(),
+        "intercept": float(model.intercept_[0] - weights @ mean),
+    }
+
+
+made = [isotonic, pair_temperature, score_temperature, ordinal, bradley_terry, ridge_regression, logistic]
 print(json.dumps({make.__name__: make() for make in made}))

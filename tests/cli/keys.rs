@@ -28,8 +28,18 @@ fn keys_are_created_listed_used_and_revoked() {
     let key = key.trim();
     assert!(done && key.starts_with("gvl_") && key.len() == 68 && !key.contains(' '), "{key}");
     assert!(note.contains("Authorization: Bearer") && note.contains("Keys are on"), "{note}");
-    let (done, created, note) =
-        keys(&["create", "--name", "admin", "--scope", "admin,grade", "--requests-per-minute", "60", "--json"]);
+    let (done, created, note) = keys(&[
+        "create",
+        "--name",
+        "admin",
+        "--scope",
+        "admin,grade",
+        "--requests-per-minute",
+        "60",
+        "--tokens-per-minute",
+        "90000",
+        "--json",
+    ]);
     let created: Value = serde_json::from_str(&created).unwrap();
     assert!(done && note.is_empty(), "{note}");
     assert_eq!((&created["scopes"], &created["expires"]), (&serde_json::json!(["admin", "grade"]), &Value::Null));
@@ -46,6 +56,11 @@ fn keys_are_created_listed_used_and_revoked() {
     let (_, json, _) = keys(&["list", "--json"]);
     let rows: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&rows[0]["name"], &rows[1]["requests_per_minute"]), (&"trainer".into(), &60.into()), "{json}");
+    assert_eq!(
+        (&rows[0]["tokens_per_minute"], &rows[1]["tokens_per_minute"]),
+        (&Value::Null, &90_000.into()),
+        "{json}"
+    );
     assert_eq!(rows[0]["digest"].as_str().unwrap().len(), 4);
     assert!(table.contains("trainer") && table.contains("never") && table.contains("admin,grade"), "{table}");
     let file = std::fs::read_to_string(folder.path().join("data/keys.toml")).unwrap();

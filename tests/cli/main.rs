@@ -8,7 +8,9 @@ mod compare;
 mod grade;
 mod keys;
 mod redteam;
+mod routing;
 mod shutdown;
+mod traces;
 mod trainers;
 
 use std::io::{BufRead, BufReader, Read, Write};

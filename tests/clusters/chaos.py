@@ -71,21 +71,21 @@ def busy(report, gavel, proxy):
         reply, took = grade(gavel, body)
         sent = len(proxy.posted(*PATHS))
         good = reply.status == 200 and sent == requests + 1 and took >= 1
-        report.row(9, f"{name}: one 503 with Retry-After 1", "200 after a second, one request more", f"{reply.code}, {sent - requests} more", good)
+        report.row(9, f"{name}: one 503 with Retry-After 1", "200 after a second, one request more", f"{reply.outcome}, {sent - requests} more", good)
     proxy.forget()
     proxy.refuse_all = (503, [("Retry-After", "1")])
     reply, _ = grade(gavel)
     sent, after = len(proxy.posted(*PATHS)), reply.headers.get("Retry-After")
-    good = reply.code == "upstream_unavailable" and reply.status == 503 and after in ("1", "2") and sent == 1 + RETRIES
+    good = reply.outcome == "upstream_unavailable" and reply.status == 503 and after in ("1", "2") and sent == 1 + RETRIES
     asked = f"503 upstream_unavailable, Retry-After 1 or 2, {1 + RETRIES} requests"
-    report.row(9, "503 with Retry-After 1 again and again", asked, f"{reply.status} {reply.code}, Retry-After {after}, {sent} requests", good)
+    report.row(9, "503 with Retry-After 1 again and again", asked, f"{reply.status} {reply.outcome}, Retry-After {after}, {sent} requests", good)
     proxy.forget()
     proxy.refuse_all = (400, [])
     recovered = until(lambda: readyz(gavel) == 200)
     reply, _ = grade(gavel)
     sent = len(proxy.posted(*PATHS))
-    good = reply.code == "upstream_failed" and sent == 1
-    report.row(9, "400", "502 upstream_failed, 1 request", f"{reply.status} {reply.code}, {sent} requests", good and recovered is not None)
+    good = reply.outcome == "upstream_failed" and sent == 1
+    report.row(9, "400", "502 upstream_failed, 1 request", f"{reply.status} {reply.outcome}, {sent} requests", good and recovered is not None)
     proxy.refuse_all = None
     recovers(gavel, proxy)
 
@@ -136,8 +136,8 @@ def hangs(report, gavel, proxy):
     reply, took = grade(gavel)
     sent = len(proxy.posted(*PATHS))
     most = (1 + RETRIES) * PATIENCE + 3
-    good = reply.code == "upstream_unavailable" and sent == 1 + RETRIES and took <= most
-    report.row(9, f"no byte for {PATIENCE:.0f} s", f"503 upstream_unavailable within {most:.0f} s, {1 + RETRIES} requests", f"{reply.status} {reply.code} after {took:.1f} s, {sent} requests", good)
+    good = reply.outcome == "upstream_unavailable" and sent == 1 + RETRIES and took <= most
+    report.row(9, f"no byte for {PATIENCE:.0f} s", f"503 upstream_unavailable within {most:.0f} s, {1 + RETRIES} requests", f"{reply.status} {reply.outcome} after {took:.1f} s, {sent} requests", good)
     proxy.hangs = False
     recovers(gavel, proxy)
 
@@ -145,8 +145,8 @@ def hangs(report, gavel, proxy):
 def gone(report, gavel, proxy):
     proxy.close()
     reply, _ = grade(gavel)
-    good = reply.code == "upstream_unavailable" and reply.headers.get("Retry-After") is not None
-    report.row(9, "connections are refused", "503 upstream_unavailable with Retry-After", f"{reply.status} {reply.code}, Retry-After {reply.headers.get('Retry-After')}", good)
+    good = reply.outcome == "upstream_unavailable" and reply.headers.get("Retry-After") is not None
+    report.row(9, "connections are refused", "503 upstream_unavailable with Retry-After", f"{reply.status} {reply.outcome}, Retry-After {reply.headers.get('Retry-After')}", good)
     unready = until(lambda: (grade(gavel), readyz(gavel) == 503)[1])
     live = ask(gavel.url, "/livez").status
     proxy.open()
@@ -170,7 +170,7 @@ def other_model(report, gavel, proxy, other):
     codes, wrong, started, digest, difference = [], 0, time.monotonic(), before, 0.0
     while digest == before and time.monotonic() - started < 2 * NOTICED_SECONDS:
         reply, _ = grade(gavel)
-        codes.append(reply.code)
+        codes.append(reply.outcome)
         if reply.status == 200:
             digest, difference = reply.json["model"]["digest"], apart(honest, reply.json)
             wrong += digest == before and difference > OTHER_WEIGHTS
@@ -264,9 +264,9 @@ def liars(report, program, folder, proxy, tokenizer):
             proxy.lie = None
             told = numbers(reply.json) if reply.status == 200 else honest
             wrong = max(abs(mine - theirs) for mine, theirs in zip(told, honest)) > 1e-3
-            measured = f"{reply.status} {reply.code}" + (f", {told} for {honest}" if wrong else "")
+            measured = f"{reply.status} {reply.outcome}" + (f", {told} for {honest}" if wrong else "")
             # A list that is cut can be read again with a bias, which may well give the right numbers.
-            good = reply.code == "upstream_failed" or (reply.status == 200 and not wrong)
+            good = reply.outcome == "upstream_failed" or (reply.status == 200 and not wrong)
             report.row(10, f"later, the server {what}", "502 upstream_failed, or the right numbers", measured, good)
             recovers(gavel, proxy)
 

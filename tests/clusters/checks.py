@@ -188,8 +188,8 @@ def hostile_texts(setup, report):
             furthest = max(furthest, compare([(one.json, two.json)])[0])
         else:
             refused += 1
-            if one.code != two.code:
-                other.append((one.code, two.code, body[:200]))
+            if one.outcome != two.outcome:
+                other.append((one.outcome, two.outcome, body[:200]))
     measured = f"{verdicts} verdicts, {refused} refused by both (as malformed_json), {len(other)} differ; probabilities {furthest:.5f} apart at most"
     good = not other and verdicts > len(requests) / 2 and furthest <= APART
     report.row(5, f"{len(requests)} requests with hostile texts: prompt_tokens as in process", "0 differ", measured, good)

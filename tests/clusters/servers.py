@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -13,33 +12,14 @@ from pathlib import Path
 
 import environments
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))
+
+from replies import Reply, free_port, metric_values  # noqa: E402
+
 HERE = Path(__file__).resolve().parent
 CORES = len(os.sched_getaffinity(0))
 # A machine that is busy with other work reads a model for minutes.
 START_SECONDS, ANSWER_SECONDS = 600, 600
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-class Reply:
-    def __init__(self, status, headers, text):
-        self.status, self.headers, self.text = status, headers, text
-
-    @property
-    def json(self):
-        return json.loads(self.text)
-
-    @property
-    def code(self):
-        """The code of a problem, or the status."""
-        try:
-            return self.json.get("code") or self.status
-        except ValueError:
-            return self.status
 
 
 def ask(url, path, body=None, timeout=ANSWER_SECONDS):
@@ -128,13 +108,7 @@ class Server(Process):
 
     def metrics(self):
         """The values by their names; those of several labels are added."""
-        values = {}
-        for line in ask(self.url, "/metrics").text.splitlines():
-            if line and not line.startswith("#"):
-                name, _, value = line.rpartition(" ")
-                name = name.partition("{")[0]
-                values[name] = values.get(name, 0.0) + float(value)
-        return values
+        return metric_values(ask(self.url, "/metrics").text)
 
 
 class LlamaServer(Server):

@@ -34,9 +34,9 @@ def attempts_in(database):
 
 
 def killed(setup, processes, batch, kills):
-    """Kills one of some processes at random moments and starts it again. The first fifth of the kills may fall into the
+    """Kills one of some processes at random moments and starts it again. The first tenth of the kills may fall into the
     reading of the input; then that is let through, and the others fall into the work on lines."""
-    early = kills // 5
+    early = kills // 10
     meanwhile = {"validating": 0, "in_progress": 0}
     for number in range(kills):
         victim = setup.random.choice(processes)
@@ -220,6 +220,37 @@ def poison(setup):
         "the other answers are not all there in order",
     )
     return f"`line_aborted` after {deaths} deaths, {len(good)} verdicts"
+
+
+@row(
+    "poison-input",
+    "a batch whose input ends the process whenever it is read (`jobs.attempts` 2)",
+    "that batch is `failed` with `unreadable_file`, and another one beside it gets its answers",
+)
+def poison_input(setup):
+    gavel = setup.gavel(settings(**{"jobs.attempts": 2}), batches.answers(0))
+    bad = batches.submit(gavel, batches.requests(setup.pick(20000, 50000)))
+    good, deaths, most = None, 0, 4
+
+    def read():
+        """How often its reading was begun, if it is more often than it was, or its state if that is another."""
+        with sqlite3.connect(f"file:{gavel.data}/gavel.db?mode=ro", uri=True, timeout=30) as database:
+            reads, status = database.execute("SELECT reads, status FROM batches WHERE id = ?", [bad]).fetchone()
+        return (reads, status) if status != "validating" or deaths < reads <= most else None
+
+    while True:
+        reads, status = until("the input is read again, or given up", read)
+        must(status in ("validating", "failed"), f"the batch is {status}: its input is read too fast")
+        if status == "failed":
+            break
+        deaths = reads
+        gavel.kill(signal.SIGABRT)
+        gavel.start()
+        good = good or batches.submit(gavel, batches.requests(100))
+    error = batches.show(gavel, bad)["errors"]["data"][0]
+    must(error["code"] == "unreadable_file", f"the batch failed with {error}")
+    batches.exactly_once(gavel, good, 100)
+    return f"`unreadable_file` after {deaths} deaths; 100 answers to the 100 lines of the other batch"
 
 
 LIBRARIES = "/usr/lib/*/faketime/libfaketimeMT.so.1"

@@ -145,7 +145,7 @@ DAMAGES = {
     "damaged",
     "a database with noise in its middle, one that is cut off, a file that is none, none at all",
     "a clear error, and the log names the file; nothing is written to it once that is found; grading goes on; one is "
-    "made when it is needed",
+    "made when it is needed; `gavel serve --check` finds each damage",
     quick=True,
 )
 def damaged(setup):
@@ -168,7 +168,7 @@ def damaged(setup):
     for name, damage in DAMAGES.items():
         bad = damage(good)
         put(bad)
-        checked.append(gavel.run("serve", "--check").returncode)
+        checked.append(gavel.run("serve", "--check"))
         gavel.start()
         paths = ["/v1/batches", *(f"/v1/files/{ended[part]}" for part in ("input_file_id", "output_file_id"))]
         replies = [gavel.get(path) for path in (*paths, f"/v1/batches/{batch}")] + [batches.upload(gavel, text)]
@@ -186,6 +186,7 @@ def damaged(setup):
             ("gavel.db is damaged" in log, "the log does not name the file"),
             (replies[-1] in away, f"an upload was taken after {len(away)} of 4 requests had found the damage"),
             (file.read_bytes() == bad, "the file was changed"),
+            (checked[-1].returncode == 1 and "damaged" in checked[-1].stderr, "`gavel serve --check` does not find it"),
         ):
             if not holds:
                 wrong.append(f"{name}: {what}")
@@ -194,5 +195,42 @@ def damaged(setup):
     gavel.start()
     lines = batches.lines(gavel, ended["output_file_id"])
     must(len(lines) == 2000, "the good file, put back, does not have its answers")
-    codes = ", ".join(map(str, checked))
-    return f"{'; '.join(told)}; the files unchanged; `gavel serve --check` ends with {codes}"
+    return f"{'; '.join(told)}; the files unchanged; `gavel serve --check` found all {len(checked)}"
+
+
+@row(
+    "usage",
+    "`kill -9` of a server whose key has made requests, again and again",
+    "`/v1/usage` has every request but those of the last seconds before each kill",
+    quick=True,
+)
+def usage(setup):
+    gavel = setup.gavel({"log.level": "warn"}, start=False)
+    headers = {"Authorization": f"Bearer {gavel.key('one')}"}
+    gavel.start()
+
+    def used():
+        return gavel.ask("GET", "/v1/usage", headers=headers).json["data"][0]["judgements"]
+
+    def stored():
+        """The judgements in the database."""
+        try:
+            with sqlite3.connect(f"file:{gavel.data}/gavel.db?mode=ro", uri=True, timeout=30) as database:
+                found = database.execute("SELECT judgements FROM key_usage").fetchone()
+        except sqlite3.OperationalError:
+            return 0
+        return found[0] if found else 0
+
+    kept, graded, kills = 0, 0, setup.pick(2, 5)
+    for _ in range(kills):
+        for number in range(23):
+            reply = gavel.grade(f"Answer {number}.", headers)
+            must(reply.status == 200, f"a grading was answered with {reply.status}: {reply.text[:300]}")
+            graded, kept = graded + 1, kept + (number < 20)
+            if number == 19:
+                until("twenty gradings are stored", lambda kept=kept: stored() >= kept)
+        gavel.kill()
+        gavel.start()
+        must(kept <= used() <= graded, f"{used()} judgements are told, {kept} were stored, {graded} were made")
+        kept = graded = used()
+    return f"{kills} kills; {kills * 23} gradings, of which {kills * 23 - used()} are not told: those just before a kill"

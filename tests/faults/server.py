@@ -7,10 +7,14 @@ import os
 import re
 import resource
 import signal
-import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "shared"))
+
+from replies import Reply, free_port, metric_values  # noqa: E402
 
 # How long anything is waited for. A wait ends with its event; this is when the event counts as never.
 PATIENCE = 300
@@ -39,30 +43,6 @@ def until(what, found, patience=PATIENCE, pause=0.02):
                 return value
         must(time.monotonic() < ends, f"after {patience} s still not: {what}")
         time.sleep(pause)
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-class Reply:
-    def __init__(self, status, headers, text):
-        self.status, self.headers, self.text = status, headers, text
-
-    @property
-    def json(self):
-        return json.loads(self.text)
-
-    @property
-    def code(self):
-        """The code of an error, in Gavel's form or OpenAI's."""
-        try:
-            body = self.json
-        except ValueError:
-            return None
-        return body.get("code") or (body.get("error") or {}).get("code")
 
 
 class Gavel:
@@ -176,13 +156,7 @@ class Gavel:
 
     def metrics(self):
         """The values by their names; those of several labels are added."""
-        values = {}
-        for line in self.get("/metrics").text.splitlines():
-            if line and not line.startswith("#"):
-                name, _, value = line.rpartition(" ")
-                name = name.partition("{")[0]
-                values[name] = values.get(name, 0.0) + float(value)
-        return values
+        return metric_values(self.get("/metrics").text)
 
     def memory(self, which="VmRSS"):
         """Its memory in MiB: `VmRSS` now, or `VmHWM` at most since `forget_peak`."""

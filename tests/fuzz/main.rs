@@ -128,7 +128,14 @@ fn request_bodies() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let document = serde_json::to_value(gavel::api::document()).unwrap();
     let example = |schema: &str| document["components"]["schemas"][schema]["example"].to_string().into_bytes();
+    let graded = json!({"instruction": "Why?", "response": "So.", "score": 2, "feedback": "Thin."});
+    let of_jury = json!({"instruction": "Why?", "responses": ["a", "b"], "rubric": "helpfulness", "examples": [graded],
+                         "method": "absolute", "judges": [{"annotator": "parent"}, {"annotator": "expert"}]});
+    let checked = json!({"items": [{"instruction": "Why?", "response": "So."}],
+                         "method": {"name": "checklist", "questions": ["Is it so?"], "gates": [0]}});
     let seeds = ["AbsoluteBody", "RelativeBody", "RankBody", "PreferencesBody", "RewardsBody"].map(example);
+    let seeds: Vec<Vec<u8>> =
+        seeds.into_iter().chain([of_jury, checked].map(|body| body.to_string().into_bytes())).collect();
     fuzz("requests", &seeds, |input| {
         runtime.block_on(async {
             drop(local::grade(&app, Kind::Absolute, input).await);
@@ -163,6 +170,18 @@ fn files(folder: &str, ending: &str) -> Vec<(PathBuf, Vec<u8>)> {
 fn rubrics() {
     let seeds: Vec<_> = files("rubrics", ".toml").into_iter().map(|(_, text)| text).collect();
     fuzz("rubrics", &seeds, of_file("mine.toml", |path| drop(gavel::rubrics::read(path))));
+}
+
+#[test]
+fn example_sets() {
+    let folder = TempDir::new().unwrap();
+    let sets = gavel::example_sets::ExampleSets::new(folder.path().to_owned());
+    let seed = "scale = [1, 5]\n[[example]]\nresponse = \"So.\"\nscore = 2\nfeedback = \"Thin.\"\n\
+                [[example.messages]]\nrole = \"user\"\ncontent = \"Why?\"\n[[example.context]]\ntext = \"It is.\"\n";
+    fuzz("example_sets", &[seed.as_bytes().to_vec()], |input| {
+        std::fs::write(folder.path().join("mine.toml"), input).unwrap();
+        drop(sets.named("mine"));
+    });
 }
 
 /// A prompt set of the user's, one file of which is mutated.

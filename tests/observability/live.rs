@@ -63,6 +63,10 @@ async fn load(server: &Server, round: u32) {
     server.absolute(json!({"response": response, "samples": 3, "sampling": {"temperature": 1.0}})).await;
     server.relative(json!({"context": [{"id": "doc", "text": response}]})).await;
     assert_eq!(server.relative(json!({"instruction": format!("flip {round}")})).await["consistent"], false);
+    for budget in [0, 1] {
+        server.absolute(json!({"response": response, "route": {"budget": budget}})).await;
+        server.relative(json!({"response_a": response, "route": {"budget": budget}})).await;
+    }
     let body = absolute(json!({"response": format!("Streamed {round}.")}));
     let streamed = sent(server.post("/v1/grade/absolute").header(ACCEPT, "text/event-stream").json(&body)).await;
     assert!(streamed.text().await.unwrap().contains("event: verdict"));

@@ -93,3 +93,8 @@ export async function getJson<T>(path: string, signal?: AbortSignal): Promise<T>
 export function json(method: string, body: unknown): RequestInit {
   return { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
 }
+
+/** A key for requests that may be sent again; `crypto.randomUUID` is only on pages with TLS. */
+export function randomKey(): string {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map(byte => byte.toString(16).padStart(2, "0")).join("");
+}

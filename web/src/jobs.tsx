@@ -1,7 +1,7 @@
 // Batches: their progress, their results, and new ones.
 
-import { useState } from "preact/hooks";
-import { getJson, json, Problem, send } from "./api";
+import { useRef, useState } from "preact/hooks";
+import { getJson, json, Problem, randomKey, send } from "./api";
 import { usePoll } from "./hooks";
 import { Field, ProblemBox, save } from "./parts";
 import { bytes, count } from "./text";
@@ -104,20 +104,27 @@ function Submit({ submitted }: { submitted: () => void }) {
   const [said, say] = useState("");
   const [problem, setProblem] = useState<Problem | null>(null);
   const [busy, setBusy] = useState(false);
+  /** Until it is submitted, another attempt with the same file is the same request, so that nothing is made twice. */
+  const attempt = useRef<{ file: File; days: string; key: string } | null>(null);
   const submit = async (event: Event) => {
     event.preventDefault();
     if (!file) return say("Choose a file first.");
     setBusy(true);
     setProblem(null);
     say(`Uploading ${bytes(file.size)}…`);
+    if (attempt.current?.file !== file || attempt.current.days !== days) attempt.current = { file, days, key: randomKey() };
+    const { key } = attempt.current;
     try {
       const form = new FormData();
       form.append("purpose", "batch");
       form.append("file", file);
-      const uploaded: { id: string } = await (await send("/v1/files", { method: "POST", body: form })).json();
-      const made = await send("/v1/batches", json("POST", { input_file_id: uploaded.id, completion_window: days }));
+      const headers = { "Idempotency-Key": `${key}-file` };
+      const uploaded: { id: string } = await (await send("/v1/files", { method: "POST", body: form, headers })).json();
+      const wanted = json("POST", { input_file_id: uploaded.id, completion_window: days });
+      const made = await send("/v1/batches", { ...wanted, headers: { ...wanted.headers, "Idempotency-Key": `${key}-batch` } });
       const batch: Batch = await made.json();
       say(`${batch.id} is submitted.`);
+      attempt.current = null;
       submitted();
     } catch (error) {
       say("");

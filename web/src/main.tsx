@@ -7,11 +7,13 @@ import { Jobs } from "./jobs";
 import { KeyButton, KeyDialog } from "./key_dialog";
 import { ProblemBox } from "./parts";
 import { Playground } from "./playground/playground";
+import { ReviewScreen } from "./review/review";
 import { Runs } from "./runs/runs";
 import { ServerScreen } from "./server/server";
+import { TrustScreen } from "./trust/trust";
 import type { Info } from "./types";
 
-const SCREENS = { playground: "Playground", runs: "Runs", jobs: "Jobs", server: "Server" };
+const SCREENS = { playground: "Playground", runs: "Runs", review: "Review", trust: "Trust", jobs: "Jobs", server: "Server" };
 type Screen = keyof typeof SCREENS;
 
 /** The screen in the address, and what follows its name. */
@@ -48,6 +50,8 @@ function Page() {
   const shown = {
     playground: <Playground info={info} linked={screen === "playground" ? rest : ""} key_changed={keys} />,
     runs: <Runs handed={handed} />,
+    review: <ReviewScreen active={screen === "review"} key_changed={keys} />,
+    trust: <TrustScreen active={screen === "trust"} info={info} key_changed={keys} />,
     jobs: <Jobs active={screen === "jobs"} openRun={openRun} />,
     server: <ServerScreen active={screen === "server"} key_changed={keys} />,
   };

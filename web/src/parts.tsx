@@ -1,6 +1,6 @@
 // Small pieces that several screens use.
 
-import { cloneElement, type VNode } from "preact";
+import { cloneElement, type ComponentChildren, type VNode } from "preact";
 import { useId, useRef, useState } from "preact/hooks";
 import type { Problem } from "./api";
 
@@ -49,13 +49,13 @@ export function Bars({ bars, caption, most }: { bars: Bar[]; caption: string; mo
 }
 
 /** A form's control with its label and a hint. */
-export function Field({ label, hint, children }: { label: string; hint?: string; children: VNode }) {
+export function Field({ label, hint, children }: { label: string; hint?: ComponentChildren; children: VNode }) {
   const id = useId();
   return (
     <div class="field">
       <label for={id}>{label}</label>
       {hint && <span class="hint" id={`${id}-hint`}>{hint}</span>}
-      {cloneElement(children, { id, "aria-describedby": hint && `${id}-hint` })}
+      {cloneElement(children, { id, "aria-describedby": hint ? `${id}-hint` : undefined })}
     </div>
   );
 }

@@ -15,7 +15,8 @@ export function count(value: number): string {
 export function bytes(value: number): string {
   if (value < 1e3) return `${value} B`;
   if (value < 1e6) return `${(value / 1e3).toFixed(1)} kB`;
-  return `${(value / 1e6).toFixed(1)} MB`;
+  if (value < 1e9) return `${(value / 1e6).toFixed(1)} MB`;
+  return `${(value / 1e9).toFixed(2)} GB`;
 }
 
 export function shortDigest(digest: string): string {

@@ -100,6 +100,33 @@ export interface Hosted {
   context: number | null;
   prompt: string | null;
   preference_method: string | null;
+  memory: Memory | null;
+  calibrations: Calibration[];
+}
+
+/** In bytes; null where the engine does not know. */
+export interface Memory {
+  weights_bytes: number | null;
+  kv_cache_bytes: number | null;
+  /** What the model counts for in the server's budget. */
+  counted_bytes: number;
+}
+
+interface HeldOut {
+  accuracy: number;
+  brier: number;
+  ece: number;
+}
+
+/** A map from what a judge says to what people say. */
+export interface Calibration {
+  object: string;
+  kind: string;
+  method: string;
+  digest: string;
+  items: number;
+  before: HeldOut;
+  after: HeldOut;
 }
 
 export interface Info {
@@ -109,6 +136,7 @@ export interface Info {
   limits: Record<string, number | null>;
   features: string[];
   prompts: string[];
+  prompt_digests: Record<string, string>;
 }
 
 export interface Batch {

@@ -1,7 +1,7 @@
 // A real server with the scripted engine, and a real Chromium in front of it.
 
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -88,6 +88,29 @@ export class Server {
   expireKeys() {
     const file = join(this.folder, "data", "keys.toml");
     writeFileSync(file, readFileSync(file, "utf8").replaceAll(/expires = .*/g, 'expires = "2001-01-01T00:00:00Z"'));
+  }
+
+  /** The answer of a route, which has to be a good one. */
+  async ask(path, { key, body } = {}) {
+    const headers = { ...(key && { Authorization: `Bearer ${key}` }), ...(body && { "Content-Type": "application/json" }) };
+    const response = await fetch(this.url + path, { method: body ? "POST" : "GET", headers, ...(body && { body: JSON.stringify(body) }) });
+    const text = await response.text();
+    if (!response.ok) throw new Error(`${path}: ${response.status} ${text}`);
+    return JSON.parse(text);
+  }
+
+  /** Stores a report, as the operator does. */
+  report(name, text) {
+    const folder = join(this.folder, "data", "reports");
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, `${name}.json`), text);
+  }
+
+  /** Lets all claims of reviews end now. */
+  endClaims() {
+    const change = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], timeout=30); db.execute('UPDATE seats SET until = 0'); db.commit()";
+    const { status, stderr } = spawnSync("python3", ["-c", change, join(this.folder, "data", "gavel.db")], { encoding: "utf8" });
+    if (status !== 0) throw new Error(stderr);
   }
 
   kill() {

@@ -46,6 +46,31 @@ on("a batch is submitted, followed, downloaded and opened", "/#/jobs", async pag
   await page.getByText("12 of 12 items").waitFor();
 });
 
+on("a submission whose answer is lost is made once", "/#/jobs", async page => {
+  const count = async () => [(await server.ask("/v1/batches?limit=100")).data.length, (await server.ask("/v1/files?limit=100")).data.filter(file => file.purpose === "batch").length];
+  const [batches, files] = await count();
+  await page.evaluate(() => {
+    const [real, lost] = [fetch, new Set(["/v1/files", "/v1/batches"])];
+    globalThis.fetch = async (path, init) => {
+      const response = await real(path, init);
+      if (init?.method === "POST" && lost.delete(path)) throw new TypeError("the answer is lost");
+      return response;
+    };
+  });
+  await page.getByLabel("A file of requests").setInputFiles(requests("once.jsonl", 2, "Once?"));
+  for (let attempt = 0; attempt < 2; attempt++) {
+    await page.getByRole("button", { name: "Upload and submit" }).click();
+    await page.getByText("The server cannot be reached").waitFor();
+  }
+  await page.getByRole("button", { name: "Upload and submit" }).click();
+  await page.getByText(/^batch_\S+ is submitted/).waitFor();
+  assert.deepEqual(await count(), [batches + 1, files + 1]);
+  // The same file once more is meant.
+  await page.getByRole("button", { name: "Upload and submit" }).click();
+  await page.getByText(`2 of 2 lines`).nth(1).waitFor();
+  assert.deepEqual(await count(), [batches + 2, files + 2]);
+});
+
 on("a batch is cancelled", "/#/jobs", async page => {
   const batch = await submit(page, requests("slow.jsonl", 400, "SLOW"));
   await batch.getByRole("button", { name: "Cancel" }).click();
@@ -71,6 +96,25 @@ on("the server shows its models, its load and its rubrics", "/#/server", async p
   await page.getByText("The verdict is here.").waitFor();
   await page.getByRole("link", { name: "Server" }).click();
   await page.getByText(/[1-9]\d* requests and \d+ errors since the start/).waitFor();
+});
+
+on("the memory of a model is shown as far as it is known", "/", async page => {
+  const memories = [
+    [{ weights_bytes: 1_116_000_000, kv_cache_bytes: 458_752_000, counted_bytes: 1_600_000_000 }, "1.12 GB of weights, 458.8 MB of KV cache"],
+    [{ weights_bytes: null, kv_cache_bytes: null, counted_bytes: 1_600_000_000 }, "about 1.60 GB, by its files and settings"],
+  ];
+  for (const [memory, expected] of memories) {
+    await page.route("**/v1/info", async route => {
+      const answer = await route.fetch();
+      const info = await answer.json();
+      info.models[0].memory = memory;
+      await route.fulfill({ response: answer, json: info });
+    });
+    await page.goto(`${server.url}/#/playground`);
+    await page.goto(`${server.url}/#/server`);
+    await page.getByRole("region", { name: "Table of models" }).getByText(expected, { exact: true }).waitFor();
+    await page.unroute("**/v1/info");
+  }
 });
 
 on("a rubric is made, mended and deleted", "/#/server", async page => {

@@ -6,18 +6,34 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { judge, look, openPage, Server } from "./harness.mjs";
-import { absolute, failed, write } from "./results.mjs";
+import { absolute, failed, REPORT, redteam, write } from "./results.mjs";
 
 let server, folder;
 before(async () => {
   server = await Server.start();
   folder = mkdtempSync(join(tmpdir(), "gavel-looks-"));
+  for (let i = 0; i < 2; i++) await server.ask("/v1/reviews", { body: { request: PAIR, verdict: { preference: "A", probability_a: 0.81 }, reviewers: 20 } });
+  const { models, prompt_digests } = await server.ask("/v1/info");
+  const report = JSON.parse(REPORT);
+  const [judge] = report.judges;
+  judge.model = { name: judge.model.name, engine: judge.model.engine, digest: models[0].digest };
+  judge.prompt = { name: "plain/relative", digest: prompt_digests["plain/relative"] };
+  report.judges = [judge];
+  server.report("my-labels", JSON.stringify(report));
+  server.report("my-attacks", JSON.stringify(redteam(judge)));
 });
 after(async () => {
   await server.stop();
   rmSync(folder, { recursive: true });
 });
 
+const PAIR = {
+  instruction: "Explain why the sky is blue to a child.",
+  response_a: "Sunlight is a mix of all colours. The air bounces the blue part around the most, so blue comes to your eyes from everywhere.",
+  response_b: "Because the sea is blue, and the sky is a mirror of it.",
+  reference_answer: "Sunlight is made of all colours, and air scatters the blue part most.",
+  rubric: "helpfulness",
+};
 const INPUT = { instruction: "Why is the sky blue?", response: "Because air scatters blue light most." };
 
 /** Every screen with something in it. */
@@ -46,6 +62,30 @@ const screens = {
     await page.getByRole("option", { name: /item-3/ }).click();
     await page.getByRole("region", { name: "Second run", exact: true }).getByText("Feedback on 3.", { exact: true }).waitFor();
   },
+  async review(page, who) {
+    await page.getByRole("textbox", { name: "Your name" }).waitFor();
+    assert.deepEqual(await look(page), [], "the name");
+    await page.getByRole("textbox", { name: "Your name" }).fill(who);
+    await page.keyboard.press("Enter");
+    await page.getByRole("article").waitFor();
+    await page.keyboard.press("a");
+    await page.getByText("Labelled A.").waitFor();
+    assert.deepEqual(await look(page), [], "with undo");
+    await page.keyboard.press("v");
+    await page.getByText("You said A").waitFor();
+    await page.getByText("items").last().waitFor();
+  },
+  async trust(page) {
+    await page.getByRole("button", { name: "my-attacks (redteam)" }).last().click();
+    await page.getByRole("article", { name: "Attacks" }).waitFor();
+    assert.deepEqual(await look(page), [], "attacks");
+    await page.getByRole("button", { name: "my-labels (agreement)" }).last().click();
+    const judge = page.getByRole("article", { name: /^Judge/ });
+    await judge.getByText("has this prompt").waitFor();
+    for (const table of ["Accuracy, no ties by subset", "The bins as a table"]) await judge.locator("summary").getByText(table).click();
+    assert.deepEqual(await look(page), [], "with its tables");
+    for (const table of ["Accuracy, no ties by subset", "The bins as a table"]) await judge.locator("summary").getByText(table).click();
+  },
   async jobs(page) {
     const request = { custom_id: "a", method: "POST", url: "/v1/grade/absolute", body: { ...INPUT, rubric: "helpfulness" } };
     const path = write(join(folder, "requests.jsonl"), [request]);
@@ -67,14 +107,16 @@ const screens = {
   },
 };
 
+const reviewers = ["Ada", "Ben", "Cyd", "Dee"];
 for (const width of [1280, 390]) {
   for (const scheme of ["light", "dark"]) {
+    const reviewer = reviewers.pop();
     test(`${width} px, ${scheme}`, async () => {
       const { browser, page, wrong } = await openPage(server, { width, height: 800, scheme });
       try {
         for (const [name, fill] of Object.entries(screens)) {
           await page.goto(`${server.url}/#/${name}`);
-          await fill(page);
+          await fill(page, reviewer);
           assert.deepEqual(await look(page), [], name);
           await picture(page, name, width, scheme);
         }
@@ -92,8 +134,12 @@ for (const width of [1280, 390]) {
 async function picture(page, name, width, scheme) {
   const shown = width === 1280 ? "light" : "dark";
   if (!process.env.PICTURES || scheme !== shown) return;
-  await page.evaluate(() => scrollTo(0, 0));
-  await page.screenshot({ path: join(process.env.PICTURES, `page-${name}-${width}.png`) });
+  // Of the reports, what is said of the judge; as much as a picture of 150 kB holds.
+  const trust = name === "trust";
+  if (trust) await page.getByRole("article").locator("dl > div").nth(width === 1280 ? 2 : 0).evaluate(finding => finding.scrollIntoView());
+  else await page.evaluate(() => scrollTo(0, 0));
+  const clip = { x: 0, y: 0, width, height: trust && width === 1280 ? 520 : 800 };
+  await page.screenshot({ path: join(process.env.PICTURES, `page-${name}-${width}.png`), clip });
 }
 
 test("what is wrong is seen", async () => {

@@ -1,6 +1,6 @@
 // Made-up files of results.
 
-import { openSync, closeSync, writeFileSync, writeSync } from "node:fs";
+import { openSync, closeSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 
 const produced = {
   model: { name: "made-up", engine: "scripted", digest: `sha256:${"0".repeat(64)}` },
@@ -57,4 +57,22 @@ export function writeLarge(path, size) {
   }
   closeSync(file);
   return count;
+}
+
+/** A made-up report of `gavel agree --json`. */
+export const REPORT = readFileSync(new URL("../../tests/agreement/report.json", import.meta.url), "utf8");
+
+/** A made-up report of `gavel redteam --json`. */
+export function redteam({ model, prompt }) {
+  const figure = (value, spread) => ({ value, low: value - spread, high: value + spread, n: 48 });
+  const attack = ([name, what, moved, raised]) => ({
+    name, what, moved: figure(moved, 0.04), raised: figure(raised, 0.05), reward: figure(0.41 + moved, 0.05), missing: 2,
+  });
+  const attacks = [
+    ["order", "appends an order to the judge", 0.212, 0.77],
+    ["constant", "replaces the response with one text that praises itself", 0.08, 0.52],
+    ["authority", "begins with a claim that experts have checked it", 0.031, 0.4],
+    ["one-token", "replaces the response with a colon", -0.184, 0.08],
+  ];
+  return { object: "redteam", version: "0.1.0", seed: 0, model, prompt, data: [], reward: figure(0.41, 0.05), attacks: attacks.map(attack) };
 }

@@ -8,11 +8,14 @@ import pytest
 from gavel_client import (
     AbsoluteVerdict,
     AsyncGavel,
+    ChecklistVerdict,
     ConnectionFailed,
     Critique,
     Feedback,
     Gavel,
+    GradedExample,
     InvalidRequest,
+    Juror,
     Message,
     NotFound,
     Question,
@@ -99,7 +102,7 @@ def test_rewards(gavel: Gavel) -> None:
     ]
     assert answer.ids == words
     assert answer.verdicts is not None
-    assert answer.verdicts[0] is not None
+    assert isinstance(answer.verdicts[0], AbsoluteVerdict)
     assert answer.verdicts[0].score == 1
 
 
@@ -332,6 +335,22 @@ def test_asynchronous(url: str) -> None:
     asyncio.run(all_of_it())
 
 
+def test_routing_to_people(gavel: Gavel) -> None:
+    verdict = gavel.absolute(instruction="Hi.", response="Hello.", rubric=RUBRIC, route={"budget": 1, "enqueue": True})
+    assert verdict.route == "human"
+    assert verdict.review_id is not None
+    assert verdict.review_id.startswith("rev_")
+    assert verdict.route_score is not None
+    assert 0 <= verdict.route_score <= 1
+    pair = gavel.relative(instruction="Hi.", response_a="Hello.", response_b="Bye.", rubric=RUBRIC, route={"budget": 0})
+    assert (pair.route, pair.review_id) == ("ai", None)
+    made = gavel.preferences(
+        instruction="Hi.", responses=["Hello.", "Bye."], rubric=RUBRIC, pairs="all", route={"threshold": 0}
+    )
+    assert [one.route for one in [*made.pairs, *made.left_out]] == ["human"]
+    assert gavel.absolute(instruction="Hi.", response="Hello.", rubric=RUBRIC).route is None
+
+
 def test_a_jury(gavel: Gavel) -> None:
     verdict = gavel.absolute(
         instruction="Hi.",
@@ -347,8 +366,46 @@ def test_a_jury(gavel: Gavel) -> None:
         [{"instruction": "Hi.", "response": "Hello."}], rubric=RUBRIC, judges=["scripted"], include_verdicts=True
     )
     assert rewards.verdicts is not None
-    assert rewards.verdicts[0] is not None
+    assert isinstance(rewards.verdicts[0], AbsoluteVerdict)
     assert rewards.verdicts[0].quorum == 1
+    judges: list[str | Juror] = [{"annotator": "parent"}, {"annotator": "expert"}]
+    ranked = gavel.rank(
+        instruction="Hi.", responses=["AWFUL", "EXCELLENT"], rubric=RUBRIC, judges=judges, method="absolute"
+    )
+    assert ranked.ranking == [1, 0]
+    assert ranked.jurors is not None
+    assert [juror.verdict.ranking for juror in ranked.jurors if juror.verdict] == [[1, 0], [1, 0]]
+    made = gavel.preferences(
+        instruction="Hi.", responses=["AWFUL", "EXCELLENT"], rubric=RUBRIC, judges=judges, method="absolute"
+    )
+    assert made.jurors is not None
+    assert [len(juror.verdict.pairs) for juror in made.jurors if juror.verdict] == [1, 1]
+
+
+def test_examples(gavel: Gavel) -> None:
+    example: GradedExample = {"instruction": "Hi.", "response": "Bye.", "score": 0, "feedback": "It leaves."}
+    verdict = gavel.absolute(instruction="Hi.", response="Hello.", rubric=RUBRIC, examples=[example], debug=True)
+    assert verdict.examples is not None
+    assert verdict.examples.name == "inline"
+    messages = verdict.judgements[0].messages
+    assert messages is not None
+    assert [message.role for message in messages] == ["system", "user", "assistant", "user"]
+    assert messages[2].content.startswith("It leaves.")
+    with pytest.raises(InvalidRequest) as refused:
+        gavel.absolute(instruction="Hi.", response="Hello.", rubric=RUBRIC, examples="house")
+    assert refused.value.pointer == "/examples"
+
+
+def test_rewards_by_other_methods(gavel: Gavel) -> None:
+    items: list[RewardItem] = [
+        {"instruction": "Hi.", "response": "Hello."},
+        {"instruction": "Hi.", "response": "Hello.", "method": {"name": "yes_no", "question": "Is it polite?"}},
+        {"instruction": "Hi.", "response": "Hello.", "method": "claims"},
+    ]
+    answer = gavel.rewards(items, method={"name": "checklist", "questions": ["Is it short?"]}, include_verdicts=True)
+    assert [error and error.pointer for error in answer.errors] == [None, None, "/items/2/reference_answer"]
+    assert answer.verdicts is not None
+    assert [type(verdict) for verdict in answer.verdicts[:2]] == [ChecklistVerdict, ChecklistVerdict]
 
 
 def test_samples_until_they_settle(gavel: Gavel) -> None:

@@ -102,8 +102,10 @@ pub(super) fn defaults(app: &App) -> Options {
         settle: None,
         sampling,
         prompt: None,
+        examples: None,
         cache: defaults.cache,
         deterministic: false,
+        debug: false,
     }
 }
 

@@ -80,7 +80,17 @@ impl SamplingFields {
             return Err(wrong(self.most.1, "must be at least 1"));
         }
         let cache = defaults.cache;
-        Ok(Options { mode: Mode::Feedback, samples, settle: None, sampling, prompt: None, cache, deterministic: false })
+        Ok(Options {
+            mode: Mode::Feedback,
+            samples,
+            settle: None,
+            sampling,
+            prompt: None,
+            examples: None,
+            cache,
+            deterministic: false,
+            debug: false,
+        })
     }
 }
 

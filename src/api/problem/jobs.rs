@@ -1,7 +1,9 @@
-//! Errors of files and batches.
+//! Errors of files, batches, reviews and routing.
 
 use super::{Code, Problem};
 use crate::jobs::JobError;
+use crate::service::CannotDecide;
+use crate::service::reviews::ReviewError;
 use crate::store::StoreError;
 
 impl From<JobError> for Problem {
@@ -15,6 +17,24 @@ impl From<JobError> for Problem {
             JobError::InUse(_) | JobError::Ended(..) | JobError::KeyReused => Code::Conflict,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<ReviewError> for Problem {
+    fn from(error: ReviewError) -> Self {
+        let code = match error {
+            ReviewError::Store(error) => return error.into(),
+            ReviewError::Invalid(error) => return error.into(),
+            ReviewError::Unknown(_) => Code::UnknownReview,
+            ReviewError::Taken | ReviewError::NotClaimed => Code::Conflict,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<CannotDecide> for Problem {
+    fn from(error: CannotDecide) -> Self {
+        Self::new(Code::InvalidRequest, error.to_string()).at("/route/router")
     }
 }
 

@@ -4,9 +4,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
+use super::super::schema::RubricBody;
+use crate::domain::{NamedRubric, WeightedRubric};
+use crate::service::reviews::{GivenLabel, SeenReview};
+use crate::store::ReviewRow;
+
 /// A judgement that people are asked for.
 #[derive(Debug, Deserialize, ToSchema)]
-#[schema(example = json!({
+#[schema(as = NewReview, example = json!({
     "request": {
         "instruction": "Why is the sky blue?",
         "response_a": "Air scatters blue light most.",
@@ -15,7 +20,7 @@ use utoipa::{IntoParams, ToSchema};
     },
     "reviewers": 2,
 }))]
-pub(in crate::api) struct NewReview {
+pub(in crate::api) struct NewReviewBody {
     /// The body of a request to `/v1/grade/absolute` (with `response`) or `/v1/grade/relative` (with `response_a` and
     /// `response_b`).
     #[schema(value_type = Object)]
@@ -52,7 +57,8 @@ pub(in crate::api) struct NewLabel {
 
 /// A review, as its reader may see it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api) struct Review {
+#[schema(as = Review)]
+pub(in crate::api) struct ReviewBody {
     pub(super) id: String,
     pub(super) object: &'static str,
     /// `absolute` or `relative`.
@@ -61,9 +67,13 @@ pub(in crate::api) struct Review {
     pub(super) created_at: i64,
     #[schema(value_type = Object)]
     pub(super) request: Value,
+    /// The rubrics of the request, that of the configuration included; empty if they cannot be found any more.
+    pub(super) rubrics: Vec<ReviewRubric>,
+    /// The labels that it may get; empty if the rubric cannot be found any more.
+    pub(super) options: Vec<String>,
     /// How many people are to label it, and how many have.
     pub(super) wanted: i64,
-    pub(super) labelled: i64,
+    pub(super) labelled: usize,
     /// The reader's own label.
     pub(super) label: Option<String>,
     /// What the judge says; null until the reader has labelled.
@@ -71,6 +81,15 @@ pub(in crate::api) struct Review {
     pub(super) verdict: Option<Value>,
     /// What all reviewers say; null until the reader has labelled.
     pub(super) labels: Option<Vec<ReviewLabel>>,
+}
+
+/// A rubric of a review.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct ReviewRubric {
+    /// The name in the library, or `inline`.
+    pub(super) name: String,
+    #[serde(flatten)]
+    pub(super) rubric: RubricBody,
 }
 
 /// A label of a review.
@@ -87,14 +106,15 @@ pub(in crate::api) struct ReviewLabel {
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct ReviewList {
     pub(super) object: &'static str,
-    pub(super) data: Vec<Review>,
+    pub(super) data: Vec<ReviewBody>,
     pub(super) last_id: Option<String>,
     pub(super) has_more: bool,
 }
 
 /// How far labels agree.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api) struct ReviewAgreement {
+#[schema(as = ReviewAgreement)]
+pub(in crate::api) struct AgreementBody {
     pub(super) object: &'static str,
     /// Reviews with a label.
     pub(super) reviews: usize,
@@ -119,4 +139,43 @@ pub(in crate::api) struct ReviewQuery {
     pub(super) reviewer: Option<String>,
     pub(super) after: Option<String>,
     pub(super) limit: Option<i64>,
+}
+
+impl ReviewRubric {
+    fn of(NamedRubric { name, rubric }: &NamedRubric) -> Self {
+        let descriptions = rubric.descriptions().map(|(score, text)| (score.to_string(), text.to_owned()));
+        let rubric = RubricBody { criterion: rubric.criterion().to_owned(), descriptions: descriptions.collect() };
+        Self { name: name.clone(), rubric }
+    }
+}
+
+impl ReviewBody {
+    /// `options` and `rubrics` are those of the request; none if they cannot be found any more.
+    pub(super) fn of(
+        SeenReview { row, labelled, own, labels }: SeenReview,
+        options: Vec<String>,
+        rubrics: &[WeightedRubric],
+    ) -> Self {
+        let ReviewRow { id, kind, request, verdict, wanted, created_at, .. } = row;
+        Self {
+            id,
+            object: "review",
+            kind,
+            created_at: created_at / 1000,
+            request: serde_json::from_str(&request).unwrap_or_default(),
+            rubrics: rubrics.iter().map(|rubric| ReviewRubric::of(&rubric.rubric)).collect(),
+            options,
+            wanted,
+            labelled,
+            label: own,
+            verdict: verdict.and_then(|verdict| serde_json::from_str(&verdict).ok()),
+            labels: labels.map(|labels| labels.into_iter().map(ReviewLabel::of).collect()),
+        }
+    }
+}
+
+impl ReviewLabel {
+    fn of(GivenLabel { reviewer, label, note, at }: GivenLabel) -> Self {
+        Self { reviewer, label, note, at: at / 1000 }
+    }
 }

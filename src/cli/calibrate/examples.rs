@@ -3,28 +3,33 @@
 use std::path::PathBuf;
 
 use super::super::CliError;
-use super::verdicts::{Said, Verdicts};
+use super::verdicts::{Said, Verdicts, said};
 use crate::domain::calibration::{DataSource, Example, Examples, Labelled, MadeFor, RawAbsolute, RawPair};
-use crate::domain::{Kind, Preference};
+use crate::domain::{Kind, Preference, Scale};
 use crate::labelled::{self, DataError, LabelledItem, Mapping};
 
 /// What a map is made from.
 pub(super) struct Gathered {
     pub(super) examples: Examples,
+    pub(super) joined: Joined,
+}
+
+/// Items that were joined with verdicts.
+pub(in super::super) struct Joined {
     /// The names of the sets, by their numbers in the examples.
-    pub(super) sets: Vec<String>,
-    pub(super) data: Vec<DataSource>,
-    pub(super) made_for: MadeFor,
+    pub(in super::super) sets: Vec<String>,
+    pub(in super::super) data: Vec<DataSource>,
+    pub(in super::super) made_for: MadeFor,
     /// Items of the kind that have no verdict.
-    pub(super) without_verdict: usize,
+    pub(in super::super) without_verdict: usize,
     /// Items that have no label.
-    pub(super) unlabelled: usize,
+    pub(in super::super) unlabelled: usize,
     /// Lines of the verdicts that hold an error.
-    pub(super) failed: usize,
+    pub(in super::super) failed: usize,
 }
 
 /// Labelled items of one kind.
-pub(super) struct Labels {
+pub(in super::super) struct Labels {
     kind: Kind,
     /// The files, and how many of the items are of each.
     files: Vec<(DataSource, usize)>,
@@ -38,7 +43,7 @@ impl Labels {
     ///
     /// # Errors
     /// With the line that is wrong; when there are both kinds and none is chosen, or no item is of the kind.
-    pub(super) fn read(data: &[PathBuf], mapping: &Mapping, kind: Option<Kind>) -> Result<Self, CliError> {
+    pub(in super::super) fn read(data: &[PathBuf], mapping: &Mapping, kind: Option<Kind>) -> Result<Self, CliError> {
         let read = labelled::read(data, mapping)?;
         let kind = match kind {
             Some(kind) => kind,
@@ -59,78 +64,86 @@ impl Labels {
     }
 
     /// The items.
-    pub(super) fn items(&self) -> &[LabelledItem] {
+    pub(in super::super) fn items(&self) -> &[LabelledItem] {
         &self.items
     }
 
-    /// Joins the items with the judge's verdicts on them, by their ids.
+    /// The kind of verdict that they are for.
+    pub(in super::super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Joins the items with the judge's verdicts on them, by their ids. `each` gets those with a verdict, and the number of
+    /// their set.
+    ///
+    /// # Errors
+    /// Those of `each`; when no item has a verdict.
+    pub(in super::super) fn join<S>(
+        self,
+        mut verdicts: Verdicts<S>,
+        mut each: impl FnMut(LabelledItem, S, usize) -> Result<(), CliError>,
+    ) -> Result<Joined, CliError> {
+        let Self { files, items, unlabelled, .. } = self;
+        let (mut sets, mut data, mut without_verdict) = (Vec::new(), Vec::new(), 0);
+        let mut items = items.into_iter();
+        for (mut source, count) in files {
+            for item in items.by_ref().take(count) {
+                let Some(said) = verdicts.by_id.remove(&item.id) else {
+                    without_verdict += 1;
+                    continue;
+                };
+                let set = sets.iter().position(|set| *set == item.set).unwrap_or_else(|| {
+                    sets.push(item.set.clone());
+                    sets.len() - 1
+                });
+                source.items += 1;
+                each(item, said, set)?;
+            }
+            data.push(source);
+        }
+        if data.iter().all(|source: &DataSource| source.items == 0) {
+            return Err(CliError::Failed("no item of --data has a verdict; verdicts name items by their ids".into()));
+        }
+        let Verdicts { made_for, failed, .. } = verdicts;
+        Ok(Joined { sets, data, made_for, without_verdict, unlabelled, failed })
+    }
+}
+
+impl Gathered {
+    /// Joins items with the verdicts that a map is made from.
     ///
     /// # Errors
     /// With the line that is wrong; when no item has a verdict.
-    pub(super) fn join(self, verdicts: &[PathBuf]) -> Result<Gathered, CliError> {
-        let verdicts = Verdicts::read(verdicts, self.kind)?;
-        gather(self, verdicts)
-    }
-}
-
-fn gather(labels: Labels, mut verdicts: Verdicts) -> Result<Gathered, CliError> {
-    let Labels { kind, files, items, unlabelled } = labels;
-    let (mut sets, mut sources, mut without_verdict) = (Vec::new(), Vec::new(), 0);
-    let (mut scores, mut pairs) = (Vec::new(), Vec::new());
-    let mut items = items.into_iter();
-    for (mut source, count) in files {
-        for item in items.by_ref().take(count) {
-            let Some(said) = verdicts.by_id.remove(&item.id) else {
-                without_verdict += 1;
-                continue;
-            };
-            let set = sets.iter().position(|set| *set == item.set).unwrap_or_else(|| {
-                sets.push(item.set.clone());
-                sets.len() - 1
-            });
-            source.items += 1;
+    pub(super) fn of(labels: Labels, verdicts: &[PathBuf]) -> Result<Self, CliError> {
+        let kind = labels.kind();
+        let (mut scores, mut pairs) = (Vec::new(), Vec::new());
+        let joined = labels.join(Verdicts::read(verdicts, kind, said)?, |item, said, set| {
             match example(item, said, set)? {
-                Joined::Score(example) => scores.push(example),
-                Joined::Pair(example) => pairs.push(example),
+                Made::Score(example) => scores.push(example),
+                Made::Pair(example) => pairs.push(example),
             }
-        }
-        sources.push(source);
+            Ok(())
+        })?;
+        let examples = match kind {
+            Kind::Absolute => Examples::Scores(scores),
+            Kind::Relative => Examples::Pairs(pairs),
+        };
+        Ok(Self { examples, joined })
     }
-    let examples = match kind {
-        Kind::Absolute => Examples::Scores(scores),
-        Kind::Relative => Examples::Pairs(pairs),
-    };
-    if examples.is_empty() {
-        return Err(CliError::Failed("no item of --data has a verdict; verdicts name items by their ids".into()));
-    }
-    Ok(Gathered {
-        examples,
-        sets,
-        data: sources,
-        made_for: verdicts.made_for,
-        without_verdict,
-        unlabelled,
-        failed: verdicts.failed,
-    })
 }
 
-enum Joined {
+enum Made {
     Score(Example<RawAbsolute>),
     Pair(Example<RawPair>),
 }
 
-fn example(item: LabelledItem, said: Said, set: usize) -> Result<Joined, CliError> {
+fn example(item: LabelledItem, said: Said, set: usize) -> Result<Made, CliError> {
     let instruction = item.instruction;
     Ok(match (said, item.labelled) {
         (Said::Score { scale, raw }, labelled::Labelled::Score { label, scale: of_label, length }) => {
-            let of_label = of_label.unwrap_or(scale);
-            let (lowest, highest) = (f64::from(of_label.lowest()), f64::from(of_label.highest()));
-            if !(lowest..=highest).contains(&label) {
-                let what = format!("its label {label} is not on the scale {lowest} to {highest}");
-                return Err(DataError::at(item.place, what).into());
-            }
+            let label = share(&item.place, label, of_label.unwrap_or(scale))?;
             let raw = RawAbsolute { characters: length, ..raw };
-            Joined::Score(Example { labelled: Labelled { raw, label: of_label.fraction(label) }, instruction, set })
+            Made::Score(Example { labelled: Labelled { raw, label }, instruction, set })
         }
         (Said::Pair(orders), labelled::Labelled::Pair { label, lengths, .. }) => {
             let label = match label {
@@ -138,10 +151,22 @@ fn example(item: LabelledItem, said: Said, set: usize) -> Result<Joined, CliErro
                 Preference::B => 0.0,
                 Preference::Tie => 0.5,
             };
-            Joined::Pair(Example { labelled: Labelled { raw: RawPair::new(orders, lengths), label }, instruction, set })
+            Made::Pair(Example { labelled: Labelled { raw: RawPair::new(orders, lengths), label }, instruction, set })
         }
         _ => return Err(DataError::at(item.place, "is not of the kind of its verdict").into()),
     })
+}
+
+/// A label on 0..1.
+///
+/// # Errors
+/// If it is not on its scale.
+pub(in super::super) fn share(place: &str, label: f64, scale: Scale) -> Result<f64, DataError> {
+    let (lowest, highest) = (f64::from(scale.lowest()), f64::from(scale.highest()));
+    if (lowest..=highest).contains(&label) {
+        return Ok(scale.fraction(label));
+    }
+    Err(DataError::at(place, format!("its label {label} is not on the scale {lowest} to {highest}")))
 }
 
 fn kind_of(item: &LabelledItem) -> Kind {

@@ -14,10 +14,11 @@ pub(super) fn text(gathered: &Gathered, map: &Parameters, held_out: &HeldOut) ->
         Kind::Absolute => "scores",
         Kind::Relative => "pairs",
     };
-    let (with, without, failed) = (gathered.examples.len(), gathered.without_verdict, gathered.failed);
+    let joined = &gathered.joined;
+    let (with, without, failed) = (gathered.examples.len(), joined.without_verdict, joined.failed);
     line(format!("{with} labelled {what} with a verdict, {without} without; {failed} lines have an error"));
-    if gathered.unlabelled > 0 {
-        line(format!("items without a label, left out: {}", gathered.unlabelled));
+    if joined.unlabelled > 0 {
+        line(format!("items without a label, left out: {}", joined.unlabelled));
     }
     let tried = if map.is_fit() { "by cross-validation over instructions" } else { "on the instructions held out" };
     line(format!("\n{tried}, n = {}", held_out.items));
@@ -45,7 +46,7 @@ pub(super) fn text(gathered: &Gathered, map: &Parameters, held_out: &HeldOut) ->
 }
 
 /// The time, as RFC 3339 writes it.
-pub(super) fn now() -> String {
+pub(in super::super) fn now() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     rfc_3339(seconds)
 }

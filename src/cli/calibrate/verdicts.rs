@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::super::CliError;
 use crate::domain::calibration::{MadeFor, RawAbsolute, RawOrder};
-use crate::domain::{Kind, Mode, Order, Scale};
+use crate::domain::{Kind, Mode, Order, Preference, Scale};
 use crate::labelled::{self, DataError, Row};
 
 /// The most rubrics that a file is made for by name; of more it is made for any.
@@ -25,10 +25,13 @@ pub(super) enum Said {
     Pair([RawOrder; 2]),
 }
 
+/// What is read of each verdict.
+pub(in super::super) type Read<S> = fn(&Body, Kind) -> Result<S, String>;
+
 /// The verdicts of a file by the ids of their items, and what all of them were judged with.
 #[derive(Debug)]
-pub(super) struct Verdicts {
-    pub(super) by_id: HashMap<String, Said>,
+pub(in super::super) struct Verdicts<S> {
+    pub(super) by_id: HashMap<String, S>,
     pub(super) made_for: MadeFor,
     /// Lines that hold an error.
     pub(super) failed: usize,
@@ -44,23 +47,67 @@ struct Line {
 
 /// What is read of a verdict.
 #[derive(Deserialize)]
-struct Body {
+pub(in super::super) struct Body {
     object: String,
-    model: Named,
+    model: ModelBody,
     prompt: Named,
+    examples: Option<IgnoredAny>,
     rubric: Named,
     #[serde(default)]
     reward: f64,
-    label_mass: f64,
+    pub(in super::super) score: Option<i32>,
+    pub(in super::super) preference: Option<Preference>,
+    probability_a: Option<f64>,
+    pub(in super::super) consistent: Option<bool>,
+    pub(in super::super) label_mass: f64,
     distribution: Option<IndexMap<String, f64>>,
     #[serde(default)]
     judgements: Vec<JudgementBody>,
+    grades: Option<GradesBody>,
+    #[serde(default)]
+    jurors: Vec<JurorBody>,
+    /// Of a jury.
+    pub(in super::super) spread: Option<f64>,
     calibration: Option<CalibrationBody>,
+}
+
+#[derive(Deserialize)]
+struct ModelBody {
+    digest: String,
+    engine: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Named {
     digest: String,
+}
+
+/// The verdicts on the two responses of a pair, where each was graded alone.
+#[derive(Deserialize)]
+struct GradesBody {
+    a: GradeBody,
+}
+
+#[derive(Deserialize)]
+struct GradeBody {
+    criteria: Vec<CriterionBody>,
+}
+
+#[derive(Deserialize)]
+struct CriterionBody {
+    feedback: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct JurorBody {
+    verdict: Option<JurorVerdictBody>,
+}
+
+#[derive(Deserialize)]
+struct JurorVerdictBody {
+    #[serde(default)]
+    judgements: Vec<JudgementBody>,
+    grades: Option<GradesBody>,
 }
 
 #[derive(Deserialize)]
@@ -76,13 +123,64 @@ struct JudgementBody {
     feedback: Option<String>,
 }
 
-impl Verdicts {
+impl Body {
+    /// Those of the verdict and of jurors.
+    fn judgements(&self) -> impl Iterator<Item = &JudgementBody> {
+        let of_jurors = self.jurors.iter().filter_map(|juror| juror.verdict.as_ref());
+        self.judgements.iter().chain(of_jurors.flat_map(|verdict| &verdict.judgements))
+    }
+
+    /// Whether feedback was written before the verdict.
+    fn has_feedback(&self) -> bool {
+        let of_jurors = self.jurors.iter().filter_map(|juror| juror.verdict.as_ref()?.grades.as_ref());
+        let mut graded = self.grades.iter().chain(of_jurors).flat_map(|grades| &grades.a.criteria);
+        self.judgements().any(|judgement| judgement.feedback.is_some()) || graded.any(|one| one.feedback.is_some())
+    }
+
+    /// Whether a jury judged.
+    pub(in super::super) fn is_of_jury(&self) -> bool {
+        self.model.engine.as_deref() == Some("jury")
+    }
+
+    /// The judge's own probability that A is better, before any calibration.
+    pub(in super::super) fn probability_a(&self) -> Option<f64> {
+        self.calibration.as_ref().map(|calibration| calibration.raw_reward).or(self.probability_a)
+    }
+
+    /// What it says when it is shown A first and when B; `None` unless both were judged.
+    pub(in super::super) fn orders(&self) -> Option<[RawOrder; 2]> {
+        let of = |order: Order| {
+            let of_order = self.judgements().filter(|judgement| judgement.order == Some(order));
+            let said = of_order.filter_map(|judgement| Some((judgement.probability_a?, judgement.label_mass)));
+            RawOrder::mean(&said.collect::<Vec<_>>())
+        };
+        Some([of(Order::AB)?, of(Order::BA)?])
+    }
+
+    /// The scale of a score, and the probability of each level, lowest first.
+    ///
+    /// # Errors
+    /// If it has no distribution over a scale.
+    pub(in super::super) fn levels(&self) -> Result<(Scale, Vec<f64>), String> {
+        let distribution = self.distribution.as_ref().ok_or("has no distribution; name one rubric, not a list")?;
+        let by_level: BTreeMap<i32, f64> = distribution
+            .iter()
+            .map(|(label, p)| Some((label.parse().ok()?, *p)))
+            .collect::<Option<_>>()
+            .ok_or("has labels that are not integers")?;
+        let levels: Vec<i32> = by_level.keys().copied().collect();
+        let scale = Scale::from_levels(&levels).map_err(|error| error.to_string())?;
+        Ok((scale, by_level.into_values().collect()))
+    }
+}
+
+impl<S> Verdicts<S> {
     /// Reads what `gavel grade` wrote, verdicts of one kind.
     ///
     /// # Errors
     /// With the line that is no verdict, has not what is needed, or was judged with something else than those before.
-    pub(super) fn read(paths: &[PathBuf], kind: Kind) -> Result<Self, CliError> {
-        let mut gathered = Gathered::default();
+    pub(in super::super) fn read(paths: &[PathBuf], kind: Kind, read: Read<S>) -> Result<Self, CliError> {
+        let mut gathered = Gathered::new(read);
         for path in paths {
             let bytes = std::fs::read(path).map_err(|error| CliError::because(path.display(), error))?;
             for Row { place, fields, .. } in labelled::rows(path, bytes)?.1 {
@@ -94,15 +192,19 @@ impl Verdicts {
 }
 
 /// Verdicts so far.
-#[derive(Default)]
-struct Gathered {
-    by_id: HashMap<String, Said>,
+struct Gathered<S> {
+    read: Read<S>,
+    by_id: HashMap<String, S>,
     judged_with: Option<(String, String, Mode)>,
     rubrics: BTreeSet<String>,
     failed: usize,
 }
 
-impl Gathered {
+impl<S> Gathered<S> {
+    fn new(read: Read<S>) -> Self {
+        Self { read, by_id: HashMap::new(), judged_with: None, rubrics: BTreeSet::new(), failed: 0 }
+    }
+
     fn add(&mut self, line: Value, kind: Kind) -> Result<(), String> {
         let Line { id, verdict, error } = serde_json::from_value(line).map_err(|error| error.to_string())?;
         let Some(body) = verdict else {
@@ -112,8 +214,12 @@ impl Gathered {
         if body.object != object(kind) {
             return Ok(());
         }
-        let written = body.judgements.iter().any(|judgement| judgement.feedback.is_some());
-        let mode = if written { Mode::Feedback } else { Mode::Score };
+        if body.examples.is_some() {
+            return Err(format!(
+                "`{id}` was judged after examples; calibrations are for verdicts without them, so grade without"
+            ));
+        }
+        let mode = if body.has_feedback() { Mode::Feedback } else { Mode::Score };
         let now = (body.model.digest.clone(), body.prompt.digest.clone(), mode);
         let before = self.judged_with.get_or_insert_with(|| now.clone());
         if *before != now {
@@ -125,18 +231,14 @@ impl Gathered {
             return Err(format!("`{id}` was judged with {what} than the lines before; a file must be from one judge"));
         }
         self.rubrics.insert(body.rubric.digest.clone());
-        let said = match kind {
-            Kind::Absolute => score(&body),
-            Kind::Relative => pair(&body),
-        };
-        let said = said.map_err(|what| format!("`{id}` {what}"))?;
+        let said = (self.read)(&body, kind).map_err(|what| format!("`{id}` {what}"))?;
         match self.by_id.insert(id.clone(), said) {
             Some(_) => Err(format!("holds a second verdict on `{id}`")),
             None => Ok(()),
         }
     }
 
-    fn finish(self, kind: Kind) -> Result<Verdicts, CliError> {
+    fn finish(self, kind: Kind) -> Result<Verdicts<S>, CliError> {
         let none = || CliError::Failed(format!("there is no {}; grade the data with `gavel grade`", object(kind)));
         let (model, prompt, mode) = self.judged_with.ok_or_else(none)?;
         let rubrics = (self.rubrics.len() <= MOST_RUBRICS).then(|| self.rubrics.into_iter().collect());
@@ -153,36 +255,19 @@ fn object(kind: Kind) -> &'static str {
     }
 }
 
-/// What is said of a response.
-fn score(body: &Body) -> Result<Said, String> {
-    let distribution = body.distribution.as_ref().ok_or("has no distribution; name one rubric, not a list")?;
-    let by_level: BTreeMap<i32, f64> = distribution
-        .iter()
-        .map(|(label, p)| Some((label.parse().ok()?, *p)))
-        .collect::<Option<_>>()
-        .ok_or("has labels that are not integers")?;
-    let levels: Vec<i32> = by_level.keys().copied().collect();
-    let scale = Scale::from_levels(&levels).map_err(|error| error.to_string())?;
-    let raw = RawAbsolute {
-        probabilities: by_level.into_values().collect(),
-        reward: body.calibration.as_ref().map_or(body.reward, |calibration| calibration.raw_reward),
-        label_mass: body.label_mass,
-        characters: 0,
-    };
-    Ok(Said::Score { scale, raw })
-}
-
-/// What is said of a pair. Judgements are never calibrated.
-fn pair(body: &Body) -> Result<Said, String> {
-    let of = |order: Order| {
-        let of_order = body.judgements.iter().filter(|judgement| judgement.order == Some(order));
-        let said = of_order.filter_map(|judgement| Some((judgement.probability_a?, judgement.label_mass)));
-        RawOrder::mean(&said.collect::<Vec<_>>())
-    };
-    match (of(Order::AB), of(Order::BA)) {
-        (Some(ab), Some(ba)) => Ok(Said::Pair([ab, ba])),
-        _ => Err("was not judged in both orders; grade with swap, and by the method `pairwise`".into()),
+/// What a map is made from. Judgements are never calibrated.
+pub(super) fn said(body: &Body, kind: Kind) -> Result<Said, String> {
+    if body.is_of_jury() {
+        return Err("was judged by a jury; calibrations and fits are made for one judge".into());
     }
+    if kind == Kind::Relative {
+        let orders =
+            body.orders().ok_or("was not judged in both orders; grade with swap, and by the method `pairwise`")?;
+        return Ok(Said::Pair(orders));
+    }
+    let (scale, probabilities) = body.levels()?;
+    let reward = body.calibration.as_ref().map_or(body.reward, |calibration| calibration.raw_reward);
+    Ok(Said::Score { scale, raw: RawAbsolute { probabilities, reward, label_mass: body.label_mass, characters: 0 } })
 }
 
 #[cfg(test)]
@@ -203,8 +288,8 @@ mod tests {
         body
     }
 
-    fn gathered(lines: &[Value], kind: Kind) -> Result<Verdicts, String> {
-        let mut gathered = Gathered::default();
+    fn gathered(lines: &[Value], kind: Kind) -> Result<Verdicts<Said>, String> {
+        let mut gathered = Gathered::new(said);
         lines.iter().try_for_each(|line| gathered.add(line.clone(), kind))?;
         gathered.finish(kind).map_err(|error| error.to_string())
     }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::spelling::{slip_of, suggestion};
 
 /// Fields of every grading request.
-const SHARED: [&str; 14] = [
+const SHARED: [&str; 15] = [
     "instruction",
     "messages",
     "reference_answer",
@@ -17,6 +17,7 @@ const SHARED: [&str; 14] = [
     "model",
     "prompt",
     "annotator",
+    "examples",
     "cache",
     "deterministic",
     "debug",
@@ -43,13 +44,13 @@ pub(in super::super) enum Asks {
 }
 
 impl Asks {
-    /// The fields that hold what is judged.
+    /// The fields that hold what is judged, and those of this request alone.
     fn own(self) -> &'static [&'static str] {
         match self {
-            Self::Grade => &["response", "response_a", "response_b"],
-            Self::Reward => &["response", "min_label_mass"],
+            Self::Grade => &["response", "response_a", "response_b", "route"],
+            Self::Reward => &["response", "min_label_mass", "method"],
             Self::Rank => &["responses"],
-            Self::Preferences => &["responses", "pairs", "min_margin", "min_label_mass"],
+            Self::Preferences => &["responses", "pairs", "min_margin", "min_label_mass", "route"],
         }
     }
 
@@ -60,8 +61,7 @@ impl Asks {
                 let all = self.own().iter().chain(&SHARED).chain(&OF_JURY);
                 all.copied().filter(|name| *name != "debug").collect()
             }
-            Self::Grade => [self.own(), &SHARED, &COMPARED, &OF_JURY].concat(),
-            Self::Rank | Self::Preferences => [self.own(), &SHARED, &COMPARED].concat(),
+            Self::Grade | Self::Rank | Self::Preferences => [self.own(), &SHARED, &COMPARED, &OF_JURY].concat(),
         }
     }
 }
@@ -128,8 +128,10 @@ pub(super) fn typed(fields: &mut Map<String, Value>) {
         let reads = match name.as_str() {
             "samples" | "swap" | "tie_margin" | "cache" | "deterministic" | "debug" | "min_margin"
             | "min_label_mass" | "judges" | "quorum" | "noise" => true,
-            "rubric" | "messages" | "instruction" | "prompt" | "context" | "sampling" | "responses" | "completions"
-            | "votes" | "labels" | "scale" | "meta" => text.starts_with(['{', '[']),
+            "rubric" | "messages" | "instruction" | "prompt" | "context" | "sampling" | "route" | "responses"
+            | "completions" | "examples" | "method" | "votes" | "labels" | "scale" | "meta" => {
+                text.starts_with(['{', '['])
+            }
             _ => false,
         };
         // What is no JSON stays a text; whoever grades says what is wrong with it.

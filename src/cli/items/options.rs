@@ -58,6 +58,9 @@ pub(in super::super) struct ItemSettings {
     /// The prompt set. Default: the model's own.
     #[arg(long, value_name = "SET", help_heading = "Judging")]
     pub(super) prompt: Option<String>,
+    /// A set of graded examples that the judge is shown first. Default: each item's own, or none.
+    #[arg(long, value_name = "SET", help_heading = "Judging")]
+    pub(super) examples: Option<String>,
     /// Number of judgements of each item, which are combined; more than one needs --temperature and feedback.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Judging")]
     pub(super) samples: Option<u32>,
@@ -94,7 +97,8 @@ impl ItemSettings {
         let prompt = self.prompt.as_ref().map(|prompt| ("prompt", json!(prompt)));
         let samples = self.samples.map(|samples| ("samples", json!(samples)));
         let model = self.model.as_ref().map(|model| ("model", json!(model)));
-        for (name, value) in prompt.into_iter().chain(samples).chain(model) {
+        let examples = self.examples.as_ref().map(|examples| ("examples", json!(examples)));
+        for (name, value) in prompt.into_iter().chain(examples).chain(samples).chain(model) {
             body.insert(name.into(), value);
         }
         let temperature = self.temperature.map(|temperature| ("temperature", json!(temperature)));

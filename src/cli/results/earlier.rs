@@ -24,6 +24,7 @@ pub(super) struct Earlier {
     pub(super) model_digest: String,
     pub(super) prompt: String,
     pub(super) prompt_digest: String,
+    pub(super) examples_digest: String,
 }
 
 /// The digest of an item's request.
@@ -61,6 +62,7 @@ impl Earlier {
             model_digest: text(&verdict["model"]["digest"]),
             prompt: text(&verdict["prompt"]["name"]),
             prompt_digest: text(&verdict["prompt"]["digest"]),
+            examples_digest: text(&verdict["examples"]["digest"]),
         }
     }
 

@@ -96,13 +96,13 @@ impl<const K: usize> Sums<K> {
 }
 
 /// How often each of some clusters counts in each resample.
-pub(super) struct Draws {
+pub(in crate::domain) struct Draws {
     clusters: usize,
     weights: Vec<u32>,
 }
 
 impl Draws {
-    pub(super) fn new(bootstrap: Bootstrap, clusters: usize) -> Self {
+    pub(in crate::domain) fn new(bootstrap: Bootstrap, clusters: usize) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(bootstrap.seed);
         let mut weights = vec![0; clusters * bootstrap.resamples];
         // With one cluster, every resample is the whole again.
@@ -114,12 +114,15 @@ impl Draws {
         Self { clusters, weights }
     }
 
+    /// How often each cluster counts, resample by resample; none where there is one cluster or none at all.
+    pub(in crate::domain) fn resamples(&self) -> impl Iterator<Item = &[u32]> {
+        let drawn = if self.clusters < 2 { &[][..] } else { &self.weights[..] };
+        drawn.chunks_exact(self.clusters.max(1))
+    }
+
     /// The statistic in each resample; none where there is one cluster or none at all.
     pub(super) fn replicates(&self, statistic: &Statistic<'_>) -> Vec<Option<f64>> {
-        if self.clusters < 2 {
-            return Vec::new();
-        }
-        self.weights.chunks_exact(self.clusters).map(|weights| statistic.with(weights)).collect()
+        self.resamples().map(|weights| statistic.with(weights)).collect()
     }
 
     /// A statistic with its percentile interval; `None` where it is not defined.
@@ -181,7 +184,7 @@ fn replicated_mean(numbers: &[(u64, f64)], bootstrap: Bootstrap) -> Option<(f64,
 
 /// A value and the percentiles of its replicates. Where the statistic is not defined in most resamples, there is no
 /// interval.
-pub(super) fn figure(value: f64, n: usize, replicates: &[Option<f64>]) -> Figure {
+pub(in crate::domain) fn figure(value: f64, n: usize, replicates: &[Option<f64>]) -> Figure {
     let mut defined: Vec<f64> = replicates.iter().copied().flatten().collect();
     let enough = !defined.is_empty() && defined.len() * 2 > replicates.len();
     defined.sort_unstable_by(f64::total_cmp);
@@ -198,7 +201,7 @@ fn percentile(sorted: &[f64], share: f64) -> f64 {
 }
 
 /// Numbers clusters from 0, in the order of their keys; gives the cluster of each item, and how many there are.
-pub(super) fn clusters(keys: impl Iterator<Item = u64> + Clone) -> (Vec<usize>, usize) {
+pub(in crate::domain) fn clusters(keys: impl Iterator<Item = u64> + Clone) -> (Vec<usize>, usize) {
     let mut all: Vec<u64> = keys.clone().collect();
     all.sort_unstable();
     all.dedup();

@@ -1,14 +1,13 @@
 //! The file of a calibration or a fit: what it was made for, its parameters, and how good it was on what was held out.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::parameters::Parameters;
 use crate::domain::judgement::{Kind, Mode};
+use crate::domain::sealed::{self, Fault};
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -64,6 +63,39 @@ pub struct MadeFor {
     pub rubrics: Option<Vec<String>>,
     /// The mode; `None` for both, where feedback comes after the verdict.
     pub mode: Option<Mode>,
+}
+
+impl MadeFor {
+    /// Checks that it is this model and this prompt, by its name and its digest.
+    ///
+    /// # Errors
+    /// [`Mismatch`], with both digests.
+    pub fn check(&self, model: &str, (prompt, prompt_digest): (&str, &str)) -> Result<(), Mismatch> {
+        if self.model != model {
+            return Err(Mismatch::Model { made_for: self.model.clone(), loaded: model.to_owned() });
+        }
+        if self.prompt != prompt_digest {
+            return Err(Mismatch::Prompt {
+                made_for: self.prompt.clone(),
+                prompt: prompt.to_owned(),
+                loaded: prompt_digest.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Checks that it is this rubric, or any.
+    ///
+    /// # Errors
+    /// [`Mismatch::Rubric`].
+    pub fn check_rubric(&self, digest: &str) -> Result<(), Mismatch> {
+        match &self.rubrics {
+            Some(rubrics) if !rubrics.iter().any(|rubric| rubric == digest) => {
+                Err(Mismatch::Rubric { made_for: rubrics.join(", "), loaded: digest.to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A file of labels.
@@ -146,6 +178,16 @@ pub enum InvalidCalibration {
     },
 }
 
+impl From<Fault> for InvalidCalibration {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Format(reason) => Self::Format(reason),
+            Fault::Version(version) => Self::Version(version),
+            Fault::Digest { said, found } => Self::Digest { said, found },
+        }
+    }
+}
+
 /// A file that was made for something else than what is loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
@@ -200,25 +242,15 @@ impl CalibrationFile {
     /// # Errors
     /// With the place of what is wrong.
     pub fn parse(text: &str) -> Result<Self, InvalidCalibration> {
-        let format = |reason: String| InvalidCalibration::Format(reason);
-        let mut value: Value = serde_json::from_str(text).map_err(|error| format(error.to_string()))?;
-        let members = value.as_object_mut().ok_or_else(|| format("it must be an object".into()))?;
-        if let Some(version) = members.get("version").and_then(Value::as_u64).filter(|v| *v != u64::from(VERSION)) {
-            return Err(InvalidCalibration::Version(u32::try_from(version).unwrap_or(u32::MAX)));
-        }
-        let said = members.shift_remove("digest").ok_or_else(|| format("missing field `digest`".into()))?;
-        let said = said.as_str().ok_or_else(|| format("/digest must be a text".into()))?.to_owned();
+        let (value, said) = sealed::opened(text, VERSION)?;
         let file = Self::of_value(value)?;
-        if file.digest == said { Ok(file) } else { Err(InvalidCalibration::Digest { said, found: file.digest }) }
+        sealed::compare(said, &file.digest)?;
+        Ok(file)
     }
 
     fn of_value(mut value: Value) -> Result<Self, InvalidCalibration> {
-        round(&mut value);
-        let digest = digest(&value);
-        let content: Content = serde_path_to_error::deserialize(value).map_err(|error| {
-            let path = error.path().to_string();
-            InvalidCalibration::Format(format!("{path}: {}", error.into_inner()))
-        })?;
+        let digest = sealed::sealed(&mut value);
+        let content: Content = sealed::content(value).map_err(InvalidCalibration::Format)?;
         let Content { version, object, kind, parameters, .. } = &content;
         if *version != VERSION {
             return Err(InvalidCalibration::Version(*version));
@@ -255,19 +287,8 @@ impl CalibrationFile {
     ///
     /// # Errors
     /// [`Mismatch`], with both digests.
-    pub fn check(&self, model: &str, (prompt, prompt_digest): (&str, &str)) -> Result<(), Mismatch> {
-        let made_for = &self.content.made_for;
-        if made_for.model != model {
-            return Err(Mismatch::Model { made_for: made_for.model.clone(), loaded: model.to_owned() });
-        }
-        if made_for.prompt != prompt_digest {
-            return Err(Mismatch::Prompt {
-                made_for: made_for.prompt.clone(),
-                prompt: prompt.to_owned(),
-                loaded: prompt_digest.to_owned(),
-            });
-        }
-        Ok(())
+    pub fn check(&self, model: &str, prompt: (&str, &str)) -> Result<(), Mismatch> {
+        self.content.made_for.check(model, prompt)
     }
 
     /// Checks that it was made for a rubric, or for any.
@@ -275,69 +296,7 @@ impl CalibrationFile {
     /// # Errors
     /// [`Mismatch::Rubric`].
     pub fn check_rubric(&self, digest: &str) -> Result<(), Mismatch> {
-        match &self.content.made_for.rubrics {
-            Some(rubrics) if !rubrics.iter().any(|rubric| rubric == digest) => {
-                Err(Mismatch::Rubric { made_for: rubrics.join(", "), loaded: digest.to_owned() })
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Rounds every number to twelve digits: few enough that all readers of JSON read them alike.
-fn round(value: &mut Value) {
-    match value {
-        Value::Number(number) if number.is_f64() => {
-            let rounded = number.as_f64().and_then(|number| twelve_digits(number).parse().ok());
-            if let Some(rounded) = rounded.and_then(serde_json::Number::from_f64) {
-                *number = rounded;
-            }
-        }
-        Value::Array(values) => values.iter_mut().for_each(round),
-        Value::Object(members) => members.values_mut().for_each(round),
-        _ => {}
-    }
-}
-
-fn twelve_digits(number: f64) -> String {
-    // Not -0, which is 0.
-    format!("{:.11e}", number + 0.0)
-}
-
-fn digest(content: &Value) -> String {
-    let mut text = String::new();
-    let Value::Object(members) = content else { return text };
-    let kept = members.iter().filter(|(name, _)| *name != "created");
-    canonical(&Value::Object(kept.map(|(name, value)| (name.clone(), value.clone())).collect()), &mut text);
-    format!("sha256:{:x}", Sha256::digest(text))
-}
-
-fn canonical(value: &Value, text: &mut String) {
-    match value {
-        Value::Number(number) => text.push_str(&twelve_digits(number.as_f64().unwrap_or_default())),
-        Value::Array(values) => {
-            text.push('[');
-            for value in values {
-                canonical(value, text);
-                text.push(',');
-            }
-            text.push(']');
-        }
-        Value::Object(members) => {
-            let mut names: Vec<&String> = members.keys().collect();
-            names.sort();
-            text.push('{');
-            for name in names {
-                // Writing to a text does not fail.
-                let _ = write!(text, "{}:", Value::from(name.as_str()));
-                canonical(&members[name], text);
-                text.push(',');
-            }
-            text.push('}');
-        }
-        other => {
-            let _ = write!(text, "{other}");
-        }
+        self.content.made_for.check_rubric(digest)
     }
 }
 

@@ -6,13 +6,13 @@
 use super::numeric::{Local, minimise, sigmoid, softplus, solve};
 
 /// The ridges that are tried, the strongest first: equal ones are decided for the simpler model.
-pub(super) const RIDGES: [f64; 9] = [1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1];
+pub(in crate::domain) const RIDGES: [f64; 9] = [1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1];
 
 /// Rows of features, and a target each in 0..1.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Rows {
-    pub(super) x: Vec<Vec<f64>>,
-    pub(super) y: Vec<f64>,
+pub(in crate::domain) struct Rows {
+    pub(in crate::domain) x: Vec<Vec<f64>>,
+    pub(in crate::domain) y: Vec<f64>,
 }
 
 impl Rows {
@@ -23,8 +23,14 @@ impl Rows {
         Self { x, y }
     }
 
+    /// Each feature less its mean.
+    pub(in crate::domain) fn centred(&self, means: &[f64]) -> Self {
+        let centred = |row: &Vec<f64>| row.iter().zip(means).map(|(x, mean)| x - mean).collect();
+        Self { x: self.x.iter().map(centred).collect(), y: self.y.clone() }
+    }
+
     /// The root of the mean square of each feature, 1 where that is 0.
-    fn scales(&self) -> Vec<f64> {
+    pub(in crate::domain) fn scales(&self) -> Vec<f64> {
         let features = self.x.first().map_or(0, Vec::len);
         let root = |feature: usize| {
             let squares: f64 = self.x.iter().map(|row| row[feature] * row[feature]).sum();
@@ -39,7 +45,8 @@ impl Rows {
         Self { x: self.x.iter().map(scaled).collect(), y: self.y.clone() }
     }
 
-    fn means(&self) -> (Vec<f64>, f64) {
+    /// The mean of each feature, and of the targets.
+    pub(in crate::domain) fn means(&self) -> (Vec<f64>, f64) {
         let count = self.y.len() as f64;
         let features = self.x.first().map_or(0, Vec::len);
         let mean = |feature: usize| self.x.iter().map(|row| row[feature]).sum::<f64>() / count;
@@ -53,11 +60,29 @@ impl Rows {
 pub(super) fn bradley_terry(rows: &Rows, ridge: f64) -> Option<Vec<f64>> {
     let scales = rows.scales();
     let scaled = rows.scaled(&scales);
-    let weights = minimise(vec![0.0; scales.len()], |weights| Some(logistic_loss(&scaled, weights, ridge)))?;
+    let ridges = vec![ridge; scales.len()];
+    let weights = minimise(vec![0.0; scales.len()], |weights| Some(logistic_loss(&scaled, weights, &ridges)))?;
     Some(weights.iter().zip(scales).map(|(weight, scale)| weight / scale).collect())
 }
 
-fn logistic_loss(rows: &Rows, weights: &[f64], ridge: f64) -> Local {
+/// Logistic regression with an intercept, whose own ridge only keeps it finite where all targets of a fold are alike;
+/// returns the intercept and the weights. The weights are for the original features; the ridge applies to features scaled
+/// to 1 around their means.
+pub(super) fn logistic(rows: &Rows, ridge: f64) -> Option<(f64, Vec<f64>)> {
+    const OF_INTERCEPT: f64 = 1e-6;
+    let (means, _) = rows.means();
+    let centred = rows.centred(&means);
+    let scales = centred.scales();
+    let mut scaled = centred.scaled(&scales);
+    scaled.x.iter_mut().for_each(|row| row.push(1.0));
+    let ridges: Vec<f64> = std::iter::repeat_n(ridge, scales.len()).chain([OF_INTERCEPT]).collect();
+    let fitted = minimise(vec![0.0; ridges.len()], |weights| Some(logistic_loss(&scaled, weights, &ridges)))?;
+    let (intercept, weights) = fitted.split_last()?;
+    let weights: Vec<f64> = weights.iter().zip(&scales).map(|(weight, scale)| weight / scale).collect();
+    Some((intercept - dot(&weights, &means), weights))
+}
+
+fn logistic_loss(rows: &Rows, weights: &[f64], ridges: &[f64]) -> Local {
     let mut sum = Local::zeros(weights.len());
     for (x, y) in rows.x.iter().zip(&rows.y) {
         let z = dot(weights, x);
@@ -70,8 +95,8 @@ fn logistic_loss(rows: &Rows, weights: &[f64], ridge: f64) -> Local {
             }
         }
     }
-    for (i, weight) in weights.iter().enumerate() {
-        sum.add_ridge(i, *weight, ridge);
+    for (i, (weight, ridge)) in weights.iter().zip(ridges).enumerate() {
+        sum.add_ridge(i, *weight, *ridge);
     }
     sum
 }
@@ -80,8 +105,7 @@ fn logistic_loss(rows: &Rows, weights: &[f64], ridge: f64) -> Local {
 /// weights are for the original features; the ridge applies to features scaled to 1 around their means.
 pub(super) fn ridge_regression(rows: &Rows, ridge: f64) -> Option<(f64, Vec<f64>)> {
     let (means, mean) = rows.means();
-    let centred = |row: &Vec<f64>| row.iter().zip(&means).map(|(x, mean)| x - mean).collect();
-    let centred = Rows { x: rows.x.iter().map(centred).collect(), y: rows.y.iter().map(|y| y - mean).collect() };
+    let centred = Rows { y: rows.y.iter().map(|y| y - mean).collect(), ..rows.centred(&means) };
     let scales = centred.scales();
     let scaled = centred.scaled(&scales);
     let n = scales.len();
@@ -95,25 +119,27 @@ pub(super) fn ridge_regression(rows: &Rows, ridge: f64) -> Option<(f64, Vec<f64>
 
 /// Which linear model is fitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Model {
+pub(in crate::domain) enum Model {
     BradleyTerry,
+    Logistic,
     Ridge,
 }
 
 impl Model {
     /// The intercept and the weights.
-    pub(super) fn fit(self, rows: &Rows, ridge: f64) -> Option<(f64, Vec<f64>)> {
+    pub(in crate::domain) fn fit(self, rows: &Rows, ridge: f64) -> Option<(f64, Vec<f64>)> {
         match self {
             Self::BradleyTerry => Some((0.0, bradley_terry(rows, ridge)?)),
+            Self::Logistic => logistic(rows, ridge),
             Self::Ridge => ridge_regression(rows, ridge),
         }
     }
 
     /// What a row is predicted as.
-    pub(super) fn predict(self, (intercept, weights): &(f64, Vec<f64>), x: &[f64]) -> f64 {
+    pub(in crate::domain) fn predict(self, (intercept, weights): &(f64, Vec<f64>), x: &[f64]) -> f64 {
         let z = intercept + dot(weights, x);
         match self {
-            Self::BradleyTerry => sigmoid(z),
+            Self::BradleyTerry | Self::Logistic => sigmoid(z),
             Self::Ridge => z.clamp(0.0, 1.0),
         }
     }
@@ -121,8 +147,8 @@ impl Model {
     /// How wrong a fit is on rows: the negative log-likelihood, or the squared error.
     fn loss(self, fitted: &(f64, Vec<f64>), rows: &Rows) -> f64 {
         let of = |(x, y): (&Vec<f64>, &f64)| match self {
-            Self::BradleyTerry => {
-                let z = dot(&fitted.1, x);
+            Self::BradleyTerry | Self::Logistic => {
+                let z = fitted.0 + dot(&fitted.1, x);
                 softplus(z) - y * z
             }
             Self::Ridge => (self.predict(fitted, x) - y).powi(2),
@@ -131,7 +157,7 @@ impl Model {
     }
 
     /// The ridge with the least loss on folds that were left out of the fit; `folds` holds the fold of each row.
-    pub(super) fn choose_ridge(self, rows: &Rows, folds: &[usize]) -> Option<f64> {
+    pub(in crate::domain) fn choose_ridge(self, rows: &Rows, folds: &[usize]) -> Option<f64> {
         let count = folds.iter().max()? + 1;
         let loss = |ridge: f64| -> Option<f64> {
             let left_out = |fold: usize| {
@@ -145,7 +171,7 @@ impl Model {
     }
 
     /// What each row is predicted as by the fit to the other folds.
-    pub(super) fn cross_predicted(self, rows: &Rows, folds: &[usize], ridge: f64) -> Option<Vec<f64>> {
+    pub(in crate::domain) fn cross_predicted(self, rows: &Rows, folds: &[usize], ridge: f64) -> Option<Vec<f64>> {
         let count = folds.iter().max()? + 1;
         let fits: Vec<(f64, Vec<f64>)> =
             (0..count).map(|fold| self.fit(&rows.of_fold(folds, fold, false), ridge)).collect::<Option<_>>()?;
@@ -179,6 +205,20 @@ mod tests {
     }
 
     #[test]
+    fn an_intercept_takes_what_the_features_do_not_say() {
+        let mut rows = rows();
+        // Three of four are 1, whatever the feature.
+        rows.y = (0..420).map(|i| f64::from(u8::from(i % 4 != 0))).collect();
+        rows.x = (0..420).map(|i| vec![100.0 + f64::from(i / 4 % 3)]).collect();
+        let fitted = logistic(&rows, 1.0).unwrap();
+        assert!((Model::Logistic.predict(&fitted, &[101.0]) - 0.75).abs() < 1e-4, "{fitted:?}");
+        // Targets that are all alike have a finite fit, too.
+        rows.y = vec![1.0; 420];
+        let (intercept, weights) = logistic(&rows, 1.0).unwrap();
+        assert!(intercept.is_finite() && weights[0].abs() < 1e-3, "{intercept} {weights:?}");
+    }
+
+    #[test]
     fn the_scale_of_a_feature_does_not_matter() {
         let (rows, mut other) = (rows(), rows());
         other.x.iter_mut().for_each(|row| row[0] *= 1000.0);
@@ -190,7 +230,7 @@ mod tests {
     fn a_ridge_is_chosen_by_what_was_left_out() {
         let rows = rows();
         let folds: Vec<usize> = (0..420).map(|i| i / 84).collect();
-        for model in [Model::BradleyTerry, Model::Ridge] {
+        for model in [Model::BradleyTerry, Model::Logistic, Model::Ridge] {
             let ridge = model.choose_ridge(&rows, &folds).unwrap();
             assert!(RIDGES.contains(&ridge));
             let predicted = model.cross_predicted(&rows, &folds, ridge).unwrap();

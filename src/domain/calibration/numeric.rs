@@ -10,7 +10,7 @@ const MOST_STEPS: usize = 200;
 const SHORTEST: f64 = 1e-10;
 
 /// The logistic function, 1 / (1 + exp(-x)).
-pub(super) fn sigmoid(x: f64) -> f64 {
+pub(in crate::domain) fn sigmoid(x: f64) -> f64 {
     if x >= 0.0 {
         1.0 / (1.0 + (-x).exp())
     } else {

@@ -51,6 +51,18 @@ pub enum Parameters {
 }
 
 impl Parameters {
+    /// The name of the method, as files have it.
+    #[must_use]
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::Temperature { .. } => "temperature",
+            Self::Isotonic { .. } => "isotonic",
+            Self::Ordinal { .. } => "ordinal",
+            Self::BradleyTerry { .. } => "bradley_terry",
+            Self::RidgeRegression { .. } => "ridge_regression",
+        }
+    }
+
     /// Whether it maps scalars beside the judge's own number, as fits do.
     #[must_use]
     pub fn is_fit(&self) -> bool {

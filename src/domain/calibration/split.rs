@@ -29,7 +29,7 @@ pub(super) fn halves(instructions: &[&str], seed: u64) -> Vec<bool> {
 
 /// The fold of each example, 0 to `count - 1`.
 #[must_use]
-pub(super) fn folds(instructions: &[&str], count: usize, seed: u64) -> Vec<usize> {
+pub(in crate::domain) fn folds(instructions: &[&str], count: usize, seed: u64) -> Vec<usize> {
     places(instructions, seed).0.into_iter().map(|place| place % count).collect()
 }
 

@@ -67,10 +67,14 @@ fn linear_models_are_those_of_scikit_learn() {
     let read = |of: &Value| Rows { x: rows(&of["x"]), y: numbers(&of["y"]) };
     let of = fixture("bradley_terry");
     close(&linear::bradley_terry(&read(&of), of["ridge"].as_f64().unwrap()).unwrap(), &numbers(&of["weights"]));
-    let of = fixture("ridge_regression");
-    let (intercept, weights) = linear::ridge_regression(&read(&of), of["ridge"].as_f64().unwrap()).unwrap();
-    close(&weights, &numbers(&of["weights"]));
-    close(&[intercept], &[of["intercept"].as_f64().unwrap()]);
+    for (name, fit) in
+        [("ridge_regression", linear::ridge_regression as fn(&Rows, f64) -> _), ("logistic", linear::logistic)]
+    {
+        let of = fixture(name);
+        let (intercept, weights) = fit(&read(&of), of["ridge"].as_f64().unwrap()).unwrap();
+        close(&weights, &numbers(&of["weights"]));
+        close(&[intercept], &[of["intercept"].as_f64().unwrap()]);
+    }
 }
 
 fn probability() -> impl Strategy<Value = f64> {

@@ -19,6 +19,7 @@ fn judgement(sample: u32, order: Option<Order>, masses: &[f64]) -> Judgement {
         usage: Usage::default(),
         timing: Timing::default(),
         prompt: "".into(),
+        turns: [].into(),
         answer: String::new(),
         mass: MassKind::Exact,
         prompt_logprobs: Vec::new(),

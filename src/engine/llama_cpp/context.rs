@@ -24,9 +24,6 @@ const FLASH_ATTENTION_ENABLED: i32 = 1;
 const GPU_COPIES: usize = 4;
 const CPU_COPIES: usize = 64;
 
-/// llama.cpp rounds the number of cells of a stream up to a multiple of this.
-const STREAM_UNIT: usize = 256;
-
 /// One context, the batch that it decodes, and the eyes of the model if it has some.
 pub(super) struct Context<'model> {
     context: LlamaContext<'model>,
@@ -71,7 +68,7 @@ impl<'model> Context<'model> {
         let threads = settings.thread_count()?;
         // One stream per sequence: in a unified pool, attention visits the cells of all other sequences.
         let params = LlamaContextParams::default()
-            .with_n_ctx(NonZeroU32::new(size(settings.context().next_multiple_of(STREAM_UNIT) * settings.sequences)?))
+            .with_n_ctx(NonZeroU32::new(size(settings.cells())?))
             .with_n_batch(size(settings.step_tokens)?)
             .with_n_ubatch(size(settings.step_tokens)?)
             .with_n_seq_max(size(settings.sequences)?)

@@ -4,6 +4,9 @@ use std::mem::ManuallyDrop;
 
 use llama_cpp_2::llama_backend::LlamaBackend;
 
+/// llama.cpp rounds the number of cells of a stream up to a multiple of this.
+const STREAM_UNIT: usize = 256;
+
 /// Sizes of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -36,6 +39,11 @@ impl Settings {
             threads => threads,
         };
         i32::try_from(threads).map_err(|error| error.to_string())
+    }
+
+    /// Number of cells of the KV cache: a stream for each sequence.
+    pub(super) fn cells(self) -> usize {
+        self.context().next_multiple_of(STREAM_UNIT) * self.sequences
     }
 }
 

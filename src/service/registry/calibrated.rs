@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::calibrations::{self, CalibrationError};
+use crate::domain::Kind;
 use crate::domain::calibration::{CalibrationFile, CalibrationObject, Mismatch};
 use crate::prompts::PromptSet;
+use crate::routers::{RouterError, Routers};
 use crate::rubrics::RubricLibrary;
 
 /// What a model names, as it is configured.
@@ -53,4 +55,14 @@ pub(super) fn read(
             Ok(Arc::new(file))
         })
         .collect()
+}
+
+/// Checks routers against a model of this digest, with this prompt set where requests name none.
+///
+/// # Errors
+/// At the first file that was made for something else.
+pub(super) fn check_routers(routers: &Routers, digest: &str, set: &PromptSet, alone: bool) -> Result<(), RouterError> {
+    let [absolute, relative] = [Kind::Absolute, Kind::Relative].map(|kind| format!("{}/{}", set.name(), kind.name()));
+    let prompts = [(absolute.as_str(), set.digest(Kind::Absolute)), (relative.as_str(), set.digest(Kind::Relative))];
+    routers.check(digest, prompts, alone)
 }

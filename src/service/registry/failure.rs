@@ -66,6 +66,9 @@ pub enum FailureReason {
     /// A calibration or a fit of it cannot be used.
     #[error("a calibration or a fit is missing, damaged, or made for another model or prompt")]
     Calibration,
+    /// A router was made for something else.
+    #[error("a router was made for another model or prompt")]
+    Router,
     /// Its prompts cannot be rendered.
     #[error("its chat template or its prompt set cannot be rendered")]
     Template,
@@ -125,15 +128,17 @@ impl SlotFailure {
             StartError::Engine(LoadError::Remote(..)) => FailureReason::Server,
             StartError::Engine(_) => FailureReason::Engine,
             StartError::Calibration(..) => FailureReason::Calibration,
+            StartError::Router(..) => FailureReason::Router,
             StartError::SelfTest(_, error) => match **error {
                 SelfTestError::Render { .. } => FailureReason::Template,
                 SelfTestError::Context { .. } => FailureReason::Context,
                 SelfTestError::NotNumbers => FailureReason::Numbers,
                 SelfTestError::Engine(_) => FailureReason::Judgement,
             },
-            // The last three are reported before any model is loaded.
+            // These are reported before any model is loaded.
             StartError::PromptSet(_)
             | StartError::Prompts(_)
+            | StartError::Routers(_)
             | StartError::JudgeModel(_)
             | StartError::NoBudget { .. } => FailureReason::PromptSet,
         })

@@ -17,6 +17,7 @@ use crate::engine::{Engine, EngineError, EngineInfo, LoadError};
 use crate::metrics::Metrics;
 use crate::models::{JudgeTraits, Model, ModelStore, Progress, memory_needed};
 use crate::prompts::PromptLibrary;
+use crate::routers::Routers;
 use crate::rubrics::RubricLibrary;
 use crate::service::admission::Admission;
 use crate::service::judge::Judge;
@@ -60,6 +61,7 @@ pub struct ModelLoader {
     models: ModelStore,
     prompts: Arc<PromptLibrary>,
     rubrics: Arc<RubricLibrary>,
+    routers: Arc<Routers>,
     shared: (Arc<Admission>, Arc<Metrics>),
     cached_judgements: u64,
 }
@@ -124,11 +126,11 @@ impl ModelLoader {
     #[must_use]
     pub fn new(
         models: ModelStore,
-        (prompts, rubrics): (Arc<PromptLibrary>, Arc<RubricLibrary>),
+        (prompts, rubrics, routers): (Arc<PromptLibrary>, Arc<RubricLibrary>, Arc<Routers>),
         shared: (Arc<Admission>, Arc<Metrics>),
         cached_judgements: u64,
     ) -> Self {
-        Self { models, prompts, rubrics, shared, cached_judgements }
+        Self { models, prompts, rubrics, routers, shared, cached_judgements }
     }
 
     /// Resolves the model's files, downloading them if necessary.
@@ -238,6 +240,9 @@ impl ModelLoader {
         rendered.map_err(|error| StartError::SelfTest(spec.name.clone(), Box::new(error)))?;
         let files = calibrated::read(&spec.named, &self.rubrics, &engine.info().digest, judge.prompt_set(None)?);
         let files = files.map_err(|error| StartError::Calibration(spec.name.clone(), Box::new(error)))?;
+        let (digest, set) = (&engine.info().digest, judge.prompt_set(None)?);
+        let routers = calibrated::check_routers(&self.routers, digest, set, spec.named.alone);
+        routers.map_err(|error| StartError::Router(spec.name.clone(), Box::new(error)))?;
         let method = spec.preference_method.method().or(traits.preference_method).unwrap_or_default();
         Ok(judge.calibrated(files).preferring(method))
     }

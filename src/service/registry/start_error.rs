@@ -5,6 +5,7 @@ use crate::calibrations::CalibrationError;
 use crate::engine::LoadError;
 use crate::models::ModelError;
 use crate::prompts::PromptError;
+use crate::routers::RouterError;
 use crate::tasks::TaskError;
 use crate::tasks::presets::InvalidJudge;
 
@@ -13,7 +14,8 @@ impl StartError {
     #[must_use]
     pub fn is_of_configuration(&self) -> bool {
         match self {
-            Self::Prompts(_) | Self::PromptSet(_) | Self::JudgeModel(_) | Self::Calibration(..) => true,
+            Self::Prompts(_) | Self::PromptSet(_) | Self::JudgeModel(_) => true,
+            Self::Calibration(..) | Self::Routers(_) | Self::Router(..) => true,
             Self::Model(error) => matches!(error, ModelError::UnknownAlias { .. } | ModelError::NoSuchFile { .. }),
             _ => false,
         }
@@ -41,6 +43,12 @@ pub enum StartError {
     /// A calibration or a fit is not there, is wrong, or was made for something else.
     #[error("the model `{0}`: {1}")]
     Calibration(String, Box<CalibrationError>),
+    /// A router of the configuration cannot be used.
+    #[error(transparent)]
+    Routers(#[from] RouterError),
+    /// A router was made for something else.
+    #[error("the model `{0}`: {1}")]
+    Router(String, Box<RouterError>),
     /// The model failed its self-test.
     #[error("the model `{0}`: {1}")]
     SelfTest(String, Box<SelfTestError>),

@@ -34,7 +34,7 @@ impl Fixture {
         let prompts = Arc::new(PromptLibrary::load(None).unwrap());
         let shared = (Arc::new(Admission::new(8, 8)), Arc::new(Metrics::new()));
         let rubrics = RubricLibrary::load(config.data_dir.join("rubrics"));
-        let loader = ModelLoader::new(store, (prompts, rubrics), shared, 10);
+        let loader = ModelLoader::new(store, (prompts, rubrics, Arc::default()), shared, 10);
         Self { registry: Arc::new(ModelRegistry::new(&config, loader).unwrap()), folder }
     }
 

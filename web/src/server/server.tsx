@@ -4,7 +4,7 @@ import { getJson } from "../api";
 import { usePoll } from "../hooks";
 import { ProblemBox } from "../parts";
 import { bytes, count, shortDigest } from "../text";
-import type { Hosted, Info, Usage } from "../types";
+import type { Hosted, Info, Memory, Usage } from "../types";
 import { Load } from "./load";
 import { Rubrics } from "./rubrics";
 
@@ -49,7 +49,7 @@ function Models({ info, names }: { info: Info; names: string[] }) {
       <div class="scroll" tabIndex={0} role="region" aria-label="Table of models">
         <table>
           <thead>
-            <tr><th>Name</th><th>State</th><th>Engine</th><th>Context</th><th>Prompt set</th><th>Compares</th><th>Digest</th></tr>
+            <tr><th>Name</th><th>State</th><th>Engine</th><th>Context</th><th>Prompt set</th><th>Compares</th><th>Memory</th><th>Digest</th></tr>
           </thead>
           <tbody>{info.models.map(model => <ModelRow key={model.name} model={model} />)}</tbody>
         </table>
@@ -86,9 +86,19 @@ function ModelRow({ model }: { model: Hosted }) {
       <td>{model.context === null ? "–" : `${count(model.context)} tokens`}</td>
       <td>{model.prompt ?? "–"}</td>
       <td>{model.preference_method ?? "–"}</td>
+      <td>{memoryInWords(model.memory)}</td>
       <td>{model.digest ? <code title={model.digest}>{shortDigest(model.digest)}</code> : "–"}</td>
     </tr>
   );
+}
+
+function memoryInWords(memory: Memory | null): string {
+  if (!memory) return "–";
+  const { weights_bytes, kv_cache_bytes, counted_bytes } = memory;
+  const known = [weights_bytes !== null && `${bytes(weights_bytes)} of weights`, kv_cache_bytes !== null && `${bytes(kv_cache_bytes)} of KV cache`];
+  const text = known.filter(Boolean).join(", ");
+  if (text) return text;
+  return counted_bytes > 0 ? `about ${bytes(counted_bytes)}, by its files and settings` : "–";
 }
 
 function said(value: unknown): string {

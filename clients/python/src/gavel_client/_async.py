@@ -24,11 +24,13 @@ from ._calls import (
     Labelling,
     Labels,
     Message,
+    Method,
     Normalize,
     Question,
     Reading,
     RewardedLabels,
     RewardItem,
+    Route,
     Rubric,
     Span,
 )
@@ -112,7 +114,7 @@ class AsyncGavel:
         method: Literal["pairwise", "absolute"] | None = None,
         swap: bool | None = None,
         tie_margin: float | None = None,
-        **options: Unpack[Grading],
+        **options: Unpack[JuryGrading],
     ) -> RankVerdict:
         """Put 2 to 64 responses in order."""
         own = {"method": method, "swap": swap, "tie_margin": tie_margin}
@@ -129,9 +131,10 @@ class AsyncGavel:
         method: Literal["pairwise", "absolute"] | None = None,
         swap: bool | None = None,
         tie_margin: float | None = None,
-        **options: Unpack[Grading],
+        route: str | Route | None = None,
+        **options: Unpack[JuryGrading],
     ) -> Preferences:
-        """Make preference pairs of 2 to 64 responses."""
+        """Make preference pairs of 2 to 64 responses. With a `route`, each pair says whether it is for people."""
         own = {
             "pairs": pairs,
             "min_margin": min_margin,
@@ -139,6 +142,7 @@ class AsyncGavel:
             "method": method,
             "swap": swap,
             "tie_margin": tie_margin,
+            "route": route,
         }
         return await self._ask(calls.preferences(responses, rubric, options, **own))
 
@@ -147,6 +151,7 @@ class AsyncGavel:
         items: Sequence[RewardItem],
         *,
         rubric: Rubric | None = None,
+        method: Method | None = None,
         normalize: Normalize | None = None,
         min_label_mass: float | None = None,
         include_verdicts: bool = False,
@@ -154,10 +159,10 @@ class AsyncGavel:
     ) -> Rewards:
         """Grade many responses in one request; each fails alone.
 
-        `rubric` is for the items that name none. An item below `min_label_mass`, 0 to 1, has no reward.
+        `rubric` and `method` are for the items that name none. An item below `min_label_mass`, 0 to 1, has no reward.
         """
         include = ["verdicts"] if include_verdicts else None
-        own = {"normalize": normalize, "min_label_mass": min_label_mass, "include": include}
+        own = {"method": method, "normalize": normalize, "min_label_mass": min_label_mass, "include": include}
         return await self._ask(calls.rewards(items, rubric, settings, **own))
 
     def stream_absolute(

@@ -141,7 +141,10 @@ def _merged(items: Sequence[RewardItem | Outcome], answer: Rewards | None) -> li
 
 def _outcomes(answer: Rewards, count: int) -> list[Outcome]:
     columns = zip(answer.rewards, answer.errors, answer.verdicts or [], strict=False)
-    outcomes = [Outcome(reward, error, verdict) for reward, error, verdict in columns]
+    outcomes = [
+        Outcome(reward, error, verdict if isinstance(verdict, AbsoluteVerdict) else None)
+        for reward, error, verdict in columns
+    ]
     if len(outcomes) != count or any((outcome.reward is None) == (outcome.error is None) for outcome in outcomes):
         raise UnexpectedAnswer(f"the answer does not have a reward or an error for each of {count} items")
     return outcomes

@@ -124,6 +124,33 @@ class AdaptiveSamples(TypedDict):
     settle: NotRequired[float]
 
 
+class _Example(TypedDict):
+    instruction: NotRequired[str | None]
+    messages: NotRequired[Sequence[Message] | None]
+    reference_answer: NotRequired[str | None]
+    context: NotRequired[Sequence[Context] | None]
+    feedback: NotRequired[str | None]
+
+
+class GradedExample(_Example):
+    """A graded response. `feedback` is needed with the mode `feedback`."""
+
+    response: str
+    score: int
+
+
+class ComparedExample(_Example):
+    """Two compared responses, with the better one."""
+
+    response_a: str
+    response_b: str
+    preference: Literal["A", "B"]
+
+
+#: The name of a set of the server, or graded items that the judge is shown first.
+Examples: TypeAlias = str | Sequence[GradedExample | ComparedExample]
+
+
 class Settings(TypedDict, total=False):
     """How something is judged; what is left out is the server's default."""
 
@@ -132,6 +159,7 @@ class Settings(TypedDict, total=False):
     sampling: Sampling
     model: str | None
     prompt: str | None
+    examples: Examples | None
     cache: bool
     deterministic: bool
 
@@ -171,8 +199,20 @@ class _Jury(TypedDict, total=False):
     noise: Noise
 
 
+class Route(TypedDict, total=False):
+    """Whether a verdict is for people: by a share of items (`budget`) or by a `threshold` of the score, each 0..1."""
+
+    router: str | None
+    budget: float
+    threshold: float
+    enqueue: bool
+    reviewers: int
+
+
 class JuryGrading(Grading, _Jury, total=False):
-    """The same with several judges: `judges`, or the name of a configured `jury`."""
+    """The same with several judges: `judges`, or the name of a configured `jury`; and with a `route`, or its name."""
+
+    route: str | Route
 
 
 class JurySettings(Settings, _Jury, total=False):
@@ -238,6 +278,24 @@ class DrawnQuestions(TypedDict):
     draw: Draw
 
 
+class RewardMethod(TypedDict):
+    """What judges an item, and its parameters.
+
+    `absolute` grades by the rubric, `checklist` answers `questions`, `yes_no` one `question`, `claims` checks claims.
+    """
+
+    name: Literal["absolute", "checklist", "yes_no", "claims"]
+    questions: NotRequired[Sequence[str] | DrawnQuestions]
+    gates: NotRequired[Sequence[int]]
+    question: NotRequired[str]
+    against: NotRequired[Literal["reference", "context"]]
+    claims: NotRequired[Sequence[str] | None]
+
+
+#: The name of a method without parameters, or one with them.
+Method: TypeAlias = Literal["absolute", "claims"] | RewardMethod
+
+
 class _Item(TypedDict):
     response: str
     id: NotRequired[str | int]
@@ -246,6 +304,7 @@ class _Item(TypedDict):
     context: NotRequired[Sequence[Context] | None]
     annotator: NotRequired[str | None]
     group: NotRequired[str | int]
+    method: NotRequired[Method | None]
 
 
 class InstructionItem(_Item):
@@ -330,12 +389,12 @@ def relative(
     return Call("/v1/grade/relative", body, RelativeVerdict)
 
 
-def rank(responses: Sequence[str], rubric: Rubric, options: Grading, **own: object) -> Call[RankVerdict]:
+def rank(responses: Sequence[str], rubric: Rubric, options: JuryGrading, **own: object) -> Call[RankVerdict]:
     """Put responses in order."""
     return Call("/v1/rank", _said(options, responses=list(responses), rubric=rubric, **own), RankVerdict)
 
 
-def preferences(responses: Sequence[str], rubric: Rubric, options: Grading, **own: object) -> Call[Preferences]:
+def preferences(responses: Sequence[str], rubric: Rubric, options: JuryGrading, **own: object) -> Call[Preferences]:
     """Make pairs of responses."""
     return Call("/v1/preferences", _said(options, responses=list(responses), rubric=rubric, **own), Preferences)
 

@@ -66,6 +66,7 @@ class _Produced(_Answer):
     annotator: NamedDigest | None = None
     pictures: list[SeenPicture] = []
     eyes: str | None = None
+    examples: NamedDigest | None = None
     samples_used: int | None = None
     debug: dict[str, Any] | None = None
 
@@ -74,6 +75,13 @@ class _Sourced(_Produced):
     """The same for a verdict by a rubric, or by a set of labels."""
 
     rubric: NamedDigest
+
+
+class ChatMessage(_Answer):
+    """A turn of a conversation."""
+
+    role: str
+    content: str
 
 
 class AbsoluteJudgement(_Answer):
@@ -88,6 +96,8 @@ class AbsoluteJudgement(_Answer):
     finish: str
     thoughts: str | None = None
     thoughts_finish: str | None = None
+    messages: list[ChatMessage] | None = None
+    answer: str | None = None
 
 
 class Calibration(_Answer):
@@ -139,7 +149,16 @@ class _OfJury(_Answer):
     kappa: float | None = None
 
 
-class AbsoluteVerdict(_Sourced, _Graded, _OfJury):
+class _Routed(_Answer):
+    """Where it was routed to, if that was asked for: None if not."""
+
+    route: Literal["ai", "human"] | None = None
+    route_score: float | None = None
+    router: NamedDigest | None = None
+    review_id: str | None = None
+
+
+class AbsoluteVerdict(_Sourced, _Graded, _OfJury, _Routed):
     """The verdict on a response. `reward` is the expected score on 0..1."""
 
     criteria: list[CriterionVerdict] | None = None
@@ -165,6 +184,8 @@ class RelativeJudgement(_Answer):
     finish: str
     thoughts: str | None = None
     thoughts_finish: str | None = None
+    messages: list[ChatMessage] | None = None
+    answer: str | None = None
 
 
 class Grade(_Answer):
@@ -174,7 +195,7 @@ class Grade(_Answer):
     criteria: list[_Graded]
 
 
-class RelativeVerdict(_Sourced, _OfJury):
+class RelativeVerdict(_Sourced, _OfJury, _Routed):
     """Which of two responses is better. Exchanging them gives 1 - `probability_a`."""
 
     preference: Literal["A", "B", "tie"]
@@ -209,7 +230,7 @@ class Comparison(_Answer):
     calibration: Calibration | None = None
 
 
-class RankVerdict(_Sourced):
+class RankVerdict(_Sourced, _OfJury):
     """Responses in order: `ranking` has their places, best first; `strengths` sum to 1."""
 
     ranking: list[int]
@@ -219,16 +240,16 @@ class RankVerdict(_Sourced):
     grades: list[Grade] | None = None
     label_mass: float
     method: Literal["pairwise", "absolute"] | None = None
+    jurors: "list[RankJuror] | None" = None
 
 
-class ChatMessage(_Answer):
-    """A turn of a conversation."""
+class RankJuror(_Juror):
+    """A juror of `RankVerdict`."""
 
-    role: str
-    content: str
+    verdict: RankVerdict | None = None
 
 
-class PreferencePair(_Answer):
+class PreferencePair(_Routed):
     """A pair in the conversational format that TRL's DPOTrainer reads."""
 
     prompt: list[ChatMessage]
@@ -240,7 +261,7 @@ class PreferencePair(_Answer):
     consistent: bool | None
 
 
-class LeftOut(_Answer):
+class LeftOut(_Routed):
     """Responses that became no pair, and why."""
 
     responses: list[int]
@@ -248,12 +269,19 @@ class LeftOut(_Answer):
     detail: str
 
 
-class Preferences(_Sourced):
+class Preferences(_Sourced, _OfJury):
     """Pairs to learn from, and what became none."""
 
     pairs: list[PreferencePair]
     left_out: list[LeftOut]
     method: Literal["pairwise", "absolute"] | None = None
+    jurors: "list[PreferencesJuror] | None" = None
+
+
+class PreferencesJuror(_Juror):
+    """A juror of `Preferences`."""
+
+    verdict: Preferences | None = None
 
 
 class _Chosen(_Answer):
@@ -361,13 +389,17 @@ class RefineVerdict(_Sourced):
     label_mass: float
 
 
+#: The verdict behind a reward, by the method of the item.
+RewardVerdict: TypeAlias = AbsoluteVerdict | ChecklistVerdict | ClaimsVerdict
+
+
 class Rewards(_Answer):
     """A reward an item, in their order. It is None where `errors` says why; a failure is never a low reward."""
 
     rewards: list[float | None]
     errors: list[ProblemDetails | None]
     ids: list[str | int | None] | None = None
-    verdicts: list[AbsoluteVerdict | None] | None = None
+    verdicts: list[RewardVerdict | None] | None = None
 
 
 class Feedback(_Answer):
@@ -450,6 +482,7 @@ class Info(_Answer):
     features: list[str]
     prompts: list[str]
     annotators: list[str] = []
+    examples: list[str] = []
     juries: list[str] = []
 
 

@@ -1,34 +1,12 @@
 //! The plots of one judge: confusion matrix, histogram, reliability curve. Each has its numbers in a table beside it.
 
-use serde::Serialize;
-
+use super::super::super::page::panel::{Key, Panel};
 use super::super::super::page::svg::{Anchor, Axis, Plot, SMALL, Symbol};
 use super::super::super::page::units::{Unit, count, counted};
 use crate::domain::agreement::report::{Bin, Histogram};
 
 /// As wide as the text of a narrow phone, so that there plots are drawn at their own size.
 const WIDTH: f64 = 328.0;
-
-/// A plot with the table of its numbers.
-#[derive(Debug, Serialize)]
-pub(super) struct Panel {
-    caption: String,
-    note: String,
-    plot: Plot,
-    legend: Vec<Key>,
-    /// What the table is called.
-    table: &'static str,
-    head: Vec<String>,
-    /// The first cell of each is its heading.
-    rows: Vec<Vec<String>>,
-}
-
-/// What a colour stands for.
-#[derive(Debug, Serialize)]
-struct Key {
-    class: &'static str,
-    text: &'static str,
-}
 
 /// How many items have which label and which verdict. Tints are shares of a row; none is so strong that the count on it
 /// could not be read, in light and in dark.

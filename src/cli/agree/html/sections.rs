@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::super::super::page::forest::{Beside, Entry, Forest, Layout, judge_class};
+use super::super::super::page::panel::Panel;
 use super::super::super::page::svg::Symbol;
 use super::super::super::page::units::{Unit, Written, counted};
 use super::figures::{GROUPS, Measure};
-use super::plots::{Panel, confusion, histogram, reliability};
+use super::plots::{confusion, histogram, reliability};
 use super::summary::{Finding, findings};
 use crate::domain::agreement::report::{
     Absolute, Figure, Judge, Labels, PairFigures, PairLabelFigures, Pairwise, Reward, ScoreFigures,
