@@ -244,7 +244,9 @@ mod tests {
         );
         let set = parse("x", &text).unwrap();
         let [example] = set.examples() else { panic!("{set:?}") };
-        assert!(matches!(&example.instruction, Instruction::Conversation(turns) if turns[0].content.as_text() == Some("Why?")));
+        assert!(
+            matches!(&example.instruction, Instruction::Conversation(turns) if turns[0].content.as_text() == Some("Why?"))
+        );
         assert!(matches!(example.judged, JudgedExample::Pair { preference: Preference::B, .. }));
         assert_eq!(example.context[0].id.as_deref(), Some("a"));
         assert!(parse("x", &text.replace("\"B\"", "\"tie\"")).unwrap_err().contains("A or B"));

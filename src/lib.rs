@@ -46,9 +46,10 @@ pub use crate::config::{ConfigError, EngineChoice};
 pub use crate::domain::jury::{Combine, Juror, JurorSettings, Jury, Noise};
 #[doc(inline)]
 pub use crate::domain::{
-    AbsoluteVerdict, Calibrated, Content, CriteriaVerdict, Distribution, Document, Example, Finish, Instruction, InvalidRequest,
-    InvalidRubric, InvalidVerdict, JudgedExample, Judgement, Method, Mode, ModelRef, NamedDigest, Order, Part, Preference,
-    Provenance, RelativeVerdict, Role, Rubric, Sampling, Scale, Score, Timing, Turn, Usage, Weight,
+    AbsoluteVerdict, Calibrated, Content, CriteriaVerdict, Distribution, Document, Example, Finish, Instruction,
+    InvalidRequest, InvalidRubric, InvalidVerdict, JudgedExample, Judgement, Method, Mode, ModelRef, NamedDigest,
+    Order, Part, Preference, Provenance, RelativeVerdict, Role, Rubric, Sampling, Scale, Score, Timing, Turn, Usage,
+    Weight,
 };
 #[doc(inline)]
 pub use crate::facade::{Error, Gavel, GavelBuilder, ManyResponses, OneResponse, Request, RubricChoice, TwoResponses};
@@ -77,7 +78,8 @@ pub mod extend {
 
     #[doc(inline)]
     pub use crate::engine::{
-        Compiled, Completion, Engine, EngineError, EngineInfo, Event, Eyes, Job, Load, LoadError, ModelMemory, Run, Stages,
+        Compiled, Completion, Engine, EngineError, EngineInfo, Event, Eyes, Job, Load, LoadError, ModelMemory, Run,
+        Stages,
     };
     #[doc(inline)]
     pub use crate::prompts::ChatFormat;

@@ -3,8 +3,8 @@
 
 use minijinja::{Value, context};
 
-use super::fields::TurnShape;
 use super::form::Form;
+use super::turn_shape::TurnShape;
 use crate::domain::{Example, ExampleSet, Instruction, JudgedExample, Preference};
 
 /// What an example has beside its texts.

@@ -4,7 +4,8 @@ use minijinja::{Value, context};
 
 use super::examples::{self, ExampleShape};
 use super::form::Form;
-use crate::domain::{Document, Example, ExampleSet, Instruction, Item, JudgedExample, Label, Mode, Part, Role, Rubric, Turn};
+use super::turn_shape::TurnShape;
+use crate::domain::{Document, Example, ExampleSet, Instruction, Item, JudgedExample, Label, Mode, Part, Rubric, Turn};
 use crate::pictures::Shown;
 
 // A placeholder is the index of a field between two private-use characters.
@@ -150,50 +151,6 @@ pub(super) struct Shape {
     count: Option<usize>,
     /// What is shown before.
     pub(super) examples: Vec<ExampleShape>,
-}
-
-/// What templates can see of a turn.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct TurnShape {
-    pub(super) role: Role,
-    /// Whether each part is a picture; at least one.
-    parts: Vec<bool>,
-}
-
-impl TurnShape {
-    pub(super) fn of(turn: &Turn) -> Self {
-        let parts = match turn.content.as_text() {
-            Some(_) => vec![false],
-            None => turn.content.parts().iter().map(|part| matches!(part, Part::Picture(_))).collect(),
-        };
-        Self { role: turn.role, parts }
-    }
-
-    /// The number of its parts.
-    pub(super) fn len(&self) -> usize {
-        self.parts.len()
-    }
-
-    /// The content of the turn, part after part on a line of its own. Pictures are added to `pictures`; in their place is
-    /// what `mark` gives for their number, from 1, if it gives anything.
-    pub(super) fn content<E>(
-        &self,
-        placeholders: &mut Placeholders,
-        pictures: &mut Vec<String>,
-        mark: impl Fn(usize) -> Result<Option<String>, E>,
-    ) -> Result<String, E> {
-        let mut lines = Vec::new();
-        for is_picture in &self.parts {
-            let placeholder = placeholders.next();
-            if *is_picture {
-                pictures.push(placeholder);
-                lines.extend(mark(pictures.len())?);
-            } else {
-                lines.push(placeholder);
-            }
-        }
-        Ok(lines.join("\n"))
-    }
 }
 
 impl Shape {

@@ -10,11 +10,12 @@ use sha2::{Digest, Sha256};
 use super::chat::{ChatFormat, LaidOut};
 use super::error::PromptError;
 use super::escape::{self, Rendered};
-use super::fields::{self, Fields, Placeholders, Shape, Subject, TurnShape};
+use super::fields::{self, Fields, Placeholders, Shape, Subject};
 use super::form::Form;
 use super::layout::Layout;
 use super::patterns::PatternSet;
 use super::set::{self, SetFile, Source, Support, Templates};
+use super::turn_shape::TurnShape;
 use crate::domain::{ExampleSet, Kind, Mode, Role, Scale, Turn};
 use crate::script::{Generate, Script, Step, StopString};
 
@@ -239,7 +240,8 @@ impl PromptSet {
         Ok(escape::assemble(&self.layout(&subject.shape(mode, examples), &fields, chat)?, &fields))
     }
 
-    /// The turns of the prompt before the chat template, with escaped markers: a training example for this judge.
+    /// The turns of the prompt before the chat template, with escaped markers: a training example for this judge. None
+    /// for a prompt with pictures, which texts cannot hold.
     ///
     /// # Errors
     /// Those of [`PromptSet::render_after`].
@@ -251,6 +253,9 @@ impl PromptSet {
         examples: Option<&ExampleSet>,
     ) -> Result<Vec<Turn>, PromptError> {
         let fields = Fields::of(subject, mode, examples);
+        if fields.picture().is_some() {
+            return Ok(Vec::new());
+        }
         let (laid_out, markers) = self.lay_out_chat(&subject.shape(mode, examples), &fields, chat)?;
         let turn = |(role, text): &(Role, String)| {
             let pieces = fields::pieces(text, fields.len()).unwrap_or_default();
@@ -356,7 +361,7 @@ impl PromptSet {
     ) -> Result<String, PromptError> {
         let Some(turns) = turns else { return Ok(placeholders.next()) };
         let turn = |turn: &TurnShape| {
-            let content = turn.content(placeholders, pictures, |number| self.templates.mark(number))?;
+            let content = turn.content(&mut || placeholders.next(), pictures, |number| self.templates.mark(number))?;
             Ok((turn.role.name(), content))
         };
         self.templates.conversation(turns.iter().map(turn).collect::<Result<_, PromptError>>()?)

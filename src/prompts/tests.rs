@@ -8,8 +8,8 @@ use super::layout::Layout;
 use super::patterns::PatternSet;
 use super::*;
 use crate::domain::{
-    Content, Document, Example, ExampleSet, Instruction, Item, JudgedExample, Kind, Label, Mode, Part, Preference, Role,
-    Rubric, Turn,
+    Content, Document, Example, ExampleSet, Instruction, Item, JudgedExample, Kind, Label, Mode, Part, Preference,
+    Role, Rubric, Turn,
 };
 use crate::script::toy;
 use crate::script::{Generate, Prompt, Segment, Step};

@@ -17,7 +17,9 @@ use crate::domain::{
     BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, MassKind, Method, Mode, ModelRef, NamedDigest,
     Options, Sampling, Thoughts, Timing, Usage, milliseconds,
 };
-use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Eyes, Job, Load, ModelMemory, Stages, Upstream};
+use crate::engine::{
+    Compiled, Completion, Engine, EngineError, EngineInfo, Eyes, Job, Load, ModelMemory, Stages, Upstream,
+};
 use crate::metrics::Metrics;
 use crate::prompts::{ChatFormat, EscapedMarker, PromptLibrary, PromptSet, Renderer};
 use crate::script::{Outcome, Prompt, SamplerSettings, Script, Transcript, Vocabulary};

@@ -363,3 +363,30 @@ async fn prometheus_vision_is_asked_as_it_was_trained() {
     let body = relative(changed(about(&[red()]), &json!({"prompt": "prometheus-vision"})));
     problem(&server, server.post_json("/v1/grade/relative", &body).await, 422, "unsupported_content").await;
 }
+
+#[tokio::test]
+async fn examples_are_texts_before_the_picture() {
+    let server = Server::with(needing_pictures(|job| {
+        let picture = job.prompt.0.iter().position(|segment| matches!(segment, Segment::Picture(_)));
+        let shown = |segment: &Segment| matches!(segment, Segment::Text(text) if text.contains("The sky is blue."));
+        match job.prompt.0.iter().position(shown) < picture {
+            true => says("It is red.", &[0.0, 0.0, 0.1, 0.2, 0.6]),
+            false => Answer { fail: Some("the example comes after the picture".into()), ..Answer::default() },
+        }
+    }));
+    let mut shown = json!({
+        "messages": [{"role": "user", "content": "Which colour is the sky?"}], "response": "The sky is blue.", "score": 4,
+        "feedback": "It is.",
+    });
+    let body = |shown: &Value| changed(about(&[red()]), &json!({"examples": [shown], "debug": true}));
+    let verdict = server.absolute(body(&shown)).await;
+    assert_eq!(verdict["pictures"].as_array().unwrap().len(), 1);
+    let mention = format!("Picture 1:\n‹picture sha256:{}… 8×4›", &format!("{:x}", Sha256::digest(red()))[..12]);
+    assert!(verdict["debug"]["prompt"].as_str().unwrap().contains(&mention), "{verdict}");
+    assert_eq!(verdict["judgements"][0].get("messages"), None, "messages of text would lack the picture");
+    shown["messages"] = asked(&[red()]);
+    let refused = server.post_json(ABSOLUTE, &absolute(body(&shown))).await;
+    let refused = problem(&server, refused, 422, "invalid_request").await;
+    assert_eq!(refused["pointer"], "/examples/0/messages/0/content/1");
+    assert!(refused["detail"].as_str().unwrap().contains("examples are text"), "{refused}");
+}
