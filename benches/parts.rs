@@ -20,7 +20,7 @@ use gavel::engine::scheduler::{Backend, Limits, Row, Scheduler, Slot};
 use gavel::engine::scripted::Scripted;
 use gavel::engine::{Compiled, Engine, Job, Run};
 use gavel::prompts::{PromptLibrary, Renderer, Subject};
-use gavel::script::{Action, Generate, Prompt, SamplerSettings, Script, Segment, Step, Token, Vocabulary};
+use gavel::script::{Action, Generate, Look, Prompt, SamplerSettings, Script, Segment, Step, Token, Vocabulary};
 use serde_json::json;
 
 fn main() {
@@ -248,6 +248,10 @@ impl Backend for Nothing {
     }
 
     fn truncate(&mut self, _: Slot, _: usize) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn see(&mut self, _: &Look, _: usize, _: Slot) -> Result<(), String> {
         Ok(())
     }
 

@@ -34,6 +34,7 @@ mod of_batch;
 mod openai;
 pub(crate) mod pages;
 mod paths;
+mod pictures;
 mod preferences;
 pub mod problem;
 mod rank;

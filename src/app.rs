@@ -108,7 +108,13 @@ impl App {
         let database = Arc::new(Database::new(database));
         let keys = Arc::new(KeyStore::open(keys::file_in(&config.data_dir)));
         Ok(Arc::new(Self {
-            service: Service::new(Arc::clone(&models), Arc::clone(&admission), Arc::clone(&metrics), window),
+            service: Service::new(
+                Arc::clone(&models),
+                Arc::clone(&admission),
+                Arc::clone(&metrics),
+                window,
+                config.pictures,
+            ),
             admission,
             models,
             judge_models,

@@ -39,6 +39,7 @@ pub use self::secret::Secret;
 pub use self::variables::variable_meant;
 use self::variables::{is_key, variables};
 use crate::domain::Method;
+use crate::pictures::PictureLimits;
 use crate::tasks::presets::JudgeModel;
 
 /// The variable with the API key that commands send to servers.
@@ -87,6 +88,7 @@ pub struct Config {
     pub rubrics: RubricsConfig,
     pub grading: GradingConfig,
     pub limits: LimitsConfig,
+    pub pictures: PictureLimits,
     pub jobs: JobsConfig,
     pub verdict_log: VerdictLogConfig,
     pub log: LogConfig,
@@ -396,6 +398,7 @@ impl Config {
             ("limits.bulk_body_bytes", self.limits.bulk_body_bytes),
             ("limits.items", self.limits.items),
             ("limits.bulk_items", self.limits.bulk_items),
+            ("pictures.decoding", self.pictures.decoding),
         ];
         if let Some((key, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::Range(key, "must be at least 1"));

@@ -9,6 +9,7 @@ pub mod attacks;
 mod blank;
 pub mod calibration;
 pub mod consensus;
+mod content;
 mod distribution;
 mod examples;
 pub mod fair_queue;
@@ -39,6 +40,7 @@ mod weight;
 
 pub use annotator::Annotator;
 pub use blank::is_blank;
+pub use content::{Content, Part};
 pub use distribution::{Distribution, InvalidDistribution};
 pub use examples::{Example, ExampleSet, JudgedExample, JudgedFields};
 pub use groups::normalized;

@@ -28,8 +28,8 @@ use tokio::sync::mpsc;
 use crate::domain::fair_queue::Flow;
 use crate::prompts::ChatFormat;
 use crate::script::{
-    CompiledScript, Encoded, InvalidScript, Machine, Prompt, SamplerSettings, Script, StepError, Token, Transcript,
-    Vocabulary,
+    CompiledScript, Encoded, InvalidScript, Machine, Prompt, SamplerSettings, Script, Step, StepError, Token,
+    Transcript, Unseen, UnseenPicture, Vocabulary,
 };
 
 /// An engine: runs scripts on a model.
@@ -77,6 +77,11 @@ pub trait Engine: Send + Sync {
         None
     }
 
+    /// The eyes of the model, if it takes pictures.
+    fn eyes(&self) -> Option<Eyes> {
+        None
+    }
+
     /// Whether it can take work at present; one on servers of others cannot while none of them answers.
     fn available(&self) -> bool {
         true
@@ -102,6 +107,13 @@ pub struct EngineInfo {
     pub context: usize,
     /// Maximum number of sequences that run together.
     pub sequences: usize,
+}
+
+/// What a model sees pictures with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Eyes {
+    /// `sha256:<hex>` of their weights.
+    pub digest: String,
 }
 
 /// Memory that a loaded model takes, in bytes; `None` where the engine does not know it.
@@ -313,6 +325,9 @@ pub enum EngineError {
     /// The prompt has no tokens.
     #[error("The prompt has no tokens; send some text.")]
     EmptyPrompt,
+    /// The model does not take a picture of the prompt.
+    #[error(transparent)]
+    Unseen(#[from] UnseenPicture),
     /// The script cannot be run.
     #[error(transparent)]
     InvalidScript(#[from] InvalidScript),
@@ -370,6 +385,9 @@ pub enum LoadError {
         /// The error of the engine.
         reason: String,
     },
+    /// The file of a model's eyes cannot be used.
+    #[error("the eyes of the model (llama_cpp.eyes) cannot be used: {0}")]
+    Eyes(String),
     /// This build has no such engine.
     #[error("this build does not have the engine `{0}`; {1}")]
     NotBuilt(String, &'static str),
@@ -396,9 +414,27 @@ fn compiled(job: Job, info: &EngineInfo, vocabulary: &dyn Vocabulary) -> Result<
         return Err(EngineError::UnknownToken { token, size });
     }
     check_length(info, &job, vocabulary.longest_piece())?;
-    let encoded = job.prompt.encode(vocabulary);
+    let encoded = job.prompt.encode_seeing(vocabulary)?;
+    check_pictures(&job, &encoded)?;
     check_fit(info, encoded.ids.len(), &job.script)?;
     Ok(Compiled::new(job, encoded, vocabulary)?)
+}
+
+/// Checks that a script gets logits only after text: a model that computes a picture gives none.
+///
+/// # Errors
+/// [`EngineError::Unseen`].
+fn check_pictures(job: &Job, encoded: &Encoded) -> Result<(), EngineError> {
+    let (Some(shown), Some(look)) = (job.prompt.pictures().last(), encoded.looks.last()) else { return Ok(()) };
+    let reason = if look.at + look.glance.tokens == encoded.ids.len() {
+        "there must be a text after it"
+    } else if job.script.0.iter().any(|step| matches!(step, Step::PromptLogprobs(_))) {
+        "a prompt with pictures has no log probabilities"
+    } else {
+        return Ok(());
+    };
+    let (pointer, reason) = (Arc::clone(&shown.pointer), Unseen::Refused(reason.to_owned()));
+    Err(UnseenPicture { pointer, reason }.into())
 }
 
 /// Checks that the grammars of a script are supported.

@@ -167,7 +167,7 @@ impl ExampleTable {
         let instruction = match (self.instruction, self.messages) {
             (Some(text), None) => Instruction::Text(text),
             (None, Some(turns)) => {
-                let turn = |MessageTable { role, content }| Turn { role, content };
+                let turn = |MessageTable { role, content }| Turn::new(role, content);
                 Instruction::Conversation(turns.into_iter().map(turn).collect())
             }
             _ => return Err("it has either `instruction` or `messages`".to_owned()),
@@ -244,7 +244,9 @@ mod tests {
         );
         let set = parse("x", &text).unwrap();
         let [example] = set.examples() else { panic!("{set:?}") };
-        assert!(matches!(&example.instruction, Instruction::Conversation(turns) if turns[0].content == "Why?"));
+        assert!(
+            matches!(&example.instruction, Instruction::Conversation(turns) if turns[0].content.as_text() == Some("Why?"))
+        );
         assert!(matches!(example.judged, JudgedExample::Pair { preference: Preference::B, .. }));
         assert_eq!(example.context[0].id.as_deref(), Some("a"));
         assert!(parse("x", &text.replace("\"B\"", "\"tie\"")).unwrap_err().contains("A or B"));

@@ -46,14 +46,17 @@ pub use crate::config::{ConfigError, EngineChoice};
 pub use crate::domain::jury::{Combine, Juror, JurorSettings, Jury, Noise};
 #[doc(inline)]
 pub use crate::domain::{
-    AbsoluteVerdict, Calibrated, CriteriaVerdict, Distribution, Document, Example, Finish, Instruction, InvalidRequest,
-    InvalidRubric, InvalidVerdict, JudgedExample, Judgement, Method, Mode, ModelRef, NamedDigest, Order, Preference,
-    Provenance, RelativeVerdict, Role, Rubric, Sampling, Scale, Score, Timing, Turn, Usage, Weight,
+    AbsoluteVerdict, Calibrated, Content, CriteriaVerdict, Distribution, Document, Example, Finish, Instruction,
+    InvalidRequest, InvalidRubric, InvalidVerdict, JudgedExample, Judgement, Method, Mode, ModelRef, NamedDigest,
+    Order, Part, Preference, Provenance, RelativeVerdict, Role, Rubric, Sampling, Scale, Score, Timing, Turn, Usage,
+    Weight,
 };
 #[doc(inline)]
 pub use crate::facade::{Error, Gavel, GavelBuilder, ManyResponses, OneResponse, Request, RubricChoice, TwoResponses};
 #[doc(inline)]
 pub use crate::models::Progress;
+#[doc(inline)]
+pub use crate::pictures::{BadPicture, CannotOpen, Picture, Pixels, Shown};
 #[doc(inline)]
 pub use crate::prompts::{EscapedMarker, PromptError};
 #[doc(inline)]
@@ -61,7 +64,7 @@ pub use crate::service::admission::Refusal;
 #[doc(inline)]
 pub use crate::service::registry::{RegistryError, StartError};
 #[doc(inline)]
-pub use crate::service::{DeadlinePassed, Delta, Graded, JurorVerdict, JuryReport, RunStats};
+pub use crate::service::{DeadlinePassed, Delta, Graded, JurorVerdict, JuryReport, RunStats, SeenPicture};
 #[doc(inline)]
 pub use crate::tasks::{Absolute, ByMethod, Ranked, Relative, ResponsePair, RunKey};
 
@@ -75,14 +78,16 @@ pub mod extend {
 
     #[doc(inline)]
     pub use crate::engine::{
-        Compiled, Completion, Engine, EngineError, EngineInfo, Event, Job, Load, LoadError, ModelMemory, Run, Stages,
+        Compiled, Completion, Engine, EngineError, EngineInfo, Event, Eyes, Job, Load, LoadError, ModelMemory, Run,
+        Stages,
     };
     #[doc(inline)]
     pub use crate::prompts::ChatFormat;
     #[doc(inline)]
     pub use crate::script::{
-        Action, Constraint, Encoded, Generate, Grammar, Grammars, InvalidScript, Machine, Outcome, Prompt,
-        SamplerSettings, Script, Segment, Step, StepError, Token, Transcript, Vocabulary,
+        Action, Constraint, Encoded, Generate, Glance, Grammar, Grammars, InvalidScript, Look, Machine, Outcome,
+        Prompt, SamplerSettings, Script, Segment, Step, StepError, Token, Transcript, Unseen, UnseenPicture,
+        Vocabulary,
     };
 }
 
@@ -123,6 +128,8 @@ pub mod labelled;
 pub mod metrics;
 #[doc(hidden)]
 pub mod models;
+#[doc(hidden)]
+pub mod pictures;
 #[doc(hidden)]
 pub mod prompts;
 #[doc(hidden)]

@@ -69,6 +69,32 @@ pub struct Model {
     pub digest: String,
     /// What the catalogue knows of it as a judge.
     pub traits: JudgeTraits,
+    /// What it sees pictures with, if it has eyes.
+    pub eyes: Option<EyesFile>,
+}
+
+/// A verified file with the eyes of a model (a multimodal projector).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EyesFile {
+    /// Path of the GGUF file.
+    pub path: PathBuf,
+    /// `sha256:<hex>` of the file.
+    pub digest: String,
+}
+
+impl EyesFile {
+    /// A user's own file, whose header is checked. Blocks the thread while it is digested.
+    ///
+    /// # Errors
+    /// If it cannot be read or is no GGUF file.
+    pub fn own(path: PathBuf) -> Result<Self, ModelError> {
+        if !path.is_file() {
+            return Err(ModelError::NoSuchFile { path });
+        }
+        gguf::check(&path)?;
+        let digest = format!("sha256:{}", digest::of_file(&path)?);
+        Ok(Self { path, digest })
+    }
 }
 
 /// What the catalogue knows of a model as a judge; nothing of models outside of it.

@@ -21,6 +21,7 @@ mod library;
 mod patterns;
 mod renderer;
 mod set;
+mod turn_shape;
 mod validate;
 
 #[cfg(test)]

@@ -29,12 +29,12 @@ pub use compile::CompiledScript;
 pub use grammar::{Constraint, Grammar, Grammars};
 pub use machine::{Action, Machine};
 pub use options::OptionTree;
-pub use prompt::{Encoded, Prompt, Segment};
+pub use prompt::{Encoded, Look, Prompt, Segment, UnseenPicture};
 pub use recent::Remembering;
 pub use sampler::Sampler;
 pub use schema::SchemaTooLarge;
 pub use token::Token;
-pub use vocabulary::Vocabulary;
+pub use vocabulary::{Glance, Unseen, Vocabulary};
 pub use walk::{Ask, NodeAsk, NodeReading, Walk};
 
 use crate::domain::{Finish, MassKind, TokenLogprob};

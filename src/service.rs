@@ -7,6 +7,7 @@ mod context;
 mod error;
 mod judge;
 mod jury;
+mod pictures;
 pub mod registry;
 pub mod reviews;
 mod routing;
@@ -30,12 +31,15 @@ pub use self::error::ServiceError;
 pub use self::judge::Judge;
 use self::judge::PlannedRun;
 pub use self::jury::{JurorVerdict, JuryReport, Panel};
+pub use self::pictures::SeenPicture;
 use self::registry::ModelRegistry;
 pub use self::routing::{CannotDecide, RouteSubject, RouteWish, RoutedVerdict};
 use crate::domain::{Judgement, MassKind, NamedDigest, Order, Provenance, Timing, Turn, Usage, milliseconds};
 use crate::engine::{EngineError, EngineInfo};
 use crate::metrics::Metrics;
+use crate::pictures::{PictureDecoder, PictureLimits, Shown};
 use crate::prompts::EscapedMarker;
+use crate::script::{Prompt, Unseen, UnseenPicture};
 use crate::tasks::{Answer, FailureIndex, RunKey, TEXT, Task, TaskError};
 use crate::telemetry::TRACES;
 
@@ -51,6 +55,7 @@ pub struct Service {
     window: usize,
     /// Counts requests, so that each has its own flow in the fair queue.
     requests: AtomicU64,
+    pictures: Arc<PictureDecoder>,
 }
 
 /// An admitted request with its judge.
@@ -61,6 +66,7 @@ pub struct Session {
     window: usize,
     judge: Arc<Judge>,
     context: RequestContext,
+    pictures: Arc<PictureDecoder>,
 }
 
 /// A verdict with its provenance and statistics.
@@ -104,6 +110,10 @@ pub struct RunStats {
     pub mass: MassKind,
     /// If samples were taken until they settled: the number of samples, the largest of its runs.
     pub samples_used: Option<u32>,
+    /// The pictures that the model saw in the first judgement.
+    pub pictures: Arc<[SeenPicture]>,
+    /// With pictures, `sha256:<hex>` of the model's eyes.
+    pub eyes: Option<String>,
 }
 
 impl RunStats {
@@ -115,6 +125,9 @@ impl RunStats {
         self.cached &= other.cached;
         self.mass = self.mass.worse(other.mass);
         self.samples_used = self.samples_used.max(other.samples_used);
+        if self.pictures.is_empty() {
+            (self.pictures, self.eyes) = (Arc::clone(&other.pictures), other.eyes.clone());
+        }
         self
     }
 }
@@ -138,8 +151,15 @@ pub type Progress<T = ()> = Arc<dyn Fn(Delta) -> T + Send + Sync>;
 impl Service {
     /// A service over these models. At most `window` runs of one task are planned at once.
     #[must_use]
-    pub fn new(models: Arc<ModelRegistry>, admission: Arc<Admission>, metrics: Arc<Metrics>, window: usize) -> Self {
-        Self { models, admission, metrics, window: window.max(1), requests: AtomicU64::new(0) }
+    pub fn new(
+        models: Arc<ModelRegistry>,
+        admission: Arc<Admission>,
+        metrics: Arc<Metrics>,
+        window: usize,
+        pictures: PictureLimits,
+    ) -> Self {
+        let pictures = Arc::new(PictureDecoder::new(pictures));
+        Self { models, admission, metrics, window: window.max(1), requests: AtomicU64::new(0), pictures }
     }
 
     /// The context of a new request. `caller` is the key for fairness between callers.
@@ -163,6 +183,7 @@ impl Service {
             window: self.window,
             judge,
             context: context.clone(),
+            pictures: Arc::clone(&self.pictures),
         })
     }
 
@@ -253,7 +274,7 @@ impl Session {
     ) -> Result<Graded<T::Verdict>, ServiceError> {
         let started = Instant::now();
         task.check().map_err(TaskError::from)?;
-        let provenance = Provenance {
+        let mut provenance = Provenance {
             model: self.judge.model(),
             rubric: task.rubric(),
             prompt: task.prompt(&self.judge.profile())?,
@@ -270,9 +291,14 @@ impl Session {
         }
         let first = planned.iter().find_map(|(_, planned)| planned.as_ref().ok());
         let neutralized = first.map(|planned| Arc::clone(&planned.neutralized)).unwrap_or_default();
+        let pictures = first.map(|planned| Arc::clone(&planned.pictures)).unwrap_or_default();
+        if !pictures.is_empty() {
+            provenance.prompt = provenance.prompt.map(|prompt| self.judge.with_pictures(prompt));
+        }
         let outcome = self.judge_all(&task, planned, rest, progress.as_ref()).await?;
         let mut stats = outcome.stats;
-        stats.neutralized = neutralized;
+        stats.eyes = self.judge.eyes().filter(|_| !pictures.is_empty()).map(|eyes| eyes.digest);
+        (stats.neutralized, stats.pictures) = (neutralized, pictures);
         stats.timing.total = stats.timing.total.max(milliseconds(started.elapsed()));
         // A verdict counts as a miss if one of its judgements was computed.
         if let Some(lookup) = outcome.lookup {
@@ -329,7 +355,9 @@ impl Session {
         let (length, long) = (task.text_len().saturating_mul(runs.len()), task.is_long_to_plan());
         let first = runs.first().copied().unwrap_or_default();
         let (judge, metrics, task) = (Arc::clone(&self.judge), Arc::clone(&self.metrics), Arc::clone(task));
-        let plan = move || runs.into_iter().flat_map(|run| plan_run(&judge, &metrics, &*task, run)).collect();
+        let pictures = Arc::clone(&self.pictures);
+        let plan =
+            move || runs.into_iter().flat_map(|run| plan_run(&judge, &metrics, &pictures, &*task, run)).collect();
         if length < LONG_TEXT && !long {
             return plan();
         }
@@ -387,14 +415,21 @@ impl Session {
 /// One sample of a run, or why the run cannot be planned.
 type Planned = (RunKey, Result<PlannedRun, ServiceError>);
 
-/// Renders and tokenises a run, and returns its samples.
-fn plan_run<T: Task>(judge: &Judge, metrics: &Metrics, task: &T, run: RunKey) -> Vec<Planned> {
+/// Renders and tokenises a run, decodes its pictures, and returns its samples.
+fn plan_run<T: Task>(
+    judge: &Judge,
+    metrics: &Metrics,
+    pictures: &PictureDecoder,
+    task: &T,
+    run: RunKey,
+) -> Vec<Planned> {
     let started = Instant::now();
     let set = task.options().prompt.as_deref().unwrap_or(judge.profile().default_set);
     let ask =
         tracing::info_span!(target: TRACES, "render", prompt_set = set).in_scope(|| task.ask(run, &judge.profile()));
     metrics.stage.render.observe(started.elapsed().as_secs_f64());
     let planned = ask.map_err(ServiceError::from).and_then(|ask| {
+        open(judge, &ask.prompt, pictures)?;
         judge.plan(run, ask, task.options()).map_err(|error| match error {
             EngineError::ContextOverflow { .. } => {
                 ServiceError::TooLong { error, longest: task.longest_text(), mode: task.options().mode }
@@ -405,6 +440,18 @@ fn plan_run<T: Task>(judge: &Judge, metrics: &Metrics, task: &T, run: RunKey) ->
     match planned {
         Ok(samples) => samples.into_iter().map(|sample| (run, Ok(sample))).collect(),
         Err(error) => vec![(run, Err(error))],
+    }
+}
+
+/// Decodes the pictures of a prompt. Those for a model without eyes are refused before.
+fn open(judge: &Judge, prompt: &Prompt, decoder: &PictureDecoder) -> Result<(), ServiceError> {
+    match prompt.pictures().next() {
+        None => Ok(()),
+        Some(_) if judge.eyes().is_some() => Ok(decoder.open(prompt.pictures())?),
+        Some(Shown { pointer, .. }) => {
+            let (pointer, reason) = (Arc::clone(pointer), Unseen::NoEyes);
+            Err(EngineError::from(UnseenPicture { pointer, reason }).into())
+        }
     }
 }
 

@@ -45,6 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "jobs",
             "json_text",
             "keys",
+            "pictures",
             "prompts",
             "reports",
             "routers",
@@ -58,7 +59,13 @@ const ROOMS: &[(&str, &[&str])] = &[
             "verdict_log",
         ],
     ),
-    ("facade", &["app", "config", "domain", "engine", "metrics", "models", "prompts", "rubrics", "service", "tasks"]),
+    (
+        "facade",
+        &[
+            "app", "config", "domain", "engine", "metrics", "models", "pictures", "prompts", "rubrics", "service",
+            "tasks",
+        ],
+    ),
     (
         "app",
         &[
@@ -92,6 +99,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "engine",
             "metrics",
             "models",
+            "pictures",
             "prompts",
             "routers",
             "rubrics",
@@ -108,23 +116,24 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("metrics", &["domain", "engine", "tasks"]),
     ("telemetry", &["config"]),
-    ("config", &["domain", "models", "tasks"]),
-    ("engine", &["domain", "models", "prompts", "script"]),
+    ("config", &["domain", "models", "pictures", "tasks"]),
+    ("engine", &["domain", "models", "pictures", "prompts", "script"]),
     ("models", &["domain", "prompts"]),
     ("tasks", &["domain", "prompts", "script"]),
     ("rubrics", &["calibrations", "domain"]),
     ("annotators", &["domain"]),
     ("reports", &["domain"]),
     ("calibrations", &["domain"]),
-    ("prompts", &["domain", "script"]),
-    ("script", &["domain"]),
+    ("prompts", &["domain", "pictures", "script"]),
+    ("script", &["domain", "pictures"]),
     ("keys", &["domain"]),
     ("example_sets", &["domain"]),
     ("label_sets", &["domain"]),
     ("labelled", &["domain", "json_text"]),
     ("graders", &[]),
     ("json_text", &[]),
-    ("domain", &[]),
+    ("domain", &["pictures"]),
+    ("pictures", &[]),
 ];
 
 /// Crates that only these rooms may use: their files, by the beginning of their paths.
@@ -136,11 +145,12 @@ const CRATES: &[(&str, &[&str])] = &[
     ("mistralrs", &["engine/mistralrs"]),
     ("candle_core", &["engine/mistralrs"]),
     ("sqlx", &["store"]),
+    ("image", &["pictures"]),
     ("tokenizers", &["engine/vocabulary"]),
 ];
 
 /// Rooms that are pure: no I/O, no runtime, no web framework.
-const PURE: &[&str] = &["domain", "tasks", "prompts", "script", "graders", "json_text"];
+const PURE: &[&str] = &["domain", "pictures", "tasks", "prompts", "script", "graders", "json_text"];
 
 type Module = Vec<String>;
 

@@ -64,7 +64,7 @@ const TABLE: &[CodeRow] = &[
     (Code::UnsupportedContent, "unsupported_content", 422, "The model or prompt set does not support this content", "Send text only, or use a model or prompt set that supports the field."),
     (Code::LowLabelMass, "low_label_mass", 422, "The model put too little probability on the answers", "Skip the item, or use a better judge: a forced guess is not a training signal."),
     (Code::RateLimited, "rate_limited", 429, "Too many requests, or tokens, of this API key", "Wait for the time in `Retry-After`, or ask the server's operator for a key with higher limits."),
-    (Code::Saturated, "saturated", 503, "The server is at capacity", "Wait for the time in `Retry-After`, or send fewer requests at once. The detail says what is exhausted: the queue, the memory for bodies (`limits.held_body_bytes`), or the memory for another model."),
+    (Code::Saturated, "saturated", 503, "The server is at capacity", "Wait for the time in `Retry-After`, or send fewer requests at once. The detail says what is exhausted: the queue, the memory for bodies (`limits.held_body_bytes`) or for pictures (`pictures.memory`), or the memory for another model."),
     (Code::ModelLoading, "model_loading", 503, "The model is still loading", "Wait for the time in `Retry-After`, or until `/readyz` answers 200."),
     (Code::ModelFailed, "model_failed", 503, "The model cannot be loaded, or its engine has stopped", "Use another model, or inform the server's operator: the log has the reason. A retry may help only if the answer has `Retry-After`."),
     (Code::ShuttingDown, "shutting_down", 503, "The server is shutting down", "Use another server, or retry later."),

@@ -203,7 +203,7 @@ pub(super) fn turns(messages: &[Value], at: &str) -> Result<Vec<Turn>, Problem> 
             return Err(Problem::new(Code::UnsupportedContent, detail).at(format!("{at}/{index}/content")));
         }
         let after_result = index > 0 && tool_calls::is_result(&messages[index - 1]);
-        tools.add(&mut turns, role, message, after_result, text(&message["content"]).unwrap_or_default());
+        tools.add(&mut turns, role, message, after_result, text(&message["content"]).unwrap_or_default().into());
     }
     Ok(turns)
 }

@@ -92,7 +92,7 @@ fn conversation(mut fields: ItemFields, app: &App) -> Result<Item, Problem> {
     let Some(messages) = fields.messages.take() else {
         return wrong("/response", "send `response`, or `messages` that end with a turn of the assistant");
     };
-    let turns = messages::turns(messages)?;
+    let turns = messages::turns(messages, &app.config.pictures)?;
     if turns.last().is_none_or(|turn| turn.role != Role::Assistant) {
         return wrong("/messages", "without `response`, the last message must be the assistant's");
     }

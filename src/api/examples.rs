@@ -11,6 +11,7 @@ use super::messages::{ContextBody, MessageBody, instruction};
 use super::problem::Problem;
 use crate::app::App;
 use crate::domain::{Document, Example, ExampleSet, InvalidRequest, JudgedFields, Preference};
+use crate::pictures::PictureLimits;
 
 /// The name of a set, or 1 to 64 examples.
 #[derive(ToSchema)]
@@ -63,7 +64,7 @@ pub(super) fn examples(value: &Value, app: &App) -> Result<Option<Arc<ExampleSet
             let all = list.iter().enumerate().map(|(index, value)| {
                 let at = format!("{AT}/{index}");
                 let Object(body): Object<ExampleBody> = parse_value(value, &at)?;
-                body.example().map_err(|problem| problem.within(&at))
+                body.example(&app.config.pictures).map_err(|problem| problem.within(&at))
             });
             let set = ExampleSet::inline(all.collect::<Result<_, _>>()?);
             set.map_err(|error| InvalidRequest::at(format!("{AT}{}", error.pointer), error.reason))?
@@ -75,7 +76,7 @@ pub(super) fn examples(value: &Value, app: &App) -> Result<Option<Arc<ExampleSet
 
 impl ExampleBody {
     /// The example; pointers of errors are relative to it.
-    fn example(self) -> Result<Example, Problem> {
+    fn example(self, pictures: &PictureLimits) -> Result<Example, Problem> {
         let judged = JudgedFields {
             response: self.response,
             score: self.score,
@@ -84,7 +85,7 @@ impl ExampleBody {
             preference: self.preference,
         };
         Ok(Example {
-            instruction: instruction(self.instruction, self.messages)?,
+            instruction: instruction(self.instruction, self.messages, pictures)?,
             reference_answer: self.reference_answer.filter(|text| !text.trim().is_empty()),
             context: self.context.into_iter().flatten().map(|Object(body)| Document::from(body)).collect(),
             judged: judged.example().map_err(|reason| InvalidRequest::at("", reason))?,

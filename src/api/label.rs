@@ -126,7 +126,7 @@ pub(super) async fn grade(
                 let why = "results of tools are not labelled; leave them out";
                 return Err(InvalidRequest::at(format!("/messages/{index}/role"), why).into());
             }
-            let conversation = messages::turns(messages)?;
+            let conversation = messages::turns(messages, &app.config.pictures)?;
             let turns = labelled_turns(&body.turn, &conversation)?;
             (Instruction::Conversation(conversation), turns)
         }
@@ -182,7 +182,7 @@ fn labelled_turns(turn: &Value, conversation: &[Turn]) -> Result<Vec<usize>, Pro
     }
     for index in &turns {
         let at = format!("/messages/{index}/content");
-        check_text(&conversation[*index].content, &at, "the message")?;
+        check_text(&conversation[*index].content.texts(), &at, "the text of the message")?;
     }
     Ok(turns)
 }

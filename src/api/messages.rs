@@ -6,9 +6,11 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::json::{Object, parse_value};
-use super::problem::{Code, Problem};
+use super::pictures::PictureReader;
+use super::problem::Problem;
 use crate::domain::tool_calls::{Tools, has_calls, is_result};
-use crate::domain::{Document, Instruction, InvalidRequest, Role, Turn};
+use crate::domain::{Content, Document, Instruction, InvalidRequest, Part, Role, Turn};
+use crate::pictures::PictureLimits;
 
 /// A document that the response is judged against.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -58,10 +60,43 @@ enum RoleBody {
 #[allow(dead_code, reason = "only documents what `content` reads by hand, for the sake of pointers")]
 enum ContentBody {
     Text(String),
-    Parts(Vec<PartBody>),
+    Parts(Vec<PartChoice>),
 }
 
-/// A part of a message; only text is supported.
+/// A part of a message: a text, or a picture for models with eyes.
+#[derive(ToSchema)]
+#[schema(as = MessagePart)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "as above")]
+enum PartChoice {
+    Text(PartBody),
+    Picture(PictureBody),
+}
+
+/// A picture: a PNG, JPEG, WebP or GIF file as a data URL. Parts of the type `input_image` have the URL as a text, and
+/// parts of the type `image` have a `source` as Anthropic's API does; both are read, too.
+#[derive(ToSchema)]
+#[schema(as = MessagePicture)]
+#[allow(dead_code, reason = "as above")]
+struct PictureBody {
+    /// `image_url`
+    #[serde(rename = "type")]
+    kind: String,
+    image_url: PictureUrl,
+}
+
+/// The data URL of a picture.
+#[derive(ToSchema)]
+#[schema(as = MessagePictureUrl)]
+#[allow(dead_code, reason = "as above")]
+struct PictureUrl {
+    /// `data:image/png;base64,…`
+    url: String,
+    /// Accepted, and without effect.
+    detail: Option<String>,
+}
+
+/// A text of a message.
 #[derive(Debug, Deserialize, ToSchema)]
 struct PartBody {
     /// `text`
@@ -94,19 +129,25 @@ struct CalledBody {
 pub(super) fn instruction(
     text: Option<String>,
     messages: Option<Vec<Object<MessageBody>>>,
+    pictures: &PictureLimits,
 ) -> Result<Instruction, Problem> {
     let wrong = |pointer: &str, reason: &str| Problem::from(InvalidRequest::at(pointer, reason));
     let instruction = match (text, messages) {
         (Some(_), Some(_)) => return Err(wrong("/messages", "send `instruction` or `messages`, not both")),
         (None, None) => return Err(wrong("/instruction", "send `instruction`, or a conversation as `messages`")),
         (Some(text), None) => Instruction::Text(text),
-        (None, Some(messages)) => Instruction::Conversation(turns(messages)?),
+        (None, Some(messages)) => Instruction::Conversation(turns(messages, pictures)?),
     };
     instruction.check()?;
     Ok(instruction)
 }
 
-pub(super) fn turns(messages: Vec<Object<MessageBody>>) -> Result<Vec<Turn>, Problem> {
+/// The turns of a conversation, with pictures within these limits.
+///
+/// # Errors
+/// With a pointer to the invalid message or part.
+pub(super) fn turns(messages: Vec<Object<MessageBody>>, pictures: &PictureLimits) -> Result<Vec<Turn>, Problem> {
+    let mut pictures = PictureReader::new(pictures);
     // In the form that the tool calls of all protocols are read from.
     let raw: Vec<Value> = messages
         .iter()
@@ -124,8 +165,8 @@ pub(super) fn turns(messages: Vec<Object<MessageBody>>) -> Result<Vec<Turn>, Pro
             RoleBody::Assistant => Role::Assistant,
         };
         let said = match &message.content {
-            Value::Null if has_calls(&raw[index]) => String::new(),
-            other => content(other, &format!("{at}/content"))?,
+            Value::Null if has_calls(&raw[index]) => Content::default(),
+            other => content(other, &format!("{at}/content"), &mut pictures)?,
         };
         let after_result = index > 0 && is_result(&raw[index - 1]);
         tools.add(&mut turns, role, &raw[index], after_result, said);
@@ -160,21 +201,22 @@ impl MessageBody {
     }
 }
 
-fn content(value: &Value, at: &str) -> Result<String, Problem> {
+fn content(value: &Value, at: &str, pictures: &mut PictureReader) -> Result<Content, Problem> {
     let parts = match value {
-        Value::String(text) => return Ok(text.clone()),
+        Value::String(text) => return Ok(text.clone().into()),
         Value::Array(parts) => parts,
         _ => return Err(InvalidRequest::at(at, "content is a text or a list of parts").into()),
     };
-    let texts = parts.iter().enumerate().map(|(index, part)| {
+    let mut content = Content::default();
+    for (index, part) in parts.iter().enumerate() {
         let at = format!("{at}/{index}");
-        match part["type"].as_str() {
-            Some("text" | "input_text" | "output_text") => parse_value::<PartBody>(part, &at).map(|part| part.text),
-            Some(kind) => {
-                Err(Problem::new(Code::UnsupportedContent, format!("the model reads text only, not `{kind}`")).at(at))
+        content.push(match part["type"].as_str() {
+            Some("text" | "input_text" | "output_text") => Part::Text(parse_value::<PartBody>(part, &at)?.text),
+            Some(_) => pictures.part(part, &at, true)?,
+            None => {
+                return Err(InvalidRequest::at(format!("{at}/type"), "a part has a type, such as `text`").into());
             }
-            None => Err(InvalidRequest::at(format!("{at}/type"), "a part has a type, such as `text`").into()),
-        }
-    });
-    Ok(texts.collect::<Result<Vec<_>, Problem>>()?.join("\n"))
+        });
+    }
+    Ok(content)
 }

@@ -49,6 +49,7 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
             ("prompts", "Prompt sets, and what keeps judged text from giving orders."),
             ("ranking", "Rankings and preference pairs of many responses."),
             ("methods", "Segments, labels, checklists, claims, critiques, refinements."),
+            ("pictures", "Answers about pictures: what is accepted, limits, models with eyes."),
             ("juries", "Several judges of one request, annotators, samples until they agree."),
             ("agreement", "Measure how far a judge agrees with people."),
             ("calibration", "Map a judge's numbers to people's labels."),

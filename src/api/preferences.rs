@@ -19,7 +19,7 @@ use super::schema::grading_body;
 use super::verdict::Produced;
 use crate::app::App;
 use crate::domain::jury::Combine;
-use crate::domain::{Instruction, InvalidRequest, Kind, ManyRequest, Method, Preference};
+use crate::domain::{Content, Instruction, InvalidRequest, Kind, ManyRequest, Method, Part, Preference};
 use crate::service::{self, RequestContext, RouteSubject, ServiceError};
 use crate::tasks::{FailureIndex, PairRules, PreferencePair, Preferences, Reason, Skipped};
 
@@ -92,7 +92,9 @@ pub(super) enum Pairs {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct PreferenceMessage {
     role: &'static str,
-    content: String,
+    /// A text. For a turn with pictures, parts of the types `text` and `image`, the pictures in the order in which they
+    /// were sent.
+    content: Value,
 }
 
 /// A pair in the conversational preference format of TRL's DPOTrainer.
@@ -298,11 +300,23 @@ fn answer(
 
 fn conversation(instruction: &Instruction) -> Vec<PreferenceMessage> {
     match instruction {
-        Instruction::Text(text) => vec![PreferenceMessage { role: "user", content: text.clone() }],
+        Instruction::Text(text) => vec![PreferenceMessage { role: "user", content: text.as_str().into() }],
         Instruction::Conversation(turns) => turns
             .iter()
-            .map(|turn| PreferenceMessage { role: turn.role.name(), content: turn.content.clone() })
+            .map(|turn| PreferenceMessage { role: turn.role.name(), content: content_body(&turn.content) })
             .collect(),
+    }
+}
+
+/// A content as trainers take it.
+fn content_body(content: &Content) -> Value {
+    let part = |part: &Part| match part {
+        Part::Text(text) => json!({"type": "text", "text": text}),
+        Part::Picture(_) => json!({"type": "image"}),
+    };
+    match content.as_text() {
+        Some(text) => text.into(),
+        None => content.parts().iter().map(part).collect(),
     }
 }
 
@@ -312,7 +326,7 @@ fn pair_body(
     responses: &[String],
     route: Option<RoutedBody>,
 ) -> PairBody {
-    let said = |index: usize| vec![PreferenceMessage { role: "assistant", content: responses[index].clone() }];
+    let said = |index: usize| vec![PreferenceMessage { role: "assistant", content: responses[index].as_str().into() }];
     PairBody {
         prompt: prompt.to_vec(),
         chosen: said(pair.chosen),

@@ -2,6 +2,7 @@
 
 mod jobs;
 mod libraries;
+mod pictures;
 mod reports;
 
 use std::fmt;
@@ -356,6 +357,7 @@ impl From<ServiceError> for Problem {
             ServiceError::Refused(Refusal::ShuttingDown) | ServiceError::CutOff(_) => {
                 Self::new(Code::ShuttingDown, detail)
             }
+            ServiceError::Picture(error) => error.into(),
             ServiceError::Deadline(_) => Self::new(Code::DeadlineExceeded, detail),
             // Of the kind of the first juror's error; the detail has those of all.
             ServiceError::NoQuorum { failed, .. } => match failed.into_iter().next() {
@@ -373,6 +375,9 @@ impl From<ServiceError> for Problem {
                 Self::new(Code::InvalidRequest, detail).at("/prompt")
             }
             ServiceError::Task(TaskError::Prompt(PromptError::Unsupported { pointer, .. })) => {
+                Self::new(Code::UnsupportedContent, detail).at(pointer)
+            }
+            ServiceError::Task(TaskError::Prompt(PromptError::NoPictures { pointer, .. })) => {
                 Self::new(Code::UnsupportedContent, detail).at(pointer)
             }
             ServiceError::Task(TaskError::Prompt(PromptError::NoKind { .. })) => {
@@ -399,6 +404,7 @@ impl From<ServiceError> for Problem {
                     Self::new(Code::ContextOverflow, detail)
                 }
                 EngineError::EmptyPrompt | EngineError::UnknownToken { .. } => Self::new(Code::InvalidRequest, detail),
+                EngineError::Unseen(unseen) => Self::new(Code::UnsupportedContent, detail).at(&*unseen.pointer),
                 EngineError::InvalidScript(InvalidScript::BadGrammar(_)) => {
                     Self::new(Code::InvalidRequest, detail).at("/response_format")
                 }

@@ -289,7 +289,7 @@ impl JudgingFields {
 
 impl ItemFields {
     pub(super) fn check(mut self, app: &App) -> Result<Item, Problem> {
-        let instruction = instruction(self.instruction.take(), self.messages.take())?;
+        let instruction = instruction(self.instruction.take(), self.messages.take(), &app.config.pictures)?;
         self.about(instruction, app)
     }
 

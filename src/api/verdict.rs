@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::domain::{self, Calibrated, Judgement, MassKind, Provenance, Timing, Turn, Usage};
 use crate::engine::remote::NAME as REMOTE;
 use crate::prompts::EscapedMarker;
-use crate::service::RunStats;
+use crate::service::{RunStats, SeenPicture};
 
 /// The model of a verdict.
 #[derive(Debug, Serialize, ToSchema)]
@@ -84,6 +84,21 @@ pub(super) struct Debug {
     neutralized: Vec<EscapedMarker>,
 }
 
+/// A picture that the model saw.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SeenPicture)]
+pub(super) struct SeenPictureBody {
+    /// Where the request has it.
+    pointer: String,
+    /// Of its file, in hexadecimal digits.
+    sha256: String,
+    /// Columns of pixels; upright, if the file says how it lies.
+    width: u32,
+    height: u32,
+    /// Tokens that it took of the context.
+    tokens: usize,
+}
+
 /// A judgement as a training example; with `debug`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Told {
@@ -104,7 +119,7 @@ struct ToldMessage {
 impl Told {
     /// `None` without debug output.
     pub(super) fn of(judgement: &Judgement) -> Option<Self> {
-        let message = |Turn { role, content }: &Turn| ToldMessage { role: role.name(), content: content.clone() };
+        let message = |Turn { role, content }: &Turn| ToldMessage { role: role.name(), content: content.texts() };
         let messages: Vec<ToldMessage> = judgement.turns.iter().map(message).collect();
         (!messages.is_empty()).then(|| Self { messages, answer: judgement.answer.clone() })
     }
@@ -121,6 +136,12 @@ pub(super) struct Produced {
     /// The annotator, if one was requested; `inline` if it was a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     annotator: Option<NamedDigest>,
+    /// The pictures of the request, all of which the model saw.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pictures: Vec<SeenPictureBody>,
+    /// With pictures, the digest of what the model sees with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eyes: Option<String>,
     /// The examples that the judge was shown, if any; `inline` if they were sent with the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     examples: Option<NamedDigest>,
@@ -144,6 +165,13 @@ pub(super) struct Produced {
     label_mass_samples: Option<u32>,
 }
 
+impl SeenPictureBody {
+    fn of(SeenPicture { pointer, sha256, width, height, tokens }: &SeenPicture) -> Self {
+        let (pointer, sha256) = (pointer.to_string(), sha256.clone());
+        Self { pointer, sha256, width: *width, height: *height, tokens: *tokens }
+    }
+}
+
 impl Produced {
     /// `label_mass` is that of the verdict, if it has one.
     pub(super) fn new(provenance: Provenance, stats: &RunStats, label_mass: Option<f64>) -> Self {
@@ -154,6 +182,8 @@ impl Produced {
             rubric: rubric.map(NamedDigest::of),
             prompt: NamedDigest::of(prompt.expect("verdicts have a prompt set")),
             annotator: annotator.map(NamedDigest::of),
+            pictures: stats.pictures.iter().map(SeenPictureBody::of).collect(),
+            eyes: stats.eyes.clone(),
             examples: examples.map(NamedDigest::of),
             usage: stats.usage,
             timing_ms: stats.timing,

@@ -1,5 +1,7 @@
 //! Sizes of the llama.cpp engine.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 /// Sizes of the llama.cpp engine.
@@ -13,6 +15,8 @@ pub struct LlamaCppConfig {
     pub step_tokens: usize,
     pub threads: usize,
     pub gpu_layers: u32,
+    pub eyes: PathBuf,
+    pub picture_tokens: usize,
 }
 
 impl LlamaCppConfig {
@@ -34,6 +38,8 @@ pub struct LlamaCppOverrides {
     pub step_tokens: Option<usize>,
     pub threads: Option<usize>,
     pub gpu_layers: Option<u32>,
+    pub eyes: Option<PathBuf>,
+    pub picture_tokens: Option<usize>,
 }
 
 impl LlamaCppOverrides {
@@ -47,6 +53,8 @@ impl LlamaCppOverrides {
             step_tokens: self.step_tokens.unwrap_or(common.step_tokens),
             threads: self.threads.unwrap_or(common.threads),
             gpu_layers: self.gpu_layers.unwrap_or(common.gpu_layers),
+            eyes: self.eyes.clone().unwrap_or_else(|| common.eyes.clone()),
+            picture_tokens: self.picture_tokens.unwrap_or(common.picture_tokens),
         }
     }
 }

@@ -10,6 +10,7 @@ use super::judgement::{Kind, Mode};
 use super::scale::Scale;
 use super::turn::Turn;
 use super::verdict::Preference;
+use crate::pictures::Shown;
 
 /// The most examples of a request: each is a part of every prompt.
 const MOST_EXAMPLES: usize = 64;
@@ -122,6 +123,10 @@ impl Example {
 
     fn check(&self, at: &str) -> Result<(), InvalidRequest> {
         self.instruction.check().map_err(|error| InvalidRequest::at(format!("{at}{}", error.pointer), error.reason))?;
+        if let Some(shown) = self.picture() {
+            let reason = "examples are text: a judge is shown the pictures of what it judges only; leave this one out";
+            return Err(InvalidRequest::at(format!("{at}{}", shown.pointer), reason));
+        }
         let text = |name: &str, text: &str| check_text(text, &format!("{at}/{name}"), "the response of an example");
         match &self.judged {
             JudgedExample::Response { response, .. } => text("response", response),
@@ -134,6 +139,14 @@ impl Example {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// The first picture.
+    fn picture(&self) -> Option<&Shown> {
+        match &self.instruction {
+            Instruction::Text(_) => None,
+            Instruction::Conversation(turns) => turns.iter().find_map(|turn| turn.content.pictures().next()),
         }
     }
 

@@ -166,7 +166,7 @@ impl Item {
     pub fn longest_text_or_examples<'a>(&self, responses: &[(&'a str, &str)], examples: usize) -> &'a str {
         let (pointer, instruction) = match &self.instruction {
             Instruction::Text(text) => ("/instruction", text.len()),
-            Instruction::Conversation(turns) => ("/messages", turns.iter().map(|turn| turn.content.len()).sum()),
+            Instruction::Conversation(turns) => ("/messages", turns.iter().map(|turn| turn.content.text_len()).sum()),
         };
         let context = self.context.iter().map(|document| document.text.len()).sum();
         let reference = self.reference_answer.as_ref().map_or(0, String::len);
@@ -181,7 +181,7 @@ impl Item {
     pub fn text_len(&self) -> usize {
         let instruction = match &self.instruction {
             Instruction::Text(text) => text.len(),
-            Instruction::Conversation(turns) => turns.iter().map(Turn::text_len).sum(),
+            Instruction::Conversation(turns) => turns.iter().map(Turn::text_len_with_pictures).sum(),
         };
         let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let context: usize = self.context.iter().map(|document| len(&document.id) + document.text.len()).sum();

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::content::{Content, Part};
 use super::turn::{Role, Turn};
 
 /// The tool calls of a conversation: function names by call id.
@@ -18,21 +19,23 @@ impl<'a> Tools<'a> {
 
     /// Appends a message with parsed content to the turns. Consecutive results become one turn, because chat templates
     /// require alternating roles.
-    pub fn add(&self, turns: &mut Vec<Turn>, role: Role, message: &Value, after_result: bool, said: String) {
+    pub fn add(&self, turns: &mut Vec<Turn>, role: Role, message: &Value, after_result: bool, mut said: Content) {
         if is_result(message) {
             let id = message["tool_call_id"].as_str().unwrap_or_default();
             let name = message["name"].as_str().or_else(|| self.0.get(id).copied());
             let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
-            let text = format!("Tool result{name}: {said}");
+            said.put_before(&format!("Tool result{name}: "));
             match turns.last_mut().filter(|_| after_result) {
-                Some(turn) => turn.content = format!("{}\n{text}", turn.content),
-                None => turns.push(Turn { role: Role::User, content: text }),
+                Some(turn) => turn.content.extend(said),
+                None => turns.push(Turn { role: Role::User, content: said }),
             }
             return;
         }
-        let calls = calls(message).map(|(name, arguments)| format!("Tool call: {name}({arguments})"));
-        let parts: Vec<String> = (!said.is_empty()).then_some(said).into_iter().chain(calls).collect();
-        turns.push(Turn { role, content: parts.join("\n") });
+        let mut content = if said.is_empty() { Content::default() } else { said };
+        for (name, arguments) in calls(message) {
+            content.push(Part::Text(format!("Tool call: {name}({arguments})")));
+        }
+        turns.push(Turn { role, content });
     }
 }
 

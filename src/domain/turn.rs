@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::content::Content;
+
 /// Who speaks in a turn of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -31,13 +33,13 @@ impl Role {
 pub struct Turn {
     /// The role of the speaker.
     pub role: Role,
-    /// The text of the turn.
-    pub content: String,
+    /// What is said.
+    pub content: Content,
 }
 
 impl Turn {
-    /// A turn with a role and a text.
-    pub fn new(role: Role, content: impl Into<String>) -> Self {
+    /// A turn with a role and what is said.
+    pub fn new(role: Role, content: impl Into<Content>) -> Self {
         Self { role, content: content.into() }
     }
 
@@ -45,6 +47,13 @@ impl Turn {
     #[must_use]
     pub fn text_len(&self) -> usize {
         const AROUND: usize = 32;
-        self.content.len() + AROUND
+        self.content.text_len() + AROUND
+    }
+
+    /// The same, where a picture counts as much as a long text: decoding it takes as long.
+    #[must_use]
+    pub fn text_len_with_pictures(&self) -> usize {
+        const PICTURE: usize = 64 << 10;
+        self.text_len() + PICTURE * self.content.pictures().count()
     }
 }

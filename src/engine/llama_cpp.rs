@@ -1,6 +1,11 @@
 //! The `llama-cpp` engine: one worker thread owns a llama.cpp context and batches continuously over it.
 
 mod context;
+#[cfg(feature = "vision")]
+mod eyes;
+#[cfg(not(feature = "vision"))]
+#[path = "llama_cpp/no_eyes.rs"]
+mod eyes;
 mod settings;
 mod vocabulary;
 
@@ -13,6 +18,7 @@ use futures::future::BoxFuture;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 
+use self::eyes::Eyes;
 pub use self::settings::Settings;
 use self::settings::backend;
 use self::vocabulary::ModelVocabulary;
@@ -34,6 +40,8 @@ pub struct LlamaCpp {
     memory: ModelMemory,
     chat: ChatFormat,
     vocabulary: Arc<ModelVocabulary>,
+    /// The digest of the model's eyes.
+    eyes: Option<String>,
     shared: Arc<Shared>,
     /// `None` after shutdown.
     worker: Mutex<Option<Worker>>,
@@ -49,7 +57,7 @@ impl LlamaCpp {
     /// Loads a model, warms it up, and starts its worker. Blocks the thread.
     ///
     /// # Errors
-    /// If the file cannot be loaded, or sequences of the model cannot be truncated.
+    /// If a file cannot be loaded, or sequences of the model cannot be truncated.
     pub fn load(model: &Model, settings: Settings) -> Result<Self, LoadError> {
         let weights = Arc::new(load_weights(&model.path, settings.gpu_layers)?);
         let fail = |reason: String| LoadError::Model { path: model.path.display().to_string(), reason };
@@ -67,7 +75,14 @@ impl LlamaCpp {
             tracing::warn!(model = model.name, "the model uses sliding-window attention, so the prefix cache is off");
             settings.prefix_tokens = 0;
         }
-        let vocabulary = Arc::new(ModelVocabulary::new(Arc::clone(&weights)));
+        let eyes = match &model.eyes {
+            None => None,
+            Some(file) => {
+                let fail = |reason| LoadError::Model { path: file.path.display().to_string(), reason };
+                Some(Arc::new(Eyes::load(&file.path, &weights, settings).map_err(fail)?))
+            }
+        };
+        let vocabulary = Arc::new(ModelVocabulary::new(Arc::clone(&weights), eyes.clone()));
         let info = EngineInfo {
             engine: "llama-cpp",
             model: model.name.clone(),
@@ -82,7 +97,7 @@ impl LlamaCpp {
         let worker = std::thread::Builder::new().name("gavel-llama".into()).spawn({
             let (vocabulary, shared) = (Arc::clone(&vocabulary) as Arc<dyn Vocabulary>, Arc::clone(&shared));
             move || {
-                let start = || context::start(&weights, &vocabulary, settings);
+                let start = || context::start(&weights, &vocabulary, eyes.clone(), settings);
                 worker::run(start, &inbox, &shared, &ready, RETRY_PAUSE);
             }
         });
@@ -90,7 +105,8 @@ impl LlamaCpp {
         started.recv().map_err(|_| fail("its worker thread ended immediately".into()))?.map_err(fail)?;
         let chat = vocabulary.chat_format();
         let worker = Mutex::new(Some(Worker { submissions, thread }));
-        Ok(Self { info, memory, chat, vocabulary, shared, worker })
+        let eyes = model.eyes.as_ref().map(|file| file.digest.clone());
+        Ok(Self { info, memory, chat, vocabulary, eyes, shared, worker })
     }
 
     fn worker(&self) -> MutexGuard<'_, Option<Worker>> {
@@ -127,7 +143,7 @@ fn slides(weights: &LlamaModel, context: usize) -> bool {
 /// When the file cannot be loaded.
 pub fn load_vocabulary(path: &Path) -> Result<Arc<dyn Vocabulary>, LoadError> {
     let params = LlamaModelParams::default().with_vocab_only(true);
-    Ok(Arc::new(ModelVocabulary::new(Arc::new(load_file(path, &params)?))))
+    Ok(Arc::new(ModelVocabulary::new(Arc::new(load_file(path, &params)?), None)))
 }
 
 fn load_weights(path: &Path, gpu_layers: u32) -> Result<LlamaModel, LoadError> {
@@ -150,6 +166,10 @@ impl Engine for LlamaCpp {
 
     fn vocabulary(&self) -> Option<Arc<dyn Vocabulary>> {
         Some(Arc::clone(&self.vocabulary) as _)
+    }
+
+    fn eyes(&self) -> Option<super::Eyes> {
+        self.eyes.clone().map(|digest| super::Eyes { digest })
     }
 
     fn compile(&self, job: Job) -> Result<Compiled, EngineError> {

@@ -120,11 +120,12 @@ impl<B: Backend> Scheduler<B> {
         let (prompt_tokens, reserved) = (compiled.prompt_tokens, compiled.most_tokens());
         let (alone, written) = (compiled.job.deterministic, compiled.job.script.most_generated());
         let (flow, due) = (compiled.flow.clone(), Due { at: compiled.deadline, written });
+        let looks = compiled.encoded.looks.clone();
         let mut machine = compiled.machine(Arc::clone(&self.vocabulary));
         let action = machine.start();
         let id = self.new_id();
         let mut sequence = Sequence::new(id, flow.clone(), machine, prompt_tokens, reserved, alone, events);
-        sequence.due = due;
+        (sequence.due, sequence.looks) = (due, looks);
         match action {
             // A script that asks nothing of the model is done before it has begun.
             Action::Done(transcript) => sequence.report(transcript),
@@ -168,8 +169,27 @@ impl<B: Backend> Scheduler<B> {
         let goes = |s: &&Sequence| s.alone && (s.need() == Need::Few || !std::mem::replace(&mut reading, true));
         let own: Vec<u64> = self.running.iter().filter(goes).map(|s| s.id).collect();
         // Apart, so that what was generated goes out before a chunk of prompts is read.
-        let batches = [Batch::Of(Need::Few)].into_iter().chain(own.into_iter().map(Batch::Own));
-        batches.chain([Batch::Of(Need::Prompt)]).try_for_each(|batch| self.decode(batch))
+        let mut batches = [Batch::Of(Need::Few)].into_iter().chain(own.into_iter().map(Batch::Own));
+        batches.try_for_each(|batch| self.decode(batch))?;
+        self.see()?;
+        self.decode(Batch::Of(Need::Prompt))
+    }
+
+    /// Computes the next picture of one sequence: of those where a picture comes next, that of who holds least.
+    fn see(&mut self) -> Result<(), String> {
+        let shares = Shares::of(&self.running);
+        let at_pictures = self.running.iter().enumerate().filter(|(_, sequence)| sequence.look().is_some());
+        let Some((at, sequence)) = at_pictures.min_by_key(|(at, s)| (shares.held(&s.flow), *at)) else { return Ok(()) };
+        let Some(look) = sequence.look() else { return Ok(()) };
+        let (position, slot) = (sequence.position(look.at), sequence.slot);
+        match self.backend.see(look, position, slot) {
+            Ok(()) => self.running[at].looked(),
+            Err(reason) => {
+                self.backend.truncate(slot, position)?;
+                self.retire(at)?.fail(EngineError::Failed(reason));
+            }
+        }
+        Ok(())
     }
 
     /// Decodes one batch and acts on its logits.
@@ -274,7 +294,7 @@ impl<B: Backend> Scheduler<B> {
         let cost = self.waiting.get_mut(ticket).map_or(1, cost);
         let mut sequence = self.waiting.take(ticket, cost).expect("nothing was taken since it was chosen");
         let reused = match start {
-            Some((donor, len)) => self.share(donor, slot, len)?,
+            Some((donor, len)) => self.share(donor, slot, len, sequence.position(len))?,
             None => 0,
         };
         sequence.begin(slot, reused);
@@ -316,7 +336,7 @@ impl<B: Backend> Scheduler<B> {
             return Ok(false);
         };
         let Paused { mut sequence, saved } = self.paused.remove(at);
-        self.backend.restore(&saved, slot, sequence.computed.len())?;
+        self.backend.restore(&saved, slot, sequence.position(sequence.computed.len()))?;
         sequence.slot = slot;
         self.running.push(sequence);
         Ok(true)
@@ -390,14 +410,14 @@ impl<B: Backend> Scheduler<B> {
         if pays && self.limits.prefix_tokens > 0 && !candidate.alone { len } else { 0 }
     }
 
-    /// Makes a slot begin with the first `len` tokens of another sequence.
-    fn share(&mut self, donor: Donor, slot: Slot, len: usize) -> Result<usize, String> {
+    /// Makes a slot begin with the first `len` tokens of another sequence, which end before a position.
+    fn share(&mut self, donor: Donor, slot: Slot, len: usize, position: usize) -> Result<usize, String> {
         match donor {
-            Donor::Prefix(at) => self.backend.restore(self.prefixes.state(at), slot, len)?,
+            Donor::Prefix(at) => self.backend.restore(self.prefixes.state(at), slot, position)?,
             Donor::Running(at) => {
                 let donor = &self.running[at];
                 let saved = self.backend.save(donor.slot)?;
-                self.backend.restore(&saved, slot, len)?;
+                self.backend.restore(&saved, slot, position)?;
                 // Others of its group are about to ask for the same, and for no more than that.
                 let tokens = donor.computed[..len].to_vec();
                 if self.prefixes.wants(&tokens) {
@@ -450,7 +470,7 @@ impl<B: Backend> Scheduler<B> {
         let len = shared(&sequence.computed, ids).min(ids.len() - 1);
         if sequence.computed.len() > len {
             sequence.computed.truncate(len);
-            self.backend.truncate(sequence.slot, len)?;
+            self.backend.truncate(sequence.slot, sequence.position(len))?;
         }
         Ok(())
     }
@@ -465,7 +485,7 @@ impl<B: Backend> Scheduler<B> {
         }
         let tokens = std::mem::take(&mut sequence.computed);
         if tokens.len() >= WORTH_SHARING && !sequence.alone && self.prefixes.wants(&tokens) {
-            self.backend.truncate(sequence.slot, tokens.len())?;
+            self.backend.truncate(sequence.slot, sequence.position(tokens.len()))?;
             let saved = self.backend.save(sequence.slot)?;
             self.prefixes.insert(tokens, saved);
         }

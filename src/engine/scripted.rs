@@ -12,15 +12,16 @@ use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    Compiled, Completion, Engine, EngineError, EngineInfo, Event, Job, Load, LoadError, Run, Stages, check_fit,
+    Compiled, Completion, Engine, EngineError, EngineInfo, Event, Eyes, Job, Load, LoadError, Run, Stages, check_fit,
     check_grammars, check_length,
 };
 use crate::domain::fair_queue::Flow;
 use crate::domain::{Finish, MassKind, TokenLogprob};
+use crate::pictures::Shown;
 use crate::prompts::ChatFormat;
 use crate::script::{
-    CompiledScript, Constraint, Encoded, Grammar, Grammars, Outcome, Script, Step, StepError, Token, Transcript,
-    Vocabulary, stop,
+    CompiledScript, Constraint, Encoded, Glance, Grammar, Grammars, Look, Outcome, Prompt, Script, Step, StepError,
+    Token, Transcript, Unseen, UnseenPicture, Vocabulary, stop,
 };
 
 /// The scripted answer to a job.
@@ -57,11 +58,14 @@ pub struct Scripted {
     answers: Box<Answers>,
     bytes: Arc<Bytes>,
     running: Arc<AtomicUsize>,
+    eyes: bool,
 }
 
 const SENTENCE: &str = "The response addresses the instruction, but it leaves out what the rubric asks for most.";
 /// Maximum length of a word that counts as one token, in bytes: about the longest tokens of real vocabularies.
 const LONGEST_WORD: usize = 256;
+/// Number of tokens of a picture.
+const PICTURE_TOKENS: usize = 64;
 /// The probability of other words in the default answers.
 const ELSEWHERE: f64 = 0.1;
 
@@ -90,7 +94,15 @@ impl Scripted {
             answers: Box::new(answers),
             bytes: Arc::default(),
             running: Arc::default(),
+            eyes: true,
         }
+    }
+
+    /// The same without eyes: it refuses pictures.
+    #[must_use]
+    pub fn blind(mut self) -> Self {
+        self.eyes = false;
+        self
     }
 
     /// The same with another model name.
@@ -134,6 +146,20 @@ impl Scripted {
     }
 }
 
+impl Scripted {
+    /// Pictures take equally many tokens, and are seen as what mentions them in the text of the prompt.
+    fn looks(&self, prompt: &Prompt) -> Result<Vec<Look>, UnseenPicture> {
+        let look = |Shown { picture, pointer }: &Shown| match self.eyes {
+            true => {
+                let glance = Glance { id: -1, tokens: PICTURE_TOKENS, positions: PICTURE_TOKENS };
+                Ok(Look { at: 0, glance, picture: Arc::clone(picture) })
+            }
+            false => Err(UnseenPicture { pointer: Arc::clone(pointer), reason: Unseen::NoEyes }),
+        };
+        prompt.pictures().map(look).collect()
+    }
+}
+
 impl Engine for Scripted {
     fn info(&self) -> &EngineInfo {
         &self.info
@@ -148,9 +174,10 @@ impl Engine for Scripted {
         job.script.check()?;
         check_grammars(&job.script, &*self.bytes)?;
         check_length(&self.info, &job, LONGEST_WORD)?;
-        let prompt_tokens = words(&job.prompt.text());
+        let looks = self.looks(&job.prompt)?;
+        let prompt_tokens = words(&job.prompt.text()) + looks.iter().map(|look| look.glance.tokens).sum::<usize>();
         check_fit(&self.info, prompt_tokens, &job.script)?;
-        let encoded = Encoded { ids: Vec::new(), run_start: 0, run_text: String::new() };
+        let encoded = Encoded { looks, ..Encoded::default() };
         Ok(Compiled {
             job,
             encoded,
@@ -159,6 +186,10 @@ impl Engine for Scripted {
             flow: Flow::default(),
             deadline: None,
         })
+    }
+
+    fn eyes(&self) -> Option<Eyes> {
+        self.eyes.then(|| Eyes { digest: self.info.digest.clone() })
     }
 
     fn start(&self, compiled: Compiled) -> Run {

@@ -4,6 +4,7 @@ use crate::config::ConfigError;
 use crate::domain::spelling::suggestion;
 use crate::domain::{InvalidRequest, InvalidVerdict};
 use crate::engine::EngineError;
+use crate::pictures::CannotOpen;
 use crate::prompts::PromptError;
 use crate::rubrics::LibraryError;
 use crate::service::admission::Refusal;
@@ -79,6 +80,9 @@ pub enum Error {
         /// The field with the longest text, which to shorten; empty if unknown.
         longest: String,
     },
+    /// A picture of the request is not accepted.
+    #[error(transparent)]
+    Picture(CannotOpen),
     /// The queue is full (`limits.queue`).
     #[error(transparent)]
     Refused(Refusal),
@@ -111,6 +115,7 @@ impl From<ServiceError> for Error {
                 Self::TooLong { error, longest: String::new() }
             }
             ServiceError::Engine(error) => Self::Engine(error),
+            ServiceError::Picture(error) => Self::Picture(error),
             ServiceError::Refused(error) => Self::Refused(error),
             ServiceError::CutOff(_) => Self::Refused(Refusal::ShuttingDown),
             ServiceError::Deadline(error) => Self::Deadline(error),

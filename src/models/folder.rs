@@ -27,7 +27,7 @@ pub(super) fn model(path: PathBuf, known: &KnownDigests) -> Result<Model, ModelE
     }
     let name = name_of(&path.canonicalize().map_err(ModelError::unreadable(&path))?.to_string_lossy());
     let digest = format!("sha256:{:x}", Sha256::digest(sums));
-    Ok(Model { name, digest, path, traits: JudgeTraits::default() })
+    Ok(Model { name, digest, path, traits: JudgeTraits::default(), eyes: None })
 }
 
 /// Bytes of its weights.

@@ -262,6 +262,7 @@ impl Package<'_> {
             path,
             digest: format!("sha256:{}", self.model_sha256()),
             traits: self.entry.traits(),
+            eyes: None,
         }
     }
 }

@@ -394,6 +394,7 @@ impl ModelStore {
             path: self.hub.path(pin, &pin.files[0]),
             digest: format!("sha256:{}", pin.sha256()),
             traits: model.traits.clone(),
+            eyes: None,
         }
     }
 }
@@ -466,7 +467,13 @@ async fn own_file(path: PathBuf, known: KnownDigests) -> Result<Model, ModelErro
             digests.push(known.of_file(&shard)?);
         }
         let name = name_of(&path.to_string_lossy());
-        Ok(Model { name, digest: format!("sha256:{}", digest::of_all(&digests)), path, traits: JudgeTraits::default() })
+        Ok(Model {
+            name,
+            digest: format!("sha256:{}", digest::of_all(&digests)),
+            path,
+            traits: JudgeTraits::default(),
+            eyes: None,
+        })
     })
     .await
 }

@@ -51,7 +51,8 @@ impl ChatFormat {
             return Ok(LaidOut { text: merged.to_owned(), turns: alone(), roles: Vec::new() });
         };
         let environment = environment(template)?;
-        let render = |system: Option<&str>, user: &str| self.render(&environment, system, user);
+        let parts = self.wants_parts(&environment);
+        let render = |system: Option<&str>, user: &str| self.render(&environment, system, user, parts);
 
         let (in_system, in_user) = (placeholder(0), placeholder(1));
         if let Some(system) = system
@@ -69,20 +70,20 @@ impl ChatFormat {
         Ok(LaidOut { text: render(None, merged)?, turns: alone(), roles: self.roles(&probe, 2) })
     }
 
-    /// Renders the chat template with a whole conversation, whose texts are placeholders. If the template refuses or
-    /// ignores the role `system`, that text goes before the next user turn. If it requires alternating roles, adjacent
-    /// turns of one role are joined.
-    pub(super) fn lay_out_turns(&self, turns: &[(Role, String)]) -> Result<String, PromptError> {
+    /// Renders the chat template with a whole conversation, whose texts are placeholders of so many fields. If the
+    /// template refuses or ignores the role `system`, that text goes before the next user turn. If it requires
+    /// alternating roles, adjacent turns of one role are joined.
+    pub(super) fn lay_out_turns(&self, turns: &[(Role, String)], fields: usize) -> Result<String, PromptError> {
         let Some(template) = &self.template else {
-            let texts: Vec<&str> = turns.iter().map(|(_, text)| text.as_str()).collect();
-            return Ok(texts.join("\n\n"));
+            return Ok(untemplated(turns));
         };
         let environment = environment(template)?;
-        let whole = |text: &String| places_all(text, turns.len());
-        if let Some(text) = self.render_turns(&environment, turns).ok().filter(whole) {
+        let parts = self.wants_parts(&environment);
+        let whole = |text: &String| places_all(text, fields);
+        if let Some(text) = self.render_turns(&environment, turns, parts).ok().filter(whole) {
             return Ok(text);
         }
-        let text = self.render_turns(&environment, &joined(turns))?;
+        let text = self.render_turns(&environment, &joined(turns), parts)?;
         if whole(&text) { Ok(text) } else { Err(PromptError::Conversation("it drops a message".to_owned())) }
     }
 
@@ -91,31 +92,54 @@ impl ChatFormat {
         let probes: Vec<(Role, String)> =
             turns.iter().enumerate().map(|(index, (role, _))| (*role, placeholder(index))).collect();
         let Some(template) = &self.template else {
-            return Ok(LaidOut { text: self.lay_out_turns(turns)?, turns: joined(turns), roles: Vec::new() });
+            return Ok(LaidOut { text: untemplated(turns), turns: joined(turns), roles: Vec::new() });
         };
         let environment = environment(template)?;
+        let parts = self.wants_parts(&environment);
         let whole = |text: &String| places_all(text, turns.len());
-        if let Some(probe) = self.render_turns(&environment, &probes).ok().filter(whole) {
-            let text = self.render_turns(&environment, turns)?;
+        if let Some(probe) = self.render_turns(&environment, &probes, parts).ok().filter(whole) {
+            let text = self.render_turns(&environment, turns, parts)?;
             return Ok(LaidOut { text, turns: turns.to_vec(), roles: self.roles(&probe, turns.len()) });
         }
-        let probe = self.render_turns(&environment, &joined(&probes))?;
+        let probe = self.render_turns(&environment, &joined(&probes), parts)?;
         if !whole(&probe) {
             return Err(PromptError::Chat("it drops earlier turns, which examples are".to_owned()));
         }
         let turns = joined(turns);
-        let text = self.render_turns(&environment, &turns)?;
+        let text = self.render_turns(&environment, &turns, parts)?;
         Ok(LaidOut { text, roles: self.roles(&probe, probes.len()), turns })
     }
 
-    fn render(&self, env: &Environment<'_>, system: Option<&str>, user: &str) -> Result<String, PromptError> {
-        let system = system.map(|text| (Role::System, text.to_owned()));
-        let turns: Vec<(Role, String)> = system.into_iter().chain([(Role::User, user.to_owned())]).collect();
-        self.render_turns(env, &turns)
+    /// Whether the template takes the content of a turn as a list of parts only, as those of some models with eyes do.
+    fn wants_parts(&self, env: &Environment<'_>) -> bool {
+        let user = placeholder(0);
+        let places = |parts| self.render(env, None, &user, parts).is_ok_and(|text| text.contains(&user));
+        !places(false) && places(true)
     }
 
-    fn render_turns(&self, env: &Environment<'_>, turns: &[(Role, String)]) -> Result<String, PromptError> {
-        let turn = |(role, content): &(Role, String)| context! { role => role.name(), content => content.as_str() };
+    fn render(
+        &self,
+        env: &Environment<'_>,
+        system: Option<&str>,
+        user: &str,
+        parts: bool,
+    ) -> Result<String, PromptError> {
+        let system = system.map(|text| (Role::System, text.to_owned()));
+        let turns: Vec<(Role, String)> = system.into_iter().chain([(Role::User, user.to_owned())]).collect();
+        self.render_turns(env, &turns, parts)
+    }
+
+    fn render_turns(
+        &self,
+        env: &Environment<'_>,
+        turns: &[(Role, String)],
+        parts: bool,
+    ) -> Result<String, PromptError> {
+        let turn = |(role, content): &(Role, String)| {
+            let text = Value::from(content.as_str());
+            let content = if parts { Value::from(vec![context! { type => "text", text }]) } else { text };
+            context! { role => role.name(), content }
+        };
         let messages: Vec<Value> = turns.iter().map(turn).collect();
         // Templates are written for transformers, which passes `tools` and `documents` even when there are none.
         let variables = context! {
@@ -149,6 +173,12 @@ impl ChatFormat {
     pub(super) fn structure(&self) -> impl Iterator<Item = &String> {
         self.user_defined.iter().filter(|token| !is_plain(token))
     }
+}
+
+/// The turns for a model without a chat template.
+fn untemplated(turns: &[(Role, String)]) -> String {
+    let texts: Vec<&str> = turns.iter().map(|(_, text)| text.as_str()).collect();
+    texts.join("\n\n")
 }
 
 /// The turns for a template that requires alternating roles without a system turn: that text goes before the next user

@@ -35,6 +35,16 @@ pub enum PromptError {
         /// The prompt sets that support it.
         alternatives: Vec<String>,
     },
+    /// The request has pictures, and the set has no place for them.
+    #[error("the prompt set `{set}` has no place for pictures{}", places(alternatives))]
+    NoPictures {
+        /// The JSON pointer of the first picture.
+        pointer: String,
+        /// The prompt set.
+        set: String,
+        /// The prompt sets that have one.
+        alternatives: Vec<String>,
+    },
     /// The set has no template of this form.
     #[error(
         "the prompt set `{set}` does not support {kind}{}{}",

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::fields::{Fields, Piece};
+use super::fields::{FieldValue, Fields, Piece};
 use super::layout::{Layout, LayoutPart};
 use super::patterns::PatternSet;
 use crate::script::{Prompt, Segment};
@@ -45,7 +45,13 @@ pub(super) fn assemble(layout: &Layout, fields: &Fields<'_>) -> Rendered {
     };
     for part in &layout.parts {
         match part {
-            LayoutPart::Field(index) => run.put(*index, fields.text(*index)),
+            LayoutPart::Field(index) => match fields.value(*index) {
+                FieldValue::Text(text) => run.put(*index, text),
+                FieldValue::Picture(shown) => {
+                    end_run(&mut run, &mut segments);
+                    segments.push(Segment::Picture(shown.clone()));
+                }
+            },
             LayoutPart::Text(text) => run.text.push_str(text),
             LayoutPart::Control(text) => {
                 end_run(&mut run, &mut segments);
@@ -56,7 +62,9 @@ pub(super) fn assemble(layout: &Layout, fields: &Fields<'_>) -> Rendered {
     end_run(&mut run, &mut segments);
     let quotes = fields.quotes().map(|index| {
         let mut run = Run::default();
-        run.put(index, fields.text(index));
+        if let FieldValue::Text(text) = fields.value(index) {
+            run.put(index, text);
+        }
         run.neutralize(&layout.markers, fields, &mut found);
         run.text
     });
@@ -68,13 +76,16 @@ pub(super) fn assemble(layout: &Layout, fields: &Fields<'_>) -> Rendered {
     Rendered { prompt: Prompt(segments), neutralized: found.into_iter().map(|(_, marker)| marker).collect(), quotes }
 }
 
-/// Fills in the fields of one turn, and escapes the markers in them.
+/// Fills in the fields of one turn, with mentions of the pictures, and escapes the markers in the texts.
 pub(super) fn fill(pieces: &[Piece<'_>], markers: &PatternSet, fields: &Fields<'_>) -> String {
     let mut run = Run::default();
     for piece in pieces {
         match *piece {
             Piece::Literal(text) => run.text.push_str(text),
-            Piece::Field(index) => run.put(index, fields.text(index)),
+            Piece::Field(index) => match fields.value(index) {
+                FieldValue::Text(text) => run.put(index, text),
+                FieldValue::Picture(shown) => run.text.push_str(&shown.picture.mention()),
+            },
         }
     }
     run.neutralize(markers, fields, &mut Vec::new());

@@ -4,13 +4,14 @@
 use minijinja::{Value, context};
 
 use super::form::Form;
-use crate::domain::{Example, ExampleSet, Instruction, JudgedExample, Preference, Role};
+use super::turn_shape::TurnShape;
+use crate::domain::{Example, ExampleSet, Instruction, JudgedExample, Preference};
 
 /// What an example has beside its texts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ExampleShape {
-    /// The roles of a conversation; `None` for an instruction that is one text.
-    pub(super) turns: Option<Vec<Role>>,
+    /// The turns of a conversation; `None` for an instruction that is one text.
+    pub(super) turns: Option<Vec<TurnShape>>,
     reference_answer: bool,
     /// Whether each document has a name.
     documents: Vec<bool>,
@@ -30,7 +31,7 @@ pub(super) fn shapes(set: &ExampleSet) -> Vec<ExampleShape> {
     let shape = |example: &Example| ExampleShape {
         turns: match &example.instruction {
             Instruction::Text(_) => None,
-            Instruction::Conversation(turns) => Some(turns.iter().map(|turn| turn.role).collect()),
+            Instruction::Conversation(turns) => Some(turns.iter().map(TurnShape::of).collect()),
         },
         reference_answer: example.reference_answer.is_some(),
         documents: example.context.iter().map(|document| document.id.is_some()).collect(),
@@ -45,9 +46,10 @@ pub(super) fn shapes(set: &ExampleSet) -> Vec<ExampleShape> {
 }
 
 impl ExampleShape {
-    /// The number of its turns and documents, and 1.
+    /// The number of parts of its turns and of its documents, and 1.
     pub(super) fn len(&self) -> usize {
-        1 + self.turns.as_ref().map_or(0, Vec::len) + self.documents.len()
+        let parts: usize = self.turns.iter().flatten().map(TurnShape::len).sum();
+        1 + parts + self.documents.len()
     }
 
     /// The variables of templates: those of the request, with the example in place of what is judged. `next` gives the

@@ -4,7 +4,9 @@ use minijinja::{Value, context};
 
 use super::examples::{self, ExampleShape};
 use super::form::Form;
-use crate::domain::{Document, Example, ExampleSet, Instruction, Item, JudgedExample, Label, Mode, Role, Rubric};
+use super::turn_shape::TurnShape;
+use crate::domain::{Document, Example, ExampleSet, Instruction, Item, JudgedExample, Label, Mode, Part, Rubric, Turn};
+use crate::pictures::Shown;
 
 // A placeholder is the index of a field between two private-use characters.
 const OPEN: char = '\u{10F0A0}';
@@ -110,7 +112,7 @@ impl<'a> Subject<'a> {
         };
         let turns = match &item.instruction {
             Instruction::Text(_) => None,
-            Instruction::Conversation(turns) => Some(turns.iter().map(|turn| turn.role).collect()),
+            Instruction::Conversation(turns) => Some(turns.iter().map(TurnShape::of).collect()),
         };
         Shape {
             form: self.form(),
@@ -134,8 +136,8 @@ impl<'a> Subject<'a> {
 pub(super) struct Shape {
     pub(super) form: Form,
     pub(super) mode: Mode,
-    /// The roles of a conversation; `None` for an instruction that is one text.
-    pub(super) turns: Option<Vec<Role>>,
+    /// The turns of a conversation; `None` for an instruction that is one text.
+    pub(super) turns: Option<Vec<TurnShape>>,
     reference_answer: bool,
     annotator: bool,
     /// Whether each document has a name.
@@ -152,10 +154,11 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// The number of turns, documents, labels and examples together, which has no fixed limit.
+    /// The number of parts of turns, documents, labels and examples together, which has no fixed limit.
     pub(super) fn len(&self) -> usize {
+        let parts: usize = self.turns.iter().flatten().map(TurnShape::len).sum();
         let examples: usize = self.examples.iter().map(ExampleShape::len).sum();
-        self.turns.as_ref().map_or(0, Vec::len) + self.documents.len() + self.choices.len() + examples
+        parts + self.documents.len() + self.choices.len() + examples
     }
 
     /// The variables of templates. Placeholders are in the order of [`Fields::of`], after those in `instruction`.
@@ -215,18 +218,27 @@ impl Placeholders {
     }
 }
 
-/// A text of the request.
+/// A text or a picture of the request.
 struct Field<'a> {
     /// The index of the example that it is of, if it is of one.
     example: Option<usize>,
     /// Its path: a name, an index or score below it, and a name below that.
     name: (&'static str, Option<i64>, &'static str),
-    text: &'a str,
+    /// Its index in a turn of several parts.
+    part: Option<usize>,
+    value: FieldValue<'a>,
     /// Whether every prompt must contain it.
     required: bool,
 }
 
-/// The texts of a request, by the index of their placeholders.
+/// What a prompt has in place of a placeholder.
+#[derive(Clone, Copy)]
+pub(super) enum FieldValue<'a> {
+    Text(&'a str),
+    Picture(&'a Shown),
+}
+
+/// The texts and pictures of a request, by the index of their placeholders.
 #[derive(Default)]
 pub(super) struct Fields<'a> {
     all: Vec<Field<'a>>,
@@ -298,7 +310,7 @@ impl<'a> Fields<'a> {
         match instruction {
             Instruction::Text(text) => self.put("instruction", text),
             Instruction::Conversation(turns) => {
-                turns.iter().zip(0..).for_each(|(turn, at)| self.put_at("messages", Some(at), "", &turn.content, true))
+                turns.iter().zip(0..).for_each(|(turn, at)| self.put_turn(Some(at), turn));
             }
         }
     }
@@ -317,7 +329,30 @@ impl<'a> Fields<'a> {
     }
 
     fn put_at(&mut self, name: &'static str, index: Option<i64>, below: &'static str, text: &'a str, required: bool) {
-        self.all.push(Field { example: self.example, name: (name, index, below), text, required });
+        let value = FieldValue::Text(text);
+        self.all.push(Field { example: self.example, name: (name, index, below), part: None, value, required });
+    }
+
+    fn put_turn(&mut self, index: Option<i64>, turn: &'a Turn) {
+        if let Some(text) = turn.content.as_text() {
+            return self.put_at("messages", index, "", text, true);
+        }
+        for (at, part) in turn.content.parts().iter().enumerate() {
+            let value = match part {
+                Part::Text(text) => FieldValue::Text(text),
+                Part::Picture(shown) => FieldValue::Picture(shown),
+            };
+            let (example, name) = (self.example, ("messages", index, ""));
+            self.all.push(Field { example, name, part: Some(at), value, required: true });
+        }
+    }
+
+    /// The first picture.
+    pub(super) fn picture(&self) -> Option<&'a Shown> {
+        self.all.iter().find_map(|field| match field.value {
+            FieldValue::Picture(shown) => Some(shown),
+            FieldValue::Text(_) => None,
+        })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -330,16 +365,17 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn name(&self, index: usize) -> String {
-        let Field { example, name, .. } = &self.all[index];
+        let Field { example, name, part, .. } = &self.all[index];
         let within = example.map_or_else(String::new, |example| format!("examples/{example}/"));
-        match name {
-            (name, None, _) => format!("{within}{name}"),
-            (name, Some(index), below) => format!("{within}{name}/{index}{below}"),
+        match (*name, part) {
+            ((name, None, _), _) => format!("{within}{name}"),
+            ((name, Some(index), below), None) => format!("{within}{name}/{index}{below}"),
+            ((name, Some(index), below), Some(part)) => format!("{within}{name}/{index}{below}/{part}"),
         }
     }
 
-    pub(super) fn text(&self, index: usize) -> &'a str {
-        self.all[index].text
+    pub(super) fn value(&self, index: usize) -> FieldValue<'a> {
+        self.all[index].value
     }
 
     /// The top-level name of the first required field that is not among the pieces, and the example that it is of.
@@ -357,11 +393,14 @@ impl<'a> Fields<'a> {
             .map(|(field, _)| (field.example, field.name.0))
     }
 
-    /// The pieces as one text, with unchanged fields.
+    /// The pieces as one text, with unchanged fields and mentions of the pictures.
     pub(super) fn fill(&self, pieces: &[Piece<'_>]) -> String {
         let text = |piece: &Piece<'_>| match *piece {
             Piece::Literal(text) => text.to_owned(),
-            Piece::Field(index) => self.text(index).to_owned(),
+            Piece::Field(index) => match self.value(index) {
+                FieldValue::Text(text) => text.to_owned(),
+                FieldValue::Picture(shown) => shown.picture.mention(),
+            },
         };
         pieces.iter().map(text).collect()
     }

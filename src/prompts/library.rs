@@ -15,6 +15,7 @@ use super::form::Form;
 use super::layout::Layout;
 use super::patterns::PatternSet;
 use super::set::{self, SetFile, Source, Support, Templates};
+use super::turn_shape::TurnShape;
 use crate::domain::{ExampleSet, Kind, Mode, Role, Scale, Turn};
 use crate::script::{Generate, Script, Step, StopString};
 
@@ -128,6 +129,18 @@ impl PromptSet {
         &self.digests[form.into() as usize]
     }
 
+    /// The digest of a prompt with pictures, whose form has this digest: it also stands for the templates of pictures.
+    #[must_use]
+    pub fn digest_with_pictures(&self, of_form: &str) -> String {
+        digest_of(std::iter::once(("", of_form)).chain(self.templates.picture_sources()))
+    }
+
+    /// Whether the set has a place for pictures.
+    #[must_use]
+    pub fn takes_pictures(&self) -> bool {
+        self.templates.take_pictures()
+    }
+
     /// Whether the set has a template of this form.
     #[must_use]
     pub fn has(&self, form: Form) -> bool {
@@ -227,7 +240,8 @@ impl PromptSet {
         Ok(escape::assemble(&self.layout(&subject.shape(mode, examples), &fields, chat)?, &fields))
     }
 
-    /// The turns of the prompt before the chat template, with escaped markers: a training example for this judge.
+    /// The turns of the prompt before the chat template, with escaped markers: a training example for this judge. None
+    /// for a prompt with pictures, which texts cannot hold.
     ///
     /// # Errors
     /// Those of [`PromptSet::render_after`].
@@ -239,6 +253,9 @@ impl PromptSet {
         examples: Option<&ExampleSet>,
     ) -> Result<Vec<Turn>, PromptError> {
         let fields = Fields::of(subject, mode, examples);
+        if fields.picture().is_some() {
+            return Ok(Vec::new());
+        }
         let (laid_out, markers) = self.lay_out_chat(&subject.shape(mode, examples), &fields, chat)?;
         let turn = |(role, text): &(Role, String)| {
             let pieces = fields::pieces(text, fields.len()).unwrap_or_default();
@@ -298,14 +315,23 @@ impl PromptSet {
             let (set, alternatives) = (self.name.to_string(), self.support.of_form(form));
             return Err(PromptError::NoKind { set, kind: form.title(), alternatives });
         }
+        if let (Some(shown), false) = (fields.picture(), self.templates.take_pictures()) {
+            let (set, alternatives) = (self.name.to_string(), self.support.pictures.clone());
+            return Err(PromptError::NoPictures { pointer: shown.pointer.to_string(), set, alternatives });
+        }
         let mut placeholders = Placeholders::default();
-        let instruction = self.lay_out_instruction(shape.turns.as_deref(), &mut placeholders)?;
+        let mut pictures = Vec::new();
+        let instruction = self.lay_out_instruction(shape.turns.as_deref(), &mut placeholders, &mut pictures)?;
         let variables = shape.variables(&mut placeholders, instruction, &self.file.verdict.labels);
         let system = self.templates.system(form, &variables)?;
-        let user = self.templates.user(form, &variables)?;
+        let mut user = self.templates.user(form, &variables)?;
+        if !pictures.is_empty() {
+            // At the start, so that all prompts about a picture share its tokens.
+            user.insert_str(0, &self.templates.pictures(&pictures)?);
+        }
         let mut earlier = Vec::new();
         for example in &shape.examples {
-            let instruction = self.lay_out_instruction(example.turns.as_deref(), &mut placeholders)?;
+            let instruction = self.lay_out_instruction(example.turns.as_deref(), &mut placeholders, &mut Vec::new())?;
             let variables = example.variables(form, &variables, instruction, &mut || placeholders.next());
             earlier.push((Role::User, self.templates.user(form, &variables)?));
             let answer = self.file.verdict.answer(example.verdict, shape.mode, || placeholders.next());
@@ -326,18 +352,19 @@ impl PromptSet {
         }
     }
 
-    /// An instruction, or a conversation by its template.
+    /// An instruction, or a conversation by its template. The placeholders of its pictures are added to `pictures`.
     fn lay_out_instruction(
         &self,
-        turns: Option<&[Role]>,
+        turns: Option<&[TurnShape]>,
         placeholders: &mut Placeholders,
+        pictures: &mut Vec<String>,
     ) -> Result<String, PromptError> {
-        match turns {
-            None => Ok(placeholders.next()),
-            Some(turns) => {
-                self.templates.conversation(turns.iter().map(|role| (role.name(), placeholders.next())).collect())
-            }
-        }
+        let Some(turns) = turns else { return Ok(placeholders.next()) };
+        let turn = |turn: &TurnShape| {
+            let content = turn.content(&mut || placeholders.next(), pictures, |number| self.templates.mark(number))?;
+            Ok((turn.role.name(), content))
+        };
+        self.templates.conversation(turns.iter().map(turn).collect::<Result<_, PromptError>>()?)
     }
 
     /// The error for a field that the templates of this form do not support.
@@ -354,8 +381,12 @@ impl PromptSet {
 }
 
 fn digest(file: &SetFile, templates: &Templates, form: Form) -> String {
+    digest_of(std::iter::once(("set.toml", file.text.as_str())).chain(templates.sources(form)))
+}
+
+fn digest_of<'t>(named: impl Iterator<Item = (&'t str, &'t str)>) -> String {
     let mut hash = Sha256::new();
-    for (name, text) in std::iter::once(("set.toml", file.text.as_str())).chain(templates.sources(form)) {
+    for (name, text) in named {
         for part in [name, text] {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);

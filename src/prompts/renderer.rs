@@ -11,7 +11,7 @@ use super::fields::{Fields, Shape, Subject, pieces, placeholder};
 use super::layout::{Layout, LayoutPart};
 use super::library::PromptSet;
 use super::patterns::PatternSet;
-use crate::domain::{ExampleSet, Mode, Role, Turn};
+use crate::domain::{ExampleSet, Mode, Part, Role, Turn};
 use crate::script::{Prompt, Segment};
 
 /// Maximum number of cached layouts; there are few shapes in practice.
@@ -39,23 +39,33 @@ impl Renderer {
     /// # Errors
     /// If the model's chat template cannot render it.
     pub fn conversation(&self, turns: &[Turn]) -> Result<Prompt, PromptError> {
-        let placeholders: Vec<(Role, String)> =
-            turns.iter().enumerate().map(|(index, turn)| (turn.role, placeholder(index))).collect();
-        let text = self.chat.lay_out_turns(&placeholders)?;
+        let mut parts = Vec::new();
+        let mut content = |turn: &Turn| -> String {
+            let first = parts.len();
+            let own = turn.content.parts().iter().cloned();
+            parts.extend(if own.len() == 0 { vec![Part::Text(String::new())] } else { own.collect() });
+            (first..parts.len()).map(placeholder).collect()
+        };
+        let placeholders: Vec<(Role, String)> = turns.iter().map(|turn| (turn.role, content(turn))).collect();
+        let text = self.chat.lay_out_turns(&placeholders, parts.len())?;
         let pieces =
-            pieces(&text, turns.len()).ok_or_else(|| PromptError::Conversation("it truncates a message".to_owned()))?;
+            pieces(&text, parts.len()).ok_or_else(|| PromptError::Conversation("it truncates a message".to_owned()))?;
         let layout = Layout::new(&pieces, &PatternSet::exact(&self.chat.control), PatternSet::markers(&[]));
         let mut segments = Vec::new();
         let mut run = String::new();
+        let mut end_run = |run: &mut String, next: Segment| {
+            let run = std::mem::take(run);
+            segments.extend((!run.is_empty()).then_some(Segment::Text(run)));
+            segments.push(next);
+        };
         for part in layout.parts {
             match part {
                 LayoutPart::Text(text) => run.push_str(&text),
-                LayoutPart::Field(index) => run.push_str(&turns[index].content),
-                LayoutPart::Control(text) => {
-                    let run = std::mem::take(&mut run);
-                    segments.extend((!run.is_empty()).then_some(Segment::Text(run)));
-                    segments.push(Segment::Control(text));
-                }
+                LayoutPart::Field(index) => match &parts[index] {
+                    Part::Text(text) => run.push_str(text),
+                    Part::Picture(shown) => end_run(&mut run, Segment::Picture(shown.clone())),
+                },
+                LayoutPart::Control(text) => end_run(&mut run, Segment::Control(text)),
             }
         }
         segments.extend((!run.is_empty()).then_some(Segment::Text(run)));

@@ -16,6 +16,10 @@ use crate::domain::{Kind, Mode, Role};
 
 const SET: &str = "set.toml";
 const CONVERSATION: &str = "conversation.txt.j2";
+/// What a prompt with pictures begins with.
+const PICTURES: &str = "pictures.txt.j2";
+/// What stands in a turn where a picture was.
+const MARK: &str = "picture.txt.j2";
 const DEFAULT_CONVERSATION: &str = include_str!("conversation.txt.j2");
 
 /// Variables of optional fields.
@@ -258,6 +262,11 @@ impl Templates {
         let mut templates = Self { folder: source.folder.clone(), env, sources: BTreeMap::new(), roles: Vec::new() };
         let conversation = source.files.get(CONVERSATION).map_or(DEFAULT_CONVERSATION, String::as_str);
         templates.add(CONVERSATION, conversation, &["messages"])?;
+        for (name, variable) in [(PICTURES, "pictures"), (MARK, "number")] {
+            if let Some(text) = source.files.get(name) {
+                templates.add(name, text, &[variable])?;
+            }
+        }
         for form in Form::ALL {
             let [system, user] = form.files();
             // A family of models may support some forms only.
@@ -275,7 +284,7 @@ impl Templates {
         let stray = source.files.keys().find(|name| *name != SET && !templates.sources.contains_key(name.as_str()));
         if let Some(stray) = stray {
             let known = Form::ALL.map(|form| form.files().join(", ")).join(", ");
-            let reason = format!("templates are called {known} and {CONVERSATION}");
+            let reason = format!("templates are called {known}, {PICTURES}, {MARK} and {CONVERSATION}");
             return Err(templates.fault(stray, None, &reason));
         }
         let turns = [Role::System, Role::User, Role::Assistant].map(Role::name).into_iter().enumerate();
@@ -313,6 +322,26 @@ impl Templates {
     pub(super) fn sources(&self, form: Form) -> impl Iterator<Item = (&str, &str)> {
         let [system, user] = form.files();
         [system, user, CONVERSATION].into_iter().filter_map(|name| Some((name, self.sources.get(name)?.as_str())))
+    }
+
+    /// Names and texts of the templates that only prompts with pictures use.
+    pub(super) fn picture_sources(&self) -> impl Iterator<Item = (&str, &str)> {
+        [PICTURES, MARK].into_iter().filter_map(|name| Some((name, self.sources.get(name)?.as_str())))
+    }
+
+    /// Whether the set has a place for pictures.
+    pub(super) fn take_pictures(&self) -> bool {
+        self.sources.contains_key(PICTURES)
+    }
+
+    /// What a prompt with these pictures begins with.
+    pub(super) fn pictures(&self, pictures: &[String]) -> Result<String, PromptError> {
+        self.render(PICTURES, &context! { pictures => pictures.to_vec() })
+    }
+
+    /// What stands where the picture with this number was, from 1.
+    pub(super) fn mark(&self, number: usize) -> Result<Option<String>, PromptError> {
+        self.sources.contains_key(MARK).then(|| self.render(MARK, &context! { number })).transpose()
     }
 
     /// Whether the set supports a form of prompt.
@@ -367,12 +396,17 @@ impl Templates {
 pub(super) struct Support {
     fields: HashMap<(Form, &'static str), Vec<String>>,
     forms: HashMap<Form, Vec<String>>,
+    /// The sets with a place for pictures.
+    pub(super) pictures: Vec<String>,
 }
 
 impl Support {
     pub(super) fn of<'a>(sets: impl Iterator<Item = (&'a str, &'a Templates)>) -> Self {
         let mut support = Self::default();
         for (set, templates) in sets {
+            if templates.take_pictures() {
+                support.pictures.push(set.to_owned());
+            }
             for form in Form::ALL.into_iter().filter(|form| templates.has(*form)) {
                 support.forms.entry(form).or_default().push(set.to_owned());
                 for field in OPTIONAL.into_iter().filter(|field| templates.mention(form, field)) {

@@ -1,13 +1,15 @@
 //! Validation of a set when it is loaded, so that template errors are not found by a request.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::error::PromptError;
 use super::fields::{Reading, Subject};
 use super::form::Form;
 use super::library::PromptSet;
 use super::set::OPTIONAL;
-use crate::domain::{Document, Instruction, Item, Label, Mode, Role, Rubric, Turn};
+use crate::domain::{Content, Document, Instruction, Item, Label, Mode, Part, Role, Rubric, Turn};
+use crate::pictures::{Picture, Shown};
 
 impl PromptSet {
     /// Renders every template, with and without the optional fields.
@@ -18,9 +20,9 @@ impl PromptSet {
         let text = || "text".to_owned();
         let rubric = Rubric::new("criterion", &BTreeMap::from([("0", "bad"), ("1", "good")].map(owned)))
             .expect("both scores are described");
-        let turn = Turn { role: Role::User, content: text() };
+        let turn = Turn::new(Role::User, text());
         let bare = |instruction| Item { instruction, reference_answer: None, context: Vec::new(), annotator: None };
-        let items = [
+        let mut items = vec![
             bare(Instruction::Text(text())),
             bare(Instruction::Conversation(vec![turn])),
             Item {
@@ -30,6 +32,12 @@ impl PromptSet {
                 annotator: Some(text().into()),
             },
         ];
+        if self.takes_pictures() {
+            let file = Picture::new(b"GIF89a".to_vec(), usize::MAX).expect("it begins as a GIF file");
+            let mut content = Content::from(Shown { picture: Arc::new(file), pointer: "".into() });
+            content.push(Part::Text(text()));
+            items.push(bare(Instruction::Conversation(vec![Turn::new(Role::User, content)])));
+        }
         let meanings = [None, Some(text())];
         let labels = meanings.map(|meaning| Label { name: text(), meaning, reward: None });
         for item in &items {

@@ -194,7 +194,7 @@ mod tests {
     fn write(grammar: Grammar, max_tokens: usize, seed: u64) -> (String, Finish) {
         let generate = Generate { max_tokens, grammar: Some(grammar), ..Generate::default() };
         let settings = SamplerSettings { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed };
-        let prompt = Encoded { ids: vec![0], run_start: 1, run_text: String::new() };
+        let prompt = Encoded { ids: vec![0], run_start: 1, ..Encoded::default() };
         let script = Script(vec![Step::Generate(generate)]).compile(&prompt, &Toy).unwrap();
         let mut machine = Machine::new(Arc::new(Toy), prompt, script, settings);
         let mut action = machine.start();

@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::run::TailTokenizer;
-use super::{Constraint, Grammar, Token, Vocabulary};
+use super::{Constraint, Glance, Grammar, Token, Unseen, Vocabulary};
+use crate::pictures::Picture;
 
 /// Shorter texts are tokenised as a whole, in bytes.
 const SHORT: usize = 512;
@@ -118,6 +119,10 @@ impl Vocabulary for Remembering {
 
     fn begin(&self) -> Option<Token> {
         self.inner.begin()
+    }
+
+    fn look(&self, picture: &Arc<Picture>) -> Result<Glance, Unseen> {
+        self.inner.look(picture)
     }
 
     fn constrain(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, String> {

@@ -1,7 +1,10 @@
 //! A toy vocabulary and model for tests: longest-match tokens over a list of strings, and logits that are a
 //! fixed function of the whole context.
 
-use super::{Constraint, Grammar, Grammars, Token, Vocabulary};
+use std::sync::Arc;
+
+use super::{Constraint, Glance, Grammar, Grammars, Token, Unseen, Vocabulary};
+use crate::pictures::{Picture, Shown};
 
 /// Control tokens first, then the strings of `PIECES`, then the 256 bytes.
 #[derive(Clone)]
@@ -87,16 +90,30 @@ impl Vocabulary for Toy {
         Some(0)
     }
 
+    /// Pictures of [`picture`]: 5 to 47 tokens, and a third as many positions.
+    fn look(&self, picture: &Arc<Picture>) -> Result<Glance, Unseen> {
+        let number = picture.file().last().copied().unwrap_or_default();
+        let tokens = 5 + 6 * usize::from(number % 8);
+        Ok(Glance { id: -1 - Token::from(number), tokens, positions: tokens.div_ceil(3) })
+    }
+
     fn constrain(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, String> {
         Grammars::new(SIZE, |token| self.piece(token), END)?.begin(grammar)
     }
+}
+
+/// A picture that the toy sees, with a number.
+pub(crate) fn picture(number: u8) -> Shown {
+    let file = [b"GIF89a", &[number][..]].concat();
+    let picture = Picture::new(file, usize::MAX).expect("it begins as a GIF file");
+    Shown { picture: Arc::new(picture), pointer: format!("/{number}").into() }
 }
 
 /// Logits after `context`: a fixed pseudo-random function of it.
 pub(crate) fn logits(context: &[Token]) -> Vec<f32> {
     let mut seed = 0xcbf2_9ce4_8422_2325_u64;
     for token in context {
-        seed = (seed ^ (*token as u64 + 1)).wrapping_mul(0x0000_0100_0000_01b3);
+        seed = (seed ^ (*token as u64).wrapping_add(1)).wrapping_mul(0x0000_0100_0000_01b3);
     }
     (0..SIZE as u64)
         .map(|id| {

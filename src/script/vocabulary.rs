@@ -1,6 +1,31 @@
 //! The interface of a model's vocabulary.
 
+use std::sync::Arc;
+
 use super::{Constraint, Grammar, Token};
+use crate::pictures::Picture;
+
+/// What a picture takes of a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Glance {
+    /// Stands for each of its tokens: negative, and of no other picture.
+    pub id: Token,
+    /// Cells of the context, at least 1.
+    pub tokens: usize,
+    /// Positions of the context: as many, or fewer for models with positions in two dimensions.
+    pub positions: usize,
+}
+
+/// Why a model does not take a picture.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unseen {
+    /// The model reads text only.
+    #[error("the model reads text only, not pictures")]
+    NoEyes,
+    /// This picture cannot be shown to it.
+    #[error("the model cannot be shown this picture: {0}")]
+    Refused(String),
+}
 
 /// A model's vocabulary, as scripts use it.
 pub trait Vocabulary: Send + Sync {
@@ -29,6 +54,14 @@ pub trait Vocabulary: Send + Sync {
 
     /// The BOS token, if the model uses one.
     fn begin(&self) -> Option<Token>;
+
+    /// What a decoded picture takes of a context.
+    ///
+    /// # Errors
+    /// If the model has no eyes, or not for this picture.
+    fn look(&self, _picture: &Arc<Picture>) -> Result<Glance, Unseen> {
+        Err(Unseen::NoEyes)
+    }
 
     /// Starts a text that matches a grammar.
     ///

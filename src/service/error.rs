@@ -7,6 +7,7 @@ use super::registry::RegistryError;
 use super::shutdown::CutOff;
 use crate::domain::Mode;
 use crate::engine::EngineError;
+use crate::pictures::CannotOpen;
 use crate::tasks::TaskError;
 
 /// Why a request fails.
@@ -31,6 +32,9 @@ pub enum ServiceError {
         /// Whether the answer has feedback, which could be shorter.
         mode: Mode,
     },
+    /// A picture of the request is not accepted.
+    #[error(transparent)]
+    Picture(#[from] CannotOpen),
     /// The request was not admitted.
     #[error(transparent)]
     Refused(#[from] Refusal),

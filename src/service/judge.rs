@@ -10,13 +10,16 @@ use tracing::field::Empty;
 use super::admission::{Admission, Pace, TooLate};
 use super::cache::{Cache, Lookup, Writer};
 use super::context::RequestContext;
+use super::pictures::{SeenPicture, seen};
 use crate::domain::calibration::{CalibrationFile, Calibrator};
 use crate::domain::service_time::Due;
 use crate::domain::{
-    BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, MassKind, Method, Mode, ModelRef, Options, Sampling,
-    Thoughts, Timing, Usage, milliseconds,
+    BranchChoice, Distribution, Finish, InvalidVerdict, Judgement, MassKind, Method, Mode, ModelRef, NamedDigest,
+    Options, Sampling, Thoughts, Timing, Usage, milliseconds,
 };
-use crate::engine::{Compiled, Completion, Engine, EngineError, EngineInfo, Job, Load, ModelMemory, Stages, Upstream};
+use crate::engine::{
+    Compiled, Completion, Engine, EngineError, EngineInfo, Eyes, Job, Load, ModelMemory, Stages, Upstream,
+};
 use crate::metrics::Metrics;
 use crate::prompts::{ChatFormat, EscapedMarker, PromptLibrary, PromptSet, Renderer};
 use crate::script::{Outcome, Prompt, SamplerSettings, Script, Transcript, Vocabulary};
@@ -50,6 +53,8 @@ pub(super) struct PlannedRun {
     pub(super) sample: u32,
     /// What was changed in the judged texts so that they cannot forge markers.
     pub(super) neutralized: Arc<[EscapedMarker]>,
+    /// The pictures of the prompt.
+    pub(super) pictures: Arc<[SeenPicture]>,
     compiled: Compiled,
     prompt_text: Arc<str>,
     cacheable: bool,
@@ -215,6 +220,19 @@ impl Judge {
         self.profile().prompt_set(name)
     }
 
+    /// The eyes of its model, if it takes pictures.
+    #[must_use]
+    pub fn eyes(&self) -> Option<Eyes> {
+        self.engine.eyes()
+    }
+
+    /// The templates of a prompt with pictures, which are more than those of its form.
+    pub(super) fn with_pictures(&self, prompt: NamedDigest) -> NamedDigest {
+        let set = prompt.name.split('/').next().and_then(|set| self.prompts.get(set));
+        let digest = set.map(|set| set.digest_with_pictures(&prompt.digest));
+        NamedDigest { digest: digest.unwrap_or(prompt.digest), name: prompt.name }
+    }
+
     /// Tokenises what a run asks, and gives each of its samples. Where the context has no room for all that the script
     /// may write, it may write less, if the run allows it.
     ///
@@ -239,6 +257,7 @@ impl Judge {
             run,
             sample: 0,
             neutralized: neutralized.into(),
+            pictures: seen(&compiled),
             prompt_text: compiled.job.prompt.text().into(),
             compiled,
             cacheable: options.cache && repeats,

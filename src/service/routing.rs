@@ -126,12 +126,12 @@ impl From<&RelativeRequest> for RouteSubject {
     }
 }
 
-/// An instruction as one text: the turns of a conversation, a line each.
+/// An instruction as one text: the turns of a conversation, a line each; pictures have no text.
 fn text(instruction: &Instruction) -> String {
     match instruction {
         Instruction::Text(text) => text.clone(),
         Instruction::Conversation(turns) => {
-            turns.iter().map(|turn| turn.content.as_str()).collect::<Vec<_>>().join("\n")
+            turns.iter().map(|turn| turn.content.texts()).collect::<Vec<_>>().join("\n")
         }
     }
 }

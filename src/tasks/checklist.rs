@@ -124,7 +124,7 @@ impl Task for Checklist {
     }
 
     fn text_len(&self) -> usize {
-        self.turns.iter().map(Turn::text_len).sum::<usize>() + self.bytes_of_answers()
+        self.turns.iter().map(Turn::text_len_with_pictures).sum::<usize>() + self.bytes_of_answers()
     }
 
     fn is_long_to_plan(&self) -> bool {
@@ -165,8 +165,8 @@ impl Checklist {
 fn conversation(mut turns: Vec<Turn>) -> Vec<Turn> {
     const REQUEST: &str = "Answer the question about the text above with one of the answers that it lists.";
     match turns.last_mut() {
-        Some(turn) if turn.role == Role::User => turn.content = format!("{}\n\n{REQUEST}", turn.content),
-        _ => turns.push(Turn { role: Role::User, content: REQUEST.to_owned() }),
+        Some(turn) if turn.role == Role::User => turn.content.push_paragraph(REQUEST),
+        _ => turns.push(Turn::new(Role::User, REQUEST)),
     }
     turns
 }
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn answers_cost_their_question_and_not_the_input() {
-        let turn = |content: String| Turn { role: Role::User, content };
+        let turn = |content: String| Turn::new(Role::User, content);
         let question = |count| Question { instructions: "x".repeat(100), kind: QuestionKind::Choice(listed(count)) };
         let sampling = Sampling {
             temperature: 0.0,

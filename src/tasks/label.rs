@@ -88,8 +88,9 @@ impl Task for Labelling {
 
     fn ask(&self, _run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError> {
         let turns: &[_] = if let Instruction::Conversation(turns) = &self.item.instruction { turns } else { &[] };
-        let quotes =
-            self.turns.iter().map(|index| Quote { field: "messages", index: *index, text: &turns[*index].content });
+        let texts: Vec<String> = self.turns.iter().map(|index| turns[*index].content.texts()).collect();
+        let quotes = self.turns.iter().zip(&texts);
+        let quotes = quotes.map(|(index, text)| Quote { field: "messages", index: *index, text });
         let quotes: Vec<Quote<'_>> = quotes.collect();
         let reading = Reading {
             form: Form::Label,

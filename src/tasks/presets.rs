@@ -189,10 +189,10 @@ impl JudgeModel {
             }
         }
         match turns.last_mut() {
-            Some(turn) if turn.role == Role::User => turn.content = format!("{}\n\n{text}", turn.content),
+            Some(turn) if turn.role == Role::User => turn.content.push_paragraph(&text),
             _ => {
                 let content = format!("Judge the answer above by this rubric.\n\n{text}");
-                turns.push(Turn { role: Role::User, content });
+                turns.push(Turn::new(Role::User, content));
             }
         }
         turns

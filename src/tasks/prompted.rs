@@ -85,7 +85,11 @@ impl Task for Prompted {
     }
 
     fn text_len(&self) -> usize {
-        self.inputs.iter().map(PromptInput::len).max().unwrap_or(0)
+        let len = |input: &PromptInput| match input {
+            PromptInput::Conversation(turns) => turns.iter().map(Turn::text_len_with_pictures).sum(),
+            text => text.len(),
+        };
+        self.inputs.iter().map(len).max().unwrap_or(0)
     }
 
     /// A grammar is compiled when the run is planned.

@@ -105,7 +105,7 @@ async fn conversations_end_with_the_user() {
     let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}});
     let text = json!({"type": "text", "text": "What is this?"});
     let body = conversation(json!([{"role": "user", "content": [text, image]}]));
-    check(&server, ABSOLUTE, &body, 422, "unsupported_content", "/messages/0/content/1").await;
+    check(&server, ABSOLUTE, &body, 422, "invalid_request", "/messages/0/content/1").await;
 }
 
 #[tokio::test]

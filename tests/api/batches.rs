@@ -37,7 +37,7 @@ impl Server {
         sent(key.into_iter().fold(request, |request, key| request.bearer_auth(key))).await
     }
 
-    async fn submit(&self, lines: &[Value]) -> String {
+    pub(crate) async fn submit(&self, lines: &[Value]) -> String {
         let text = lines.iter().fold(String::new(), |text, line| format!("{text}{line}\n"));
         let file = ok(self.upload(&text, None).await).await;
         let batch = json!({"input_file_id": file["id"], "endpoint": ABSOLUTE, "completion_window": "24h"});
@@ -45,7 +45,7 @@ impl Server {
     }
 
     /// The batch once it has a state.
-    async fn batch_that_is(&self, id: &str, status: &str) -> Value {
+    pub(crate) async fn batch_that_is(&self, id: &str, status: &str) -> Value {
         let poll = async {
             loop {
                 let batch = self.get_json(&format!("/v1/batches/{id}")).await;
@@ -62,7 +62,7 @@ impl Server {
     }
 
     /// The lines of a file of a batch.
-    async fn lines(&self, file: &Value) -> Vec<Value> {
+    pub(crate) async fn lines(&self, file: &Value) -> Vec<Value> {
         let text = self.get(&format!("/v1/files/{}/content", file.as_str().unwrap())).await.text().await.unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
@@ -88,7 +88,7 @@ async fn opened(location: &Location) -> Store {
     tokio::time::timeout(PATIENCE, poll).await.expect("a database")
 }
 
-fn line(id: &str, body: Value) -> Value {
+pub(crate) fn line(id: &str, body: Value) -> Value {
     json!({"custom_id": id, "method": "POST", "url": ABSOLUTE, "body": body})
 }
 

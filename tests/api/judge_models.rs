@@ -316,7 +316,10 @@ async fn aliases_and_judges_of_ones_own() {
     assert!(content(&answer).ends_with("[RESULT] B"));
     assert_eq!(content(&ask(&server, json!({"model": "GPT-4.1"})).await), "<score>3</score>");
     let one = server.get_json("/v1/models/GPT-4.1").await;
-    assert_eq!(one, json!({"id": "GPT-4.1", "object": "model", "created": 0, "owned_by": "gavel"}));
+    assert_eq!(
+        one,
+        json!({"id": "GPT-4.1", "object": "model", "created": 0, "owned_by": "gavel", "modalities": ["text", "image"]})
+    );
 }
 
 #[tokio::test]

@@ -109,6 +109,7 @@ async fn load(folder: &Path, isq: &str) -> Result<MistralRs, LoadError> {
         path: folder.into(),
         digest: "sha256:none".into(),
         traits: JudgeTraits::default(),
+        eyes: None,
     };
     MistralRs::load(&model, Settings { isq: isq.into(), ..settings() }).await
 }

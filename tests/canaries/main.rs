@@ -24,6 +24,7 @@ fn demo() -> Model {
         path,
         digest: "sha256:not checked here".into(),
         traits: JudgeTraits { prompt_set: Some("plain".into()), ..JudgeTraits::default() },
+        eyes: None,
     }
 }
 

@@ -20,6 +20,7 @@ fn llama_cpp() -> LlamaCpp {
         step_tokens: 256,
         threads: 0,
         gpu_layers: 0,
+        picture_tokens: 1024,
     };
     LlamaCpp::load(&demo(), settings).unwrap()
 }

@@ -30,11 +30,20 @@ fn demo() -> Model {
         path,
         digest: "sha256:not checked here".into(),
         traits: JudgeTraits { prompt_set: Some("plain".into()), ..JudgeTraits::default() },
+        eyes: None,
     }
 }
 
 fn settings() -> Settings {
-    Settings { sequences: 4, kv_tokens: 32_768, prefix_tokens: 4096, step_tokens: 256, threads: 0, gpu_layers: 0 }
+    Settings {
+        sequences: 4,
+        kv_tokens: 32_768,
+        prefix_tokens: 4096,
+        step_tokens: 256,
+        threads: 0,
+        gpu_layers: 0,
+        picture_tokens: 1024,
+    }
 }
 
 fn engine(settings: Settings) -> Arc<dyn Engine> {

@@ -65,7 +65,7 @@ pub(super) fn read(text: &str, prompt: Option<&str>) -> Result<(Item, String), P
                       told apart; send the prompt as well, or use another route";
         InvalidRequest::at("", reason)
     })?;
-    Ok(conversed(turns, text, last.content))
+    Ok(conversed(turns, text, last.content.texts()))
 }
 
 /// The item and response for a prompt that may be rendered with a chat template.
@@ -74,18 +74,19 @@ pub(super) fn answered(prompt: &str, response: &str) -> (Item, String) {
 }
 
 /// The item and response for a conversation. An unfinished assistant turn at its end is the beginning of the response,
-/// for example if a template opens the reasoning. Without turns, the whole `text` is the instruction.
+/// for example if a template opens the reasoning. Without turns, the whole `text` is the instruction. The turns have no
+/// pictures: these protocols have none.
 pub(super) fn conversed(mut turns: Vec<Turn>, text: &str, response: String) -> (Item, String) {
-    let begun = turns.pop_if(|turn| turn.role == Role::Assistant).map(|turn| turn.content).unwrap_or_default();
+    let begun = turns.pop_if(|turn| turn.role == Role::Assistant).map(|turn| turn.content.texts()).unwrap_or_default();
     let response = if begun.is_empty() { response } else { format!("{begun}\n{response}") };
     let ends_well = turns.last().is_some_and(|turn| turn.role == Role::User);
     let instruction = match turns.len() {
         0 => Instruction::Text(bare(text).to_owned()),
         _ if !ends_well => {
-            let texts: Vec<String> = turns.into_iter().map(|turn| turn.content).collect();
+            let texts: Vec<String> = turns.into_iter().map(|turn| turn.content.texts()).collect();
             Instruction::Text(texts.join("\n\n"))
         }
-        1 => Instruction::Text(turns.remove(0).content),
+        1 => Instruction::Text(turns.remove(0).content.texts()),
         _ => Instruction::Conversation(turns),
     };
     (Item { instruction, reference_answer: None, context: Vec::new(), annotator: None }, response)
@@ -102,10 +103,10 @@ fn turns(text: &str) -> Vec<Turn> {
         .collect();
     begins.sort_by_key(|(at, ..)| *at);
     let before = bare(begins.first().map_or(text, |(at, ..)| &text[..*at]));
-    let above = (!before.is_empty()).then(|| Turn { role: Role::System, content: before.to_owned() });
+    let above = (!before.is_empty()).then(|| Turn::new(Role::System, before));
     let marked = begins.iter().enumerate().map(|(index, (at, marker, role))| {
         let end = begins.get(index + 1).map_or(text.len(), |(next, ..)| *next);
-        Turn { role: *role, content: bare(&text[at + marker.len()..end]).to_owned() }
+        Turn::new(*role, bare(&text[at + marker.len()..end]))
     });
     above.into_iter().chain(marked).collect()
 }
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     fn turn(role: Role, content: &str) -> Turn {
-        Turn { role, content: content.to_owned() }
+        Turn::new(role, content)
     }
 
     fn instruction(text: &str, prompt: Option<&str>) -> (Instruction, String) {

@@ -123,9 +123,9 @@ fn bulk_item(body: &VerifyBody) -> Result<BulkItem, Problem> {
     const INPUT: &str = "/responses_create_params/input";
     let asked = &body.responses_create_params;
     let above = asked.get("instructions").and_then(Value::as_str);
-    let above = above.map(|text| Turn { role: Role::System, content: text.to_owned() });
+    let above = above.map(|text| Turn::new(Role::System, text));
     let said = match asked.get("input") {
-        Some(Value::String(text)) => vec![Turn { role: Role::User, content: text.clone() }],
+        Some(Value::String(text)) => vec![Turn::new(Role::User, text.clone())],
         Some(Value::Array(messages)) => {
             let messages: Vec<Value> = messages.iter().filter_map(message).collect();
             turns(&messages, INPUT)?

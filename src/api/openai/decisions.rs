@@ -12,6 +12,7 @@ use crate::api::json;
 use crate::api::problem::{OpenAiError, Problem};
 use crate::app::App;
 use crate::domain::{InvalidRequest, Role, Turn, Usage};
+use crate::pictures::PictureLimits;
 use crate::tasks::{AnswerOption, Question, QuestionKind, confidence};
 
 /// Maximum number of questions of one request.
@@ -152,7 +153,7 @@ pub(in crate::api) async fn create(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let body: DecisionsBody = json::lenient(&http, payload, app.config.limits.body_bytes).await?;
-    let turns = input(&body.input)?;
+    let turns = input(&body.input, &app.config.pictures)?;
     let questions: Vec<Question> =
         body.questions.iter().enumerate().map(|(index, question)| question.check(index)).collect::<Result<_, _>>()?;
     check_count(questions.len(), 1, MOST_QUESTIONS, "/questions")?;
@@ -175,10 +176,10 @@ pub(in crate::api) async fn create(
     }))
 }
 
-fn input(input: &Value) -> Result<Vec<Turn>, Problem> {
+fn input(input: &Value, pictures: &PictureLimits) -> Result<Vec<Turn>, Problem> {
     match input {
-        Value::String(text) if !text.trim().is_empty() => Ok(vec![Turn { role: Role::User, content: text.clone() }]),
-        Value::Array(items) => messages::turns_at(items, "/input"),
+        Value::String(text) if !text.trim().is_empty() => Ok(vec![Turn::new(Role::User, text.clone())]),
+        Value::Array(items) => messages::turns_at(items, "/input", pictures),
         _ => Err(InvalidRequest::at("/input", "the input must be a non-empty text, or messages").into()),
     }
 }
@@ -225,7 +226,7 @@ impl QuestionBody {
                 (instructions, QuestionKind::Score(levels.iter().map(listed).collect()))
             }
         };
-        Ok(Question { instructions: messages::content(instructions, &format!("{at}/instructions"))?, kind })
+        Ok(Question { instructions: messages::text(instructions, &format!("{at}/instructions"))?, kind })
     }
 
     fn name(self) -> Option<String> {

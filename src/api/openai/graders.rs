@@ -337,15 +337,18 @@ fn chat(
     sampling: &Option<SamplingParams>,
     at: &str,
 ) -> Result<Prompted, Problem> {
-    let mut turns = messages::turns_at(input, &format!("{at}/input"))?;
+    let input = with_pictures(input, variables, app.config.limits.body_bytes)
+        .map_err(|(index, error)| InvalidRequest::at(format!("{at}/input/{index}/content"), error.to_string()))?;
+    let mut turns = messages::turns_at(&input, &format!("{at}/input"), &app.config.pictures)?;
     for (index, turn) in turns.iter_mut().enumerate() {
-        turn.content = variables
-            .fill(&turn.content, graders::MAX_TEMPLATE_BYTES)
+        let fill = |text: &str| variables.fill(text, graders::MAX_TEMPLATE_BYTES);
+        turn.content = std::mem::take(&mut turn.content)
+            .try_map(fill)
             .map_err(|error| InvalidRequest::at(format!("{at}/input/{index}/content"), error.to_string()))?;
     }
     match turns.last_mut() {
-        Some(turn) if turn.role == Role::User => turn.content = format!("{}\n\n{request}", turn.content),
-        _ => turns.push(Turn { role: Role::User, content: request.to_owned() }),
+        Some(turn) if turn.role == Role::User => turn.content.push_paragraph(request),
+        _ => turns.push(Turn::new(Role::User, request)),
     }
     let Options { mut sampling, .. } = with(app, sampling.clone().unwrap_or_default(), at)?;
     let max_tokens = sampling.max_feedback_tokens.max(1) as usize;
@@ -361,6 +364,33 @@ fn chat(
         options,
         field: format!("{at}/input"),
     })
+}
+
+/// The messages with the variables in the addresses of their pictures filled in. On an error, the index of the message.
+fn with_pictures(
+    input: &[Value],
+    variables: &Variables,
+    most: usize,
+) -> Result<Vec<Value>, (usize, graders::TemplateError)> {
+    let fill = |(index, message): (usize, &Value)| {
+        let mut message = message.clone();
+        let parts = match message.get_mut("content") {
+            Some(Value::Array(parts)) => parts.as_mut_slice(),
+            Some(part @ Value::Object(_)) => std::slice::from_mut(part),
+            _ => return Ok(message),
+        };
+        for part in parts.iter_mut().filter_map(Value::as_object_mut) {
+            let address = match part.get_mut("image_url") {
+                Some(Value::Object(image)) => image.get_mut("url"),
+                address => address,
+            };
+            if let Some(Value::String(address)) = address {
+                *address = variables.fill(address, most).map_err(|error| (index, error))?;
+            }
+        }
+        Ok(message)
+    };
+    input.iter().enumerate().map(fill).collect()
 }
 
 fn with(app: &App, params: SamplingParams, at: &str) -> Result<Options, InvalidRequest> {

@@ -51,7 +51,7 @@ pub(super) async fn answer(
     response_format::check_judge(&body, judge)?;
     let named = |name| app.rubrics.named(name).map_err(|error| Problem::from(error).at("/model"));
     let rubric: Option<NamedRubric> = rubric.map(named).transpose()?;
-    let turns = messages::turns(&body.messages)?;
+    let turns = messages::turns(&body.messages, &app.config.pictures)?;
     let turns = rubric.iter().fold(turns, |turns, rubric| judge.with_rubric(turns, &rubric.rubric));
     let options = body.options(&app.config.grading, None)?;
     let limits =

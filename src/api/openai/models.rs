@@ -23,11 +23,24 @@ pub(super) struct ModelEntry {
     object: &'static str,
     created: u64,
     owned_by: &'static str,
+    /// What its messages may have: `text`, and `image` for pictures. Missing while the model is not loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modalities: Option<Vec<&'static str>>,
 }
 
 impl ModelEntry {
-    fn of(id: String) -> Self {
-        Self { id, object: "model", created: 0, owned_by: "gavel" }
+    fn of(id: String, app: &App) -> Self {
+        let hosted = app.hosted(Some(&id)).or_else(|| app.hosted(None));
+        let mut models = app.models().all().into_iter();
+        let model = match hosted {
+            Some(name) => models.find(|model| model.name == name),
+            None => models.next(),
+        };
+        let modalities = model.and_then(|model| model.judge).map(|judge| match judge.eyes() {
+            Some(_) => vec!["text", "image"],
+            None => vec!["text"],
+        });
+        Self { id, object: "model", created: 0, owned_by: "gavel", modalities }
     }
 }
 
@@ -37,7 +50,7 @@ fn entries(app: &App) -> impl Iterator<Item = ModelEntry> {
     // Without a hosted model, judge models cannot run.
     let others = if hosted.is_empty() { Vec::new() } else { app.other_model_names() };
     let names = hosted.into_iter().chain(others);
-    names.map(ModelEntry::of)
+    names.map(move |name| ModelEntry::of(name, app))
 }
 
 /// Lists the names that `model` accepts: the hosted models, the default one first, then the judge models of
@@ -54,14 +67,14 @@ pub(in crate::api) async fn list(app: web::Data<App>) -> HttpResponse {
 )]
 pub(in crate::api) async fn show(app: web::Data<App>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
     let id = id.into_inner();
-    if entries(&app).any(|entry| entry.id == id) {
-        return Ok(HttpResponse::Ok().json(ModelEntry::of(id)));
+    if let Some(entry) = entries(&app).find(|entry| entry.id == id) {
+        return Ok(HttpResponse::Ok().json(entry));
     }
     let with_rubric = app.judge_models.find(&id).and_then(|(judge, rubric)| Some((judge.name.as_str(), rubric?)));
     match with_rubric {
         Some((judge, rubric)) if entries(&app).any(|entry| entry.id == judge) => {
             app.rubrics.named(rubric)?;
-            Ok(HttpResponse::Ok().json(ModelEntry::of(id)))
+            Ok(HttpResponse::Ok().json(ModelEntry::of(id, &app)))
         }
         _ => {
             let detail = format!("unknown model `{id}`; `GET /v1/models` lists the models");

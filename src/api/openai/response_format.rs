@@ -89,8 +89,8 @@ impl AnswerFormat {
             }
         };
         match turns.last_mut() {
-            Some(turn) if turn.role == Role::User => turn.content = format!("{}\n\n{request}", turn.content),
-            _ => turns.push(Turn { role: Role::User, content: request }),
+            Some(turn) if turn.role == Role::User => turn.content.push_paragraph(&request),
+            _ => turns.push(Turn::new(Role::User, request)),
         }
         turns
     }

@@ -115,7 +115,7 @@ pub(in crate::api) async fn create(
 ) -> Result<HttpResponse, Problem> {
     let body: SystemOneBody = json::lenient(&http, payload, app.config.limits.body_bytes).await?;
     check_count(body.questions.len(), 1, 400, "/questions")?;
-    let turns = vec![Turn { role: Role::User, content: text(&body.state) }];
+    let turns = vec![Turn::new(Role::User, text(&body.state))];
     let questions: Vec<Question> =
         body.questions.iter().map(|(id, question)| question.check(id)).collect::<Result<_, _>>()?;
     let context = context::of_request(&http, &app)?;

@@ -38,7 +38,7 @@ pub(super) async fn answer(
     envelope: &Envelope,
 ) -> Result<HttpResponse, Problem> {
     let format = Arc::new(AnswerFormat::of(&body)?);
-    let turns = format.with_instruction(messages::turns(&body.messages)?);
+    let turns = format.with_instruction(messages::turns(&body.messages, &app.config.pictures)?);
     let (mut options, stop) = (body.options(&app.config.grading, Some(1.0))?, body.stop()?);
     options.cache = false;
     let context = context::of_request(http, app)?;

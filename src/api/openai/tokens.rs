@@ -12,7 +12,6 @@ use crate::api::problem::{Code, OpenAiError, Problem};
 use crate::api::{context, json};
 use crate::app::App;
 use crate::domain::InvalidRequest;
-use crate::prompts::PromptError;
 use crate::script::{Token, Vocabulary};
 use crate::service::Session;
 use crate::tasks::{PromptInput, TaskError};
@@ -95,14 +94,19 @@ pub(in crate::api) async fn tokenize(
     let vocabulary = vocabulary(&session)?;
     let input = match (body.prompt, body.messages) {
         (Some(text), None) => PromptInput::Text(text),
-        (None, Some(messages)) => PromptInput::Conversation(messages::turns(&messages)?),
+        (None, Some(messages)) => PromptInput::Conversation(messages::turns(&messages, &app.config.pictures)?),
         _ => return Err(InvalidRequest::at("/prompt", "send `prompt`, or a conversation as `messages`").into()),
     };
     let bos = body.add_special_tokens.unwrap_or(true);
     let max_model_len = session.judge().engine().context;
     let strings = body.return_token_strs.unwrap_or(false);
     let read = move || {
-        let prompt = input.prompt(session.judge().profile().renderer)?;
+        let prompt = input.prompt(session.judge().profile().renderer);
+        let prompt = prompt.map_err(|error| crate::service::ServiceError::from(TaskError::from(error)))?;
+        if let Some(shown) = prompt.pictures().next() {
+            let detail = "pictures have no tokens that could be listed; the verdict on a picture has their number";
+            return Err(Problem::new(Code::UnsupportedContent, detail).at(&*shown.pointer));
+        }
         let mut tokens = prompt.encode(&*vocabulary).ids;
         if !bos && vocabulary.begin().is_some() && tokens.first().copied() == vocabulary.begin() {
             tokens.remove(0);
@@ -111,10 +115,8 @@ pub(in crate::api) async fn tokenize(
         let token_strs = strings.then(|| tokens.iter().map(text).collect());
         Ok(Tokenized { count: tokens.len(), max_model_len, tokens, token_strs })
     };
-    let tokenized: Result<Tokenized, PromptError> =
+    let tokenized: Result<Tokenized, Problem> =
         web::block(read).await.map_err(|_| Problem::new(Code::Internal, "the text could not be tokenised"))?;
-    let tokenized =
-        tokenized.map_err(|error| Problem::from(crate::service::ServiceError::from(TaskError::from(error))));
     Ok(HttpResponse::Ok().json(tokenized?))
 }
 

@@ -144,7 +144,8 @@ pub(super) fn of<'a>(
             let messages = judgement["messages"].clone();
             let told = Trace::of(judgement, false).filter(|_| messages.is_array());
             let told = told.ok_or_else(|| {
-                let what = "the judge does not tell its prompts; use a server of this version or newer";
+                let what = "the judge does not tell its prompts: leave out items with pictures, and use a server of \
+                            this version or newer";
                 CliError::because(&item.id, what)
             })?;
             let group = by_order.entry(order).or_insert_with(|| Group {

@@ -10,9 +10,10 @@ use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 
+use super::eyes::Eyes;
 use super::settings::{Settings, backend};
 use crate::engine::scheduler::{Backend, Limits, Row, Scheduler, Slot};
-use crate::script::Vocabulary;
+use crate::script::{Look, Vocabulary};
 
 /// llama.cpp's flag value for `enabled`, which the binding does not name.
 const FLASH_ATTENTION_ENABLED: i32 = 1;
@@ -23,10 +24,12 @@ const FLASH_ATTENTION_ENABLED: i32 = 1;
 const GPU_COPIES: usize = 4;
 const CPU_COPIES: usize = 64;
 
-/// One context and the batch that it decodes.
+/// One context, the batch that it decodes, and the eyes of the model if it has some.
 pub(super) struct Context<'model> {
     context: LlamaContext<'model>,
     batch: LlamaBatch<'static>,
+    eyes: Option<Arc<Eyes>>,
+    step_tokens: usize,
 }
 
 /// A scheduler over a new context, which has decoded one token.
@@ -36,9 +39,10 @@ pub(super) struct Context<'model> {
 pub(super) fn start<'model>(
     model: &'model LlamaModel,
     vocabulary: &Arc<dyn Vocabulary>,
+    eyes: Option<Arc<Eyes>>,
     settings: Settings,
 ) -> Result<Scheduler<Context<'model>>, String> {
-    let mut context = Context::new(model, settings)?;
+    let mut context = Context::new(model, eyes, settings)?;
     let token = vocabulary.begin().unwrap_or(0);
     context.decode(&[Row { token, position: 0, slot: 0, logits: true }])?;
     context.truncate(0, 0)?;
@@ -59,13 +63,9 @@ fn limits(settings: Settings) -> Limits {
 impl<'model> Context<'model> {
     /// # Errors
     /// If llama.cpp cannot create a context, for example without enough memory.
-    fn new(model: &'model LlamaModel, settings: Settings) -> Result<Self, String> {
+    fn new(model: &'model LlamaModel, eyes: Option<Arc<Eyes>>, settings: Settings) -> Result<Self, String> {
         let size = |n: usize| u32::try_from(n).map_err(|_| format!("{n} is too large"));
-        let threads = match settings.threads {
-            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            threads => threads,
-        };
-        let threads = i32::try_from(threads).map_err(|e| e.to_string())?;
+        let threads = settings.thread_count()?;
         // One stream per sequence: in a unified pool, attention visits the cells of all other sequences.
         let params = LlamaContextParams::default()
             .with_n_ctx(NonZeroU32::new(size(settings.cells())?))
@@ -79,7 +79,8 @@ impl<'model> Context<'model> {
             .with_n_threads_batch(threads)
             .with_no_perf(true);
         let context = model.new_context(&backend(), params).map_err(|error| error.to_string())?;
-        Ok(Self { context, batch: LlamaBatch::new(settings.step_tokens, 1) })
+        let batch = LlamaBatch::new(settings.step_tokens, 1);
+        Ok(Self { context, batch, eyes, step_tokens: settings.step_tokens })
     }
 }
 
@@ -103,19 +104,24 @@ impl Backend for Context<'_> {
         self.context.state_seq_get(slot, LlamaStateSeqFlags::empty()).map_err(|error| error.to_string())
     }
 
-    fn restore(&mut self, saved: &SeqState, slot: Slot, len: usize) -> Result<(), String> {
+    fn restore(&mut self, saved: &SeqState, slot: Slot, position: usize) -> Result<(), String> {
         self.context.state_seq_set(saved, slot).map_err(|error| error.to_string())?;
-        self.truncate(slot, len)
+        self.truncate(slot, position)
     }
 
-    fn truncate(&mut self, slot: Slot, len: usize) -> Result<(), String> {
-        let (slot, len) =
-            (u32::try_from(slot).map_err(|e| e.to_string())?, u32::try_from(len).map_err(|e| e.to_string())?);
-        match self.context.clear_kv_cache_seq(Some(slot), Some(len), None) {
+    fn truncate(&mut self, slot: Slot, position: usize) -> Result<(), String> {
+        let (slot, position) =
+            (u32::try_from(slot).map_err(|e| e.to_string())?, u32::try_from(position).map_err(|e| e.to_string())?);
+        match self.context.clear_kv_cache_seq(Some(slot), Some(position), None) {
             Ok(true) => Ok(()),
-            Ok(false) => Err(format!("sequence {slot} cannot be rolled back to {len} tokens")),
+            Ok(false) => Err(format!("sequence {slot} cannot be rolled back to position {position}")),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    fn see(&mut self, look: &Look, position: usize, slot: Slot) -> Result<(), String> {
+        let eyes = self.eyes.as_ref().ok_or("the model has no eyes")?;
+        eyes.see(look, position, slot, &mut self.context, self.step_tokens)
     }
 
     fn wipe(&mut self) {

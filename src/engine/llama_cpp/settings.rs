@@ -22,12 +22,23 @@ pub struct Settings {
     pub threads: usize,
     /// Number of layers on the GPU.
     pub gpu_layers: u32,
+    /// Maximum number of tokens of a picture, for models that can choose.
+    pub picture_tokens: usize,
 }
 
 impl Settings {
     /// Maximum number of tokens of a sequence.
     pub(super) fn context(self) -> usize {
         self.kv_tokens / self.sequences
+    }
+
+    /// Number of threads that compute.
+    pub(super) fn thread_count(self) -> Result<i32, String> {
+        let threads = match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads => threads,
+        };
+        i32::try_from(threads).map_err(|error| error.to_string())
     }
 
     /// Number of cells of the KV cache: a stream for each sequence.

@@ -8,12 +8,15 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token_type::LlamaTokenAttr;
 use llama_cpp_2::vocab::VocabType;
 
+use super::eyes::Eyes;
+use crate::pictures::Picture;
 use crate::prompts::ChatFormat;
-use crate::script::{Constraint, Grammar, Grammars, Token, Vocabulary};
+use crate::script::{Constraint, Glance, Grammar, Grammars, Token, Unseen, Vocabulary};
 
 /// The vocabulary of a loaded model.
 pub(super) struct ModelVocabulary {
     model: Arc<LlamaModel>,
+    eyes: Option<Arc<Eyes>>,
     control: HashMap<String, Token>,
     user_defined: Vec<String>,
     size: usize,
@@ -25,7 +28,7 @@ pub(super) struct ModelVocabulary {
 }
 
 impl ModelVocabulary {
-    pub(super) fn new(model: Arc<LlamaModel>) -> Self {
+    pub(super) fn new(model: Arc<LlamaModel>, eyes: Option<Arc<Eyes>>) -> Self {
         let vocab = model.vocab();
         let with = |attr: LlamaTokenAttr| -> HashMap<String, Token> {
             let tokens = vocab.tokens().filter(|token| vocab.attr(*token).contains(attr));
@@ -39,7 +42,8 @@ impl ModelVocabulary {
         let (user_defined, size) = (user_defined.into_keys().collect(), vocab.tokens().count());
         let longest_piece = vocab.tokens().map(|token| vocab.token_to_piece(token, false, None).len()).max();
         let longest_piece = longest_piece.unwrap_or(1).max(1);
-        Self { control, user_defined, size, adds_space, begin, longest_piece, grammars: OnceLock::new(), model }
+        let grammars = OnceLock::new();
+        Self { control, user_defined, size, adds_space, begin, longest_piece, grammars, model, eyes }
     }
 
     /// The chat format of the model.
@@ -93,6 +97,10 @@ impl Vocabulary for ModelVocabulary {
 
     fn begin(&self) -> Option<Token> {
         self.begin
+    }
+
+    fn look(&self, picture: &Arc<Picture>) -> Result<Glance, Unseen> {
+        self.eyes.as_ref().ok_or(Unseen::NoEyes)?.look(picture)
     }
 
     fn constrain(&self, grammar: &Grammar) -> Result<Box<dyn Constraint>, String> {

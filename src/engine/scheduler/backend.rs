@@ -1,14 +1,14 @@
 //! What a scheduler asks of a model.
 
 use super::sequence::Slot;
-use crate::script::Token;
+use crate::script::{Look, Token};
 
 /// A token to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
     /// The token.
     pub token: Token,
-    /// Its position in the sequence.
+    /// Its position in the sequence: its index, unless pictures before it take fewer positions than tokens.
     pub position: usize,
     /// The sequence.
     pub slot: Slot,
@@ -36,17 +36,23 @@ pub trait Backend {
     /// When the model refuses.
     fn save(&mut self, slot: Slot) -> Result<Self::Saved, String>;
 
-    /// Makes a slot hold the first `len` tokens of what was saved, and nothing else.
+    /// Makes a slot hold what was saved, up to a position, and nothing else.
     ///
     /// # Errors
     /// When the model refuses.
-    fn restore(&mut self, saved: &Self::Saved, slot: Slot, len: usize) -> Result<(), String>;
+    fn restore(&mut self, saved: &Self::Saved, slot: Slot, position: usize) -> Result<(), String>;
 
-    /// Forgets all but the first `len` tokens of a slot.
+    /// Forgets what a slot holds from a position on.
     ///
     /// # Errors
     /// When the model refuses.
-    fn truncate(&mut self, slot: Slot, len: usize) -> Result<(), String>;
+    fn truncate(&mut self, slot: Slot, position: usize) -> Result<(), String>;
+
+    /// Computes a picture at a position, which is where the slot ends. The logits of the last decode are lost.
+    ///
+    /// # Errors
+    /// When this picture cannot be computed; what the slot holds from the position on is not defined then.
+    fn see(&mut self, look: &Look, position: usize, slot: Slot) -> Result<(), String>;
 
     /// Forgets all slots, and wipes the memory that they were in.
     fn wipe(&mut self);

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::domain::fair_queue::Flow;
 use crate::domain::service_time::Due;
 use crate::engine::{Completion, EngineError, Event, Stages};
-use crate::script::{Action, Machine, Token, Transcript};
+use crate::script::{Action, Look, Machine, Token, Transcript};
 
 /// A place for a sequence in the model's context.
 pub type Slot = i32;
@@ -56,6 +56,8 @@ pub(super) struct Sequence {
     begun: Option<Instant>,
     /// When its caller stops waiting.
     pub(super) due: Due,
+    /// The pictures of its prompt.
+    pub(super) looks: Vec<Look>,
 }
 
 impl Sequence {
@@ -85,6 +87,7 @@ impl Sequence {
             submitted: Instant::now(),
             begun: None,
             due: Due { at: None, written: 0 },
+            looks: Vec::new(),
         }
     }
 
@@ -106,11 +109,39 @@ impl Sequence {
         self.machine.ids().len() + self.machine.upcoming().len() - self.computed.len()
     }
 
-    /// The token at a position that is still to be decoded, and whether the logits after it are wanted.
-    pub(super) fn token(&self, position: usize) -> (Token, bool) {
+    /// How many of these come before the next picture; 0 where the picture comes next.
+    pub(super) fn readable(&self) -> usize {
+        self.ahead().map_or(self.needs(), |look| look.at - self.computed.len())
+    }
+
+    /// The next picture, if it comes before everything else.
+    pub(super) fn look(&self) -> Option<&Look> {
+        self.ahead().filter(|look| look.at == self.computed.len())
+    }
+
+    /// The next picture.
+    fn ahead(&self) -> Option<&Look> {
+        self.looks.iter().find(|look| look.at >= self.computed.len())
+    }
+
+    /// Takes the next picture as computed, which comes before everything else.
+    pub(super) fn looked(&mut self) {
+        if let Some((id, tokens)) = self.look().map(|look| (look.glance.id, look.glance.tokens)) {
+            self.computed.extend(std::iter::repeat_n(id, tokens));
+        }
+    }
+
+    /// The position of the token at an index, which is in no picture.
+    pub(super) fn position(&self, index: usize) -> usize {
+        let before = self.looks.iter().filter(|look| look.at < index);
+        index - before.map(|look| look.glance.tokens - look.glance.positions).sum::<usize>()
+    }
+
+    /// The token at an index that is still to be decoded, and whether the logits after it are wanted.
+    pub(super) fn token(&self, index: usize) -> (Token, bool) {
         let ids = self.machine.ids();
-        let token = ids.get(position).or_else(|| self.machine.upcoming().get(position - ids.len()));
-        (*token.expect("it has as many tokens as it needs"), position + 1 >= ids.len())
+        let token = ids.get(index).or_else(|| self.machine.upcoming().get(index - ids.len()));
+        (*token.expect("it has as many tokens as it needs"), index + 1 >= ids.len())
     }
 
     /// Whether its machine has come to `len` tokens, all of which the slot holds.
@@ -121,7 +152,7 @@ impl Sequence {
 
     /// What kind of work that is.
     pub(super) fn need(&self) -> Need {
-        if self.needs() <= SHORT { Need::Few } else { Need::Prompt }
+        if self.needs() <= SHORT && self.ahead().is_none() { Need::Few } else { Need::Prompt }
     }
 
     /// Goes on with the first of so many branches. Each is made when its turn comes: it holds a copy of the ids.

@@ -19,8 +19,8 @@ pub(super) enum Batch {
 pub(super) fn plan(running: &mut [Sequence], batch: Batch, step: usize) -> (Vec<Row>, Vec<(u64, Range<usize>)>) {
     let (mut rows, mut wanted) = (Vec::new(), Vec::new());
     let belongs = |s: &&mut Sequence| match batch {
-        Batch::Of(need) => !s.alone && s.need() == need,
-        Batch::Own(id) => s.id == id,
+        Batch::Of(need) => !s.alone && s.need() == need && s.look().is_none(),
+        Batch::Own(id) => s.id == id && s.look().is_none(),
     };
     let mut order: Vec<&mut Sequence> = running.iter_mut().filter(belongs).collect();
     let prompts = matches!(batch, Batch::Of(Need::Prompt));
@@ -34,7 +34,7 @@ pub(super) fn plan(running: &mut [Sequence], batch: Batch, step: usize) -> (Vec<
         let mut room = step;
         order.retain(|s| {
             room > 0 && {
-                room = room.saturating_sub(s.needs());
+                room = room.saturating_sub(s.readable());
                 true
             }
         });
@@ -42,7 +42,7 @@ pub(super) fn plan(running: &mut [Sequence], batch: Batch, step: usize) -> (Vec<
     }
     let mut part = None;
     for sequence in order {
-        let (tokens, room) = (sequence.needs(), step - rows.len());
+        let (tokens, room) = (sequence.readable(), step - rows.len());
         let take = match (&mut budgets, part) {
             (Some(budgets), _) => match budgets.take(&sequence.flow, tokens, room) {
                 0 => continue,
@@ -55,9 +55,9 @@ pub(super) fn plan(running: &mut [Sequence], batch: Batch, step: usize) -> (Vec<
         };
         part = Some(take);
         for _ in 0..take {
-            let position = sequence.computed.len();
-            let (token, logits) = sequence.token(position);
-            rows.push(Row { token, position, slot: sequence.slot, logits });
+            let index = sequence.computed.len();
+            let (token, logits) = sequence.token(index);
+            rows.push(Row { token, position: sequence.position(index), slot: sequence.slot, logits });
             sequence.computed.push(token);
         }
         let of_it = rows.len() - take..rows.len();

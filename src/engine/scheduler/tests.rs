@@ -8,13 +8,16 @@ use crate::domain::fair_queue::Flow;
 use crate::engine::{Completion, Job, Run};
 use crate::script::toy::{self, Toy};
 use crate::script::{
-    Generate, Machine, Outcome, Prompt, SamplerSettings, Script, Segment, Step, StepError, Transcript,
+    Generate, Glance, Look, Machine, Outcome, Prompt, SamplerSettings, Script, Segment, Step, StepError, Transcript,
 };
+
+/// A cell of a slot: a token, its position, and that of what follows it. All cells of a picture are at its position.
+type Cell = (Token, usize, usize);
 
 /// A backend that knows what each slot holds, so that a wrong copy or position shows at once.
 #[derive(Default)]
 pub(super) struct Fake {
-    slots: Vec<Vec<Token>>,
+    slots: Vec<Vec<Cell>>,
     logits: Vec<Vec<f32>>,
     most_cells: usize,
     decoded: usize,
@@ -28,6 +31,9 @@ pub(super) struct Fake {
     wiped: usize,
     /// Tokens whose state was copied.
     copied: usize,
+    /// Pictures that were computed, and one that cannot be.
+    seen: Vec<Token>,
+    blind_to: Option<Token>,
     /// The first step does not end before the sender is gone.
     held: Option<Arc<Mutex<mpsc::Receiver<()>>>>,
 }
@@ -44,8 +50,18 @@ impl Fake {
     }
 }
 
+fn end(cells: &[Cell]) -> usize {
+    cells.last().map_or(0, |(.., after)| *after)
+}
+
+/// Drops the cells from a position on.
+fn cut(cells: &mut Vec<Cell>, position: usize) {
+    cells.retain(|(_, place, _)| *place < position);
+    assert!(end(cells) <= position, "a picture is kept or dropped as a whole");
+}
+
 impl Backend for Fake {
-    type Saved = Vec<Token>;
+    type Saved = Vec<Cell>;
 
     fn decode(&mut self, rows: &[Row]) -> Result<(), String> {
         assert!(!self.panic, "out of its mind");
@@ -59,14 +75,15 @@ impl Backend for Fake {
         self.logits.clear();
         for row in rows {
             let slot = &mut self.slots[row.slot as usize];
-            assert_eq!(slot.len(), row.position, "positions follow each other");
-            slot.push(row.token);
+            assert_eq!(end(slot), row.position, "positions follow each other");
+            slot.push((row.token, row.position, row.position + 1));
             self.most_cells = self.most_cells.max(slot.len());
-            if self.bad.is_some_and(|bad| slot.contains(&bad)) {
+            let tokens: Vec<Token> = slot.iter().map(|(token, ..)| *token).collect();
+            if self.bad.is_some_and(|bad| tokens.contains(&bad)) {
                 self.foul.push(row.slot);
             }
             self.logits.push(match (row.logits, self.foul.contains(&row.slot)) {
-                (true, false) => toy::logits(slot),
+                (true, false) => toy::logits(&tokens),
                 (true, true) => vec![f32::NAN; toy::SIZE],
                 (false, _) => Vec::new(),
             });
@@ -81,21 +98,32 @@ impl Backend for Fake {
         &self.logits[index]
     }
 
-    fn save(&mut self, slot: Slot) -> Result<Vec<Token>, String> {
+    fn save(&mut self, slot: Slot) -> Result<Vec<Cell>, String> {
         self.copied += self.slots[slot as usize].len();
         Ok(self.slots[slot as usize].clone())
     }
 
-    fn restore(&mut self, saved: &Vec<Token>, slot: Slot, len: usize) -> Result<(), String> {
+    fn restore(&mut self, saved: &Vec<Cell>, slot: Slot, position: usize) -> Result<(), String> {
         assert!(self.slots[slot as usize].is_empty(), "only empty slots are restored");
         self.copied += saved.len();
-        self.slots[slot as usize] = saved[..len].to_vec();
+        self.slots[slot as usize] = saved.clone();
+        self.truncate(slot, position)
+    }
+
+    fn truncate(&mut self, slot: Slot, position: usize) -> Result<(), String> {
+        cut(&mut self.slots[slot as usize], position);
         Ok(())
     }
 
-    fn truncate(&mut self, slot: Slot, len: usize) -> Result<(), String> {
-        self.slots[slot as usize].truncate(len);
-        Ok(())
+    fn see(&mut self, look: &Look, position: usize, slot: Slot) -> Result<(), String> {
+        let Glance { id, tokens, positions } = look.glance;
+        let cells = &mut self.slots[slot as usize];
+        assert_eq!(end(cells), position, "positions follow each other");
+        self.logits.clear();
+        cells.extend(std::iter::repeat_n((id, position, position + positions), tokens));
+        self.most_cells = self.most_cells.max(cells.len());
+        self.seen.push(id);
+        if self.blind_to == Some(id) { Err("it cannot be seen".into()) } else { Ok(()) }
     }
 
     fn wipe(&mut self) {
@@ -108,7 +136,16 @@ impl Backend for Fake {
 pub(super) const LIMITS: Limits = Limits { sequences: 4, context: 700, prefix_tokens: 600, step: 24, copies: 8 };
 
 pub(super) fn job(text: &str, script: Script, deterministic: bool) -> Compiled {
-    let prompt = Prompt(vec![Segment::Control("<user>".into()), Segment::Text(text.into())]);
+    about(text, &[], "", script, deterministic)
+}
+
+/// A job with pictures between two texts.
+fn about(before: &str, pictures: &[u8], after: &str, script: Script, deterministic: bool) -> Compiled {
+    let text = |text: &str| (!text.is_empty()).then(|| Segment::Text(text.into()));
+    let pictures = pictures.iter().map(|number| Segment::Picture(toy::picture(*number)));
+    let control = Segment::Control("<user>".into());
+    let segments = [control].into_iter().chain(text(before)).chain(pictures).chain(text(after));
+    let prompt = Prompt(segments.collect());
     let encoded = prompt.encode(&Toy);
     let sampling = SamplerSettings { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.0, seed: 5 };
     Compiled::new(Job { prompt, script, sampling, deterministic }, encoded, &Toy).unwrap()
@@ -548,12 +585,71 @@ fn any_script() -> impl Strategy<Value = Script> {
     prop_oneof![4 => (1..20usize).prop_map(judging), 1 => branches, 1 => tail, 1 => told]
 }
 
+/// Mostly none, else some of a few.
+fn any_pictures() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(0..3u8, 1..4)]
+}
+
+#[test]
+fn a_picture_that_prompts_share_is_seen_once() {
+    let mut scheduler = scheduler(LIMITS);
+    let of = |number, after: &str| about("", &[number], &format!("{after}{SHARED}"), judging(4), false);
+    let (first, other) = (toy::picture(6), toy::picture(14));
+    let glances = [&first, &other].map(|shown| Toy.look(&shown.picture).unwrap());
+    assert!(glances[0].tokens == glances[1].tokens && glances[0].tokens > WORTH_SHARING, "they differ in the id alone");
+    let compiled: Vec<Compiled> = [of(6, "a"), of(6, "b"), of(14, "a"), of(6, "a"), of(14, "b")].into();
+    let runs: Vec<Run> = compiled.iter().map(|compiled| submit(&mut scheduler, compiled.clone())).collect();
+    drain(&mut scheduler);
+    for (run, compiled) in runs.into_iter().zip(compiled) {
+        assert_eq!(finish(run).unwrap().transcript, alone(compiled));
+    }
+    let mut seen = scheduler.backend.seen.clone();
+    seen.sort_unstable();
+    let mut expected = glances.map(|glance| glance.id);
+    expected.sort_unstable();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_picture_that_cannot_be_seen_fails_its_job_alone() {
+    let mut scheduler = scheduler(LIMITS);
+    scheduler.backend.blind_to = Some(Toy.look(&toy::picture(1).picture).unwrap().id);
+    let of = |number| about(SHARED, &[number], SHARED, judging(4), false);
+    let runs = [1, 2, 1].map(|number| submit(&mut scheduler, of(number)));
+    drain(&mut scheduler);
+    let [failed, fine, again] = runs.map(finish);
+    assert_eq!(failed, Err(EngineError::Failed("it cannot be seen".into())));
+    assert_eq!(fine.unwrap().transcript, alone(of(2)));
+    assert_eq!(again, Err(EngineError::Failed("it cannot be seen".into())));
+    assert!(scheduler.backend.slots.iter().all(Vec::is_empty));
+}
+
+#[test]
+fn others_wait_for_one_picture_at_most() {
+    let mut scheduler = scheduler(LIMITS);
+    let writes = submit(&mut scheduler, job("x", writing(40), false));
+    scheduler.step().unwrap();
+    let runs: Vec<Run> =
+        (0..3).map(|n| submit(&mut scheduler, about("", &[n, n + 3], "so", judging(2), false))).collect();
+    let mut before = (0, scheduler.running[0].machine.ids().len());
+    while scheduler.backend.seen.len() < 6 {
+        scheduler.step().unwrap();
+        let now = (scheduler.backend.seen.len(), scheduler.running[0].machine.ids().len());
+        assert!(now.0 <= before.0 + 1 && now.1 > before.1, "{before:?} {now:?}");
+        before = now;
+    }
+    drain(&mut scheduler);
+    for run in runs.into_iter().chain([writes]) {
+        finish(run).unwrap();
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     /// Whatever runs together, in whatever room, every script gets what it gets alone.
     #[test]
     fn every_script_gets_what_it_gets_alone(
-        jobs in prop::collection::vec((0..4usize, "[a-c ]{0,12}", any_script(), prop::bool::weighted(0.1), 0..6usize, prop::bool::weighted(0.15), 0..9u64), 1..14),
+        jobs in prop::collection::vec((0..4usize, any_pictures(), "[a-c ]{1,12}", any_script(), prop::bool::weighted(0.1), 0..6usize, prop::bool::weighted(0.15), 0..9u64), 1..14),
         sequences in 1..5usize,
         prefix_tokens in prop_oneof![Just(0), 30..400usize],
         step in 1..40usize,
@@ -561,8 +657,11 @@ proptest! {
         let limits = Limits { sequences, prefix_tokens, step: step.max(sequences), ..LIMITS };
         let mut scheduler = scheduler(limits);
         let mut runs = Vec::new();
-        for (shared, own, script, deterministic, pause, leaves, whose) in jobs {
-            let compiled = job(&format!("{}{own}", SHARED.repeat(shared)), script, deterministic);
+        for (shared, pictures, own, mut script, deterministic, pause, leaves, whose) in jobs {
+            if !pictures.is_empty() {
+                script.0.retain(|step| !matches!(step, Step::PromptLogprobs(_)));
+            }
+            let compiled = about(&SHARED.repeat(shared), &pictures, &own, script, deterministic);
             let flow = Flow::new((whose / 3).to_string(), whose);
             let compiled = Compiled { flow, ..compiled };
             let run = submit(&mut scheduler, compiled.clone());

@@ -72,9 +72,9 @@ fn text(messages: &[Value]) -> Result<String, String> {
             content => content_text(content).ok_or("has a message whose content is no text; judges read text only")?,
         };
         let after_result = at > 0 && is_result(&messages[at - 1]);
-        tools.add(&mut turns, Role::Assistant, message, after_result, said);
+        tools.add(&mut turns, Role::Assistant, message, after_result, said.into());
     }
-    Ok(turns.into_iter().map(|turn| turn.content).collect::<Vec<_>>().join("\n"))
+    Ok(turns.into_iter().map(|turn| turn.content.texts()).collect::<Vec<_>>().join("\n"))
 }
 
 /// A content that is a text, or a list of parts that are.

@@ -200,6 +200,7 @@ async fn mistralrs(_: &Model, _: &MistralRsConfig, _: Option<bool>) -> Result<Op
 #[cfg(feature = "llama-cpp")]
 async fn llama_cpp(model: Model, sizes: &LlamaCppConfig) -> Result<Arc<dyn Engine>, LoadError> {
     use crate::engine::llama_cpp::{LlamaCpp, Settings};
+    use crate::models::{EyesFile, ModelError};
     let settings = Settings {
         sequences: sizes.sequences,
         kv_tokens: sizes.kv_tokens,
@@ -207,9 +208,19 @@ async fn llama_cpp(model: Model, sizes: &LlamaCppConfig) -> Result<Arc<dyn Engin
         step_tokens: sizes.step_tokens,
         threads: sizes.threads,
         gpu_layers: sizes.gpu_layers,
+        picture_tokens: sizes.picture_tokens,
     };
     let path = model.path.display().to_string();
-    let engine = tokio::task::spawn_blocking(move || LlamaCpp::load(&model, settings)).await;
+    let eyes = sizes.eyes.clone();
+    let load = move || {
+        let mut model = model;
+        if !eyes.as_os_str().is_empty() {
+            let unusable = |error: ModelError| LoadError::Eyes(error.to_string());
+            model.eyes = Some(EyesFile::own(eyes).map_err(unusable)?);
+        }
+        LlamaCpp::load(&model, settings)
+    };
+    let engine = tokio::task::spawn_blocking(load).await;
     let engine = engine.map_err(|panic| LoadError::Model { path, reason: panic.to_string() })??;
     Ok(Arc::new(engine))
 }

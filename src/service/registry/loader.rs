@@ -282,6 +282,7 @@ mod tests {
             path: folder.path().to_path_buf(),
             digest: digest.clone(),
             traits: JudgeTraits::default(),
+            eyes: None,
         };
         let digests: Vec<String> = ModelSpec::all(&config).iter().map(|spec| spec.digest(&model)).collect();
         assert_eq!((&digests[0], &digests[4]), (&digest, &digest));

@@ -34,10 +34,24 @@ Normalize: TypeAlias = Literal["none", "group"]
 
 
 class TextPart(TypedDict):
-    """A part of a message. Judges read text only."""
+    """A text of a message."""
 
     type: Literal["text"]
     text: str
+
+
+class PictureUrl(TypedDict):
+    """A picture as a data URL: `data:image/png;base64,…`."""
+
+    url: str
+    detail: NotRequired[str]
+
+
+class PicturePart(TypedDict):
+    """A picture of a message, for models with eyes."""
+
+    type: Literal["image_url"]
+    image_url: PictureUrl
 
 
 class CalledFunction(TypedDict):
@@ -59,7 +73,7 @@ class Message(TypedDict):
     """A turn of a conversation. `content` may be None beside `tool_calls`."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Sequence[TextPart] | None
+    content: str | Sequence[TextPart | PicturePart] | None
     tool_calls: NotRequired[Sequence[ToolCall]]
     tool_call_id: NotRequired[str]
     name: NotRequired[str]

@@ -41,6 +41,16 @@ class TimingMs(_Answer):
     total: float
 
 
+class SeenPicture(_Answer):
+    """A picture that the model saw: where the request has it, the SHA-256 of its file, its size, and its tokens."""
+
+    pointer: str
+    sha256: str
+    width: int
+    height: int
+    tokens: int
+
+
 class _Produced(_Answer):
     """What every verdict says of how it came about."""
 
@@ -54,6 +64,8 @@ class _Produced(_Answer):
     version: str
     cached: bool
     annotator: NamedDigest | None = None
+    pictures: list[SeenPicture] = []
+    eyes: str | None = None
     examples: NamedDigest | None = None
     samples_used: int | None = None
     debug: dict[str, Any] | None = None
