@@ -11,6 +11,7 @@
 //! several slots and another none, a sequence of the first is paused: its state waits in the host's memory for a slot.
 
 mod backend;
+mod limits;
 mod pause;
 mod prefixes;
 mod sequence;
@@ -26,6 +27,7 @@ use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 
 pub use self::backend::{Backend, Row};
+pub use self::limits::Limits;
 use self::pause::{Paused, Shares};
 use self::prefixes::{Prefixes, WORTH_SHARING, shared};
 pub use self::sequence::Slot;
@@ -35,21 +37,6 @@ use super::{Compiled, EngineError, Event, Load};
 use crate::domain::fair_queue::{FairQueue, Ticket};
 use crate::domain::service_time::{Due, ServiceTime};
 use crate::script::{Action, Token, Vocabulary};
-
-/// Sizes of a scheduler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// The most sequences that run together: the slots 0 and up.
-    pub sequences: usize,
-    /// The most tokens of a sequence.
-    pub context: usize,
-    /// The most tokens that cached prefixes hold; 0 keeps none and shares nothing.
-    pub prefix_tokens: usize,
-    /// The most tokens in one step.
-    pub step: usize,
-    /// How many tokens' states are copied in the time that one token of a prompt takes to compute, about.
-    pub copies: usize,
-}
 
 /// How many waiting sequences of one turn are looked through for the one to admit next.
 const WINDOW: usize = 64;

@@ -566,7 +566,9 @@ async fn a_suspected_line_does_not_wait_for_the_end_of_other_batches() {
     let other = server.submit(&lines).await;
     let first = server.batch_that_is("batch_1", "completed").await;
     assert_eq!(first["outcomes"], json!({"ok": 2}));
-    assert_eq!(server.get_json(&format!("/v1/batches/{other}")).await["status"], "in_progress");
+    // Its input may still be read.
+    let other = server.get_json(&format!("/v1/batches/{other}")).await;
+    assert!(["validating", "in_progress"].map(Value::from).contains(&other["status"]), "{other}");
 }
 
 #[tokio::test]
