@@ -4,6 +4,7 @@
 pub mod admission;
 pub mod cache;
 mod context;
+mod counted;
 mod error;
 mod judge;
 mod jury;
@@ -27,6 +28,7 @@ use ulid::Ulid;
 use self::admission::{Admission, TooLate};
 use self::cache::Lookup;
 pub use self::context::{Deadline, DeadlinePassed, RequestContext, Tally, Totals};
+use self::counted::JudgementCount;
 pub use self::error::ServiceError;
 pub use self::judge::Judge;
 use self::judge::PlannedRun;
@@ -35,7 +37,7 @@ pub use self::pictures::SeenPicture;
 use self::registry::ModelRegistry;
 pub use self::routing::{CannotDecide, RouteSubject, RouteWish, RoutedVerdict};
 use crate::domain::{Judgement, MassKind, NamedDigest, Order, Provenance, Timing, Turn, Usage, milliseconds};
-use crate::engine::{EngineError, EngineInfo};
+use crate::engine::EngineError;
 use crate::metrics::Metrics;
 use crate::pictures::{PictureDecoder, PictureLimits, Shown};
 use crate::prompts::EscapedMarker;
@@ -493,25 +495,5 @@ impl RunResults {
             }
         };
         self.answers.push(Answer { run, judgement });
-    }
-}
-
-/// Counts the outcome of a judgement; dropping it before its end counts as cancelled.
-struct JudgementCount<'a> {
-    metrics: &'a Metrics,
-    labels: [&'a str; 3],
-    ended: Option<&'static str>,
-}
-
-impl<'a> JudgementCount<'a> {
-    fn new(metrics: &'a Metrics, kind: &'static str, rubric: &'a str, engine: &'a EngineInfo) -> Self {
-        Self { metrics, labels: [kind, rubric, engine.model.as_str()], ended: None }
-    }
-}
-
-impl Drop for JudgementCount<'_> {
-    fn drop(&mut self) {
-        let [kind, rubric, model] = self.labels;
-        self.metrics.judgements.with_label_values(&[kind, rubric, model, self.ended.unwrap_or("cancelled")]).inc();
     }
 }
