@@ -5,15 +5,15 @@
 #![cfg(feature = "vocabulary")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says with what")]
 
+use std::cell::Cell;
+use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gavel::api::local;
 use gavel::app::App;
 use gavel::config::Config;
-use gavel::domain::Kind;
 use gavel::engine::scripted::Scripted;
 use gavel::engine::vocabulary::ModelVocabulary;
 use gavel::jobs::{Lines, line};
@@ -23,6 +23,7 @@ use gavel::prompts::PromptLibrary;
 use rand::rngs::SysRng;
 use rand::{RngExt, SeedableRng, TryRng};
 use rand_chacha::ChaCha8Rng;
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -55,27 +56,31 @@ const PIECES: [&[u8]; 18] = [
     b"{%",
 ];
 
-/// Runs a target on its seeds, on its corpus, and on mutations of both.
-fn fuzz(name: &str, seeds: &[Vec<u8>], target: impl Fn(&[u8])) {
+/// Runs a target on its seeds, on its corpus, and on mutations of both. A target says whether it has accepted an input: it
+/// has to accept each seed, or mutations would not get beyond its first check.
+fn fuzz(name: &str, seeds: &[Vec<u8>], target: impl Fn(&[u8]) -> bool) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name);
     let kept = std::fs::read_dir(corpus).into_iter().flatten().map(|file| std::fs::read(file.unwrap().path()).unwrap());
-    let seeds: Vec<Vec<u8>> = seeds.iter().cloned().chain(kept).collect();
-    let run = |input: &[u8], seed: u64| {
-        if catch_unwind(AssertUnwindSafe(|| target(input))).is_err() {
-            panic!("{name}, seed {seed}: {:?}", String::from_utf8_lossy(input));
-        }
+    let kept: Vec<Vec<u8>> = kept.collect();
+    let run = |input: &[u8], seed: u64| match catch_unwind(AssertUnwindSafe(|| target(input))) {
+        Ok(accepted) => accepted,
+        Err(_) => panic!("{name}, seed {seed}: {:?}", String::from_utf8_lossy(input)),
     };
-    seeds.iter().for_each(|seed| run(seed, 0));
+    for seed in seeds {
+        assert!(run(seed, 0), "{name}: a seed is refused: {:?}", String::from_utf8_lossy(seed));
+    }
+    kept.iter().for_each(|input| drop(run(input, 0)));
+    let seeds: Vec<Vec<u8>> = seeds.iter().cloned().chain(kept).collect();
     let seconds = std::env::var("GAVEL_FUZZ_SECONDS").ok().map(|seconds| seconds.parse().unwrap());
     let began = Instant::now();
     let first = if seconds.is_some() { SysRng.try_next_u64().unwrap() } else { 0 };
-    let mut tried = 0;
+    let (mut tried, mut accepted) = (0, 0);
     while seconds.map_or(tried < SHORT, |seconds| began.elapsed() < Duration::from_secs(seconds)) {
         let seed = first.wrapping_add(tried);
-        run(&mutated(&seeds, seed), seed);
+        accepted += u64::from(run(&mutated(&seeds, seed), seed));
         tried += 1;
     }
-    eprintln!("{name}: {tried} inputs");
+    eprintln!("{name}: {tried} inputs, {accepted} of them accepted");
 }
 
 /// One of the inputs with a few changes.
@@ -107,43 +112,89 @@ fn mutated(seeds: &[Vec<u8>], seed: u64) -> Vec<u8> {
 }
 
 /// A target that reads a file of this name.
-fn of_file(name: &str, target: impl Fn(&Path)) -> impl Fn(&[u8]) {
+fn of_file(name: &str, target: impl Fn(&Path) -> bool) -> impl Fn(&[u8]) -> bool {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join(name);
     move |input| {
         let _folder = &folder;
         std::fs::write(&path, input).unwrap();
-        target(&path);
+        target(&path)
     }
 }
 
-#[test]
-fn request_bodies() {
-    let folder = TempDir::new().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
+/// A server with the scripted engine, on a port of its own.
+fn server(folder: &Path) -> SocketAddr {
+    let path = |name: &str| folder.join(name).display().to_string();
     let config =
         Config::without_environment(None, &[("data_dir", path("data")), ("cache_dir", path("cache"))]).unwrap();
     let app = App::build(config).unwrap();
     app.host(Arc::new(Scripted::fixed(Duration::ZERO)), None).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(gavel::api::server(app, listener).unwrap());
+    address
+}
+
+/// Routes that name the rubric in the query.
+const RUBRIC_IN_QUERY: [&str; 2] = ["/get_reward", "/predict"];
+/// Routes that the scripted engine has no vocabulary for.
+const OF_TOKENS: [&str; 2] = ["/tokenize", "/detokenize"];
+
+/// The routes that take JSON, each with the example of its body.
+fn routes() -> Vec<(String, Vec<u8>)> {
     let document = serde_json::to_value(gavel::api::document()).unwrap();
-    let example = |schema: &str| document["components"]["schemas"][schema]["example"].to_string().into_bytes();
+    let paths = document["paths"].as_object().unwrap().iter();
+    let with_body = paths.filter(|(path, _)| !OF_TOKENS.contains(&path.as_str())).filter_map(|(path, operations)| {
+        let body = &operations["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+        let schema = body.as_str()?.rsplit('/').next()?;
+        let example = document["components"]["schemas"][schema]["example"].to_string();
+        let query = if RUBRIC_IN_QUERY.contains(&path.as_str()) { "?rubric=helpfulness" } else { "" };
+        Some((path.replace("{rubric}", "helpfulness") + query, example.into_bytes()))
+    });
+    with_body.collect()
+}
+
+/// Bodies for each route, over HTTP. The first byte of an input chooses the route.
+#[test]
+fn requests() {
+    let folder = TempDir::new().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let address = runtime.block_on(async { server(folder.path()) });
+    let client = reqwest::Client::new();
+    let routes = routes();
     let graded = json!({"instruction": "Why?", "response": "So.", "score": 2, "feedback": "Thin."});
-    let of_jury = json!({"instruction": "Why?", "responses": ["a", "b"], "rubric": "helpfulness", "examples": [graded],
-                         "method": "absolute", "judges": [{"annotator": "parent"}, {"annotator": "expert"}]});
-    let checked = json!({"items": [{"instruction": "Why?", "response": "So."}],
-                         "method": {"name": "checklist", "questions": ["Is it so?"], "gates": [0]}});
-    let seeds = ["AbsoluteBody", "RelativeBody", "RankBody", "PreferencesBody", "RewardsBody"].map(example);
-    let seeds: Vec<Vec<u8>> =
-        seeds.into_iter().chain([of_jury, checked].map(|body| body.to_string().into_bytes())).collect();
+    let more = [
+        (
+            "/v1/preferences",
+            json!({"instruction": "Why?", "responses": ["a", "b"], "rubric": "helpfulness",
+            "examples": [graded], "method": "absolute", "judges": [{"annotator": "parent"}, {"annotator": "expert"}]}),
+        ),
+        (
+            "/v1/rewards",
+            json!({"items": [{"instruction": "Why?", "response": "So."}],
+            "method": {"name": "checklist", "questions": ["Is it so?"], "gates": [0]}}),
+        ),
+    ];
+    let more = more.map(|(path, body)| (path.to_owned(), body.to_string().into_bytes()));
+    let seed = |(path, body): &(String, Vec<u8>)| {
+        let at = routes.iter().position(|(known, _)| known == path).unwrap();
+        [&[u8::try_from(at).unwrap()], body.as_slice()].concat()
+    };
+    let seeds: Vec<Vec<u8>> = routes.iter().chain(&more).map(seed).collect();
     fuzz("requests", &seeds, |input| {
-        runtime.block_on(async {
-            drop(local::grade(&app, Kind::Absolute, input).await);
-            drop(local::grade(&app, Kind::Relative, input).await);
-            drop(local::rank(&app, input).await);
-            drop(local::preferences(&app, input).await);
-            drop(local::rewards(&app, input).await);
+        let Some((at, body)) = input.split_first() else { return false };
+        let (path, _) = &routes[usize::from(*at) % routes.len()];
+        let asked = client.post(format!("http://{address}{path}")).header("content-type", "application/json");
+        let status = runtime.block_on(async {
+            let reply = asked.body(body.to_vec()).send().await.unwrap();
+            let status = reply.status();
+            reply.bytes().await.unwrap();
+            status
         });
+        assert_ne!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        // A file, a batch or a review that is not there was asked for in a good body.
+        let absent = status == StatusCode::NOT_FOUND && (path.contains("{id}") || path == "/v1/batches");
+        status.is_success() || absent
     });
 }
 
@@ -169,7 +220,7 @@ fn files(folder: &str, ending: &str) -> Vec<(PathBuf, Vec<u8>)> {
 #[test]
 fn rubrics() {
     let seeds: Vec<_> = files("rubrics", ".toml").into_iter().map(|(_, text)| text).collect();
-    fuzz("rubrics", &seeds, of_file("mine.toml", |path| drop(gavel::rubrics::read(path))));
+    fuzz("rubrics", &seeds, of_file("mine.toml", |path| gavel::rubrics::read(path).is_ok()));
 }
 
 #[test]
@@ -180,11 +231,11 @@ fn example_sets() {
                 [[example.messages]]\nrole = \"user\"\ncontent = \"Why?\"\n[[example.context]]\ntext = \"It is.\"\n";
     fuzz("example_sets", &[seed.as_bytes().to_vec()], |input| {
         std::fs::write(folder.path().join("mine.toml"), input).unwrap();
-        drop(sets.named("mine"));
+        sets.named("mine").is_ok()
     });
 }
 
-/// A prompt set of the user's, one file of which is mutated.
+/// A prompt set of the user's, one file of which is mutated. The first byte of an input chooses the file.
 #[test]
 fn prompt_sets() {
     let folder = TempDir::new().unwrap();
@@ -192,16 +243,16 @@ fn prompt_sets() {
     std::fs::create_dir(&set).unwrap();
     let originals = files("prompts/plain", "");
     let write = |path: &Path, text: &[u8]| std::fs::write(set.join(path.file_name().unwrap()), text).unwrap();
-    for (path, text) in &originals {
+    originals.iter().for_each(|(path, text)| write(path, text));
+    let seeds: Vec<Vec<u8>> = (0..).zip(&originals).map(|(at, (_, text))| [&[at], text.as_slice()].concat()).collect();
+    fuzz("prompts", &seeds, |input| {
+        let Some((at, text)) = input.split_first() else { return false };
+        let (path, original) = &originals[usize::from(*at) % originals.len()];
         write(path, text);
-    }
-    for (path, text) in &originals {
-        fuzz("prompts", std::slice::from_ref(text), |input| {
-            write(path, input);
-            drop(PromptLibrary::load(Some(folder.path())));
-        });
-        write(path, text);
-    }
+        let accepted = PromptLibrary::load(Some(folder.path())).is_ok();
+        write(path, original);
+        accepted
+    });
 }
 
 /// A header with a small vocabulary.
@@ -218,8 +269,8 @@ fn gguf_headers_and_their_vocabularies() {
         "gguf",
         &[gguf()],
         of_file("model.gguf", |path| {
-            drop(GgufHeader::read(path));
-            drop(ModelVocabulary::load(path));
+            let header = GgufHeader::read(path);
+            ModelVocabulary::load(path).is_ok() && header.is_ok()
         }),
     );
 }
@@ -238,9 +289,7 @@ fn tokenizers() {
     fuzz(
         "tokenizers",
         &[tokenizer.to_string().into_bytes()],
-        of_file("tokenizer.json", |path| {
-            drop(ModelVocabulary::load(path.parent().unwrap()));
-        }),
+        of_file("tokenizer.json", |path| ModelVocabulary::load(path.parent().unwrap()).is_ok()),
     );
 }
 
@@ -252,10 +301,14 @@ fn lines_of_batches() {
         let text = String::from_utf8_lossy(input);
         let (half, rest) = text.split_at(text.floor_char_boundary(text.len() / 2));
         let mut lines = Lines::new(LONGEST);
-        let read = |at: i64, text: &str| drop(line(text, 0, at, "", |_| Ok(())));
-        if lines.add(half, read).and_then(|()| lines.add(rest, read)).is_ok() {
+        let refused = Cell::new(0);
+        let read =
+            |at: i64, text: &str| refused.set(refused.get() + i32::from(line(text, 0, at, "", |_| Ok(())).is_err()));
+        let whole = lines.add(half, read).and_then(|()| lines.add(rest, read)).is_ok();
+        if whole {
             lines.end(read);
         }
+        whole && refused.get() == 0
     });
 }
 
@@ -266,6 +319,6 @@ fn labelled_files() {
         "{\"id\": \"a\", \"instruction\": \"Why?\", \"response_a\": \"x\", \"response_b\": \"y\", \"label\": \"A\"}\n";
     let list = format!("[{}]", lines.trim());
     for (name, seed) in [("items.csv", csv), ("items.jsonl", lines), ("items.json", &list)] {
-        fuzz("labelled", &[seed.as_bytes().to_vec()], of_file(name, |path| drop(read(&[path], &Mapping::default()))));
+        fuzz("labelled", &[seed.as_bytes().to_vec()], of_file(name, |path| read(&[path], &Mapping::default()).is_ok()));
     }
 }
