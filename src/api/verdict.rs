@@ -72,7 +72,7 @@ pub(super) struct Calibration {
 
 impl Calibration {
     pub(super) fn of(calibrated: Option<&Calibrated>) -> Option<Self> {
-        calibrated.map(|Calibrated { digest, raw_reward }| Self { digest: digest.clone(), raw_reward: *raw_reward })
+        calibrated.map(|Calibrated { digest, raw_reward, .. }| Self { digest: digest.clone(), raw_reward: *raw_reward })
     }
 }
 

@@ -46,13 +46,15 @@ impl Asking {
         self.server.as_deref()
     }
 
-    /// Has the judge grade the items, and gives the file of its verdicts.
+    /// Has the judge grade the items, and gives the file of its verdicts. Pairs are compared by the method, or else by the
+    /// judge's own.
     ///
     /// # Errors
     /// When it cannot be loaded, or fails on all of the first items.
     pub(super) async fn grade(
         &self,
         items: &[LabelledItem],
+        method: Option<MethodArg>,
         model: Option<&str>,
         config: &Configure<'_>,
     ) -> Result<PathBuf, CliError> {
@@ -81,8 +83,7 @@ impl Asking {
             model: judge.filter(|_| self.server.is_some()),
             rubric: &self.rubric,
             mode: self.mode,
-            // Maps of pairs are made from both orders.
-            method: Some(MethodArg::Pairwise),
+            method,
             prompt: None,
             concurrency: usize::from(self.concurrency),
         };

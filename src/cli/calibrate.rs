@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use self::examples::{Gathered, Labels};
 use super::CliError;
 use super::asking::{Asking, Configure};
-use super::items::KindArg;
+use super::items::{KindArg, MethodArg};
 use crate::domain::calibration::{
     CalibrationFile, CalibrationObject, Content, HeldOut, MapMethod, Parameters, calibrated, fitted,
 };
@@ -29,7 +29,7 @@ pub(super) struct CalibrateArgs {
     source: Source,
     /// What is fitted. `ordinal` is for scores alone.
     #[arg(long, value_enum)]
-    method: MethodArg,
+    method: MapArg,
 }
 
 /// Make a fit.
@@ -40,6 +40,10 @@ pub(super) struct CalibrateArgs {
 pub(super) struct FitArgs {
     #[command(flatten)]
     source: Source,
+    /// How pairs are compared: both responses in one prompt, in both orders, or each graded alone, which makes a reward
+    /// model; by default the judge's own way.
+    #[arg(long)]
+    method: Option<MethodArg>,
 }
 
 /// What a map is made from, and where it goes.
@@ -81,18 +85,18 @@ pub(super) struct GradedItems {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum MethodArg {
+enum MapArg {
     Temperature,
     Isotonic,
     Ordinal,
 }
 
-impl From<MethodArg> for MapMethod {
-    fn from(method: MethodArg) -> Self {
+impl From<MapArg> for MapMethod {
+    fn from(method: MapArg) -> Self {
         match method {
-            MethodArg::Temperature => Self::Temperature,
-            MethodArg::Isotonic => Self::Isotonic,
-            MethodArg::Ordinal => Self::Ordinal,
+            MapArg::Temperature => Self::Temperature,
+            MapArg::Isotonic => Self::Isotonic,
+            MapArg::Ordinal => Self::Ordinal,
         }
     }
 }
@@ -103,17 +107,18 @@ pub(super) async fn calibrate(
     config: &Configure<'_>,
 ) -> Result<(), CliError> {
     let CalibrateArgs { source, method } = args;
-    let gathered = source.gather(model, config).await?;
+    // Of pairs, the maps are of verdicts on both in one prompt.
+    let gathered = source.gather(Some(MethodArg::Pairwise), model, config).await?;
     let (map, held_out) = calibrated(&gathered.examples, (*method).into(), source.seed).map_err(failed)?;
     source.write(gathered, CalibrationObject::Calibration, map, held_out)
 }
 
 pub(super) async fn fit(
-    FitArgs { source }: &FitArgs,
+    FitArgs { source, method }: &FitArgs,
     model: Option<&str>,
     config: &Configure<'_>,
 ) -> Result<(), CliError> {
-    let gathered = source.gather(model, config).await?;
+    let gathered = source.gather(*method, model, config).await?;
     let (map, held_out) = fitted(&gathered.examples, &gathered.joined.sets, source.seed).map_err(failed)?;
     source.write(gathered, CalibrationObject::Fit, map, held_out)
 }
@@ -138,12 +143,14 @@ impl GradedItems {
         self.asking.server()
     }
 
-    /// The items, and the files of the verdicts on them: those that were given, or the judge's, which grades them now.
+    /// The items, and the files of the verdicts on them: those that were given, or the judge's, which grades them now,
+    /// pairs by the method or else by its own.
     ///
     /// # Errors
     /// With the line that is wrong; when the judge cannot be loaded, or fails on all of the first items.
     pub(super) async fn graded(
         &self,
+        method: Option<MethodArg>,
         model: Option<&str>,
         config: &Configure<'_>,
     ) -> Result<(Labels, Vec<PathBuf>), CliError> {
@@ -152,7 +159,7 @@ impl GradedItems {
         let labels = Labels::read(&self.data, &mapping, self.kind.map(Into::into))?;
         let mut verdicts = self.verdicts.clone();
         if verdicts.is_empty() {
-            verdicts.push(self.asking.grade(labels.items(), model, config).await?);
+            verdicts.push(self.asking.grade(labels.items(), method, model, config).await?);
         }
         Ok((labels, verdicts))
     }
@@ -164,8 +171,13 @@ pub(super) fn failed(error: impl std::fmt::Display) -> CliError {
 }
 
 impl Source {
-    async fn gather(&self, model: Option<&str>, config: &Configure<'_>) -> Result<Gathered, CliError> {
-        let (labels, verdicts) = self.graded.graded(model, config).await?;
+    async fn gather(
+        &self,
+        method: Option<MethodArg>,
+        model: Option<&str>,
+        config: &Configure<'_>,
+    ) -> Result<Gathered, CliError> {
+        let (labels, verdicts) = self.graded.graded(method, model, config).await?;
         let mut gathered = Gathered::of(labels, &verdicts)?;
         if self.any_rubric {
             gathered.joined.made_for.rubrics = None;

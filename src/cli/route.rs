@@ -55,7 +55,7 @@ pub(super) async fn run(command: RouteCommand, model: Option<&str>, config: &Con
 }
 
 async fn fitted(source: &Source, model: Option<&str>, config: &Configure<'_>) -> Result<(), CliError> {
-    let (labels, verdicts) = source.graded.graded(model, config).await?;
+    let (labels, verdicts) = source.graded.graded(None, model, config).await?;
     let kind = labels.kind();
     let gathered = Gathered::of(labels, &verdicts)?;
     let bootstrap = Bootstrap { seed: source.seed, ..Bootstrap::default() };

@@ -18,13 +18,13 @@ mod study;
 mod temperature;
 
 pub use apply::Calibrator;
-pub use features::{AbsoluteFeature, PairFeature, RawAbsolute, RawOrder, RawPair};
+pub use features::{AbsoluteFeature, PairFeature, RawAbsolute, RawOrder, RawPair, graded_alone};
 pub use file::{
     CalibrationFile, CalibrationObject, Calibrations, Content, DataSource, Figures, HeldOut, InvalidCalibration,
     LeftOutSet, MadeFor, Mismatch,
 };
 pub use fitting::{CannotFit, Labelled, MapMethod};
-pub use parameters::Parameters;
+pub use parameters::{Parameters, preferred};
 pub use study::{Example, Examples, calibrated, fitted};
 
 #[cfg(test)]

@@ -14,6 +14,9 @@ pub struct Calibrated {
     pub digest: String,
     /// The judge's own reward; of a pair, its own `probability_a`.
     pub raw_reward: f64,
+    /// Of a fit that was made from pairs of responses: the reward is the sigmoid of this, and the difference between two
+    /// responses is the log-odds that people prefer the first.
+    pub log_odds: Option<f64>,
 }
 
 /// The combined answer of absolute grading against one rubric.
@@ -156,8 +159,9 @@ impl AbsoluteVerdict {
     }
 
     /// Takes a calibrated reward; score, expected score and distribution stay the judge's own.
-    pub(super) fn calibrate(&mut self, reward: f64, digest: &str) {
-        self.calibration = Some(Box::new(Calibrated { digest: digest.to_owned(), raw_reward: self.reward }));
+    pub(super) fn calibrate(&mut self, reward: f64, log_odds: Option<f64>, digest: &str) {
+        let raw_reward = self.reward;
+        self.calibration = Some(Box::new(Calibrated { digest: digest.to_owned(), raw_reward, log_odds }));
         self.reward = reward;
     }
 
@@ -320,7 +324,8 @@ impl RelativeVerdict {
 
     /// Takes a calibrated probability, and prefers by it alone. Whether the orders agree stays as it is.
     pub(super) fn calibrate(&mut self, probability_a: f64, digest: &str, tie_margin: f64) {
-        self.calibration = Some(Box::new(Calibrated { digest: digest.to_owned(), raw_reward: self.probability_a }));
+        let raw_reward = self.probability_a;
+        self.calibration = Some(Box::new(Calibrated { digest: digest.to_owned(), raw_reward, log_odds: None }));
         self.probability_a = probability_a;
         self.preference = Preference::with_margin(probability_a, tie_margin);
     }
@@ -364,18 +369,7 @@ pub fn prefer_by_reward(
     if !margin.is_finite() {
         return Err(InvalidVerdict::NotANumber);
     }
-    let above = |a: &Distribution, b: &Distribution| -> f64 {
-        let mut below_b = 0.0;
-        a.probabilities()
-            .iter()
-            .zip(b.probabilities())
-            .map(|(pa, pb)| {
-                let wins = pa * (below_b + 0.5 * pb);
-                below_b += pb;
-                wins
-            })
-            .sum()
-    };
+    let above = |a: &Distribution, b: &Distribution| scores_higher(a.probabilities(), b.probabilities());
     let total: f64 = pairs.iter().map(|(_, _, weight)| weight.get()).sum();
     let weighted = |flip: bool| -> f64 {
         pairs.iter().map(|(a, b, w)| if flip { above(b, a) } else { above(a, b) } * w.get()).sum::<f64>() / total
@@ -383,6 +377,20 @@ pub fn prefer_by_reward(
     // Computed from both sides, so that exchanging A and B gives the exact complement.
     let probability_a = complement_exact(weighted(false), weighted(true));
     Ok((Preference::of_margin(margin, tie_margin), probability_a))
+}
+
+/// The probability that a score of `a` is above one of `b`, a tie counted half and both taken as independent. Both hold
+/// the probabilities of the same scores, lowest first.
+pub(super) fn scores_higher(a: &[f64], b: &[f64]) -> f64 {
+    let mut below_b = 0.0;
+    a.iter()
+        .zip(b)
+        .map(|(pa, pb)| {
+            let wins = pa * (below_b + 0.5 * pb);
+            below_b += pb;
+            wins
+        })
+        .sum()
 }
 
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {

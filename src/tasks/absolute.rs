@@ -1,7 +1,7 @@
 //! Absolute grading: one response by one rubric, or by several with weights.
 
 use super::{Answer, Ask, Criteria, JudgeProfile, Observation, Observe, RunKey, Task, TaskError, judged, rubric_of};
-use crate::domain::calibration::Calibrator;
+use crate::domain::calibration::{Calibrator, preferred};
 use crate::domain::{
     AbsoluteRequest, AbsoluteVerdict, Annotator, CriteriaVerdict, InvalidRequest, InvalidVerdict, Judgement, Kind,
     NamedDigest, Options, Turn, Weight,
@@ -120,6 +120,13 @@ impl Absolute {
             Self::Single(verdict) => verdict.reward,
             Self::Multi(criteria) => criteria.reward,
         }
+    }
+
+    /// The probability that people prefer this response to another one, if both went through one reward model.
+    pub(super) fn preferred_to(&self, other: &Self) -> Option<f64> {
+        let (Self::Single(one), Self::Single(other)) = (self, other) else { return None };
+        let (one, other) = (one.calibration.as_deref()?, other.calibration.as_deref()?);
+        (one.digest == other.digest).then_some(preferred(one.log_odds?, other.log_odds?))
     }
 
     /// The lowest label mass of the criteria.

@@ -166,7 +166,8 @@ fn by_reward(scored: &[(usize, Absolute)], tie_margin: f64, all: bool) -> Vec<Ca
     let order = ranking::best_first(&rewards);
     let candidate = |better: usize, worse: usize| {
         let ((chosen, graded), (rejected, other)) = (&scored[better], &scored[worse]);
-        let (score_chosen, score_rejected, signals) = (graded.reward(), other.reward(), graded.signals_against(other));
+        let (score_chosen, score_rejected, signals) =
+            (graded.reward(), other.reward(), graded.signals_against(other, None));
         let (chosen, rejected) = (*chosen, *rejected);
         Candidate {
             pair: PreferencePair { chosen, rejected, score_chosen, score_rejected, consistent: None, signals },

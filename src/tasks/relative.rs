@@ -100,6 +100,7 @@ impl Task for RelativeRequest {
                     .map(|((a, b), rubric)| (&a.distribution, &b.distribution, rubric.weight))
                     .collect();
                 let (preference, probability_a) = prefer_by_reward(a.reward(), b.reward(), &pairs, self.tie_margin)?;
+                let probability_a = a.preferred_to(&b).unwrap_or(probability_a);
                 let verdict = Relative::Graded { preference, probability_a, a, b };
                 verdict.observe(criteria, observe);
                 Ok(verdict)

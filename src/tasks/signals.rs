@@ -17,7 +17,7 @@ impl Absolute {
 
 impl Absolute {
     /// Those of a pair of responses that were each graded alone, this one as A.
-    pub(super) fn signals_against(&self, other: &Self) -> Option<Signals> {
+    pub(super) fn signals_against(&self, other: &Self, spread: Option<f64>) -> Option<Signals> {
         let weights: Vec<Weight> = match self {
             Self::Single(_) => vec![Weight::ONE],
             Self::Multi(all) => all.criteria.iter().map(|(_, weight)| *weight).collect(),
@@ -27,7 +27,7 @@ impl Absolute {
             pairs.map(|((one, other), weight)| (&one.distribution, &other.distribution, weight)).collect();
         let (_, probability_a) = prefer_by_reward(self.reward(), other.reward(), &pairs, 0.0).ok()?;
         let label_mass = self.label_mass().min(other.label_mass());
-        Some(Signals::of_pair(probability_a, label_mass, None, false, None))
+        Some(Signals::of_pair(probability_a, label_mass, None, false, spread))
     }
 }
 
@@ -35,6 +35,11 @@ impl Relative {
     /// Its signals: the judge's own numbers, before any calibration. `spread` is that of a jury.
     #[must_use]
     pub fn signals(&self, spread: Option<f64>) -> Signals {
+        if let Self::Graded { a, b, .. } = self
+            && let Some(signals) = a.signals_against(b, spread)
+        {
+            return signals;
+        }
         let probability_a =
             self.calibration().map_or(self.probability_a(), |Calibrated { raw_reward, .. }| *raw_reward);
         let [ab, ba] = [Order::AB, Order::BA].map(|order| mean(self.judgements(), order));

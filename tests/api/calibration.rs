@@ -176,6 +176,37 @@ async fn a_preference_follows_the_calibrated_probability_and_consistency_the_ord
 }
 
 #[tokio::test]
+async fn a_reward_model_gives_rewards_and_preferences_between_responses_that_are_graded_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = BTreeMap::from([(AbsoluteFeature::Reward, 4.0), (AbsoluteFeature::LogLength, 0.5)]);
+    let map = Parameters::RewardModel { ridge: 1.0, intercept: -4.0, weights };
+    let (path, digest) = written(folder.path(), "fit.json", content(Kind::Absolute, map));
+    // It cannot tell them apart.
+    let engine = || always(says("Hm.", &[0.1, 0.2, 0.3, 0.2, 0.2]));
+    let server = Server::configured(&[("fit", &path)], Some(engine()));
+    let log_odds = |text: &str| -4.0 + 4.0 * 0.55 + 0.5 * (text.len() as f64).ln_1p();
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let (short, long) = ("Short.", "A response of a good many more characters.");
+    let verdict = server.absolute(json!({"response": long})).await;
+    assert!(near(&verdict["reward"], sigmoid(log_odds(long))), "{verdict}");
+    assert!(near(&verdict["calibration"]["raw_reward"], 0.55) && verdict["calibration"]["digest"] == digest);
+
+    let pair = json!({"response_a": short, "response_b": long, "method": "absolute"});
+    let raw = Server::with(engine()).relative(pair.clone()).await;
+    assert_eq!((&raw["preference"], &raw["probability_a"]), (&json!("tie"), &json!(0.5)), "{raw}");
+    let verdict = server.relative(pair).await;
+    assert_eq!(verdict["preference"], "B", "{verdict}");
+    assert!(near(&verdict["probability_a"], sigmoid(log_odds(short) - log_odds(long))), "{verdict}");
+    assert!(near(&verdict["grades"]["b"]["reward"], sigmoid(log_odds(long))), "{verdict}");
+    assert_eq!(verdict["grades"]["b"]["criteria"][0]["calibration"]["digest"], digest, "{verdict}");
+    let exchanged = server.relative(json!({"response_a": long, "response_b": short, "method": "absolute"})).await;
+    assert_eq!(exchanged["probability_a"].as_f64().unwrap(), 1.0 - verdict["probability_a"].as_f64().unwrap());
+    // Both in one prompt is another kind of verdict.
+    let together = server.relative(json!({"response_a": short, "response_b": long, "method": "pairwise"})).await;
+    assert_eq!(together["calibration"], Value::Null, "{together}");
+}
+
+#[tokio::test]
 async fn the_cache_holds_what_the_judge_said() {
     let folder = tempfile::tempdir().unwrap();
     let weights = BTreeMap::from([(AbsoluteFeature::LogLength, 0.1)]);

@@ -27,6 +27,57 @@ fn made_up(folder: &Path, count: usize) {
     std::fs::write(folder.join("answers.toml"), answers).unwrap();
 }
 
+/// Labelled pairs, and answers for the scripted engine, which grades each response alone: it gives the better one more in
+/// three of four.
+fn made_up_alone(folder: &Path, count: usize) {
+    let (mut items, mut answers) = (String::new(), String::new());
+    for i in 0..count {
+        let (a, b) = (format!("Answer {i}."), format!("The other {i}."));
+        let label = if i % 4 == 3 { "B" } else { "A" };
+        let item = json!({"id": i.to_string(), "label": label, "instruction": format!("Question {i}?"),
+            "response_a": a, "response_b": b, "rubric": "helpfulness"});
+        items.push_str(&format!("{item}\n"));
+        for (text, masses) in [(&a, [0.0, 0.1, 0.2, 0.3, 0.4]), (&b, [0.1, 0.2, 0.3, 0.2, 0.2])] {
+            answers.push_str(&format!("[[answer]]\nwhen = {text:?}\nmasses = {masses:?}\n"));
+        }
+    }
+    std::fs::write(folder.join("items.jsonl"), items).unwrap();
+    std::fs::write(folder.join("answers.toml"), answers).unwrap();
+}
+
+#[test]
+fn pairs_that_were_graded_alone_make_a_reward_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    made_up_alone(folder, 80);
+    let asked = ["fit", "--data", "items.jsonl", "--mode", "score", "--keep", "kept", "--method", "absolute"];
+    let (ok, said, complaint) = scripted(folder, &[&asked[..], &["--out", "fit.json"]].concat());
+    assert!(ok, "{said} {complaint}");
+    assert!(said.contains("80 labelled pairs (each response graded alone) with a verdict"), "{said}");
+    let made = file(&folder.join("fit.json"));
+    assert_eq!((&made["kind"], &made["parameters"]["method"]), (&json!("absolute"), &json!("reward_model")));
+    let figures = &made["held_out"];
+    assert!(figures["after"]["brier"].as_f64() < figures["before"]["brier"].as_f64(), "{figures}");
+
+    // A verdict on one response goes through it, and one on a pair; and what is fitted again is what the judge said.
+    std::fs::write(folder.join("gavel.toml"), "fit = 'fit.json'\npreference_method = 'absolute'\n").unwrap();
+    let grade = ["grade", "--config", "gavel.toml", "--data", "items.jsonl", "--mode", "score", "--out", "raw.jsonl"];
+    let (ok, said, complaint) = scripted(folder, &grade);
+    assert!(ok, "{said} {complaint}");
+    let first = &lines(&folder.join("raw.jsonl"))[0]["verdict"];
+    assert_eq!(first["grades"]["a"]["criteria"][0]["calibration"]["digest"], made["digest"], "{first}");
+    assert!((first["probability_a"].as_f64().unwrap() - 0.75).abs() < 0.1, "as often as people: {first}");
+    let again = ["fit", "--data", "items.jsonl", "--verdicts", "raw.jsonl", "--out", "again.json"];
+    let (ok, said, complaint) = scripted(folder, &again);
+    assert!(ok, "{said} {complaint}");
+    assert_eq!(file(&folder.join("again.json"))["parameters"], made["parameters"]);
+    // A calibration is of verdicts on both in one prompt.
+    let map =
+        ["calibrate", "--method", "isotonic", "--data", "items.jsonl", "--verdicts", "raw.jsonl", "--out", "c.json"];
+    let (ok, _, complaint) = scripted(folder, &map);
+    assert!(!ok && complaint.contains("`gavel fit` makes a reward model"), "{complaint}");
+}
+
 /// Runs the program on the scripted engine in the folder.
 fn scripted(folder: &Path, arguments: &[&str]) -> (bool, String, String) {
     let mut command = gavel(folder);

@@ -116,16 +116,19 @@ impl Gathered {
     /// With the line that is wrong; when no item has a verdict.
     pub(super) fn of(labels: Labels, verdicts: &[PathBuf]) -> Result<Self, CliError> {
         let kind = labels.kind();
-        let (mut scores, mut pairs) = (Vec::new(), Vec::new());
+        let (mut scores, mut pairs, mut graded_alone) = (Vec::new(), Vec::new(), Vec::new());
         let joined = labels.join(Verdicts::read(verdicts, kind, said)?, |item, said, set| {
             match example(item, said, set)? {
                 Made::Score(example) => scores.push(example),
                 Made::Pair(example) => pairs.push(example),
+                Made::GradedAlone(example) => graded_alone.push(example),
             }
             Ok(())
         })?;
         let examples = match kind {
             Kind::Absolute => Examples::Scores(scores),
+            // All verdicts are on one prompt, so all pairs were compared in one way.
+            Kind::Relative if pairs.is_empty() => Examples::GradedAlone(graded_alone),
             Kind::Relative => Examples::Pairs(pairs),
         };
         Ok(Self { examples, joined })
@@ -135,6 +138,7 @@ impl Gathered {
 enum Made {
     Score(Example<RawAbsolute>),
     Pair(Example<RawPair>),
+    GradedAlone(Example<[RawAbsolute; 2]>),
 }
 
 fn example(item: LabelledItem, said: Said, set: usize) -> Result<Made, CliError> {
@@ -146,15 +150,25 @@ fn example(item: LabelledItem, said: Said, set: usize) -> Result<Made, CliError>
             Made::Score(Example { labelled: Labelled { raw, label }, instruction, set })
         }
         (Said::Pair(orders), labelled::Labelled::Pair { label, lengths, .. }) => {
-            let label = match label {
-                Preference::A => 1.0,
-                Preference::B => 0.0,
-                Preference::Tie => 0.5,
-            };
-            Made::Pair(Example { labelled: Labelled { raw: RawPair::new(orders, lengths), label }, instruction, set })
+            let labelled = Labelled { raw: RawPair::new(orders, lengths), label: for_a(label) };
+            Made::Pair(Example { labelled, instruction, set })
+        }
+        (Said::GradedAlone(grades), labelled::Labelled::Pair { label, lengths: [a, b], .. }) => {
+            let [of_a, of_b] = *grades;
+            let raw = [RawAbsolute { characters: a, ..of_a }, RawAbsolute { characters: b, ..of_b }];
+            Made::GradedAlone(Example { labelled: Labelled { raw, label: for_a(label) }, instruction, set })
         }
         _ => return Err(DataError::at(item.place, "is not of the kind of its verdict").into()),
     })
+}
+
+/// The share of a label that is for A.
+fn for_a(label: Preference) -> f64 {
+    match label {
+        Preference::A => 1.0,
+        Preference::B => 0.0,
+        Preference::Tie => 0.5,
+    }
 }
 
 /// A label on 0..1.

@@ -3,16 +3,16 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::examples::Gathered;
-use crate::domain::Kind;
-use crate::domain::calibration::{HeldOut, Parameters};
+use crate::domain::calibration::{Examples, HeldOut, Parameters};
 
 /// The figures before and after, and those of sets that were left out.
 pub(super) fn text(gathered: &Gathered, map: &Parameters, held_out: &HeldOut) -> String {
     let mut text = String::new();
     let mut line = |line: String| text.push_str(&(line + "\n"));
-    let what = match gathered.examples.kind() {
-        Kind::Absolute => "scores",
-        Kind::Relative => "pairs",
+    let what = match &gathered.examples {
+        Examples::Scores(_) => "scores",
+        Examples::Pairs(_) => "pairs",
+        Examples::GradedAlone(_) => "pairs (each response graded alone)",
     };
     let joined = &gathered.joined;
     let (with, without, failed) = (gathered.examples.len(), joined.without_verdict, joined.failed);
@@ -38,7 +38,8 @@ pub(super) fn text(gathered: &Gathered, map: &Parameters, held_out: &HeldOut) ->
         Parameters::Isotonic { knots } => line(format!("\n{} knots", knots.len())),
         Parameters::Ordinal { slope, thresholds } => line(format!("\nslope {slope:.4}, thresholds {thresholds:.4?}")),
         Parameters::BradleyTerry { ridge, weights } => line(format!("\nridge {ridge}, weights {weights:.4?}")),
-        Parameters::RidgeRegression { ridge, intercept, weights } => {
+        Parameters::RidgeRegression { ridge, intercept, weights }
+        | Parameters::RewardModel { ridge, intercept, weights } => {
             line(format!("\nridge {ridge}, intercept {intercept:.4}, weights {weights:.4?}"));
         }
     }

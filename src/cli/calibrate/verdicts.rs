@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::super::CliError;
-use crate::domain::calibration::{MadeFor, RawAbsolute, RawOrder};
+use crate::domain::calibration::{MadeFor, RawAbsolute, RawOrder, graded_alone};
 use crate::domain::{Kind, Mode, Order, Preference, Scale};
 use crate::labelled::{self, DataError, Row};
 
@@ -23,6 +23,8 @@ pub(super) enum Said {
     Score { scale: Scale, raw: RawAbsolute },
     /// Of a pair, in both orders.
     Pair([RawOrder; 2]),
+    /// Of each response of a pair alone; the characters are still to come.
+    GradedAlone(Box<[RawAbsolute; 2]>),
 }
 
 /// What is read of each verdict.
@@ -86,6 +88,7 @@ struct Named {
 #[derive(Deserialize)]
 struct GradesBody {
     a: GradeBody,
+    b: GradeBody,
 }
 
 #[derive(Deserialize)]
@@ -96,6 +99,10 @@ struct GradeBody {
 #[derive(Deserialize)]
 struct CriterionBody {
     feedback: Option<IgnoredAny>,
+    reward: f64,
+    label_mass: f64,
+    distribution: IndexMap<String, f64>,
+    calibration: Option<CalibrationBody>,
 }
 
 #[derive(Deserialize)]
@@ -144,6 +151,9 @@ impl Body {
 
     /// The judge's own probability that A is better, before any calibration.
     pub(in super::super) fn probability_a(&self) -> Option<f64> {
+        if let Ok(Some(grades)) = self.graded_alone() {
+            return Some(graded_alone(&grades));
+        }
         self.calibration.as_ref().map(|calibration| calibration.raw_reward).or(self.probability_a)
     }
 
@@ -157,21 +167,54 @@ impl Body {
         Some([of(Order::AB)?, of(Order::BA)?])
     }
 
+    /// What it says of each response alone; `None` unless that is how it was judged.
+    ///
+    /// # Errors
+    /// If there is not one distribution over a scale of each.
+    fn graded_alone(&self) -> Result<Option<[RawAbsolute; 2]>, String> {
+        let Some(GradesBody { a, b }) = &self.grades else { return Ok(None) };
+        Ok(Some([a.only()?.raw()?, b.only()?.raw()?]))
+    }
+
     /// The scale of a score, and the probability of each level, lowest first.
     ///
     /// # Errors
     /// If it has no distribution over a scale.
     pub(in super::super) fn levels(&self) -> Result<(Scale, Vec<f64>), String> {
-        let distribution = self.distribution.as_ref().ok_or("has no distribution; name one rubric, not a list")?;
-        let by_level: BTreeMap<i32, f64> = distribution
-            .iter()
-            .map(|(label, p)| Some((label.parse().ok()?, *p)))
-            .collect::<Option<_>>()
-            .ok_or("has labels that are not integers")?;
-        let levels: Vec<i32> = by_level.keys().copied().collect();
-        let scale = Scale::from_levels(&levels).map_err(|error| error.to_string())?;
-        Ok((scale, by_level.into_values().collect()))
+        levels(self.distribution.as_ref().ok_or(SEVERAL_RUBRICS)?)
     }
+}
+
+/// Why a verdict has no single distribution.
+const SEVERAL_RUBRICS: &str = "has no distribution; name one rubric, not a list";
+
+impl GradeBody {
+    fn only(&self) -> Result<&CriterionBody, String> {
+        match self.criteria.as_slice() {
+            [only] => Ok(only),
+            _ => Err(SEVERAL_RUBRICS.into()),
+        }
+    }
+}
+
+impl CriterionBody {
+    fn raw(&self) -> Result<RawAbsolute, String> {
+        let (_, probabilities) = levels(&self.distribution)?;
+        let reward = self.calibration.as_ref().map_or(self.reward, |calibration| calibration.raw_reward);
+        Ok(RawAbsolute { probabilities, reward, label_mass: self.label_mass, characters: 0 })
+    }
+}
+
+/// The scale of a distribution, and the probability of each level, lowest first.
+fn levels(distribution: &IndexMap<String, f64>) -> Result<(Scale, Vec<f64>), String> {
+    let by_level: BTreeMap<i32, f64> = distribution
+        .iter()
+        .map(|(label, p)| Some((label.parse().ok()?, *p)))
+        .collect::<Option<_>>()
+        .ok_or("has labels that are not integers")?;
+    let levels: Vec<i32> = by_level.keys().copied().collect();
+    let scale = Scale::from_levels(&levels).map_err(|error| error.to_string())?;
+    Ok((scale, by_level.into_values().collect()))
 }
 
 impl<S> Verdicts<S> {
@@ -261,9 +304,10 @@ pub(super) fn said(body: &Body, kind: Kind) -> Result<Said, String> {
         return Err("was judged by a jury; calibrations and fits are made for one judge".into());
     }
     if kind == Kind::Relative {
-        let orders =
-            body.orders().ok_or("was not judged in both orders; grade with swap, and by the method `pairwise`")?;
-        return Ok(Said::Pair(orders));
+        if let Some(grades) = body.graded_alone()? {
+            return Ok(Said::GradedAlone(Box::new(grades)));
+        }
+        return Ok(Said::Pair(body.orders().ok_or("was judged in one order alone; grade with `swap`")?));
     }
     let (scale, probabilities) = body.levels()?;
     let reward = body.calibration.as_ref().map_or(body.reward, |calibration| calibration.raw_reward);

@@ -57,7 +57,7 @@ pub(super) async fn run(args: &SimulateArgs, model: Option<&str>, config: &Confi
     // Read before a model is loaded: a slip in a file should not cost a minute.
     let router = args.router.as_deref().map(|path| routers::read(path).map(|file| (path, file)));
     let router = router.transpose().map_err(failed)?;
-    let (labels, verdicts) = args.graded.graded(model, config).await?;
+    let (labels, verdicts) = args.graded.graded(None, model, config).await?;
     let gathered = Gathered::of(labels, &verdicts)?;
     if let Some((path, file)) = &router {
         check(path, file, &gathered)?;

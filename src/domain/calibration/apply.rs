@@ -61,7 +61,8 @@ impl<'a> Calibrator<'a> {
             label_mass: verdict.label_mass,
             characters: response.chars().count(),
         };
-        verdict.calibrate(file.content().parameters.reward(&raw), file.digest());
+        let map = &file.content().parameters;
+        verdict.calibrate(map.reward(&raw), map.log_odds(&raw), file.digest());
     }
 
     /// Calibrates the verdict on a pair, if there is a map for it and both orders were judged: maps are made from both.

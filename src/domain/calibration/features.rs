@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::numeric::logit;
-use crate::domain::verdict::on_grid;
+use crate::domain::verdict::{complement_exact, on_grid, scores_higher};
 
 /// What the judge says of one response, before any calibration.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +36,14 @@ pub struct RawOrder {
     pub probability_a: f64,
     /// How much of the model's probability lay on the labels, 0..1.
     pub label_mass: f64,
+}
+
+/// The probability that A is better, of responses that were graded alone: that A scores higher, a tie counted half.
+/// Exchanged, they give exactly the complement.
+#[must_use]
+pub fn graded_alone([a, b]: &[RawAbsolute; 2]) -> f64 {
+    let above = |a: &RawAbsolute, b: &RawAbsolute| scores_higher(&a.probabilities, &b.probabilities);
+    complement_exact(above(a, b), above(b, a))
 }
 
 impl RawOrder {

@@ -43,6 +43,12 @@ pub enum CannotFit {
     /// Pairs have no order of labels.
     #[error("the method `ordinal` is for scores; for pairs take temperature or isotonic")]
     OrdinalPairs,
+    /// Pairs of which each response was graded alone have no distribution of their own.
+    #[error(
+        "a calibration of pairs maps verdicts of the method `pairwise`; `gavel fit` makes a reward model from pairs of \
+         which each response was graded alone"
+    )]
+    GradedAlone,
     /// The numbers have no best fit.
     #[error("nothing can be fitted to these numbers")]
     Degenerate,
@@ -121,6 +127,29 @@ pub(super) fn fit_pairs(examples: &[Labelled<RawPair>], folds: &[usize]) -> Resu
     let (ridge, (_, weights), left_out) = fit_linear(Model::BradleyTerry, &rows, folds)?;
     let weights: BTreeMap<_, _> = PairFeature::ALL.into_iter().zip(weights).collect();
     Ok((Parameters::BradleyTerry { ridge, weights }, left_out))
+}
+
+/// A reward model of pairs whose responses were each graded alone: a Bradley-Terry model on the differences between the
+/// features of both.
+///
+/// # Errors
+/// When there are too few.
+pub(super) fn fit_reward_model(
+    examples: &[Labelled<[RawAbsolute; 2]>],
+    folds: &[usize],
+) -> Result<(Parameters, Vec<f64>), CannotFit> {
+    let of = |raw: &RawAbsolute| AbsoluteFeature::ALL.map(|feature| feature.of(raw));
+    let row = |e: &Labelled<[RawAbsolute; 2]>| {
+        let [a, b] = e.raw.each_ref().map(of);
+        a.into_iter().zip(b).map(|(a, b)| a - b).collect()
+    };
+    let rows = Rows { x: examples.iter().map(row).collect(), y: examples.iter().map(|e| e.label).collect() };
+    let (ridge, (_, weights), left_out) = fit_linear(Model::BradleyTerry, &rows, folds)?;
+    let utility = |raw: &RawAbsolute| of(raw).into_iter().zip(&weights).map(|(x, weight)| x * weight).sum::<f64>();
+    let utilities: Vec<f64> = examples.iter().flat_map(|e| &e.raw).map(utility).collect();
+    let intercept = -utilities.iter().sum::<f64>() / utilities.len() as f64;
+    let weights: BTreeMap<_, _> = AbsoluteFeature::ALL.into_iter().zip(weights).collect();
+    Ok((Parameters::RewardModel { ridge, intercept, weights }, left_out))
 }
 
 type Fitted = (f64, (f64, Vec<f64>), Vec<f64>);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::features::{AbsoluteFeature, PairFeature, RawAbsolute, RawPair};
+use super::features::{AbsoluteFeature, PairFeature, RawAbsolute, RawPair, graded_alone};
 use super::numeric::sigmoid;
 use super::ordinal::Odds;
 use super::{isotonic, temperature};
@@ -48,6 +48,17 @@ pub enum Parameters {
         /// The weight of each feature.
         weights: BTreeMap<AbsoluteFeature, f64>,
     },
+    /// A reward model, fitted to pairs of responses that were each graded alone (Bradley-Terry):
+    /// log-odds = intercept + sum of weight * feature. The reward is their sigmoid, and the probability that A is better
+    /// that of their difference.
+    RewardModel {
+        /// The ridge that it was fitted with.
+        ridge: f64,
+        /// What makes the mean over the responses that it was fitted to zero.
+        intercept: f64,
+        /// The weight of each feature.
+        weights: BTreeMap<AbsoluteFeature, f64>,
+    },
 }
 
 impl Parameters {
@@ -60,13 +71,14 @@ impl Parameters {
             Self::Ordinal { .. } => "ordinal",
             Self::BradleyTerry { .. } => "bradley_terry",
             Self::RidgeRegression { .. } => "ridge_regression",
+            Self::RewardModel { .. } => "reward_model",
         }
     }
 
     /// Whether it maps scalars beside the judge's own number, as fits do.
     #[must_use]
     pub fn is_fit(&self) -> bool {
-        matches!(self, Self::BradleyTerry { .. } | Self::RidgeRegression { .. })
+        matches!(self, Self::BradleyTerry { .. } | Self::RidgeRegression { .. } | Self::RewardModel { .. })
     }
 
     /// Whether it maps verdicts of that kind.
@@ -74,7 +86,7 @@ impl Parameters {
     pub fn maps(&self, kind: Kind) -> bool {
         match self {
             Self::Temperature { .. } | Self::Isotonic { .. } => true,
-            Self::Ordinal { .. } | Self::RidgeRegression { .. } => kind == Kind::Absolute,
+            Self::Ordinal { .. } | Self::RidgeRegression { .. } | Self::RewardModel { .. } => kind == Kind::Absolute,
             Self::BradleyTerry { .. } => kind == Kind::Relative,
         }
     }
@@ -108,7 +120,7 @@ impl Parameters {
                     !weights.is_empty() && ridge.is_finite() && finite(&weights.values().copied().collect::<Vec<_>>());
                 (!good).then_some("weights must be numbers, one at least")
             }
-            Self::RidgeRegression { weights, intercept, ridge } => {
+            Self::RidgeRegression { weights, intercept, ridge } | Self::RewardModel { weights, intercept, ridge } => {
                 let good = !weights.is_empty() && ridge.is_finite() && intercept.is_finite();
                 let good = good && finite(&weights.values().copied().collect::<Vec<_>>());
                 (!good).then_some("intercept and weights must be numbers, one weight at least")
@@ -130,9 +142,8 @@ impl Parameters {
             Self::Ordinal { slope, thresholds } => {
                 Odds { slope: *slope, thresholds: thresholds.clone() }.at(raw.reward)
             }
-            Self::RidgeRegression { intercept, weights, .. } => {
-                intercept + weights.iter().map(|(feature, weight)| weight * feature.of(raw)).sum::<f64>()
-            }
+            Self::RidgeRegression { intercept, weights, .. } => intercept + weighted(weights, raw),
+            Self::RewardModel { intercept, weights, .. } => sigmoid(intercept + weighted(weights, raw)),
             Self::BradleyTerry { .. } => raw.reward,
         };
         reward.clamp(0.0, 1.0)
@@ -149,7 +160,38 @@ impl Parameters {
                 let z: f64 = weights.iter().map(|(feature, weight)| weight * feature.of(raw)).sum();
                 complement_exact(sigmoid(z), sigmoid(-z))
             }
-            Self::Ordinal { .. } | Self::RidgeRegression { .. } => raw.probability_a,
+            Self::Ordinal { .. } | Self::RidgeRegression { .. } | Self::RewardModel { .. } => raw.probability_a,
         }
     }
+
+    /// What the reward of a reward model is the sigmoid of.
+    #[must_use]
+    pub fn log_odds(&self, raw: &RawAbsolute) -> Option<f64> {
+        match self {
+            Self::RewardModel { intercept, weights, .. } => Some(intercept + weighted(weights, raw)),
+            _ => None,
+        }
+    }
+
+    /// The probability that A is better, of responses that were each graded alone; the judge's own without a reward
+    /// model. Exchanged, they give exactly the complement.
+    #[must_use]
+    pub fn preferred_alone(&self, grades: &[RawAbsolute; 2]) -> f64 {
+        match [self.log_odds(&grades[0]), self.log_odds(&grades[1])] {
+            [Some(a), Some(b)] => preferred(a, b),
+            _ => graded_alone(grades),
+        }
+    }
+}
+
+/// The probability that A is better, from the log-odds of both: their difference is that of the pair (Bradley and Terry
+/// 1952). Exchanged, they give exactly the complement.
+#[must_use]
+pub fn preferred(log_odds_a: f64, log_odds_b: f64) -> f64 {
+    let z = log_odds_a - log_odds_b;
+    complement_exact(sigmoid(z), sigmoid(-z))
+}
+
+fn weighted(weights: &BTreeMap<AbsoluteFeature, f64>, raw: &RawAbsolute) -> f64 {
+    weights.iter().map(|(feature, weight)| weight * feature.of(raw)).sum()
 }

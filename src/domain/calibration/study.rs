@@ -1,8 +1,10 @@
 //! Makes a map from labelled verdicts, and says how good it is on instructions that it was not fitted to.
 
-use super::features::{RawAbsolute, RawPair};
+use super::features::{RawAbsolute, RawPair, graded_alone};
 use super::file::{Figures, HeldOut, LeftOutSet};
-use super::fitting::{CannotFit, Labelled, MapMethod, calibrate_absolute, calibrate_pairs, fit_absolute, fit_pairs};
+use super::fitting::{
+    CannotFit, Labelled, MapMethod, calibrate_absolute, calibrate_pairs, fit_absolute, fit_pairs, fit_reward_model,
+};
 use super::parameters::Parameters;
 use super::split::{folds, halves};
 use crate::domain::agreement::calibration_error;
@@ -27,16 +29,29 @@ pub struct Example<R> {
 pub enum Examples {
     /// On responses.
     Scores(Vec<Example<RawAbsolute>>),
-    /// On pairs.
+    /// On pairs, both responses in one prompt.
     Pairs(Vec<Example<RawPair>>),
+    /// On pairs, each response graded alone.
+    GradedAlone(Vec<Example<[RawAbsolute; 2]>>),
+}
+
+/// Runs the same on each kind of examples.
+macro_rules! each_kind {
+    ($examples:expr, $all:ident => $of:expr) => {
+        match $examples {
+            Examples::Scores($all) => $of,
+            Examples::Pairs($all) => $of,
+            Examples::GradedAlone($all) => $of,
+        }
+    };
 }
 
 impl Examples {
-    /// The kind of verdict.
+    /// The kind of verdict that a map of them is for.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Scores(_) => Kind::Absolute,
+            Self::Scores(_) | Self::GradedAlone(_) => Kind::Absolute,
             Self::Pairs(_) => Kind::Relative,
         }
     }
@@ -44,10 +59,7 @@ impl Examples {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        match self {
-            Self::Scores(all) => all.len(),
-            Self::Pairs(all) => all.len(),
-        }
+        each_kind!(self, all => all.len())
     }
 
     /// Whether there are none.
@@ -59,17 +71,16 @@ impl Examples {
     /// The set of each.
     #[must_use]
     pub fn sets(&self) -> Vec<usize> {
-        match self {
-            Self::Scores(all) => all.iter().map(|example| example.set).collect(),
-            Self::Pairs(all) => all.iter().map(|example| example.set).collect(),
-        }
+        each_kind!(self, all => all.iter().map(|example| example.set).collect())
     }
 
     fn instructions(&self) -> Vec<&str> {
-        match self {
-            Self::Scores(all) => all.iter().map(|example| example.instruction.as_str()).collect(),
-            Self::Pairs(all) => all.iter().map(|example| example.instruction.as_str()).collect(),
-        }
+        each_kind!(self, all => all.iter().map(|example| example.instruction.as_str()).collect())
+    }
+
+    /// The label of each.
+    fn labels(&self) -> Vec<f64> {
+        each_kind!(self, all => all.iter().map(|example| example.labelled.label).collect())
     }
 
     /// Those that are marked.
@@ -80,6 +91,7 @@ impl Examples {
         match self {
             Self::Scores(all) => Self::Scores(of(all, marks)),
             Self::Pairs(all) => Self::Pairs(of(all, marks)),
+            Self::GradedAlone(all) => Self::GradedAlone(of(all, marks)),
         }
     }
 
@@ -94,6 +106,10 @@ impl Examples {
                 let raw = all.iter().map(|example| &example.labelled.raw);
                 raw.map(|raw| map.map_or(raw.probability_a, |map| map.probability_a(raw))).collect()
             }
+            Self::GradedAlone(all) => {
+                let raw = all.iter().map(|example| &example.labelled.raw);
+                raw.map(|raw| map.map_or_else(|| graded_alone(raw), |map| map.preferred_alone(raw))).collect()
+            }
         }
     }
 
@@ -101,6 +117,7 @@ impl Examples {
         match self {
             Self::Scores(all) => calibrate_absolute(method, &labelled(all)),
             Self::Pairs(all) => calibrate_pairs(method, &labelled(all)),
+            Self::GradedAlone(_) => Err(CannotFit::GradedAlone),
         }
     }
 
@@ -109,6 +126,7 @@ impl Examples {
         match self {
             Self::Scores(all) => fit_absolute(&labelled(all), &folds),
             Self::Pairs(all) => fit_pairs(&labelled(all), &folds),
+            Self::GradedAlone(all) => fit_reward_model(&labelled(all), &folds),
         }
     }
 
@@ -125,12 +143,9 @@ impl Examples {
                 };
                 all.iter().zip(values).map(of).unzip()
             }
-            Self::Pairs(all) => {
-                let decided = all.iter().zip(values).filter(|(example, _)| example.labelled.label != 0.5);
-                let of = |(example, value): (&Example<RawPair>, &f64)| {
-                    (right(*value, example.labelled.label), (*value, example.labelled.label))
-                };
-                decided.map(of).unzip()
+            Self::Pairs(_) | Self::GradedAlone(_) => {
+                let decided = self.labels().into_iter().zip(values).filter(|(label, _)| *label != 0.5);
+                decided.map(|(label, value)| (right(*value, label), (*value, label))).unzip()
             }
         };
         let squares = points.iter().map(|(value, label)| (value - label).powi(2));
@@ -143,13 +158,16 @@ impl Examples {
 
     /// The accuracy of taking the longer response of each pair.
     fn longer(&self) -> Option<f64> {
-        let Self::Pairs(all) = self else { return None };
-        let values: Vec<f64> = all
-            .iter()
-            .map(|example| {
-                let [a, b] = example.labelled.raw.characters;
-                0.5 + 0.5 * (f64::from(u8::from(a > b)) - f64::from(u8::from(b > a)))
-            })
+        let characters: Vec<[usize; 2]> = match self {
+            Self::Scores(_) => return None,
+            Self::Pairs(all) => all.iter().map(|example| example.labelled.raw.characters).collect(),
+            Self::GradedAlone(all) => {
+                all.iter().map(|example| example.labelled.raw.each_ref().map(|raw| raw.characters)).collect()
+            }
+        };
+        let values: Vec<f64> = characters
+            .into_iter()
+            .map(|[a, b]| 0.5 + 0.5 * (f64::from(u8::from(a > b)) - f64::from(u8::from(b > a))))
             .collect();
         Some(self.figures(&values).accuracy)
     }
@@ -268,5 +286,32 @@ mod tests {
         assert!((set.longer.unwrap() - 0.75).abs() < 0.03 && set.items == 67, "{set:?}");
         // A single set cannot be left out.
         assert_eq!(fitted(&pairs(200), &names[..1], 1).unwrap().1.left_out_sets, []);
+    }
+
+    /// Responses that were graded alone: the reward is right in four of five pairs.
+    fn graded_alone(count: usize) -> Examples {
+        let response = |good: bool| {
+            let probabilities = if good { vec![0.1, 0.2, 0.7] } else { vec![0.3, 0.3, 0.4] };
+            let reward = probabilities[1] / 2.0 + probabilities[2];
+            RawAbsolute { probabilities, reward, label_mass: 1.0, characters: 50 }
+        };
+        let example = |i: usize| {
+            let better_a = i.is_multiple_of(2);
+            let says_a = better_a != i.is_multiple_of(5);
+            let labelled =
+                Labelled { raw: [response(says_a), response(!says_a)], label: f64::from(u8::from(better_a)) };
+            Example { labelled, instruction: format!("Question {}", i / 2), set: 0 }
+        };
+        Examples::GradedAlone((0..count).map(example).collect())
+    }
+
+    #[test]
+    fn pairs_of_responses_that_were_graded_alone_make_a_reward_model() {
+        let (map, held_out) = fitted(&graded_alone(200), &["a".to_owned()], 1).unwrap();
+        assert_eq!((map.method(), graded_alone(2).kind()), ("reward_model", Kind::Absolute));
+        assert_eq!(held_out.after.accuracy, held_out.before.accuracy, "{held_out:?}");
+        // The distributions say 0.65; people agree in four of five.
+        assert!(held_out.after.ece < 0.1 && held_out.after.ece < held_out.before.ece, "{held_out:?}");
+        assert_eq!(calibrated(&graded_alone(40), MapMethod::Isotonic, 1), Err(CannotFit::GradedAlone));
     }
 }

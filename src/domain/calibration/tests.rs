@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::fitting::{calibrate_absolute, calibrate_pairs, fit_absolute, fit_pairs};
+use super::fitting::{calibrate_absolute, calibrate_pairs, fit_absolute, fit_pairs, fit_reward_model};
 use super::linear::Rows;
 use super::*;
 use crate::domain::judgement::{Kind, Mode};
@@ -191,6 +191,25 @@ proptest! {
             prop_assert!((0.0..=1.0).contains(&map.reward(&a)), "{:?}", map);
             round_trips(Kind::Absolute, map);
         }
+    }
+
+    #[test]
+    fn a_reward_model_prefers_by_the_difference_of_its_log_odds(
+        examples in prop::collection::vec(labelled(prop::array::uniform2(response()), 2), 10..40),
+        a in response(), b in response(),
+    ) {
+        let folds: Vec<usize> = (0..examples.len()).map(|i| i % 5).collect();
+        let (map, left_out) = fit_reward_model(&examples, &folds).unwrap();
+        prop_assert_eq!(left_out.len(), examples.len());
+        let p = map.preferred_alone(&[a.clone(), b.clone()]);
+        prop_assert_eq!(map.preferred_alone(&[b.clone(), a.clone()]), 1.0 - p);
+        let rewards = [&a, &b].map(|raw| map.reward(raw));
+        prop_assert!(rewards.iter().all(|reward| (0.0..=1.0).contains(reward)));
+        prop_assert!((rewards[0] - rewards[1]) * (p - 0.5) >= 0.0, "{:?} {}", rewards, p);
+        // Rewards of the pairs that it was fitted to lie around one half.
+        let log_odds: f64 = examples.iter().flat_map(|example| &example.raw).filter_map(|raw| map.log_odds(raw)).sum();
+        prop_assert!(log_odds.abs() < 1e-6 * examples.len() as f64);
+        round_trips(Kind::Absolute, map);
     }
 
     #[test]
