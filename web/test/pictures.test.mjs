@@ -65,6 +65,21 @@ on("pictures are chosen, judged, named in the verdict, and removed", "/", async 
   await verdict(page).getByText("The judge saw no picture: the request has none.").waitFor();
 });
 
+on("a response may be a picture: two edits of a picture are compared", "/", async page => {
+  await page.getByLabel("two responses").check();
+  await choose(page, png("before.png", RED));
+  for (const side of ["A", "B"]) {
+    await page.locator("summary", { hasText: `Pictures of the response ${side}` }).click();
+    await page.getByLabel(`Add pictures to the response ${side}`).setInputFiles(png(`${side}.png`, side === "A" ? BLUE : RED));
+    await image(page, `Picture 1 of the response ${side}: ${side}.png`).waitFor();
+  }
+  await judge(page, { Instruction: "Make it blue.", "Response B": "Here it is." });
+  const seen = verdict(page).getByRole("region", { name: "Pictures that the judge saw" });
+  await seen.getByText("The judge saw 3 pictures").waitFor();
+  const places = await seen.getByRole("listitem").locator("code").allInnerTexts();
+  assert.deepEqual(places, ["/messages/0/content/0", "/response_a/0", "/response_b/0"]);
+});
+
 on("pictures are dropped and pasted; other files are refused by their content", "/", async page => {
   const transfer = files => page.evaluateHandle(files => {
     const data = new DataTransfer();
@@ -152,7 +167,7 @@ const MESSAGES = [{
     { type: "image", source: { type: "base64", media_type: "image/png", data: RED } },
     { type: "image_url", image_url: { url: "https://127.0.0.1:1/spy.png" } },
     { type: "image_url", image_url: { url: "data:image/svg+xml;base64,PHN2Zz4=" } },
-    picture("iVBORw0KGgobroken"),
+    picture("iVBORw0KGgobroke"),
   ],
 }];
 

@@ -8,7 +8,7 @@ import { levels, RubricForm, SaveRubric } from "../rubric_editor";
 import type { Info, Rubric, Verdict } from "../types";
 import { Attach } from "./attach";
 import { DebugView } from "./debug";
-import { body, countPictures, type Draft, EMPTY, fromLink, link, path } from "./request";
+import { body, countPictures, type Draft, EMPTY, fromLink, link, path, type PicturesField } from "./request";
 import { asCurl, asJson, asPython } from "./snippets";
 import { judge, type Written } from "./stream";
 import { VerdictView } from "./verdict";
@@ -66,7 +66,7 @@ function Form({ draft, change, rubrics, info, reload }: FormProps) {
       <textarea dir="auto" rows={rows} value={draft[name]} onInput={e => change({ [name]: e.currentTarget.value })} />
     </Field>
   );
-  const shown = (name: "pictures", of: string, field: VNode) => (
+  const shown = (name: PicturesField, of: string, field: VNode) => (
     <Attach of={of} pictures={draft[name]} set={edit => change(draft => ({ [name]: edit(draft[name]) }))}>{field}</Attach>
   );
   return (
@@ -77,8 +77,8 @@ function Form({ draft, change, rubrics, info, reload }: FormProps) {
         <label><input type="radio" name="kind" checked={draft.pair} onChange={() => change({ pair: true })} /> two responses</label>
       </fieldset>
       {shown("pictures", "instruction", text("instruction", "Instruction", 3))}
-      {text("response", draft.pair ? "Response A" : "Response", 4)}
-      {draft.pair && text("other", "Response B", 4)}
+      {shown("response_pictures", draft.pair ? "response A" : "response", text("response", draft.pair ? "Response A" : "Response", 4))}
+      {draft.pair && shown("other_pictures", "response B", text("other", "Response B", 4))}
       {text("reference", "Reference answer", 2, "Not required: an answer that would get the highest score.")}
       <RubricChoice draft={draft} change={change} rubrics={rubrics} reload={reload} />
       <Settings draft={draft} change={change} info={info} />

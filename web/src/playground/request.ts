@@ -21,8 +21,10 @@ export interface Draft {
   temperature: number;
   seed: number;
   debug: boolean;
-  /** Pictures that are sent before the instruction. */
+  /** Pictures that are sent before the instruction, and before the responses. */
   pictures: Attached[];
+  response_pictures: Attached[];
+  other_pictures: Attached[];
 }
 
 export const EMPTY: Draft = {
@@ -42,6 +44,8 @@ export const EMPTY: Draft = {
   seed: 0,
   debug: false,
   pictures: [],
+  response_pictures: [],
+  other_pictures: [],
 };
 
 /** Links that are longer are cut by mail programs and chats. */
@@ -59,7 +63,7 @@ export function body(draft: Draft): Record<string, unknown> {
   };
   return {
     ...asked(draft),
-    ...(draft.pair ? { response_a: draft.response, response_b: draft.other } : { response: draft.response }),
+    ...answered(draft),
     ...(draft.reference && { reference_answer: draft.reference }),
     rubric: draft.inline ?? draft.rubric,
     ...(draft.model && { model: draft.model }),
@@ -78,6 +82,13 @@ function asked({ instruction, pictures }: Draft): Record<string, unknown> {
   return { messages: [{ role: "user", content: parts(pictures, instruction) }] };
 }
 
+/** What is judged: texts, or the parts of messages. */
+function answered(draft: Draft): Record<string, unknown> {
+  const said = (pictures: Attached[], text: string) => (pictures.length > 0 ? parts(pictures, text) : text);
+  const response = said(draft.response_pictures, draft.response);
+  return draft.pair ? { response_a: response, response_b: said(draft.other_pictures, draft.other) } : { response };
+}
+
 /** Pictures and the text after them, as the parts of a message. */
 function parts(pictures: Attached[], text: string): object[] {
   const shown = pictures.map(({ url }) => ({ type: "image_url", image_url: { url } }));
@@ -85,17 +96,20 @@ function parts(pictures: Attached[], text: string): object[] {
 }
 
 /** The fields of a draft that hold pictures. */
-const PICTURES = ["pictures"] as const;
+const PICTURES = ["pictures", "response_pictures", "other_pictures"] as const;
+export type PicturesField = (typeof PICTURES)[number];
 
+/** How many pictures the request has. */
 export function countPictures(draft: Draft): number {
-  return PICTURES.reduce((sum, field) => sum + draft[field].length, 0);
+  const sent = PICTURES.filter(field => draft.pair || field !== "other_pictures");
+  return sent.reduce((sum, field) => sum + draft[field].length, 0);
 }
 
 /** The part of a link that holds the request, and whether its pictures are missing as they made it too long; null if its texts do. */
 export function link(draft: Draft): { address: string; without: boolean } | null {
   const address = encoded(draft);
   if (address) return { address, without: false };
-  const bare = countPictures(draft) > 0 ? encoded({ ...draft, ...Object.fromEntries(PICTURES.map(field => [field, []])) }) : null;
+  const bare = PICTURES.some(field => draft[field].length > 0) ? encoded({ ...draft, ...Object.fromEntries(PICTURES.map(field => [field, []])) }) : null;
   return bare === null ? null : { address: bare, without: true };
 }
 
