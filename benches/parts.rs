@@ -50,7 +50,7 @@ fn render(bencher: Bencher<'_, '_>, (set, kept): (&str, bool)) {
     let (library, engine) = (PromptLibrary::load(None).unwrap(), Scripted::fixed(Duration::ZERO));
     let (set, chat) = (library.get(set).unwrap(), engine.chat_format());
     let (renderer, item, rubric, response) = (Renderer::new(chat.clone()), item(), rubric(), TEXT.repeat(4));
-    let subject = Subject::Absolute { item: &item, response: &response, rubric: &rubric };
+    let subject = Subject::Absolute { item: &item, response: response.as_str().into(), rubric: &rubric };
     let render = || match kept {
         true => renderer.render(set, &subject, Mode::Feedback),
         false => set.render(&subject, Mode::Feedback, chat),

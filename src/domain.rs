@@ -44,7 +44,7 @@ pub use content::{Content, Part};
 pub use distribution::{Distribution, InvalidDistribution};
 pub use examples::{Example, ExampleSet, JudgedExample, JudgedFields};
 pub use groups::normalized;
-pub use instruction::{Document, Instruction, InvalidRequest, WeightedRubric, check_text};
+pub use instruction::{Document, Instruction, InvalidRequest, WeightedRubric, check_content, check_text};
 pub use judgement::{
     BranchChoice, Finish, Judgement, Kind, MassKind, Mode, Order, Thoughts, Timing, TokenLogprob, Usage, milliseconds,
 };

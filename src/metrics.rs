@@ -29,6 +29,7 @@ pub struct Metrics {
     pub label_mass: HistogramVec,
     pub stage: StageHistograms,
     tokens: IntCounterVec,
+    pictures: IntCounterVec,
     pub queue_depth: IntGauge,
     pub sequences_running: IntGauge,
     kv_tokens: IntGaugeVec,
@@ -69,7 +70,8 @@ const SECONDS: &[f64] = &[
     600.0, 1200.0,
 ];
 // Label values that are known in advance.
-const TOKENS: [&str; 3] = ["prompt", "cached", "completion"];
+const TOKENS: [&str; 4] = ["prompt", "cached", "image", "completion"];
+const PICTURE_RESULTS: [&str; 2] = ["encoded", "reused"];
 pub(crate) const CACHE_RESULTS: [&str; 3] = ["hit", "coalesced", "miss"];
 const KV_STATES: [&str; 3] = ["running", "cached", "free"];
 const SHARES: &[f64] = &[0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
@@ -148,8 +150,13 @@ impl Metrics {
         let tokens = counter(
             "gavel_tokens_total",
             "Tokens of computed judgements: prompt (including cached ones), cached (reused from the prefix cache), \
-             completion (generated or chosen).",
+             image (of pictures, which are also counted as prompt), completion (generated or chosen).",
             &["type"],
+        );
+        let pictures = counter(
+            "gavel_pictures_total",
+            "Pictures in the prompts of computed judgements: encoded by the model's eyes, or reused from the prefix cache.",
+            &["result"],
         );
         let queue_depth = gauge("gavel_queue_depth", "Waiting requests and sequences.");
         let sequences_running = gauge("gavel_sequences_running", "Sequences that are running on the engines.");
@@ -207,6 +214,7 @@ impl Metrics {
 
         // A missing series has no rate, so series whose labels are known start at zero.
         TOKENS.iter().for_each(|kind| drop(tokens.with_label_values(&[kind])));
+        PICTURE_RESULTS.iter().for_each(|result| drop(pictures.with_label_values(&[result])));
         KV_STATES.iter().for_each(|state| drop(kv_tokens.with_label_values(&[state])));
         CACHE_RESULTS.iter().for_each(|result| drop(verdict_cache.with_label_values(&[result])));
         for kind in [Kind::Absolute, Kind::Relative] {
@@ -230,6 +238,7 @@ impl Metrics {
             routed,
             label_mass,
             tokens,
+            pictures,
             queue_depth,
             sequences_running,
             kv_tokens,
@@ -285,9 +294,16 @@ impl Metrics {
 
     /// Counts the tokens of a judgement that was computed, not cached.
     pub fn count_tokens(&self, usage: &Usage) {
-        let counts = [usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens];
+        let counts = [usage.prompt_tokens, usage.cached_tokens, usage.image_tokens, usage.completion_tokens];
         for (kind, count) in TOKENS.into_iter().zip(counts) {
             self.tokens.with_label_values(&[kind]).inc_by(count);
+        }
+    }
+
+    /// Counts the pictures of a judgement that was computed, not cached: how many were encoded for it, of how many.
+    pub fn count_pictures(&self, encoded: usize, all: usize) {
+        for (result, count) in PICTURE_RESULTS.into_iter().zip([encoded, all.saturating_sub(encoded)]) {
+            self.pictures.with_label_values(&[result]).inc_by(count as u64);
         }
     }
 
@@ -403,6 +419,7 @@ mod tests {
         let text = metrics.render([], Load::default());
         for series in [
             "gavel_tokens_total{type=\"completion\"} 0",
+            "gavel_pictures_total{result=\"reused\"} 0",
             "gavel_verdict_cache_total{result=\"coalesced\"} 0",
             "gavel_requests_rejected_total{reason=\"saturated\"} 0",
             "gavel_stage_duration_seconds_count{stage=\"prefill\"} 0",

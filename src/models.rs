@@ -30,6 +30,7 @@ mod pin;
 mod pip;
 mod pypi;
 mod reference;
+mod status;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -45,7 +46,8 @@ pub use hub::HubSettings;
 pub use memory::{available as memory_available, kv_per_token, needed as memory_needed, shards};
 pub(crate) use pip::package_index;
 pub use reference::name_of;
-pub use store::{ModelStatus, ModelStore};
+pub use status::{EyesStatus, ModelStatus};
+pub use store::ModelStore;
 pub use tokenizer::TokenizerFiles;
 
 use crate::domain::Method;

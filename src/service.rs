@@ -10,6 +10,7 @@ mod judge;
 mod jury;
 mod pictures;
 pub mod registry;
+mod results;
 pub mod reviews;
 mod routing;
 mod samples;
@@ -26,7 +27,6 @@ use tracing::field::Empty;
 use ulid::Ulid;
 
 use self::admission::{Admission, TooLate};
-use self::cache::Lookup;
 pub use self::context::{Deadline, DeadlinePassed, RequestContext, Tally, Totals};
 use self::counted::JudgementCount;
 pub use self::error::ServiceError;
@@ -34,7 +34,9 @@ pub use self::judge::Judge;
 use self::judge::PlannedRun;
 pub use self::jury::{JurorVerdict, JuryReport, Panel};
 pub use self::pictures::SeenPicture;
+use self::pictures::add_seen;
 use self::registry::ModelRegistry;
+use self::results::JudgedSample;
 pub use self::routing::{CannotDecide, RouteSubject, RouteWish, RoutedVerdict};
 use crate::domain::{Judgement, MassKind, NamedDigest, Order, Provenance, Timing, Turn, Usage, milliseconds};
 use crate::engine::EngineError;
@@ -42,7 +44,7 @@ use crate::metrics::Metrics;
 use crate::pictures::{PictureDecoder, PictureLimits, Shown};
 use crate::prompts::EscapedMarker;
 use crate::script::{Prompt, Unseen, UnseenPicture};
-use crate::tasks::{Answer, FailureIndex, RunKey, TEXT, Task, TaskError};
+use crate::tasks::{Answer, RunKey, TEXT, Task, TaskError};
 use crate::telemetry::TRACES;
 
 /// Texts with more bytes are planned on a blocking thread, because tokenising takes some milliseconds.
@@ -82,7 +84,7 @@ pub struct Graded<V> {
     pub provenance: Provenance,
     /// Tokens, times and cache use.
     pub stats: RunStats,
-    /// Failures, for tasks that allow them; verdicts refer to them by [`FailureIndex`].
+    /// Failures, for tasks that allow them; verdicts refer to them by [`FailureIndex`](crate::tasks::FailureIndex).
     pub failures: Vec<ServiceError>,
     /// What the jurors say, if a jury judged.
     pub jury: Option<Box<JuryReport<V>>>,
@@ -112,7 +114,7 @@ pub struct RunStats {
     pub mass: MassKind,
     /// If samples were taken until they settled: the number of samples, the largest of its runs.
     pub samples_used: Option<u32>,
-    /// The pictures that the model saw in the first judgement.
+    /// The pictures that the model saw, those of the first judgement first.
     pub pictures: Arc<[SeenPicture]>,
     /// With pictures, `sha256:<hex>` of the model's eyes.
     pub eyes: Option<String>,
@@ -127,9 +129,8 @@ impl RunStats {
         self.cached &= other.cached;
         self.mass = self.mass.worse(other.mass);
         self.samples_used = self.samples_used.max(other.samples_used);
-        if self.pictures.is_empty() {
-            (self.pictures, self.eyes) = (Arc::clone(&other.pictures), other.eyes.clone());
-        }
+        add_seen(&mut self.pictures, &other.pictures);
+        self.eyes = self.eyes.or_else(|| other.eyes.clone());
         self
     }
 }
@@ -293,14 +294,13 @@ impl Session {
         }
         let first = planned.iter().find_map(|(_, planned)| planned.as_ref().ok());
         let neutralized = first.map(|planned| Arc::clone(&planned.neutralized)).unwrap_or_default();
-        let pictures = first.map(|planned| Arc::clone(&planned.pictures)).unwrap_or_default();
-        if !pictures.is_empty() {
-            provenance.prompt = provenance.prompt.map(|prompt| self.judge.with_pictures(prompt));
-        }
         let outcome = self.judge_all(&task, planned, rest, progress.as_ref()).await?;
         let mut stats = outcome.stats;
-        stats.eyes = self.judge.eyes().filter(|_| !pictures.is_empty()).map(|eyes| eyes.digest);
-        (stats.neutralized, stats.pictures) = (neutralized, pictures);
+        stats.neutralized = neutralized;
+        if !stats.pictures.is_empty() {
+            provenance.prompt = provenance.prompt.map(|prompt| self.judge.with_pictures(prompt));
+            stats.eyes = self.judge.eyes().map(|eyes| eyes.digest);
+        }
         stats.timing.total = stats.timing.total.max(milliseconds(started.elapsed()));
         // A verdict counts as a miss if one of its judgements was computed.
         if let Some(lookup) = outcome.lookup {
@@ -384,7 +384,7 @@ impl Session {
         task: &T,
         (run, planned): Planned,
         progress: Option<&Progress>,
-    ) -> (RunKey, Result<(Judgement, Option<Lookup>), ServiceError>) {
+    ) -> (RunKey, Result<JudgedSample, ServiceError>) {
         // Yield, because many failed or cached runs, which finish at once, would block the thread.
         consume_budget().await;
         let planned = match planned {
@@ -405,12 +405,14 @@ impl Session {
             order = run.order.map(Order::name),
             cache = Empty,
         );
+        let pictures = Arc::clone(&planned.pictures);
         let judged = self.judge.run(planned, &self.context, show).instrument(span.clone()).await;
         if let Ok((_, Some(lookup))) = &judged {
             span.record("cache", lookup.name());
         }
         counted.ended = Some(if judged.is_ok() { "ok" } else { "failed" });
-        (run, judged.map_err(ServiceError::from))
+        let sample = |(judgement, lookup)| JudgedSample { judgement, lookup, pictures };
+        (run, judged.map(sample).map_err(ServiceError::from))
     }
 }
 
@@ -462,38 +464,4 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     let span = tracing::Span::current();
     let done = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
     done.map_err(|panic| EngineError::Failed(panic.to_string()))
-}
-
-/// The answers, failures and statistics of the runs so far.
-#[derive(Default)]
-struct RunResults {
-    answers: Vec<Answer>,
-    failures: Vec<ServiceError>,
-    judged: usize,
-    stats: RunStats,
-    lookup: Option<Lookup>,
-}
-
-impl RunResults {
-    fn add(&mut self, (run, answer): (RunKey, Result<(Judgement, Option<Lookup>), ServiceError>)) {
-        let judgement = match answer {
-            Ok((judgement, lookup)) => {
-                // Tokens count once, for the request that computed them.
-                if lookup.is_none_or(|lookup| lookup == Lookup::Miss) {
-                    self.stats.usage += judgement.usage;
-                }
-                self.stats.mass = self.stats.mass.worse(judgement.mass);
-                self.stats.timing = self.stats.timing.longest(judgement.timing);
-                self.stats.cached = judgement.cached && (self.judged == 0 || self.stats.cached);
-                self.judged += 1;
-                self.lookup = self.lookup.max(lookup);
-                Ok(judgement)
-            }
-            Err(error) => {
-                self.failures.push(error);
-                Err(FailureIndex(self.failures.len() - 1))
-            }
-        };
-        self.answers.push(Answer { run, judgement });
-    }
 }

@@ -56,11 +56,11 @@ fn the_imported_set_renders_as_the_package_does() {
         let rubric = case.rubric();
         let item = case.item();
         let subject = match case.kind {
-            Kind::Absolute => Subject::Absolute { item: &item, response: case.texts[1], rubric: &rubric },
+            Kind::Absolute => Subject::Absolute { item: &item, response: case.texts[1].into(), rubric: &rubric },
             Kind::Relative => Subject::Relative {
                 item: &item,
-                first: case.texts[1],
-                second: case.texts[2],
+                first: case.texts[1].into(),
+                second: case.texts[2].into(),
                 first_field: "response_a",
                 second_field: "response_b",
                 rubric: &rubric,
@@ -87,7 +87,7 @@ fn other_scales_are_named() {
     let rubric = Rubric::new("Is it right?", &levels).unwrap();
     let case = Case { kind: Kind::Absolute, reference: true, texts: ["Why?", "Because.", "", "So."] };
     let item = case.item();
-    let subject = Subject::Absolute { item: &item, response: "Because.", rubric: &rubric };
+    let subject = Subject::Absolute { item: &item, response: "Because.".into(), rubric: &rubric };
     let (_, user) = library.get("prometheus-eval").unwrap().turns(&subject, Mode::Feedback).unwrap();
     assert!(user.contains("between 0 and 10") && user.contains("(Score 10):"), "{user}");
     assert!(!user.contains("1 and 5") && !user.contains(" 5 "), "{user}");

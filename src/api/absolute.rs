@@ -3,14 +3,17 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use indexmap::IndexMap;
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::context;
 use super::jury::{JuryBody, NoiseBody, PanelRequest, jury_of};
+use super::messages::{self, ContentBody};
 use super::middleware::{base, request_id};
+use super::pictures::PictureReader;
 use super::problem::{Problem, ProblemBody};
 use super::routing::{self, Asked, Judging, Routable, RoutedBody};
-use super::schema::{self, grading_body};
+use super::schema::grading_body;
 use super::verdict::{self, Calibration, Debug, NamedDigest, Produced, Told};
 use super::{json, stream};
 use crate::app::App;
@@ -29,8 +32,9 @@ grading_body! {
         "mode": "score",
     }))]
     AbsoluteBody {
-        /// The response to grade.
-        response: String,
+        /// The response to grade: a text, or a list of parts with pictures.
+        #[schema(value_type = ContentBody)]
+        response: Value,
         /// Several judges in place of `model`: 1 to 16 models, each a name or an object.
         #[schema(value_type = Option<Vec<super::jury::JudgeChoice>>)]
         judges: Option<Vec<serde_json::Value>>,
@@ -185,8 +189,9 @@ pub(super) async fn judged(
 pub(super) fn check(app: &App, mut body: AbsoluteBody) -> Result<PanelRequest<AbsoluteRequest>, Problem> {
     let (jury, route) = (body.jury(), routing::check(app, body.route.as_ref())?);
     let checked = body.common().check(app)?;
+    let mut pictures = PictureReader::after(&checked.item, &app.config.pictures);
     let request = AbsoluteRequest {
-        response: schema::not_empty(body.response, "/response", "the response")?,
+        response: messages::response(&body.response, "/response", "the response", &mut pictures)?,
         item: checked.item,
         rubrics: checked.rubrics,
         multi: checked.multi,

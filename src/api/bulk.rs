@@ -9,7 +9,7 @@ use super::schema::{JudgingOptions, Rubrics};
 use crate::app::App;
 use crate::domain::jury::Judges;
 use crate::domain::{
-    AbsoluteRequest, Instruction, InvalidRequest, Item, NamedRubric, Options, WeightedRubric, is_blank,
+    AbsoluteRequest, Content, Instruction, InvalidRequest, Item, NamedRubric, Options, WeightedRubric, is_blank,
     require_label_mass,
 };
 use crate::service::{Graded, Panel, RequestContext, ServiceError, Session};
@@ -28,7 +28,7 @@ pub(super) struct BulkJudging {
 /// An item to judge.
 pub(super) struct BulkItem {
     pub(super) item: Item,
-    pub(super) response: String,
+    pub(super) response: Content,
     /// Its own rubrics in place of those of the request.
     pub(super) rubrics: Option<Rubrics>,
 }
@@ -36,7 +36,7 @@ pub(super) struct BulkItem {
 impl BulkItem {
     /// An item that is judged by the rubrics of the request.
     pub(super) fn new(item: Item, response: String) -> Self {
-        Self { item, response, rubrics: None }
+        Self { item, response: response.into(), rubrics: None }
     }
 }
 
@@ -148,7 +148,7 @@ impl BulkJudging {
     ///
     /// # Errors
     /// If the instruction is empty, or there are several rubrics.
-    pub(super) fn prepared(&self, item: BulkItem) -> Result<(Item, String, Option<NamedRubric>), Problem> {
+    pub(super) fn prepared(&self, item: BulkItem) -> Result<(Item, Content, Option<NamedRubric>), Problem> {
         let BulkItem { item, response, rubrics } = judgeable(item)?;
         let Rubrics { list, multi } =
             rubrics.unwrap_or_else(|| Rubrics { list: self.rubrics.clone(), multi: self.multi });
@@ -180,8 +180,8 @@ impl BulkJudging {
 
 /// An item with an instruction. A blank response is judged as an empty one, so that no form of it gets a higher reward.
 fn judgeable(mut bulk_item: BulkItem) -> Result<BulkItem, Problem> {
-    if is_blank(&bulk_item.response) {
-        bulk_item.response.clear();
+    if bulk_item.response.is_blank() {
+        bulk_item.response = Content::default();
     }
     match &bulk_item.item.instruction {
         Instruction::Text(text) if is_blank(text) => {

@@ -1,9 +1,13 @@
 //! Shared code of the requests with several responses.
 
+use serde_json::Value;
+
 use super::comparison_options::{ComparisonFields, ComparisonOptions};
 use super::jury::{JuryFields, PanelRequest};
+use super::messages;
+use super::pictures::PictureReader;
 use super::problem::Problem;
-use super::schema::{self, GradingFields};
+use super::schema::GradingFields;
 use crate::app::App;
 use crate::domain::{InvalidRequest, ManyRequest};
 use crate::service::{Graded, Panel};
@@ -19,7 +23,7 @@ const RESPONSES: std::ops::RangeInclusive<usize> = 2..=64;
 pub(super) fn check(
     app: &App,
     common: GradingFields,
-    responses: Vec<String>,
+    responses: Vec<Value>,
     comparison: ComparisonFields,
     jury: JuryFields,
 ) -> Result<PanelRequest<ManyRequest>, Problem> {
@@ -30,8 +34,10 @@ pub(super) fn check(
         let reason = format!("a request takes {least} to {most} responses, this one has {}", responses.len());
         return Err(InvalidRequest::at("/responses", reason).into());
     }
-    let named = responses.into_iter().enumerate();
-    let responses = named.map(|(index, text)| schema::not_empty(text, &format!("/responses/{index}"), "the response"));
+    let mut pictures = PictureReader::after(&checked.item, &app.config.pictures);
+    let named = responses.iter().enumerate();
+    let responses = named
+        .map(|(index, value)| messages::response(value, &format!("/responses/{index}"), "the response", &mut pictures));
     let request = ManyRequest {
         responses: responses.collect::<Result<_, _>>()?,
         item: checked.item,

@@ -7,12 +7,14 @@ use utoipa::ToSchema;
 
 use super::context;
 use super::json::{self, Object, parse_value};
+use super::messages::{self, ContentBody};
 use super::method::{self, MethodFields, method_body, one_rubric};
+use super::pictures::PictureReader;
 use super::problem::Problem;
-use super::schema::{self, RubricChoice};
+use super::schema::RubricChoice;
 use super::verdict::{self, Debug, Produced};
 use crate::app::App;
-use crate::domain::{InvalidRequest, Item, Mode, NamedRubric, Options};
+use crate::domain::{Content, InvalidRequest, Item, Mode, NamedRubric, Options};
 use crate::service::{Graded, Session};
 use crate::tasks::{About, Checked, Checks, ChecksVerdict, Questions};
 
@@ -25,8 +27,9 @@ method_body! {
         "gates": [0],
     }))]
     ChecklistBody {
-        /// The response.
-        response: String,
+        /// The response: a text, or a list of parts with pictures.
+        #[schema(value_type = ContentBody)]
+        response: Value,
         /// 1 to 64 questions, which a good response answers with yes; or how to draw them.
         #[schema(value_type = QuestionsChoice)]
         questions: Value,
@@ -123,7 +126,8 @@ pub(super) async fn grade(
     let rubric = body.rubric.take();
     let fields = MethodFields::check(body.common(rubric), Mode::Score, &app)?;
     let MethodFields { item, judging, debug } = fields;
-    let response = schema::not_empty(body.response, "/response", "the response")?;
+    let mut pictures = PictureReader::after(&item, &app.config.pictures);
+    let response = messages::response(&body.response, "/response", "the response", &mut pictures)?;
     let (model, options) = (judging.model, judging.options);
     let rubric = one_rubric(judging.rubrics, judging.multi)?;
     let asked = Asked { questions: body.questions, gates: body.gates.unwrap_or_default(), rubric };
@@ -148,7 +152,7 @@ pub(super) struct Asked {
 pub(super) async fn judged(
     session: &Session,
     item: Item,
-    response: String,
+    response: Content,
     Asked { questions, gates, rubric }: Asked,
     options: Options,
 ) -> Result<Graded<ChecksVerdict>, Problem> {

@@ -24,7 +24,8 @@ method_body! {
     ClaimsBody {
         /// The response.
         response: String,
-        /// What the claims are checked against: default `reference` if there is a `reference_answer`, else `context`.
+        /// What the claims are checked against: default `reference` if there is a `reference_answer`, else `context` if
+        /// there is any, else the `pictures` in `messages`.
         against: Option<Against>,
         /// 1 to 64 claims of the response; null: the judge writes the list.
         #[schema(value_type = Option<Vec<String>>)]
@@ -77,13 +78,29 @@ pub(super) struct ClaimsVerdictBody {
     debug: Option<Debug>,
 }
 
-/// Checks what a response claims: each claim against the reference answer or the documents, and each claim of the
-/// reference against the response.
+/// Checks what a response claims: each claim against the reference answer, the documents or the pictures, and each claim
+/// of the reference against the response.
 ///
 /// The judge first writes the lists of claims, unless `claims` has them. Claims of one text share one prefill, and none
 /// sees another.
 #[utoipa::path(
-    post, path = "/v1/grade/claims", operation_id = "grade_claims", tag = "grading", request_body = ClaimsBody,
+    post, path = "/v1/grade/claims", operation_id = "grade_claims", tag = "grading",
+    request_body(content = ClaimsBody, examples(
+        ("reference" = (summary = "Against a reference", value = json!({
+            "instruction": "Why is the sky blue?",
+            "reference_answer": "Air scatters short waves most, and blue light has short waves.",
+            "response": "Air scatters blue light the most. The sea adds to it.",
+        }))),
+        ("pictures" = (summary = "Against a picture, for models with eyes", value = json!({
+            "messages": [{"role": "user", "content": [
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAECAIAAAA8r+mnAAAAEUlEQVR42mP4z8CAFTFQTwIAWl4f4Q122OMAAAAASUVORK5CYII="}},
+                {"type": "text", "text": "Describe the picture."},
+            ]}],
+            "response": "It is red all over. There is a car.",
+            "claims": ["It is red all over.", "There is a car."],
+            "against": "pictures",
+        }))),
+    )),
     responses((status = 200, body = ClaimsVerdictBody), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
 )]
 pub(super) async fn grade(
@@ -139,7 +156,11 @@ pub(super) async fn judged(
     let graded = if texts.is_empty() {
         session.run(task(given, Vec::new()), None).await?
     } else {
-        let alone = Item { reference_answer: None, context: Vec::new(), ..item.clone() };
+        let mut alone = Item { reference_answer: None, context: Vec::new(), ..item.clone() };
+        if against == Against::Pictures {
+            // The lists are of what the texts say.
+            alone.instruction = alone.instruction.without_pictures();
+        }
         let lists = ClaimLists { item: alone, texts, options: Options { mode: Mode::Feedback, ..options.clone() } };
         session.run_then(lists, |written| task(given, written)).await?
     };
@@ -156,15 +177,21 @@ impl ClaimsVerdictBody {
 /// What claims are checked against.
 fn against(asked: Option<Against>, item: &Item) -> Result<Against, Problem> {
     let wrong = |pointer: &str, reason: &str| Err(InvalidRequest::at(pointer, reason).into());
+    let pictures = item.instruction.pictures().next().is_some();
     match (asked, item.reference_answer.is_some(), item.context.is_empty()) {
+        (Some(Against::Pictures), ..) if !pictures => {
+            wrong("/messages", "send the pictures that the claims are checked against, in `messages`")
+        }
         (Some(Against::Reference), false, _) => {
             wrong("/reference_answer", "send the reference that the claims are checked against")
         }
         (Some(Against::Context), _, true) => {
             wrong("/context", "send the documents that the claims are checked against")
         }
+        (None, false, true) if pictures => Ok(Against::Pictures),
         (None, false, true) => {
-            wrong("/reference_answer", "send a `reference_answer` or `context` to check the claims against")
+            let reason = "send a `reference_answer`, `context`, or pictures in `messages` to check the claims against";
+            wrong("/reference_answer", reason)
         }
         (None, true, _) => Ok(Against::Reference),
         (None, false, false) => Ok(Against::Context),
@@ -182,6 +209,7 @@ pub(super) fn verdict_body(graded: Graded<(Against, ClaimsVerdict)>, response: &
         against: match against {
             Against::Reference => "reference",
             Against::Context => "context",
+            Against::Pictures => "pictures",
         },
         claims: verdict.claims.iter().map(|claim| claim_body(claim, response)).collect(),
         reference_claims: verdict.reference_claims.iter().map(|claim| claim_body(claim, response)).collect(),

@@ -5,11 +5,13 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::messages::{self, ContentBody};
 use super::method::{MethodFields, method_body, one_rubric};
+use super::pictures::PictureReader;
 use super::problem::Problem;
-use super::schema::{self, ItemFields, RubricChoice};
+use super::schema::{ItemFields, RubricChoice};
 use super::verdict::{self, Debug, Produced};
-use super::{context, json, messages, stream};
+use super::{context, json, stream};
 use crate::app::App;
 use crate::domain::{Finish, Instruction, InvalidRequest, Item, Judgement, Mode, Role};
 use crate::service;
@@ -25,7 +27,9 @@ method_body! {
     CritiqueBody {
         /// The response; without it, the feedback is on the turns of the assistant in `messages`, the last one of which
         /// is the assistant's.
-        response: Option<String>,
+        #[schema(value_type = Option<ContentBody>)]
+        #[serde(default)]
+        response: Value,
         /// What the feedback is about: a rubric's name or an inline rubric; default: anything.
         #[schema(value_type = Option<RubricChoice>)]
         #[serde(default)]
@@ -63,12 +67,14 @@ pub(super) async fn critique(
     let mut body: CritiqueBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
     let rubric = body.rubric.take();
     let fields = body.common(rubric);
-    let (fields, response) = match body.response {
-        Some(text) => {
-            let response = schema::not_empty(text, "/response", "the response")?;
-            (MethodFields::check(fields, Mode::Feedback, &app)?, Some(response))
+    let (fields, response) = match &body.response {
+        Value::Null => (MethodFields::check_by(fields, Mode::Feedback, &app, conversation)?, None),
+        value => {
+            let fields = MethodFields::check(fields, Mode::Feedback, &app)?;
+            let mut pictures = PictureReader::after(&fields.item, &app.config.pictures);
+            let response = messages::response(value, "/response", "the response", &mut pictures)?;
+            (fields, Some(response))
         }
-        None => (MethodFields::check_by(fields, Mode::Feedback, &app, conversation)?, None),
     };
     let MethodFields { item, judging, debug } = fields;
     let rubric = one_rubric(judging.rubrics, judging.multi)?;

@@ -115,6 +115,8 @@ struct Usage {
     prompt_tokens: u64,
     /// Prompt tokens that were reused from the prefix cache.
     cached_tokens: u64,
+    /// Tokens of pictures, which are among those of the prompts; missing without pictures.
+    image_tokens: Option<u64>,
     /// Generated or chosen tokens, without forced ones.
     completion_tokens: u64,
 }

@@ -9,7 +9,7 @@ use super::json::{Object, parse_value};
 use super::pictures::PictureReader;
 use super::problem::Problem;
 use crate::domain::tool_calls::{Tools, has_calls, is_result};
-use crate::domain::{Content, Document, Instruction, InvalidRequest, Part, Role, Turn};
+use crate::domain::{Content, Document, Instruction, InvalidRequest, Part, Role, Turn, check_content};
 use crate::pictures::PictureLimits;
 
 /// A document that the response is judged against.
@@ -58,7 +58,7 @@ enum RoleBody {
 #[schema(as = MessageContent)]
 #[serde(untagged)]
 #[allow(dead_code, reason = "only documents what `content` reads by hand, for the sake of pointers")]
-enum ContentBody {
+pub(super) enum ContentBody {
     Text(String),
     Parts(Vec<PartChoice>),
 }
@@ -68,7 +68,7 @@ enum ContentBody {
 #[schema(as = MessagePart)]
 #[serde(untagged)]
 #[allow(dead_code, reason = "as above")]
-enum PartChoice {
+pub(super) enum PartChoice {
     Text(PartBody),
     Picture(PictureBody),
 }
@@ -78,7 +78,7 @@ enum PartChoice {
 #[derive(ToSchema)]
 #[schema(as = MessagePicture)]
 #[allow(dead_code, reason = "as above")]
-struct PictureBody {
+pub(super) struct PictureBody {
     /// `image_url`
     #[serde(rename = "type")]
     kind: String,
@@ -89,7 +89,7 @@ struct PictureBody {
 #[derive(ToSchema)]
 #[schema(as = MessagePictureUrl)]
 #[allow(dead_code, reason = "as above")]
-struct PictureUrl {
+pub(super) struct PictureUrl {
     /// `data:image/png;base64,…`
     url: String,
     /// Accepted, and without effect.
@@ -98,7 +98,7 @@ struct PictureUrl {
 
 /// A text of a message.
 #[derive(Debug, Deserialize, ToSchema)]
-struct PartBody {
+pub(super) struct PartBody {
     /// `text`
     #[serde(rename = "type")]
     #[allow(dead_code, reason = "it is looked at before the part is read")]
@@ -201,7 +201,21 @@ impl MessageBody {
     }
 }
 
-fn content(value: &Value, at: &str, pictures: &mut PictureReader) -> Result<Content, Problem> {
+/// A response: a text, or a list of parts. `pictures` has read those before it.
+///
+/// # Errors
+/// At `at`, or at the part that cannot be read. If it is blank, with `what` as its name.
+pub(super) fn response(value: &Value, at: &str, what: &str, pictures: &mut PictureReader) -> Result<Content, Problem> {
+    let content = content(value, at, pictures)?;
+    check_content(&content, at, what)?;
+    Ok(content)
+}
+
+/// A text, or a list of parts.
+///
+/// # Errors
+/// At `at`, or at the part that cannot be read.
+pub(super) fn content(value: &Value, at: &str, pictures: &mut PictureReader) -> Result<Content, Problem> {
     let parts = match value {
         Value::String(text) => return Ok(text.clone().into()),
         Value::Array(parts) => parts,

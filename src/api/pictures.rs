@@ -8,7 +8,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::Value;
 
 use super::problem::{Code, Problem};
-use crate::domain::{InvalidRequest, Part};
+use crate::domain::{InvalidRequest, Item, Part};
 use crate::pictures::{BadPicture, Picture, PictureLimits, Shown};
 
 /// Base64 without the padding at its end.
@@ -22,7 +22,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The fields of a part with a picture.
 const FIELDS: [&str; 4] = ["type", "image_url", "detail", "source"];
 
-/// Reads the pictures of a conversation, up to their number.
+/// Reads the pictures of a request, up to their number.
 pub(super) struct PictureReader {
     limits: PictureLimits,
     read: usize,
@@ -32,6 +32,11 @@ impl PictureReader {
     /// A reader for one conversation.
     pub(super) fn new(limits: &PictureLimits) -> Self {
         Self { limits: *limits, read: 0 }
+    }
+
+    /// A reader for what comes after the conversation of an item.
+    pub(super) fn after(item: &Item, limits: &PictureLimits) -> Self {
+        Self { limits: *limits, read: item.instruction.pictures().count() }
     }
 
     /// A part that is not a text: a picture of the type `image_url`, `input_image` or `image`. Fields that are not known
@@ -59,8 +64,7 @@ impl PictureReader {
         self.read += 1;
         if self.read > self.limits.each_request {
             let most = self.limits.each_request;
-            let reason =
-                format!("there are more than {most} pictures, the most of a conversation (pictures.each_request)");
+            let reason = format!("there are more than {most} pictures, the most of a request (pictures.each_request)");
             return Err(InvalidRequest::at(at, reason).into());
         }
         let picture = Picture::new(file, self.limits.bytes).map_err(|reason| Problem::of_picture(&reason, at))?;

@@ -12,6 +12,7 @@ use super::comparison_options::ComparisonFields;
 use super::context;
 use super::json;
 use super::jury::{JuryBody, NoiseBody, PanelRequest, jury_of};
+use super::messages::ContentBody;
 use super::middleware::{base, request_id};
 use super::problem::{Problem, ProblemBody};
 use super::routing::{self, Asked, Routable, RoutedBody, Routing};
@@ -34,8 +35,9 @@ grading_body! {
         "mode": "score",
     }))]
     PreferencesBody {
-        /// 2 to 64 responses.
-        responses: Vec<String>,
+        /// 2 to 64 responses, each a text, or a list of parts with pictures.
+        #[schema(value_type = Vec<ContentBody>)]
+        responses: Vec<Value>,
         /// The best response and the worst, or every pair.
         pairs: Option<Pairs>,
         /// Minimum margin of a pair, 0 to 1; default 0.2.
@@ -219,7 +221,7 @@ async fn routed(
         let mut routed = routing.decide(app, &subject, &made.provenance, Some(signals))?;
         // Reviewers see the responses in the order of the request, so that it does not tell what the judge says.
         let shown = [pair.chosen.min(pair.rejected), pair.chosen.max(pair.rejected)];
-        let asked = of_pair(&routing.request, shown.map(|index| request.responses[index].as_str()));
+        let asked = of_pair(&routing.request, shown);
         let verdict = || said(&made.id, pair, tied, &routed);
         routed.review_id = routing.enqueue(app, &routed, &asked, verdict).await?;
         routes.insert(indexes, routed);
@@ -228,14 +230,15 @@ async fn routed(
 }
 
 /// A request about several responses as one about two of them.
-fn of_pair(request: &Value, [a, b]: [&str; 2]) -> Value {
+fn of_pair(request: &Value, indexes: [usize; 2]) -> Value {
     let mut request = request.clone();
+    let [a, b] = indexes.map(|index| request["responses"][index].take());
     if let Some(fields) = request.as_object_mut() {
         for field in ["responses", "pairs", "min_margin", "min_label_mass"] {
             fields.shift_remove(field);
         }
-        fields.insert("response_a".into(), a.into());
-        fields.insert("response_b".into(), b.into());
+        fields.insert("response_a".into(), a);
+        fields.insert("response_b".into(), b);
     }
     request
 }
@@ -271,7 +274,7 @@ fn rules(app: &App, body: &PreferencesBody) -> Result<PairRules, Problem> {
 
 fn answer(
     prompt: &[PreferenceMessage],
-    responses: &[String],
+    responses: &[Content],
     made: service::Graded<Preferences<FailureIndex>>,
     rules: PairRules,
     mut routes: Routes,
@@ -323,10 +326,10 @@ fn content_body(content: &Content) -> Value {
 fn pair_body(
     pair: &PreferencePair,
     prompt: &[PreferenceMessage],
-    responses: &[String],
+    responses: &[Content],
     route: Option<RoutedBody>,
 ) -> PairBody {
-    let said = |index: usize| vec![PreferenceMessage { role: "assistant", content: responses[index].as_str().into() }];
+    let said = |index: usize| vec![PreferenceMessage { role: "assistant", content: content_body(&responses[index]) }];
     PairBody {
         prompt: prompt.to_vec(),
         chosen: said(pair.chosen),

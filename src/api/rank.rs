@@ -2,6 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::candidates;
@@ -9,6 +10,7 @@ use super::comparison_options::ComparisonFields;
 use super::context;
 use super::json;
 use super::jury::{JuryBody, NoiseBody, PanelRequest, jury_of};
+use super::messages::ContentBody;
 use super::middleware::{base, request_id};
 use super::problem::{Problem, ProblemBody};
 use super::relative::{Grade, grade_body};
@@ -29,8 +31,9 @@ grading_body! {
         "mode": "score",
     }))]
     RankBody {
-        /// 2 to 64 responses.
-        responses: Vec<String>,
+        /// 2 to 64 responses, each a text, or a list of parts with pictures.
+        #[schema(value_type = Vec<ContentBody>)]
+        responses: Vec<Value>,
         /// Compare responses in pairs (`pairwise`), or grade each alone and rank by reward (`absolute`). Default: the
         /// model's own, which `/v1/info` names as `preference_method`.
         method: Option<Method>,

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::messages::{self, ContentBody};
+use super::pictures::PictureReader;
 use super::problem::Problem;
 use super::relative::{Grade, grade_body};
 use super::schema::{self, CheckedFields, grading_body};
@@ -27,10 +30,12 @@ grading_body! {
         "mode": "score",
     }))]
     RefineBody {
-        /// The response.
-        response: String,
+        /// The response: a text, or a list of parts with pictures.
+        #[schema(value_type = ContentBody)]
+        response: Value,
         /// Its refined version.
-        refined: String,
+        #[schema(value_type = ContentBody)]
+        refined: Value,
         /// The feedback that the refinement was made by: then the verdict says whether it takes the feedback up.
         feedback: Option<String>,
     }
@@ -90,9 +95,10 @@ pub(super) async fn refine(
     let mut body: RefineBody = json::strict(&http, payload, app.config.limits.body_bytes).await?;
     let CheckedFields { item, rubrics, multi, options, model, debug } = body.common().check(&app)?;
     let feedback = body.feedback.map(|text| schema::not_empty(text, "/feedback", "the feedback")).transpose()?;
+    let mut pictures = PictureReader::after(&item, &app.config.pictures);
     let request = RelativeRequest {
-        response_a: schema::not_empty(body.response, "/response", "the response")?,
-        response_b: schema::not_empty(body.refined, "/refined", "the refined version")?,
+        response_a: messages::response(&body.response, "/response", "the response", &mut pictures)?,
+        response_b: messages::response(&body.refined, "/refined", "the refined version", &mut pictures)?,
         item,
         rubrics,
         multi,

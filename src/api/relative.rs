@@ -2,16 +2,19 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::absolute::CriterionBody;
 use super::comparison_options::{ComparisonFields, ComparisonOptions};
 use super::context;
 use super::jury::{JuryBody, NoiseBody, PanelRequest, jury_of};
+use super::messages::{self, ContentBody};
 use super::middleware::{base, request_id};
+use super::pictures::PictureReader;
 use super::problem::{Problem, ProblemBody};
 use super::routing::{self, Asked, Judging, Routable, RoutedBody};
-use super::schema::{self, grading_body};
+use super::schema::grading_body;
 use super::verdict::{self, Calibration, Debug, Produced, Told};
 use super::{json, stream};
 use crate::app::App;
@@ -30,10 +33,12 @@ grading_body! {
         "mode": "score",
     }))]
     RelativeBody {
-        /// The first response.
-        response_a: String,
+        /// The first response: a text, or a list of parts with pictures.
+        #[schema(value_type = ContentBody)]
+        response_a: Value,
         /// The second response.
-        response_b: String,
+        #[schema(value_type = ContentBody)]
+        response_b: Value,
         /// With the method `pairwise`, whether both orders are judged.
         swap: Option<bool>,
         /// A comparison is a tie if `probability_a` is closer to one half than this, 0 to 0.5; with the method
@@ -138,7 +143,24 @@ pub(super) struct RelativeVerdictBody {
 ///
 /// With `Accept: text/event-stream`, feedback is streamed while it is generated, and the verdict is the last event.
 #[utoipa::path(
-    post, path = "/v1/grade/relative", operation_id = "grade_relative", tag = "grading", request_body = RelativeBody,
+    post, path = "/v1/grade/relative", operation_id = "grade_relative", tag = "grading",
+    request_body(content = RelativeBody, examples(
+        ("texts" = (summary = "Two texts", value = json!({
+            "instruction": "Why is the sky blue?",
+            "response_a": "Sunlight scatters in the air, blue light the most.",
+            "response_b": "It mirrors the sea.",
+            "rubric": "factual_validity",
+        }))),
+        ("edits" = (summary = "Two edits of a picture, for models with eyes", value = json!({
+            "messages": [{"role": "user", "content": [
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAECAIAAAA8r+mnAAAAEUlEQVR42mP4z8CAFTFQTwIAWl4f4Q122OMAAAAASUVORK5CYII="}},
+                {"type": "text", "text": "Make it blue."},
+            ]}],
+            "response_a": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAIAAAAmkwkpAAAAEElEQVR42mNgYPiPhIjiAACOsw/xW6KAvAAAAABJRU5ErkJggg=="}}],
+            "response_b": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAECAIAAAA8r+mnAAAAEUlEQVR42mP4z8CAFTFQTwIAWl4f4Q122OMAAAAASUVORK5CYII="}}],
+            "rubric": "helpfulness",
+        }))),
+    )),
     responses((status = 200, content((RelativeVerdictBody = "application/json"), (String = "text/event-stream"))), (status = "default", body = super::problem::ProblemBody, content_type = "application/problem+json"))
 )]
 pub(super) async fn grade(
@@ -186,9 +208,10 @@ pub(super) fn check(app: &App, mut body: RelativeBody) -> Result<PanelRequest<Re
     let checked = body.common().check(app)?;
     let comparison = ComparisonFields { method: body.method, swap: body.swap, tie_margin: body.tie_margin };
     let ComparisonOptions { method, swap, tie_margin } = comparison.check(app)?;
+    let mut pictures = PictureReader::after(&checked.item, &app.config.pictures);
     let request = RelativeRequest {
-        response_a: schema::not_empty(body.response_a, "/response_a", "response A")?,
-        response_b: schema::not_empty(body.response_b, "/response_b", "response B")?,
+        response_a: messages::response(&body.response_a, "/response_a", "response A", &mut pictures)?,
+        response_b: messages::response(&body.response_b, "/response_b", "response B", &mut pictures)?,
         swap,
         item: checked.item,
         rubrics: checked.rubrics,

@@ -150,8 +150,11 @@ impl RewardMethod {
             Self::Checklist { questions, gates } => asked(questions.clone(), gates.clone()),
             Self::YesNo { question } => asked(Value::Array(vec![question.clone().into()]), Vec::new()),
             Self::Claims { against, claims } => {
-                let graded = claims::judged(session, item, &response, *against, claims, options).await?;
-                let verdict = claims::verdict_body(graded, &response, false);
+                let response = response.as_text().ok_or_else(|| {
+                    InvalidRequest::at("/response", "claims are those of a text; send the response as one")
+                })?;
+                let graded = claims::judged(session, item, response, *against, claims, options).await?;
+                let verdict = claims::verdict_body(graded, response, false);
                 return Ok((verdict.label_mass, verdict.reward(), RewardVerdict::Claims(verdict)));
             }
             Self::Absolute => return Err(InvalidRequest::at(AT, "grading is not answered by questions").into()),

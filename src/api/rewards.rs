@@ -10,8 +10,9 @@ use super::bulk::{BulkItem, BulkJudging, ItemOutcome};
 use super::context;
 use super::json::{self, Object, object_or_null, parse_value};
 use super::jury::{NoiseBody, jury_of};
-use super::messages::MessageBody;
+use super::messages::{self, ContentBody, MessageBody};
 use super::middleware::{base, request_id};
+use super::pictures::PictureReader;
 use super::problem::{Problem, ProblemBody};
 use super::reward_method::{MethodChoice, RewardMethod, RewardVerdict};
 use super::samples::SamplesBody;
@@ -96,8 +97,9 @@ pub(super) struct RewardItem {
     /// The conversation, which ends with a user turn.
     #[schema(value_type = Option<Vec<MessageBody>>)]
     messages: Option<Vec<Object<MessageBody>>>,
-    /// The response to grade.
-    response: String,
+    /// The response to grade: a text, or a list of parts with pictures.
+    #[schema(value_type = ContentBody)]
+    response: Value,
     /// The rubric of this item: a name, an inline rubric, or a list of rubrics with weights.
     #[schema(value_type = Option<RubricChoice>)]
     #[serde(default)]
@@ -291,5 +293,8 @@ fn bulk_item(item: &Value, grouped: bool, app: &App) -> Result<(BulkItem, Option
     };
     let method = RewardMethod::read(&item.method)?;
     let rubrics = (!item.rubric.is_null()).then(|| Rubrics::read(&item.rubric, app)).transpose()?;
-    Ok((BulkItem { response: item.response, item: about.check(app)?, rubrics }, method))
+    let about = about.check(app)?;
+    let response =
+        messages::content(&item.response, "/response", &mut PictureReader::after(&about, &app.config.pictures))?;
+    Ok((BulkItem { response, item: about, rubrics }, method))
 }

@@ -13,9 +13,10 @@ use super::problem::{Code, Problem};
 /// The page, as `npm run build` in `web/` writes it.
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/web/dist");
 const INDEX: &str = "index.html";
-/// The page runs and loads its own files only, and is shown in no other page.
-const POLICY: &str =
-    "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The page runs and loads its own files only, and is shown in no other page. The pictures of requests are data in them:
+/// as images, data can neither run nor load anything.
+const POLICY: &str = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'none'; \
+                      frame-ancestors 'none'";
 /// For files whose names change with their content.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 

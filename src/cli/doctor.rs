@@ -79,6 +79,9 @@ async fn engines(report: &mut Report, config: &Config, requests: usize) -> Resul
         return Err(CliError::because("no engine to check", LoadError::NotBuilt(name(config.engine), "see --engine")));
     }
     report.note(&format!("Model {}, {}\n", model.name, model.digest));
+    if let Some(eyes) = opened.iter().find_map(|engine| engine.eyes()) {
+        report.note(&format!("It sees pictures, with {}\n", eyes.digest));
+    }
     for engine in &opened {
         examine(report, &**engine, requests).await;
     }

@@ -13,7 +13,7 @@ use crate::app::model_store;
 use crate::config::Config;
 use crate::domain::Kind;
 use crate::facade::Gavel;
-use crate::models::{Model, ModelStatus, memory_available};
+use crate::models::{EyesStatus, Model, ModelStatus, memory_available};
 use crate::prompts::{PromptLibrary, PromptSet, import_prometheus_eval};
 use crate::rubrics::{LibraryEntry, RubricLibrary, read, toml_files};
 
@@ -27,7 +27,8 @@ pub(super) enum ModelsCommand {
     },
     /// Download a model.
     Pull {
-        /// Its alias, or a reference to the hub: hf:owner/name/file.gguf, owner/name:Q4_K_M.
+        /// Its alias, or a reference to the hub: hf:owner/name/file.gguf, owner/name:Q4_K_M. With an alias, the file that
+        /// it sees pictures with is downloaded, too, if it has one.
         name: String,
     },
     /// Check a model's file against its digest.
@@ -102,7 +103,12 @@ pub(super) enum ImportCommand {
 
 pub(super) async fn models(command: ModelsCommand, config: &Config) -> Result<(), CliError> {
     let store = model_store(config)?;
-    let report = |model: Model| outln!("{}  {}  {}", model.name, model.digest, model.path.display());
+    let report = |model: Model| {
+        outln!("{}  {}  {}", model.name, model.digest, model.path.display());
+        if let Some(eyes) = model.eyes {
+            outln!("{}, its eyes  {}  {}", model.name, eyes.digest, eyes.path.display());
+        }
+    };
     match command {
         ModelsCommand::List { json } => {
             list_models(&store.list(config.llama_cpp.tokens_in_memory()), memory_available(), json)
@@ -122,6 +128,11 @@ pub(super) fn gigabytes(bytes: u64) -> String {
     }
 }
 
+/// The eyes of a model in JSON.
+fn eyes_row(eyes: &EyesStatus) -> serde_json::Value {
+    serde_json::json!({"licence": eyes.licence, "sources": eyes.sources, "bytes": eyes.bytes, "path": eyes.path})
+}
+
 /// Prints models; `free` is the free memory in bytes.
 fn list_models(models: &[ModelStatus], free: u64, json: bool) {
     // 0 means that the machine does not report its free memory.
@@ -132,7 +143,7 @@ fn list_models(models: &[ModelStatus], free: u64, json: bool) {
                 "name": model.name, "summary": model.summary, "licence": model.licence, "sources": model.sources,
                 "home": model.home, "agreement": model.agreement, "preference_method": model.preference_method, "prompt_set": model.prompt_set, "chat_template": model.chat_template,
                 "context": model.context, "memory": model.memory, "free": free, "fits": fits(model),
-                "size": model.size, "path": model.path,
+                "size": model.size, "path": model.path, "eyes": model.eyes.as_ref().map(eyes_row),
             })
         };
         let rows: Vec<serde_json::Value> = models.iter().map(row).collect();
@@ -145,6 +156,13 @@ fn list_models(models: &[ModelStatus], free: u64, json: bool) {
         let fits = fits(model).map_or("unknown", |fits| if fits { "yes" } else { "no" });
         outln!("{:<22} {here:>8} {:>9}  {fits:<8} {}", model.name, gigabytes(model.memory), model.prompt_set);
         out!("{}", wrap(&format!("{} ({})", model.summary, model.licence), 4));
+        if let Some(EyesStatus { licence, bytes, path, .. }) = &model.eyes {
+            let here = if path.is_some() { "on disk" } else { "not on disk" };
+            out!(
+                "{}",
+                wrap(&format!("It sees pictures, with a file of {} ({licence}), {here}.", gigabytes(*bytes)), 4)
+            );
+        }
     }
     match free {
         0 => outln!("The free memory of this machine is not known."),

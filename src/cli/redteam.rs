@@ -68,6 +68,9 @@ pub(super) async fn run(args: &RedteamArgs, model: Option<&str>, config: &Config
     let asked = |attack: &&Attack| args.attack.is_empty() || args.attack.iter().any(|name| name == attack.name);
     let attacks: Vec<&Attack> = ATTACKS.iter().filter(asked).collect();
     let items: Vec<LabelledItem> = selection.items.into_iter().map(alone).collect();
+    if let Some(item) = items.iter().find(|item| !item.body.get("response").is_some_and(Value::is_string)) {
+        return Err(CliError::because(&item.id, "its response has pictures; attacks change texts"));
+    }
     let variants = items
         .iter()
         .flat_map(|item| std::iter::once(item.clone()).chain(attacks.iter().map(|attack| attacked(item, attack))));

@@ -91,6 +91,7 @@ pub struct RemoteConfig {
     #[serde(deserialize_with = "by_name::one")]
     pub accept: Accept,
     pub samples: u32,
+    pub picture_tokens: usize,
 }
 
 /// The servers of one of several models; what is left out is that of all.
@@ -121,6 +122,7 @@ pub struct RemoteOverrides {
     #[serde(default, deserialize_with = "by_name::maybe")]
     pub accept: Option<Accept>,
     pub samples: Option<u32>,
+    pub picture_tokens: Option<usize>,
 }
 
 impl RemoteOverrides {
@@ -147,6 +149,7 @@ impl RemoteOverrides {
             affinity: own.affinity.unwrap_or(common.affinity),
             accept: own.accept.unwrap_or(common.accept),
             samples: own.samples.unwrap_or(common.samples),
+            picture_tokens: own.picture_tokens.unwrap_or(common.picture_tokens),
         }
     }
 }

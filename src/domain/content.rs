@@ -1,11 +1,13 @@
 //! What a turn of a conversation says: text, and pictures between it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
+use super::blank::is_blank;
 use crate::pictures::{Picture, Shown};
 
 /// Text and pictures, in order. Two texts are never side by side.
@@ -67,6 +69,19 @@ impl Content {
         self.0.iter().filter_map(text).collect::<Vec<_>>().join("\n")
     }
 
+    /// A text that is the same for equal contents alone: the text itself, or the parts with the digests of the pictures.
+    #[must_use]
+    pub fn identity(&self) -> Cow<'_, str> {
+        let part = |part: &Part| match part {
+            Part::Text(text) => format!("text {}: {text}\n", text.len()),
+            Part::Picture(shown) => format!("picture {}\n", shown.picture.sha256()),
+        };
+        match self.as_text() {
+            Some(text) => text.into(),
+            None => self.0.iter().map(part).collect::<String>().into(),
+        }
+    }
+
     /// Its pictures, in order.
     pub fn pictures(&self) -> impl Iterator<Item = &Shown> + Clone {
         self.0.iter().filter_map(|part| match part {
@@ -81,6 +96,12 @@ impl Content {
         self.as_text().is_some_and(str::is_empty)
     }
 
+    /// Whether there is nothing to judge: no picture, and no text that can be seen.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.as_text().is_some_and(is_blank)
+    }
+
     /// Bytes of its texts.
     #[must_use]
     pub fn text_len(&self) -> usize {
@@ -89,6 +110,13 @@ impl Content {
             Part::Picture(_) => 0,
         };
         self.0.iter().map(len).sum()
+    }
+
+    /// The same, where a picture counts as much as a long text: decoding it takes as long.
+    #[must_use]
+    pub fn text_len_with_pictures(&self) -> usize {
+        const PICTURE: usize = 64 << 10;
+        self.text_len() + PICTURE * self.pictures().count()
     }
 
     /// Appends a part; a text goes on a new line of a text before it.
@@ -225,6 +253,20 @@ mod tests {
         );
         let loud = content.try_map(|text| Ok::<_, ()>(text.to_uppercase())).unwrap();
         assert_eq!(loud.texts(), "> A\nB\nC\n\nD");
+    }
+
+    #[test]
+    fn contents_have_an_identity_and_a_picture_is_never_blank() {
+        let both = |text: &str| {
+            let mut content = Content::from(shown("/1"));
+            content.push(Part::Text(text.into()));
+            content
+        };
+        assert_eq!(Content::from("a").identity(), "a");
+        assert_eq!(both("a").identity(), both("a").identity());
+        assert_ne!(both("a").identity(), both("b").identity());
+        assert!(Content::from(" \n").is_blank() && !Content::from(shown("/1")).is_blank());
+        assert_eq!(both("abc").text_len_with_pictures(), (64 << 10) + 3);
     }
 
     #[test]

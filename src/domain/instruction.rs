@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::blank::is_blank;
+use super::content::Content;
 use super::rubric::NamedRubric;
 use super::turn::{Role, Turn};
 use super::weight::Weight;
+use crate::pictures::Shown;
 
 /// What the response answers: one text, or a conversation whose last turn is the user's.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -52,6 +54,28 @@ impl Instruction {
     }
 }
 
+impl Instruction {
+    /// The pictures of a conversation, in order.
+    pub fn pictures(&self) -> impl Iterator<Item = &Shown> {
+        let turns: &[Turn] = match self {
+            Self::Text(_) => &[],
+            Self::Conversation(turns) => &turns[..],
+        };
+        turns.iter().flat_map(|turn| turn.content.pictures())
+    }
+
+    /// The same without its pictures.
+    #[must_use]
+    pub fn without_pictures(self) -> Self {
+        match self {
+            text @ Self::Text(_) => text,
+            Self::Conversation(turns) => {
+                Self::Conversation(turns.into_iter().map(|turn| Turn::new(turn.role, turn.content.texts())).collect())
+            }
+        }
+    }
+}
+
 /// Checks that a judged text is not blank.
 ///
 /// # Errors
@@ -61,6 +85,14 @@ pub fn check_text(text: &str, pointer: &str, what: &str) -> Result<(), InvalidRe
         return Err(InvalidRequest::at(pointer, format!("{what} is empty; there is nothing to judge")));
     }
     Ok(())
+}
+
+/// Checks that judged content is not blank; a picture never is.
+///
+/// # Errors
+/// At `pointer`, with `what` as its name.
+pub fn check_content(content: &Content, pointer: &str, what: &str) -> Result<(), InvalidRequest> {
+    content.as_text().map_or(Ok(()), |text| check_text(text, pointer, what))
 }
 
 /// A document that the response is judged against.

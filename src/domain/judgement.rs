@@ -130,8 +130,17 @@ pub struct Usage {
     pub prompt_tokens: u64,
     /// Prompt tokens that were reused from the prefix cache.
     pub cached_tokens: u64,
+    /// Tokens of pictures, which are among those of the prompts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub image_tokens: u64,
     /// Generated or chosen tokens, without forced ones.
     pub completion_tokens: u64,
+}
+
+/// Whether a count is left out of JSON.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A time in milliseconds, rounded to a microsecond.
@@ -157,6 +166,7 @@ impl std::ops::AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {
         self.prompt_tokens += other.prompt_tokens;
         self.cached_tokens += other.cached_tokens;
+        self.image_tokens += other.image_tokens;
         self.completion_tokens += other.completion_tokens;
     }
 }

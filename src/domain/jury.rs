@@ -261,8 +261,8 @@ impl Noise {
     /// Whether the verdict of a juror on these texts is turned around. It is the same for the texts in any order, so
     /// that exchanging two responses changes nothing.
     #[must_use]
-    pub fn flips(self, juror: &Juror, texts: &[&str]) -> bool {
-        let mut sorted = texts.to_vec();
+    pub fn flips(self, juror: &Juror, texts: &[impl AsRef<str>]) -> bool {
+        let mut sorted: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
         sorted.sort_unstable();
         let mut hash = Sha256::new();
         hash.update(self.seed.to_le_bytes());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::annotator::Annotator;
+use super::content::Content;
 use super::examples::{self, ExampleSet};
 use super::instruction::{Document, Instruction, InvalidRequest, WeightedRubric};
 use super::judgement::{Kind, Mode};
@@ -100,7 +101,7 @@ pub struct AbsoluteRequest {
     /// The instruction, and the optional reference and context.
     pub item: Item,
     /// The response to grade.
-    pub response: String,
+    pub response: Content,
     /// One rubric, or several with weights.
     pub rubrics: Vec<WeightedRubric>,
     /// Whether the verdict is a multi-criteria one; a list of one rubric is.
@@ -115,9 +116,9 @@ pub struct RelativeRequest {
     /// The instruction, and the optional reference and context.
     pub item: Item,
     /// The caller's response A.
-    pub response_a: String,
+    pub response_a: Content,
     /// The caller's response B.
-    pub response_b: String,
+    pub response_b: Content,
     /// One rubric, or, with [`Method::Absolute`], several with weights.
     pub rubrics: Vec<WeightedRubric>,
     /// Whether the rubrics came as a list.
@@ -138,7 +139,7 @@ pub struct ManyRequest {
     /// The instruction, and the optional reference and context.
     pub item: Item,
     /// The responses; verdicts name them by their indexes.
-    pub responses: Vec<String>,
+    pub responses: Vec<Content>,
     /// One rubric, or, with [`Method::Absolute`], several with weights.
     pub rubrics: Vec<WeightedRubric>,
     /// Whether the rubrics came as a list.
@@ -155,15 +156,15 @@ pub struct ManyRequest {
 }
 
 impl Item {
-    /// JSON pointer to the longest of its texts and of these responses, given with their pointers.
+    /// JSON pointer to the longest of its texts and of these, given as pointers with bytes of text.
     #[must_use]
-    pub fn longest_text<'a>(&self, responses: &[(&'a str, &str)]) -> &'a str {
+    pub fn longest_text<'a>(&self, responses: &[(&'a str, usize)]) -> &'a str {
         self.longest_text_or_examples(responses, 0)
     }
 
     /// The same, or that to the examples, if they have more bytes.
     #[must_use]
-    pub fn longest_text_or_examples<'a>(&self, responses: &[(&'a str, &str)], examples: usize) -> &'a str {
+    pub fn longest_text_or_examples<'a>(&self, responses: &[(&'a str, usize)], examples: usize) -> &'a str {
         let (pointer, instruction) = match &self.instruction {
             Instruction::Text(text) => ("/instruction", text.len()),
             Instruction::Conversation(turns) => ("/messages", turns.iter().map(|turn| turn.content.text_len()).sum()),
@@ -172,7 +173,7 @@ impl Item {
         let reference = self.reference_answer.as_ref().map_or(0, String::len);
         let others =
             [(pointer, instruction), ("/context", context), ("/reference_answer", reference), ("/examples", examples)];
-        let all = others.into_iter().chain(responses.iter().map(|(pointer, text)| (*pointer, text.len())));
+        let all = others.into_iter().chain(responses.iter().copied());
         all.max_by_key(|(_, len)| *len).map_or("", |(pointer, _)| pointer)
     }
 
@@ -209,7 +210,10 @@ impl AbsoluteRequest {
     /// Bytes of judged text in one prompt.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        longest(&self.rubrics) + self.item.text_len() + self.response.len() + self.options.examples_len()
+        longest(&self.rubrics)
+            + self.item.text_len()
+            + self.response.text_len_with_pictures()
+            + self.options.examples_len()
     }
 }
 
@@ -233,7 +237,7 @@ impl RelativeRequest {
     /// Bytes of judged text in one prompt.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        let responses = self.response_a.len() + self.response_b.len();
+        let responses = self.response_a.text_len_with_pictures() + self.response_b.text_len_with_pictures();
         longest(&self.rubrics) + self.item.text_len() + responses + self.options.examples_len()
     }
 }
@@ -414,7 +418,7 @@ mod tests {
                 context: Vec::new(),
                 annotator: None,
             },
-            responses: responses.iter().map(|text| (*text).to_owned()).collect(),
+            responses: responses.iter().map(|text| (*text).into()).collect(),
             rubrics: vec![WeightedRubric { rubric: rubric.clone(), weight: Weight::ONE, gate: None }; rubrics],
             multi: rubrics > 1,
             swap: true,

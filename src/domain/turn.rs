@@ -37,6 +37,9 @@ pub struct Turn {
     pub content: Content,
 }
 
+/// An estimate of the bytes that a chat template writes around a turn.
+const AROUND: usize = 32;
+
 impl Turn {
     /// A turn with a role and what is said.
     pub fn new(role: Role, content: impl Into<Content>) -> Self {
@@ -46,14 +49,12 @@ impl Turn {
     /// Bytes of its text, plus an estimate of the chat template's text around it.
     #[must_use]
     pub fn text_len(&self) -> usize {
-        const AROUND: usize = 32;
         self.content.text_len() + AROUND
     }
 
     /// The same, where a picture counts as much as a long text: decoding it takes as long.
     #[must_use]
     pub fn text_len_with_pictures(&self) -> usize {
-        const PICTURE: usize = 64 << 10;
-        self.text_len() + PICTURE * self.content.pictures().count()
+        self.content.text_len_with_pictures() + AROUND
     }
 }

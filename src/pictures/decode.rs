@@ -44,6 +44,16 @@ pub(super) enum Format {
 }
 
 impl Format {
+    /// The media type of such files.
+    pub(super) fn media_type(self) -> &'static str {
+        match self {
+            Self::Png => "image/png",
+            Self::Jpeg => "image/jpeg",
+            Self::Gif => "image/gif",
+            Self::WebP => "image/webp",
+        }
+    }
+
     /// The format that a file begins as; what its sender calls it does not count.
     pub(super) fn of(file: &[u8]) -> Result<Self, BadPicture> {
         let is_at = |at: usize, magic: &[u8]| file.get(at..).is_some_and(|rest| rest.starts_with(magic));

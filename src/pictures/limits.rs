@@ -23,9 +23,9 @@ pub struct PictureLimits {
     pub bytes: usize,
     /// Pixels of a picture.
     pub pixels: u64,
-    /// Pictures of a conversation.
+    /// Pictures of a request.
     pub each_request: usize,
-    /// Pixels of all pictures of a conversation.
+    /// Pixels of all pictures of a prompt.
     pub all_pixels: u64,
     /// Pictures that are decoded at once, at least 1.
     pub decoding: usize,

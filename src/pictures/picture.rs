@@ -58,6 +58,12 @@ impl Picture {
         &self.file
     }
 
+    /// The media type of the file, by its bytes: `image/png`, `image/jpeg`, `image/gif` or `image/webp`.
+    #[must_use]
+    pub fn media_type(&self) -> &'static str {
+        self.format.media_type()
+    }
+
     /// The SHA-256 of the file, which stands for the picture: what has the same digest looks the same.
     #[must_use]
     pub fn digest(&self) -> &[u8; 32] {

@@ -36,12 +36,14 @@ pub enum PromptError {
         alternatives: Vec<String>,
     },
     /// The request has pictures, and the set has no place for them.
-    #[error("the prompt set `{set}` has no place for pictures{}", places(alternatives))]
+    #[error("the prompt set `{set}` has no place for pictures{of}{}", places(alternatives))]
     NoPictures {
         /// The JSON pointer of the first picture.
         pointer: String,
         /// The prompt set.
         set: String,
+        /// ` in responses`, or nothing.
+        of: &'static str,
         /// The prompt sets that have one.
         alternatives: Vec<String>,
     },

@@ -4,7 +4,8 @@ use minijinja::{Value, context};
 
 use super::examples::{self, ExampleShape};
 use super::form::Form;
-use super::turn_shape::TurnShape;
+use super::said::Said;
+use super::turn_shape::{ContentShape, TurnShape};
 use crate::domain::{Document, Example, ExampleSet, Instruction, Item, JudgedExample, Label, Mode, Part, Rubric, Turn};
 use crate::pictures::Shown;
 
@@ -20,7 +21,7 @@ pub enum Subject<'a> {
         /// The instruction and its context.
         item: &'a Item,
         /// The response.
-        response: &'a str,
+        response: Said<'a>,
         /// The rubric.
         rubric: &'a Rubric,
     },
@@ -29,9 +30,9 @@ pub enum Subject<'a> {
         /// The instruction and its context.
         item: &'a Item,
         /// The response that is shown as A.
-        first: &'a str,
+        first: Said<'a>,
         /// The response that is shown as B.
-        second: &'a str,
+        second: Said<'a>,
         /// The caller's name for the first: `response_a` or `response_b`.
         first_field: &'static str,
         /// The caller's name for the second.
@@ -51,7 +52,7 @@ pub struct Reading<'a> {
     /// The instruction and its context; for a text alone, the instruction is the text.
     pub item: &'a Item,
     /// The response, with the caller's name for it.
-    pub response: Option<(&'static str, &'a str)>,
+    pub response: Option<(&'static str, Said<'a>)>,
     /// The rubric.
     pub rubric: Option<&'a Rubric>,
     /// The labels to choose from.
@@ -106,9 +107,10 @@ impl<'a> Subject<'a> {
     /// The part that templates can see; grading may have examples.
     pub(super) fn shape(&self, mode: Mode, examples: Option<&ExampleSet>) -> Shape {
         let item = self.item();
-        let (response, count) = match self {
-            Self::Absolute { .. } | Self::Relative { .. } => (true, None),
-            Self::Reading(reading) => (reading.response.is_some(), reading.count),
+        let (responses, count) = match self {
+            Self::Absolute { response, .. } => (vec![*response], None),
+            Self::Relative { first, second, .. } => (vec![*first, *second], None),
+            Self::Reading(reading) => (reading.response.iter().map(|(_, said)| *said).collect(), reading.count),
         };
         let turns = match &item.instruction {
             Instruction::Text(_) => None,
@@ -121,7 +123,7 @@ impl<'a> Subject<'a> {
             reference_answer: item.reference_answer.is_some(),
             annotator: item.annotator.is_some(),
             documents: item.context.iter().map(|document| document.id.is_some()).collect(),
-            response,
+            responses: responses.into_iter().map(ContentShape::of).collect(),
             scale: self.rubric().map(|rubric| (rubric.scale().lowest(), rubric.scale().highest())),
             choices: self.choices().iter().map(|label| label.meaning.is_some()).collect(),
             count,
@@ -142,8 +144,8 @@ pub(super) struct Shape {
     annotator: bool,
     /// Whether each document has a name.
     documents: Vec<bool>,
-    /// Whether there is a response.
-    response: bool,
+    /// The response, if there is one, or both.
+    pub(super) responses: Vec<ContentShape>,
     /// The ends of the rubric's scale, if there is a rubric.
     scale: Option<(i32, i32)>,
     /// Whether each label says what it means.
@@ -154,15 +156,26 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// The number of parts of turns, documents, labels and examples together, which has no fixed limit.
+    /// The number of parts of turns, responses, documents, labels and examples together, which has no fixed limit.
     pub(super) fn len(&self) -> usize {
         let parts: usize = self.turns.iter().flatten().map(TurnShape::len).sum();
+        let parts = parts + self.responses.iter().map(ContentShape::len).sum::<usize>();
         let examples: usize = self.examples.iter().map(ExampleShape::len).sum();
         parts + self.documents.len() + self.choices.len() + examples
     }
 
-    /// The variables of templates. Placeholders are in the order of [`Fields::of`], after those in `instruction`.
-    pub(super) fn variables(&self, placeholders: &mut Placeholders, instruction: String, labels: &[String]) -> Value {
+    /// The variables of templates. Placeholders are in the order of [`Fields::of`], after those in `instruction`; `lay`
+    /// gives what stands for a response.
+    ///
+    /// # Errors
+    /// Those of `lay`.
+    pub(super) fn variables<E>(
+        &self,
+        placeholders: &mut Placeholders,
+        instruction: String,
+        labels: &[String],
+        mut lay: impl FnMut(&ContentShape, &mut Placeholders) -> Result<String, E>,
+    ) -> Result<Value, E> {
         let reference_answer = self.reference_answer.then(|| placeholders.next());
         let annotator = self.annotator.then(|| placeholders.next());
         let documents = self.documents.iter().map(|named| {
@@ -170,9 +183,11 @@ impl Shape {
             context! { id, text => placeholders.next() }
         });
         let documents: Vec<Value> = documents.collect();
+        let responses: Vec<String> =
+            self.responses.iter().map(|response| lay(response, placeholders)).collect::<Result<_, E>>()?;
         let responses = match self.form {
-            Form::Relative => context! { response_a => placeholders.next(), response_b => placeholders.next() },
-            _ => context! { response => self.response.then(|| placeholders.next()) },
+            Form::Relative => context! { response_a => responses.first(), response_b => responses.get(1) },
+            _ => context! { response => responses.first() },
         };
         let rubric = self.scale.map(|scale| self.rubric(placeholders, scale));
         let choices = self.choices.iter().map(|described| {
@@ -180,7 +195,7 @@ impl Shape {
             context! { name, text => described.then(|| placeholders.next()) }
         });
         let choices: Vec<Value> = choices.collect();
-        context! {
+        Ok(context! {
             instruction, reference_answer, annotator,
             context => documents,
             rubric, choices,
@@ -188,7 +203,7 @@ impl Shape {
             mode => match self.mode { Mode::Feedback => "feedback", Mode::Score => "score" },
             labels => labels.iter().map(|label| label.trim().to_owned()).collect::<Vec<_>>(),
             ..responses
-        }
+        })
     }
 
     fn rubric(&self, placeholders: &mut Placeholders, (lowest, highest): (i32, i32)) -> Value {
@@ -224,7 +239,7 @@ struct Field<'a> {
     example: Option<usize>,
     /// Its path: a name, an index or score below it, and a name below that.
     name: (&'static str, Option<i64>, &'static str),
-    /// Its index in a turn of several parts.
+    /// Its index in a content of several parts.
     part: Option<usize>,
     value: FieldValue<'a>,
     /// Whether every prompt must contain it.
@@ -259,12 +274,14 @@ impl<'a> Fields<'a> {
         item.annotator.iter().for_each(|annotator| fields.put("annotator", &annotator.profile));
         fields.put_context(&item.context);
         match *subject {
-            Subject::Absolute { response, .. } => fields.put("response", response),
+            Subject::Absolute { response, .. } => fields.put_said("response", None, response),
             Subject::Relative { first, second, first_field, second_field, .. } => {
-                fields.put(first_field, first);
-                fields.put(second_field, second);
+                fields.put_said(first_field, None, first);
+                fields.put_said(second_field, None, second);
             }
-            Subject::Reading(reading) => reading.response.iter().for_each(|(field, text)| fields.put(field, text)),
+            Subject::Reading(reading) => {
+                reading.response.iter().for_each(|(field, said)| fields.put_said(field, None, *said));
+            }
         }
         if let Some(rubric) = subject.rubric() {
             fields.put("rubric/criterion", rubric.criterion());
@@ -310,7 +327,7 @@ impl<'a> Fields<'a> {
         match instruction {
             Instruction::Text(text) => self.put("instruction", text),
             Instruction::Conversation(turns) => {
-                turns.iter().zip(0..).for_each(|(turn, at)| self.put_turn(Some(at), turn));
+                turns.iter().zip(0..).for_each(|(turn, at)| self.put_turn(at, turn));
             }
         }
     }
@@ -333,25 +350,31 @@ impl<'a> Fields<'a> {
         self.all.push(Field { example: self.example, name: (name, index, below), part: None, value, required });
     }
 
-    fn put_turn(&mut self, index: Option<i64>, turn: &'a Turn) {
-        if let Some(text) = turn.content.as_text() {
-            return self.put_at("messages", index, "", text, true);
-        }
-        for (at, part) in turn.content.parts().iter().enumerate() {
+    fn put_turn(&mut self, index: i64, turn: &'a Turn) {
+        self.put_said("messages", Some(index), Said::Content(&turn.content));
+    }
+
+    /// Adds a text, or the parts of a content, all of which every prompt must contain.
+    fn put_said(&mut self, name: &'static str, index: Option<i64>, said: Said<'a>) {
+        let parts = match said.as_text() {
+            Ok(text) => return self.put_at(name, index, "", text, true),
+            Err(parts) => parts,
+        };
+        for (at, part) in parts.iter().enumerate() {
             let value = match part {
                 Part::Text(text) => FieldValue::Text(text),
                 Part::Picture(shown) => FieldValue::Picture(shown),
             };
-            let (example, name) = (self.example, ("messages", index, ""));
+            let (example, name) = (self.example, (name, index, ""));
             self.all.push(Field { example, name, part: Some(at), value, required: true });
         }
     }
 
-    /// The first picture.
-    pub(super) fn picture(&self) -> Option<&'a Shown> {
+    /// The first picture, or the first one of a response.
+    pub(super) fn picture_of(&self, response: bool) -> Option<&'a Shown> {
         self.all.iter().find_map(|field| match field.value {
-            FieldValue::Picture(shown) => Some(shown),
-            FieldValue::Text(_) => None,
+            FieldValue::Picture(shown) if !response || field.name.0 != "messages" => Some(shown),
+            FieldValue::Picture(_) | FieldValue::Text(_) => None,
         })
     }
 
@@ -368,7 +391,8 @@ impl<'a> Fields<'a> {
         let Field { example, name, part, .. } = &self.all[index];
         let within = example.map_or_else(String::new, |example| format!("examples/{example}/"));
         match (*name, part) {
-            ((name, None, _), _) => format!("{within}{name}"),
+            ((name, None, _), None) => format!("{within}{name}"),
+            ((name, None, _), Some(part)) => format!("{within}{name}/{part}"),
             ((name, Some(index), below), None) => format!("{within}{name}/{index}{below}"),
             ((name, Some(index), below), Some(part)) => format!("{within}{name}/{index}{below}/{part}"),
         }

@@ -15,7 +15,7 @@ use super::form::Form;
 use super::layout::Layout;
 use super::patterns::PatternSet;
 use super::set::{self, SetFile, Source, Support, Templates};
-use super::turn_shape::TurnShape;
+use super::turn_shape::{ContentShape, TurnShape};
 use crate::domain::{ExampleSet, Kind, Mode, Role, Scale, Turn};
 use crate::script::{Generate, Script, Step, StopString};
 
@@ -253,7 +253,7 @@ impl PromptSet {
         examples: Option<&ExampleSet>,
     ) -> Result<Vec<Turn>, PromptError> {
         let fields = Fields::of(subject, mode, examples);
-        if fields.picture().is_some() {
+        if fields.picture_of(false).is_some() {
             return Ok(Vec::new());
         }
         let (laid_out, markers) = self.lay_out_chat(&subject.shape(mode, examples), &fields, chat)?;
@@ -315,14 +315,14 @@ impl PromptSet {
             let (set, alternatives) = (self.name.to_string(), self.support.of_form(form));
             return Err(PromptError::NoKind { set, kind: form.title(), alternatives });
         }
-        if let (Some(shown), false) = (fields.picture(), self.templates.take_pictures()) {
-            let (set, alternatives) = (self.name.to_string(), self.support.pictures.clone());
-            return Err(PromptError::NoPictures { pointer: shown.pointer.to_string(), set, alternatives });
-        }
+        self.check_pictures(shape, fields)?;
         let mut placeholders = Placeholders::default();
         let mut pictures = Vec::new();
         let instruction = self.lay_out_instruction(shape.turns.as_deref(), &mut placeholders, &mut pictures)?;
-        let variables = shape.variables(&mut placeholders, instruction, &self.file.verdict.labels);
+        let lay = |response: &ContentShape, placeholders: &mut Placeholders| {
+            response.lines(&mut || placeholders.next(), &mut pictures, |number| self.templates.mark(number))
+        };
+        let variables = shape.variables(&mut placeholders, instruction, &self.file.verdict.labels, lay)?;
         let system = self.templates.system(form, &variables)?;
         let mut user = self.templates.user(form, &variables)?;
         if !pictures.is_empty() {
@@ -352,6 +352,25 @@ impl PromptSet {
         }
     }
 
+    /// Checks that there is a place for the pictures: those of responses need one of their own, so that the judge can
+    /// tell them from those that the response is about.
+    fn check_pictures(&self, shape: &Shape, fields: &Fields<'_>) -> Result<(), PromptError> {
+        let in_responses = shape.responses.iter().any(ContentShape::has_picture);
+        let (has_place, alternatives) = match in_responses {
+            true => (self.templates.mark_pictures(), &self.support.marks),
+            false => (self.templates.take_pictures(), &self.support.pictures),
+        };
+        match fields.picture_of(in_responses) {
+            Some(shown) if !has_place => Err(PromptError::NoPictures {
+                pointer: shown.pointer.to_string(),
+                set: self.name.to_string(),
+                of: if in_responses { " in responses" } else { "" },
+                alternatives: alternatives.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// An instruction, or a conversation by its template. The placeholders of its pictures are added to `pictures`.
     fn lay_out_instruction(
         &self,
@@ -361,8 +380,8 @@ impl PromptSet {
     ) -> Result<String, PromptError> {
         let Some(turns) = turns else { return Ok(placeholders.next()) };
         let turn = |turn: &TurnShape| {
-            let content = turn.content(&mut || placeholders.next(), pictures, |number| self.templates.mark(number))?;
-            Ok((turn.role.name(), content))
+            let mark = |number| self.templates.mark(number);
+            Ok((turn.role.name(), turn.content.lines(&mut || placeholders.next(), pictures, mark)?))
         };
         self.templates.conversation(turns.iter().map(turn).collect::<Result<_, PromptError>>()?)
     }

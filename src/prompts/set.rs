@@ -334,6 +334,11 @@ impl Templates {
         self.sources.contains_key(PICTURES)
     }
 
+    /// Whether the set says where a picture stood.
+    pub(super) fn mark_pictures(&self) -> bool {
+        self.take_pictures() && self.sources.contains_key(MARK)
+    }
+
     /// What a prompt with these pictures begins with.
     pub(super) fn pictures(&self, pictures: &[String]) -> Result<String, PromptError> {
         self.render(PICTURES, &context! { pictures => pictures.to_vec() })
@@ -398,6 +403,8 @@ pub(super) struct Support {
     forms: HashMap<Form, Vec<String>>,
     /// The sets with a place for pictures.
     pub(super) pictures: Vec<String>,
+    /// Those of them that say where each picture stood.
+    pub(super) marks: Vec<String>,
 }
 
 impl Support {
@@ -406,6 +413,9 @@ impl Support {
         for (set, templates) in sets {
             if templates.take_pictures() {
                 support.pictures.push(set.to_owned());
+            }
+            if templates.mark_pictures() {
+                support.marks.push(set.to_owned());
             }
             for form in Form::ALL.into_iter().filter(|form| templates.has(*form)) {
                 support.forms.entry(form).or_default().push(set.to_owned());

@@ -113,10 +113,11 @@ fn compared_examples() -> ExampleSet {
 }
 
 fn absolute<'a>(item: &'a Item, response: &'a str, rubric: &'a Rubric) -> Subject<'a> {
-    Subject::Absolute { item, response, rubric }
+    Subject::Absolute { item, response: response.into(), rubric }
 }
 
 fn relative<'a>(item: &'a Item, [first, second]: [&'a str; 2], rubric: &'a Rubric) -> Subject<'a> {
+    let (first, second) = (first.into(), second.into());
     Subject::Relative { item, first, second, first_field: "response_b", second_field: "response_a", rubric }
 }
 
@@ -177,7 +178,7 @@ fn prompts_look_as_they_were_reviewed() {
     let reading = |form, item| Reading {
         form,
         item,
-        response: Some(("response", "The sea is blue.")),
+        response: Some(("response", "The sea is blue.".into())),
         rubric: None,
         choices: &[],
         count: None,
@@ -597,7 +598,10 @@ fn pictures_come_first_and_are_marked_where_they_stood() {
     }
     let error = library.get("prometheus").unwrap().render(&absolute(&item, "A cat.", &rubric), Mode::Score, &chatml());
     let alternatives = vec!["plain".to_owned(), "prometheus-vision".to_owned()];
-    assert_eq!(error, Err(PromptError::NoPictures { pointer: "/1".into(), set: "prometheus".into(), alternatives }));
+    assert_eq!(
+        error,
+        Err(PromptError::NoPictures { pointer: "/1".into(), set: "prometheus".into(), of: "", alternatives })
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::error::PromptError;
 use super::fields::{Reading, Subject};
 use super::form::Form;
 use super::library::PromptSet;
+use super::said::Said;
 use super::set::OPTIONAL;
 use crate::domain::{Content, Document, Instruction, Item, Label, Mode, Part, Role, Rubric, Turn};
 use crate::pictures::{Picture, Shown};
@@ -41,7 +42,7 @@ impl PromptSet {
         let meanings = [None, Some(text())];
         let labels = meanings.map(|meaning| Label { name: text(), meaning, reward: None });
         for item in &items {
-            let (first, second) = ("first", "second");
+            let (first, second) = (Said::Text("first"), Said::Text("second"));
             let (first_field, second_field) = ("response_a", "response_b");
             let subjects = [
                 Subject::Absolute { item, response: first, rubric: &rubric },

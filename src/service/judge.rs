@@ -10,7 +10,7 @@ use tracing::field::Empty;
 use super::admission::{Admission, Pace, TooLate};
 use super::cache::{Cache, Lookup, Writer};
 use super::context::RequestContext;
-use super::pictures::{SeenPicture, seen};
+use super::pictures::{LooksOfPrompt, SeenPicture, seen};
 use crate::domain::calibration::{CalibrationFile, Calibrator};
 use crate::domain::service_time::Due;
 use crate::domain::{
@@ -387,6 +387,7 @@ impl Computing {
             completion_tokens = Empty,
             skipped_mass = Empty,
         );
+        let looks = LooksOfPrompt::of(&planned.compiled);
         let mut completion = self.engine.start(planned.compiled).finish(on_delta).instrument(span.clone()).await?;
         permit.ended();
         let Stages { queue, prefill, decode } = completion.stages;
@@ -405,7 +406,9 @@ impl Computing {
         self.metrics.stage.queue.observe(completion.stages.queue.as_secs_f64());
         self.metrics.stage.prefill.observe(completion.stages.prefill.as_secs_f64());
         self.metrics.stage.decode.observe(completion.stages.decode.as_secs_f64());
-        let judgement = read(completion, planned.prompt_text)?;
+        self.metrics.count_pictures(looks.encoded_after(completion.cached_tokens), looks.count());
+        let mut judgement = read(completion, planned.prompt_text)?;
+        judgement.usage.image_tokens = looks.tokens();
         self.metrics.count_tokens(&judgement.usage);
         Ok(judgement)
     }
@@ -451,6 +454,7 @@ fn read(completion: Completion, prompt: Arc<str>) -> Result<Judgement, InvalidVe
         usage: Usage {
             prompt_tokens: completion.prompt_tokens as u64,
             cached_tokens: completion.cached_tokens as u64,
+            image_tokens: 0,
             completion_tokens: completion.transcript.completion_tokens as u64,
         },
         timing: Timing {

@@ -93,12 +93,12 @@ impl RouteSubject {
     /// Two of the responses of a request.
     #[must_use]
     pub fn of_pair(request: &ManyRequest, [a, b]: [usize; 2]) -> Self {
-        let responses = [a, b].map(|index| request.responses[index].as_str());
+        let responses = [a, b].map(|index| request.responses[index].texts());
         Self {
             kind: Kind::Relative,
             mode: request.options.mode,
             rubric: rubric_of(&request.rubrics, request.multi),
-            texts: Texts::of_pair(&text(&request.item.instruction), responses),
+            texts: Texts::of_pair(&text(&request.item.instruction), responses.each_ref().map(String::as_str)),
         }
     }
 }
@@ -109,19 +109,19 @@ impl From<&AbsoluteRequest> for RouteSubject {
             kind: Kind::Absolute,
             mode: request.options.mode,
             rubric: request.rubric(),
-            texts: Texts::of_response(&text(&request.item.instruction), &request.response),
+            texts: Texts::of_response(&text(&request.item.instruction), &request.response.texts()),
         }
     }
 }
 
 impl From<&RelativeRequest> for RouteSubject {
     fn from(request: &RelativeRequest) -> Self {
-        let responses = [request.response_a.as_str(), &request.response_b];
+        let responses = [request.response_a.texts(), request.response_b.texts()];
         Self {
             kind: Kind::Relative,
             mode: request.options.mode,
             rubric: request.rubric(),
-            texts: Texts::of_pair(&text(&request.item.instruction), responses),
+            texts: Texts::of_pair(&text(&request.item.instruction), responses.each_ref().map(String::as_str)),
         }
     }
 }

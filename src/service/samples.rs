@@ -7,14 +7,14 @@ use futures::future::join_all;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::cache::Lookup;
-use super::{Planned, Progress, RunResults, ServiceError, Session};
+use super::results::{JudgedSample, RunResults};
+use super::{Planned, Progress, ServiceError, Session};
 use crate::domain::Judgement;
 use crate::domain::settling::SettlingRule;
 use crate::tasks::{RunKey, Task};
 
 /// The result of one sample of a run.
-type Judged = (RunKey, Result<(Judgement, Option<Lookup>), ServiceError>);
+type Judged = (RunKey, Result<JudgedSample, ServiceError>);
 
 impl Session {
     /// Runs the planned runs, then plans and runs the rest.
@@ -101,7 +101,7 @@ impl Session {
             }
             for (run, answer) in join_all(next.into_iter().map(|one| self.judge_one(task, one, progress))).await {
                 let failed = answer.is_err();
-                if let Ok((judgement, _)) = &answer {
+                if let Ok(JudgedSample { judgement, .. }) = &answer {
                     *votes.entry(vote(judgement)).or_default() += 1;
                 }
                 judged.push((run, answer));

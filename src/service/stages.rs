@@ -1,5 +1,6 @@
 //! Methods of two stages: what one task finds makes the next one.
 
+use super::pictures::add_seen;
 use super::{Graded, RunStats, ServiceError, Session};
 use crate::domain::Timing;
 use crate::tasks::Task;
@@ -24,6 +25,8 @@ impl RunStats {
     /// The statistics of this stage and the one after it.
     #[must_use]
     pub fn then(self, next: Self) -> Self {
+        let mut pictures = self.pictures;
+        add_seen(&mut pictures, &next.pictures);
         let mut usage = self.usage;
         usage += next.usage;
         let (before, after) = (self.timing, next.timing);
@@ -33,6 +36,7 @@ impl RunStats {
             decode: before.decode + after.decode,
             total: before.total + after.total,
         };
-        Self { usage, timing, cached: self.cached && next.cached, mass: self.mass.worse(next.mass), ..next }
+        let (cached, mass, eyes) = (self.cached && next.cached, self.mass.worse(next.mass), next.eyes.or(self.eyes));
+        Self { usage, timing, cached, mass, eyes, pictures, ..next }
     }
 }

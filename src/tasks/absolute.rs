@@ -51,7 +51,7 @@ impl Task for AbsoluteRequest {
         observe: Observe<'_>,
     ) -> Result<Absolute, InvalidVerdict> {
         let criteria = Criteria { rubrics: &self.rubrics, multi: self.multi, calibrator };
-        Absolute::combine(criteria, &self.response, judged(answers), observe)
+        Absolute::combine(criteria, &self.response.texts(), judged(answers), observe)
     }
 
     fn text_len(&self) -> usize {
@@ -59,7 +59,7 @@ impl Task for AbsoluteRequest {
     }
 
     fn longest_text(&self) -> String {
-        let responses = [("/response", self.response.as_str())];
+        let responses = [("/response", self.response.text_len())];
         self.item.longest_text_or_examples(&responses, self.options.examples_len()).to_owned()
     }
 
@@ -84,7 +84,7 @@ impl AbsoluteRequest {
     /// What a run judges.
     fn subject(&self, run: RunKey) -> Subject<'_> {
         let rubric = &self.rubrics[run.criterion].rubric.rubric;
-        Subject::Absolute { item: &self.item, response: &self.response, rubric }
+        Subject::Absolute { item: &self.item, response: (&self.response).into(), rubric }
     }
 }
 

@@ -8,9 +8,10 @@ use super::{
 use crate::domain::calibration::Calibrator;
 use crate::domain::ranking::{self, PairResult};
 use crate::domain::{
-    Annotator, InvalidRequest, InvalidVerdict, Judgement, ManyRequest, Method, NamedDigest, Options, Order, Preference,
+    Annotator, Content, InvalidRequest, InvalidVerdict, Judgement, ManyRequest, Method, NamedDigest, Options, Order,
+    Preference,
 };
-use crate::prompts::Subject;
+use crate::prompts::{Said, Subject};
 
 /// Several responses to one instruction, and the judgements that they need. The goal makes of these what the caller
 /// wants.
@@ -87,13 +88,13 @@ pub struct Ranked {
 /// Pairs depend on the sorted texts, not on the order of the request, so that the same responses in another order give
 /// the same comparisons.
 #[must_use]
-pub fn parts_to_judge(responses: &[String], method: Method) -> ByMethod<usize, ()> {
+pub fn parts_to_judge(responses: &[Content], method: Method) -> ByMethod<usize, ()> {
     let count = responses.len();
     match method {
         Method::Absolute => ByMethod::Pointwise((0..count).collect()),
         Method::Pairwise => {
             let mut by_text: Vec<usize> = (0..count).collect();
-            by_text.sort_by_key(|index| &responses[*index]);
+            by_text.sort_by_cached_key(|index| responses[*index].identity());
             let pair = |(a, b): (usize, usize)| ResponsePair { a: by_text[a], b: by_text[b], verdict: () };
             let mut pairs: Vec<_> = ranking::pairs(count).into_iter().map(pair).collect();
             pairs.sort_unstable_by_key(ResponsePair::indexes);
@@ -151,8 +152,8 @@ impl<G> Candidates<G> {
             ByMethod::Pointwise(indexes) => {
                 let graded = indexes.iter().zip(by_part).map(|(index, part)| {
                     let criteria = Criteria { rubrics, multi: *multi, calibrator };
-                    let graded =
-                        part.map(|judged| Absolute::combine(criteria, &responses[*index], judged.into_iter(), observe));
+                    let text = responses[*index].texts();
+                    let graded = part.map(|judged| Absolute::combine(criteria, &text, judged.into_iter(), observe));
                     graded.map_or_else(|failure| Ok(Err(failure)), |graded| graded.map(Ok))
                 });
                 ByMethod::Pointwise(graded.collect::<Result<_, _>>()?)
@@ -163,7 +164,8 @@ impl<G> Candidates<G> {
                         Ok(judged) => {
                             let judgements = judged.into_iter().map(|(_, judgement)| judgement).collect();
                             let criteria = Criteria { rubrics, multi: *multi, calibrator };
-                            let texts = [responses[*a].as_str(), &responses[*b]];
+                            let texts = [responses[*a].texts(), responses[*b].texts()];
+                            let texts = texts.each_ref().map(String::as_str);
                             Ok(Relative::pairwise(criteria, texts, judgements, *tie_margin, observe)?)
                         }
                         Err(failure) => Err(failure),
@@ -224,10 +226,12 @@ impl<G: CandidateGoal> Task for Candidates<G> {
         let ManyRequest { item, responses, rubrics, options, .. } = &self.request;
         let rubric = &rubrics[run.criterion].rubric.rubric;
         let subject = match &self.parts {
-            ByMethod::Pointwise(indexes) => Subject::Absolute { item, response: &responses[indexes[run.part]], rubric },
+            ByMethod::Pointwise(indexes) => {
+                Subject::Absolute { item, response: (&responses[indexes[run.part]]).into(), rubric }
+            }
             ByMethod::Pairwise(pairs) => {
                 let ResponsePair { a, b, .. } = pairs[run.part];
-                let (a, b) = ((responses[a].as_str(), "response_a"), (responses[b].as_str(), "response_b"));
+                let (a, b) = ((Said::from(&responses[a]), "response_a"), (Said::from(&responses[b]), "response_b"));
                 let ((first, first_field), (second, second_field)) =
                     if run.order == Some(Order::BA) { (b, a) } else { (a, b) };
                 Subject::Relative { item, first, second, first_field, second_field, rubric }
@@ -250,13 +254,13 @@ impl<G: CandidateGoal> Task for Candidates<G> {
     }
 
     fn text_len(&self) -> usize {
-        let longest = self.request.responses.iter().map(String::len).max().unwrap_or(0);
+        let longest = self.request.responses.iter().map(Content::text_len_with_pictures).max().unwrap_or(0);
         self.request.item.text_len() + 2 * longest + self.request.options.examples_len()
     }
 
     fn longest_text(&self) -> String {
         let named: Vec<String> = (0..self.request.responses.len()).map(|index| format!("/responses/{index}")).collect();
-        let texts = named.iter().map(String::as_str).zip(self.request.responses.iter().map(String::as_str));
+        let texts = named.iter().map(String::as_str).zip(self.request.responses.iter().map(Content::text_len));
         let (item, examples) = (&self.request.item, self.request.options.examples_len());
         item.longest_text_or_examples(&texts.collect::<Vec<_>>(), examples).to_owned()
     }

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::{Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, check_unsampled, judged};
 use crate::domain::calibration::Calibrator;
 use crate::domain::{
-    Annotator, BranchChoice, InvalidRequest, InvalidVerdict, Item, Judgement, NamedDigest, Options, is_blank,
+    Annotator, BranchChoice, Content, InvalidRequest, InvalidVerdict, Item, Judgement, NamedDigest, Options, is_blank,
 };
-use crate::prompts::{Form, Quote, Reading};
+use crate::prompts::{Form, Quote, Reading, Said};
 use crate::script::{Script, Step};
 
 /// A response and questions about it.
@@ -17,7 +17,7 @@ pub struct Checks {
     /// The instruction, and the optional reference and context.
     pub item: Item,
     /// The response.
-    pub response: String,
+    pub response: Content,
     /// What the questions are made of.
     pub about: About,
     /// The questions, or what they are made of.
@@ -38,6 +38,8 @@ pub enum About {
     Feedback,
     /// A claim: whether what the judge reads supports it.
     Claim,
+    /// A claim: whether the pictures support it.
+    Pictured,
 }
 
 /// The answers to questions about a response.
@@ -74,7 +76,7 @@ impl About {
         match self {
             Self::Question => "questions",
             Self::Feedback => "feedback",
-            Self::Claim => "claims",
+            Self::Claim | Self::Pictured => "claims",
         }
     }
 
@@ -88,6 +90,7 @@ impl About {
                 format!("Does the response do what this feedback on an earlier version of it asks for? {}", quoted())
             }
             Self::Claim => format!("Does the text above support this claim? {}", quoted()),
+            Self::Pictured => format!("Do the pictures above support this claim? {}", quoted()),
         }
     }
 }
@@ -117,10 +120,10 @@ impl Checked {
 }
 
 /// The prompt and script of questions about what the judge reads: a text, with the caller's name for it, or only the
-/// documents of the item.
+/// documents or pictures of the item.
 pub(super) fn ask_checks(
     judge: &JudgeProfile<'_>,
-    (item, read): (&Item, Option<(&'static str, &str)>),
+    (item, read): (&Item, Option<(&'static str, Said<'_>)>),
     (about, texts): (About, &[String]),
     options: &Options,
 ) -> Result<Ask, TaskError> {
@@ -187,7 +190,7 @@ impl Task for Checks {
     }
 
     fn ask(&self, _run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError> {
-        let read = (&self.item, Some(("response", self.response.as_str())));
+        let read = (&self.item, Some(("response", Said::from(&self.response))));
         ask_checks(judge, read, (self.about, &self.questions), &self.options)
     }
 
@@ -205,12 +208,14 @@ impl Task for Checks {
     }
 
     fn text_len(&self) -> usize {
-        self.item.text_len() + self.response.len() + self.questions.iter().map(String::len).sum::<usize>()
+        self.item.text_len()
+            + self.response.text_len_with_pictures()
+            + self.questions.iter().map(String::len).sum::<usize>()
     }
 
     fn longest_text(&self) -> String {
-        let questions = self.questions.iter().map(String::as_str).collect::<String>();
-        self.item.longest_text(&[("/response", &self.response), ("/questions", &questions)]).to_owned()
+        let questions = self.questions.iter().map(String::len).sum();
+        self.item.longest_text(&[("/response", self.response.text_len()), ("/questions", questions)]).to_owned()
     }
 
     fn label(&self, _run: RunKey) -> &str {

@@ -6,7 +6,7 @@ use super::checks::{About, Checked, MOST_QUESTIONS, ask_checks};
 use super::{Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, check_unsampled, judged};
 use crate::domain::calibration::Calibrator;
 use crate::domain::{Annotator, InvalidRequest, InvalidVerdict, Item, Judgement, NamedDigest, Options, is_blank};
-use crate::prompts::Form;
+use crate::prompts::{Form, Said};
 
 /// Claims, and what they are checked against.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub enum Against {
     Reference,
     /// The documents of the context.
     Context,
+    /// The pictures of the conversation.
+    Pictures,
 }
 
 /// Checked claims.
@@ -65,14 +67,21 @@ const REFERENCE: usize = 1;
 
 impl Claims {
     /// What is read for the claims of a part: a text, and the item around it.
-    fn read(&self, part: usize) -> (Item, Option<(&'static str, &str)>) {
-        let bare = Item { reference_answer: None, context: Vec::new(), ..self.item.clone() };
+    fn read(&self, part: usize) -> (Item, Option<(&'static str, Said<'_>)>) {
+        let mut bare = Item { reference_answer: None, context: Vec::new(), ..self.item.clone() };
         match (part, self.against) {
-            (REFERENCE, _) => (bare, Some(("response", &self.response))),
+            (REFERENCE, against) => {
+                if against == Against::Pictures {
+                    // Whether a text says something is not to be seen in pictures.
+                    bare.instruction = bare.instruction.without_pictures();
+                }
+                (bare, Some(("response", self.response.as_str().into())))
+            }
             (_, Against::Reference) => {
-                (bare, self.item.reference_answer.as_deref().map(|text| ("reference_answer", text)))
+                (bare, self.item.reference_answer.as_deref().map(|text| ("reference_answer", text.into())))
             }
             (_, Against::Context) => (Item { context: self.item.context.clone(), ..bare }, None),
+            (_, Against::Pictures) => (bare, None),
         }
     }
 }
@@ -103,7 +112,10 @@ impl Task for Claims {
             Against::Context if self.item.context.is_empty() => {
                 return Err(InvalidRequest::at("/context", "send the documents that the claims are checked against"));
             }
-            Against::Reference | Against::Context => {}
+            Against::Pictures if self.item.instruction.pictures().next().is_none() => {
+                return Err(InvalidRequest::at("/messages", "send the pictures that the claims are checked against"));
+            }
+            Against::Reference | Against::Context | Against::Pictures => {}
         }
         check_unsampled(&self.options)
     }
@@ -119,8 +131,12 @@ impl Task for Claims {
 
     fn ask(&self, run: RunKey, judge: &JudgeProfile<'_>) -> Result<Ask, TaskError> {
         let (item, read) = self.read(run.part);
-        let claims = if run.part == REFERENCE { &self.reference_claims } else { &self.claims };
-        ask_checks(judge, (&item, read), (About::Claim, claims), &self.options)
+        let (about, claims) = match (run.part, self.against) {
+            (REFERENCE, _) => (About::Claim, &self.reference_claims),
+            (_, Against::Pictures) => (About::Pictured, &self.claims),
+            (_, Against::Reference | Against::Context) => (About::Claim, &self.claims),
+        };
+        ask_checks(judge, (&item, read), (about, claims), &self.options)
     }
 
     fn combine(
@@ -148,7 +164,9 @@ impl Task for Claims {
     }
 
     fn longest_text(&self) -> String {
-        self.item.longest_text(&[("/response", &self.response), ("/claims", &self.claims.concat())]).to_owned()
+        self.item
+            .longest_text(&[("/response", self.response.len()), ("/claims", self.claims.iter().map(String::len).sum())])
+            .to_owned()
     }
 
     fn label(&self, _run: RunKey) -> &str {

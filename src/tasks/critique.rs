@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Answer, Ask, JudgeProfile, Observe, RunKey, Task, TaskError, check_unsampled, judged};
 use crate::domain::calibration::Calibrator;
-use crate::domain::{Annotator, InvalidRequest, InvalidVerdict, Item, Judgement, NamedDigest, NamedRubric, Options};
+use crate::domain::{
+    Annotator, Content, InvalidRequest, InvalidVerdict, Item, Judgement, NamedDigest, NamedRubric, Options,
+};
 use crate::prompts::{Form, Reading};
 
 /// What is criticised, and by what.
@@ -13,7 +15,7 @@ pub struct Critique {
     /// The instruction, and the optional reference and context.
     pub item: Item,
     /// The response; `None`: the turns of the assistant in the conversation.
-    pub response: Option<String>,
+    pub response: Option<Content>,
     /// What the feedback is about; `None`: anything.
     pub rubric: Option<NamedRubric>,
     /// The options of the run.
@@ -44,7 +46,7 @@ impl Task for Critique {
         let reading = Reading {
             form: Form::Critique,
             item: &self.item,
-            response: self.response.as_deref().map(|text| ("response", text)),
+            response: self.response.as_ref().map(|said| ("response", said.into())),
             rubric: self.rubric.as_ref().map(|named| &*named.rubric),
             choices: &[],
             count: None,
@@ -73,11 +75,11 @@ impl Task for Critique {
 
     fn text_len(&self) -> usize {
         let rubric = self.rubric.as_ref().map_or(0, |named| named.rubric.text_len());
-        self.item.text_len() + self.response.as_ref().map_or(0, String::len) + rubric
+        self.item.text_len() + self.response.as_ref().map_or(0, Content::text_len_with_pictures) + rubric
     }
 
     fn longest_text(&self) -> String {
-        self.item.longest_text(&[("/response", self.response.as_deref().unwrap_or_default())]).to_owned()
+        self.item.longest_text(&[("/response", self.response.as_ref().map_or(0, Content::text_len))]).to_owned()
     }
 
     fn label(&self, _run: RunKey) -> &str {

@@ -63,7 +63,7 @@ impl JuryTask for AbsoluteRequest {
     }
 
     fn is_flipped(&self, noise: Noise, juror: &Juror) -> bool {
-        noise.flips(juror, &[&self.response])
+        noise.flips(juror, &[self.response.identity()])
     }
 
     fn deliberate(&self, jury: &Jury, votes: &[Vote<'_, Absolute>]) -> Result<Deliberation<Absolute>, InvalidVerdict> {
@@ -79,7 +79,7 @@ impl JuryTask for RelativeRequest {
     }
 
     fn is_flipped(&self, noise: Noise, juror: &Juror) -> bool {
-        noise.flips(juror, &[&self.response_a, &self.response_b])
+        noise.flips(juror, &[self.response_a.identity(), self.response_b.identity()])
     }
 
     fn deliberate(&self, jury: &Jury, votes: &[Vote<'_, Relative>]) -> Result<Deliberation<Relative>, InvalidVerdict> {

@@ -9,7 +9,7 @@ use crate::domain::calibration::Calibrator;
 use crate::domain::{
     Annotator, Finish, InvalidRequest, InvalidVerdict, Item, Judgement, NamedDigest, NamedRubric, Options, is_blank,
 };
-use crate::prompts::{Form, PromptSet, Reading};
+use crate::prompts::{Form, PromptSet, Reading, Said};
 use crate::script::{Generate, Grammar, Script, Step};
 
 /// Questions that a good response to an instruction answers with yes.
@@ -50,6 +50,12 @@ pub enum Stated {
 const MOST_WRITTEN: usize = 32;
 
 impl Stated {
+    /// The caller's name for it, and the text.
+    fn said(&self) -> (&'static str, Said<'_>) {
+        let (field, text) = self.field();
+        (field, text.into())
+    }
+
     /// The caller's name for it, and the text.
     #[must_use]
     pub fn field(&self) -> (&'static str, &str) {
@@ -214,7 +220,7 @@ impl Task for ClaimLists {
         let reading = Reading {
             form: Form::Claims,
             item: &self.item,
-            response: Some(self.texts[run.part].field()),
+            response: Some(self.texts[run.part].said()),
             rubric: None,
             choices: &[],
             count: None,
@@ -243,9 +249,9 @@ impl Task for ClaimLists {
     }
 
     fn longest_text(&self) -> String {
-        let texts: Vec<(String, &str)> =
-            self.texts.iter().map(|text| (format!("/{}", text.field().0), text.field().1)).collect();
-        let texts: Vec<(&str, &str)> = texts.iter().map(|(pointer, text)| (pointer.as_str(), *text)).collect();
+        let texts: Vec<(String, usize)> =
+            self.texts.iter().map(|text| (format!("/{}", text.field().0), text.field().1.len())).collect();
+        let texts: Vec<(&str, usize)> = texts.iter().map(|(pointer, bytes)| (pointer.as_str(), *bytes)).collect();
         self.item.longest_text(&texts).to_owned()
     }
 

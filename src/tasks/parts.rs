@@ -1,6 +1,8 @@
 //! Several responses before one judge or a jury: the verdict on each response or pair, of which a goal makes what the
 //! caller wants. A jury decides on each alone, as it does on a single response or pair.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::candidates::{CandidateGoal, CandidateVerdicts, Candidates};
@@ -102,9 +104,9 @@ impl<G: CandidateGoal + Clone> JuryTask for JudgeParts<G> {
 }
 
 impl<G> JudgeParts<G> {
-    /// The judged texts of each part.
-    fn texts(&self) -> Vec<Vec<&str>> {
-        let response = |index: usize| self.request.responses[index].as_str();
+    /// The judged responses of each part, by what tells them from others.
+    fn texts(&self) -> Vec<Vec<Cow<'_, str>>> {
+        let response = |index: usize| self.request.responses[index].identity();
         match &self.parts {
             ByMethod::Pointwise(indexes) => indexes.iter().map(|index| vec![response(*index)]).collect(),
             ByMethod::Pairwise(pairs) => pairs.iter().map(|pair| vec![response(pair.a), response(pair.b)]).collect(),
@@ -116,7 +118,7 @@ impl<G> JudgeParts<G> {
 fn decided<'a, V: 'a>(
     jury: &Jury,
     votes: &[Vote<'a, CandidateVerdicts>],
-    texts: &[&str],
+    texts: &[Cow<'_, str>],
     of: impl Fn(&'a CandidateVerdicts) -> Option<&'a Result<V, FailureIndex>>,
     decide: impl FnOnce(&[Vote<'a, V>]) -> Result<V, InvalidVerdict>,
 ) -> Result<Result<V, FailureIndex>, InvalidVerdict> {

@@ -68,7 +68,7 @@ impl Task for Refinement {
     }
 
     fn longest_text(&self) -> String {
-        let responses = [("/response", self.0.response_a.as_str()), ("/refined", &self.0.response_b)];
+        let responses = [("/response", self.0.response_a.text_len()), ("/refined", self.0.response_b.text_len())];
         self.0.item.longest_text_or_examples(&responses, self.0.options.examples_len()).to_owned()
     }
 

@@ -5,10 +5,10 @@ use super::{
 };
 use crate::domain::calibration::Calibrator;
 use crate::domain::{
-    Annotator, Calibrated, Distribution, InvalidRequest, InvalidVerdict, Judgement, Method, NamedDigest, Options,
-    Order, Preference, RelativeRequest, RelativeVerdict, Turn, Weight, prefer_by_reward,
+    Annotator, Calibrated, Content, Distribution, InvalidRequest, InvalidVerdict, Judgement, Method, NamedDigest,
+    Options, Order, Preference, RelativeRequest, RelativeVerdict, Turn, Weight, prefer_by_reward,
 };
-use crate::prompts::Subject;
+use crate::prompts::{Said, Subject};
 
 /// A relative verdict.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,13 +85,14 @@ impl Task for RelativeRequest {
         match self.method() {
             Method::Pairwise => {
                 let judgements = judged.map(|(_, judgement)| judgement).collect();
-                let texts = [self.response_a.as_str(), &self.response_b];
-                Relative::pairwise(criteria, texts, judgements, self.tie_margin, observe)
+                let texts = [self.response_a.texts(), self.response_b.texts()];
+                Relative::pairwise(criteria, texts.each_ref().map(String::as_str), judgements, self.tie_margin, observe)
             }
             Method::Absolute => {
                 let (a, b): (Vec<_>, Vec<_>) = judged.partition(|(run, _)| run.response == Some('A'));
-                let mut combine =
-                    |text: &str, judged: Vec<_>| Absolute::combine(criteria, text, judged.into_iter(), observe);
+                let mut combine = |said: &Content, judged: Vec<_>| {
+                    Absolute::combine(criteria, &said.texts(), judged.into_iter(), observe)
+                };
                 let (a, b) = (combine(&self.response_a, a)?, combine(&self.response_b, b)?);
                 let pairs: Vec<(&Distribution, &Distribution, Weight)> = a
                     .verdicts()
@@ -113,7 +114,7 @@ impl Task for RelativeRequest {
     }
 
     fn longest_text(&self) -> String {
-        let responses = [("/response_a", self.response_a.as_str()), ("/response_b", &self.response_b)];
+        let responses = [("/response_a", self.response_a.text_len()), ("/response_b", self.response_b.text_len())];
         self.item.longest_text_or_examples(&responses, self.options.examples_len()).to_owned()
     }
 
@@ -137,7 +138,7 @@ impl Task for RelativeRequest {
 impl RelativeRequest {
     /// What a run judges.
     fn subject(&self, run: RunKey) -> Subject<'_> {
-        let (a, b) = ((self.response_a.as_str(), "response_a"), (self.response_b.as_str(), "response_b"));
+        let (a, b) = ((Said::from(&self.response_a), "response_a"), (Said::from(&self.response_b), "response_b"));
         let (item, rubric) = (&self.item, &self.rubrics[run.criterion].rubric.rubric);
         match run.response {
             Some(name) => Subject::Absolute { item, response: if name == 'A' { a.0 } else { b.0 }, rubric },

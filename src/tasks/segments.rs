@@ -136,7 +136,7 @@ impl Task for Segments {
         let reading = Reading {
             form: Form::Label,
             item: &self.item,
-            response: Some(("response", shown)),
+            response: Some(("response", shown.into())),
             rubric: None,
             choices: &self.labels.labels,
             count: None,
@@ -189,7 +189,7 @@ impl Task for Segments {
     }
 
     fn longest_text(&self) -> String {
-        self.item.longest_text(&[("/response", &self.response)]).to_owned()
+        self.item.longest_text(&[("/response", self.response.len())]).to_owned()
     }
 
     fn label(&self, _run: RunKey) -> &str {

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::*;
 use crate::domain::segments::Span;
 use crate::domain::{
-    AbsoluteRequest, Document, ExampleSet, Item, Label, LabelSet, ManyRequest, Method, Mode, NamedRubric,
+    AbsoluteRequest, Content, Document, ExampleSet, Item, Label, LabelSet, ManyRequest, Method, Mode, NamedRubric,
     RelativeRequest, Role, Rubric, Sampling, Weight,
 };
 
@@ -63,7 +63,7 @@ fn tasks_can_be_stored() {
         context: vec![Document { id: None, text: "It is so.".into() }],
         annotator: None,
     };
-    let (response, options, multi) = ("A \"word\".".to_owned(), options(), true);
+    let (response, options, multi) = (Content::from("A \"word\"."), options(), true);
     let shown = r#"{"name": "house", "scale": [-1, 1], "examples": [{"instruction": {"text": "Why?"}, "context": [],
         "reference_answer": null, "judged": {"response": {"response": "So?", "score": 0}}, "feedback": "Fair."}]}"#;
     let examples = Some(Arc::new(serde_json::from_str::<ExampleSet>(shown).unwrap()));

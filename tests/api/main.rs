@@ -26,6 +26,7 @@ mod methods;
 mod network;
 mod odd_callers;
 mod openai;
+mod pictured_responses;
 mod pictures;
 mod postgres;
 mod preferences;

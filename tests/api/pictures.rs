@@ -22,22 +22,22 @@ const ABSOLUTE: &str = "/v1/grade/absolute";
 const TOKENS: u64 = 64;
 
 /// A picture of one colour, as a file.
-fn file(width: u32, height: u32, colour: [u8; 3], format: ImageFormat) -> Vec<u8> {
+pub(crate) fn file(width: u32, height: u32, colour: [u8; 3], format: ImageFormat) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
     let image = DynamicImage::from(RgbImage::from_pixel(width, height, Rgb(colour)));
     image.write_to(&mut file, format).unwrap();
     file.into_inner()
 }
 
-fn red() -> Vec<u8> {
+pub(crate) fn red() -> Vec<u8> {
     file(8, 4, [255, 0, 0], ImageFormat::Png)
 }
 
-fn data_url(file: &[u8]) -> String {
+pub(crate) fn data_url(file: &[u8]) -> String {
     format!("data:image/png;base64,{}", BASE64.encode(file))
 }
 
-fn part(file: &[u8]) -> Value {
+pub(crate) fn part(file: &[u8]) -> Value {
     json!({"type": "image_url", "image_url": {"url": data_url(file)}})
 }
 
@@ -49,12 +49,12 @@ fn asked(pictures: &[Vec<u8>]) -> Value {
 }
 
 /// A request with pictures in place of its instruction.
-fn about(pictures: &[Vec<u8>]) -> Value {
+pub(crate) fn about(pictures: &[Vec<u8>]) -> Value {
     json!({"instruction": null, "messages": asked(pictures)})
 }
 
 /// How many pictures a prompt has.
-fn pictures(job: &Job) -> usize {
+pub(crate) fn pictures(job: &Job) -> usize {
     job.prompt.pictures().count()
 }
 
@@ -331,6 +331,26 @@ async fn the_cache_knows_pictures_apart() {
     assert_eq!(graded(red()).await, (false, 1));
     assert_eq!(graded(red()).await, (true, 1));
     assert_eq!(graded(file(8, 4, [255, 0, 1], ImageFormat::Png)).await, (false, 2), "of the same size, another colour");
+}
+
+#[tokio::test]
+async fn what_pictures_take_is_counted() {
+    let server = Server::with(example());
+    let verdict = server.absolute(about(&[red(), red()])).await;
+    assert_eq!(verdict["usage"]["image_tokens"], 2 * TOKENS);
+    assert!(verdict["usage"]["prompt_tokens"].as_u64().unwrap() > 2 * TOKENS);
+    let text = server.absolute(json!({})).await;
+    assert_eq!(text["usage"].get("image_tokens"), None);
+    let body = json!({"model": "gavel-absolute", "messages": asked(&[red()])});
+    let chat = ok(server.post_json("/v1/chat/completions", &body).await).await;
+    assert_eq!(chat["usage"]["prompt_tokens_details"]["image_tokens"], TOKENS, "{chat}");
+    let metrics = server.metrics().await;
+    assert_eq!(metrics.value("gavel_pictures_total", &[("result", "encoded")]), 3.0);
+    assert_eq!(metrics.value("gavel_pictures_total", &[("result", "reused")]), 0.0);
+    assert_eq!(metrics.value("gavel_tokens_total", &[("type", "image")]), 3.0 * TOKENS as f64);
+    let again = server.absolute(about(&[red(), red()])).await;
+    assert_eq!((&again["cached"], &again["usage"].get("image_tokens")), (&json!(true), &None), "nothing was computed");
+    assert_eq!(server.metrics().await.value("gavel_pictures_total", &[("result", "encoded")]), 3.0);
 }
 
 #[tokio::test]

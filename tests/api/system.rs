@@ -149,6 +149,12 @@ async fn the_examples_of_the_contract_work() {
         let answer = server.post_json(&format!("{path}{query}"), body).await;
         let status = answer.status();
         assert!(status.is_success(), "{path}: {status} {}", answer.text().await.unwrap());
+        let more = &item["post"]["requestBody"]["content"]["application/json"]["examples"];
+        for (name, more) in more.as_object().into_iter().flatten() {
+            let answer = server.post_json(&path, &more["value"]).await;
+            let status = answer.status();
+            assert!(status.is_success(), "{path}, {name}: {status} {}", answer.text().await.unwrap());
+        }
     }
 }
 

@@ -22,6 +22,8 @@ async fn the_page_and_all_that_it_loads_are_here() {
     assert_eq!(header(&page, "cache-control"), "no-cache");
     let policy = header(&page, "content-security-policy");
     assert!(policy.starts_with("default-src 'self';") && !policy.contains("unsafe"), "{policy}");
+    let with_data: Vec<&str> = policy.split("; ").filter(|rule| rule.contains("data:")).collect();
+    assert_eq!(with_data, ["img-src 'self' data:"], "data is shown as images, and never runs");
     let tag = header(&page, "etag");
     for (known, status) in [(tag.as_str(), 304), ("\"another\"", 200), ("*", 304)] {
         let again = sent(server.client.get(&server.url).header("if-none-match", known)).await;

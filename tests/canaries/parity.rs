@@ -49,7 +49,7 @@ fn job(index: usize, chat: &gavel::prompts::ChatFormat) -> Job {
             let set = library.get("plain").unwrap();
             let instruction = Instruction::Text(text);
             let item = Item { instruction, reference_answer: None, context: Vec::new(), annotator: None };
-            let subject = Subject::Absolute { item: &item, response: &response, rubric: &rubric };
+            let subject = Subject::Absolute { item: &item, response: response.as_str().into(), rubric: &rubric };
             let scale = Some(rubric.scale());
             let prompt = set.render(&subject, Mode::Score, chat).unwrap().prompt;
             (prompt, set.script(Kind::Absolute, Mode::Score, scale, 64, 0))

@@ -50,7 +50,7 @@ fn rubric() -> Rubric {
 
 fn render(library: &PromptLibrary, set: &str, response: &str, chat: &ChatFormat) -> Rendered {
     let (item, rubric) = (item(), rubric());
-    let subject = Subject::Absolute { item: &item, response, rubric: &rubric };
+    let subject = Subject::Absolute { item: &item, response: response.into(), rubric: &rubric };
     library.get(set).unwrap().render(&subject, Mode::Score, chat).unwrap()
 }
 

@@ -3,6 +3,7 @@
 import { cloneElement, type ComponentChildren, type VNode } from "preact";
 import { useId, useRef, useState } from "preact/hooks";
 import type { Problem } from "./api";
+import { count } from "./text";
 
 /** What went wrong, in the server's words. */
 export function ProblemBox({ problem, again }: { problem: Problem | null; again?: () => void }) {
@@ -60,7 +61,10 @@ export function Field({ label, hint, children }: { label: string; hint?: Compone
   );
 }
 
-/** A text that can be taken away. */
+/** The longest text that is drawn whole, in UTF-16 units. */
+const DRAWN = 500_000;
+
+/** A text that can be taken away. Of a very long one, the beginning is shown. */
 export function Copyable({ text, label }: { text: string; label: string }) {
   const shown = useRef<HTMLPreElement>(null);
   const [said, say] = useState("");
@@ -70,6 +74,11 @@ export function Copyable({ text, label }: { text: string; label: string }) {
       say("Copied.");
     } catch {
       // Pages without TLS have no clipboard.
+      if (text.length > DRAWN) {
+        save(new Blob([text]), "request.txt");
+        say("Saved as request.txt.");
+        return;
+      }
       const selection = getSelection();
       if (shown.current) selection?.selectAllChildren(shown.current);
       say("Selected: copy it with the keyboard.");
@@ -81,7 +90,8 @@ export function Copyable({ text, label }: { text: string; label: string }) {
         <button type="button" onClick={copy}>Copy</button>
         <span role="status">{said}</span>
       </p>
-      <pre ref={shown} tabIndex={0} role="region" aria-label={label}>{text}</pre>
+      <pre ref={shown} tabIndex={0} role="region" aria-label={label}>{text.slice(0, DRAWN)}</pre>
+      {text.length > DRAWN && <p class="hint">Only the beginning is shown; “Copy” takes all {count(text.length)} characters.</p>}
     </div>
   );
 }

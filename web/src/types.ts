@@ -57,6 +57,16 @@ export interface Grade {
   criteria: Criterion[];
 }
 
+/** A picture that a judge saw. */
+export interface SeenPicture {
+  /** Where it is in the request. */
+  pointer: string;
+  sha256: string;
+  width: number;
+  height: number;
+  tokens: number;
+}
+
 interface Produced {
   id: string;
   object: string;
@@ -72,6 +82,7 @@ interface Produced {
   sampling: { seed: number; temperature: number };
   cached: boolean;
   debug?: Debug;
+  pictures?: SeenPicture[];
 }
 
 export interface Absolute extends Produced, Omit<Criterion, "label_mass" | "feedback" | "rubric" | "debug"> {

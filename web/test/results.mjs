@@ -2,6 +2,13 @@
 
 import { openSync, closeSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 
+/** PNG files of one colour: 8 × 4 and 4 × 4 pixels. */
+export const RED = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAECAIAAAA8r+mnAAAAEUlEQVR42mP4z8CAFTFQTwIAWl4f4Q122OMAAAAASUVORK5CYII=";
+export const BLUE = "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAIAAAAmkwkpAAAAEElEQVR42mNgYPiPhIjiAACOsw/xW6KAvAAAAABJRU5ErkJggg==";
+
+/** A picture as a part of a message. */
+export const picture = base64 => ({ type: "image_url", image_url: { url: `data:image/png;base64,${base64}` } });
+
 const produced = {
   model: { name: "made-up", engine: "scripted", digest: `sha256:${"0".repeat(64)}` },
   rubric: { name: "helpfulness", digest: `sha256:${"1".repeat(64)}` },

@@ -110,7 +110,7 @@ pub(in super::super) async fn rewards(
         item.reference_answer = reference(Some(&reference_answer));
         let rubrics = (!rubric.is_null()).then(|| Rubrics::read(&rubric, &app)).transpose();
         let rubrics = rubrics.map_err(|problem| problem.within(&format!("/labels/{index}")))?;
-        Ok(BulkItem { item, response, rubrics })
+        Ok(BulkItem { item, response: response.into(), rubrics })
     };
     let graded = all(judging.each(query, read, scored).await)?;
     let column = |of: fn(&(f64, (f64, f64))) -> f64| graded.iter().map(of).collect::<Vec<f64>>();

@@ -256,7 +256,7 @@ pub(super) fn usage(judgements: &[Judgement]) -> TokenUsage {
     let mut prompts = Usage::default();
     judgements.iter().filter(|judgement| judgement.sample == 0).for_each(|judgement| prompts += judgement.usage);
     let completion = judgements.iter().map(|judgement| judgement.usage.completion_tokens).sum();
-    TokenUsage::new(prompts.prompt_tokens, prompts.cached_tokens, completion)
+    TokenUsage::new(prompts, completion)
 }
 
 /// An event of a stream.
@@ -279,6 +279,9 @@ pub(super) struct TokenUsage {
 struct PromptDetails {
     /// Prompt tokens that were reused from the prefix cache.
     cached_tokens: u64,
+    /// Tokens of pictures; missing without pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_tokens: Option<u64>,
 }
 
 /// Details of the completion tokens.
@@ -288,12 +291,14 @@ struct CompletionDetails {
 }
 
 impl TokenUsage {
-    fn new(prompt_tokens: u64, cached_tokens: u64, completion_tokens: u64) -> Self {
+    fn new(prompts: Usage, completion_tokens: u64) -> Self {
+        let Usage { prompt_tokens, cached_tokens, image_tokens, .. } = prompts;
+        let image_tokens = (image_tokens > 0).then_some(image_tokens);
         Self {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens + completion_tokens,
-            prompt_tokens_details: PromptDetails { cached_tokens },
+            prompt_tokens_details: PromptDetails { cached_tokens, image_tokens },
             completion_tokens_details: CompletionDetails { reasoning_tokens: 0 },
         }
     }

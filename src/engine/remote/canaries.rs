@@ -1,18 +1,21 @@
 //! Requests that prove what a server does, because fields that it does not know are often ignored without a word. They
 //! run at the start, and when a server says that it has changed.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use super::client::Client;
 use super::facts::Facts;
 use super::settings::Kind;
 use super::wire::vllm::{Method, Vllm};
-use super::wire::{Context, Question, Request, Wanted, Wire};
+use super::wire::{Choice, Context, Question, Request, Wanted, Wire};
 use crate::engine::EngineError;
 use crate::engine::conformance::Finding;
-use crate::script::{NodeAsk, NodeReading, Prompt, Segment, Token, Vocabulary};
+use crate::pictures::{Picture, Shown};
+use crate::script::{Look, NodeAsk, NodeReading, Prompt, Segment, Token, Vocabulary};
 
 /// Maximum difference of a log probability that is read in two ways, in nats. A prefix from the cache and one that is
 /// computed anew differ in rounding, by up to 0.09 with quantised weights.
@@ -34,6 +37,10 @@ const PROMPT: &str = "Is the sky blue on a clear day? Answer with A for yes or B
 const LEAST_MASS: f64 = 0.5;
 /// Answers, one of them improbable.
 const ANSWERS: [&str; 4] = [" A", " B", " Yes", " zebra"];
+
+/// A PNG file of 64 by 64 red pixels, in base64.
+const SQUARE: &str = "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAIAAAAlC+aJAAAAS0lEQVR42u3PQQkAAAgAsetfWiP4FgYrsKZeS0BAQEBAQEBAQEBAQE\
+                      BAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEDgsqnc8OJg6Ln3AAAAAElFTkSuQmCC";
 
 /// A check with its result.
 #[derive(Debug, Clone)]
@@ -69,7 +76,12 @@ impl Examined<'_> {
     /// Runs the checks of a protocol.
     pub(super) async fn checks(&self, wire: &dyn Wire) -> Vec<Check> {
         if wire.kind() == Kind::OpenaiChat {
-            return vec![Check { name: "it replies with one of the options", finding: self.replies(wire).await }];
+            let mut checks =
+                vec![Check { name: "it replies with one of the options", finding: self.replies(wire).await }];
+            if self.vocabulary.look(&square()).is_ok() && checks[0].finding.is_ok() {
+                checks.push(Check { name: "it takes pictures", finding: self.sees(wire).await });
+            }
+            return checks;
         }
         let mut checks = vec![Check { name: "the tokenizer matches", finding: self.tokenizer().await }];
         let read = self.read(wire, None).await;
@@ -165,7 +177,7 @@ impl Examined<'_> {
     /// Reads the answers, at another temperature if one is given.
     async fn read(&self, wire: &dyn Wire, temperature: Option<f64>) -> Result<Vec<NodeReading>, String> {
         let (ids, node) = self.node();
-        let context = Context { ids: &ids, model: &self.facts.model, vocabulary: self.vocabulary, fresh: false };
+        let context = self.context(&ids, &[]);
         let wanted = Wanted { nodes: std::slice::from_ref(&node), answer: "", options: &[] };
         let Question::Nodes(mut reading) = wire.ask(context, wanted) else {
             return Err("the protocol reads no tokens".into());
@@ -209,18 +221,7 @@ impl Examined<'_> {
 
     /// A provider of messages answers a question, and its probabilities can be read.
     async fn replies(&self, wire: &dyn Wire) -> Finding {
-        let turns = vec![
-            Segment::Control("<|user|>".into()),
-            Segment::Text(PROMPT.into()),
-            Segment::Control("<|assistant|>".into()),
-        ];
-        let ids = Prompt(turns).encode(self.vocabulary).ids;
-        let context = Context { ids: &ids, model: &self.facts.model, vocabulary: self.vocabulary, fresh: false };
-        let options = ["A".to_owned(), "B".to_owned()];
-        let wanted = Wanted { nodes: &[], answer: "", options: &options };
-        let Question::Whole(choice) = wire.ask(context, wanted) else {
-            return Err("the protocol asks for no whole choice".into());
-        };
+        let choice = self.question(wire, Vec::new())?;
         let mut replies = Vec::new();
         for request in choice.requests() {
             replies.push(self.post(&request).await.map_err(|error| error.to_string())?);
@@ -237,6 +238,44 @@ impl Examined<'_> {
         }
     }
 
+    /// The simple question, after these segments.
+    fn question(&self, wire: &dyn Wire, before: Vec<Segment>) -> Result<Box<dyn Choice>, String> {
+        let user = std::iter::once(Segment::Control("<|user|>".into()));
+        let asked = [Segment::Text(PROMPT.into()), Segment::Control("<|assistant|>".into())];
+        let prompt = Prompt(user.chain(before).chain(asked).collect());
+        let encoded = prompt.encode_seeing(self.vocabulary).map_err(|error| error.to_string())?;
+        let options = ["A".to_owned(), "B".to_owned()];
+        let wanted = Wanted { nodes: &[], answer: "", options: &options };
+        match wire.ask(self.context(&encoded.ids, &encoded.looks), wanted) {
+            Question::Whole(choice) => Ok(choice),
+            Question::Nodes(_) => Err("the protocol asks for no whole choice".into()),
+        }
+    }
+
+    /// A provider of messages counts more tokens for a question with a picture than for the same without it.
+    async fn sees(&self, wire: &dyn Wire) -> Finding {
+        let mut counts = [0; 2];
+        let picture = Segment::Picture(Shown { picture: square(), pointer: "".into() });
+        for (count, before) in counts.iter_mut().zip([Vec::new(), vec![picture]]) {
+            let Some(request) = self.question(wire, before)?.requests().into_iter().next() else { continue };
+            let reply = self.post(&request).await.map_err(|error| format!("it refuses a picture: {error}"))?;
+            let told = wire.prompt_tokens(&reply);
+            *count =
+                told.ok_or("it does not tell the number of prompt tokens, which shows whether it sees pictures")?;
+        }
+        match counts {
+            [without, with] if with > without => Ok(format!("a picture takes {} tokens", with - without)),
+            [without, with] => Err(format!(
+                "a question has {without} tokens without a picture and {with} with one, so the picture was left out; \
+                 remove remote.picture_tokens, or choose a model that sees pictures"
+            )),
+        }
+    }
+
+    fn context<'c>(&'c self, ids: &'c [Token], looks: &'c [Look]) -> Context<'c> {
+        Context { ids, model: &self.facts.model, vocabulary: self.vocabulary, fresh: false, looks }
+    }
+
     async fn post(&self, request: &Request) -> Result<Value, EngineError> {
         let reply = self.client.call_at(self.index, "probe", request).await;
         if let Err(EngineError::Unavailable { why, .. }) = &reply {
@@ -245,6 +284,12 @@ impl Examined<'_> {
         }
         reply
     }
+}
+
+/// A red square.
+fn square() -> Arc<Picture> {
+    let file = BASE64.decode(SQUARE).expect("it is base64");
+    Arc::new(Picture::new(file, usize::MAX).expect("it is a PNG file"))
 }
 
 /// A reading in words.

@@ -14,7 +14,7 @@ use super::settings::session;
 use super::wire::{Choice, Context, Piece, Question, Reading, Request, Wanted, WireError};
 use crate::domain::Finish;
 use crate::engine::{Compiled, Completion, EngineError, Event, Stages};
-use crate::script::{Ask, SamplerSettings, Transcript, Walk};
+use crate::script::{Ask, Look, SamplerSettings, Transcript, Walk};
 
 /// A script that runs at the servers.
 struct ScriptRun<'a> {
@@ -24,6 +24,8 @@ struct ScriptRun<'a> {
     fresh: bool,
     /// The prefix that it shares with others.
     key: u64,
+    /// The pictures of the prompt.
+    looks: Vec<Look>,
     sender: &'a UnboundedSender<Event>,
     first_reply: std::sync::OnceLock<Instant>,
     /// By the first reply; 0 if that does not tell it.
@@ -47,6 +49,7 @@ pub(super) async fn run(
         sampling: compiled.job.sampling,
         fresh: compiled.job.deterministic,
         key: session(&compiled.encoded.ids),
+        looks: compiled.encoded.looks.clone(),
         sender,
         first_reply: std::sync::OnceLock::new(),
         prompt_tokens: AtomicUsize::new(0),
@@ -124,6 +127,7 @@ impl ScriptRun<'_> {
             model: &self.servers.facts.model,
             vocabulary: &*self.servers.vocabulary,
             fresh: self.fresh,
+            looks: &self.looks,
         }
     }
 

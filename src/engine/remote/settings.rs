@@ -98,6 +98,8 @@ pub struct Settings {
     pub accept: LabelMassKind,
     /// The number of sampled answers where a provider tells no log probabilities.
     pub samples: u32,
+    /// The tokens that a picture counts as, for providers of messages whose model sees pictures; 0: it does not.
+    pub picture_tokens: usize,
 }
 
 /// The number of first tokens of a prompt that decide where it is sent: judgements of one rubric and instruction share

@@ -33,6 +33,7 @@ fn settings(urls: Vec<String>) -> Settings {
         affinity: true,
         accept: LabelMassKind::Sampled,
         samples: 16,
+        picture_tokens: 0,
     }
 }
 

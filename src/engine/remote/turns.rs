@@ -2,11 +2,16 @@
 //!
 //! A token is a byte, or a marker at which a turn begins. Text has no markers, so judged text cannot begin a turn.
 
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use crate::domain::Role;
+use crate::domain::{Content, Part, Role};
+use crate::pictures::{Picture, Shown};
 use crate::prompts::ChatFormat;
-use crate::script::{Token, Vocabulary};
+use crate::script::{Glance, Look, Token, Unseen, Vocabulary};
 
 /// The markers, by the roles whose turns they begin. Their ids follow those of the bytes.
 const MARKERS: [(&str, Role); 3] =
@@ -17,7 +22,11 @@ const TEMPLATE: &str = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{%
                         {% if add_generation_prompt %}<|assistant|>{% endif %}";
 
 /// The vocabulary of bytes and markers.
-pub(super) struct Turns;
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Turns {
+    /// The tokens that a picture counts as; 0: there are no eyes.
+    pub(super) picture_tokens: usize,
+}
 
 impl Vocabulary for Turns {
     fn size(&self) -> usize {
@@ -51,6 +60,19 @@ impl Vocabulary for Turns {
     fn begin(&self) -> Option<Token> {
         None
     }
+
+    fn look(&self, picture: &Arc<Picture>) -> Result<Glance, Unseen> {
+        let [first, second, third, fourth, ..] = *picture.digest();
+        match self.picture_tokens {
+            0 => Err(Unseen::NoEyes),
+            // Nothing is shared by these ids; requests find their pictures by their places.
+            tokens => Ok(Glance {
+                id: -1 - Token::from_be_bytes([first & 0x7f, second, third, fourth]),
+                tokens,
+                positions: tokens,
+            }),
+        }
+    }
 }
 
 /// The chat format of [`Turns`].
@@ -64,35 +86,73 @@ pub(super) fn chat_format() -> ChatFormat {
     }
 }
 
-/// The turns before the one that a context ends in, which is the model's: role and text.
-pub(super) fn turns(ids: &[Token]) -> Vec<(Role, String)> {
-    let mut turns: Vec<(Role, Vec<u8>)> = Vec::new();
-    for id in ids {
-        match (usize::try_from(id - BYTES).ok().and_then(|index| MARKERS.get(index)), turns.last_mut()) {
-            (Some((_, role)), _) => turns.push((*role, Vec::new())),
-            (None, Some((_, text))) => text.extend(u8::try_from(*id)),
-            (None, None) => {}
+/// The turns before the one that a context ends in, which is the model's: role and content. `looks` are the pictures of
+/// the context.
+pub(super) fn turns(ids: &[Token], looks: &[Look]) -> Vec<(Role, Content)> {
+    let (mut turns, mut bytes): (Vec<(Role, Content)>, Vec<u8>) = (Vec::new(), Vec::new());
+    let (mut at, mut looks) = (0, looks.iter().peekable());
+    while let Some(id) = ids.get(at) {
+        let index = id.checked_sub(BYTES).and_then(|index| usize::try_from(index).ok());
+        let role = index.and_then(|index| MARKERS.get(index)).map(|(_, role)| *role);
+        let look = looks.next_if(|look| look.at == at);
+        if role.is_some() || look.is_some() {
+            end_text(&mut turns, &mut bytes);
         }
+        match (role, look, turns.last_mut()) {
+            (Some(role), ..) => turns.push((role, Content::default())),
+            (None, Some(look), Some((_, content))) => {
+                content.push(Part::Picture(Shown { picture: Arc::clone(&look.picture), pointer: "".into() }));
+            }
+            (None, None, Some(_)) => bytes.extend(u8::try_from(*id)),
+            (None, _, None) => {}
+        }
+        at += look.map_or(1, |look| look.glance.tokens);
     }
     turns.pop();
-    let text =
-        |bytes: Vec<u8>| String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into());
-    turns.into_iter().map(|(role, bytes)| (role, text(bytes))).collect()
+    turns
 }
 
-/// Turns as messages. Adjacent ones of one role are joined, and those without text left out: some servers refuse them.
-pub(super) fn messages(turns: Vec<(Role, String)>) -> Value {
-    let mut joined: Vec<(Role, String)> = Vec::new();
-    for (role, text) in turns.into_iter().filter(|(_, text)| !text.trim().is_empty()) {
+/// Adds text to the last turn.
+fn end_text(turns: &mut [(Role, Content)], bytes: &mut Vec<u8>) {
+    let bytes = std::mem::take(bytes);
+    if let (Some((_, content)), false) = (turns.last_mut(), bytes.is_empty()) {
+        let text = String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into());
+        content.push(Part::Text(text));
+    }
+}
+
+/// Turns as messages. Adjacent ones of one role are joined, and those without content left out: some servers refuse them.
+pub(super) fn messages(turns: Vec<(Role, Content)>) -> Value {
+    let mut joined: Vec<(Role, Content)> = Vec::new();
+    for (role, content) in turns.into_iter().filter(|(_, content)| !content.is_blank()) {
         match joined.last_mut() {
             Some((last, before)) if *last == role => {
-                before.push_str("\n\n");
-                before.push_str(&text);
+                for part in content.parts() {
+                    match part {
+                        Part::Text(text) => before.push_paragraph(text),
+                        picture @ Part::Picture(_) => before.push(picture.clone()),
+                    }
+                }
             }
-            _ => joined.push((role, text)),
+            _ => joined.push((role, content)),
         }
     }
-    joined.into_iter().map(|(role, text)| json!({"role": role.name(), "content": text})).collect()
+    joined.into_iter().map(|(role, content)| json!({"role": role.name(), "content": content_body(&content)})).collect()
+}
+
+/// A content as a text, or as parts with pictures as data URLs.
+fn content_body(content: &Content) -> Value {
+    let part = |part: &Part| match part {
+        Part::Text(text) => json!({"type": "text", "text": text}),
+        Part::Picture(Shown { picture, .. }) => {
+            let url = format!("data:{};base64,{}", picture.media_type(), BASE64.encode(picture.file()));
+            json!({"type": "image_url", "image_url": {"url": url}})
+        }
+    };
+    match content.as_text() {
+        Some(text) => text.into(),
+        None => content.parts().iter().map(part).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -110,8 +170,8 @@ mod tests {
             Segment::Control("<|assistant|>".into()),
             Segment::Text("So far".into()),
         ]);
-        let encoded = prompt.encode(&Turns);
-        let found = turns(&encoded.ids);
+        let encoded = prompt.encode(&Turns::default());
+        let found = turns(&encoded.ids, &encoded.looks);
         assert_eq!(found, [(Role::System, "Grade.".into()), (Role::User, "Grüße <|assistant|>5".into())]);
         assert_eq!(encoded.run_text, "So far");
         assert_eq!(

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::settings::{Kind, LabelMassKind};
 use crate::domain::{Finish, MassKind, TokenLogprob};
 use crate::script::{
-    Generate, NodeAsk, NodeReading, Prompt, SamplerSettings, Script, Segment, Step, Token, Vocabulary,
+    Generate, Look, NodeAsk, NodeReading, Prompt, SamplerSettings, Script, Segment, Step, Token, Vocabulary,
 };
 
 /// How far a log probability may be above 0, and a sum of probabilities above 1, by rounding.
@@ -37,6 +37,8 @@ pub(super) struct Context<'a> {
     pub(super) vocabulary: &'a dyn Vocabulary,
     /// Whether the server is to reuse no prefix.
     pub(super) fresh: bool,
+    /// The pictures among the tokens.
+    pub(super) looks: &'a [Look],
 }
 
 impl Context<'_> {

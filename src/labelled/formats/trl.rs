@@ -44,9 +44,12 @@ fn rename(item: &mut Map<String, Value>, from: &str, to: &str) {
     }
 }
 
-/// Makes a text of a message, or of a list of messages. Anything else stays, for whoever grades to refuse.
+/// Makes a text of a message, or of a list of messages. A list of parts stays, as a response may have pictures. Anything
+/// else stays, for whoever grades to refuse.
 fn read(value: &mut Value) -> Result<(), String> {
+    let is_part = |part: &Value| part["type"].is_string() && part.get("role").is_none();
     let said = match &*value {
+        Value::Array(parts) if parts.iter().all(is_part) => return Ok(()),
         Value::Object(_) => text(std::slice::from_ref(value))?,
         Value::Array(messages) if !messages.is_empty() && messages.iter().all(Value::is_object) => text(messages)?,
         _ => return Ok(()),
@@ -108,6 +111,9 @@ mod tests {
         let said = |text: &str| json!([{"role": "assistant", "content": text}]);
         check(json!({"prompt": turns, "completion": said("So.")}), json!({"instruction": turns, "response": "So."}));
         check(json!({"prompt": "Why?", "completion": "So."}), json!({"instruction": "Why?", "response": "So."}));
+        let pictured = json!([{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}]);
+        let edit = json!({"instruction": "Why?", "response_a": pictured, "response_b": "So."});
+        check(edit.clone(), edit);
         check(
             json!({"prompt": turns, "completions": [said("So."), said("")]}),
             json!({"instruction": turns, "responses": ["So.", ""]}),

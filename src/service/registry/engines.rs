@@ -217,6 +217,9 @@ async fn llama_cpp(model: Model, sizes: &LlamaCppConfig) -> Result<Arc<dyn Engin
         if !eyes.as_os_str().is_empty() {
             let unusable = |error: ModelError| LoadError::Eyes(error.to_string());
             model.eyes = Some(EyesFile::own(eyes).map_err(unusable)?);
+        } else if cfg!(not(feature = "vision")) && model.eyes.take().is_some() {
+            // Nobody asked for them, and texts are judged without them.
+            tracing::warn!(model = model.name, "this build has no feature `vision`, so the model refuses pictures");
         }
         LlamaCpp::load(&model, settings)
     };

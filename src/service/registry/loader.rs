@@ -157,7 +157,12 @@ impl ModelLoader {
             (None, EngineSource::Script | EngineSource::Remote(_)) => Ok(0),
             (None, EngineSource::File(model)) => {
                 let engine = engines::chosen(spec.engine, model.path.is_dir());
-                Ok(memory_needed(&model.path, spec.sizes.tokens_in_memory(engine))?)
+                let own = Some(&spec.sizes.llama_cpp.eyes).filter(|own| !own.as_os_str().is_empty());
+                let eyes = own.or(model.eyes.as_ref().map(|eyes| &eyes.path));
+                // A file that is not there is an error of the engine.
+                let file = eyes.filter(|_| engine == EngineChoice::LlamaCpp).and_then(|path| path.metadata().ok());
+                let needed = memory_needed(&model.path, spec.sizes.tokens_in_memory(engine))?;
+                Ok(needed + file.map_or(0, |file| file.len()))
             }
         }
     }

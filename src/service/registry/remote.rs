@@ -53,6 +53,7 @@ fn settings(remote: &RemoteConfig, model: &str) -> Result<Settings, LoadError> {
             Accept::Sampled => LabelMassKind::Sampled,
         },
         samples: remote.samples,
+        picture_tokens: remote.picture_tokens,
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::{Instruction, Item, Kind, Mode, Rubric};
 use crate::engine::{Engine, EngineError, EngineInfo, Job};
-use crate::prompts::{ChatFormat, PromptError, PromptSet, Renderer, Subject};
+use crate::prompts::{ChatFormat, PromptError, PromptSet, Renderer, Said, Subject};
 use crate::script::{SamplerSettings, StepError};
 
 /// Why a model failed its self-test.
@@ -55,7 +55,7 @@ impl Sample {
     /// The sample in absolute and in relative grading.
     fn subjects(&self) -> [Subject<'_>; 2] {
         let Self { item, rubric } = self;
-        let (first, second) = ("Hello.", "Hello!");
+        let (first, second) = (Said::Text("Hello."), Said::Text("Hello!"));
         let (first_field, second_field) = ("response_a", "response_b");
         [
             Subject::Absolute { item, response: first, rubric },

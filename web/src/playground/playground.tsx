@@ -1,12 +1,14 @@
 // A request by hand: a form, the feedback as it is written, and the verdict.
 
+import type { VNode } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { getJson, Problem } from "../api";
 import { Copyable, Field, ProblemBox } from "../parts";
 import { levels, RubricForm, SaveRubric } from "../rubric_editor";
 import type { Info, Rubric, Verdict } from "../types";
+import { Attach } from "./attach";
 import { DebugView } from "./debug";
-import { body, type Draft, EMPTY, fromLink, link, path } from "./request";
+import { body, countPictures, type Draft, EMPTY, fromLink, link, path, type PicturesField } from "./request";
 import { asCurl, asJson, asPython } from "./snippets";
 import { judge, type Written } from "./stream";
 import { VerdictView } from "./verdict";
@@ -17,7 +19,7 @@ export function Playground({ info, linked, key_changed }: { info: Info | null; l
   const [draft, setDraft] = useState<Draft>(EMPTY);
   const [rubrics, setRubrics] = useState<Rubric[]>([]);
   const [problem, setProblem] = useState<Problem | null>(null);
-  const change = (part: Partial<Draft>) => setDraft(draft => ({ ...draft, ...part }));
+  const change: Change = part => setDraft(draft => ({ ...draft, ...(typeof part === "function" ? part(draft) : part) }));
 
   const load = () => {
     getJson<{ data: Rubric[] }>("/v1/rubrics").then(
@@ -47,9 +49,12 @@ export function Playground({ info, linked, key_changed }: { info: Info | null; l
   );
 }
 
+/** Changes a part of the draft, which may depend on the draft as it then is. */
+type Change = (part: Partial<Draft> | ((draft: Draft) => Partial<Draft>)) => void;
+
 interface FormProps {
   draft: Draft;
-  change: (part: Partial<Draft>) => void;
+  change: Change;
   rubrics: Rubric[];
   info: Info | null;
   reload: () => void;
@@ -61,6 +66,9 @@ function Form({ draft, change, rubrics, info, reload }: FormProps) {
       <textarea dir="auto" rows={rows} value={draft[name]} onInput={e => change({ [name]: e.currentTarget.value })} />
     </Field>
   );
+  const shown = (name: PicturesField, of: string, field: VNode) => (
+    <Attach of={of} pictures={draft[name]} set={edit => change(draft => ({ [name]: edit(draft[name]) }))}>{field}</Attach>
+  );
   return (
     <div class="card">
       <fieldset class="row choice">
@@ -68,9 +76,9 @@ function Form({ draft, change, rubrics, info, reload }: FormProps) {
         <label><input type="radio" name="kind" checked={!draft.pair} onChange={() => change({ pair: false })} /> one response</label>
         <label><input type="radio" name="kind" checked={draft.pair} onChange={() => change({ pair: true })} /> two responses</label>
       </fieldset>
-      {text("instruction", "Instruction", 3)}
-      {text("response", draft.pair ? "Response A" : "Response", 4)}
-      {draft.pair && text("other", "Response B", 4)}
+      {shown("pictures", "instruction", text("instruction", "Instruction", 3))}
+      {shown("response_pictures", draft.pair ? "response A" : "response", text("response", draft.pair ? "Response A" : "Response", 4))}
+      {draft.pair && shown("other_pictures", "response B", text("other", "Response B", 4))}
       {text("reference", "Reference answer", 2, "Not required: an answer that would get the highest score.")}
       <RubricChoice draft={draft} change={change} rubrics={rubrics} reload={reload} />
       <Settings draft={draft} change={change} info={info} />
@@ -221,7 +229,7 @@ function Judging({ draft }: { draft: Draft }) {
           <blockquote class="text" dir="auto">{text}</blockquote>
         </section>
       ))}
-      {answered && <VerdictView verdict={answered.verdict} />}
+      {answered && <VerdictView verdict={answered.verdict} sent={countPictures(answered.draft)} />}
       {answered?.verdict.debug && <DebugView debug={answered.verdict.debug} texts={judged(answered.draft)} />}
       {!busy && !answered && !problem && written.size === 0 && (
         <p class="hint">Fill in an instruction and a response, then let the judge work. Nothing is sent before.</p>
@@ -241,7 +249,7 @@ function judged(draft: Draft): Record<string, string> {
 /** The request for other programs, and as a link. */
 function Taking({ draft }: { draft: Draft }) {
   const [form, setForm] = useState<keyof typeof FORMS | "Link" | null>(null);
-  const address = form === "Link" ? link(draft) : null;
+  const linked = form === "Link" ? link(draft) : null;
   return (
     <section class="card" aria-label="Take the request along">
       <p class="row">
@@ -250,9 +258,10 @@ function Taking({ draft }: { draft: Draft }) {
           <button key={name} type="button" aria-pressed={form === name} onClick={() => setForm(form === name ? null : (name as typeof form))}>{name}</button>
         ))}
       </p>
-      {form === "Link" && (address
-        ? <Copyable text={`${location.origin}/${address}`} label="Link" />
+      {form === "Link" && (linked
+        ? <Copyable text={`${location.origin}/${linked.address}`} label="Link" />
         : <p class="wrong">The texts are too long for a link. Copy the request as JSON.</p>)}
+      {linked?.without && <p class="wrong">The link is without the pictures, which are too large for it. Copy the request as JSON to keep them.</p>}
       {form && form !== "Link" && <Copyable text={FORMS[form](draft)} label={form} />}
     </section>
   );

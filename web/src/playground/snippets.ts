@@ -7,10 +7,16 @@ export function asJson(draft: Draft): string {
   return JSON.stringify(body(draft), null, 2);
 }
 
+/** The longest body that is an argument of a command; Linux takes 128 KiB. */
+const LONGEST_ARGUMENT = 100_000;
+
 export function asCurl(draft: Draft): string {
   const key = storedKey() === null ? "" : ` \\\n  -H "Authorization: Bearer $GAVEL_API_KEY"`;
-  const quoted = asJson(draft).replaceAll("'", `'\\''`);
-  return `curl -s ${location.origin}${path(draft)} \\\n  -H 'Content-Type: application/json'${key} \\\n  -d '${quoted}'`;
+  const head = `curl -s ${location.origin}${path(draft)} \\\n  -H 'Content-Type: application/json'${key} \\\n  `;
+  const text = asJson(draft);
+  // A line of the body is never `END`: line breaks in texts are escaped.
+  if (text.length > LONGEST_ARGUMENT) return `${head}--data-binary @- <<'END'\n${text}\nEND`;
+  return `${head}-d '${text.replaceAll("'", `'\\''`)}'`;
 }
 
 export function asPython(draft: Draft): string {
@@ -33,6 +39,10 @@ function literal(value: unknown, indent: number): string {
   if (typeof value === "boolean") return value ? "True" : "False";
   if (typeof value !== "object" || value === null) return JSON.stringify(value);
   const inner = " ".repeat(indent + 4);
+  if (Array.isArray(value)) {
+    const items = value.map(item => `${inner}${literal(item, indent + 4)},`);
+    return `[\n${items.join("\n")}\n${" ".repeat(indent)}]`;
+  }
   const entries = Object.entries(value).map(([key, item]) => `${inner}${JSON.stringify(key)}: ${literal(item, indent + 4)},`);
   return `{\n${entries.join("\n")}\n${" ".repeat(indent)}}`;
 }

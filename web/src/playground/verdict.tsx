@@ -2,14 +2,36 @@
 
 import { Bars, type Bar } from "../parts";
 import { certaintyInWords, count, fixed, massInWords, percent, scale, shortDigest } from "../text";
-import type { Absolute, Criterion, Judgement, Relative, Verdict } from "../types";
+import type { Absolute, Criterion, Judgement, Relative, SeenPicture, Verdict } from "../types";
 
-export function VerdictView({ verdict }: { verdict: Verdict }) {
+/** A verdict on a request with so many pictures. */
+export function VerdictView({ verdict, sent }: { verdict: Verdict; sent: number }) {
   return (
     <div class="verdict">
       {verdict.object === "verdict.relative" ? <RelativeView verdict={verdict} /> : <AbsoluteView verdict={verdict} />}
+      <Seen pictures={verdict.pictures ?? []} sent={sent} />
       <Provenance verdict={verdict} />
     </div>
+  );
+}
+
+/** The pictures that the judge saw, which are all of the request, or none where there are none. */
+function Seen({ pictures, sent }: { pictures: SeenPicture[]; sent: number }) {
+  if (pictures.length === 0) {
+    if (sent === 0) return <p class="faint">The judge saw no picture: the request has none.</p>;
+    return <p class="wrong">The judge saw no picture, although the request has {sent}: do not rely on this verdict.</p>;
+  }
+  return (
+    <section aria-label="Pictures that the judge saw">
+      <h3 class="minor">The judge saw {pictures.length === 1 ? "one picture" : `${pictures.length} pictures`}</h3>
+      <ul class="plain">
+        {pictures.map(({ pointer, width, height, tokens, sha256 }) => (
+          <li key={pointer}>
+            <code>{pointer}</code>: {width} × {height} pixels, {count(tokens)} tokens <span class="faint">({shortDigest(sha256)})</span>
+          </li>
+        ))}
+      </ul>
+    </section>
   );
 }
 

@@ -4,7 +4,9 @@ import { useEffect, useState } from "preact/hooks";
 import { DebugView } from "../playground/debug";
 import { VerdictView } from "../playground/verdict";
 import { Problem } from "../api";
+import { answers, asked, named, picturesIn, textOf } from "../conversation";
 import { ProblemBox } from "../parts";
+import { Content } from "../pictures";
 import type { Verdict } from "../types";
 import { result, type Row } from "./result";
 
@@ -28,38 +30,30 @@ export function ItemView({ file, row, name }: { file: File; row: Row; name: stri
     <section class="card" aria-label={name}>
       <h3>{name}: <span dir="auto">{row.id}</span></h3>
       {failure && <p class="wrong" role="alert">{failure}</p>}
-      {text !== null && <Content text={text} row={row} />}
+      {text !== null && <Line text={text} row={row} />}
     </section>
   );
 }
 
-const FIELDS = [
-  ["instruction", "Instruction"],
-  ["response", "Response"],
-  ["response_a", "Response A"],
-  ["response_b", "Response B"],
-  ["reference_answer", "Reference answer"],
-] as const;
-
-function Content({ text, row }: { text: string; row: Row }) {
+function Line({ text, row }: { text: string; row: Row }) {
   const line = row.kind === "unreadable" ? null : JSON.parse(text);
   const { verdict, error } = line ? result(line) : { verdict: null, error: null };
   const input: Record<string, unknown> = line?.input ?? {};
-  const texts = FIELDS.flatMap(([field, name]) => (typeof input[field] === "string" ? [{ field, name, text: input[field] }] : []));
+  const texts = [...asked(input), ...answers(input), ...named(input, [["reference_answer", "Reference answer"]])];
   const isVerdict = verdict && (row.kind === "absolute" || row.kind === "relative") && verdict.model && verdict.usage;
   return (
     <>
-      {texts.map(({ name, text }) => (
+      {texts.map(({ name, content }) => (
         <div key={name}>
           <h3 class="minor">{name}</h3>
-          <blockquote class="text" dir="auto" tabIndex={0}>{text}</blockquote>
+          <blockquote class="text" dir="auto" tabIndex={0}><Content of={content} name={name} /></blockquote>
         </div>
       ))}
       {row.kind === "unreadable" && <p class="wrong">Line {row.line} is no result: {row.label}.</p>}
       {error && <ProblemBox problem={Problem.read(Number(error.status ?? 0), error)} />}
-      {isVerdict && <VerdictView verdict={verdict as Verdict} />}
+      {isVerdict && <VerdictView verdict={verdict as Verdict} sent={picturesIn(texts)} />}
       {isVerdict && verdict.debug && (
-        <DebugView debug={verdict.debug} texts={Object.fromEntries(texts.map(({ field, text }) => [field, text]))} />
+        <DebugView debug={verdict.debug} texts={Object.fromEntries(texts.map(part => [part.field, textOf(part)]))} />
       )}
       <details>
         <summary>Line {row.line} as it is in the file</summary>

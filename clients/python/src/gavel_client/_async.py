@@ -32,6 +32,7 @@ from ._calls import (
     RewardItem,
     RoutedGrading,
     Rubric,
+    Said,
     Span,
 )
 from ._connection import DEFAULT_URL, LIMITS, AsyncSleep, connect_error, headers, timeouts
@@ -87,15 +88,15 @@ class AsyncGavel:
             transport=transport,
         )
 
-    async def absolute(self, *, response: str, rubric: Rubric, **options: Unpack[RoutedGrading]) -> AbsoluteVerdict:
+    async def absolute(self, *, response: Said, rubric: Rubric, **options: Unpack[RoutedGrading]) -> AbsoluteVerdict:
         """Grade a response against a rubric."""
         return await self._ask(calls.absolute(response, rubric, options))
 
     async def relative(
         self,
         *,
-        response_a: str,
-        response_b: str,
+        response_a: Said,
+        response_b: Said,
         rubric: Rubric,
         method: Literal["pairwise", "absolute"] | None = None,
         swap: bool | None = None,
@@ -109,7 +110,7 @@ class AsyncGavel:
     async def rank(
         self,
         *,
-        responses: Sequence[str],
+        responses: Sequence[Said],
         rubric: Rubric,
         method: Literal["pairwise", "absolute"] | None = None,
         swap: bool | None = None,
@@ -123,7 +124,7 @@ class AsyncGavel:
     async def preferences(
         self,
         *,
-        responses: Sequence[str],
+        responses: Sequence[Said],
         rubric: Rubric,
         pairs: Literal["best_worst", "all"] | None = None,
         min_margin: float | None = None,
@@ -164,7 +165,7 @@ class AsyncGavel:
         return await self._ask(calls.rewards(items, rubric, settings, **own))
 
     def stream_absolute(
-        self, *, response: str, rubric: Rubric, **options: Unpack[RoutedGrading]
+        self, *, response: Said, rubric: Rubric, **options: Unpack[RoutedGrading]
     ) -> AsyncIterator[Feedback | AbsoluteVerdict]:
         """Grade a response; gives feedback as it is written, and the verdict last."""
         return self._stream(calls.absolute(response, rubric, options))
@@ -172,8 +173,8 @@ class AsyncGavel:
     def stream_relative(
         self,
         *,
-        response_a: str,
-        response_b: str,
+        response_a: Said,
+        response_b: Said,
         rubric: Rubric,
         method: Literal["pairwise", "absolute"] | None = None,
         swap: bool | None = None,
@@ -212,7 +213,7 @@ class AsyncGavel:
     async def checklist(
         self,
         *,
-        response: str,
+        response: Said,
         questions: Sequence[str] | DrawnQuestions,
         gates: Sequence[int] | None = None,
         rubric: Rubric | None = None,
@@ -225,7 +226,7 @@ class AsyncGavel:
         self,
         *,
         response: str,
-        against: Literal["reference", "context"] | None = None,
+        against: Literal["reference", "context", "pictures"] | None = None,
         claims: Sequence[str] | None = None,
         **options: Unpack[Reading],
     ) -> ClaimsVerdict:
@@ -233,13 +234,13 @@ class AsyncGavel:
         return await self._ask(calls.claims(response, options, against=against, claims=claims))
 
     async def critique(
-        self, *, response: str | None = None, rubric: Rubric | None = None, **options: Unpack[Reading]
+        self, *, response: Said | None = None, rubric: Rubric | None = None, **options: Unpack[Reading]
     ) -> Critique:
         """Write feedback on a response, or on the assistant's turns in `messages`, without a score."""
         return await self._ask(calls.critique(response, options, rubric=rubric))
 
     def stream_critique(
-        self, *, response: str | None = None, rubric: Rubric | None = None, **options: Unpack[Reading]
+        self, *, response: Said | None = None, rubric: Rubric | None = None, **options: Unpack[Reading]
     ) -> AsyncIterator[Feedback | Critique]:
         """Write feedback without a score; gives it as it is written, and the whole last."""
         return self._stream(calls.critique(response, options, rubric=rubric))
@@ -247,8 +248,8 @@ class AsyncGavel:
     async def refine(
         self,
         *,
-        response: str,
-        refined: str,
+        response: Said,
+        refined: Said,
         rubric: Rubric,
         feedback: str | None = None,
         **options: Unpack[Grading],

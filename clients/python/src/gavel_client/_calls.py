@@ -54,6 +54,10 @@ class PicturePart(TypedDict):
     image_url: PictureUrl
 
 
+#: What a response says: a text, or parts with pictures for models with eyes.
+Said: TypeAlias = str | Sequence[TextPart | PicturePart]
+
+
 class CalledFunction(TypedDict):
     """A function and its arguments, JSON as a text."""
 
@@ -292,7 +296,7 @@ class RewardMethod(TypedDict):
     questions: NotRequired[Sequence[str] | DrawnQuestions]
     gates: NotRequired[Sequence[int]]
     question: NotRequired[str]
-    against: NotRequired[Literal["reference", "context"]]
+    against: NotRequired[Literal["reference", "context", "pictures"]]
     claims: NotRequired[Sequence[str] | None]
 
 
@@ -380,25 +384,25 @@ class Call(Generic[T]):
     answer: type[T]
 
 
-def absolute(response: str, rubric: Rubric, options: RoutedGrading) -> Call[AbsoluteVerdict]:
+def absolute(response: Said, rubric: Rubric, options: RoutedGrading) -> Call[AbsoluteVerdict]:
     """Grade one response."""
     return Call("/v1/grade/absolute", _said(options, response=response, rubric=rubric), AbsoluteVerdict)
 
 
 def relative(
-    response_a: str, response_b: str, rubric: Rubric, options: RoutedGrading, **own: object
+    response_a: Said, response_b: Said, rubric: Rubric, options: RoutedGrading, **own: object
 ) -> Call[RelativeVerdict]:
     """Compare two responses."""
     body = _said(options, response_a=response_a, response_b=response_b, rubric=rubric, **own)
     return Call("/v1/grade/relative", body, RelativeVerdict)
 
 
-def rank(responses: Sequence[str], rubric: Rubric, options: JuryGrading, **own: object) -> Call[RankVerdict]:
+def rank(responses: Sequence[Said], rubric: Rubric, options: JuryGrading, **own: object) -> Call[RankVerdict]:
     """Put responses in order."""
     return Call("/v1/rank", _said(options, responses=list(responses), rubric=rubric, **own), RankVerdict)
 
 
-def preferences(responses: Sequence[str], rubric: Rubric, options: RoutedGrading, **own: object) -> Call[Preferences]:
+def preferences(responses: Sequence[Said], rubric: Rubric, options: RoutedGrading, **own: object) -> Call[Preferences]:
     """Make pairs of responses."""
     return Call("/v1/preferences", _said(options, responses=list(responses), rubric=rubric, **own), Preferences)
 
@@ -425,7 +429,7 @@ def label(labels: Labels, options: Labelling, **own: object) -> Call[LabelVerdic
 
 
 def checklist(
-    response: str, questions: Sequence[str] | DrawnQuestions, options: Reading, **own: object
+    response: Said, questions: Sequence[str] | DrawnQuestions, options: Reading, **own: object
 ) -> Call[ChecklistVerdict]:
     """Answer questions about a response."""
     given = questions if isinstance(questions, Mapping) else list(questions)
@@ -437,12 +441,12 @@ def claims(response: str, options: Reading, **own: object) -> Call[ClaimsVerdict
     return Call("/v1/grade/claims", _said(options, response=response, **own), ClaimsVerdict)
 
 
-def critique(response: str | None, options: Reading, **own: object) -> Call[Critique]:
+def critique(response: Said | None, options: Reading, **own: object) -> Call[Critique]:
     """Write feedback."""
     return Call("/v1/critique", _said(options, response=response, **own), Critique)
 
 
-def refine(response: str, refined: str, rubric: Rubric, options: Grading, **own: object) -> Call[RefineVerdict]:
+def refine(response: Said, refined: Said, rubric: Rubric, options: Grading, **own: object) -> Call[RefineVerdict]:
     """Grade a response and its refined version."""
     body = _said(options, response=response, refined=refined, rubric=rubric, **own)
     return Call("/v1/refine", body, RefineVerdict)

@@ -33,6 +33,7 @@ from ._calls import (
     RewardItem,
     RoutedGrading,
     Rubric,
+    Said,
     Span,
 )
 from ._connection import DEFAULT_URL, LIMITS, Sleep, connect_error, headers, timeouts
@@ -88,15 +89,15 @@ class Gavel:
             transport=transport,
         )
 
-    def absolute(self, *, response: str, rubric: Rubric, **options: Unpack[RoutedGrading]) -> AbsoluteVerdict:
+    def absolute(self, *, response: Said, rubric: Rubric, **options: Unpack[RoutedGrading]) -> AbsoluteVerdict:
         """Grade a response against a rubric."""
         return self._ask(calls.absolute(response, rubric, options))
 
     def relative(
         self,
         *,
-        response_a: str,
-        response_b: str,
+        response_a: Said,
+        response_b: Said,
         rubric: Rubric,
         method: Literal["pairwise", "absolute"] | None = None,
         swap: bool | None = None,
@@ -110,7 +111,7 @@ class Gavel:
     def rank(
         self,
         *,
-        responses: Sequence[str],
+        responses: Sequence[Said],
         rubric: Rubric,
         method: Literal["pairwise", "absolute"] | None = None,
         swap: bool | None = None,
@@ -124,7 +125,7 @@ class Gavel:
     def preferences(
         self,
         *,
-        responses: Sequence[str],
+        responses: Sequence[Said],
         rubric: Rubric,
         pairs: Literal["best_worst", "all"] | None = None,
         min_margin: float | None = None,
@@ -165,7 +166,7 @@ class Gavel:
         return self._ask(calls.rewards(items, rubric, settings, **own))
 
     def stream_absolute(
-        self, *, response: str, rubric: Rubric, **options: Unpack[RoutedGrading]
+        self, *, response: Said, rubric: Rubric, **options: Unpack[RoutedGrading]
     ) -> Iterator[Feedback | AbsoluteVerdict]:
         """Grade a response; gives feedback as it is written, and the verdict last."""
         return self._stream(calls.absolute(response, rubric, options))
@@ -173,8 +174,8 @@ class Gavel:
     def stream_relative(
         self,
         *,
-        response_a: str,
-        response_b: str,
+        response_a: Said,
+        response_b: Said,
         rubric: Rubric,
         method: Literal["pairwise", "absolute"] | None = None,
         swap: bool | None = None,
@@ -213,7 +214,7 @@ class Gavel:
     def checklist(
         self,
         *,
-        response: str,
+        response: Said,
         questions: Sequence[str] | DrawnQuestions,
         gates: Sequence[int] | None = None,
         rubric: Rubric | None = None,
@@ -226,7 +227,7 @@ class Gavel:
         self,
         *,
         response: str,
-        against: Literal["reference", "context"] | None = None,
+        against: Literal["reference", "context", "pictures"] | None = None,
         claims: Sequence[str] | None = None,
         **options: Unpack[Reading],
     ) -> ClaimsVerdict:
@@ -234,13 +235,13 @@ class Gavel:
         return self._ask(calls.claims(response, options, against=against, claims=claims))
 
     def critique(
-        self, *, response: str | None = None, rubric: Rubric | None = None, **options: Unpack[Reading]
+        self, *, response: Said | None = None, rubric: Rubric | None = None, **options: Unpack[Reading]
     ) -> Critique:
         """Write feedback on a response, or on the assistant's turns in `messages`, without a score."""
         return self._ask(calls.critique(response, options, rubric=rubric))
 
     def stream_critique(
-        self, *, response: str | None = None, rubric: Rubric | None = None, **options: Unpack[Reading]
+        self, *, response: Said | None = None, rubric: Rubric | None = None, **options: Unpack[Reading]
     ) -> Iterator[Feedback | Critique]:
         """Write feedback without a score; gives it as it is written, and the whole last."""
         return self._stream(calls.critique(response, options, rubric=rubric))
@@ -248,8 +249,8 @@ class Gavel:
     def refine(
         self,
         *,
-        response: str,
-        refined: str,
+        response: Said,
+        refined: Said,
         rubric: Rubric,
         feedback: str | None = None,
         **options: Unpack[Grading],

@@ -30,6 +30,8 @@ class Usage(_Answer):
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    #: Tokens of pictures, which are among those of the prompts.
+    image_tokens: int = 0
 
 
 class TimingMs(_Answer):
@@ -354,7 +356,7 @@ class Claim(_Answer):
 class ClaimsVerdict(_Produced):
     """Which claims of a response are supported. `recall` and `f1` are None without a reference."""
 
-    against: Literal["reference", "context"]
+    against: Literal["reference", "context", "pictures"]
     claims: list[Claim]
     reference_claims: list[Claim]
     precision: float

@@ -46,6 +46,8 @@ pub(super) struct State {
     pub(super) floods: bool,
     /// Whether a chat provider tells log probabilities.
     pub(super) silent: bool,
+    /// Whether a chat provider leaves pictures out without a word.
+    pub(super) blind: bool,
     /// Whether a chat provider takes `max_completion_tokens` only.
     pub(super) new_limit: bool,
     /// The wanted `Authorization` header.
@@ -98,6 +100,7 @@ impl Fake {
             endless: false,
             floods: false,
             silent: false,
+            blind: false,
             new_limit: false,
             key: None,
             seen: Vec::new(),

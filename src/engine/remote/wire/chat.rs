@@ -60,8 +60,8 @@ impl Wire for Chat {
     fn ask(&self, context: Context<'_>, Wanted { answer, options, .. }: Wanted<'_>) -> Question {
         let texts: Vec<&str> = options.iter().map(|option| option.trim()).collect();
         let question = format!("Reply with exactly one of these, and with nothing else: {}", texts.join(", "));
-        let asked = vec![(Role::Assistant, answer.trim_end().to_owned()), (Role::User, question)];
-        let messages = messages([turns(context.ids), asked].concat());
+        let asked = vec![(Role::Assistant, answer.trim_end().into()), (Role::User, question.into())];
+        let messages = messages([turns(context.ids, context.looks), asked].concat());
         let tokens = match self.samples {
             None => 1,
             Some(_) => texts.iter().map(|text| text.len()).max().unwrap_or(1) + SPARE_TOKENS,
@@ -80,7 +80,7 @@ impl Wire for Chat {
     }
 
     fn write(&self, context: Context<'_>, limits: &Generate, sampling: &SamplerSettings) -> Request {
-        let mut body = self.body(context, messages(turns(context.ids)), limits.max_tokens);
+        let mut body = self.body(context, messages(turns(context.ids, context.looks)), limits.max_tokens);
         let stops = stops(limits, MOST_STOPS);
         let settings = json!({
             "stream": true,
