@@ -18,8 +18,8 @@ ARG TARGET_CPU=
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     case "$(uname -m)" in x86_64) portable=x86-64-v3 ;; *) portable=generic ;; esac; \
-    RUSTFLAGS="-C target-cpu=${TARGET_CPU:-$portable}" cargo build --release --locked \
-    && install -D target/release/gavel /out/gavel
+    RUSTFLAGS="-C target-cpu=${TARGET_CPU:-$portable}" CARGO_INCREMENTAL=0 cargo build --release --locked \
+    && install -D --strip target/release/gavel /out/gavel
 
 # The same steps as `make cuda`; the CUDA toolkit comes from pip, and its libraries go into the image.
 FROM source AS build-cuda

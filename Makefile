@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo serve test judge check web client examples deployment faults clusters fmt bench peers gpu-bench cuda clean-cache docker docker-cuda
+.PHONY: help build demo serve test judge check web client examples deployment faults clusters fmt bench peers gpu-bench cuda dist clean-cache docker docker-cuda
 
 # Puts what the build needs on PATH; each recipe line that runs cargo begins with it.
 ENV := . .ci/env
@@ -83,8 +83,12 @@ gpu-bench: ## the canaries and the throughput of a GPU, all in one run; benches/
 cuda: ## build for NVIDIA GPUs and pack it in dist/; CUDA_COMPUTE_CAP=90 says for which
 	deploy/cuda/build
 
+dist: ## make a release in dist/: static binary, SBOM, Python packages, checksums; docs/releasing.md
+	deploy/dist/build
+
 clean-cache: ## remove the build tools and the CUDA toolkit that were fetched from pip
 	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/gavel/build-tools" "$${XDG_CACHE_HOME:-$$HOME/.cache}/gavel/cuda-13.0"
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/gavel/dist-"*
 
 docker: ## build the CPU image
 	docker build --tag $(IMAGE) .
