@@ -69,7 +69,9 @@ fn fuzz(name: &str, seeds: &[Vec<u8>], target: impl Fn(&[u8]) -> bool) {
     for seed in seeds {
         assert!(run(seed, 0), "{name}: a seed is refused: {:?}", String::from_utf8_lossy(seed));
     }
-    kept.iter().for_each(|input| drop(run(input, 0)));
+    for input in &kept {
+        run(input, 0);
+    }
     let seeds: Vec<Vec<u8>> = seeds.iter().cloned().chain(kept).collect();
     let seconds = std::env::var("GAVEL_FUZZ_SECONDS").ok().map(|seconds| seconds.parse().unwrap());
     let began = Instant::now();
