@@ -19,6 +19,7 @@ mod cors;
 mod critique;
 mod detail;
 mod domain_schema;
+mod errors;
 mod examples;
 mod files;
 mod in_process;
@@ -38,6 +39,7 @@ mod pictures;
 mod preferences;
 pub mod problem;
 mod rank;
+mod recent_errors;
 mod recorded;
 mod refine;
 mod relative;
@@ -100,6 +102,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/v1/reports").route(web::get().to(reports::list)))
         .service(web::resource("/v1/reports/{name}").route(web::get().to(reports::show)))
         .service(web::resource("/v1/usage").route(web::get().to(usage::usage)))
+        .service(web::resource("/v1/errors").route(web::get().to(errors::errors)))
         .configure(compat_routes)
         .service(web::resource("/metrics").route(web::get().to(system::metrics)))
         .service(web::resource("/livez").route(web::get().to(system::live)))
@@ -255,12 +258,28 @@ fn compat_routes(config: &mut web::ServiceConfig) {
         reports::show,
         system::info,
         usage::usage,
+        errors::errors,
         system::live,
         system::ready,
         system::version,
         system::metrics,
     ),
-    components(schemas(problem::ProblemBody))
+    components(schemas(problem::ProblemBody)),
+    // In reading order, which pages of this document keep.
+    tags(
+        (name = "grading", description = "Scores, preferences, rankings, rewards and the other methods."),
+        (name = "rewards", description = "Rewards for trainers in Gavel's own form."),
+        (name = "rubrics", description = "The rubrics of this server."),
+        (name = "openai", description = "OpenAI's API: judge models, completions, decisions, graders."),
+        (name = "batches", description = "Durable jobs, as in OpenAI's API."),
+        (name = "reviews", description = "Judgements by people."),
+        (name = "verdicts", description = "The log of verdicts."),
+        (name = "reports", description = "How far judges are to be trusted."),
+        (name = "server", description = "What runs, and how it is."),
+        (name = "trainers", description = "Routes under which trainers look for rewards."),
+        (name = "reward servers", description = "APIs of other reward and rerank servers."),
+        (name = "tools", description = "APIs of evaluation tools."),
+    )
 )]
 struct Contract;
 
@@ -328,12 +347,14 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     data.admission.shutdown.keep_port(listener.try_clone()?);
     let tls = tls::server_config(&data.config.tls)?;
     let known = web::Data::new(not_found::Routes::of(&document()));
+    let errors = web::Data::new(recent_errors::RecentErrors::default());
     let server = HttpServer::new(move || {
         let origins = &data.config.cors;
         Actix::new()
             .app_data(data.clone())
             .app_data(bodies.clone())
             .app_data(known.clone())
+            .app_data(errors.clone())
             .app_data(web::PayloadConfig::new(usize::MAX))
             .wrap(from_fn(recorded::recorded))
             .wrap(from_fn(access::checked))

@@ -13,6 +13,7 @@ use tracing::Span;
 use tracing::field::Empty;
 
 use super::problem::Problem;
+use super::recent_errors::{self, RecentError, RecentErrors};
 use crate::app::App;
 use crate::keys::Admitted;
 use crate::service::{Tally, Totals};
@@ -32,6 +33,8 @@ pub(super) type Seat = Arc<OnceLock<Admitted>>;
 /// when the client closes the connection.
 pub(super) struct AccessRecord {
     app: Option<Data<App>>,
+    errors: Option<Data<RecentErrors>>,
+    id: String,
     started: Instant,
     route: String,
     method: &'static str,
@@ -63,8 +66,9 @@ impl AccessRecord {
         let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
         telemetry::continue_trace(&trace, header("traceparent"), header("tracestate"));
         let app = request.app_data::<Data<App>>().cloned();
+        let (errors, id) = (request.app_data::<Data<RecentErrors>>().cloned(), id.to_owned());
         let (tally, seat) = (Arc::default(), Seat::default());
-        Self { app, started: Instant::now(), route, method, line, trace, answer: None, tally, seat }
+        Self { app, errors, id, started: Instant::now(), route, method, line, trace, answer: None, tally, seat }
     }
 
     /// The span of log lines, and the span of traces.
@@ -85,6 +89,23 @@ impl AccessRecord {
     /// Records the status of the response, and its error.
     pub(super) fn answered(&mut self, status: StatusCode, problem: Option<Problem>) {
         self.answer = Some((status, problem));
+    }
+
+    /// Keeps the error for `/v1/errors`.
+    fn keep(&self, status: u16, code: &'static str) {
+        if let Some(errors) = &self.errors {
+            let key = self.seat.get().map(|admitted| admitted.caller.key.name.clone());
+            let (request_id, route) = (self.id.clone(), self.route.clone());
+            errors.push(RecentError {
+                at: recent_errors::now(),
+                request_id,
+                method: self.method,
+                route,
+                status,
+                code,
+                key,
+            });
+        }
     }
 
     /// Keeps the record open until the body has been sent or dropped.
@@ -108,6 +129,9 @@ impl Drop for AccessRecord {
             if let Some(code) = code {
                 app.metrics.rejected.with_label_values(&[code]).inc();
             }
+        }
+        if let Some(code) = code.filter(|_| !PROBES.contains(&self.route.as_str())) {
+            self.keep(status, code);
         }
         self.trace.record("http.response.status_code", i64::from(status));
         if status >= 500 {

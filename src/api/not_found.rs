@@ -7,7 +7,7 @@ use super::problem::{Code, ErrorFormat, Problem};
 use crate::domain::spelling::nearest;
 
 /// Prefixes of routes below /v1 that OpenAI's API does not have.
-const OWN: [&str; 11] = [
+const OWN: [&str; 12] = [
     "/v1/grade",
     "/v1/critique",
     "/v1/refine",
@@ -19,6 +19,7 @@ const OWN: [&str; 11] = [
     "/v1/verdicts",
     "/v1/info",
     "/v1/usage",
+    "/v1/errors",
 ];
 /// Routes that the OpenAPI document does not have.
 const PAGES: [&str; 2] = ["/docs", "/openapi.json"];

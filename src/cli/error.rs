@@ -16,6 +16,9 @@ pub enum CliError {
     /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What is configured cannot be used as it is; again would not help.
+    #[error("{0}")]
+    Unusable(String),
     /// The server cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -72,7 +75,7 @@ impl CliError {
             // As shells have it: 128 and the number of the signal.
             Self::Interrupted(_) => 130,
             // EX_CONFIG of sysexits.h: a supervisor need not try again.
-            Self::Config(_) => 78,
+            Self::Config(_) | Self::Unusable(_) => 78,
             Self::Start(error) if error.is_of_configuration() => 78,
             _ => 1,
         }

@@ -21,7 +21,7 @@ impl InProcessJudge {
     /// Loads the model.
     pub(super) async fn start(config: Config) -> Result<Self, CliError> {
         let log = crate::config::LogConfig { level: "warn".into(), ..config.log.clone() };
-        let telemetry = telemetry::init(&log, &config.traces).map_err(CliError::Failed)?;
+        let telemetry = telemetry::init(&log, &config.traces).map_err(CliError::Unusable)?;
         Ok(Self { gavel: Gavel::start(config, None, &Bar::drawn()).await?, telemetry })
     }
 

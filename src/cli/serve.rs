@@ -1,6 +1,7 @@
 //! `gavel serve`, and `gavel serve --check`.
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +11,14 @@ use super::host::{Bar, Signal, signal};
 use crate::api;
 use crate::app::{App, model_store};
 use crate::config::{Config, ConfigError, EngineChoice, ModelConfig, variable_meant};
+use crate::engine::scripted::Scripted;
 use crate::models::ModelStore;
+use crate::service::registry::{StartError, check_built};
 use crate::telemetry;
 
 /// `gavel serve`: serves until a signal, or until a model cannot be loaded.
 pub(super) async fn serve(config: Config) -> Result<(), CliError> {
-    let telemetry = telemetry::init(&config.log, &config.traces).map_err(CliError::Failed)?;
+    let telemetry = telemetry::init(&config.log, &config.traces).map_err(CliError::Unusable)?;
     let outcome = serve_until_stopped(config).await;
     telemetry.shut_down().await;
     outcome
@@ -25,6 +28,7 @@ async fn serve_until_stopped(config: Config) -> Result<(), CliError> {
     for variable in &config.ignored_variables {
         tracing::warn!("{}; `gavel docs configuration` lists all", unknown_variable(variable));
     }
+    check_tls(&config)?;
     let (app, listener) = (App::build(config.clone())?, bind(&config)?);
     let address = listener.local_addr().map_err(|error| CliError::because("the address", error))?;
     check_access(&app, address)?;
@@ -106,6 +110,11 @@ fn check_access(app: &App, address: SocketAddr) -> Result<(), ConfigError> {
     if shut { Ok(()) } else { Err(ConfigError::Open(address)) }
 }
 
+/// Checks the files of the certificate, if there is one.
+fn check_tls(config: &Config) -> Result<(), CliError> {
+    api::tls::check(&config.tls).map_err(|error| CliError::Unusable(error.to_string()))
+}
+
 fn bind(config: &Config) -> Result<TcpListener, CliError> {
     let address = (config.host.as_str(), config.port);
     TcpListener::bind(address).map_err(|error| {
@@ -171,28 +180,29 @@ fn unknown_variable(variable: &str) -> String {
 /// With the first of what is wrong.
 pub(super) async fn check(config: &Config) -> Result<String, CliError> {
     let mut told = Vec::new();
-    telemetry::check(&config.log).map_err(CliError::Failed)?;
+    telemetry::check(&config.log).map_err(CliError::Unusable)?;
     told.extend(config.ignored_variables.iter().map(|variable| unknown_variable(variable)));
     let app = App::build(config.clone())?;
-    app.judge_models.check_aliases(&config.model_names()).map_err(crate::app::StartError::from)?;
+    app.judge_models.check_aliases(&config.model_names()).map_err(StartError::from)?;
     let in_folder = |error| CliError::because(format!("data_dir {}", config.data_dir.display()), error);
     std::fs::create_dir_all(&config.data_dir).map_err(in_folder)?;
     if let Some(error) = app.rubrics.refused().first() {
-        return Err(CliError::Failed(error.to_string()));
+        return Err(CliError::Unusable(error.to_string()));
     }
-    app.annotators.check().map_err(|error| CliError::Failed(error.to_string()))?;
-    app.examples.check().map_err(|error| CliError::Failed(error.to_string()))?;
+    app.annotators.check().map_err(|error| CliError::Unusable(error.to_string()))?;
+    app.examples.check().map_err(|error| CliError::Unusable(error.to_string()))?;
     told.push(format!("{} rubrics, {} prompt sets", app.rubrics.list().len(), app.prompts().names().count()));
     let store = model_store(config)?;
     if config.models.is_empty() {
-        told.push(of_model(&config.model, config.engine, &store, config.offline)?);
+        told.push(of_model(&config.model, config.engine, &config.scripted_answers, &store, config.offline)?);
     }
     for model in &config.models {
         let (name, engine) = (model.name(), model.engine.unwrap_or(config.engine));
-        told.push(of_model(reference(model, &name), engine, &store, config.offline)?);
+        let answers = model.scripted_answers.as_ref().unwrap_or(&config.scripted_answers);
+        told.push(of_model(reference(model, &name), engine, answers, &store, config.offline)?);
     }
     told.push(of_database(&app).await?);
-    api::tls::check(&config.tls).map_err(|error| CliError::Failed(error.to_string()))?;
+    check_tls(config)?;
     let wrong = |error| CliError::because(format!("host {}", config.host), error);
     if let Some(address) = (config.host.as_str(), config.port).to_socket_addrs().map_err(wrong)?.next() {
         check_access(&app, address)?;
@@ -225,20 +235,30 @@ fn reference<'m>(model: &'m ModelConfig, name: &'m str) -> &'m str {
 }
 
 /// What is known of a model before it is loaded.
-fn of_model(reference: &str, engine: EngineChoice, store: &ModelStore, offline: bool) -> Result<String, CliError> {
-    crate::service::registry::check_built(engine).map_err(|error| CliError::Failed(error.to_string()))?;
+fn of_model(
+    reference: &str,
+    engine: EngineChoice,
+    answers: &Path,
+    store: &ModelStore,
+    offline: bool,
+) -> Result<String, CliError> {
+    check_built(engine).map_err(StartError::from)?;
     match engine {
-        EngineChoice::Scripted => return Ok("scripted answers".to_owned()),
+        EngineChoice::Scripted if answers.as_os_str().is_empty() => return Ok("scripted answers".to_owned()),
+        EngineChoice::Scripted => {
+            Scripted::from_file(answers, Duration::ZERO).map_err(StartError::from)?;
+            return Ok(format!("the scripted answers of {}", answers.display()));
+        }
         EngineChoice::Remote => return Ok("a model at servers, which `gavel doctor --engine remote` checks".to_owned()),
         _ => {}
     }
-    Ok(match store.on_disk(reference)? {
+    Ok(match store.on_disk(reference).map_err(StartError::from)? {
         Some(path) => format!("{reference} is here ({})", path.display()),
         None if offline => {
             let reason = format!(
                 "{reference} is not on disk, and `offline` forbids to fetch it; `gavel models pull {reference}` where there is a network"
             );
-            return Err(CliError::Failed(reason));
+            return Err(CliError::Unusable(reason));
         }
         None => format!("{reference} is not on disk and will be fetched at the start"),
     })

@@ -255,6 +255,34 @@ async fn usage_is_counted_by_key() {
 }
 
 #[tokio::test]
+async fn recent_errors_are_those_of_the_key_and_have_no_text() {
+    let server = Server::with(example());
+    let errors = async |key: Option<&str>| ok(server.ask("GET", "/v1/errors", key, &json!({})).await).await;
+    let refused = server.ask("POST", ABSOLUTE, None, &absolute(json!({"rubric": "secret-words"}))).await;
+    let id = refused.headers()["x-request-id"].to_str().unwrap().to_owned();
+    problem(&server, refused, 404, "unknown_rubric").await;
+    // Keys are off.
+    let all = errors(None).await;
+    let newest = &all["data"][0];
+    assert_eq!((&newest["request_id"], &newest["status"]), (&json!(id), &json!(404)), "{all}");
+    assert_eq!((&newest["code"], &newest["route"]), (&json!("unknown_rubric"), &json!(ABSOLUTE)), "{all}");
+    assert!(!all.to_string().contains("secret-words") && newest["at"].as_str().unwrap().ends_with('Z'), "{all}");
+
+    let [one, two] = ["one", "two"].map(|name| server.create(key(name, &[Scope::Grade])));
+    let admin = server.create(key("admin", &[Scope::Admin]));
+    problem(&server, server.ask("POST", ABSOLUTE, Some(&one), &json!({})).await, 422, "invalid_request").await;
+    problem(&server, server.ask("POST", ABSOLUTE, Some(&two), &json!([])).await, 422, "invalid_request").await;
+    let keys = async |key: &str| -> Vec<Value> {
+        errors(Some(key)).await["data"].as_array().unwrap().iter().map(|error| error["key"].clone()).collect()
+    };
+    assert_eq!(keys(&one).await, [json!("one")]);
+    assert_eq!(keys(&admin).await, [json!("two"), json!("one"), Value::Null]);
+    // What nobody asked for is not an error.
+    ok(server.grade(Some(&one)).await).await;
+    assert_eq!(keys(&one).await.len(), 1);
+}
+
+#[tokio::test]
 async fn tokens_are_limited_by_key() {
     let server = Server::with(example());
     let limit = NonZeroU32::new(1);

@@ -163,6 +163,12 @@ async fn the_document_is_the_contract() {
     let server = Server::configured(&[], None);
     let document = serde_json::to_value(gavel::api::document()).unwrap();
     assert_eq!(server.get_json("/openapi.json").await, document);
+    assert_eq!(document["tags"][0]["name"], "grading", "what the server is for comes first");
+    let named: Vec<&Value> = document["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values());
+    let used = operations.filter_map(|operation| operation["tags"].get(0));
+    assert!(used.into_iter().all(|tag| named.contains(&tag)), "{named:?}");
     insta::assert_json_snapshot!("openapi", document, {".info.version" => "[version]"});
 }
 

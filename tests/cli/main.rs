@@ -461,6 +461,32 @@ fn mistakes_in_a_file_are_found_before_anything_is_graded() {
     check(item, &["--rubric", "nowhere.toml"], "nowhere.toml");
 }
 
+/// What a supervisor must not try again.
+#[test]
+fn a_configuration_that_cannot_be_used_ends_with_78() {
+    let folder = tempfile::tempdir().unwrap();
+    for check in [false, true] {
+        let ends = |arguments: &[&str], variable: Option<(&str, &str)>, words: &[&str]| {
+            let mut command = gavel(folder.path());
+            command.args(["serve", "--port", "0"]).args(arguments).envs(variable);
+            command.args(check.then_some("--check"));
+            let output = command.output().unwrap();
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            assert!(words.iter().all(|word| complaint.contains(word)), "{arguments:?} {variable:?}: {complaint}");
+            assert_eq!(output.status.code(), Some(78), "{arguments:?} {variable:?}, check {check}: {complaint}");
+        };
+        let scripted = ["--engine", "scripted"];
+        ends(&scripted, Some(("GAVEL_LOG__LEVEL", "nonsense")), &["`nonsense`", "error, warn, info, debug"]);
+        ends(&scripted, Some(("GAVEL_PORT", "many")), &["many"]);
+        ends(&scripted, Some(("GAVEL_PROMPT", "nothing")), &["nothing"]);
+        ends(&["--engine", "scripted", "--scripted-answers", "nowhere.toml"], None, &["nowhere.toml"]);
+        ends(&["--offline", "--model", "gpt-9"], None, &["gpt-9"]);
+        std::fs::write(folder.path().join("gavel.toml"), "tls = { certificate = 'no.pem', key = 'no.key' }\n").unwrap();
+        let config = folder.path().join("gavel.toml").display().to_string();
+        ends(&["--engine", "scripted", "--config", &config], None, &["no.pem"]);
+    }
+}
+
 #[test]
 fn what_keeps_it_from_starting_is_said_plainly() {
     let folder = tempfile::tempdir().unwrap();
@@ -474,11 +500,6 @@ fn what_keeps_it_from_starting_is_said_plainly() {
         }
     };
     check(&["serve", "--engine", "scripted", "--port", &port], &["the port is in use", "--port"]);
-    check(&["serve", "--port", "0", "--engine", "scripted", "--scripted-answers", "nowhere.toml"], &["nowhere.toml"]);
-    let (ok, _, complaint) = run(gavel(folder.path())
-        .args(["serve", "--port", "0", "--engine", "scripted"])
-        .env("GAVEL_LOG__LEVEL", "nonsense"));
-    assert!(!ok && complaint.contains("`nonsense`") && complaint.contains("error, warn, info, debug"), "{complaint}");
     check(&["models", "pull", "gpt-9"], &["gpt-9", "smollm2-135m"]);
     check(&["models", "path", "smollm2-135m"], &["gavel models pull smollm2-135m"]);
     check(&["rubrics", "show", "nothing"], &["helpfulness"]);

@@ -16,6 +16,7 @@ impl StartError {
         match self {
             Self::Prompts(_) | Self::PromptSet(_) | Self::JudgeModel(_) => true,
             Self::Calibration(..) | Self::Routers(_) | Self::Router(..) => true,
+            Self::Engine(error) => matches!(error, LoadError::NotBuilt(..) | LoadError::Script(_)),
             Self::Model(error) => matches!(error, ModelError::UnknownAlias { .. } | ModelError::NoSuchFile { .. }),
             _ => false,
         }

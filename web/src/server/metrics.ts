@@ -36,7 +36,7 @@ export interface Reading {
 }
 
 /** The page's own looks at the server. */
-const OWN = ["/metrics", "/v1/info", "/v1/models", "/v1/usage"];
+const OWN = ["/metrics", "/v1/info", "/v1/models", "/v1/usage", "/v1/errors"];
 
 export function reading(text: string, at: number): Reading {
   const samples = parse(text);
