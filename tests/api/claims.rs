@@ -102,10 +102,11 @@ async fn requests_that_make_no_sense() {
         refused(&server, ROUTE, request(change), pointer, reason).await;
     };
     check(json!({"response": " "}), "/response", "the response is empty").await;
-    check(json!({"reference_answer": null}), "/reference_answer", "`reference_answer` or `context`").await;
+    check(json!({"reference_answer": null}), "/reference_answer", "pictures in `messages`").await;
     check(json!({"reference_answer": null, "against": "reference"}), "/reference_answer", "send the reference").await;
     check(json!({"against": "context"}), "/context", "send the documents").await;
-    check(json!({"against": "pictures"}), "/against", "").await;
+    check(json!({"against": "pictures"}), "/messages", "send the pictures").await;
+    check(json!({"against": "hearsay"}), "/against", "").await;
     check(json!({"claims": []}), "/claims", "leave the field out").await;
     check(json!({"claims": ["x", ""]}), "/claims/1", "empty").await;
     check(json!({"claims": ["x", 2]}), "/claims/1", "a text").await;

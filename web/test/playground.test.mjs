@@ -158,7 +158,11 @@ on("one order that fails leaves no verdict", "/", async page => {
 on("the keyboard is enough", "/", async page => {
   await page.getByRole("textbox", { name: "Instruction" }).focus();
   await page.keyboard.type("SURE");
-  await page.keyboard.press("Tab");
+  const field = () => page.evaluate(() => document.activeElement?.labels?.[0]?.textContent);
+  for (let tabs = 0; (await field()) !== "Response"; tabs++) {
+    assert.ok(tabs < 5, "the response is not reached");
+    await page.keyboard.press("Tab");
+  }
   await page.keyboard.type("x");
   const here = () => page.evaluate(() => document.activeElement?.textContent);
   for (let tabs = 0; (await here()) !== "Judge"; tabs++) {
