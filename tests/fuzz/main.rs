@@ -1,7 +1,7 @@
 //! Everything that reads what others wrote, on mutated inputs: it may refuse them, and must not panic, hang or take all
 //! memory. A short run with fixed seeds belongs to the tests; `GAVEL_FUZZ_SECONDS=600 cargo test --test fuzz` looks for
-//! that time in each target, with new seeds. An input that fails is printed, and belongs into `corpus/TARGET/` once it is
-//! mended: each run begins with what is there.
+//! that time in each target, with new seeds. An input that fails is printed, and kept in `corpus/TARGET/`: each run begins
+//! with what is there.
 #![cfg(feature = "vocabulary")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says with what")]
 
@@ -60,11 +60,15 @@ const PIECES: [&[u8]; 18] = [
 /// has to accept each seed, or mutations would not get beyond its first check.
 fn fuzz(name: &str, seeds: &[Vec<u8>], target: impl Fn(&[u8]) -> bool) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name);
-    let kept = std::fs::read_dir(corpus).into_iter().flatten().map(|file| std::fs::read(file.unwrap().path()).unwrap());
+    let kept = std::fs::read_dir(&corpus).into_iter().flatten().map(|file| std::fs::read(file.unwrap().path()).unwrap());
     let kept: Vec<Vec<u8>> = kept.collect();
     let run = |input: &[u8], seed: u64| match catch_unwind(AssertUnwindSafe(|| target(input))) {
         Ok(accepted) => accepted,
-        Err(_) => panic!("{name}, seed {seed}: {:?}", String::from_utf8_lossy(input)),
+        Err(_) => {
+            let path = corpus.join(seed.to_string());
+            std::fs::create_dir_all(&corpus).and_then(|()| std::fs::write(&path, input)).unwrap();
+            panic!("{name}: {} makes it panic: {:?}", path.display(), String::from_utf8_lossy(input));
+        }
     };
     for seed in seeds {
         assert!(run(seed, 0), "{name}: a seed is refused: {:?}", String::from_utf8_lossy(seed));

@@ -162,6 +162,10 @@ export interface Batch {
   seconds_left?: number;
 }
 
+export interface RecentErrors {
+  data: { at: string; request_id: string; method: string; route: string; status: number; code: string; key?: string }[];
+}
+
 export interface Usage {
   since: string;
   data: { key: string; requests: number; judgements: number; prompt_tokens: number; completion_tokens: number }[];

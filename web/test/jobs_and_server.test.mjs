@@ -91,6 +91,11 @@ on("the server shows its models, its load and its rubrics", "/#/server", async p
   await page.getByText("scripted, gavel-absolute").waitFor();
   await page.getByText("Requests a second").waitFor();
   await page.getByText("Keys are off").waitFor();
+  await page.getByText("None since the start of this process.").waitFor();
+  const refused = await fetch(`${server.url}/v1/rank`, { method: "POST", body: "{", headers: { "Content-Type": "application/json" } });
+  const errors = page.getByRole("region", { name: "Table of recent errors" });
+  await errors.getByText(refused.headers.get("x-request-id"), { exact: true }).waitFor();
+  await errors.getByText("malformed_json").waitFor();
   await page.getByRole("link", { name: "Playground" }).click();
   await judge(page, { Instruction: "Why?", Response: "x" });
   await page.getByText("The verdict is here.").waitFor();

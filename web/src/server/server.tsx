@@ -4,7 +4,8 @@ import { getJson } from "../api";
 import { usePoll } from "../hooks";
 import { ProblemBox } from "../parts";
 import { bytes, count, shortDigest } from "../text";
-import type { Hosted, Info, Memory, Usage } from "../types";
+import type { Hosted, Info, Memory, RecentErrors, Usage } from "../types";
+import { Errors } from "./errors";
 import { Load } from "./load";
 import { Rubrics } from "./rubrics";
 
@@ -12,12 +13,13 @@ import { Rubrics } from "./rubrics";
 const PAUSE = 5000;
 
 async function look(signal: AbortSignal) {
-  const [info, names, usage] = await Promise.all([
+  const [info, names, usage, errors] = await Promise.all([
     getJson<Info>("/v1/info", signal),
     getJson<{ data: { id: string }[] }>("/v1/models", signal),
     getJson<Usage>("/v1/usage", signal),
+    getJson<RecentErrors>("/v1/errors", signal),
   ]);
-  return { info, names: names.data.map(model => model.id), usage };
+  return { info, names: names.data.map(model => model.id), usage, errors };
 }
 
 export function ServerScreen({ active, key_changed }: { active: boolean; key_changed: number }) {
@@ -28,6 +30,7 @@ export function ServerScreen({ active, key_changed }: { active: boolean; key_cha
       {data && <Models info={data.info} names={data.names} />}
       <Load active={active} />
       <Rubrics active={active} key_changed={key_changed} />
+      {data && <Errors errors={data.errors} />}
       {data && <Keys usage={data.usage} />}
     </>
   );
