@@ -16,6 +16,7 @@ mod routing;
 mod samples;
 pub mod shutdown;
 mod stages;
+mod stats;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,15 +35,14 @@ pub use self::judge::Judge;
 use self::judge::PlannedRun;
 pub use self::jury::{JurorVerdict, JuryReport, Panel};
 pub use self::pictures::SeenPicture;
-use self::pictures::add_seen;
 use self::registry::ModelRegistry;
 use self::results::JudgedSample;
 pub use self::routing::{CannotDecide, RouteSubject, RouteWish, RoutedVerdict};
-use crate::domain::{Judgement, MassKind, NamedDigest, Order, Provenance, Timing, Turn, Usage, milliseconds};
+pub use self::stats::RunStats;
+use crate::domain::{Judgement, NamedDigest, Order, Provenance, Turn, milliseconds};
 use crate::engine::EngineError;
 use crate::metrics::Metrics;
 use crate::pictures::{PictureDecoder, PictureLimits, Shown};
-use crate::prompts::EscapedMarker;
 use crate::script::{Prompt, Unseen, UnseenPicture};
 use crate::tasks::{Answer, RunKey, TEXT, Task, TaskError};
 use crate::telemetry::TRACES;
@@ -96,42 +96,6 @@ impl<V> Graded<V> {
         let Self { id, verdict, provenance, stats, failures, jury } = self;
         let jury = jury.map(|report| Box::new(report.map(make)));
         Graded { id, verdict: make(verdict), provenance, stats, failures, jury }
-    }
-}
-
-/// The statistics of a verdict.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct RunStats {
-    /// Tokens of the judgements that were computed for it, not those of the cache or of other requests in flight.
-    pub usage: Usage,
-    /// The maximum of each stage, and the total.
-    pub timing: Timing,
-    /// Whether every judgement came from the cache.
-    pub cached: bool,
-    /// Escaped markers in the judged texts of the first judgement.
-    pub neutralized: Arc<[EscapedMarker]>,
-    /// How the label masses of its judgements were obtained, the least exact of them.
-    pub mass: MassKind,
-    /// If samples were taken until they settled: the number of samples, the largest of its runs.
-    pub samples_used: Option<u32>,
-    /// The pictures that the model saw, those of the first judgement first.
-    pub pictures: Arc<[SeenPicture]>,
-    /// With pictures, `sha256:<hex>` of the model's eyes.
-    pub eyes: Option<String>,
-}
-
-impl RunStats {
-    /// The statistics of two verdicts together.
-    #[must_use]
-    fn with(mut self, other: &Self) -> Self {
-        self.usage += other.usage;
-        self.timing = self.timing.longest(other.timing);
-        self.cached &= other.cached;
-        self.mass = self.mass.worse(other.mass);
-        self.samples_used = self.samples_used.max(other.samples_used);
-        add_seen(&mut self.pictures, &other.pictures);
-        self.eyes = self.eyes.or_else(|| other.eyes.clone());
-        self
     }
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::cache::Lookup;
+use super::error::ServiceError;
 use super::pictures::{SeenPicture, add_seen};
-use super::{RunStats, ServiceError};
+use super::stats::RunStats;
 use crate::domain::Judgement;
 use crate::tasks::{Answer, FailureIndex, RunKey};
 
