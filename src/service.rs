@@ -16,6 +16,7 @@ mod routing;
 mod samples;
 pub mod shutdown;
 mod stages;
+mod stats;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,8 +37,8 @@ pub use self::jury::{JurorVerdict, JuryReport, Panel};
 pub use self::pictures::SeenPicture;
 use self::registry::ModelRegistry;
 use self::results::JudgedSample;
-pub use self::results::RunStats;
 pub use self::routing::{CannotDecide, RouteSubject, RouteWish, RoutedVerdict};
+pub use self::stats::RunStats;
 use crate::domain::{Judgement, NamedDigest, Order, Provenance, Turn, milliseconds};
 use crate::engine::EngineError;
 use crate::metrics::Metrics;

@@ -477,7 +477,7 @@ fn a_configuration_that_cannot_be_used_ends_with_78() {
         };
         let scripted = ["--engine", "scripted"];
         ends(&scripted, Some(("GAVEL_LOG__LEVEL", "nonsense")), &["`nonsense`", "error, warn, info, debug"]);
-        ends(&scripted, Some(("GAVEL_PORT", "many")), &["many"]);
+        ends(&scripted, Some(("GAVEL_LIMITS__QUEUE", "many")), &["many"]);
         ends(&scripted, Some(("GAVEL_PROMPT", "nothing")), &["nothing"]);
         ends(&["--engine", "scripted", "--scripted-answers", "nowhere.toml"], None, &["nowhere.toml"]);
         ends(&["--offline", "--model", "gpt-9"], None, &["gpt-9"]);

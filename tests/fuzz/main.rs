@@ -60,7 +60,8 @@ const PIECES: [&[u8]; 18] = [
 /// has to accept each seed, or mutations would not get beyond its first check.
 fn fuzz(name: &str, seeds: &[Vec<u8>], target: impl Fn(&[u8]) -> bool) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name);
-    let kept = std::fs::read_dir(&corpus).into_iter().flatten().map(|file| std::fs::read(file.unwrap().path()).unwrap());
+    let kept =
+        std::fs::read_dir(&corpus).into_iter().flatten().map(|file| std::fs::read(file.unwrap().path()).unwrap());
     let kept: Vec<Vec<u8>> = kept.collect();
     let run = |input: &[u8], seed: u64| match catch_unwind(AssertUnwindSafe(|| target(input))) {
         Ok(accepted) => accepted,
