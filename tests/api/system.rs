@@ -96,7 +96,7 @@ async fn the_documentation_is_served() {
     assert_eq!(source.headers()["content-type"], "text/markdown; charset=utf-8");
     let browser = server.client.get(format!("{}/docs/errors.md", server.url)).header("accept", "text/html,*/*;q=0.8");
     assert!(sent(browser).await.text().await.unwrap().starts_with("<!doctype html>"));
-    let picture = server.get("/docs/images/page-runs-1280.png").await;
+    let picture = server.get("/docs/images/page-runs-1280-light.png").await;
     assert_eq!(picture.headers()["content-type"], "image/png");
     assert!(picture.bytes().await.unwrap().starts_with(b"\x89PNG"));
     for missing in ["/docs/nothing", "/docs/images/nothing.png"] {

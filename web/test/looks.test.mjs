@@ -131,15 +131,17 @@ for (const width of [1280, 390]) {
   }
 }
 
+/** How much of a screen a picture of 150 kB holds, in pixels, at its width. */
+const HEIGHTS = { 1280: { trust: 560, default: 760 }, 390: { trust: 900, default: 1500 } };
+
 async function picture(page, name, width, scheme) {
-  const shown = width === 1280 ? "light" : "dark";
-  if (!process.env.PICTURES || scheme !== shown) return;
-  // Of the reports, what is said of the judge; as much as a picture of 150 kB holds.
-  const trust = name === "trust";
-  if (trust) await page.getByRole("article").locator("dl > div").nth(width === 1280 ? 2 : 0).evaluate(finding => finding.scrollIntoView());
-  else await page.evaluate(() => scrollTo(0, 0));
-  const clip = { x: 0, y: 0, width, height: trust && width === 1280 ? 520 : 800 };
-  await page.screenshot({ path: join(process.env.PICTURES, `page-${name}-${width}.png`), clip });
+  if (!process.env.PICTURES) return;
+  // Of the reports, what is said of the judge.
+  const finding = page.getByRole("article").locator("dl > div").nth(width === 1280 ? 2 : 0);
+  const top = name === "trust" ? await finding.evaluate(element => element.getBoundingClientRect().top + scrollY) : 0;
+  const whole = await page.evaluate(() => document.documentElement.scrollHeight);
+  const clip = { x: 0, y: top, width, height: Math.min(HEIGHTS[width][name] ?? HEIGHTS[width].default, whole - top) };
+  await page.screenshot({ path: join(process.env.PICTURES, `page-${name}-${width}-${scheme}.png`), fullPage: true, clip });
 }
 
 test("what is wrong is seen", async () => {

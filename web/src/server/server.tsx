@@ -29,8 +29,8 @@ export function ServerScreen({ active, key_changed }: { active: boolean; key_cha
       <ProblemBox problem={problem} again={again} />
       {data && <Models info={data.info} names={data.names} />}
       <Load active={active} />
-      <Rubrics active={active} key_changed={key_changed} />
       {data && <Errors errors={data.errors} />}
+      <Rubrics active={active} key_changed={key_changed} />
       {data && <Keys usage={data.usage} />}
     </>
   );
