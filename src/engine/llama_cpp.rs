@@ -7,6 +7,11 @@ mod eyes;
 #[path = "llama_cpp/no_eyes.rs"]
 mod eyes;
 mod settings;
+#[cfg(target_os = "linux")]
+mod spinning;
+#[cfg(not(target_os = "linux"))]
+#[path = "llama_cpp/no_spinning.rs"]
+mod spinning;
 mod vocabulary;
 
 use std::path::Path;

