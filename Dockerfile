@@ -49,9 +49,10 @@ ENV GAVEL_DATA_DIR=/data \
 VOLUME /data
 EXPOSE 8080
 
+# With a certificate, which is not checked here, the server speaks TLS. A port other than 8080 is told by GAVEL_PORT.
 # Checks liveness only: a model that is still loading is no reason for a restart. /readyz is readiness.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=4 \
-    CMD ["sh", "-c", "curl --fail --silent --show-error --max-time 4 --output /dev/null http://127.0.0.1:${GAVEL_PORT:-8080}/livez"]
+    CMD ["sh", "-c", "at=127.0.0.1:${GAVEL_PORT:-8080}/livez; curl --fail --silent --max-time 2 --output /dev/null http://$at || curl --fail --silent --show-error --insecure --max-time 2 --output /dev/null https://$at"]
 
 # Inside the container every address is served, so that its port can be published; who can connect is decided there. Keys
 # in /data/keys.toml apply all the same (docs/security.md).

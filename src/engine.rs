@@ -109,6 +109,10 @@ pub struct EngineInfo {
     pub context: usize,
     /// Maximum number of sequences that run together.
     pub sequences: usize,
+    /// What computes: `cpu`, `gpu`, `cuda`, `metal` or `remote`; `none` without a model.
+    pub device: &'static str,
+    /// Number of threads that compute, where the engine decides it.
+    pub threads: Option<usize>,
 }
 
 /// The servers behind a remote engine.
@@ -449,7 +453,7 @@ mod tests {
     #[test]
     fn what_is_far_too_long_is_refused_without_its_tokens() {
         let info =
-            EngineInfo { engine: "any", model: "small".into(), digest: String::new(), context: 10, sequences: 1 };
+            EngineInfo { engine: "any", model: "small".into(), digest: String::new(), context: 10, sequences: 1, device: "cpu", threads: None };
         let job = |text: &str| Job {
             prompt: Prompt(vec![Segment::Control("<user>".into()), Segment::Text(text.into())]),
             script: Script(vec![Step::Say("abc".into())]),
@@ -464,7 +468,7 @@ mod tests {
     #[test]
     fn what_cannot_run_is_refused_before_it_is_queued() {
         let info =
-            EngineInfo { engine: "any", model: "small".into(), digest: String::new(), context: 10, sequences: 1 };
+            EngineInfo { engine: "any", model: "small".into(), digest: String::new(), context: 10, sequences: 1, device: "cpu", threads: None };
         let script = Script(vec![Step::Say("abc".into())]);
         assert_eq!(check_fit(&info, 0, &script), Err(EngineError::EmptyPrompt));
         assert_eq!(check_fit(&info, 6, &script), Ok(()));

@@ -218,7 +218,8 @@ impl Session {
         let deadline = self.context.deadline;
         deadline.check()?;
         let task = Arc::new(task.settled(&self.judge.profile()));
-        let graded = deadline.within(self.run_all(task, progress));
+        // Boxed, because all that waits for it would move its whole state with it.
+        let graded = deadline.within(Box::pin(self.run_all(task, progress)));
         self.admission.shutdown.unless_cut_off(graded).await??
     }
 

@@ -6,15 +6,16 @@ mod wire;
 
 use self::wire::{NewLabel, NewReviewBody, ReviewBody, ReviewList, ReviewQuery, Reviewer};
 use super::access;
-use super::files::{owner, page};
+use super::files::{idempotency_key, owner, page};
 use super::json;
 use super::problem::{Code, Problem};
 use crate::app::App;
 use crate::domain::{Kind, WeightedRubric};
 use crate::keys::Scope;
 use crate::service::reviews::{NewReview, Review, ReviewAct, SeenReview, check_reviewer};
-use crate::store::{ReviewRow, ReviewState};
+use crate::store::{Once, ReviewRow, ReviewState};
 use actix_web::{HttpRequest, HttpResponse, web};
+use sha2::{Digest, Sha256};
 
 fn invalid(detail: impl Into<String>, at: &str) -> Problem {
     Problem::new(Code::InvalidRequest, detail).at(at)
@@ -46,6 +47,7 @@ pub(super) async fn create(
     http: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
+    let key = idempotency_key(&http)?;
     let body: NewReviewBody = json::strict_unadmitted(&http, payload, app.config.limits.body_bytes).await?;
     let kind = match (body.request.get("response").is_some(), body.request.get("response_a").is_some()) {
         (true, false) => Kind::Absolute,
@@ -54,15 +56,11 @@ pub(super) async fn create(
     };
     let request = body.request.to_string();
     check_request(&app, kind, &request).map_err(|problem| problem.within("/request"))?;
-    let new = NewReview {
-        owner: owner(&http),
-        kind,
-        request,
-        verdict: body.verdict.map(|verdict| verdict.to_string()),
-        wanted: body.reviewers.unwrap_or(1),
-        item: None,
-    };
-    let review = app.reviews.ask(new).await?;
+    let (verdict, wanted) = (body.verdict.map(|verdict| verdict.to_string()), body.reviewers.unwrap_or(1));
+    let asked = format!("{request}\n{}\n{wanted}", verdict.as_deref().unwrap_or_default());
+    let asked = format!("{:x}", Sha256::digest(asked));
+    let new = NewReview { owner: owner(&http), kind, request, verdict, wanted, item: None };
+    let review = app.reviews.ask(new, key.map(|key| Once { key, request: &asked })).await?;
     Ok(HttpResponse::Ok().json(body_of(&app, review.seen_by(None, true))))
 }
 

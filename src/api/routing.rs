@@ -269,6 +269,6 @@ impl Routing {
             verdict: Some(verdict()),
             wanted,
         };
-        Ok(Some(app.reviews.ask(new).await?.row.id))
+        Ok(Some(app.reviews.ask(new, None).await?.row.id))
     }
 }

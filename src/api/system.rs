@@ -12,6 +12,7 @@ use crate::config::LoadWhen;
 use crate::domain::calibration::{CalibrationFile, CalibrationObject, Content, Figures};
 use crate::domain::{Method, Mode};
 use crate::engine::Upstream;
+use crate::engine::remote::LabelMassKind;
 use crate::service::ServiceError;
 use crate::service::registry::SlotStatus;
 
@@ -50,12 +51,22 @@ pub(super) struct InfoHosted {
     load: &'static str,
     engine: Option<&'static str>,
     digest: Option<String>,
+    /// What computes: `cpu`, `gpu`, `cuda`, `metal` or `remote`; `none` without a model.
+    device: Option<&'static str>,
+    /// Number of threads that compute, where the engine decides it.
+    threads: Option<usize>,
     /// Maximum number of tokens of prompt and answer together.
     context: Option<usize>,
+    /// Whether it takes pictures.
+    pictures: Option<bool>,
+    /// The `label_mass_kind` of its verdicts.
+    label_mass_kind: Option<&'static str>,
     /// The prompt set of requests that name none.
     prompt: Option<String>,
     /// How responses are compared if a request does not name a method.
     preference_method: Option<Method>,
+    /// How well its verdicts are known to agree with people's; null if nobody has measured it.
+    agreement: Option<String>,
     memory: Option<InfoMemory>,
     /// The calibrations and fits that the model is configured with.
     calibrations: Vec<InfoCalibration>,
@@ -148,9 +159,16 @@ impl InfoHosted {
             load: if hosted.load == LoadWhen::Start { "start" } else { "first_use" },
             engine: engine.map(|engine| engine.engine),
             digest: engine.map(|engine| engine.digest.clone()),
+            device: engine.map(|engine| engine.device),
+            threads: engine.and_then(|engine| engine.threads),
             context: engine.map(|engine| engine.context),
+            pictures: judge.map(|judge| judge.eyes().is_some()),
+            label_mass_kind: judge.map(|judge| {
+                judge.upstream().map_or(LabelMassKind::Exact, |upstream| upstream.abilities.label_mass).name()
+            }),
             prompt: judge.and_then(|judge| judge.prompt_set(None).ok()).map(|set| set.name().to_owned()),
             preference_method: judge.map(|judge| judge.preference_method()),
+            agreement: judge.and_then(|judge| judge.agreement()).map(str::to_owned),
             memory: judge.map(|judge| judge.memory()).map(|memory| InfoMemory {
                 weights_bytes: memory.weights,
                 kv_cache_bytes: memory.kv_cache,
@@ -239,6 +257,7 @@ pub(super) async fn info(app: web::Data<App>) -> HttpResponse {
         ("cuda", cfg!(feature = "cuda")),
         ("metal", cfg!(feature = "metal")),
         ("remote", cfg!(feature = "remote")),
+        ("vision", cfg!(feature = "vision")),
     ];
     let default_set = judge.as_ref().and_then(|judge| judge.prompt_set(None).ok()).map(|set| set.name().to_owned());
     HttpResponse::Ok().json(Info {

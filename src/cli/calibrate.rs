@@ -60,6 +60,9 @@ pub(super) struct Source {
     /// Where the file goes.
     #[arg(long, value_name = "FILE.json")]
     pub(super) out: PathBuf,
+    /// Print JSON: the file that is written, with its digest.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// Labelled items, and a judge's verdicts on them.
@@ -193,7 +196,7 @@ impl Source {
         held_out: HeldOut,
     ) -> Result<(), CliError> {
         let kind = gathered.examples.kind();
-        out!("{}", report::text(&gathered, &parameters, &held_out));
+        let report = report::text(&gathered, &parameters, &held_out);
         let content = Content {
             object,
             version: 1,
@@ -205,8 +208,22 @@ impl Source {
             created: report::now(),
         };
         let file = CalibrationFile::new(content).map_err(failed)?;
-        std::fs::write(&self.out, file.to_json()).map_err(|error| CliError::because(self.out.display(), error))?;
-        outln!("{} {}", self.out.display(), file.digest());
+        self.save(&report, file.to_json(), file.digest())
+    }
+
+    /// Writes the file, and says what it is.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn save(&self, report: &str, content: String, digest: &str) -> Result<(), CliError> {
+        std::fs::write(&self.out, &content).map_err(|error| CliError::because(self.out.display(), error))?;
+        if self.json {
+            let content: serde_json::Value = serde_json::from_str(&content).map_err(failed)?;
+            outln!("{:#}", serde_json::json!({"file": self.out, "digest": digest, "content": content}));
+        } else {
+            out!("{report}");
+            outln!("{} {digest}", self.out.display());
+        }
         Ok(())
     }
 }

@@ -30,16 +30,25 @@ pub(super) enum ModelsCommand {
         /// Its alias, or a reference to the hub: hf:owner/name/file.gguf, owner/name:Q4_K_M. With an alias, the file that
         /// it sees pictures with is downloaded, too, if it has one.
         name: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Check a model's file against its digest.
     Verify {
         /// Its alias.
         name: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Print the path of a model's file.
     Path {
         /// Its alias.
         name: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -55,11 +64,17 @@ pub(super) enum RubricsCommand {
     Show {
         /// Its name.
         name: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Check rubric files. Default: those in the data folder.
     Check {
         /// The files, or folders of them.
         files: Vec<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -85,6 +100,9 @@ pub(super) enum PromptsCommand {
     Render {
         /// A file with the body of a grading request, or `-` for standard input.
         request: PathBuf,
+        /// Print a JSON list with the text of each prompt.
+        #[arg(long)]
+        json: bool,
     },
     /// Import prompts from an installed Python package.
     #[command(subcommand)]
@@ -103,7 +121,11 @@ pub(super) enum ImportCommand {
 
 pub(super) async fn models(command: ModelsCommand, config: &Config) -> Result<(), CliError> {
     let store = model_store(config)?;
-    let report = |model: Model| {
+    let report = |model: Model, json: bool| {
+        if json {
+            outln!("{:#}", model_row(&model));
+            return;
+        }
         outln!("{}  {}  {}", model.name, model.digest, model.path.display());
         if let Some(eyes) = model.eyes {
             outln!("{}, its eyes  {}  {}", model.name, eyes.digest, eyes.path.display());
@@ -113,11 +135,20 @@ pub(super) async fn models(command: ModelsCommand, config: &Config) -> Result<()
         ModelsCommand::List { json } => {
             list_models(&store.list(config.llama_cpp.tokens_in_memory()), memory_available(), json)
         }
-        ModelsCommand::Pull { name } => report(store.pull(&name, &Bar::drawn()).await?),
-        ModelsCommand::Verify { name } => report(store.verify(&name).await?),
-        ModelsCommand::Path { name } => outln!("{}", store.path(&name)?.display()),
+        ModelsCommand::Pull { name, json } => report(store.pull(&name, &Bar::drawn()).await?, json),
+        ModelsCommand::Verify { name, json } => report(store.verify(&name).await?, json),
+        ModelsCommand::Path { name, json: true } => {
+            outln!("{:#}", serde_json::json!({"name": name, "path": store.path(&name)?}));
+        }
+        ModelsCommand::Path { name, json: false } => outln!("{}", store.path(&name)?.display()),
     }
     Ok(())
+}
+
+/// A model's files in JSON.
+fn model_row(Model { name, path, digest, eyes, .. }: &Model) -> serde_json::Value {
+    let eyes = eyes.as_ref().map(|eyes| serde_json::json!({"path": eyes.path, "digest": eyes.digest}));
+    serde_json::json!({"name": name, "path": path, "digest": digest, "eyes": eyes})
 }
 
 /// A size in gigabytes, or in megabytes below one.
@@ -191,26 +222,42 @@ pub(super) fn rubrics(command: RubricsCommand, config: &Config) -> Result<(), Cl
                 out!("{}", wrap(entry.rubric.criterion(), 4));
             }
         }
-        RubricsCommand::Show { name } => {
+        RubricsCommand::Show { name, json } => {
             let entry = library.get(&name).map_err(|error| CliError::Failed(error.to_string()))?;
-            out!("{}", entry.rubric.to_toml());
+            if json {
+                let described = entry.rubric.descriptions().map(|(score, text)| (score.to_string(), text.into()));
+                let shown = serde_json::json!({
+                    "name": entry.name, "digest": entry.rubric.digest(), "criterion": entry.rubric.criterion(),
+                    "descriptions": described.collect::<serde_json::Map<_, _>>(), "file": entry.file,
+                });
+                outln!("{shown:#}");
+            } else {
+                out!("{}", entry.rubric.to_toml());
+            }
         }
-        RubricsCommand::Check { files } => {
-            let (checked, refused) = if files.is_empty() {
+        RubricsCommand::Check { files, json } => {
+            let (valid, refused) = if files.is_empty() {
                 (library.list().len(), library.refused())
             } else {
                 let files: Vec<Vec<PathBuf>> = files.into_iter().map(files_of).collect::<Result<_, _>>()?;
                 let files = files.concat();
-                (files.len(), files.iter().filter_map(|file| read(file).err()).collect())
+                let refused: Vec<_> = files.iter().filter_map(|file| read(file).err()).collect();
+                (files.len() - refused.len(), refused)
             };
-            for error in &refused {
-                outln!("{error}");
+            let errors: Vec<String> = refused.iter().map(ToString::to_string).collect();
+            if json {
+                outln!("{:#}", serde_json::json!({"valid": valid, "errors": errors}));
+            } else {
+                errors.iter().for_each(|error| outln!("{error}"));
             }
             if !refused.is_empty() {
                 let files = if refused.len() == 1 { "file is" } else { "files are" };
                 return Err(CliError::Failed(format!("{} rubric {files} invalid", refused.len())));
             }
-            outln!("{checked} {}", if checked == 1 { "rubric is valid" } else { "rubrics are valid" });
+            if json {
+                return Ok(());
+            }
+            outln!("{valid} {}", if valid == 1 { "rubric is valid" } else { "rubrics are valid" });
         }
     }
     Ok(())
@@ -260,7 +307,7 @@ pub(super) async fn prompts(command: PromptsCommand, config: Config) -> Result<(
                 out!("{}", wrap(set.summary(), 4));
             }
         }
-        PromptsCommand::Render { request } => {
+        PromptsCommand::Render { request, json } => {
             let body = if request.as_os_str() == "-" {
                 std::io::read_to_string(std::io::stdin())
             } else {
@@ -272,6 +319,10 @@ pub(super) async fn prompts(command: PromptsCommand, config: Config) -> Result<(
             let kind = if relative { Kind::Relative } else { Kind::Absolute };
             let rendered = local::prompts(gavel.app(), kind, body.as_bytes()).await;
             let rendered = rendered.map_err(|problem| CliError::Failed(problem.to_string()))?;
+            if json {
+                outln!("{:#}", serde_json::Value::from(rendered));
+                return Ok(());
+            }
             for (index, prompt) in rendered.iter().enumerate() {
                 if rendered.len() > 1 {
                     outln!("===== prompt {} of {}", index + 1, rendered.len());

@@ -60,7 +60,7 @@ async fn fitted(source: &Source, model: Option<&str>, config: &Configure<'_>) ->
     let gathered = Gathered::of(labels, &verdicts)?;
     let bootstrap = Bootstrap { seed: source.seed, ..Bootstrap::default() };
     let router = fit(kind, &gathered.examples, bootstrap).map_err(failed)?;
-    out!("{}{}", gathered.summary(), said(&router));
+    let report = format!("{}{}", gathered.summary(), said(&router));
     let mut made_for = gathered.joined.made_for;
     if source.any_rubric {
         made_for.rubrics = None;
@@ -79,9 +79,7 @@ async fn fitted(source: &Source, model: Option<&str>, config: &Configure<'_>) ->
         created: now(),
     };
     let file = RouterFile::new(&content).map_err(failed)?;
-    std::fs::write(&source.out, file.to_json()).map_err(|error| CliError::because(source.out.display(), error))?;
-    outln!("{} {}", source.out.display(), file.digest());
-    Ok(())
+    source.save(&report, file.to_json(), file.digest())
 }
 
 /// The figures of a fit, by cross-validation, and its weights.

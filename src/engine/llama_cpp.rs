@@ -94,6 +94,8 @@ impl LlamaCpp {
             digest: model.digest.clone(),
             context: (weights.n_ctx_train() as usize).min(settings.context()),
             sequences: settings.sequences,
+            device: if settings.on_gpu() { "gpu" } else { "cpu" },
+            threads: settings.thread_count().ok().and_then(|threads| usize::try_from(threads).ok()),
         };
         let memory = ModelMemory { weights: Some(weights.size()), kv_cache: kv_cache(&model.path, settings) };
         let shared = Arc::new(Shared::default());

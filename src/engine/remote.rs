@@ -237,6 +237,8 @@ impl Contact {
             digest: format!("sha256:{:x}", Sha256::digest(identity)),
             context,
             sequences: self.settings.sequences,
+            device: "remote",
+            threads: None,
         };
         let turns = Arc::new(Semaphore::new(self.settings.sequences));
         // What judgements by one rubric have in common is tokenised once: that is most of the time of one.

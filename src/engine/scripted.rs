@@ -79,6 +79,8 @@ impl Scripted {
                 digest: format!("sha256:{:064}", 0),
                 context: 8192,
                 sequences: 1024,
+                device: "none",
+                threads: None,
             },
             chat: ChatFormat {
                 template: Some(

@@ -33,6 +33,8 @@ pub struct Judge {
     renderer: Renderer,
     default_set: String,
     preference_method: Method,
+    /// How well it is known to agree with people.
+    agreement: Option<String>,
     /// The calibrations and fits of the model, each made for it.
     calibrations: Vec<Arc<CalibrationFile>>,
     cache: Cache<CacheKey, Arc<Judgement>, RunError>,
@@ -97,6 +99,7 @@ impl Judge {
             renderer,
             default_set,
             preference_method: Method::default(),
+            agreement: None,
             calibrations: Vec::new(),
             cache: Cache::new(cached),
             hashers: Default::default(),
@@ -116,6 +119,18 @@ impl Judge {
     #[must_use]
     pub fn preferring(self, method: Method) -> Self {
         Self { preference_method: method, ..self }
+    }
+
+    /// The same judge, with what is known of its agreement with people.
+    #[must_use]
+    pub fn agreeing(self, agreement: Option<String>) -> Self {
+        Self { agreement, ..self }
+    }
+
+    /// How well its verdicts are known to agree with people's, in words; `None` if nobody has measured it.
+    #[must_use]
+    pub fn agreement(&self) -> Option<&str> {
+        self.agreement.as_deref()
     }
 
     /// How it compares responses if a request does not say.

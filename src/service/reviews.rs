@@ -10,7 +10,9 @@ use ulid::Ulid;
 pub use self::outcome::ReviewAgreement;
 use crate::domain::consensus::MOST_REVIEWERS;
 use crate::domain::{InvalidRequest, Kind};
-use crate::store::{Database, Page, ReviewRow, ReviewState, SeatChange, SeatRow, Seated, Store, StoreError, now};
+use crate::store::{
+    Database, Made, Once, Page, ReviewRow, ReviewState, SeatChange, SeatRow, Seated, Store, StoreError, now,
+};
 
 /// How long a reviewer keeps a claimed item, in milliseconds.
 const CLAIMED: i64 = 15 * 60 * 1000;
@@ -109,6 +111,9 @@ pub enum ReviewError {
     /// A field is wrong.
     #[error("{}: {}", .0.pointer, .0.reason)]
     Invalid(#[from] InvalidRequest),
+    /// The same `Idempotency-Key` was sent with another request.
+    #[error("this Idempotency-Key was used for another request in the last day")]
+    KeyReused,
     /// The database fails.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -125,11 +130,12 @@ impl Reviews {
         Ok(self.database.open().await?)
     }
 
-    /// Asks people for a judgement; gives the review, which of an item that was asked for before is the earlier one.
+    /// Asks people for a judgement; gives the review, which of an item or a request that was asked for before is the earlier
+    /// one.
     ///
     /// # Errors
-    /// At `/reviewers` if there are none or too many; those of the database.
-    pub async fn ask(&self, new: NewReview) -> Result<Review, ReviewError> {
+    /// At `/reviewers` if there are none or too many; [`ReviewError::KeyReused`]; those of the database.
+    pub async fn ask(&self, new: NewReview, once: Option<Once<'_>>) -> Result<Review, ReviewError> {
         check_reviewers(new.wanted, "/reviewers")?;
         let row = ReviewRow {
             id: format!("rev_{}", Ulid::new()),
@@ -141,8 +147,12 @@ impl Reviews {
             created_at: now(),
         };
         let store = self.store().await?;
-        let id = store.put_review(&row, new.item.as_deref()).await?;
-        if id == row.id { Ok(Review { row, seats: Vec::new() }) } else { self.find(&id).await }
+        match store.put_review(&row, new.item.as_deref(), once).await? {
+            Made::New => Ok(Review { row, seats: Vec::new() }),
+            Made::Before(id) => self.find(&id).await,
+            // Reviews have no quota.
+            Made::OverQuota | Made::Different => Err(ReviewError::KeyReused),
+        }
     }
 
     /// The review of this id.

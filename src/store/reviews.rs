@@ -4,6 +4,7 @@
 use sqlx::any::AnyRow;
 
 use super::files::Page;
+use super::idempotency::{Made, Once};
 use super::{Store, StoreError, column};
 
 /// A review.
@@ -108,24 +109,34 @@ impl SeatRow {
 }
 
 impl Store {
-    /// Adds a review to the queue, and gives its id. Of an owner's reviews of the same `item` there is one: later ones are
-    /// not added, and the id is that of the first.
+    /// Adds a review to the queue. Of an owner's reviews of the same `item` there is one: later ones are not added, and
+    /// were made before.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn put_review(&self, review: &ReviewRow, item: Option<&str>) -> Result<String, StoreError> {
+    pub async fn put_review(
+        &self,
+        review: &ReviewRow,
+        item: Option<&str>,
+        once: Option<Once<'_>>,
+    ) -> Result<Made, StoreError> {
+        let mut transaction = self.begin().await?;
+        if let Some(before) = self.once(&mut transaction, &review.owner, once, &review.id).await? {
+            return Ok(before);
+        }
         let insert = "INSERT INTO reviews (id, owner, kind, request, verdict, wanted, created_at, item) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (owner, item) DO NOTHING";
         let insert = sqlx::query(insert).bind(&review.id).bind(&review.owner).bind(&review.kind).bind(&review.request);
         let insert = insert.bind(&review.verdict).bind(review.wanted).bind(review.created_at).bind(item);
-        let added = insert.execute(&self.pool).await.map_err(|error| self.failed(error))?;
+        let added = insert.execute(&mut *transaction).await.map_err(|error| self.failed(error))?;
         if added.rows_affected() > 0 {
-            return Ok(review.id.clone());
+            transaction.commit().await.map_err(|error| self.failed(error))?;
+            return Ok(Made::New);
         }
         let earlier =
             sqlx::query("SELECT id FROM reviews WHERE owner = $1 AND item = $2").bind(&review.owner).bind(item);
-        let earlier = earlier.fetch_one(&self.pool).await;
-        earlier.and_then(|row| column(&row, "id")).map_err(|error| self.failed(error))
+        let earlier = earlier.fetch_one(&mut *transaction).await;
+        earlier.and_then(|row| column(&row, "id")).map(Made::Before).map_err(|error| self.failed(error))
     }
 
     /// A review.

@@ -21,6 +21,19 @@ impl Server {
 }
 
 #[tokio::test]
+async fn a_review_that_is_asked_for_again_with_its_key_is_the_same() {
+    let server = Server::with(example());
+    let ask = async |reviewers: u32| {
+        let body = json!({"request": relative(json!({})), "reviewers": reviewers});
+        sent(server.post("/v1/reviews").header("Idempotency-Key", "r1").json(&body)).await
+    };
+    let (first, again) = (ok(ask(1).await).await, ok(ask(1).await).await);
+    assert_eq!(first["id"], again["id"]);
+    problem(&server, ask(2).await, 409, "conflict").await;
+    assert_eq!(server.get_json("/v1/reviews").await["data"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn people_label_without_seeing_what_others_say() {
     let server = Server::with(example());
     let verdict = json!({"preference": "B", "probability_a": 0.2});

@@ -9,7 +9,7 @@ use gavel::prompts::ChatFormat;
 use reqwest::header::ACCEPT;
 use serde_json::json;
 
-use crate::dashboard::{filled, queries};
+use crate::dashboard::{dashboard, filled, queries};
 use crate::engines::{Gated, prefers_good, says};
 use crate::prometheus::{Prometheus, installed, promtool};
 use crate::server::{Server, absolute, ok, relative, rubric, sent};
@@ -127,13 +127,40 @@ async fn every_panel_shows_something_and_every_alert_is_understood() {
     {
         assert!(!prometheus.values(query).await.unwrap().is_empty(), "{query}");
     }
-    for variable in crate::dashboard::dashboard()["templating"]["list"].as_array().unwrap().iter().skip(1) {
+    for variable in dashboard()["templating"]["list"].as_array().unwrap().iter().skip(1) {
         let definition = variable["definition"].as_str().unwrap();
         let (metric, label) =
             definition.strip_prefix("label_values(").and_then(|d| d.strip_suffix(')')?.split_once(", ")).unwrap();
         let query = filled(&format!("count by ({label}) ({metric}{{{label}!=\"\"}})"));
         assert!(!prometheus.values(&query).await.unwrap().is_empty(), "{definition}");
     }
+}
+
+#[tokio::test]
+async fn without_a_request_a_number_is_shown_or_that_there_is_none() {
+    if !installed() {
+        return;
+    }
+    let server = Server::with(engine());
+    let folder = tempfile::tempdir().unwrap();
+    let prometheus = Prometheus::start(folder.path(), &server.address.to_string());
+    prometheus.until("min_over_time(up{job=\"gavel\"}[5m]) * count_over_time(up[5m])", |values| values >= &[2.0]).await;
+    let mut numbers = 0;
+    for panel in dashboard()["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            let query = filled(target["expr"].as_str().unwrap());
+            let values = prometheus.values(&query).await.unwrap_or_else(|error| panic!("{query}: {error}"));
+            if panel["type"] != "stat" {
+                continue;
+            }
+            numbers += 1;
+            let said = panel["fieldConfig"]["defaults"]["noValue"].is_string();
+            // Not a number is shown as that, whatever there is to say instead.
+            let shown = !values.is_empty() && values.iter().all(|value| value.is_finite());
+            assert!(shown || (said && values.is_empty()), "{}: {query}: {values:?}", panel["title"]);
+        }
+    }
+    assert!(numbers >= 7, "{numbers}");
 }
 
 #[test]

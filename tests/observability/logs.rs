@@ -1,8 +1,9 @@
 //! Log lines: one a request, with its id.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::program::Program;
+use crate::server::sent;
 
 async fn logged(settings: &[(&str, &str)]) -> String {
     let folder = tempfile::tempdir().unwrap();
@@ -55,4 +56,30 @@ async fn a_request_has_one_line_of_text_with_its_id() {
 async fn a_level_above_info_logs_no_requests() {
     let text = logged(&[("GAVEL_LOG__LEVEL", "warn")]).await;
     assert!(!text.contains("request_id"), "{text}");
+}
+
+#[tokio::test]
+async fn no_judged_text_is_in_the_log_or_in_a_metric() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::start(folder.path(), &[("GAVEL_LOG__LEVEL", "debug")]);
+    let rubric = json!({"criterion": "Is it a zyzzyva?", "descriptions": {"1": "zyzzyva", "2": "No."}});
+    let judged = json!({
+        "instruction": "zyzzyva", "response": "zyzzyva", "reference_answer": "zyzzyva", "rubric": rubric, "mode": "feedback",
+        "context": [{"text": "zyzzyva"}],
+    });
+    assert_eq!(program.grade(judged, &[]).await, 200);
+    for wrong in [
+        json!({"response": ["zyzzyva"]}),
+        json!({"rubric": {"criterion": "zyzzyva", "descriptions": {"1": "zyzzyva"}}}),
+        json!({"mode": "zyzzyva"}),
+        json!({"response": "zyzzyva ".repeat(9000)}),
+    ] {
+        assert!((400..500).contains(&program.grade(wrong.clone(), &[]).await), "{wrong}");
+    }
+    let metrics = sent(program.client.get(format!("{}/metrics", program.url))).await.text().await.unwrap();
+    let log = program.stop();
+    assert!(log.contains("answered") && metrics.contains("gavel_judgements_total"));
+    for (of, text) in [("log", log), ("metrics", metrics)] {
+        assert!(!text.contains("zyzzyva"), "{of}: {text}");
+    }
 }

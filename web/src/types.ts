@@ -108,9 +108,16 @@ export interface Hosted {
   load: string;
   engine: string | null;
   digest: string | null;
+  /** `cpu`, `gpu`, `cuda`, `metal`, `remote` or `none`. */
+  device: string | null;
+  threads: number | null;
   context: number | null;
+  pictures: boolean | null;
+  label_mass_kind: string | null;
   prompt: string | null;
   preference_method: string | null;
+  /** How well it is known to agree with people, in words. */
+  agreement: string | null;
   memory: Memory | null;
   calibrations: Calibration[];
 }

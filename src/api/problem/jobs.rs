@@ -26,7 +26,7 @@ impl From<ReviewError> for Problem {
             ReviewError::Store(error) => return error.into(),
             ReviewError::Invalid(error) => return error.into(),
             ReviewError::Unknown(_) => Code::UnknownReview,
-            ReviewError::Taken | ReviewError::NotClaimed => Code::Conflict,
+            ReviewError::Taken | ReviewError::NotClaimed | ReviewError::KeyReused => Code::Conflict,
         };
         Self::new(code, error.to_string())
     }

@@ -58,7 +58,7 @@ fn limits(settings: Settings) -> Limits {
         context: settings.context(),
         prefix_tokens: settings.prefix_tokens,
         step: settings.step_tokens,
-        copies: if settings.gpu_layers > 0 && backend().supports_gpu_offload() { GPU_COPIES } else { CPU_COPIES },
+        copies: if settings.on_gpu() { GPU_COPIES } else { CPU_COPIES },
     }
 }
 

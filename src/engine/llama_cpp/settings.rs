@@ -41,6 +41,11 @@ impl Settings {
         i32::try_from(threads).map_err(|error| error.to_string())
     }
 
+    /// Whether layers of the model are on a GPU.
+    pub(super) fn on_gpu(self) -> bool {
+        self.gpu_layers > 0 && backend().supports_gpu_offload()
+    }
+
     /// Number of cells of the KV cache: a stream for each sequence.
     pub(super) fn cells(self) -> usize {
         self.context().next_multiple_of(STREAM_UNIT) * self.sequences

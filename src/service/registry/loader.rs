@@ -13,7 +13,7 @@ use super::self_test::{self, SelfTestError};
 use super::start_error::StartError;
 use crate::config::{Config, EngineChoice, LoadWhen, MethodChoice, ModelConfig};
 use crate::engine::scripted::Scripted;
-use crate::engine::{Engine, EngineError, EngineInfo, LoadError};
+use crate::engine::{Engine, EngineError, EngineInfo, LoadError, ModelMemory};
 use crate::metrics::Metrics;
 use crate::models::{JudgeTraits, Model, ModelStore, Progress, memory_needed};
 use crate::prompts::PromptLibrary;
@@ -197,7 +197,6 @@ impl ModelLoader {
 
     /// A judge on an engine, after its self-test; an engine that fails it is shut down.
     async fn ready(&self, engine: Arc<dyn Engine>, spec: &ModelSpec, traits: JudgeTraits) -> Result<Judge, StartError> {
-        let agreement = traits.agreement.clone();
         let judge = match self.self_tested(Arc::clone(&engine), spec, traits).await {
             Ok(judge) => judge,
             Err(error) => {
@@ -206,9 +205,23 @@ impl ModelLoader {
             }
         };
         let (info, prompt) = (judge.engine(), judge.prompt_set(None)?.name());
-        let agreement = agreement.as_deref().unwrap_or("not measured");
-        let EngineInfo { model, digest, engine, context, sequences } = info;
-        tracing::info!(model, engine, prompt, context, sequences, digest, agreement, "the judge is ready");
+        let agreement = judge.agreement().unwrap_or("not measured");
+        let EngineInfo { model, digest, engine, context, sequences, device, threads } = info;
+        let ModelMemory { weights: weights_bytes, kv_cache: kv_cache_bytes } = judge.memory();
+        tracing::info!(
+            model,
+            engine,
+            device,
+            threads,
+            prompt,
+            context,
+            sequences,
+            weights_bytes,
+            kv_cache_bytes,
+            digest,
+            agreement,
+            "the judge is ready"
+        );
         Ok(judge)
     }
 
@@ -249,7 +262,7 @@ impl ModelLoader {
         let routers = calibrated::check_routers(&self.routers, digest, set, spec.named.alone);
         routers.map_err(|error| StartError::Router(spec.name.clone(), Box::new(error)))?;
         let method = spec.preference_method.method().or(traits.preference_method).unwrap_or_default();
-        Ok(judge.calibrated(files).preferring(method))
+        Ok(judge.calibrated(files).preferring(method).agreeing(traits.agreement))
     }
 }
 

@@ -52,7 +52,7 @@ function Models({ info, names }: { info: Info; names: string[] }) {
       <div class="scroll" tabIndex={0} role="region" aria-label="Table of models">
         <table>
           <thead>
-            <tr><th>Name</th><th>State</th><th>Engine</th><th>Context</th><th>Prompt set</th><th>Compares</th><th>Memory</th><th>Digest</th></tr>
+            <tr><th>Name</th><th>State</th><th>Engine</th><th>Context</th><th>Judges</th><th>Prompt set</th><th>Compares</th><th>Memory</th><th>Digest</th></tr>
           </thead>
           <tbody>{info.models.map(model => <ModelRow key={model.name} model={model} />)}</tbody>
         </table>
@@ -85,14 +85,28 @@ function ModelRow({ model }: { model: Hosted }) {
     <tr>
       <th scope="row">{model.name}</th>
       <td>{STATES[model.state] ?? model.state}</td>
-      <td>{model.engine ?? "–"}</td>
+      <td>{engineInWords(model)}</td>
       <td>{model.context === null ? "–" : `${count(model.context)} tokens`}</td>
+      <td>{abilitiesInWords(model)}</td>
       <td>{model.prompt ?? "–"}</td>
       <td>{model.preference_method ?? "–"}</td>
       <td>{memoryInWords(model.memory)}</td>
       <td>{model.digest ? <code title={model.digest}>{shortDigest(model.digest)}</code> : "–"}</td>
     </tr>
   );
+}
+
+function engineInWords({ engine, device, threads }: Hosted): string {
+  if (!engine) return "–";
+  const places: Record<string, string> = { cpu: "on the CPU", gpu: "on the GPU", cuda: "on the GPU (CUDA)", metal: "on the GPU (Metal)" };
+  const place = places[device ?? ""];
+  const where = place && (threads === null ? place : `${place}, ${count(threads)} threads`);
+  return where ? `${engine}, ${where}` : engine;
+}
+
+function abilitiesInWords({ pictures, label_mass_kind }: Hosted): string {
+  if (label_mass_kind === null) return "–";
+  return `${pictures ? "text and pictures" : "text"}; probabilities are ${label_mass_kind}`;
 }
 
 function memoryInWords(memory: Memory | null): string {

@@ -15,14 +15,15 @@ export function ServerJudges({ info, stored, open }: { info: Info; stored: Store
         <table>
           <thead><tr><th>Model</th><th>Digest</th><th>What is known of it</th></tr></thead>
           <tbody>
-            {info.models.map(({ name, digest }) => {
+            {info.models.map(({ name, digest, agreement }) => {
               const found = measured(name, digest);
               return (
                 <tr key={name}>
                   <th scope="row">{name}</th>
                   <td>{digest ? <code title={digest}>{shortDigest(digest)}</code> : "not loaded"}</td>
                   <td>
-                    {found.length === 0 && "Nothing: no report on this server is about it, so do not trust it yet."}
+                    {agreement && <p>{agreement}. <a href="/docs/judging">How that was measured</a></p>}
+                    {found.length === 0 && !agreement && "Nothing: no report on this server is about it, so do not trust it yet."}
                     <span class="row">
                       {found.map(report => (
                         <button key={report.name} type="button" class="link" onClick={() => open(report.name)}>{report.name} ({report.report})</button>
