@@ -452,8 +452,15 @@ mod tests {
 
     #[test]
     fn what_is_far_too_long_is_refused_without_its_tokens() {
-        let info =
-            EngineInfo { engine: "any", model: "small".into(), digest: String::new(), context: 10, sequences: 1, device: "cpu", threads: None };
+        let info = EngineInfo {
+            engine: "any",
+            model: "small".into(),
+            digest: String::new(),
+            context: 10,
+            sequences: 1,
+            device: "cpu",
+            threads: None,
+        };
         let job = |text: &str| Job {
             prompt: Prompt(vec![Segment::Control("<user>".into()), Segment::Text(text.into())]),
             script: Script(vec![Step::Say("abc".into())]),
@@ -467,8 +474,15 @@ mod tests {
 
     #[test]
     fn what_cannot_run_is_refused_before_it_is_queued() {
-        let info =
-            EngineInfo { engine: "any", model: "small".into(), digest: String::new(), context: 10, sequences: 1, device: "cpu", threads: None };
+        let info = EngineInfo {
+            engine: "any",
+            model: "small".into(),
+            digest: String::new(),
+            context: 10,
+            sequences: 1,
+            device: "cpu",
+            threads: None,
+        };
         let script = Script(vec![Step::Say("abc".into())]);
         assert_eq!(check_fit(&info, 0, &script), Err(EngineError::EmptyPrompt));
         assert_eq!(check_fit(&info, 6, &script), Ok(()));

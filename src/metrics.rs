@@ -386,7 +386,15 @@ mod tests {
     use super::*;
 
     fn info(model: &str) -> EngineInfo {
-        EngineInfo { engine: "scripted", model: model.into(), digest: "sha256:0".into(), context: 1, sequences: 1, device: "none", threads: None }
+        EngineInfo {
+            engine: "scripted",
+            model: model.into(),
+            digest: "sha256:0".into(),
+            context: 1,
+            sequences: 1,
+            device: "none",
+            threads: None,
+        }
     }
 
     #[test]

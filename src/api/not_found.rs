@@ -7,8 +7,9 @@ use super::problem::{Code, ErrorFormat, Problem};
 use crate::domain::spelling::nearest;
 
 /// Prefixes of routes below /v1 that OpenAI's API does not have.
-const OWN: [&str; 12] = [
+const OWN: [&str; 13] = [
     "/v1/grade",
+    "/v1/reports",
     "/v1/critique",
     "/v1/refine",
     "/v1/rank",
@@ -34,6 +35,13 @@ impl Routes {
         Self(documented.chain(PAGES.map(|page| (page.to_owned(), "GET".to_owned()))).collect())
     }
 
+    /// The paths below /v1 that clients of OpenAI's API may mean, without those that have variable parts.
+    fn of_openai(&self) -> String {
+        let paths = self.0.iter().map(|(path, _)| path.as_str());
+        let paths = paths.filter(|path| path.starts_with("/v1/") && !path.contains('{') && !is_own(path));
+        paths.collect::<Vec<_>>().join(", ")
+    }
+
     /// The route that a path is close to, and its methods: one of as many parts, each alike; or one that goes on where
     /// the path ends. Variable parts are those of the path.
     fn near(&self, path: &str) -> Option<(String, &str)> {
@@ -46,6 +54,11 @@ impl Routes {
         let longer = || self.0.iter().find(|(route, _)| path.len() > 1 && route.starts_with(&below));
         nearest.or_else(|| longer().map(|(route, methods)| (route.clone(), methods.as_str())))
     }
+}
+
+/// Whether a path is below one of Gavel's own routes.
+fn is_own(path: &str) -> bool {
+    OWN.iter().any(|route| path.starts_with(route))
 }
 
 fn methods(item: &PathItem) -> String {
@@ -83,10 +96,11 @@ pub(super) async fn not_found(http: HttpRequest, routes: web::Data<Routes>) -> R
         detail.push_str(&format!("; did you mean {below}? The base URL ends in /v1"));
     } else if let Some((route, methods)) = routes.near(http.path()) {
         detail.push_str(&format!("; did you mean {route} ({methods})?"));
+    } else if http.path().starts_with("/v1/") {
+        detail.push_str(&format!("; there are {}, and those that /openapi.json lists", routes.of_openai()));
     }
     let problem = Problem::new(Code::NotFound, detail);
-    let own = OWN.iter().any(|route| http.path().starts_with(route));
-    Err(if lacks_version || http.path().starts_with("/v1/") && !own {
+    Err(if lacks_version || http.path().starts_with("/v1/") && !is_own(http.path()) {
         problem.in_form(ErrorFormat::OpenAi)
     } else {
         problem

@@ -1,14 +1,12 @@
-//! The progress of a run on standard error: a bar on a terminal, and elsewhere a line now and then.
+//! The progress of a run on standard error: a bar on a terminal, and elsewhere a line a second.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Time until the first line where there is no terminal, and between lines at first.
-const FIRST_LINE: Duration = Duration::from_secs(1);
-/// Maximum time between lines.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Time between lines where there is no terminal.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The progress of a run over items, of which earlier runs have done some.
 pub(super) struct Progress {
@@ -19,7 +17,8 @@ pub(super) struct Progress {
     failed: usize,
     /// `None` where there is no terminal.
     bar: Option<ProgressBar>,
-    pace: Pace,
+    /// When the next line is due.
+    next: Duration,
 }
 
 impl Progress {
@@ -30,7 +29,7 @@ impl Progress {
             bar.set_position(earlier as u64);
             bar
         });
-        let progress = Self { started: Instant::now(), total, earlier, done: 0, failed: 0, bar, pace: Pace::default() };
+        let progress = Self { started: Instant::now(), total, earlier, done: 0, failed: 0, bar, next: PAUSE };
         if let Some(bar) = &progress.bar {
             bar.set_message(progress.text(Duration::ZERO));
         }
@@ -52,7 +51,10 @@ impl Progress {
                 bar.set_message(self.text(elapsed));
                 bar.inc(done as u64);
             }
-            None if self.pace.is_due(elapsed) => self.print(elapsed),
+            None if elapsed >= self.next => {
+                self.print(elapsed);
+                self.next = elapsed + PAUSE;
+            }
             None => {}
         }
     }
@@ -80,29 +82,6 @@ impl Progress {
     }
 }
 
-/// When the next line is due. Pauses grow, so that the log of a long run is no list of them.
-struct Pace {
-    next: Duration,
-    pause: Duration,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self { next: FIRST_LINE, pause: FIRST_LINE }
-    }
-}
-
-impl Pace {
-    fn is_due(&mut self, elapsed: Duration) -> bool {
-        let due = elapsed >= self.next;
-        if due {
-            self.next = elapsed + self.pause;
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        }
-        due
-    }
-}
-
 /// How fast this run is, and how long it will take; unknown until something is done.
 fn rate(done: usize, left: usize, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64();
@@ -126,16 +105,6 @@ pub(super) fn duration(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_come_at_growing_intervals_and_never_twice_a_second() {
-        let mut pace = Pace::default();
-        let due: Vec<u64> = (0..1200)
-            .filter(|tenths| pace.is_due(Duration::from_millis(tenths * 100)))
-            .map(|tenths| tenths / 10)
-            .collect();
-        assert_eq!(due, [1, 2, 4, 8, 16, 32, 62, 92]);
-    }
 
     #[test]
     fn the_rate_is_that_of_this_run() {

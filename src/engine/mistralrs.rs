@@ -68,7 +68,13 @@ impl MistralRs {
             digest: model.digest.clone(),
             context: longest.min(tokens),
             sequences: if device.is_cpu() { 1 } else { settings.sequences },
-            device: if device.is_cuda() { "cuda" } else if device.is_metal() { "metal" } else { "cpu" },
+            device: if device.is_cuda() {
+                "cuda"
+            } else if device.is_metal() {
+                "metal"
+            } else {
+                "cpu"
+            },
             threads: None,
         };
         let limits = Limits { sequences: info.sequences, max_length_gap: settings.spread, tokens };

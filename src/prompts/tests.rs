@@ -449,7 +449,8 @@ fn no_prompt_shows_a_placeholder_that_a_judge_could_copy() {
         r"|your feedback \[|\.\.\.|…|_{3,}|\bX{2,}\b",
     ));
     let placeholder = placeholder.unwrap();
-    for shown in ["{feedback}", "<your score>", "(write a feedback)", "Your feedback [RESULT] 5", "Score: ___", "<feedback>"]
+    for shown in
+        ["{feedback}", "<your score>", "(write a feedback)", "Your feedback [RESULT] 5", "Score: ___", "<feedback>"]
     {
         assert!(placeholder.is_match(shown), "{shown}");
     }

@@ -49,7 +49,7 @@ async fn the_route_that_was_meant_is_named() {
     check("/v1/grade/absolut", "POST /v1/grade/absolut is not a route; did you mean /v1/grade/absolute (POST)?").await;
     check("/v1/chat/completion", "; did you mean /v1/chat/completions (POST)?").await;
     check("/chat/completions", "; did you mean /v1/chat/completions? The base URL ends in /v1").await;
-    check("/v1/nothing/of/this", "is not a route").await;
+    check("/v1/nothing/of/this", "/v1/score, /v1/systemone, and those that /openapi.json lists").await;
 }
 
 #[tokio::test]

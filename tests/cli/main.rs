@@ -111,6 +111,43 @@ fn a_rubric_file_that_is_not_there_has_no_line() {
 }
 
 #[test]
+fn commands_print_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let (good, bad) = (folder.path().join("good.toml"), folder.path().join("bad.toml"));
+    std::fs::write(&good, "criterion = \"Is it good?\"\n[descriptions]\n1 = \"no\"\n2 = \"yes\"\n").unwrap();
+    std::fs::write(&bad, "criterion = 1\n").unwrap();
+    std::fs::write(
+        folder.path().join("request.json"),
+        json!({"instruction": "Why?", "response": "So.", "rubric": "helpfulness"}).to_string(),
+    )
+    .unwrap();
+    let printed = |args: &[&str], ends_well: bool| {
+        let (ok, said, complaint) = run(gavel(folder.path()).current_dir(folder.path()).args(args).arg("--json"));
+        assert_eq!(ok, ends_well, "{args:?}: {complaint}");
+        serde_json::from_str::<Value>(&said).unwrap_or_else(|error| panic!("{args:?}: {error}: {said}"))
+    };
+    for list in [
+        &["models", "list"][..],
+        &["rubrics", "list"],
+        &["prompts", "list"],
+        &["annotators", "list"],
+        &["keys", "list"],
+    ] {
+        assert!(printed(list, true).is_array(), "{list:?}");
+    }
+    let shown = printed(&["rubrics", "show", "helpfulness"], true);
+    assert!(
+        shown["digest"].as_str().unwrap().starts_with("sha256:") && shown["descriptions"]["1"].is_string(),
+        "{shown}"
+    );
+    assert_eq!(printed(&["rubrics", "check", "good.toml"], true), json!({"valid": 1, "errors": []}));
+    let refused = printed(&["rubrics", "check", "good.toml", "bad.toml"], false);
+    assert_eq!((&refused["valid"], refused["errors"].as_array().unwrap().len()), (&json!(1), 1), "{refused}");
+    let prompts = printed(&["--engine", "scripted", "prompts", "render", "request.json"], true);
+    assert!(prompts[0].as_str().unwrap().contains("Why?"), "{prompts}");
+}
+
+#[test]
 fn a_file_is_graded_and_an_interrupted_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let (data, out) = (folder.path().join("items.jsonl"), folder.path().join("verdicts.jsonl"));

@@ -1,6 +1,8 @@
 //! The whole service on real weights.
 
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use gavel::app::App;
@@ -118,4 +120,36 @@ async fn texts_become_tokens_and_texts_again() {
     let info: Value = info.json().await.unwrap();
     assert_eq!(info["eos_token"], "<|im_end|>");
     assert!(info["chat_template"].as_str().unwrap().contains("im_start"), "{info}");
+}
+
+/// Here a step of a millisecond counts as one without end, and every step takes longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_does_not_end_ends_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gavel"));
+    command.env("GAVEL_DATA_DIR", folder.path()).env("GAVEL_LIMITS__HANG_MS", "1").env("GAVEL_OFFLINE", "true");
+    command.args(["serve", "--port", "0", "--model", super::DEMO]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mut log = process.stderr.take().unwrap();
+    let log = std::thread::spawn(move || {
+        let mut text = String::new();
+        log.read_to_string(&mut text).unwrap();
+        text
+    });
+    let url = line.trim().strip_prefix("gavel is listening on ").unwrap_or_else(|| panic!("{line}")).to_owned();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut body = absolute("Because air scatters blue light most.", "feedback");
+    body["cache"] = false.into();
+    body["sampling"] = json!({"max_feedback_tokens": 200, "min_feedback_tokens": 200});
+    // While the model is loaded, requests are refused; the server is gone when nobody answers.
+    let mut graded = 0;
+    while let Ok(answer) = client.post(format!("{url}/v1/grade/absolute")).json(&body).send().await {
+        graded += usize::from(answer.status().is_success());
+        assert!(graded < 50, "nothing happens");
+    }
+    assert_eq!(process.wait().unwrap().code(), Some(1));
+    let log = log.join().unwrap();
+    assert!(log.contains("limits.hang_ms"), "{log}");
 }
