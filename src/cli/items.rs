@@ -72,7 +72,7 @@ impl Reader<'_> {
         };
         let (mut items, mut seen) = (Vec::with_capacity(rows.len()), HashMap::new());
         for row in rows {
-            let id = row.id(&stem);
+            let (id, spot) = (row.id(&stem), row.spot());
             let Row { number, place, mut fields } = row;
             let input = self.keep_input.then(|| fields.clone());
             if kind.is_table() {
@@ -86,7 +86,7 @@ impl Reader<'_> {
             };
             match item {
                 Ok(item) => {
-                    seen.insert(id, place);
+                    seen.insert(id, spot);
                     items.push(Item { input, ..item });
                 }
                 Err(what) if self.settings.skip_invalid => wrong.push((number, DataError::at(place, what))),

@@ -31,6 +31,16 @@ pub struct Row {
 }
 
 impl Row {
+    /// Where it stands in its file, such as `line 3` or `row 3`.
+    #[must_use]
+    pub fn spot(&self) -> String {
+        match self.place.rsplit_once(':') {
+            Some((_, numbered)) if numbered.starts_with(' ') => numbered.trim().to_owned(),
+            Some((_, line)) => format!("line {line}"),
+            None => self.place.clone(),
+        }
+    }
+
     /// Its `id`, or the name of its file, without the ending, and its number.
     #[must_use]
     pub fn id(&self, stem: &str) -> String {

@@ -87,6 +87,7 @@ on("a file with wrong lines is refused, line by line", "/#/jobs", async page => 
 
 on("the server shows its models, its load and its rubrics", "/#/server", async page => {
   await page.getByRole("region", { name: "Table of models" }).getByText("8,192 tokens").waitFor();
+  await page.getByText("text and pictures; probabilities are exact").waitFor();
   await page.getByText(/^\d+ names that OpenAI's clients may use$/).click();
   await page.getByText("scripted, gavel-absolute").waitFor();
   await page.getByText("Requests a second").waitFor();
@@ -120,6 +121,23 @@ on("the memory of a model is shown as far as it is known", "/", async page => {
     await page.getByRole("region", { name: "Table of models" }).getByText(expected, { exact: true }).waitFor();
     await page.unroute("**/v1/info");
   }
+});
+
+on("what a model runs on and how far it agrees with people are said in words", "/", async page => {
+  await page.route("**/v1/info", async route => {
+    const answer = await route.fetch();
+    const info = await answer.json();
+    const model = { engine: "llama-cpp", device: "cpu", threads: 2, pictures: false, agreement: "60 % of 106 human preferences" };
+    Object.assign(info.models[0], model);
+    await route.fulfill({ response: answer, json: info });
+  });
+  await page.goto(`${server.url}/#/server`);
+  const models = page.getByRole("region", { name: "Table of models" });
+  await models.getByText("llama-cpp, on the CPU, 2 threads", { exact: true }).waitFor();
+  await models.getByText("text; probabilities are exact", { exact: true }).waitFor();
+  await page.goto(`${server.url}/#/trust`);
+  await page.getByText("60 % of 106 human preferences.").waitFor();
+  await page.unroute("**/v1/info");
 });
 
 on("a rubric is made, mended and deleted", "/#/server", async page => {

@@ -58,7 +58,7 @@ fn what_is_missing_or_unknown_is_said_with_what_there_is() {
     let one = r#"{"instruction": "Why?", "response": "So.", "rubric": "honesty"}"#;
     check("a.jsonl", one, "", Asks::Rank, &["has no list of responses"]);
     let twice = r#"{"id": 1, "instruction": "Why?", "response": "So.", "rubric": "honesty"}"#;
-    check("a.jsonl", &format!("{twice}\n\n{twice}"), "", Asks::Grade, &["a.jsonl:3: has the id `1` of", "a.jsonl:1"]);
+    check("a.jsonl", &format!("{twice}\n\n{twice}"), "", Asks::Grade, &["a.jsonl:3: has the id `1` of line 1;"]);
 }
 
 #[test]
