@@ -39,6 +39,11 @@ on("5,000 results scroll, and are filtered", async page => {
   await open(page, "First run", write(file("run.jsonl"), items));
   await page.getByText("5,000 results").waitFor();
   await found(page, "5,000 of 5,000 items");
+  for (const [name, expected] of [["Rewards", ITEMS - 20], ["Probability that A is better", 10], ["Label mass", ITEMS - 10]]) {
+    const bars = await page.getByRole("region", { name, exact: true }).locator(".number").allInnerTexts();
+    assert.equal(bars.length, 10);
+    assert.equal(bars.reduce((sum, bar) => sum + Number(bar.replace(",", "")), 0), expected, name);
+  }
   const list = page.getByRole("listbox");
   const drawn = () => list.getByRole("option").count();
   assert.ok((await drawn()) < 60, "only what is in view is drawn");

@@ -73,6 +73,17 @@ export function histogram(rows: Iterable<Row>): [string, number][] {
   return [...counts].sort(([a], [b]) => (Number(a) - Number(b) || (a < b ? -1 : 1)));
 }
 
+/** How many values are in each tenth of 0 to 1; 1 is in the last one. */
+export function tenths(values: Iterable<number | null>): number[] {
+  const counts = Array<number>(10).fill(0);
+  for (const value of values) {
+    if (value === null) continue;
+    const tenth = Math.min(9, Math.max(0, Math.floor(value * 10)));
+    counts[tenth] = (counts[tenth] ?? 0) + 1;
+  }
+  return counts;
+}
+
 /** The mean of a number over those rows that have it. */
 export function mean(rows: Row[], of: (row: Row) => number | null): number | null {
   const values = rows.map(of).filter(value => value !== null);

@@ -6,7 +6,7 @@ import { bytes, count, fixed } from "../text";
 import { ItemView } from "./item";
 import { List } from "./list";
 import { open, type Run } from "./opened";
-import { ALL, change, type Change, type Filter, histogram, type Item, isError, items, mean, passes } from "./pairs";
+import { ALL, change, type Change, type Filter, histogram, type Item, isError, items, mean, passes, tenths } from "./pairs";
 import type { Row } from "./result";
 
 const NAMES = ["First run", "Second run"] as const;
@@ -103,7 +103,7 @@ function Browser({ first, second }: { first: Run; second: Run | null }) {
   const chosen = useMemo(() => (choice && all.find(isChosen)) ?? null, [all, choice]);
   return (
     <>
-      <Filters filter={filter} change={part} rows={first.rows} comparing={second !== null} />
+      <Filters filter={filter} change={part} rows={second ? [...first.rows, ...second.rows] : first.rows} comparing={second !== null} />
       {second && <Comparison items={all} />}
       <div class="split runs">
         <div>
@@ -111,6 +111,7 @@ function Browser({ first, second }: { first: Run; second: Run | null }) {
           <List items={shown} comparing={second !== null} chosen={chosen} choose={setChoice} />
           <Labels rows={shown.flatMap(item => item.first ?? [])} chosen={filter.label} choose={label => part({ label })} name="Labels of the items shown" />
           {second && <Labels rows={shown.flatMap(item => item.second ?? [])} chosen={filter.label} choose={label => part({ label })} name="In the second run" />}
+          <Spreads rows={shown.flatMap(item => item.first ?? [])} />
         </div>
         <div>
           {!chosen && <p class="hint">Choose an item to see it in full. The arrow keys move through the list.</p>}
@@ -190,6 +191,38 @@ function Labels({ rows, chosen, choose, name }: { rows: Row[]; chosen: string; c
         {reward !== null && `Mean reward ${fixed(reward, 3)}. `}
         {errors > 0 && `${count(errors)} without a verdict.`}
       </p>
+    </section>
+  );
+}
+
+/** How rewards, probabilities and label masses are spread. */
+function Spreads({ rows }: { rows: Row[] }) {
+  return (
+    <>
+      <Spread name="Rewards" values={rows.map(row => row.reward)} />
+      <Spread name="Probability that A is better" values={rows.map(row => (row.kind === "relative" ? row.value : null))} />
+      <Spread name="Label mass" values={rows.map(row => row.mass)} />
+    </>
+  );
+}
+
+/** How many values are in each tenth of 0 to 1. */
+function Spread({ name, values }: { name: string; values: (number | null)[] }) {
+  const counts = useMemo(() => tenths(values), [values]);
+  const most = Math.max(...counts, 1);
+  if (counts.every(n => n === 0)) return null;
+  return (
+    <section aria-label={name}>
+      <h3>{name}</h3>
+      <ul class="plain spread">
+        {counts.map((n, tenth) => (
+          <li key={tenth}>
+            <span>{fixed(tenth / 10, 1)} to {fixed((tenth + 1) / 10, 1)}</span>
+            <span class="bar"><span style={{ width: `${(100 * n) / most}%` }} /></span>
+            <span class="number">{count(n)}</span>
+          </li>
+        ))}
+      </ul>
     </section>
   );
 }
