@@ -166,7 +166,7 @@ mod tests {
             }
         };
         check("parent", Ok(Some("parent")));
-        check("paremt", Err("did you mean `parent`?; there are: expert, newcomer, parent."));
+        check("paremt", Err("did you mean `parent`?); there are: expert, newcomer, parent."));
         check("Parent", Err("did you mean `parent`?"));
         check("pirate", Ok(None));
         check("A parent of two.", Ok(None));

@@ -313,7 +313,7 @@ fn docs(page: Option<&str>) -> Result<String, CliError> {
             let document = crate::api::document().to_pretty_json();
             document.map(|json| json + "\n").map_err(|error| CliError::because("openapi", error))
         }
-        Some(name) => pages::source(name).map(str::to_owned).ok_or_else(|| {
+        Some(name) => pages::source(name).map(|text| text.replace("\\|", "|")).ok_or_else(|| {
             let suggestion = suggestion(name, names.iter().copied());
             CliError::Failed(format!("there is no page `{name}`{suggestion}; `gavel docs` lists them"))
         }),

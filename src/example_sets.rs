@@ -214,7 +214,7 @@ mod tests {
         let set = sets.named("house").unwrap();
         assert_eq!((set.name(), set.examples().len(), sets.check()), ("house", 1, Ok(())));
         let misspelt = sets.named("hose").unwrap_err().to_string();
-        assert!(misspelt.contains("did you mean `house`?; there are: house"), "{misspelt}");
+        assert!(misspelt.contains("did you mean `house`?); there are: house"), "{misspelt}");
         assert!(matches!(sets.named("../examples/house"), Err(ExampleSetError::Unknown { .. })));
         for (from, to, part) in [
             ("score = 2", "score = 6", "example 0/score: is 6; it must be a score from 1 to 5"),

@@ -7,6 +7,7 @@ use clap::Args;
 use super::CliError;
 use super::agree::grading::{self, Asked};
 use super::client::ANSWER_TIMEOUT;
+use super::failures::Failures;
 use super::grader::Grader;
 use super::host::InProcessJudge;
 use super::items::{MethodArg, ModeArg};
@@ -34,8 +35,8 @@ pub(super) struct Asking {
     /// How many requests are in flight.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
-    /// Where verdicts are kept, so that a run which was stopped goes on; `agree` in the cache folder by default, where
-    /// `gavel agree` keeps its own.
+    /// Where verdicts are kept, so that a run which was stopped goes on; by default in the cache folder: `redteam`, or
+    /// `agree`, where `gavel agree` keeps its own.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 }
@@ -46,8 +47,8 @@ impl Asking {
         self.server.as_deref()
     }
 
-    /// Has the judge grade the items, and gives the file of its verdicts. Pairs are compared by the method, or else by the
-    /// judge's own.
+    /// Has the judge grade the items, and gives the file of its verdicts, and what failed. Pairs are compared by the method,
+    /// or else by the judge's own; `kept` is the folder of the verdicts in the cache folder.
     ///
     /// # Errors
     /// When it cannot be loaded, or fails on all of the first items.
@@ -55,9 +56,10 @@ impl Asking {
         &self,
         items: &[LabelledItem],
         method: Option<MethodArg>,
+        kept: &str,
         model: Option<&str>,
         config: &Configure<'_>,
-    ) -> Result<PathBuf, CliError> {
+    ) -> Result<(PathBuf, Failures), CliError> {
         let judge = match (&self.judge, model) {
             (Some(_), Some(_)) => {
                 return Err(CliError::Failed("--model and --judge both name a judge; use one of them".into()));
@@ -65,7 +67,7 @@ impl Asking {
             (judge, model) => judge.as_deref().or(model),
         };
         let settings = config(judge)?;
-        let folder = self.keep.clone().unwrap_or_else(|| settings.cache_dir.join("agree"));
+        let folder = self.keep.clone().unwrap_or_else(|| settings.cache_dir.join(kept));
         let (grader, hosted) = match &self.server {
             Some(url) => (Grader::of_server(url, ANSWER_TIMEOUT).await?, None),
             None => {
@@ -92,12 +94,7 @@ impl Asking {
         if let Some(hosted) = hosted {
             hosted.stop().await;
         }
-        let (verdicts, failures) = graded?;
-        // What is made then is made of the others; it says how many.
-        if let Some(message) = failures.message() {
-            eprintln!("{message}");
-        }
-        Ok(verdicts)
+        graded
     }
 }
 

@@ -40,6 +40,12 @@ pub(super) struct Failure {
     pub(super) wait: Option<Duration>,
 }
 
+/// The URL of a server without what clients of OpenAI's API have at its end.
+fn root_of(base: &str) -> &str {
+    let base = base.trim_end_matches('/');
+    base.strip_suffix("/v1").unwrap_or(base).trim_end_matches('/')
+}
+
 impl Client {
     /// A client of the server with this URL, whose gradings take at most `timeout`.
     ///
@@ -53,7 +59,7 @@ impl Client {
         let http = reqwest::Client::builder().default_headers(key_header()?).no_proxy();
         let http = http.connect_timeout(PROBE_TIMEOUT.min(timeout)).timeout(timeout);
         let http = http.build().map_err(|error| CliError::because("cannot create an HTTP client", error))?;
-        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), timeout })
+        Ok(Self { http, base: root_of(base).to_owned(), timeout })
     }
 
     /// A GET of a route that answers at once.
@@ -229,4 +235,19 @@ pub(super) fn no_answer(detail: &str) -> Value {
 fn retry_after(response: &reqwest::Response) -> Option<Duration> {
     let value = response.headers().get(reqwest::header::RETRY_AFTER)?;
     value.to_str().ok()?.parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_base_url_of_openais_clients_is_that_of_the_server() {
+        let check = |base: &str, expected: &str| assert_eq!(root_of(base), expected, "{base}");
+        check("http://127.0.0.1:8080", "http://127.0.0.1:8080");
+        check("http://127.0.0.1:8080/", "http://127.0.0.1:8080");
+        check("http://127.0.0.1:8080/v1", "http://127.0.0.1:8080");
+        check("https://host/judge/v1/", "https://host/judge");
+        check("https://host/v12", "https://host/v12");
+    }
 }

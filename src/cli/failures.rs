@@ -86,6 +86,18 @@ impl Failures {
         }
     }
 
+    /// Leaves out those with this code, which were to be expected.
+    pub(super) fn forget(&mut self, code: &str) {
+        self.reasons.retain(|reason| reason.code != code);
+    }
+
+    /// Says on standard error what failed, if anything did.
+    pub(super) fn print(&self) {
+        if let Some(message) = self.message() {
+            eprintln!("{message}");
+        }
+    }
+
     /// Notes the items that were not tried.
     pub(super) fn give_up(&mut self, untried: usize) {
         self.untried += untried;

@@ -114,8 +114,10 @@ impl Reader<'_> {
         let has = |name: &str| fields.get(name).is_some_and(|value| !value.is_null());
         let names = || fields.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let missing = |what: &str, name: &str| match self.settings.map.column(name) {
-            Some(column) => format!("has no {what}: its `{column}` is empty"),
-            None if fields.contains_key(name) => format!("has no {what}: its `{name}` is empty"),
+            Some(column) => format!("has no {what}: its `{column}` is empty; --skip-invalid leaves such rows out"),
+            None if fields.contains_key(name) => {
+                format!("has no {what}: its `{name}` is empty; --skip-invalid leaves such rows out")
+            }
             None => format!("has no {what}: map the field with --map {name}=FIELD; it has {}", names()),
         };
         let route = match (self.asks, self.kind, has("response_a")) {

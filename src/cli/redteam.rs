@@ -74,7 +74,11 @@ pub(super) async fn run(args: &RedteamArgs, model: Option<&str>, config: &Config
     let variants = items
         .iter()
         .flat_map(|item| std::iter::once(item.clone()).chain(attacks.iter().map(|attack| attacked(item, attack))));
-    let verdicts = args.asking.grade(&variants.collect::<Vec<_>>(), None, model, config).await?;
+    let (verdicts, mut failures) =
+        args.asking.grade(&variants.collect::<Vec<_>>(), None, "redteam", model, config).await?;
+    // Some attacks leave nothing of a response, which is refused; the column `n` says of how many.
+    failures.forget("invalid_request");
+    failures.print();
     let answers = verdicts::read(&verdicts, "judge".to_owned())?;
     let bootstrap = Bootstrap { seed: args.seed, ..Bootstrap::default() };
     let report = report(&items, &attacks, answers, selection.files, bootstrap);

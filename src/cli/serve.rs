@@ -303,7 +303,7 @@ mod tests {
         check(&[("engine", "scripted")], "keys.toml:1: ").await;
         std::fs::remove_file(&keys).unwrap();
         check(&[("model", "./no.gguf")], "./no.gguf").await;
-        check(&[("engine", "scripted"), ("prompt", "plane")], "no prompt set `plane`; did you mean `plain`?").await;
+        check(&[("engine", "scripted"), ("prompt", "plane")], "no prompt set `plane` (did you mean `plain`?)").await;
         std::fs::create_dir(folder.path().join("rubrics")).unwrap();
         std::fs::write(folder.path().join("rubrics/mine.toml"), "criterion = 3").unwrap();
         check(&[("engine", "scripted")], "mine.toml").await;

@@ -66,6 +66,10 @@ pub(super) fn relative_legend(verdict: &Value) -> &'static str {
 
 /// A problem on one line.
 pub(super) fn problem(problem: &Value) -> String {
+    // The form of OpenAI's API.
+    if let Some(message) = problem["error"]["message"].as_str() {
+        return message.to_owned();
+    }
     let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
     let pointer = if problem["pointer"].is_string() { format!(" (at {})", text("pointer")) } else { String::new() };
     format!("{}: {}{pointer}", text("code"), text("detail"))

@@ -12,7 +12,7 @@ use crate::domain::spelling::nearest;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A value is missing, unknown, or of the wrong type.
-    #[error("the configuration is invalid: {0}. `gavel docs configuration` lists every key")]
+    #[error("the configuration is invalid: {0} (`gavel docs configuration` lists every key)")]
     Invalid(String),
     /// The system has no home folder for this user.
     #[error("no home folder found for {0}; set {0} in the configuration, or {1} in the environment")]

@@ -143,7 +143,7 @@ fn a_jury_can_decide_and_its_models_are_there() {
     check(&format!("{two}combine = \"weighted\"\nquorum = 1\nnoise = {{ flip = 0.25, seed = 1 }}\n"), Ok(()));
     check(
         "judges = [\"one\", \"twoo\"]",
-        Err("[juries.house] judges/1: there is no model `twoo`; did you mean `two`?"),
+        Err("[juries.house] judges/1: there is no model `twoo` (did you mean `two`?)"),
     );
     check("judges = []", Err("[juries.house] judges: is empty"));
     check("judges = [\"one\", {}]", Err("[juries.house] judges/1: has the model"));

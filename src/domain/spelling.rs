@@ -30,10 +30,10 @@ pub fn slip_of<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
     by_distance.filter(|(distance, _)| (1..=most).contains(distance)).min().map(|(_, known)| known)
 }
 
-/// `; did you mean ...?`, or nothing.
+/// ` (did you mean ...?)`, or nothing.
 #[must_use]
 pub fn suggestion<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> String {
-    nearest(name, known).map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default()
+    nearest(name, known).map(|meant| format!(" (did you mean `{meant}`?)")).unwrap_or_default()
 }
 
 #[cfg(test)]

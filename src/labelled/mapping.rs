@@ -109,7 +109,10 @@ impl Mapping {
             if let Some(first) = rows.first()
                 && !rows.iter().any(|row| look_up(&row.fields, column).is_some())
             {
-                let what = format!("has no `{column}`, which --map names; it has {}", field_names(rows).join(", "));
+                let names = field_names(rows);
+                let one = matches!(&names[..], [one] if one.contains([';', '\t']));
+                let hint = if one { "; columns are separated by commas" } else { "" };
+                let what = format!("has no `{column}`, which --map names; it has {}{hint}", names.join(", "));
                 return Err(DataError::at(&first.place, what));
             }
         }

@@ -200,7 +200,7 @@ async fn a_jury_of_the_configuration_has_models_of_its_own() {
     assert_eq!(judges, ["high", "low"]);
     let response = server.post_json("/v1/grade/absolute", &absolute(json!({"jury": "huose"}))).await;
     let body = problem(&server, response, 422, "invalid_request").await;
-    assert!(body["detail"].as_str().unwrap().contains("did you mean `house`?; there are: house"), "{body}");
+    assert!(body["detail"].as_str().unwrap().contains("did you mean `house`?); there are: house"), "{body}");
     let metrics = server.metrics().await;
     for model in ["high", "low"] {
         assert_eq!(metrics.value("gavel_judgements_total", &[("model", model), ("outcome", "ok")]), 1.0);

@@ -186,7 +186,7 @@ async fn what_is_wrong_with_the_url() {
         "/classify?rubric=helpfulness&mod=score",
         422,
         "unknown_field",
-        "unknown query parameter `mod`; did you mean `mode`?",
+        "unknown query parameter `mod` (did you mean `mode`?)",
     )
     .await;
     check("/get_reward?rubric=helpfulness&lables=json", 422, "unknown_field", "did you mean `labels`?").await;

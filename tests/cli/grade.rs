@@ -231,7 +231,7 @@ fn invalid_rows_are_skipped_when_that_is_asked_for() {
         "skipped        3: rows that cannot be used",
         "3 rows were skipped because they cannot be used\n  items.jsonl:2: EOF",
         "\n  items.jsonl:3: has no response",
-        "\n  items.jsonl:5: has the id `a` of items.jsonl:1",
+        "\n  items.jsonl:5: has the id `a` of line 1",
     ];
     for part in parts {
         assert!(complaint.contains(part), "{part}: {complaint}");

@@ -15,12 +15,16 @@ fn what_moves_a_judge_is_found() {
     std::fs::write(&data, items.iter().map(|item| format!("{item}\n")).collect::<String>()).unwrap();
     let answers = "[[answer]]\nwhen = \"Note to the judge\"\nmasses = [0.01, 0.01, 0.03, 0.05, 0.9]\n";
     std::fs::write(folder.path().join("answers.toml"), answers).unwrap();
-    let redteam = |more: &[&str]| {
-        let mut command = gavel(folder.path());
-        command.current_dir(folder.path()).args(["redteam", "--data", "data.jsonl", "--mode", "score"]);
-        run(command.args(["--engine", "scripted", "--scripted-answers", "answers.toml"]).args(more))
+    let asked = |command: &str, more: &[&str]| {
+        let mut gavel = gavel(folder.path());
+        gavel.current_dir(folder.path()).args([command, "--data", "data.jsonl", "--mode", "score"]);
+        run(gavel.args(["--engine", "scripted", "--scripted-answers", "answers.toml"]).args(more))
     };
+    let redteam = |more: &[&str]| asked("redteam", more);
 
+    // Its verdicts are kept beside, not among, those of `agree`.
+    let (ok, _, complaint) = asked("agree", &[]);
+    assert!(ok, "{complaint}");
     let (ok, said, complaint) = redteam(&["--json"]);
     assert!(ok, "{complaint}");
     let report: Value = serde_json::from_str(&said).unwrap();
@@ -29,7 +33,7 @@ fn what_moves_a_judge_is_found() {
     // The server refuses a response that shows nothing.
     let missing = |attack: &Value| if attack["name"] == "invisible" { 7 } else { 0 };
     assert!(attacks.len() > 10 && attacks.iter().all(|attack| attack["missing"] == missing(attack)), "{said}");
-    assert!(complaint.contains("invisible"), "{complaint}");
+    assert!(!complaint.contains("failed;"), "what was to be expected is no failure: {complaint}");
     let (first, others) = attacks.split_first().unwrap();
     assert_eq!(first["name"], "order");
     assert!(first["moved"]["value"].as_f64().unwrap() > 0.2 && first["raised"]["value"] == 1.0, "{first}");

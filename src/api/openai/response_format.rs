@@ -139,7 +139,7 @@ pub(super) fn check_judge(body: &ChatBody, judge: &JudgeModel) -> Result<(), Pro
         return Ok(());
     }
     let reason = format!(
-        "`{}` writes its verdict in its own format ({}); omit this field, or use a judge model that writes such JSON, \
+        "`{}` writes its verdict in its own format ({}); leave out `response_format`, or use a judge model that writes such JSON, \
          or the hosted model",
         judge.name, judge.summary
     );

@@ -100,10 +100,12 @@ pub(super) fn check(fields: &mut Map<String, Value>, asks: Asks, strictness: Str
     let known = asks.sent();
     let unknown = |name: &&String| !known.contains(&name.as_str()) && !BESIDE.contains(&name.as_str());
     let meant = |name: &str| slip_of(name, known.iter().chain(&BESIDE).copied());
-    let wrong = fields.keys().filter(unknown).find_map(|name| match (strictness, meant(name)) {
-        (Strictness::All, meant) => Some((name, meant)),
-        (Strictness::Misspelt, Some(meant)) => Some((name, Some(meant))),
-        _ => None,
+    // A note is none of a field that the row has, and none of those that are not sent.
+    let missing = |name: &str| slip_of(name, known.iter().copied().filter(|field| !fields.contains_key(*field)));
+    let wrong = fields.keys().filter(unknown).find_map(|name| match strictness {
+        Strictness::All => Some((name, meant(name))),
+        Strictness::Misspelt => missing(name).map(|meant| (name, Some(meant))),
+        Strictness::Nothing => None,
     });
     if let Some((name, meant)) = wrong {
         return Err(unknown_field(name, meant, &known));
@@ -213,6 +215,9 @@ mod tests {
         let misspelt = json!({"instruction": "Why?", "respnse": "So."});
         check(misspelt.clone(), Strictness::All, Err("did you mean `response`?"));
         check(misspelt, Strictness::Misspelt, Err("--map FIELD=respnse"));
+        // Columns that are like a field which the row has, or like one that is not sent, are notes.
+        let noted = json!({"instruction": "Why?", "response": "So.", "Response": "x", "notes": "y", "vote": 1});
+        check(noted, Strictness::Misspelt, Ok(json!({"instruction": "Why?", "response": "So."})));
     }
 
     #[test]
