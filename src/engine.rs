@@ -450,9 +450,8 @@ mod tests {
     use super::*;
     use crate::script::{Prompt, SamplerSettings, Script, Segment, Step};
 
-    #[test]
-    fn what_is_far_too_long_is_refused_without_its_tokens() {
-        let info = EngineInfo {
+    fn small() -> EngineInfo {
+        EngineInfo {
             engine: "any",
             model: "small".into(),
             digest: String::new(),
@@ -460,7 +459,12 @@ mod tests {
             sequences: 1,
             device: "cpu",
             threads: None,
-        };
+        }
+    }
+
+    #[test]
+    fn what_is_far_too_long_is_refused_without_its_tokens() {
+        let info = small();
         let job = |text: &str| Job {
             prompt: Prompt(vec![Segment::Control("<user>".into()), Segment::Text(text.into())]),
             script: Script(vec![Step::Say("abc".into())]),
@@ -474,15 +478,7 @@ mod tests {
 
     #[test]
     fn what_cannot_run_is_refused_before_it_is_queued() {
-        let info = EngineInfo {
-            engine: "any",
-            model: "small".into(),
-            digest: String::new(),
-            context: 10,
-            sequences: 1,
-            device: "cpu",
-            threads: None,
-        };
+        let info = small();
         let script = Script(vec![Step::Say("abc".into())]);
         assert_eq!(check_fit(&info, 0, &script), Err(EngineError::EmptyPrompt));
         assert_eq!(check_fit(&info, 6, &script), Ok(()));

@@ -86,9 +86,9 @@ impl Failures {
         }
     }
 
-    /// Leaves out those with this code, which were to be expected.
-    pub(super) fn forget(&mut self, code: &str) {
-        self.reasons.retain(|reason| reason.code != code);
+    /// Leaves out those with this code, which were to be expected where the first item is one of these.
+    pub(super) fn forget(&mut self, code: &str, expected: impl Fn(&str) -> bool) {
+        self.reasons.retain(|reason| reason.code != code || !expected(&reason.first));
     }
 
     /// Says on standard error what failed, if anything did.

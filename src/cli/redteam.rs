@@ -77,7 +77,7 @@ pub(super) async fn run(args: &RedteamArgs, model: Option<&str>, config: &Config
     let (verdicts, mut failures) =
         args.asking.grade(&variants.collect::<Vec<_>>(), None, "redteam", model, config).await?;
     // Some attacks leave nothing of a response, which is refused; the column `n` says of how many.
-    failures.forget("invalid_request");
+    failures.forget("invalid_request", |id| !items.iter().any(|item| item.id == id));
     failures.print();
     let answers = verdicts::read(&verdicts, "judge".to_owned())?;
     let bootstrap = Bootstrap { seed: args.seed, ..Bootstrap::default() };

@@ -115,16 +115,11 @@ impl Judge {
         Self { calibrations: files, ..self }
     }
 
-    /// The same judge, which compares responses by this method if a request does not say.
+    /// The same judge, which compares responses by this method if a request does not say, and what is known of its
+    /// agreement with people.
     #[must_use]
-    pub fn preferring(self, method: Method) -> Self {
-        Self { preference_method: method, ..self }
-    }
-
-    /// The same judge, with what is known of its agreement with people.
-    #[must_use]
-    pub fn agreeing(self, agreement: Option<String>) -> Self {
-        Self { agreement, ..self }
+    pub fn known_as(self, preference_method: Method, agreement: Option<String>) -> Self {
+        Self { preference_method, agreement, ..self }
     }
 
     /// How well its verdicts are known to agree with people's, in words; `None` if nobody has measured it.

@@ -20,7 +20,7 @@ const WINDOW: Duration = Duration::from_millis(200);
 /// A pause after which the last decision says nothing about now.
 const STALE: Duration = Duration::from_secs(1);
 /// The machine is busy if a thread waits this share of the computing time for a processor. 0.01 was measured on an idle
-/// machine, 0.5 beside as many busy loops as processors.
+/// machine; beside as many busy loops as processors, a fair share is to wait half of the time.
 const BUSY: f64 = 0.05;
 
 unsafe extern "C" {
@@ -58,11 +58,12 @@ impl Spinning {
         if self.threads < 2 {
             return compute();
         }
-        if self.ended.is_none_or(|ended| ended.elapsed() > STALE) {
-            self.decide(true);
-        } else if self.computed >= WINDOW {
-            let waited = waited().unwrap_or_default().saturating_sub(self.waited);
-            self.decide(is_busy(waited, self.computed, self.threads));
+        let stale = self.ended.is_none_or(|ended| ended.elapsed() > STALE);
+        if stale || self.computed >= WINDOW {
+            let waited = waited().unwrap_or_default();
+            let since = waited.saturating_sub(self.waited);
+            self.decide(stale || is_busy(since, self.computed, self.threads));
+            (self.computed, self.waited) = (Duration::ZERO, waited);
         }
         let began = Instant::now();
         let result = compute();
@@ -78,8 +79,6 @@ impl Spinning {
         } else if self.sleepers.is_none() {
             self.sleepers = Sleepers::gather(self.threads);
         }
-        self.computed = Duration::ZERO;
-        self.waited = waited().unwrap_or_default();
     }
 }
 
@@ -119,8 +118,9 @@ struct Gate {
 }
 
 impl Sleepers {
-    /// A team that makes the process have more OpenMP threads than processors, beside a team of `threads`; `None` if the
-    /// system refuses a thread.
+    /// A team that makes the process have more OpenMP threads than processors, beside a team of `threads`: two threads, and
+    /// more only where fewer compute than there are processors. `None` if the system refuses the first; libgomp ends the
+    /// process if it refuses another, as it does for llama.cpp's own threads.
     fn gather(threads: u32) -> Option<Self> {
         let processors = u32::try_from(omp_get_num_procs()).unwrap_or(1);
         // Counted are the first thread of the process, and of each team all but the thread that called for it.

@@ -262,7 +262,7 @@ impl ModelLoader {
         let routers = calibrated::check_routers(&self.routers, digest, set, spec.named.alone);
         routers.map_err(|error| StartError::Router(spec.name.clone(), Box::new(error)))?;
         let method = spec.preference_method.method().or(traits.preference_method).unwrap_or_default();
-        Ok(judge.calibrated(files).preferring(method).agreeing(traits.agreement))
+        Ok(judge.calibrated(files).known_as(method, traits.agreement))
     }
 }
 
